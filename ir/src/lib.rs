@@ -1,0 +1,22 @@
+//! The graph that nnc compiles: operators with ONNX meaning, the ONNX reader, text and DOT printers, the evaluator.
+//!
+//! ```text
+//!   model.onnx ──onnx──▶ Graph ──▶ (passes, plan, code: the `nnc` crate)
+//!                          ├─ text:  print and parse, for people and file tests
+//!                          └─ eval:  plain evaluation, the oracle of every test
+//! ```
+
+pub mod dot;
+pub mod eval;
+pub mod graph;
+pub mod onnx;
+pub mod op;
+pub mod tensor;
+pub mod text;
+pub mod types;
+
+pub use eval::EvalError;
+pub use graph::{Graph, GraphError, Node, NodeId, Value};
+pub use op::{Cost, Op, OpError};
+pub use tensor::{Tensor, TensorError};
+pub use types::{DType, Shape, TensorType};

@@ -1,0 +1,258 @@
+//! Operators: what a node computes.
+//!
+//! An operator carries its attributes, already resolved: what ONNX passes as a tensor but which decides a shape or
+//! a loop bound (the shape of a Reshape, the bounds of a Slice or a Clip) is an attribute here. Tensors that carry
+//! data (weights, bias, scale) are operands. Each family has a file with, for each operator, the attribute struct
+//! and its implementation of [`Operator`]:
+//!
+//! - `infer`: types of the outputs from types of the operands, refusing what does not fit;
+//! - `eval`: plain, slow, obviously right: the oracle of the tests and the constant folder;
+//! - `arithmetic`: multiply-accumulates and other operations; [`Graph::cost`](crate::Graph::cost) adds the bytes.
+//!
+//! `eval` computes floats in `f64` and rounds once, when it stores a result: closer to the real numbers than any order
+//! of `f32` operations, so that tests can measure every code generator against it. Integers wrap around.
+//!
+//! Layers that passes have fused are the same operators with more in them: a [`Conv`] with an [`Epilogue`] adds a
+//! residual and applies an activation to what it has in registers; with a [`Prologue`] it normalises what it reads.
+
+pub(crate) mod check;
+pub mod conv;
+pub mod elementwise;
+pub mod matmul;
+pub mod norm;
+pub(crate) mod number;
+pub mod pool;
+pub mod reduce;
+pub mod resize;
+pub mod shape;
+mod strided;
+#[cfg(test)]
+mod testing;
+pub mod unary;
+mod windows;
+
+use std::fmt;
+
+pub use conv::{Conv, ConvTranspose, Epilogue, Prologue, Residual, Window};
+pub use elementwise::{Binary, BinaryFn, Cast, Where};
+pub use matmul::{Gemm, MatMul};
+pub use norm::{BatchNorm, ChannelAffine, InstanceNorm, LayerNorm, Lrn};
+pub use pool::{GlobalPool, Pool, PoolKind};
+pub use reduce::{LogSoftmax, Reduce, ReduceKind, Softmax};
+pub use resize::{CoordinateMode, NearestMode, Resize, ResizeMode, Tap};
+pub use shape::{
+    AxisSlice, ChannelSelect, ChannelSource, Concat, Expand, Gather, Pad, PadMode, Reshape, Slice, Split,
+    Transpose,
+};
+pub use unary::Unary;
+
+use crate::tensor::{Tensor, TensorError};
+use crate::types::TensorType;
+
+/// Why an operator refuses its operands.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum OpError {
+    /// An operand that must be there is missing.
+    #[error("operand {index} ({name}) is missing")]
+    Missing {
+        /// Its position.
+        index: usize,
+        /// Its name in the ONNX operator.
+        name: &'static str,
+    },
+    /// There are more operands than the operator takes.
+    #[error("takes at most {max} operands, got {got}")]
+    TooMany {
+        /// How many it takes.
+        max: usize,
+        /// How many there are.
+        got: usize,
+    },
+    /// An operand has a type or shape that does not fit.
+    #[error("{0}")]
+    Mismatch(String),
+    /// A size does not fit into memory.
+    #[error("the size of the result overflows")]
+    Overflow,
+    /// What ONNX allows but nnc does not do.
+    #[error("unsupported: {0}")]
+    Unsupported(String),
+    /// Constant data of the wrong kind.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+}
+
+impl OpError {
+    /// A [`OpError::Mismatch`].
+    pub fn mismatch(text: impl Into<String>) -> OpError {
+        OpError::Mismatch(text.into())
+    }
+}
+
+/// Types of an operator's operands, by position.
+pub type Types<'a> = [Option<&'a TensorType>];
+
+/// Values of an operator's operands, by position.
+pub type Tensors<'a> = [Option<&'a Tensor>];
+
+/// What an operator costs, counted from its types alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Multiply-accumulates of convolutions and matrix products.
+    pub macc: u64,
+    /// Other arithmetic operations, one per element and step.
+    pub ops: u64,
+    /// Elements of constant operands.
+    pub params: u64,
+    /// Bytes of all operands, each once.
+    pub bytes_read: u64,
+    /// Bytes of all results.
+    pub bytes_written: u64,
+}
+
+impl std::ops::AddAssign for Cost {
+    fn add_assign(&mut self, o: Cost) {
+        self.macc += o.macc;
+        self.ops += o.ops;
+        self.params += o.params;
+        self.bytes_read += o.bytes_read;
+        self.bytes_written += o.bytes_written;
+    }
+}
+
+/// The contract of an operator.
+pub trait Operator {
+    /// Its name, as in ONNX where ONNX has it.
+    fn name(&self) -> &'static str;
+    /// Types of the results.
+    fn infer(&self, operands: &Types<'_>) -> Result<Vec<TensorType>, OpError>;
+    /// The results, computed in the plainest way; `results` are the types that `infer` finds for these operands.
+    fn eval(&self, operands: &Tensors<'_>, results: &[TensorType]) -> Result<Vec<Tensor>, OpError>;
+    /// Multiply-accumulates and other arithmetic, given the types of operands and results.
+    fn arithmetic(&self, operands: &Types<'_>, results: &[TensorType]) -> Arithmetic;
+}
+
+/// Arithmetic of one operator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arithmetic {
+    /// Multiply-accumulates.
+    pub macc: u64,
+    /// Other operations.
+    pub ops: u64,
+}
+
+macro_rules! operators {
+    ($($name:ident),* $(,)?) => {
+        /// What a node computes.
+        #[derive(Clone, Debug, PartialEq)]
+        #[allow(missing_docs)]
+        pub enum Op {
+            /// A graph input; made by [`Graph::add_input`](crate::Graph::add_input).
+            Input,
+            /// Constant data.
+            Constant(Tensor),
+            $($name($name),)*
+        }
+
+        impl Op {
+            fn operator(&self) -> Option<&dyn Operator> {
+                match self {
+                    Op::Input | Op::Constant(_) => None,
+                    $(Op::$name(op) => Some(op),)*
+                }
+            }
+        }
+
+        $(impl From<$name> for Op {
+            fn from(op: $name) -> Op {
+                Op::$name(op)
+            }
+        })*
+    };
+}
+
+operators!(
+    Conv,
+    ConvTranspose,
+    Gemm,
+    MatMul,
+    Pool,
+    GlobalPool,
+    BatchNorm,
+    ChannelAffine,
+    InstanceNorm,
+    LayerNorm,
+    Lrn,
+    Unary,
+    Binary,
+    Where,
+    Cast,
+    Softmax,
+    LogSoftmax,
+    Reduce,
+    Resize,
+    Concat,
+    Split,
+    Slice,
+    Reshape,
+    Transpose,
+    Pad,
+    Expand,
+    Gather,
+    ChannelSelect,
+);
+
+impl Op {
+    /// Its name, as in ONNX where ONNX has it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Input => "Input",
+            Op::Constant(_) => "Constant",
+            _ => self.operator().map_or("", |op| op.name()),
+        }
+    }
+
+    /// Types of the results.
+    pub fn infer(&self, operands: &Types<'_>) -> Result<Vec<TensorType>, OpError> {
+        match self {
+            Op::Input => Err(OpError::mismatch("an input has no operands to infer from")),
+            Op::Constant(t) => Ok(vec![t.ty().clone()]),
+            _ => self.operator().map_or(Ok(Vec::new()), |op| op.infer(operands)),
+        }
+    }
+
+    /// The results. Operands that do not fit are refused as [`Op::infer`] refuses them.
+    pub fn eval(&self, operands: &Tensors<'_>) -> Result<Vec<Tensor>, OpError> {
+        let types: Vec<Option<&TensorType>> = operands.iter().map(|t| t.map(Tensor::ty)).collect();
+        match self {
+            Op::Input => Err(OpError::mismatch("an input has no value of its own")),
+            Op::Constant(t) => Ok(vec![t.clone()]),
+            _ => self.operator().map_or(Ok(Vec::new()), |op| op.eval(operands, &op.infer(&types)?)),
+        }
+    }
+
+    /// Multiply-accumulates and other arithmetic.
+    pub fn arithmetic(&self, operands: &Types<'_>, results: &[TensorType]) -> Arithmetic {
+        self.operator().map_or(Arithmetic::default(), |op| op.arithmetic(operands, results))
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The operand at a position, or an error that names it.
+pub(crate) fn required<'a, T>(
+    operands: &[Option<&'a T>],
+    index: usize,
+    name: &'static str,
+) -> Result<&'a T, OpError> {
+    operands.get(index).copied().flatten().ok_or(OpError::Missing { index, name })
+}
+
+/// The operand at a position, if it is there.
+pub(crate) fn optional<'a, T>(operands: &[Option<&'a T>], index: usize) -> Option<&'a T> {
+    operands.get(index).copied().flatten()
+}

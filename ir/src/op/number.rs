@@ -1,0 +1,161 @@
+//! Elements as numbers: every float as `f64`, every integer and boolean as `i128`.
+//!
+//! The evaluator computes in these two types whatever the tensors hold, and rounds once when it stores a result.
+//! `f64` holds every `f32`, `f16` and `bf16` exactly, `i128` every integer; sums and products of `f32` in `f64` are
+//! closer to the real numbers than any order of `f32` operations, which is what an oracle should be.
+
+use super::OpError;
+use crate::tensor::{Element, Tensor};
+use crate::types::{DType, TensorType};
+
+/// All elements of a tensor.
+#[derive(Clone, Debug)]
+pub(crate) enum Numbers {
+    Floats(Vec<f64>),
+    Integers(Vec<i128>),
+}
+
+/// Elements of any type.
+pub(crate) fn numbers(t: &Tensor) -> Result<Numbers, OpError> {
+    if t.dtype().is_float() { Ok(Numbers::Floats(floats(t)?)) } else { Ok(Numbers::Integers(integers(t)?)) }
+}
+
+/// Elements as floats; integers are rounded to the nearest.
+pub(crate) fn floats(t: &Tensor) -> Result<Vec<f64>, OpError> {
+    Ok(match t.dtype() {
+        DType::F32 => t.elems::<f32>()?.iter().map(|&v| v as f64).collect(),
+        DType::F64 => t.elems::<f64>()?.into_owned(),
+        DType::F16 => t.elems::<half::f16>()?.iter().map(|v| v.to_f64()).collect(),
+        DType::BF16 => t.elems::<half::bf16>()?.iter().map(|v| v.to_f64()).collect(),
+        _ => integers(t)?.into_iter().map(|v| v as f64).collect(),
+    })
+}
+
+/// Elements of an operand that may be left out.
+pub(crate) fn optional_floats(t: Option<&Tensor>) -> Result<Option<Vec<f64>>, OpError> {
+    t.map(floats).transpose()
+}
+
+/// Elements as integers; floats are cut towards zero, and saturate.
+pub(crate) fn integers(t: &Tensor) -> Result<Vec<i128>, OpError> {
+    fn all<T: Element + Into<i128>>(t: &Tensor) -> Result<Vec<i128>, OpError> {
+        Ok(t.elems::<T>()?.iter().map(|&v| v.into()).collect())
+    }
+    match t.dtype() {
+        DType::I8 => all::<i8>(t),
+        DType::U8 => all::<u8>(t),
+        DType::I16 => all::<i16>(t),
+        DType::U16 => all::<u16>(t),
+        DType::I32 => all::<i32>(t),
+        DType::U32 => all::<u32>(t),
+        DType::I64 => all::<i64>(t),
+        DType::U64 => all::<u64>(t),
+        DType::Bool => Ok(t.to_bools()?.into_iter().map(i128::from).collect()),
+        _ => Ok(floats(t)?.into_iter().map(|v| v as i128).collect()),
+    }
+}
+
+macro_rules! store {
+    ($ty:ident, $values:ident, { $($dtype:ident => $convert:expr),* $(,)? }) => {
+        match $ty.dtype {
+            $(DType::$dtype => {
+                let elems: Vec<_> = $values.iter().map($convert).collect();
+                Ok(Tensor::from_bytes($ty, bytemuck::cast_slice(&elems).to_vec())?)
+            })*
+        }
+    };
+}
+
+/// A tensor of these floats, rounded to the nearest; into integers they are cut towards zero and saturate (NaN gives
+/// 0), a boolean is "not zero".
+pub(crate) fn from_floats(ty: TensorType, values: &[f64]) -> Result<Tensor, OpError> {
+    store!(ty, values, {
+        F32 => |&v| v as f32,
+        F64 => |&v| v,
+        F16 => |&v| half::f16::from_f64(v),
+        BF16 => |&v| half::bf16::from_f64(v),
+        I8 => |&v| v as i8,
+        U8 => |&v| v as u8,
+        I16 => |&v| v as i16,
+        U16 => |&v| v as u16,
+        I32 => |&v| v as i32,
+        U32 => |&v| v as u32,
+        I64 => |&v| v as i64,
+        U64 => |&v| v as u64,
+        Bool => |&v| (v != 0.0) as u8,
+    })
+}
+
+/// A tensor of these integers; those that do not fit wrap around, a boolean is "not zero".
+pub(crate) fn from_integers(ty: TensorType, values: &[i128]) -> Result<Tensor, OpError> {
+    store!(ty, values, {
+        F32 => |&v| v as f32,
+        F64 => |&v| v as f64,
+        F16 => |&v| half::f16::from_f64(v as f64),
+        BF16 => |&v| half::bf16::from_f64(v as f64),
+        I8 => |&v| v as i8,
+        U8 => |&v| v as u8,
+        I16 => |&v| v as i16,
+        U16 => |&v| v as u16,
+        I32 => |&v| v as i32,
+        U32 => |&v| v as u32,
+        I64 => |&v| v as i64,
+        U64 => |&v| v as u64,
+        Bool => |&v| (v != 0) as u8,
+    })
+}
+
+/// The least and the largest integer of a type; `(0, 1)` for booleans, `(0, 0)` for floats.
+pub(crate) fn integer_range(dtype: DType) -> (i128, i128) {
+    let bits = 8 * dtype.bytes() as u32;
+    match dtype {
+        DType::I8 | DType::I16 | DType::I32 | DType::I64 => (-(1 << (bits - 1)), (1 << (bits - 1)) - 1),
+        DType::U8 | DType::U16 | DType::U32 | DType::U64 => (0, (1 << bits) - 1),
+        DType::Bool => (0, 1),
+        DType::F32 | DType::F64 | DType::F16 | DType::BF16 => (0, 0),
+    }
+}
+
+/// A number that the generic loops compute with. Integers wrap.
+pub(crate) trait Number: Copy + PartialOrd {
+    const ZERO: Self;
+    fn add(self, o: Self) -> Self;
+    fn mul(self, o: Self) -> Self;
+    fn is_nan(self) -> bool;
+
+    /// The larger one; NaN if there is one.
+    fn max_nan(self, o: Self) -> Self {
+        if o > self || o.is_nan() { o } else { self }
+    }
+
+    /// The smaller one; NaN if there is one.
+    fn min_nan(self, o: Self) -> Self {
+        if o < self || o.is_nan() { o } else { self }
+    }
+}
+
+impl Number for f64 {
+    const ZERO: f64 = 0.0;
+    fn add(self, o: f64) -> f64 {
+        self + o
+    }
+    fn mul(self, o: f64) -> f64 {
+        self * o
+    }
+    fn is_nan(self) -> bool {
+        f64::is_nan(self)
+    }
+}
+
+impl Number for i128 {
+    const ZERO: i128 = 0;
+    fn add(self, o: i128) -> i128 {
+        self.wrapping_add(o)
+    }
+    fn mul(self, o: i128) -> i128 {
+        self.wrapping_mul(o)
+    }
+    fn is_nan(self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,136 @@
+//! Constant data: weights, shapes, tables, and the values that the evaluator computes with.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use bytemuck::{AnyBitPattern, NoUninit};
+
+use crate::types::{DType, Shape, TensorType};
+
+/// A dense row-major tensor. The bytes are shared, so a clone costs nothing; they may stand at any alignment
+/// (they are often taken as they are out of a parsed file).
+#[derive(Clone, PartialEq)]
+pub struct Tensor {
+    ty: TensorType,
+    data: Arc<Vec<u8>>,
+}
+
+/// A Rust type that is the element type of a tensor.
+pub trait Element: NoUninit + AnyBitPattern {
+    /// The matching element type.
+    const DTYPE: DType;
+}
+
+macro_rules! elements {
+    ($($t:ty => $d:ident),*) => { $(impl Element for $t { const DTYPE: DType = DType::$d; })* };
+}
+elements!(f32 => F32, f64 => F64, i8 => I8, u8 => U8, i16 => I16, u16 => U16, i32 => I32, u32 => U32, i64 => I64,
+    u64 => U64, half::f16 => F16, half::bf16 => BF16);
+
+/// Why bytes or elements do not make a tensor.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TensorError {
+    /// The data are too long or too short for the shape.
+    #[error("{ty} needs {expected} bytes of data, got {got}")]
+    Length {
+        /// The type asked for.
+        ty: TensorType,
+        /// Bytes it needs.
+        expected: usize,
+        /// Bytes there are.
+        got: usize,
+    },
+    /// The shape holds more elements than memory can.
+    #[error("the number of elements of shape {0} overflows")]
+    Overflow(Shape),
+    /// The elements were asked for as another type.
+    #[error("expected elements of type {expected}, the tensor has {got}")]
+    DType {
+        /// The type asked for.
+        expected: DType,
+        /// The type it has.
+        got: DType,
+    },
+}
+
+impl Tensor {
+    /// A tensor over these bytes (little endian, row-major); `bool` is one byte, 0 or 1.
+    pub fn from_bytes(ty: TensorType, data: Vec<u8>) -> Result<Tensor, TensorError> {
+        let expected = ty
+            .shape
+            .checked_elems()
+            .and_then(|n| n.checked_mul(ty.dtype.bytes()))
+            .ok_or_else(|| TensorError::Overflow(ty.shape.clone()))?;
+        if expected != data.len() {
+            return Err(TensorError::Length { ty, expected, got: data.len() });
+        }
+        Ok(Tensor { ty, data: Arc::new(data) })
+    }
+
+    /// A tensor of these elements.
+    pub fn new<T: Element>(shape: impl Into<Shape>, elems: &[T]) -> Result<Tensor, TensorError> {
+        Tensor::from_bytes(TensorType::new(T::DTYPE, shape), bytemuck::cast_slice(elems).to_vec())
+    }
+
+    /// A tensor of booleans.
+    pub fn bools(shape: impl Into<Shape>, elems: &[bool]) -> Result<Tensor, TensorError> {
+        Tensor::from_bytes(TensorType::new(DType::Bool, shape), elems.iter().map(|&b| b as u8).collect())
+    }
+
+    /// Its type.
+    pub fn ty(&self) -> &TensorType {
+        &self.ty
+    }
+
+    /// Its element type.
+    pub fn dtype(&self) -> DType {
+        self.ty.dtype
+    }
+
+    /// Its shape.
+    pub fn shape(&self) -> &Shape {
+        &self.ty.shape
+    }
+
+    /// The bytes, row-major, little endian.
+    pub fn bytes(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// The elements; borrowed when the bytes happen to be aligned, else copied.
+    pub fn elems<T: Element>(&self) -> Result<Cow<'_, [T]>, TensorError> {
+        if T::DTYPE != self.ty.dtype {
+            return Err(TensorError::DType { expected: T::DTYPE, got: self.ty.dtype });
+        }
+        Ok(match bytemuck::try_cast_slice(&self.data) {
+            Ok(slice) => Cow::Borrowed(slice),
+            Err(_) => Cow::Owned(bytemuck::pod_collect_to_vec(&self.data)),
+        })
+    }
+
+    /// The elements of a `bool` tensor.
+    pub fn to_bools(&self) -> Result<Vec<bool>, TensorError> {
+        if self.ty.dtype != DType::Bool {
+            return Err(TensorError::DType { expected: DType::Bool, got: self.ty.dtype });
+        }
+        Ok(self.data.iter().map(|&b| b != 0).collect())
+    }
+
+    /// The same data under another shape of as many elements.
+    pub fn reshaped(&self, shape: impl Into<Shape>) -> Result<Tensor, TensorError> {
+        let ty = TensorType::new(self.ty.dtype, shape);
+        let expected = ty.shape.checked_elems().and_then(|n| n.checked_mul(ty.dtype.bytes()));
+        match expected {
+            Some(n) if n == self.data.len() => Ok(Tensor { ty, data: self.data.clone() }),
+            Some(n) => Err(TensorError::Length { ty, expected: n, got: self.data.len() }),
+            None => Err(TensorError::Overflow(ty.shape)),
+        }
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor({})", self.ty)
+    }
+}
