@@ -1,0 +1,247 @@
+//! What a model leaves open and its user decides: dims of inputs, and inputs that are constants.
+
+use std::collections::BTreeMap;
+
+use super::error::{Fault, UnboundInput};
+use super::model::{Dim, Model, PortInfo};
+use crate::tensor::Tensor;
+use crate::types::{Shape, TensorType};
+
+/// Dims, shapes and constants for the inputs of a [`Model`].
+#[derive(Clone, Debug, Default)]
+pub struct Bindings {
+    /// Extents of named dims.
+    pub dims: BTreeMap<String, usize>,
+    /// Shapes of inputs, by the input's name.
+    pub shapes: BTreeMap<String, Vec<usize>>,
+    /// Inputs that are constants, by name: they are no inputs of the graph any more.
+    pub constants: BTreeMap<String, Tensor>,
+}
+
+impl Bindings {
+    /// Nothing bound: for models whose input shapes are all known.
+    pub fn new() -> Bindings {
+        Bindings::default()
+    }
+
+    /// Binds a named dim, written as on the command line: `batch=1`.
+    pub fn bind_dim(&mut self, text: &str) -> Result<(), String> {
+        let parsed = text.rsplit_once('=').and_then(|(name, n)| Some((name, n.trim().parse().ok()?)));
+        let (name, extent) =
+            parsed.ok_or_else(|| format!("\"{text}\" is no dim: write NAME=NUMBER, such as batch=1"))?;
+        match self.dims.insert(name.to_string(), extent) {
+            Some(other) if other != extent => {
+                Err(format!("dim \"{name}\" is given twice: {other} and {extent}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Binds the shape of an input, written as on the command line: `input=1x3x224x224`.
+    pub fn bind_shape(&mut self, text: &str) -> Result<(), String> {
+        let dims = |shape: &str| {
+            shape.split(['x', ',']).map(|d| d.trim().parse().ok()).collect::<Option<Vec<usize>>>()
+        };
+        let parsed = text.rsplit_once('=').and_then(|(name, shape)| Some((name, dims(shape)?)));
+        let (name, shape) = parsed
+            .ok_or_else(|| format!("\"{text}\" is no shape: write INPUT=DIMS, such as input=1x3x224x224"))?;
+        match self.shapes.insert(name.to_string(), shape.clone()) {
+            Some(other) if other != shape => Err(format!("the shape of input \"{name}\" is given twice")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Types of the model's inputs, in order, those that are bound to constants included.
+    pub(super) fn resolve(&self, model: &Model) -> Result<Vec<TensorType>, Fault> {
+        self.check_names(model)?;
+        let mut known =
+            Known { dims: self.dims.iter().map(|(k, v)| (k.as_str(), (*v, "--dim".into()))).collect() };
+        for input in &model.inputs {
+            if let Some(shape) = self.shapes.get(&input.name) {
+                known.learn(input, shape, "--shape")?;
+            }
+            if let Some(tensor) = self.constants.get(&input.name) {
+                if input.dtype.is_some_and(|d| d != tensor.dtype()) {
+                    let what = format!(
+                        "the constant for input \"{}\" is {}, the input is {input}",
+                        input.name,
+                        tensor.ty()
+                    );
+                    return Err(Fault::Binding(what));
+                }
+                known.learn(input, tensor.shape(), "--const")?;
+            }
+        }
+        let mut types = Vec::new();
+        let mut unbound = Vec::new();
+        for input in &model.inputs {
+            let given = self.shapes.get(&input.name).cloned();
+            let given = given.or_else(|| self.constants.get(&input.name).map(|t| t.shape().to_vec()));
+            let shape = given.or_else(|| {
+                input.dims.as_ref()?.iter().map(|d| known.extent(d)).collect::<Option<Vec<usize>>>()
+            });
+            match (shape, input.dtype) {
+                (Some(shape), Some(dtype)) => types.push(TensorType::new(dtype, Shape::new(shape))),
+                _ => unbound.push(unbound_input(input, &known)),
+            }
+        }
+        if unbound.is_empty() { Ok(types) } else { Err(Fault::Unbound(unbound)) }
+    }
+
+    fn check_names(&self, model: &Model) -> Result<(), Fault> {
+        let inputs: Vec<&str> = model.inputs.iter().map(|i| i.name.as_str()).collect();
+        let dims = model.named_dims();
+        let shapes = self.shapes.keys().map(|name| ("--shape", "input", name, &inputs));
+        let constants = self.constants.keys().map(|name| ("--const", "input", name, &inputs));
+        let named = self.dims.keys().map(|name| ("--dim", "named dim", name, &dims));
+        for (flag, kind, name, names) in named.chain(shapes).chain(constants) {
+            if names.contains(&name.as_str()) {
+                continue;
+            }
+            let hint = match nearest(name, names) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None if names.is_empty() => format!("it has no {kind}"),
+                None => {
+                    let all: Vec<String> = names.iter().map(|n| format!("\"{n}\"")).collect();
+                    format!("it has {}", all.join(", "))
+                }
+            };
+            return Err(Fault::Binding(format!("{flag}: the model has no {kind} \"{name}\"; {hint}")));
+        }
+        Ok(())
+    }
+}
+
+/// Named dims whose extent is known, and which flag said so.
+struct Known<'a> {
+    dims: BTreeMap<&'a str, (usize, String)>,
+}
+
+impl<'a> Known<'a> {
+    /// Takes over the shape of an input, which must agree with what is known.
+    fn learn(&mut self, input: &'a PortInfo, shape: &[usize], flag: &str) -> Result<(), Fault> {
+        let Some(dims) = &input.dims else {
+            return Ok(());
+        };
+        let shape_text = Shape::from(shape);
+        let contradiction = |what: String| {
+            Fault::Binding(format!(
+                "{flag}: input \"{}\" is {input}, it cannot be {shape_text}: {what}",
+                input.name
+            ))
+        };
+        if dims.len() != shape.len() {
+            return Err(contradiction(format!("it has {} dims, not {}", dims.len(), shape.len())));
+        }
+        for (axis, (dim, &extent)) in dims.iter().zip(shape).enumerate() {
+            match dim {
+                Dim::Known(n) if *n != extent => {
+                    return Err(contradiction(format!("dim {axis} is fixed at {n} by the model")));
+                }
+                Dim::Named(name) => {
+                    if let Some((other, source)) = self.dims.get(name.as_str())
+                        && *other != extent
+                    {
+                        return Err(contradiction(format!("dim {axis}, \"{name}\", is {other} by {source}")));
+                    }
+                    self.dims.insert(name, (extent, format!("{flag} of \"{}\"", input.name)));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn extent(&self, dim: &Dim) -> Option<usize> {
+        match dim {
+            Dim::Known(n) => Some(*n),
+            Dim::Named(name) => self.dims.get(name.as_str()).map(|(n, _)| *n),
+            Dim::Unknown => None,
+        }
+    }
+}
+
+fn unbound_input(input: &PortInfo, known: &Known<'_>) -> UnboundInput {
+    let flags = match &input.dims {
+        None => vec![format!("--shape {}=?x?x…", input.name)],
+        Some(dims) => {
+            let open: Vec<&Dim> = dims.iter().filter(|d| known.extent(d).is_none()).collect();
+            let mut names: Vec<&str> = Vec::new();
+            for dim in &open {
+                if let Dim::Named(name) = dim
+                    && !names.contains(&name.as_str())
+                {
+                    names.push(name);
+                }
+            }
+            if open.iter().all(|d| matches!(d, Dim::Named(_))) && names.len() <= 2 {
+                names.iter().map(|name| format!("--dim {name}=?")).collect()
+            } else {
+                let dims: Vec<String> =
+                    dims.iter().map(|d| known.extent(d).map_or("?".into(), |n| n.to_string())).collect();
+                vec![format!("--shape {}={}", input.name, dims.join("x"))]
+            }
+        }
+    };
+    UnboundInput { input: input.name.clone(), declared: input.to_string(), flags }
+}
+
+/// The name that was probably meant: the one with the fewest edits, if they are few.
+fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
+    let distance = |other: &str| edits(&name.to_lowercase(), &other.to_lowercase());
+    let best = names.iter().min_by_key(|other| distance(other))?;
+    (distance(best) <= 1 + name.chars().count() / 3).then_some(*best)
+}
+
+/// Levenshtein's distance, of the first 64 characters.
+fn edits(a: &str, b: &str) -> usize {
+    const LONGEST: usize = 64;
+    let b: Vec<char> = b.chars().take(LONGEST).collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().take(LONGEST).enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_line_spellings_are_read() {
+        let mut b = Bindings::new();
+        b.bind_dim("p2o.DynamicDimension.1=640").unwrap();
+        b.bind_shape("x=1x3x224x224").unwrap();
+        b.bind_shape("a=b=2,3").unwrap();
+        assert_eq!(b.dims["p2o.DynamicDimension.1"], 640);
+        assert_eq!(b.shapes["x"], [1, 3, 224, 224]);
+        assert_eq!(b.shapes["a=b"], [2, 3]);
+    }
+
+    #[test]
+    fn spellings_that_make_no_sense_are_refused_with_an_example() {
+        let mut b = Bindings::new();
+        assert_eq!(
+            b.bind_dim("batch").unwrap_err(),
+            "\"batch\" is no dim: write NAME=NUMBER, such as batch=1"
+        );
+        assert!(b.bind_dim("batch=-1").is_err());
+        assert!(b.bind_shape("x=1x3xWxH").unwrap_err().contains("such as input=1x3x224x224"));
+        b.bind_dim("batch=1").unwrap();
+        assert_eq!(b.bind_dim("batch=2").unwrap_err(), "dim \"batch\" is given twice: 1 and 2");
+    }
+
+    #[test]
+    fn the_nearest_name_is_the_one_with_fewest_edits() {
+        assert_eq!(nearest("btach", &["height", "batch"]), Some("batch"));
+        assert_eq!(nearest("input", &["x", "mask"]), None);
+        assert_eq!(edits("kitten", "sitting"), 3);
+    }
+}

@@ -1,0 +1,213 @@
+//! From the messages of `onnx.proto` to a [`Model`]. Nothing behind this file knows protocol buffers.
+
+use std::collections::BTreeMap;
+
+use onnx_protobuf::tensor_shape_proto::dimension;
+use onnx_protobuf::{
+    AttributeProto, GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TypeProto,
+    ValueInfoProto, type_proto,
+};
+
+use super::attribute::Attribute;
+use super::dtype::dtype;
+use super::error::Fault;
+use super::limits::Limits;
+use super::model::{Dim, Model, NodeDef, PortInfo};
+use super::table;
+use super::tensor::{Refusal, TensorReader};
+use super::wire;
+use crate::tensor::Tensor;
+
+/// Parses bytes that [`wire::scan`](super::wire::scan) has passed.
+pub(super) fn parse(bytes: &[u8]) -> Result<ModelProto, Fault> {
+    ModelProto::parse_from_bytes(bytes).map_err(|e| Fault::NotOnnx(format!("it cannot be parsed: {e}")))
+}
+
+/// Reads a tensor that is a file by itself, and its name.
+pub(super) fn tensor(bytes: &[u8], tensors: &mut TensorReader<'_>) -> Result<(String, Tensor), Fault> {
+    let bad = |what: String| Fault::Tensor { tensor: String::new(), what };
+    wire::scan_tensor(bytes).map_err(bad)?;
+    let mut proto =
+        TensorProto::parse_from_bytes(bytes).map_err(|e| bad(format!("it cannot be parsed: {e}")))?;
+    let name = std::mem::take(&mut proto.name);
+    let tensor = tensors.read(proto).map_err(|r| refusal(r, &name))?;
+    Ok((name, tensor))
+}
+
+/// Takes the message apart.
+pub(super) fn model(proto: ModelProto, file: &str, tensors: &mut TensorReader<'_>) -> Result<Model, Fault> {
+    let Some(graph) = proto.graph.into_option() else {
+        return Err(Fault::NotOnnx("it is a protocol buffer, but holds no graph".into()));
+    };
+    let opsets = opsets(&proto.opset_import, &graph)?;
+    if !proto.functions.is_empty() {
+        let names: Vec<String> = proto.functions.iter().take(3).map(|f| format!("\"{}\"", f.name)).collect();
+        let what =
+            format!("functions defined by the model ({}); inline them when exporting", names.join(", "));
+        return Err(Fault::Unsupported(what));
+    }
+    if !graph.sparse_initializer.is_empty() {
+        return Err(Fault::Unsupported("sparse initializers".into()));
+    }
+    let mut initializers = BTreeMap::new();
+    for mut proto in graph.initializer {
+        let name = std::mem::take(&mut proto.name);
+        if name.is_empty() {
+            return Err(Fault::Tensor { tensor: name, what: "an initializer needs a name".into() });
+        }
+        let tensor = tensors.read(proto).map_err(|r| refusal(r, &name))?;
+        if initializers.contains_key(&name) {
+            let by = "an initializer".to_string();
+            return Err(Fault::Duplicate { value: name, first: by.clone(), second: by });
+        }
+        initializers.insert(name, tensor);
+    }
+    let mut inputs = Vec::new();
+    for info in graph.input {
+        // An input with an initializer has a default that a caller could override; here it is a constant.
+        if !initializers.contains_key(&info.name) {
+            inputs.push(port("input", info)?);
+        }
+    }
+    let outputs = graph.output.into_iter().map(|info| port("output", info)).collect::<Result<Vec<_>, _>>()?;
+    if outputs.is_empty() {
+        return Err(Fault::Unsupported("a graph without outputs".into()));
+    }
+    let nodes = graph
+        .node
+        .into_iter()
+        .enumerate()
+        .map(|(index, proto)| node(index, proto, tensors))
+        .collect::<Result<Vec<_>, _>>()?;
+    let producer = format!("{} {}", proto.producer_name, proto.producer_version).trim().to_string();
+    Ok(Model {
+        file: file.to_string(),
+        limits: Limits::default(),
+        producer,
+        ir_version: proto.ir_version,
+        opsets,
+        inputs,
+        outputs,
+        nodes,
+        initializers,
+    })
+}
+
+fn refusal(refusal: Refusal, tensor: &str) -> Fault {
+    match refusal {
+        Refusal::Bad(what) => Fault::Tensor { tensor: tensor.to_string(), what },
+        Refusal::Large(what, limit, name) => Fault::Limit { what, limit, name },
+    }
+}
+
+/// ONNX's own domain is written in two ways.
+fn domain(name: String) -> String {
+    if name == "ai.onnx" { String::new() } else { name }
+}
+
+fn opsets(imports: &[OperatorSetIdProto], graph: &GraphProto) -> Result<BTreeMap<String, i64>, Fault> {
+    let mut opsets = BTreeMap::new();
+    for import in imports {
+        let name = domain(import.domain.clone());
+        if let Some(other) = opsets.insert(name.clone(), import.version)
+            && other != import.version
+        {
+            let what =
+                format!("the model imports domain \"{name}\" in versions {other} and {}", import.version);
+            return Err(Fault::Opset(what));
+        }
+    }
+    match opsets.get("") {
+        Some(version) if *version > table::NEWEST_OPSET => Err(Fault::Opset(format!(
+            "the model is written for opset {version}, nnc knows those up to {}; export it for an older one",
+            table::NEWEST_OPSET
+        ))),
+        Some(version) if *version < 1 => {
+            Err(Fault::Opset(format!("the model is written for opset {version}, which does not exist")))
+        }
+        None if graph.node.iter().any(|n| domain(n.domain.clone()).is_empty()) => {
+            Err(Fault::Opset("the model does not say which opset it is written for".into()))
+        }
+        _ => Ok(opsets),
+    }
+}
+
+fn port(kind: &'static str, info: ValueInfoProto) -> Result<PortInfo, Fault> {
+    let name = info.name;
+    let fault = |what: &str| Fault::Port { kind, name: name.clone(), what: what.to_string() };
+    let tensor = match info.type_.into_option() {
+        Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), .. }) => tensor,
+        Some(TypeProto { value: Some(_), .. }) => {
+            return Err(fault(
+                "is no tensor; sequences, maps, optional values and sparse tensors are not supported",
+            ));
+        }
+        // Old exporters leave the types of outputs away.
+        _ if kind == "output" => return Ok(PortInfo { name, dtype: None, dims: None }),
+        _ => return Err(fault("has no type")),
+    };
+    let dtype = dtype(i64::from(tensor.elem_type)).map_err(|what| fault(&what))?;
+    let dims = tensor.shape.into_option().map(|shape| shape.dim.into_iter().map(|d| dim(d.value)).collect());
+    Ok(PortInfo { name, dtype: Some(dtype), dims })
+}
+
+fn dim(value: Option<dimension::Value>) -> Dim {
+    match value {
+        // Exporters write -1 for a dim that they do not know.
+        Some(dimension::Value::DimValue(n)) => usize::try_from(n).map_or(Dim::Unknown, Dim::Known),
+        // "?" stands for several dims at once, so it is no name.
+        Some(dimension::Value::DimParam(name)) if !name.is_empty() && name != "?" => Dim::Named(name),
+        _ => Dim::Unknown,
+    }
+}
+
+fn node(index: usize, proto: NodeProto, tensors: &mut TensorReader<'_>) -> Result<NodeDef, Fault> {
+    let name = if !proto.name.is_empty() {
+        proto.name
+    } else {
+        proto.output.iter().find(|o| !o.is_empty()).cloned().unwrap_or_else(|| format!("node {index}"))
+    };
+    let mut attributes = BTreeMap::new();
+    for a in proto.attribute {
+        let (attribute_name, attribute) = attribute(a, tensors)?;
+        if attributes.insert(attribute_name.clone(), attribute).is_some() {
+            return Err(Fault::Unsupported(format!(
+                "node \"{name}\" ({}) has attribute \"{attribute_name}\" twice",
+                proto.op_type
+            )));
+        }
+    }
+    Ok(NodeDef {
+        name,
+        op: proto.op_type,
+        domain: domain(proto.domain),
+        inputs: proto.input,
+        outputs: proto.output,
+        attributes,
+    })
+}
+
+fn attribute(proto: AttributeProto, tensors: &mut TensorReader<'_>) -> Result<(String, Attribute), Fault> {
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let value = match proto.type_.value() {
+        _ if !proto.ref_attr_name.is_empty() => Attribute::Other("a reference to an attribute of a function"),
+        1 => Attribute::Float(proto.f),
+        2 => Attribute::Int(proto.i),
+        3 => Attribute::String(text(proto.s)),
+        4 => match proto.t.into_option().map(|t| tensors.read(t)) {
+            Some(Ok(tensor)) => Attribute::Tensor(tensor),
+            Some(Err(Refusal::Bad(what))) => Attribute::Unreadable(what),
+            Some(Err(large)) => return Err(refusal(large, &proto.name)),
+            None => Attribute::Unreadable("it is said to be a tensor, but there is none".into()),
+        },
+        6 => Attribute::Floats(proto.floats),
+        7 => Attribute::Ints(proto.ints),
+        8 => Attribute::Other("strings"),
+        5 | 10 => Attribute::Other("a graph"),
+        9 => Attribute::Other("tensors"),
+        11 | 12 => Attribute::Other("a sparse tensor"),
+        13 | 14 => Attribute::Other("a type"),
+        _ => Attribute::Other("a value of unknown type"),
+    };
+    Ok((proto.name, value))
+}

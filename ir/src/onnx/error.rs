@@ -1,0 +1,275 @@
+//! What can be wrong with a model: one enum for the file, one for a node in it.
+//!
+//! Every text names the file, the place (node, value, input, tensor) and, where there is one, the way out.
+
+use std::fmt::{self, Write as _};
+use std::io;
+
+use crate::op::OpError;
+use crate::tensor::TensorError;
+
+/// Why a model cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{file}: {fault}")]
+pub struct OnnxError {
+    /// The file, or `model` when it came from memory.
+    pub file: String,
+    /// What is wrong.
+    #[source]
+    pub fault: Box<Fault>,
+}
+
+/// What is wrong with a model.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The file cannot be read at all.
+    #[error("cannot be read: {0}")]
+    Io(io::Error),
+    /// The bytes are no ONNX model; says what they look like.
+    #[error("not an ONNX model: {0}")]
+    NotOnnx(String),
+    /// Something is larger than the [`Limits`](super::Limits) allow.
+    #[error("{what} is larger than the limit of {limit} ({name}); raise that limit if you trust the model")]
+    Limit {
+        /// What is too large, and how large it is.
+        what: String,
+        /// The limit.
+        limit: u64,
+        /// The field of [`Limits`](super::Limits).
+        name: &'static str,
+    },
+    /// The model imports operators of a version that is not known here, or of none.
+    #[error("{0}")]
+    Opset(String),
+    /// The model uses a part of ONNX that is not read.
+    #[error("unsupported: {0}")]
+    Unsupported(String),
+    /// A graph input or output is declared in a way that cannot be used.
+    #[error("{kind} \"{name}\": {what}")]
+    Port {
+        /// `input` or `output`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// An initializer, or the tensor in an attribute, is damaged.
+    #[error("tensor \"{tensor}\": {what}")]
+    Tensor {
+        /// Its name.
+        tensor: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A value has two sources.
+    #[error("value \"{value}\" is made twice: by {first} and by {second}")]
+    Duplicate {
+        /// Its name.
+        value: String,
+        /// Who makes it first.
+        first: String,
+        /// Who makes it again.
+        second: String,
+    },
+    /// A value has no source.
+    #[error("{reader} reads \"{value}\", which is no input, no initializer and no node's output")]
+    Undefined {
+        /// Who wants it.
+        reader: String,
+        /// Its name.
+        value: String,
+    },
+    /// A node reads what only a later node makes.
+    #[error(
+        "node \"{node}\" reads \"{value}\", which node \"{maker}\" makes only later; sort the nodes of the model topologically"
+    )]
+    NotSorted {
+        /// Who reads.
+        node: String,
+        /// What.
+        value: String,
+        /// Who makes it.
+        maker: String,
+    },
+    /// Nodes depend on each other in a circle.
+    #[error("the nodes form a cycle: node \"{node}\" reads \"{value}\", which depends on its own outputs")]
+    Cycle {
+        /// A node in the circle.
+        node: String,
+        /// What it reads.
+        value: String,
+    },
+    /// Some input dims are neither fixed by the model nor bound by the caller.
+    #[error("{}", unbound_text(.0))]
+    Unbound(Vec<UnboundInput>),
+    /// A binding does not fit the model.
+    #[error("{0}")]
+    Binding(String),
+    /// Operators that are not read, all of them.
+    #[error("{}", unsupported_text(.0))]
+    Operators(Vec<UnsupportedOperator>),
+    /// A node is wrong, or asks for what is not supported.
+    #[error("node \"{node}\" ({op}, opset {opset}): {fault}")]
+    Node {
+        /// Its name, or its first output's.
+        node: String,
+        /// Its operator.
+        op: String,
+        /// The version of the operator set that the model imports.
+        opset: i64,
+        /// What is wrong.
+        #[source]
+        fault: Box<NodeFault>,
+    },
+}
+
+/// An input whose shape is not fully known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnboundInput {
+    /// Its name.
+    pub input: String,
+    /// Its type, as declared: `f32[batch, 3, ?, ?]`.
+    pub declared: String,
+    /// The flags that bind it: `--dim batch=…`, `--shape input=?x3x?x?`.
+    pub flags: Vec<String>,
+}
+
+/// An operator that is not read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnsupportedOperator {
+    /// Its domain; empty for ONNX's own.
+    pub domain: String,
+    /// Its name.
+    pub op: String,
+    /// The version of its domain that the model imports.
+    pub opset: i64,
+    /// The versions that are read, when there are any.
+    pub supported: Option<String>,
+    /// The nodes that use it.
+    pub nodes: Vec<String>,
+}
+
+/// What is wrong with a node.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum NodeFault {
+    /// An attribute is missing, of another type, or has a value that makes no sense.
+    #[error("attribute \"{name}\" {what}")]
+    Attribute {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// An attribute that the operator does not have.
+    #[error(
+        "attribute \"{0}\" is not one of this operator; the model may need a newer operator set than it imports"
+    )]
+    UnknownAttribute(String),
+    /// An operand decides a shape, but it is not known when the model is compiled.
+    #[error("operand {index} ({operand}) must be known at compile time, but \"{value}\" {origin}")]
+    NotConstant {
+        /// Its position.
+        index: usize,
+        /// Its name in the ONNX operator.
+        operand: &'static str,
+        /// The value's name.
+        value: String,
+        /// Where it comes from, and what to do.
+        origin: String,
+    },
+    /// More operands than the operator takes.
+    #[error("has {got} operands, the operator takes {max}")]
+    Operands {
+        /// How many it takes.
+        max: usize,
+        /// How many there are.
+        got: usize,
+    },
+    /// An output that is not computed here, but used.
+    #[error("output {index} (\"{value}\") is used, but only the first {supported} can be computed")]
+    Output {
+        /// Its position.
+        index: usize,
+        /// Its name.
+        value: String,
+        /// How many are computed.
+        supported: usize,
+    },
+    /// Attributes and operands do not fit together.
+    #[error("{0}")]
+    Invalid(String),
+    /// What ONNX allows but is not read.
+    #[error("unsupported: {0}")]
+    Unsupported(String),
+    /// The operator refuses its operands.
+    #[error(transparent)]
+    Op(#[from] OpError),
+}
+
+impl NodeFault {
+    /// A [`NodeFault::Invalid`].
+    pub fn invalid(text: impl Into<String>) -> NodeFault {
+        NodeFault::Invalid(text.into())
+    }
+
+    /// A [`NodeFault::Unsupported`].
+    pub fn unsupported(text: impl Into<String>) -> NodeFault {
+        NodeFault::Unsupported(text.into())
+    }
+}
+
+impl From<TensorError> for NodeFault {
+    fn from(e: TensorError) -> NodeFault {
+        NodeFault::Op(OpError::Tensor(e))
+    }
+}
+
+impl Fault {
+    pub(super) fn in_file(self, file: &str) -> OnnxError {
+        OnnxError { file: file.to_string(), fault: Box::new(self) }
+    }
+}
+
+fn unbound_text(inputs: &[UnboundInput]) -> String {
+    let mut text = String::from("some input dims are not known; ");
+    for (i, input) in inputs.iter().enumerate() {
+        let gap = if i == 0 { "" } else { "; " };
+        let _ = write!(
+            text,
+            "{gap}input \"{}\" is {}: give {}",
+            input.input,
+            input.declared,
+            input.flags.join(" ")
+        );
+    }
+    text.push_str(" (a number for each ?)");
+    text
+}
+
+fn unsupported_text(ops: &[UnsupportedOperator]) -> String {
+    const NAMED: usize = 3;
+    let mut text = String::from("operators that nnc does not read: ");
+    for (i, op) in ops.iter().enumerate() {
+        text.push_str(if i == 0 { "" } else { "; " });
+        let _ = write!(text, "{} ", op);
+        let names: Vec<String> = op.nodes.iter().take(NAMED).map(|n| format!("\"{n}\"")).collect();
+        let more = if op.nodes.len() > NAMED { ", …" } else { "" };
+        let _ = write!(text, "× {} ({}{more})", op.nodes.len(), names.join(", "));
+    }
+    text
+}
+
+impl fmt::Display for UnsupportedOperator {
+    /// `com.microsoft:FusedConv of opset 1`, `LSTM of opset 14`, `Add of opset 6 (read: 7 and later)`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.domain.is_empty() {
+            write!(f, "{}:", self.domain)?;
+        }
+        write!(f, "{} of opset {}", self.op, self.opset)?;
+        match &self.supported {
+            Some(range) => write!(f, " (read: {range})"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Reading ONNX models.
+//!
+//! ```text
+//!   bytes ──wire──▶ sound protobuf ──decode──▶ Model ──import + Bindings──▶ Graph
+//!          is it one?      names, nodes, tensors,          every shape known,
+//!                          order, limits                   every attribute resolved
+//! ```
+//!
+//! [`Model::open`] reads a file and checks what does not depend on input shapes. A [`Bindings`] says what the model
+//! leaves open (`batch`, height, width); [`Model::graph`] then walks over the nodes once and builds the
+//! [`Graph`](crate::Graph).
+//!
+//! # Example
+//! ```no_run
+//! use nnc_ir::onnx::{Bindings, Model};
+//!
+//! let model = Model::open("detector.onnx")?;
+//! let mut bindings = Bindings::new();
+//! bindings.bind_shape("x=1x3x640x640").unwrap();
+//! let graph = model.graph(&bindings)?;
+//! # Ok::<(), nnc_ir::onnx::OnnxError>(())
+//! ```
+//!
+//! # How to add an operator
+//! 1. If nothing in [`op`](crate::op) computes it: one struct there, with its `infer`, `eval` and arithmetic.
+//! 2. Its constructor in `ops/`: ask for every attribute and operand, resolve what ONNX leaves implicit, emit.
+//!    Attributes and operands that nobody asks for make the node an error, so that none is silently ignored.
+//! 3. Its row in `table.rs`: name, first and last version, constructor.
+//!
+//! An operand that decides a shape must be constant; `NodeReader::ints` and `constant` say so to the user when it is
+//! not. Constants of a model, of `Shape` nodes and of small computations over them all count.
+
+mod attribute;
+mod bindings;
+mod decode;
+mod dtype;
+mod error;
+mod external;
+mod import;
+mod limits;
+mod model;
+mod node;
+mod ops;
+mod order;
+mod table;
+mod tensor;
+mod wire;
+
+pub use bindings::Bindings;
+pub use error::{Fault, NodeFault, OnnxError, UnboundInput, UnsupportedOperator};
+pub use limits::Limits;
+pub use model::{Dim, Model, PortInfo, read_tensor};

@@ -1,0 +1,241 @@
+//! A model as its file describes it: inputs, outputs, nodes by name, constants; dims may still be open.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::attribute::Attribute;
+use super::bindings::Bindings;
+use super::decode;
+use super::error::{Fault, OnnxError};
+use super::external::External;
+use super::import;
+use super::limits::Limits;
+use super::order;
+use super::tensor::TensorReader;
+use super::wire;
+use crate::graph::Graph;
+use crate::tensor::Tensor;
+use crate::types::DType;
+
+/// An ONNX model, read and checked but for what depends on its input shapes.
+#[derive(Clone, Debug)]
+pub struct Model {
+    pub(super) file: String,
+    pub(super) limits: Limits,
+    pub(super) producer: String,
+    pub(super) ir_version: i64,
+    /// Version of each imported operator set, by domain; `""` is ONNX's own.
+    pub(super) opsets: BTreeMap<String, i64>,
+    pub(super) inputs: Vec<PortInfo>,
+    pub(super) outputs: Vec<PortInfo>,
+    /// Nodes that an output depends on, each after those that it reads.
+    pub(super) nodes: Vec<NodeDef>,
+    pub(super) initializers: BTreeMap<String, Tensor>,
+}
+
+/// A graph input or output as the model declares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortInfo {
+    /// Its name.
+    pub name: String,
+    /// Type of its elements; always known for an input.
+    pub dtype: Option<DType>,
+    /// Its dims; `None` when not even their number is declared.
+    pub dims: Option<Vec<Dim>>,
+}
+
+/// A dim of an input or output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dim {
+    /// Fixed by the model.
+    Known(usize),
+    /// Named; equal names mean equal extents.
+    Named(String),
+    /// Open, without a name of its own.
+    Unknown,
+}
+
+/// A node of the model.
+#[derive(Clone, Debug)]
+pub(super) struct NodeDef {
+    /// Its name, or the name of its first output.
+    pub name: String,
+    pub op: String,
+    /// `""` for ONNX's own operators.
+    pub domain: String,
+    /// Names of the operands; empty where one is left out.
+    pub inputs: Vec<String>,
+    /// Names of the results; empty where one is not wanted.
+    pub outputs: Vec<String>,
+    pub attributes: BTreeMap<String, Attribute>,
+}
+
+impl Model {
+    /// Reads a model from a file, with the data that it keeps in files beside it.
+    pub fn open(path: impl AsRef<Path>) -> Result<Model, OnnxError> {
+        Model::open_with(path, Limits::default())
+    }
+
+    /// Like [`Model::open`], with other limits.
+    pub fn open_with(path: impl AsRef<Path>, limits: Limits) -> Result<Model, OnnxError> {
+        let path = path.as_ref();
+        let name = path.display().to_string();
+        let bytes = read_file(path, &limits).map_err(|f| f.in_file(&name))?;
+        let folder = match path.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+            Some(parent) => parent,
+            None => Path::new("/"),
+        };
+        parse(bytes, &name, Some(folder), limits).map_err(|f| f.in_file(&name))
+    }
+
+    /// Reads a model from memory. Data outside the model are looked for below `folder`, if there is one.
+    pub fn from_bytes(bytes: impl Into<Vec<u8>>, folder: Option<&Path>) -> Result<Model, OnnxError> {
+        Model::from_bytes_with(bytes, folder, Limits::default())
+    }
+
+    /// Like [`Model::from_bytes`], with other limits.
+    pub fn from_bytes_with(
+        bytes: impl Into<Vec<u8>>,
+        folder: Option<&Path>,
+        limits: Limits,
+    ) -> Result<Model, OnnxError> {
+        parse(bytes.into(), "model", folder, limits).map_err(|f| f.in_file("model"))
+    }
+
+    /// The inputs that a caller gives: those without an initializer.
+    pub fn inputs(&self) -> &[PortInfo] {
+        &self.inputs
+    }
+
+    /// The outputs, in order.
+    pub fn outputs(&self) -> &[PortInfo] {
+        &self.outputs
+    }
+
+    /// Version of ONNX's own operator set that the model is written for; 0 when it imports none.
+    pub fn opset(&self) -> i64 {
+        self.opsets.get("").copied().unwrap_or(0)
+    }
+
+    /// Versions of all operator sets that the model imports, by domain (`""` is ONNX's own).
+    pub fn opsets(&self) -> &BTreeMap<String, i64> {
+        &self.opsets
+    }
+
+    /// The program that wrote the model and its version, as far as given.
+    pub fn producer(&self) -> &str {
+        &self.producer
+    }
+
+    /// Version of the file format.
+    pub fn ir_version(&self) -> i64 {
+        self.ir_version
+    }
+
+    /// Number of nodes that the outputs depend on.
+    pub fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Names of the dims that a [`Bindings`] can bind, in order of the inputs.
+    pub fn named_dims(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        for dim in self.inputs.iter().flat_map(|i| i.dims.iter().flatten()) {
+            if let Dim::Named(name) = dim
+                && !names.contains(&name.as_str())
+            {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// The graph for these bindings, with every shape known.
+    pub fn graph(&self, bindings: &Bindings) -> Result<Graph, OnnxError> {
+        import::import(self, bindings).map_err(|f| f.in_file(&self.file))
+    }
+}
+
+/// Reads a tensor from a file of its own, as the ONNX test suite keeps inputs and outputs. Returns its name too, which
+/// may be empty.
+pub fn read_tensor(path: impl AsRef<Path>) -> Result<(String, Tensor), OnnxError> {
+    let path = path.as_ref();
+    let limits = Limits::default();
+    let read = || {
+        let bytes = read_file(path, &limits)?;
+        decode::tensor(&bytes, &mut TensorReader { external: External::new(None), limits: &limits, total: 0 })
+    };
+    read().map_err(|f| f.in_file(&path.display().to_string()))
+}
+
+fn read_file(path: &Path, limits: &Limits) -> Result<Vec<u8>, Fault> {
+    let mut file = File::open(path).map_err(Fault::Io)?;
+    let metadata = file.metadata().map_err(Fault::Io)?;
+    if metadata.is_dir() {
+        return Err(Fault::NotOnnx("it is a folder".into()));
+    }
+    check_size(metadata.len(), limits)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+    // A pipe has no length, and a file may grow: the limit holds while reading too.
+    file.by_ref().take(limits.file_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(Fault::Io)?;
+    Ok(bytes)
+}
+
+fn check_size(size: u64, limits: &Limits) -> Result<(), Fault> {
+    if size <= limits.file_bytes {
+        return Ok(());
+    }
+    Err(Fault::Limit {
+        what: format!("the file of {size} bytes"),
+        limit: limits.file_bytes,
+        name: "file_bytes",
+    })
+}
+
+fn parse(bytes: Vec<u8>, file: &str, folder: Option<&Path>, limits: Limits) -> Result<Model, Fault> {
+    check_size(bytes.len() as u64, &limits)?;
+    let census = wire::scan(&bytes).map_err(Fault::NotOnnx)?;
+    if census.nodes > limits.nodes {
+        let what = format!("the model with {} nodes", census.nodes);
+        return Err(Fault::Limit { what, limit: limits.nodes as u64, name: "nodes" });
+    }
+    let proto = decode::parse(&bytes)?;
+    drop(bytes);
+    let mut tensors = TensorReader { external: External::new(folder), limits: &limits, total: 0 };
+    let mut model = decode::model(proto, file, &mut tensors)?;
+    model.limits = limits;
+    order::check(&model)?;
+    order::drop_unused(&mut model);
+    Ok(model)
+}
+
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Dim::Known(n) => write!(f, "{n}"),
+            Dim::Named(name) => f.write_str(name),
+            Dim::Unknown => f.write_str("?"),
+        }
+    }
+}
+
+impl fmt::Display for PortInfo {
+    /// `f32[batch, 3, ?, ?]`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.dtype {
+            Some(dtype) => write!(f, "{dtype}")?,
+            None => f.write_str("?")?,
+        }
+        match &self.dims {
+            Some(dims) => {
+                let dims: Vec<String> = dims.iter().map(ToString::to_string).collect();
+                write!(f, "[{}]", dims.join(", "))
+            }
+            None => f.write_str(" of any shape"),
+        }
+    }
+}

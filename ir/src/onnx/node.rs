@@ -1,0 +1,334 @@
+//! A node while it is read: its operands, attributes and what it becomes.
+
+use std::collections::BTreeSet;
+
+use super::attribute::Attributes;
+use super::error::NodeFault;
+use super::import::Importer;
+use super::model::NodeDef;
+use crate::graph::{GraphError, Value};
+use crate::op::{Op, OpError};
+use crate::tensor::{Element, Tensor};
+use crate::types::{DType, Shape, TensorType};
+
+/// Results up to this many elements are evaluated while reading, when all operands are constants …
+const FOLD_ELEMS: usize = 1 << 16;
+/// … and the arithmetic stays below this many operations. The rest is left to constant folding on the graph.
+const FOLD_OPERATIONS: u64 = 1 << 20;
+
+/// What a constructor in the table works with.
+pub(super) struct NodeReader<'i, 'm> {
+    importer: &'i mut Importer<'m>,
+    def: &'m NodeDef,
+    /// The version of the node's operator set.
+    pub opset: i64,
+    /// Attributes that are not read yet.
+    pub attributes: Attributes<'m>,
+    /// Number of operands that the constructor has asked for.
+    asked: usize,
+}
+
+impl<'i, 'm> NodeReader<'i, 'm> {
+    pub(super) fn new(importer: &'i mut Importer<'m>, def: &'m NodeDef, opset: i64) -> NodeReader<'i, 'm> {
+        NodeReader { importer, def, opset, attributes: Attributes::new(&def.attributes), asked: 0 }
+    }
+
+    /// Refuses attributes and operands that the constructor did not ask for.
+    pub(super) fn finish(self) -> Result<(), NodeFault> {
+        self.attributes.finish()?;
+        let got = self.def.inputs.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1);
+        if got > self.asked {
+            return Err(NodeFault::Operands { max: self.asked, got });
+        }
+        Ok(())
+    }
+
+    /// Name of the operator.
+    pub(super) fn op(&self) -> &'m str {
+        &self.def.op
+    }
+
+    /// Number of outputs that the model names.
+    pub(super) fn output_count(&self) -> usize {
+        self.def.outputs.len()
+    }
+
+    /// An operand that may be left out.
+    pub(super) fn optional(&mut self, index: usize) -> Result<Option<Value>, NodeFault> {
+        self.asked = self.asked.max(index + 1);
+        match self.def.inputs.get(index) {
+            Some(name) if !name.is_empty() => match self.importer.value(name) {
+                Some(value) => Ok(Some(value)),
+                None => Err(NodeFault::invalid(format!("operand {index} (\"{name}\") has no source"))),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    /// An operand.
+    pub(super) fn operand(&mut self, index: usize, name: &'static str) -> Result<Value, NodeFault> {
+        self.optional(index)?.ok_or(NodeFault::Op(OpError::Missing { index, name }))
+    }
+
+    /// All operands of an operator that takes any number.
+    pub(super) fn operands(&mut self, name: &'static str) -> Result<Vec<Value>, NodeFault> {
+        (0..self.def.inputs.len().max(1)).map(|index| self.operand(index, name)).collect()
+    }
+
+    /// Type of a value.
+    pub(super) fn ty(&self, value: Value) -> &TensorType {
+        self.importer.graph.ty(value)
+    }
+
+    /// Shape of a value.
+    pub(super) fn shape(&self, value: Value) -> Shape {
+        self.ty(value).shape.clone()
+    }
+
+    /// Element type of a value.
+    pub(super) fn dtype(&self, value: Value) -> DType {
+        self.ty(value).dtype
+    }
+
+    /// The tensor of a value that is constant.
+    pub(super) fn constant_of(&self, value: Value) -> Option<&Tensor> {
+        self.importer.graph.constant(value)
+    }
+
+    /// An operand that decides shapes and so must be constant; `None` when it is left out.
+    pub(super) fn constant(
+        &mut self,
+        index: usize,
+        operand: &'static str,
+    ) -> Result<Option<Tensor>, NodeFault> {
+        let Some(value) = self.optional(index)? else {
+            return Ok(None);
+        };
+        match self.constant_of(value) {
+            Some(tensor) => Ok(Some(tensor.clone())),
+            None => Err(NodeFault::NotConstant {
+                index,
+                operand,
+                value: self.def.inputs.get(index).cloned().unwrap_or_default(),
+                origin: self.origin(value),
+            }),
+        }
+    }
+
+    /// Where a value comes from that should have been constant.
+    fn origin(&self, value: Value) -> String {
+        let graph = &self.importer.graph;
+        let mut inputs = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        let mut stack = vec![value.node];
+        while let Some(id) = stack.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            if matches!(graph.node(id).op, Op::Input) {
+                inputs.insert(graph.node(id).name.as_str());
+            }
+            stack.extend(graph.operands(id).into_iter().flatten().map(|v| v.node));
+        }
+        let flags: Vec<String> =
+            inputs.iter().take(3).map(|name| format!("--const {name}=FILE.npy")).collect();
+        if matches!(graph.node(value.node).op, Op::Input) {
+            format!("is a graph input; bind it with {}", flags.join(" "))
+        } else if flags.is_empty() {
+            "is computed at run time".to_string()
+        } else {
+            format!("is computed at run time; binding what it depends on would help: {}", flags.join(" "))
+        }
+    }
+
+    /// A constant operand of integers.
+    pub(super) fn ints(
+        &mut self,
+        index: usize,
+        operand: &'static str,
+    ) -> Result<Option<Vec<i64>>, NodeFault> {
+        match self.constant(index, operand)? {
+            Some(tensor) => integers(&tensor, operand).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Integers that older versions have as an attribute and newer ones as an operand.
+    pub(super) fn ints_of_version(
+        &mut self,
+        name: &'static str,
+        operand_since: i64,
+        index: usize,
+    ) -> Result<Option<Vec<i64>>, NodeFault> {
+        if self.opset >= operand_since {
+            self.ints(index, name)
+        } else {
+            Ok(self.attributes.ints(name)?.map(<[i64]>::to_vec))
+        }
+    }
+
+    /// A constant made by the reader.
+    pub(super) fn add_constant(&mut self, tensor: Tensor) -> Value {
+        let name = format!("{}.const", self.def.name);
+        self.importer.graph.add_constant(name, tensor)
+    }
+
+    /// A scalar constant of an element type.
+    pub(super) fn scalar(&mut self, dtype: DType, number: f64) -> Result<Value, NodeFault> {
+        let tensor = scalar_tensor(dtype, number)?;
+        Ok(self.add_constant(tensor))
+    }
+
+    /// Adds an operator with one result.
+    pub(super) fn emit(&mut self, op: impl Into<Op>, operands: &[Value]) -> Result<Value, NodeFault> {
+        let operands: Vec<Option<Value>> = operands.iter().copied().map(Some).collect();
+        self.emit_optional(op, &operands)
+    }
+
+    /// Adds an operator with one result, some of whose operands may be left out.
+    pub(super) fn emit_optional(
+        &mut self,
+        op: impl Into<Op>,
+        operands: &[Option<Value>],
+    ) -> Result<Value, NodeFault> {
+        let results = self.emit_all(op, operands)?;
+        results.first().copied().ok_or_else(|| NodeFault::invalid("has no results"))
+    }
+
+    /// Adds an operator. When all it reads is constant and small, it is evaluated at once.
+    pub(super) fn emit_all(
+        &mut self,
+        op: impl Into<Op>,
+        operands: &[Option<Value>],
+    ) -> Result<Vec<Value>, NodeFault> {
+        let op = op.into();
+        if let Some(results) = self.fold(&op, operands)? {
+            return Ok(results);
+        }
+        let graph = &mut self.importer.graph;
+        let id = graph.add(&self.def.name, op, operands).map_err(|e| match e {
+            GraphError::Op { source, .. } => NodeFault::Op(source),
+            other => NodeFault::Invalid(other.to_string()),
+        })?;
+        let limit = self.importer.model.limits.tensor_bytes;
+        let mut results = Vec::new();
+        for (output, ty) in graph.node(id).outputs.iter().enumerate() {
+            let bytes = ty.shape.checked_elems().and_then(|n| n.checked_mul(ty.dtype.bytes()));
+            if bytes.is_none_or(|b| b as u64 > limit) {
+                return Err(NodeFault::unsupported(format!(
+                    "its result {ty} is larger than the limit of {limit} bytes (tensor_bytes)"
+                )));
+            }
+            results.push(Value { node: id, output: output as u32 });
+        }
+        Ok(results)
+    }
+
+    fn fold(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Option<Vec<Value>>, NodeFault> {
+        let graph = &self.importer.graph;
+        let mut tensors = Vec::with_capacity(operands.len());
+        for operand in operands {
+            match operand.map(|v| graph.constant(v)) {
+                None => tensors.push(None),
+                Some(Some(t)) if t.shape().elems() <= FOLD_ELEMS => tensors.push(Some(t)),
+                Some(_) => return Ok(None),
+            }
+        }
+        if tensors.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        let types: Vec<Option<&TensorType>> = tensors.iter().map(|t| t.map(Tensor::ty)).collect();
+        let results = op.infer(&types)?;
+        let small = |ty: &TensorType| ty.shape.checked_elems().is_some_and(|n| n <= FOLD_ELEMS);
+        let work = op.arithmetic(&types, &results);
+        if !results.iter().all(small) || work.macc.saturating_add(work.ops) > FOLD_OPERATIONS {
+            return Ok(None);
+        }
+        let results = op.eval(&tensors)?;
+        let name = &self.def.name;
+        Ok(Some(results.into_iter().map(|t| self.importer.graph.add_constant(name, t)).collect()))
+    }
+}
+
+/// The integers of an `i64` or `i32` tensor.
+pub(super) fn integers(tensor: &Tensor, operand: &'static str) -> Result<Vec<i64>, NodeFault> {
+    match tensor.dtype() {
+        DType::I64 => Ok(tensor.elems::<i64>()?.to_vec()),
+        DType::I32 => Ok(tensor.elems::<i32>()?.iter().map(|&v| i64::from(v)).collect()),
+        other => Err(NodeFault::invalid(format!("operand {operand} must hold integers, it holds {other}"))),
+    }
+}
+
+/// A scalar of an element type, rounded as that type rounds.
+pub(super) fn scalar_tensor(dtype: DType, number: f64) -> Result<Tensor, NodeFault> {
+    fn of<T: Element>(v: T) -> Result<Tensor, NodeFault> {
+        Ok(Tensor::new(Shape::default(), &[v])?)
+    }
+    match dtype {
+        DType::F32 => of(number as f32),
+        DType::F64 => of(number),
+        DType::F16 => of(half::f16::from_f64(number)),
+        DType::BF16 => of(half::bf16::from_f64(number)),
+        DType::I8 => of(number as i8),
+        DType::U8 => of(number as u8),
+        DType::I16 => of(number as i16),
+        DType::U16 => of(number as u16),
+        DType::I32 => of(number as i32),
+        DType::U32 => of(number as u32),
+        DType::I64 => of(number as i64),
+        DType::U64 => of(number as u64),
+        DType::Bool => Ok(Tensor::bools(Shape::default(), &[number != 0.0])?),
+    }
+}
+
+/// The one element of a tensor as a number.
+pub(super) fn number(tensor: &Tensor, operand: &'static str) -> Result<f64, NodeFault> {
+    if tensor.shape().elems() != 1 {
+        return Err(NodeFault::invalid(format!("operand {operand} must be a scalar, it is {}", tensor.ty())));
+    }
+    numbers(tensor)?.first().copied().ok_or_else(|| NodeFault::invalid(format!("operand {operand} is empty")))
+}
+
+/// The elements of a tensor as numbers.
+pub(super) fn numbers(tensor: &Tensor) -> Result<Vec<f64>, NodeFault> {
+    macro_rules! cast {
+        ($t:ty) => {
+            tensor.elems::<$t>()?.iter().map(|&v| v as f64).collect()
+        };
+    }
+    Ok(match tensor.dtype() {
+        DType::F32 => cast!(f32),
+        DType::F64 => cast!(f64),
+        DType::F16 => tensor.elems::<half::f16>()?.iter().map(|v| v.to_f64()).collect(),
+        DType::BF16 => tensor.elems::<half::bf16>()?.iter().map(|v| v.to_f64()).collect(),
+        DType::I8 => cast!(i8),
+        DType::U8 => cast!(u8),
+        DType::I16 => cast!(i16),
+        DType::U16 => cast!(u16),
+        DType::I32 => cast!(i32),
+        DType::U32 => cast!(u32),
+        DType::I64 => cast!(i64),
+        DType::U64 => cast!(u64),
+        DType::Bool => tensor.to_bools()?.into_iter().map(|b| f64::from(u8::from(b))).collect(),
+    })
+}
+
+/// An axis that may count from the end, for a tensor of some rank.
+pub(super) fn axis(axis: i64, rank: usize) -> Result<usize, NodeFault> {
+    let r = rank as i64;
+    let normal = if axis < 0 { axis.checked_add(r) } else { Some(axis) };
+    match normal.and_then(|a| usize::try_from(a).ok()) {
+        Some(a) if a < rank => Ok(a),
+        _ => Err(NodeFault::invalid(format!("axis {axis} is outside a tensor of rank {rank}"))),
+    }
+}
+
+/// Axes that may count from the end: ascending, each once.
+pub(super) fn axes(list: &[i64], rank: usize) -> Result<Vec<usize>, NodeFault> {
+    let mut axes = list.iter().map(|&a| axis(a, rank)).collect::<Result<Vec<_>, _>>()?;
+    axes.sort_unstable();
+    match axes.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(NodeFault::invalid(format!("axis {} is given twice", pair[0]))),
+        None => Ok(axes),
+    }
+}

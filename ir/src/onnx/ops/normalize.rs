@@ -1,0 +1,110 @@
+//! Normalisations.
+
+use super::{Results, product, reshaped};
+use crate::graph::Value;
+use crate::onnx::attribute::value;
+use crate::onnx::error::NodeFault;
+use crate::onnx::node::{NodeReader, axis, scalar_tensor};
+use crate::op::elementwise::BinaryFn;
+use crate::op::{BatchNorm, Binary, Expand, InstanceNorm, LayerNorm, Lrn};
+
+fn epsilon(n: &mut NodeReader<'_, '_>) -> Result<f32, NodeFault> {
+    Ok(n.attributes.float("epsilon")?.unwrap_or(1e-5))
+}
+
+/// BatchNormalization, since 7, with the statistics that the model brings.
+pub(in crate::onnx) fn batch_norm(n: &mut NodeReader<'_, '_>) -> Results {
+    let names = ["X", "scale", "B", "input_mean", "input_var"];
+    let operands =
+        names.iter().enumerate().map(|(i, name)| n.operand(i, name)).collect::<Result<Vec<Value>, _>>()?;
+    let epsilon = epsilon(n)?;
+    n.attributes.ignore("momentum");
+    if n.attributes.flag("training_mode", false)? {
+        return Err(NodeFault::unsupported("training mode; export the model for inference"));
+    }
+    if !n.attributes.flag("spatial", true)? {
+        return Err(NodeFault::unsupported("statistics for each element (attribute \"spatial\" is 0)"));
+    }
+    Ok(vec![n.emit(BatchNorm { epsilon }, &operands)?])
+}
+
+/// InstanceNormalization, since 6.
+pub(in crate::onnx) fn instance_norm(n: &mut NodeReader<'_, '_>) -> Results {
+    let operands = [n.operand(0, "input")?, n.operand(1, "scale")?, n.operand(2, "B")?];
+    let epsilon = epsilon(n)?;
+    Ok(vec![n.emit(InstanceNorm { epsilon }, &operands)?])
+}
+
+/// LayerNormalization, since 17, first result only.
+pub(in crate::onnx) fn layer_norm(n: &mut NodeReader<'_, '_>) -> Results {
+    let (x, scale, bias) = (n.operand(0, "X")?, n.operand(1, "Scale")?, n.optional(2)?);
+    let rank = n.ty(x).shape.rank();
+    let axis = axis(n.attributes.int("axis")?.unwrap_or(-1), rank)?;
+    let epsilon = epsilon(n)?;
+    // The precision of intermediate results; 1 is f32.
+    n.attributes.ignore("stash_type");
+    Ok(vec![n.emit_optional(LayerNorm { axis, epsilon }, &[Some(x), Some(scale), bias])?])
+}
+
+/// GroupNormalization, since 18: an instance normalisation of the groups, then scale and bias.
+///
+/// ```text
+///   [N, C, …] ─▶ [N, groups, C/groups · …] ─ InstanceNorm(1, 0) ─▶ [N, C, …] ─ · scale + bias
+/// ```
+pub(in crate::onnx) fn group_norm(n: &mut NodeReader<'_, '_>) -> Results {
+    let (x, scale, bias) = (n.operand(0, "X")?, n.operand(1, "scale")?, n.operand(2, "bias")?);
+    let shape = n.shape(x);
+    let groups = match n.attributes.int("num_groups")? {
+        Some(g) => usize::try_from(g)
+            .ok()
+            .filter(|g| *g > 0)
+            .ok_or_else(|| value("num_groups", "must be positive"))?,
+        None => return Err(value("num_groups", "is missing")),
+    };
+    let epsilon = epsilon(n)?;
+    n.attributes.ignore("stash_type");
+    if shape.rank() < 2 || !shape[1].is_multiple_of(groups) {
+        return Err(NodeFault::invalid(format!("X of shape {shape} has no {groups} groups of channels")));
+    }
+    let dtype = n.dtype(x);
+    let channels_per_group = shape[1] / groups;
+    let in_group =
+        product(&shape[2..])?.checked_mul(channels_per_group).ok_or(crate::op::OpError::Overflow)?;
+    let flat = reshaped(n, x, vec![shape[0], groups, in_group])?;
+    let mut unit = |number: f64| -> Result<Value, NodeFault> {
+        let scalar = n.add_constant(scalar_tensor(dtype, number)?);
+        n.emit(Expand { shape: vec![groups] }, &[scalar])
+    };
+    let (one, zero) = (unit(1.0)?, unit(0.0)?);
+    let normal = n.emit(InstanceNorm { epsilon }, &[flat, one, zero])?;
+    // Opset 18 has one scale for each group, opset 21 one for each channel.
+    let per_channel = n.opset >= 21;
+    let spread = if per_channel {
+        let mut spread = vec![1; shape.rank() - 1];
+        spread[0] = shape[1];
+        spread
+    } else {
+        vec![groups, 1]
+    };
+    let mut y = if per_channel { reshaped(n, normal, shape.to_vec())? } else { normal };
+    for (operand, function) in [(scale, BinaryFn::Mul), (bias, BinaryFn::Add)] {
+        let operand = reshaped(n, operand, spread.clone())?;
+        y = n.emit(Binary { function, activation: None }, &[y, operand])?;
+    }
+    Ok(vec![reshaped(n, y, shape.to_vec())?])
+}
+
+/// LRN, since 1.
+pub(in crate::onnx) fn lrn(n: &mut NodeReader<'_, '_>) -> Results {
+    let x = n.operand(0, "X")?;
+    if !n.attributes.has("size") {
+        return Err(value("size", "is missing"));
+    }
+    let op = Lrn {
+        size: n.attributes.count("size", 1)?,
+        alpha: n.attributes.float("alpha")?.unwrap_or(1e-4),
+        beta: n.attributes.float("beta")?.unwrap_or(0.75),
+        bias: n.attributes.float("bias")?.unwrap_or(1.0),
+    };
+    Ok(vec![n.emit(op, &[x])?])
+}

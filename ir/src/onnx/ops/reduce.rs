@@ -1,0 +1,45 @@
+//! Reductions over axes.
+
+use super::Results;
+use crate::onnx::error::NodeFault;
+use crate::onnx::node::{NodeReader, axes, axis};
+use crate::op::{Reduce, ReduceKind};
+
+/// The Reduce… operators, since 1. Axes are an operand since 18, for ReduceSum since 13.
+pub(in crate::onnx) fn reduce(n: &mut NodeReader<'_, '_>) -> Results {
+    let kind = match n.op() {
+        "ReduceSum" => ReduceKind::Sum,
+        "ReduceMean" => ReduceKind::Mean,
+        "ReduceMax" => ReduceKind::Max,
+        "ReduceMin" => ReduceKind::Min,
+        "ReduceProd" => ReduceKind::Prod,
+        "ReduceL1" => ReduceKind::L1,
+        "ReduceL2" => ReduceKind::L2,
+        "ReduceSumSquare" => ReduceKind::SumSquare,
+        "ReduceLogSum" => ReduceKind::LogSum,
+        "ReduceLogSumExp" => ReduceKind::LogSumExp,
+        other => return Err(NodeFault::unsupported(format!("{other} as a reduction"))),
+    };
+    let x = n.operand(0, "data")?;
+    let rank = n.ty(x).shape.rank();
+    let keep_dims = n.attributes.flag("keepdims", true)?;
+    let nothing = n.attributes.flag("noop_with_empty_axes", false)?;
+    let operand_since = if kind == ReduceKind::Sum { 13 } else { 18 };
+    let list = n.ints_of_version("axes", operand_since, 1)?.unwrap_or_default();
+    let axes = match list.is_empty() {
+        true if nothing => return Ok(vec![x]),
+        true => (0..rank).collect(),
+        false => axes(&list, rank)?,
+    };
+    Ok(vec![n.emit(Reduce { kind, axes, keep_dims }, &[x])?])
+}
+
+/// ArgMax and ArgMin, since 1.
+pub(in crate::onnx) fn arg(n: &mut NodeReader<'_, '_>) -> Results {
+    let x = n.operand(0, "data")?;
+    let along = axis(n.attributes.int("axis")?.unwrap_or(0), n.ty(x).shape.rank())?;
+    let keep_dims = n.attributes.flag("keepdims", true)?;
+    let last = n.attributes.flag("select_last_index", false)?;
+    let kind = if n.op() == "ArgMax" { ReduceKind::ArgMax { last } } else { ReduceKind::ArgMin { last } };
+    Ok(vec![n.emit(Reduce { kind, axes: vec![along], keep_dims }, &[x])?])
+}

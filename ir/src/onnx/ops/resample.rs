@@ -1,0 +1,209 @@
+//! Resize and its predecessor Upsample.
+
+use super::Results;
+use crate::graph::Value;
+use crate::onnx::attribute::value;
+use crate::onnx::error::NodeFault;
+use crate::onnx::node::{NodeReader, axis, numbers};
+use crate::op::{CoordinateMode, NearestMode, OpError, Resize, ResizeMode};
+
+/// Upsample (7: scales as attribute, 9: as operand) and Resize of opset 10: element `o` of the result comes from
+/// `o / scale`, rounded down for the nearest.
+pub(in crate::onnx) fn upsample(n: &mut NodeReader<'_, '_>) -> Results {
+    let x = n.operand(0, "X")?;
+    let mode = n.attributes.choice(
+        "mode",
+        ResizeMode::Nearest(NearestMode::Floor),
+        &[
+            ("nearest", ResizeMode::Nearest(NearestMode::Floor)),
+            ("linear", ResizeMode::Linear),
+            ("bilinear", ResizeMode::Linear),
+        ],
+    )?;
+    let scales = if n.op() == "Upsample" && n.opset < 9 {
+        n.attributes.floats("scales")?.map(<[f32]>::to_vec)
+    } else {
+        floats(n, 1, "scales")?
+    };
+    let scales = scales.ok_or_else(|| NodeFault::invalid("has no scales"))?;
+    let shape = n.shape(x);
+    if scales.len() != shape.rank() {
+        return Err(NodeFault::invalid(format!("has {} scales for data of shape {shape}", scales.len())));
+    }
+    let sizes = scaled(&shape, &scales)?;
+    emit(n, x, Resize { sizes, scales, mode, coordinates: CoordinateMode::Asymmetric })
+}
+
+/// Resize, since 11.
+pub(in crate::onnx) fn resize(n: &mut NodeReader<'_, '_>) -> Results {
+    let x = n.operand(0, "X")?;
+    let shape = n.shape(x);
+    let rank = shape.rank();
+    let coordinates = n.attributes.choice(
+        "coordinate_transformation_mode",
+        CoordinateMode::HalfPixel,
+        &[
+            ("half_pixel", CoordinateMode::HalfPixel),
+            ("half_pixel_symmetric", CoordinateMode::HalfPixelSymmetric),
+            ("pytorch_half_pixel", CoordinateMode::PytorchHalfPixel),
+            ("align_corners", CoordinateMode::AlignCorners),
+            ("asymmetric", CoordinateMode::Asymmetric),
+        ],
+    )?;
+    let nearest = n.attributes.choice(
+        "nearest_mode",
+        NearestMode::RoundPreferFloor,
+        &[
+            ("round_prefer_floor", NearestMode::RoundPreferFloor),
+            ("round_prefer_ceil", NearestMode::RoundPreferCeil),
+            ("floor", NearestMode::Floor),
+            ("ceil", NearestMode::Ceil),
+        ],
+    )?;
+    let coeff_a = n.attributes.float("cubic_coeff_a")?.unwrap_or(-0.75);
+    let exclude_outside = n.attributes.flag("exclude_outside", false)?;
+    // Only cropping looks outside, and only cropping reads the region of interest.
+    n.attributes.ignore("extrapolation_value");
+    n.optional(1)?;
+    if n.attributes.flag("antialias", false)? {
+        return Err(NodeFault::unsupported("antialiasing when resizing"));
+    }
+    let mode = n.attributes.choice(
+        "mode",
+        ResizeMode::Nearest(nearest),
+        &[
+            ("nearest", ResizeMode::Nearest(nearest)),
+            ("linear", ResizeMode::Linear),
+            ("cubic", ResizeMode::Cubic { coeff_a, exclude_outside }),
+        ],
+    )?;
+    let policy = n.attributes.choice(
+        "keep_aspect_ratio_policy",
+        None,
+        &[("stretch", None), ("not_larger", Some(false)), ("not_smaller", Some(true))],
+    )?;
+    let axes: Vec<usize> = match n.attributes.ints("axes")? {
+        None => (0..rank).collect(),
+        Some(list) => list.iter().map(|&a| axis(a, rank)).collect::<Result<_, _>>()?,
+    };
+    let mut given_scales = floats(n, 2, "scales")?;
+    let given_sizes = n.ints(3, "sizes")?.filter(|list| !list.is_empty());
+    if given_sizes.is_some() {
+        given_scales = given_scales.filter(|list| !list.is_empty());
+    }
+    let mut sizes = shape.to_vec();
+    let mut scales = vec![1.0f32; rank];
+    let count = |got: usize| NodeFault::invalid(format!("has {got} scales or sizes for {} axes", axes.len()));
+    match (given_scales, given_sizes) {
+        (Some(list), None) if list.len() == axes.len() => {
+            axes.iter().zip(list).for_each(|(&a, s)| scales[a] = s);
+            sizes = scaled(&shape, &scales)?;
+        }
+        (None, Some(list)) if list.len() == axes.len() => {
+            let list = list
+                .iter()
+                .map(|&s| {
+                    usize::try_from(s)
+                        .map_err(|_| NodeFault::invalid(format!("sizes {list:?} make no sense")))
+                })
+                .collect::<Result<Vec<_>, _>>()?;
+            fit(&shape, &axes, &list, policy, &mut sizes, &mut scales)?;
+        }
+        (Some(list), None) => return Err(count(list.len())),
+        (None, Some(list)) => return Err(count(list.len())),
+        (Some(_), Some(_)) => return Err(NodeFault::invalid("has both scales and sizes")),
+        (None, None) => return Err(NodeFault::invalid("has neither scales nor sizes")),
+    }
+    emit(n, x, Resize { sizes, scales, mode, coordinates })
+}
+
+fn emit(n: &mut NodeReader<'_, '_>, x: Value, op: Resize) -> Results {
+    if op.scales.iter().all(|&s| s == 1.0) && op.sizes[..] == n.ty(x).shape[..] {
+        return Ok(vec![x]);
+    }
+    Ok(vec![n.emit(op, &[x])?])
+}
+
+fn floats(
+    n: &mut NodeReader<'_, '_>,
+    index: usize,
+    name: &'static str,
+) -> Result<Option<Vec<f32>>, NodeFault> {
+    match n.constant(index, name)? {
+        Some(t) => Ok(Some(numbers(&t)?.into_iter().map(|v| v as f32).collect())),
+        None => Ok(None),
+    }
+}
+
+/// `⌊extent · scale⌋` for each axis, in single precision as other implementations do.
+fn scaled(shape: &[usize], scales: &[f32]) -> Result<Vec<usize>, NodeFault> {
+    /// Up to here every integer is a float of single precision.
+    const EXACT: f32 = (1 << 24) as f32;
+    shape
+        .iter()
+        .zip(scales)
+        .map(|(&extent, &scale)| {
+            if !(scale > 0.0 && scale.is_finite()) {
+                return Err(value("scales", format!("must be positive, it has {scale}")));
+            }
+            if scale == 1.0 {
+                return Ok(extent);
+            }
+            let size = (extent as f32 * scale).floor();
+            if size < EXACT { Ok(size as usize) } else { Err(NodeFault::Op(OpError::Overflow)) }
+        })
+        .collect()
+}
+
+/// Sizes and scales for wanted sizes. A policy keeps the aspect ratio: the result fits into the wanted sizes
+/// (`Some(false)`) or covers them (`Some(true)`).
+fn fit(
+    shape: &[usize],
+    axes: &[usize],
+    wanted: &[usize],
+    policy: Option<bool>,
+    sizes: &mut [usize],
+    scales: &mut [f32],
+) -> Result<(), NodeFault> {
+    let ratios = axes.iter().zip(wanted).map(|(&a, &w)| w as f32 / shape[a] as f32);
+    let common = match policy {
+        None => None,
+        Some(false) => Some(ratios.fold(f32::INFINITY, f32::min)),
+        Some(true) => Some(ratios.fold(0.0, f32::max)),
+    };
+    for (&a, &w) in axes.iter().zip(wanted) {
+        if shape[a] == 0 {
+            return Err(NodeFault::invalid("an axis without elements cannot be resized"));
+        }
+        (sizes[a], scales[a]) = match common {
+            None => (w, w as f32 / shape[a] as f32),
+            Some(scale) => ((shape[a] as f32 * scale + 0.5).floor() as usize, scale),
+        };
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_rounded_down() {
+        assert_eq!(scaled(&[1, 3, 5, 7], &[1.0, 1.0, 2.0, 0.6]).unwrap(), [1, 3, 10, 4]);
+        assert!(scaled(&[5], &[0.0]).is_err());
+        assert!(scaled(&[5], &[f32::NAN]).is_err());
+        assert!(scaled(&[5], &[1e30]).is_err());
+    }
+
+    #[test]
+    fn a_policy_keeps_the_aspect_ratio() {
+        let run = |policy| {
+            let (mut sizes, mut scales) = (vec![1, 1, 10, 20], vec![1.0; 4]);
+            fit(&[1, 1, 10, 20], &[2, 3], &[20, 10], policy, &mut sizes, &mut scales).unwrap();
+            (sizes, scales)
+        };
+        assert_eq!(run(None), (vec![1, 1, 20, 10], vec![1.0, 1.0, 2.0, 0.5]));
+        assert_eq!(run(Some(false)), (vec![1, 1, 5, 10], vec![1.0, 1.0, 0.5, 0.5]));
+        assert_eq!(run(Some(true)), (vec![1, 1, 20, 40], vec![1.0, 1.0, 2.0, 2.0]));
+    }
+}

@@ -1,0 +1,242 @@
+//! Constant data: from a `TensorProto` to a [`Tensor`], taken over without a copy where the bytes stand ready.
+//!
+//! ONNX writes the same data in three ways: raw bytes; a typed list (small integers, booleans and the bit patterns of
+//! half floats as 32-bit numbers); or a file beside the model.
+
+use onnx_protobuf::TensorProto;
+
+use super::dtype::dtype;
+use super::external::{External, Location};
+use super::limits::Limits;
+use crate::tensor::Tensor;
+use crate::types::{DType, Shape, TensorType};
+
+/// Reads tensors and counts their bytes.
+pub(super) struct TensorReader<'l> {
+    pub external: External,
+    pub limits: &'l Limits,
+    /// Bytes read so far.
+    pub total: u64,
+}
+
+/// Why a tensor cannot be read.
+pub(super) enum Refusal {
+    /// It is damaged or of a kind that is not read.
+    Bad(String),
+    /// Too large: what, the limit, its name.
+    Large(String, u64, &'static str),
+}
+
+impl From<String> for Refusal {
+    fn from(what: String) -> Refusal {
+        Refusal::Bad(what)
+    }
+}
+
+impl TensorReader<'_> {
+    /// Turns a message into a tensor.
+    pub(super) fn read(&mut self, mut proto: TensorProto) -> Result<Tensor, Refusal> {
+        let ty = tensor_type(&proto)?;
+        let bytes = ty
+            .shape
+            .checked_elems()
+            .and_then(|n| n.checked_mul(ty.dtype.bytes()))
+            .ok_or_else(|| format!("its size overflows: {ty}"))?;
+        if bytes as u64 > self.limits.tensor_bytes {
+            let what = format!("tensor \"{}\" of {bytes} bytes", proto.name);
+            return Err(Refusal::Large(what, self.limits.tensor_bytes, "tensor_bytes"));
+        }
+        self.total = self.total.saturating_add(bytes as u64);
+        if self.total > self.limits.weight_bytes {
+            let what = format!("the model with {} bytes of constants so far", self.total);
+            return Err(Refusal::Large(what, self.limits.weight_bytes, "weight_bytes"));
+        }
+        if proto.segment.is_some() {
+            return Err(Refusal::Bad("it is stored in segments, which are not supported".into()));
+        }
+        let mut data = match proto.data_location.value() {
+            0 => stored_data(&mut proto, ty.dtype)?,
+            1 => {
+                let entries = proto.external_data.iter().map(|e| (e.key.as_str(), e.value.as_str()));
+                self.external.read(&Location::new(entries)?, bytes)?
+            }
+            n => return Err(Refusal::Bad(format!("its data are at a location of unknown kind {n}"))),
+        };
+        if data.len() != bytes {
+            return Err(Refusal::Bad(format!("{ty} needs {bytes} bytes of data, it has {}", data.len())));
+        }
+        if ty.dtype == DType::Bool {
+            data.iter_mut().for_each(|b| *b = u8::from(*b != 0));
+        }
+        Tensor::from_bytes(ty, data).map_err(|e| Refusal::Bad(e.to_string()))
+    }
+}
+
+fn tensor_type(proto: &TensorProto) -> Result<TensorType, String> {
+    let dims: Result<Vec<usize>, String> = proto
+        .dims
+        .iter()
+        .map(|&d| usize::try_from(d).map_err(|_| format!("a dim of {d} makes no sense for constant data")))
+        .collect();
+    Ok(TensorType::new(dtype(i64::from(proto.data_type))?, Shape::new(dims?)))
+}
+
+/// The data in the message itself, as little-endian bytes.
+fn stored_data(proto: &mut TensorProto, dtype: DType) -> Result<Vec<u8>, String> {
+    let lists = [
+        proto.float_data.len(),
+        proto.int32_data.len(),
+        proto.int64_data.len(),
+        proto.double_data.len(),
+        proto.uint64_data.len(),
+        proto.string_data.len(),
+        proto.raw_data.len(),
+    ];
+    if lists.iter().filter(|&&n| n > 0).count() > 1 {
+        return Err("its data are given in several ways at once".into());
+    }
+    if !proto.raw_data.is_empty() || lists.iter().all(|&n| n == 0) {
+        return Ok(std::mem::take(&mut proto.raw_data));
+    }
+    match dtype {
+        DType::F32 => Ok(flat(&proto.float_data, |v| v.to_le_bytes())),
+        DType::F64 => Ok(flat(&proto.double_data, |v| v.to_le_bytes())),
+        DType::I64 => Ok(flat(&proto.int64_data, |v| v.to_le_bytes())),
+        DType::U64 => Ok(flat(&proto.uint64_data, |v| v.to_le_bytes())),
+        DType::U32 => narrow(&proto.uint64_data, |v| u32::try_from(v).ok().map(u32::to_le_bytes)),
+        DType::I32 => Ok(flat(&proto.int32_data, |v| v.to_le_bytes())),
+        DType::I16 => narrow(&proto.int32_data, |v| i16::try_from(v).ok().map(i16::to_le_bytes)),
+        DType::U16 | DType::F16 | DType::BF16 => {
+            narrow(&proto.int32_data, |v| u16::try_from(v).ok().map(u16::to_le_bytes))
+        }
+        DType::I8 => narrow(&proto.int32_data, |v| i8::try_from(v).ok().map(i8::to_le_bytes)),
+        DType::U8 => narrow(&proto.int32_data, |v| u8::try_from(v).ok().map(u8::to_le_bytes)),
+        DType::Bool => Ok(flat(&proto.int32_data, |v| [u8::from(v != 0)])),
+    }
+}
+
+fn flat<T: Copy, const N: usize>(list: &[T], bytes: impl Fn(T) -> [u8; N]) -> Vec<u8> {
+    list.iter().flat_map(|&v| bytes(v)).collect()
+}
+
+fn narrow<T: Copy + std::fmt::Display, const N: usize>(
+    list: &[T],
+    bytes: impl Fn(T) -> Option<[u8; N]>,
+) -> Result<Vec<u8>, String> {
+    let mut data = Vec::with_capacity(list.len() * N);
+    for &v in list {
+        data.extend(bytes(v).ok_or_else(|| format!("the element {v} is outside the range of its type"))?);
+    }
+    Ok(data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use onnx_protobuf::StringStringEntryProto;
+
+    fn read(proto: TensorProto) -> Result<Tensor, String> {
+        let limits = Limits { tensor_bytes: 1 << 20, ..Limits::default() };
+        TensorReader { external: External::new(None), limits: &limits, total: 0 }.read(proto).map_err(|r| {
+            match r {
+                Refusal::Bad(what) => what,
+                Refusal::Large(what, ..) => what,
+            }
+        })
+    }
+
+    fn proto(data_type: i32, dims: &[i64]) -> TensorProto {
+        TensorProto { data_type, dims: dims.to_vec(), ..TensorProto::new() }
+    }
+
+    #[test]
+    fn raw_data_are_taken_over_as_they_are() {
+        let raw_data = 1.5f32.to_le_bytes().to_vec();
+        let address = raw_data.as_ptr();
+        let t = read(TensorProto { raw_data, ..proto(1, &[1]) }).unwrap();
+        assert_eq!(t.elems::<f32>().unwrap()[..], [1.5]);
+        assert_eq!(t.bytes().as_ptr(), address);
+    }
+
+    #[test]
+    fn typed_lists_are_packed_to_their_type() {
+        let ints = |code, list: &[i32]| TensorProto {
+            int32_data: list.to_vec(),
+            ..proto(code, &[list.len() as i64])
+        };
+        assert_eq!(read(ints(2, &[0, 255])).unwrap().elems::<u8>().unwrap()[..], [0, 255]);
+        assert_eq!(read(ints(3, &[-128, 127])).unwrap().elems::<i8>().unwrap()[..], [-128, 127]);
+        assert_eq!(read(ints(4, &[65535])).unwrap().elems::<u16>().unwrap()[..], [65535]);
+        assert_eq!(read(ints(5, &[-32768])).unwrap().elems::<i16>().unwrap()[..], [-32768]);
+        assert_eq!(read(ints(6, &[-7])).unwrap().elems::<i32>().unwrap()[..], [-7]);
+        assert_eq!(read(ints(9, &[0, 1, 2])).unwrap().to_bools().unwrap(), [false, true, true]);
+        let half = read(ints(10, &[0x3e00])).unwrap();
+        assert_eq!(half.elems::<half::f16>().unwrap()[0].to_f32(), 1.5);
+        let brain = read(ints(16, &[0x3fc0])).unwrap();
+        assert_eq!(brain.elems::<half::bf16>().unwrap()[0].to_f32(), 1.5);
+        let t = read(TensorProto { float_data: vec![0.25], ..proto(1, &[]) }).unwrap();
+        assert_eq!((t.shape().rank(), t.elems::<f32>().unwrap()[0]), (0, 0.25));
+        let t = read(TensorProto { double_data: vec![0.25], ..proto(11, &[1]) }).unwrap();
+        assert_eq!(t.elems::<f64>().unwrap()[0], 0.25);
+        let t = read(TensorProto { int64_data: vec![-9], ..proto(7, &[1]) }).unwrap();
+        assert_eq!(t.elems::<i64>().unwrap()[0], -9);
+        let t = read(TensorProto { uint64_data: vec![9], ..proto(12, &[1]) }).unwrap();
+        assert_eq!(t.elems::<u32>().unwrap()[0], 9);
+        let t = read(TensorProto { uint64_data: vec![u64::MAX], ..proto(13, &[1]) }).unwrap();
+        assert_eq!(t.elems::<u64>().unwrap()[0], u64::MAX);
+    }
+
+    #[test]
+    fn an_empty_tensor_needs_no_data() {
+        assert_eq!(read(proto(1, &[0, 3])).unwrap().shape().elems(), 0);
+    }
+
+    #[test]
+    fn data_that_do_not_fit_the_type_are_refused() {
+        let error = |p| read(p).unwrap_err();
+        assert_eq!(error(proto(1, &[2])), "f32[2] needs 8 bytes of data, it has 0");
+        assert_eq!(
+            error(TensorProto { raw_data: vec![0; 9], ..proto(1, &[2]) }),
+            "f32[2] needs 8 bytes of data, it has 9"
+        );
+        assert_eq!(
+            error(TensorProto { float_data: vec![0.0], ..proto(7, &[1]) }),
+            "i64[1] needs 8 bytes of data, it has 0"
+        );
+        assert_eq!(
+            error(TensorProto { int32_data: vec![256], ..proto(2, &[1]) }),
+            "the element 256 is outside the range of its type"
+        );
+        assert_eq!(
+            error(TensorProto { raw_data: vec![0; 4], float_data: vec![0.0], ..proto(1, &[1]) }),
+            "its data are given in several ways at once"
+        );
+    }
+
+    #[test]
+    fn impossible_sizes_are_refused_before_memory_is_taken() {
+        let error = |p| read(p).unwrap_err();
+        assert_eq!(error(proto(1, &[-1])), "a dim of -1 makes no sense for constant data");
+        assert!(error(proto(1, &[i64::MAX, 4])).starts_with("its size overflows"));
+        assert_eq!(
+            error(TensorProto { name: "w".into(), ..proto(1, &[1 << 19]) }),
+            "tensor \"w\" of 2097152 bytes"
+        );
+    }
+
+    #[test]
+    fn kinds_that_are_not_read_are_named() {
+        let error = |code| read(proto(code, &[1])).unwrap_err();
+        assert_eq!(error(0), "its element type is not given");
+        assert_eq!(error(8), "elements of type string are not supported");
+        assert_eq!(error(23), "elements of type float4e2m1 are not supported");
+        assert_eq!(error(99), "elements of type number 99, which is not known");
+        let entry =
+            StringStringEntryProto { key: "location".into(), value: "w".into(), ..Default::default() };
+        let mut p = TensorProto { external_data: vec![entry], ..proto(1, &[1]) };
+        p.data_location = protobuf::EnumOrUnknown::from_i32(1);
+        assert!(read(p.clone()).unwrap_err().contains("without a folder"));
+        p.data_location = protobuf::EnumOrUnknown::from_i32(5);
+        assert_eq!(read(p).unwrap_err(), "its data are at a location of unknown kind 5");
+    }
+}

@@ -1,0 +1,242 @@
+//! What users read when a model is refused: one test for each kind of error.
+
+use nnc_ir::onnx::{Bindings, Limits, Model};
+use onnx_protobuf::{TensorProto, TypeProto, ValueInfoProto, type_proto};
+use protobuf::MessageField;
+
+use crate::build::{float, int, one, onnx, string};
+
+fn bytes_error(bytes: &[u8]) -> String {
+    Model::from_bytes(bytes, None).unwrap_err().to_string()
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = Model::open("/nowhere/net.onnx").unwrap_err().to_string();
+    assert!(error.starts_with("/nowhere/net.onnx: cannot be read: No such file"), "{error}");
+}
+
+#[test]
+fn a_folder_is_no_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = Model::open(folder.path()).unwrap_err().to_string();
+    assert!(error.ends_with("not an ONNX model: it is a folder"), "{error}");
+}
+
+#[test]
+fn other_files_are_told_apart() {
+    assert_eq!(bytes_error(b""), "model: not an ONNX model: the file is empty");
+    assert!(bytes_error(b"hello\n").contains("it is a text file that starts with \"hello\""));
+    let graphless = [0x08, 0x08];
+    assert!(bytes_error(&graphless).ends_with("it is a protocol buffer, but holds no graph"));
+}
+
+#[test]
+fn a_truncated_file_is_called_truncated() {
+    let bytes = one(13, "Relu", &["1"], &[], &[]).bytes();
+    let error = bytes_error(&bytes[..bytes.len() - 10]);
+    assert!(error.contains("not an ONNX model") && error.contains("truncated"), "{error}");
+}
+
+#[test]
+fn limits_are_named_when_exceeded() {
+    let model = one(13, "Relu", &["1"], &[], &[]).bytes();
+    let read = |limits| Model::from_bytes_with(model.clone(), None, limits).unwrap_err().to_string();
+    let error = read(Limits { file_bytes: 10, ..Limits::default() });
+    assert!(error.contains("is larger than the limit of 10 (file_bytes)"), "{error}");
+    let error = read(Limits { nodes: 0, ..Limits::default() });
+    assert!(error.contains("the model with 1 nodes is larger than the limit of 0 (nodes)"), "{error}");
+}
+
+#[test]
+fn an_opset_from_the_future_is_refused() {
+    assert_eq!(
+        onnx(99).output("y").error(),
+        "model: the model is written for opset 99, nnc knows those up to 28; export it for an older one"
+    );
+    let mut model = one(13, "Relu", &["1"], &[], &[]);
+    model.proto.opset_import.clear();
+    assert_eq!(model.error(), "model: the model does not say which opset it is written for");
+}
+
+#[test]
+fn all_unsupported_operators_are_listed_at_once() {
+    let model = onnx(13)
+        .input("x", &["1"])
+        .output("y")
+        .node("LSTM", &["x"], &["a"], &[])
+        .node("Upsample", &["a"], &["b"], &[])
+        .named("up")
+        .node("LSTM", &["b"], &["y"], &[])
+        .named("second");
+    assert_eq!(
+        model.error(),
+        "model: operators that nnc does not read: LSTM of opset 13 × 2 (\"a\", \"second\"); Upsample of opset 13 (read: \
+         7 to 9) × 1 (\"up\")"
+    );
+    let mut custom = one(13, "Relu", &["1"], &[], &[]);
+    custom.graph_mut().node[0].domain = "my.ops".into();
+    assert_eq!(custom.error(), "model: operators that nnc does not read: my.ops:Relu of opset 0 × 1 (\"y\")");
+}
+
+#[test]
+fn a_value_with_two_sources_names_both() {
+    let model = one(13, "Relu", &["1"], &[], &[]).node("Abs", &["x"], &["y"], &[]).named("again");
+    assert_eq!(model.error(), "model: value \"y\" is made twice: by node \"y\" and by node \"again\"");
+    let model = one(13, "Relu", &["1"], &[], &[]).floats("w", &[1], &[1.0]).floats("w", &[1], &[1.0]);
+    assert_eq!(model.error(), "model: value \"w\" is made twice: by an initializer and by an initializer");
+}
+
+#[test]
+fn a_value_without_a_source_names_its_reader() {
+    let model = onnx(13).input("x", &["1"]).output("y").node("Add", &["x", "gone"], &["y"], &[]);
+    assert_eq!(
+        model.error(),
+        "model: node \"y\" (Add) reads \"gone\", which is no input, no initializer and no node's output"
+    );
+    let model = onnx(13).input("x", &["1"]).output("z").node("Relu", &["x"], &["y"], &[]);
+    assert_eq!(
+        model.error(),
+        "model: the graph output reads \"z\", which is no input, no initializer and no node's output"
+    );
+}
+
+#[test]
+fn unsorted_nodes_and_cycles_are_told_apart() {
+    let model = onnx(13).input("x", &["1"]).output("y").node("Relu", &["a"], &["y"], &[]).node(
+        "Abs",
+        &["x"],
+        &["a"],
+        &[],
+    );
+    assert_eq!(
+        model.error(),
+        "model: node \"y\" reads \"a\", which node \"a\" makes only later; sort the nodes of the model topologically"
+    );
+    let model = onnx(13)
+        .input("x", &["1"])
+        .output("y")
+        .node("Add", &["x", "b"], &["a"], &[])
+        .node("Relu", &["a"], &["b"], &[])
+        .node("Abs", &["b"], &["y"], &[]);
+    let error = model.error();
+    assert!(error.starts_with("model: the nodes form a cycle: node \""), "{error}");
+}
+
+#[test]
+fn damaged_initializers_are_named() {
+    let model = one(13, "Relu", &["1"], &[], &[]).floats("w", &[2, 2], &[1.0]);
+    assert_eq!(model.error(), "model: tensor \"w\": f32[2x2] needs 16 bytes of data, it has 4");
+}
+
+#[test]
+fn inputs_and_outputs_that_are_no_tensors_are_refused() {
+    let mut model = one(13, "Relu", &["1"], &[], &[]);
+    let sequence =
+        TypeProto { value: Some(type_proto::Value::SequenceType(Default::default())), ..Default::default() };
+    model.graph_mut().input[0].type_ = MessageField::some(sequence);
+    assert!(model.error().starts_with("model: input \"x\": is no tensor"));
+    model.graph_mut().input[0] = ValueInfoProto { name: "x".into(), ..Default::default() };
+    assert_eq!(model.error(), "model: input \"x\": has no type");
+    let mut model = one(13, "Relu", &["1"], &[], &[]);
+    model.graph_mut().output[0] = crate::build::value_info("y", 7, Some(&["1"]));
+    assert_eq!(model.error(), "model: output \"y\": is declared as i64[1], but its node makes f32[1]");
+}
+
+#[test]
+fn parts_of_onnx_that_are_not_read_are_named() {
+    let mut model = one(13, "Relu", &["1"], &[], &[]);
+    model.proto.functions.push(onnx_protobuf::FunctionProto { name: "f".into(), ..Default::default() });
+    assert!(model.error().starts_with("model: unsupported: functions defined by the model (\"f\")"));
+    let mut model = one(13, "Relu", &["1"], &[], &[]);
+    model.graph_mut().sparse_initializer.push(Default::default());
+    assert_eq!(model.error(), "model: unsupported: sparse initializers");
+    let mut model = onnx(13).input("x", &["1"]);
+    model.graph_mut().output.clear();
+    assert_eq!(model.error(), "model: unsupported: a graph without outputs");
+}
+
+#[test]
+fn attributes_are_checked_by_name_type_and_value() {
+    let error = |op: &str, attributes: &[_]| one(13, op, &["1", "2"], &[], attributes).named("n").error();
+    assert_eq!(
+        error("Flatten", &[float("axis", 1.0)]),
+        "model: node \"n\" (Flatten, opset 13): attribute \"axis\" must be an integer, it is a float"
+    );
+    assert_eq!(
+        error("Relu", &[int("alpha", 1)]),
+        "model: node \"n\" (Relu, opset 13): attribute \"alpha\" is not one of this operator; the model may need a \
+         newer operator set than it imports"
+    );
+    assert!(error("Flatten", &[int("axis", 3)]).ends_with("axis 3 is outside a tensor of rank 2"));
+    assert!(error("Dropout", &[int("seed", 1), int("seed", 1)]).ends_with("has attribute \"seed\" twice"));
+    let bad = TensorProto { data_type: 8, ..Default::default() };
+    let model = onnx(13).output("y").node("Constant", &[], &["y"], &[crate::build::tensor("value", bad)]);
+    assert!(
+        model.error().ends_with("cannot be read: elements of type string are not supported"),
+        "{}",
+        model.error()
+    );
+}
+
+#[test]
+fn operands_are_counted() {
+    let model = onnx(13).input("x", &["1"]).output("y").node("Relu", &["x", "x"], &["y"], &[]);
+    assert_eq!(model.error(), "model: node \"y\" (Relu, opset 13): has 2 operands, the operator takes 1");
+    let model = onnx(13).input("x", &["1"]).output("y").node("Add", &["x"], &["y"], &[]);
+    assert_eq!(model.error(), "model: node \"y\" (Add, opset 13): operand 1 (B) is missing");
+}
+
+#[test]
+fn a_shape_that_is_computed_at_run_time_names_what_it_depends_on() {
+    let model = onnx(13)
+        .input("x", &["4"])
+        .input_of("n", 7, &["1"])
+        .output("y")
+        .node("Add", &["n", "n"], &["twice"], &[])
+        .node("Reshape", &["x", "twice"], &["y"], &[]);
+    assert_eq!(
+        model.error(),
+        "model: node \"y\" (Reshape, opset 13): operand 1 (shape) must be known at compile time, but \"twice\" is \
+         computed at run time; binding what it depends on would help: --const n=FILE.npy"
+    );
+}
+
+#[test]
+fn an_output_that_is_not_computed_may_stay_unused() {
+    let model = |used: &str| {
+        onnx(13).input("x", &["1", "1", "4", "4"]).output(used).node(
+            "MaxPool",
+            &["x"],
+            &["y", "indices"],
+            &[crate::build::ints("kernel_shape", &[2, 2])],
+        )
+    };
+    assert_eq!(model("y").ty().to_string(), "f32[1x1x3x3]");
+    assert_eq!(
+        model("indices").error(),
+        "model: node \"y\" (MaxPool, opset 13): output 1 (\"indices\") is used, but only the first 1 can be computed"
+    );
+}
+
+#[test]
+fn an_operator_that_refuses_its_operands_is_named() {
+    let model =
+        onnx(13).input("x", &["2"]).input("z", &["3"]).output("y").node("Add", &["x", "z"], &["y"], &[]);
+    let error = model.error();
+    assert!(error.starts_with("model: node \"y\" (Add, opset 13): "), "{error}");
+    let error = one(13, "Resize", &["1", "1", "2", "2"], &[], &[string("mode", "area")]).error();
+    assert!(
+        error.ends_with("attribute \"mode\" is \"area\", supported: \"nearest\", \"linear\", \"cubic\""),
+        "{error}"
+    );
+}
+
+#[test]
+fn errors_keep_their_source() {
+    let model =
+        onnx(13).input("x", &["2"]).input("z", &["3"]).output("y").node("Add", &["x", "z"], &["y"], &[]);
+    let error = model.graph_with(&Bindings::new()).unwrap_err();
+    assert_eq!(error.file, "model");
+    assert!(std::error::Error::source(&error).is_some());
+}
