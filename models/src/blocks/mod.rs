@@ -1,0 +1,44 @@
+//! The blocks that the papers draw as one box, made of the layers of [`crate::builder`].
+//!
+//! A block takes the network, its own path and its input, and returns its output.
+
+mod cell;
+mod dense;
+mod fire;
+mod residual;
+mod separable;
+mod shuffle;
+
+pub(crate) use cell::{normal_cell, reduction_cell};
+pub(crate) use dense::{dense_block, transition};
+pub(crate) use fire::fire;
+pub(crate) use residual::{basic, bottleneck, inverted_residual};
+pub(crate) use separable::{depthwise_separable, separable_conv};
+pub(crate) use shuffle::{group_conv_unit, split_unit};
+
+use crate::builder::{Conv, Features, Gamma, Map, Net};
+
+/// Convolution, then batch normalisation.
+pub(crate) fn conv_bn(net: &mut Net, path: &str, x: &Map, conv: Conv, gamma: Gamma) -> Map {
+    let x = net.conv(&format!("{path}.conv"), x, conv);
+    net.batch_norm(&format!("{path}.bn"), &x, gamma)
+}
+
+/// Convolution, batch normalisation, ReLU.
+pub(crate) fn conv_bn_relu(net: &mut Net, path: &str, x: &Map, conv: Conv) -> Map {
+    let x = conv_bn(net, path, x, conv, Gamma::Unit);
+    net.relu(path, &x)
+}
+
+/// Convolution, batch normalisation, ReLU6.
+pub(crate) fn conv_bn_relu6(net: &mut Net, path: &str, x: &Map, conv: Conv) -> Map {
+    let x = conv_bn(net, path, x, conv, Gamma::Wide);
+    net.relu6(path, &x)
+}
+
+/// Global average pooling and one fully connected layer.
+pub(crate) fn classifier(net: &mut Net, path: &str, x: &Map, classes: usize) -> Features {
+    let x = net.global_avg_pool("pool", x);
+    let x = net.flatten("flatten", &x);
+    net.logits(path, &x, classes)
+}
