@@ -1,0 +1,181 @@
+//! What a compiled program is, seen from the runtime.
+//!
+//! A program is a flat list of [`Step`]s over four kinds of memory. A step names a function, the base pointers
+//! that the function gets, and how many units of work it has. The runtime resolves the base pointers once per
+//! session, then for each step hands disjoint ranges of units to its threads:
+//!
+//! ```text
+//!   step "block3.expand"   func 7   units 28
+//!     bases: [ arena+4096, const+81920, arena+602112 ]
+//!   thread 0: f7(bases, 0, 14, scratch0)      thread 1: f7(bases, 14, 28, scratch1)
+//! ```
+//!
+//! Functions name no symbol and hold no address, so equal layers share one function and the same bytes serve the
+//! JIT and a file.
+
+use std::fmt;
+
+/// A layer function. `bases` points to as many pointers as the step has arguments; the function does the units
+/// `begin..end`; `scratch` is memory of its own for the calling thread ([`ProgramDesc::scratch_bytes`] long, aligned to 64).
+///
+/// Different units never write the same byte, and no unit reads what another unit of the same step writes.
+pub type LayerFn = unsafe extern "C" fn(bases: *const *mut u8, begin: u64, end: u64, scratch: *mut u8);
+
+/// The memory a base pointer points into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Region {
+    /// The caller's buffer of the n-th input: dense, row-major in the model's own axis order (NCHW).
+    Input(u32),
+    /// The caller's buffer of the n-th output, dense and row-major likewise.
+    Output(u32),
+    /// The session's arena, aligned to 64 bytes.
+    Arena,
+    /// Packed constants: weights, tables. Read only, aligned to 4096 bytes.
+    Const,
+}
+
+/// One base pointer of a step: a byte offset into a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Arg {
+    /// The memory it points into.
+    pub region: Region,
+    /// Bytes from the start of that memory.
+    pub offset: u64,
+}
+
+/// One call of a layer function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The layer's name, for profiles and errors.
+    pub name: String,
+    /// Index of the function in the program's function table.
+    pub func: u32,
+    /// Number of independent units of work; at least 1.
+    pub units: u32,
+    /// Base pointers, in the order in which the function expects them.
+    pub args: Vec<Arg>,
+}
+
+/// Element type of a program's input or output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+#[repr(u8)]
+pub enum ElemType {
+    F32 = 1,
+    U8 = 2,
+    I8 = 3,
+    U16 = 4,
+    I16 = 5,
+    I32 = 6,
+    I64 = 7,
+    Bool = 9,
+    F16 = 10,
+    F64 = 11,
+    U32 = 12,
+    U64 = 13,
+}
+
+impl fmt::Display for ElemType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ElemType::F32 => "f32",
+            ElemType::U8 => "u8",
+            ElemType::I8 => "i8",
+            ElemType::U16 => "u16",
+            ElemType::I16 => "i16",
+            ElemType::I32 => "i32",
+            ElemType::I64 => "i64",
+            ElemType::Bool => "bool",
+            ElemType::F16 => "f16",
+            ElemType::F64 => "f64",
+            ElemType::U32 => "u32",
+            ElemType::U64 => "u64",
+        })
+    }
+}
+
+impl ElemType {
+    /// All of them.
+    const ALL: [ElemType; 12] = [
+        ElemType::F32,
+        ElemType::U8,
+        ElemType::I8,
+        ElemType::U16,
+        ElemType::I16,
+        ElemType::I32,
+        ElemType::I64,
+        ElemType::Bool,
+        ElemType::F16,
+        ElemType::F64,
+        ElemType::U32,
+        ElemType::U64,
+    ];
+
+    /// The type with this number, which is ONNX's own for it.
+    pub fn from_code(code: u8) -> Option<ElemType> {
+        ElemType::ALL.into_iter().find(|&elem| elem as u8 == code)
+    }
+
+    /// Bytes of one element.
+    pub const fn bytes(self) -> usize {
+        match self {
+            ElemType::U8 | ElemType::I8 | ElemType::Bool => 1,
+            ElemType::U16 | ElemType::I16 | ElemType::F16 => 2,
+            ElemType::F32 | ElemType::I32 | ElemType::U32 => 4,
+            ElemType::I64 | ElemType::F64 | ElemType::U64 => 8,
+        }
+    }
+}
+
+/// An input or output of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Its name in the model.
+    pub name: String,
+    /// Element type.
+    pub elem: ElemType,
+    /// Extents, outermost first, in the model's axis order.
+    pub shape: Vec<usize>,
+}
+
+impl Port {
+    /// Number of elements; `usize::MAX` stands for more than that.
+    pub fn elems(&self) -> usize {
+        if self.shape.contains(&0) {
+            return 0;
+        }
+        self.shape.iter().fold(1, |product: usize, &extent| product.saturating_mul(extent))
+    }
+
+    /// Size of a dense buffer of it, in bytes; `usize::MAX` stands for more than that.
+    pub fn bytes(&self) -> usize {
+        self.elems().saturating_mul(self.elem.bytes())
+    }
+}
+
+/// CPU features that the code of a program needs, one bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CpuFeatures(pub u64);
+
+/// Everything about a program but its code and constants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramDesc {
+    /// Name of the target it was compiled for, such as `x86-64-v4`.
+    pub target: String,
+    /// What the CPU must offer.
+    pub features: CpuFeatures,
+    /// Inputs, in the model's order.
+    pub inputs: Vec<Port>,
+    /// Outputs, in the model's order.
+    pub outputs: Vec<Port>,
+    /// Size of the arena in bytes.
+    pub arena_bytes: u64,
+    /// Size of each thread's scratch in bytes.
+    pub scratch_bytes: u64,
+    /// Size of the constants in bytes.
+    pub const_bytes: u64,
+    /// Number of functions in the function table.
+    pub functions: u32,
+    /// The steps, in order.
+    pub steps: Vec<Step>,
+}

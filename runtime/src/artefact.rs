@@ -1,0 +1,264 @@
+//! Compiled programs as files.
+//!
+//! An artefact is an ELF shared object. The tools of the platform read it, C hosts `dlopen` it, and this module loads it
+//! without the dynamic loader, because the file must be verified before any of its code is mapped executable.
+//!
+//! ```text
+//!   offset = address
+//!        0  ELF header, program headers        ┐
+//!      512  nnc's header, with checksum        │ r--
+//!           dynamic symbols, description,      │
+//!           function table, read-only data     ┘
+//!     page  text                                 r-x
+//!     page  .dynamic                             r-- here; relocated by the dynamic loader, then r--
+//!     page  constants                            r--
+//!           section headers, symbols             not loaded
+//! ```
+//!
+//! Every byte has the same place in the file and in memory, relative to its start. So loading is: read the file into
+//! anonymous memory, verify that memory, take away the right to write, give the text the right to run. No byte is copied
+//! twice or relocated, what was verified is what runs, and a file that changes or shrinks later does no harm.
+//!
+//! The checksum shows that the file is as the compiler wrote it. It does not show who wrote it: see [`Program::load`].
+
+pub mod header;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use self::header::{ABI_VERSION, FORMAT_VERSION, HEADER_BYTES, HEADER_OFFSET, Header, Machine};
+use crate::abi::{CpuFeatures, LayerFn};
+use crate::encode::{self, DecodeError};
+use crate::memory::{Image, MemoryError, PAGE, Pages, system_page};
+use crate::program::{Program, ProgramError};
+
+/// A file that is not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot read \"{}\"", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Something else.
+    #[error("this is not a program compiled by nnc; compile the model with `nnc compile`")]
+    NotAnArtefact,
+    /// Cut short, or something was added.
+    #[error("the program should have {expected} bytes but has {found}; copy or compile it again")]
+    Length {
+        /// What its header says.
+        expected: u64,
+        /// What there is.
+        found: u64,
+    },
+    /// Some byte has changed.
+    #[error("the program is damaged: its checksum does not match; copy or compile it again")]
+    Checksum,
+    /// Another layout of the file.
+    #[error(
+        "the program has format version {found}, but this runtime reads {expected}; compile the model again with \
+         the nnc that this runtime belongs to"
+    )]
+    FormatVersion {
+        /// The file's.
+        found: u32,
+        /// Ours.
+        expected: u32,
+    },
+    /// Another way for code and runtime to work together.
+    #[error(
+        "the program has ABI version {found}, but this runtime has {expected}; compile the model again with the nnc \
+         that this runtime belongs to"
+    )]
+    AbiVersion {
+        /// The file's.
+        found: u32,
+        /// Ours.
+        expected: u32,
+    },
+    /// Code for another kind of CPU.
+    #[error(
+        "the program was compiled for {found}, but this is {}; compile the model for it",
+        std::env::consts::ARCH
+    )]
+    Machine {
+        /// The file's.
+        found: Machine,
+    },
+    /// Code that this CPU cannot run.
+    #[error(
+        "the program was compiled for {target}, but this CPU lacks {missing}; compile the model here, or with a \
+         --target that this CPU is"
+    )]
+    MissingFeatures {
+        /// The target's name.
+        target: String,
+        /// What the CPU lacks.
+        missing: CpuFeatures,
+    },
+    /// The checksum matches, but the parts do not fit together.
+    #[error("the program has {0}; compile the model again")]
+    Inconsistent(&'static str),
+    /// A description that is none.
+    #[error(transparent)]
+    Description(#[from] DecodeError),
+    /// A description that does not fit.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// No memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
+impl Program {
+    /// Loads a program from a file that `nnc compile` wrote.
+    ///
+    /// # Safety
+    ///
+    /// The file's code will run in this process. Its checksum, its sizes and its description are verified first, so a
+    /// file that is damaged, incomplete, or from another version is refused; but whoever can write the file can give it
+    /// the right checksum. The caller guarantees that the file was written by nnc and comes from somebody it trusts.
+    pub unsafe fn load(path: impl AsRef<Path>) -> Result<Program, LoadError> {
+        let path = path.as_ref();
+        let pages = read(path).map_err(|error| match error {
+            ReadError::Io(source) => LoadError::Read { path: path.to_owned(), source },
+            ReadError::Load(error) => error,
+        })?;
+        // SAFETY: the caller's promise.
+        unsafe { from_pages(pages) }
+    }
+
+    /// Loads a program from the bytes of such a file.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Program::load`].
+    pub unsafe fn from_bytes(file: &[u8]) -> Result<Program, LoadError> {
+        header::identify(file)?;
+        let pages = Pages::copy_of(file, "the program")?;
+        // SAFETY: the caller's promise.
+        unsafe { from_pages(pages) }
+    }
+}
+
+enum ReadError {
+    Io(io::Error),
+    Load(LoadError),
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> ReadError {
+        ReadError::Io(error)
+    }
+}
+
+/// Reads a whole file, but no more than its start if it is no artefact.
+fn read(path: &Path) -> Result<Pages, ReadError> {
+    let mut file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(ReadError::Load(LoadError::NotAnArtefact));
+    }
+    let mut start = Vec::with_capacity(HEADER_OFFSET + HEADER_BYTES);
+    file.by_ref().take(start.capacity() as u64).read_to_end(&mut start)?;
+    header::identify(&start).map_err(ReadError::Load)?;
+
+    let shrunk = || io::Error::from(io::ErrorKind::UnexpectedEof);
+    let mut pages =
+        Pages::zeroed(metadata.len(), "the program").map_err(|error| ReadError::Load(error.into()))?;
+    let (head, rest) = pages.split_at_mut_checked(start.len()).ok_or_else(shrunk)?;
+    head.copy_from_slice(&start);
+    file.read_exact(rest)?;
+    Ok(pages)
+}
+
+/// # Safety
+/// The memory holds what nnc wrote, if its checksum matches.
+unsafe fn from_pages(pages: Pages) -> Result<Program, LoadError> {
+    let header = header::verify(&pages)?;
+    if Some(header.machine) != Machine::host() {
+        return Err(LoadError::Machine { found: header.machine });
+    }
+    let parts = Parts::new(&header, pages.len())?;
+    let desc = encode::decode(bytes(&pages, &parts.desc)?)?;
+    desc.verify()?;
+    let missing = header.features.with(desc.features).missing_from(CpuFeatures::detect());
+    if missing != CpuFeatures::default() {
+        return Err(LoadError::MissingFeatures { target: desc.target, missing });
+    }
+    let offsets = function_offsets(bytes(&pages, &parts.table)?, &parts.text)?;
+
+    let image = Image::new(pages, parts.text.clone())?;
+    let funcs = offsets
+        .into_iter()
+        .map(|offset| {
+            let address = image.base().wrapping_add(parts.text.start + offset);
+            // SAFETY: the compiler put a function of this type there, by the caller's promise. It is callable while
+            // the image lives, and the program holds the image.
+            unsafe { std::mem::transmute::<*mut u8, LayerFn>(address) }
+        })
+        .collect();
+    let consts = image.constants(parts.consts);
+    // SAFETY: the image keeps the code; that the code keeps the contract is the caller's promise.
+    Ok(unsafe { Program::from_parts(desc, funcs, consts, Arc::new(image)) }?)
+}
+
+/// The parts of a file, all inside it, those with a protection of their own on pages of their own.
+struct Parts {
+    desc: Range<usize>,
+    table: Range<usize>,
+    text: Range<usize>,
+    consts: Range<usize>,
+}
+
+impl Parts {
+    fn new(header: &Header, file: usize) -> Result<Parts, LoadError> {
+        let inside = |range: &Range<u64>| {
+            let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
+            (start <= end && end <= file).then_some(start..end)
+        };
+        let place =
+            |range: &Range<u64>| inside(range).ok_or(LoadError::Inconsistent("a part outside the file"));
+        let table_end = header.table.saturating_add(u64::from(header.functions) * 4);
+        let parts = Parts {
+            desc: place(&header.desc)?,
+            table: place(&(header.table..table_end))?,
+            text: place(&header.text)?,
+            consts: place(&header.consts)?,
+        };
+        if !parts.text.start.is_multiple_of(system_page()) {
+            return Err(LoadError::Inconsistent("code that shares a page with data"));
+        }
+        if !parts.consts.start.is_multiple_of(PAGE) {
+            return Err(LoadError::Inconsistent("constants that are not aligned"));
+        }
+        let executable_end = parts.text.end.next_multiple_of(system_page());
+        let data = [&parts.desc, &parts.table, &parts.consts];
+        if data.iter().any(|part| part.start < executable_end && part.end > parts.text.start) {
+            return Err(LoadError::Inconsistent("code that shares a page with data"));
+        }
+        Ok(parts)
+    }
+}
+
+fn bytes<'a>(file: &'a [u8], place: &Range<usize>) -> Result<&'a [u8], LoadError> {
+    file.get(place.clone()).ok_or(LoadError::Inconsistent("a part outside the file"))
+}
+
+/// The function table: where in the text each function begins.
+fn function_offsets(table: &[u8], text: &Range<usize>) -> Result<Vec<usize>, LoadError> {
+    let (entries, _) = table.as_chunks::<4>();
+    let offsets = entries.iter().map(|&entry| u32::from_le_bytes(entry) as usize);
+    let offsets: Vec<usize> = offsets.collect();
+    match offsets.iter().all(|&offset| offset < text.len()) {
+        true => Ok(offsets),
+        false => Err(LoadError::Inconsistent("a function outside its code")),
+    }
+}

@@ -1,0 +1,186 @@
+//! The header of an artefact: 128 bytes at a fixed place in the file.
+//!
+//! ```text
+//!     0  magic              "nnc" CR LF 26 LF 0
+//!     8  format version     u32       how to read the rest of this header
+//!    12  ABI version        u32       how steps and functions work together
+//!    16  file length        u64
+//!    24  machine            u32       as in the ELF header: 62 x86-64, 183 AArch64
+//!    28  functions          u32       entries of the function table
+//!    32  CPU features       u64       what the code needs, one bit each
+//!    40  description        u64 offset, u64 length
+//!    56  function table     u64 offset                 u32 each: bytes from the start of the text
+//!    64  text               u64 offset, u64 length
+//!    80  constants          u64 offset, u64 length
+//!    96  checksum           32 bytes  BLAKE3 of the whole file, with these 32 bytes left out
+//! ```
+//!
+//! Offsets count from the start of the file, numbers are little-endian.
+
+use std::ops::Range;
+
+use super::LoadError;
+use crate::abi::CpuFeatures;
+
+/// How the header and the file are laid out. Raised when that changes.
+pub const FORMAT_VERSION: u32 = 1;
+/// How a program and its runtime work together: [`LayerFn`](crate::abi::LayerFn), steps, regions, and the C functions of
+/// an artefact. Raised when that changes.
+pub const ABI_VERSION: u32 = 1;
+/// Where the header lies in the file: behind the ELF header and up to seven program headers.
+pub const HEADER_OFFSET: usize = 512;
+/// Size of the header in bytes.
+pub const HEADER_BYTES: usize = 128;
+
+/// Damaged by a transfer that changes line ends or ends a text at 26, as PNG's is.
+const MAGIC: [u8; 8] = *b"nnc\r\n\x1a\n\0";
+const ELF_MAGIC: [u8; 4] = *b"\x7fELF";
+const CHECKSUM: Range<usize> = HEADER_OFFSET + 96..HEADER_OFFSET + 128;
+
+/// The instruction set of an artefact's code, as the ELF header numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Machine(pub u16);
+
+impl Machine {
+    /// `EM_X86_64`.
+    pub const X86_64: Machine = Machine(62);
+    /// `EM_AARCH64`.
+    pub const AARCH64: Machine = Machine(183);
+
+    /// What this process runs on; `None` if no code is generated for it.
+    pub fn host() -> Option<Machine> {
+        match std::env::consts::ARCH {
+            "x86_64" => Some(Machine::X86_64),
+            "aarch64" => Some(Machine::AARCH64),
+            _ => None,
+        }
+    }
+
+    /// Alignment of what has a protection of its own: the largest page that an operating system uses on it.
+    pub fn page(self) -> usize {
+        if self == Machine::AARCH64 { 0x10000 } else { 0x1000 }
+    }
+}
+
+impl std::fmt::Display for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Machine::X86_64 => f.write_str("x86_64"),
+            Machine::AARCH64 => f.write_str("aarch64"),
+            Machine(other) => write!(f, "machine {other}"),
+        }
+    }
+}
+
+/// What an artefact's header says, but for the versions, the file's length and the checksum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The instruction set.
+    pub machine: Machine,
+    /// What the CPU must offer.
+    pub features: CpuFeatures,
+    /// Number of entries of the function table, `u32` each.
+    pub functions: u32,
+    /// Where the function table begins.
+    pub table: u64,
+    /// Place of the encoded description.
+    pub desc: Range<u64>,
+    /// Place of the code; begins at a page.
+    pub text: Range<u64>,
+    /// Place of the constants; begins at a page.
+    pub consts: Range<u64>,
+}
+
+/// Writes the header, with checksum, into a file that is complete but for it. Returns false if the file has no room.
+#[must_use]
+pub fn seal(file: &mut [u8], header: &Header) -> bool {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES);
+    bytes.extend(MAGIC);
+    bytes.extend(FORMAT_VERSION.to_le_bytes());
+    bytes.extend(ABI_VERSION.to_le_bytes());
+    bytes.extend((file.len() as u64).to_le_bytes());
+    bytes.extend(u32::from(header.machine.0).to_le_bytes());
+    bytes.extend(header.functions.to_le_bytes());
+    bytes.extend(header.features.0.to_le_bytes());
+    let place = |range: &Range<u64>| [range.start, range.end.saturating_sub(range.start)];
+    let [desc, text, consts] = [&header.desc, &header.text, &header.consts].map(place);
+    for number in [desc[0], desc[1], header.table, text[0], text[1], consts[0], consts[1]] {
+        bytes.extend(number.to_le_bytes());
+    }
+    let Some(room) = file.get_mut(HEADER_OFFSET..CHECKSUM.start) else { return false };
+    room.copy_from_slice(&bytes);
+    let checksum = checksum(file);
+    let Some(room) = file.get_mut(CHECKSUM) else { return false };
+    room.copy_from_slice(&checksum);
+    true
+}
+
+/// Reads and verifies the header of `file`, a complete artefact: magic, versions, length, checksum, and that all places
+/// lie inside the file. What it returns can be relied on, except for what this machine may lack.
+pub(super) fn verify(file: &[u8]) -> Result<Header, LoadError> {
+    let mut from = identify(file)?;
+    let found = from.u32()?;
+    if found != FORMAT_VERSION {
+        return Err(LoadError::FormatVersion { found, expected: FORMAT_VERSION });
+    }
+    let abi = from.u32()?;
+    let expected = from.u64()?;
+    if expected != file.len() as u64 {
+        return Err(LoadError::Length { expected, found: file.len() as u64 });
+    }
+    if file.get(CHECKSUM) != Some(&checksum(file)) {
+        return Err(LoadError::Checksum);
+    }
+    if abi != ABI_VERSION {
+        return Err(LoadError::AbiVersion { found: abi, expected: ABI_VERSION });
+    }
+    let machine = from.u32()?;
+    let functions = from.u32()?;
+    let features = CpuFeatures(from.u64()?);
+    let desc = from.place()?;
+    let table = from.u64()?;
+    let (text, consts) = (from.place()?, from.place()?);
+    let machine = Machine(u16::try_from(machine).unwrap_or(0));
+    Ok(Header { machine, features, functions, table, desc, text, consts })
+}
+
+/// Tells artefacts from other files, by the first kilobyte. Returns what follows the magic.
+pub(super) fn identify(start: &[u8]) -> Result<Fields<'_>, LoadError> {
+    let header = start.get(HEADER_OFFSET..).and_then(|rest| rest.strip_prefix(&MAGIC));
+    match header {
+        Some(rest) if start.starts_with(&ELF_MAGIC) => Ok(Fields(rest)),
+        _ => Err(LoadError::NotAnArtefact),
+    }
+}
+
+/// The fields of the header, read one after the other.
+pub(super) struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], LoadError> {
+        let (bytes, rest) = self.0.split_first_chunk().ok_or(LoadError::NotAnArtefact)?;
+        self.0 = rest;
+        Ok(*bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, LoadError> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    fn u64(&mut self) -> Result<u64, LoadError> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    fn place(&mut self) -> Result<Range<u64>, LoadError> {
+        let (start, len) = (self.u64()?, self.u64()?);
+        let end = start.checked_add(len).ok_or(LoadError::Inconsistent("a part that ends nowhere"))?;
+        Ok(start..end)
+    }
+}
+
+fn checksum(file: &[u8]) -> [u8; 32] {
+    let mut hash = blake3::Hasher::new();
+    hash.update(file.get(..CHECKSUM.start).unwrap_or(file));
+    hash.update(file.get(CHECKSUM.end..).unwrap_or_default());
+    hash.finalize().into()
+}

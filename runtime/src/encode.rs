@@ -1,0 +1,343 @@
+//! A program's description as bytes.
+//!
+//! Little-endian, nothing padded; a list is its length and then its items, a string its length in bytes and then UTF-8:
+//!
+//! ```text
+//!   target      string          features  u64
+//!   arena, scratch, constants   u64 each, in bytes
+//!   functions   u32
+//!   inputs      [ name string, elem u8, shape [u64] ]
+//!   outputs     likewise
+//!   steps       [ name string, func u32, units u32, args [ region u8, port u32, offset u64 ] ]
+//! ```
+//!
+//! Lengths are `u32`. The decoder trusts none of them: it reserves no more than the bytes that are left can hold, and
+//! never reads past them. What the numbers mean is checked later, by [`ProgramDesc::verify`].
+
+use crate::abi::{Arg, CpuFeatures, ElemType, Port, ProgramDesc, Region, Step};
+
+/// Bytes that are not the description of a program.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("byte {at} of the program's description: {problem}; compile the program again")]
+pub struct DecodeError {
+    /// Where, counted from the start of the description.
+    pub at: usize,
+    /// What is wrong there.
+    pub problem: DecodeProblem,
+}
+
+/// What can be wrong with a description.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeProblem {
+    /// The bytes end too soon.
+    #[error("{wanted} bytes expected, {left} left")]
+    Truncated {
+        /// Bytes that should follow, at least.
+        wanted: u64,
+        /// Bytes that do.
+        left: usize,
+    },
+    /// Bytes after the end.
+    #[error("{0} bytes after the end")]
+    Trailing(usize),
+    /// A string that is not text.
+    #[error("a name that is not UTF-8")]
+    NotText,
+    /// An element type that does not exist.
+    #[error("element type {0}, which does not exist")]
+    ElemType(u8),
+    /// A region that does not exist.
+    #[error("region {region} with port {port}, which does not exist")]
+    Region {
+        /// Its code.
+        region: u8,
+        /// Position of the input or output; 0 for other regions.
+        port: u32,
+    },
+    /// An extent that this machine's addresses cannot count.
+    #[error("an extent of {0}")]
+    Extent(u64),
+}
+
+/// A list, name or table of more than `u32::MAX` items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the program's description has a list of {0} items, more than a file can hold; split the model")]
+pub struct EncodeError(pub usize);
+
+/// Writes a description.
+pub fn encode(desc: &ProgramDesc) -> Result<Vec<u8>, EncodeError> {
+    let mut out = Encoder(Vec::new());
+    out.string(&desc.target)?;
+    out.u64(desc.features.0);
+    out.u64(desc.arena_bytes);
+    out.u64(desc.scratch_bytes);
+    out.u64(desc.const_bytes);
+    out.u32(desc.functions);
+    for ports in [&desc.inputs, &desc.outputs] {
+        out.len(ports.len())?;
+        for port in ports {
+            out.string(&port.name)?;
+            out.u8(port.elem as u8);
+            out.len(port.shape.len())?;
+            port.shape.iter().for_each(|&extent| out.u64(extent as u64));
+        }
+    }
+    out.len(desc.steps.len())?;
+    for step in &desc.steps {
+        out.string(&step.name)?;
+        out.u32(step.func);
+        out.u32(step.units);
+        out.len(step.args.len())?;
+        for arg in &step.args {
+            let (region, port) = match arg.region {
+                Region::Input(port) => (0, port),
+                Region::Output(port) => (1, port),
+                Region::Arena => (2, 0),
+                Region::Const => (3, 0),
+            };
+            out.u8(region);
+            out.u32(port);
+            out.u64(arg.offset);
+        }
+    }
+    Ok(out.0)
+}
+
+/// Reads what [`encode`] wrote.
+pub fn decode(bytes: &[u8]) -> Result<ProgramDesc, DecodeError> {
+    let mut from = Decoder { all: bytes, left: bytes };
+    let desc = ProgramDesc {
+        target: from.string()?,
+        features: CpuFeatures(from.u64()?),
+        arena_bytes: from.u64()?,
+        scratch_bytes: from.u64()?,
+        const_bytes: from.u64()?,
+        functions: from.u32()?,
+        inputs: from.list(9, Decoder::port)?,
+        outputs: from.list(9, Decoder::port)?,
+        steps: from.list(16, Decoder::step)?,
+    };
+    match from.left.len() {
+        0 => Ok(desc),
+        more => Err(from.problem(DecodeProblem::Trailing(more))),
+    }
+}
+
+struct Encoder(Vec<u8>);
+
+impl Encoder {
+    fn u8(&mut self, value: u8) {
+        self.0.push(value);
+    }
+
+    fn u32(&mut self, value: u32) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn u64(&mut self, value: u64) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn len(&mut self, items: usize) -> Result<(), EncodeError> {
+        self.u32(u32::try_from(items).map_err(|_| EncodeError(items))?);
+        Ok(())
+    }
+
+    fn string(&mut self, text: &str) -> Result<(), EncodeError> {
+        self.len(text.len())?;
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
+struct Decoder<'a> {
+    all: &'a [u8],
+    left: &'a [u8],
+}
+
+impl<'a> Decoder<'a> {
+    fn problem(&self, problem: DecodeProblem) -> DecodeError {
+        DecodeError { at: self.all.len() - self.left.len(), problem }
+    }
+
+    fn truncated(&self, wanted: u64) -> DecodeError {
+        self.problem(DecodeProblem::Truncated { wanted, left: self.left.len() })
+    }
+
+    fn bytes(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+        let (bytes, left) = self.left.split_at_checked(len).ok_or_else(|| self.truncated(len as u64))?;
+        self.left = left;
+        Ok(bytes)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let (bytes, left) = self.left.split_first_chunk().ok_or_else(|| self.truncated(N as u64))?;
+        self.left = left;
+        Ok(*bytes)
+    }
+
+    fn u8(&mut self) -> Result<u8, DecodeError> {
+        Ok(u8::from_le_bytes(self.array()?))
+    }
+
+    fn u32(&mut self) -> Result<u32, DecodeError> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    fn u64(&mut self) -> Result<u64, DecodeError> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    /// A list whose items take at least `least` bytes each, so that what is left bounds what we reserve.
+    fn list<T>(
+        &mut self,
+        least: u64,
+        item: fn(&mut Decoder<'a>) -> Result<T, DecodeError>,
+    ) -> Result<Vec<T>, DecodeError> {
+        let count = self.u32()?;
+        let wanted = u64::from(count) * least;
+        if wanted > self.left.len() as u64 {
+            return Err(self.truncated(wanted));
+        }
+        (0..count).map(|_| item(self)).collect()
+    }
+
+    fn string(&mut self) -> Result<String, DecodeError> {
+        let len = self.u32()?;
+        let text = self.bytes(len as usize)?;
+        let text = std::str::from_utf8(text).map_err(|_| self.problem(DecodeProblem::NotText))?;
+        Ok(text.to_owned())
+    }
+
+    fn port(&mut self) -> Result<Port, DecodeError> {
+        let name = self.string()?;
+        let elem = self.u8()?;
+        let elem = ElemType::from_code(elem).ok_or_else(|| self.problem(DecodeProblem::ElemType(elem)))?;
+        let shape = self.list(8, |from| {
+            let extent = from.u64()?;
+            usize::try_from(extent).map_err(|_| from.problem(DecodeProblem::Extent(extent)))
+        })?;
+        Ok(Port { name, elem, shape })
+    }
+
+    fn step(&mut self) -> Result<Step, DecodeError> {
+        Ok(Step {
+            name: self.string()?,
+            func: self.u32()?,
+            units: self.u32()?,
+            args: self.list(13, Decoder::arg)?,
+        })
+    }
+
+    fn arg(&mut self) -> Result<Arg, DecodeError> {
+        let (region, port) = (self.u8()?, self.u32()?);
+        let region = match (region, port) {
+            (0, port) => Region::Input(port),
+            (1, port) => Region::Output(port),
+            (2, 0) => Region::Arena,
+            (3, 0) => Region::Const,
+            (region, port) => return Err(self.problem(DecodeProblem::Region { region, port })),
+        };
+        Ok(Arg { region, offset: self.u64()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> ProgramDesc {
+        let port =
+            |name: &str, elem, shape: &[usize]| Port { name: name.to_owned(), elem, shape: shape.to_vec() };
+        let arg = |region, offset| Arg { region, offset };
+        ProgramDesc {
+            target: "x86-64-v3".to_owned(),
+            features: CpuFeatures::AVX2.with(CpuFeatures::FMA),
+            inputs: vec![port("data", ElemType::F32, &[1, 3, 224, 224]), port("größe", ElemType::I64, &[])],
+            outputs: vec![port("prob", ElemType::U8, &[0])],
+            arena_bytes: 1 << 33,
+            scratch_bytes: 64,
+            const_bytes: 4096,
+            functions: 2,
+            steps: vec![
+                Step {
+                    name: "a".to_owned(),
+                    func: 1,
+                    units: 7,
+                    args: vec![
+                        arg(Region::Input(1), 0),
+                        arg(Region::Const, 4096),
+                        arg(Region::Arena, 1 << 32),
+                        arg(Region::Output(0), 0),
+                    ],
+                },
+                Step { name: String::new(), func: 0, units: u32::MAX, args: vec![] },
+            ],
+        }
+    }
+
+    #[test]
+    fn a_description_survives_the_way_to_bytes_and_back() {
+        let bytes = encode(&sample()).unwrap();
+        assert_eq!(decode(&bytes).unwrap(), sample());
+    }
+
+    #[test]
+    fn every_element_type_has_a_code() {
+        for code in 0..=u8::MAX {
+            if let Some(elem) = ElemType::from_code(code) {
+                assert_eq!(elem as u8, code);
+            }
+        }
+        assert_eq!((0..=u8::MAX).filter_map(ElemType::from_code).count(), 12);
+    }
+
+    #[test]
+    fn every_prefix_is_refused_as_truncated() {
+        let bytes = encode(&sample()).unwrap();
+        for len in 0..bytes.len() {
+            let error = decode(&bytes[..len]).unwrap_err();
+            assert!(matches!(error.problem, DecodeProblem::Truncated { .. }), "{len}: {error}");
+            assert!(error.at <= len);
+        }
+    }
+
+    #[test]
+    fn bytes_after_the_end_are_refused() {
+        let mut bytes = encode(&sample()).unwrap();
+        bytes.extend([0; 3]);
+        let error = decode(&bytes).unwrap_err();
+        assert_eq!(error.problem, DecodeProblem::Trailing(3));
+        assert_eq!(error.at, bytes.len() - 3);
+    }
+
+    #[test]
+    fn a_huge_count_is_refused_before_anything_is_reserved() {
+        // Empty target, numbers, then four thousand million inputs.
+        let mut bytes = vec![0; 4 + 4 * 8 + 4];
+        bytes.extend(u32::MAX.to_le_bytes());
+        bytes.extend([0; 100]);
+        let error = decode(&bytes).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "byte 44 of the program's description: 38654705655 bytes expected, 100 left; compile the program again"
+        );
+    }
+
+    #[test]
+    fn any_byte_changed_gives_a_description_or_an_error() {
+        let bytes = encode(&sample()).unwrap();
+        let mut refused = 0;
+        for at in 0..bytes.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut bytes = bytes.clone();
+                bytes[at] ^= flip;
+                match decode(&bytes) {
+                    Ok(desc) => assert_ne!(desc, sample()),
+                    Err(_) => refused += 1,
+                }
+            }
+        }
+        assert!(refused > 0);
+    }
+}

@@ -1,0 +1,220 @@
+//! Memory straight from the operating system: aligned to pages, zero at first, given back on drop.
+//!
+//! Arenas, scratch, constants and code all live in [`Pages`]. Anonymous mappings, not mapped files: a mapped file that
+//! another process shortens kills the reader, and memory that was read stays as it was verified. Pages that nobody
+//! touches cost nothing.
+
+use std::io;
+use std::ops::{Deref, DerefMut, Range};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// The alignment that every block of memory here has at least.
+pub const PAGE: usize = 4096;
+
+/// The operating system gave no memory.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot get {bytes} bytes of memory for {purpose}; free some memory or use a smaller model")]
+pub struct MemoryError {
+    /// What the memory was for.
+    pub purpose: &'static str,
+    /// How much was asked for.
+    pub bytes: u64,
+    /// What the operating system said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// A writable block of zero-initialised memory, aligned to [`PAGE`]; never executable.
+#[derive(Debug)]
+pub struct Pages {
+    base: NonNull<u8>,
+    len: usize,
+    mapped: usize,
+}
+
+// SAFETY: `Pages` owns its mapping alone, as a `Box<[u8]>` owns its memory.
+unsafe impl Send for Pages {}
+// SAFETY: a shared `Pages` gives only shared slices.
+unsafe impl Sync for Pages {}
+
+impl Pages {
+    /// `bytes` zero bytes; `purpose` goes into the error.
+    pub fn zeroed(bytes: u64, purpose: &'static str) -> Result<Pages, MemoryError> {
+        let fail = |source| MemoryError { purpose, bytes, source };
+        let too_much = || fail(io::ErrorKind::OutOfMemory.into());
+        let len = usize::try_from(bytes).map_err(|_| too_much())?;
+        let mapped = len.max(1).checked_next_multiple_of(PAGE).ok_or_else(too_much)?;
+        if isize::try_from(mapped).is_err() {
+            return Err(too_much());
+        }
+        // SAFETY: an anonymous mapping at an address that the kernel chooses touches no memory of ours.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                mapped,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(fail(io::Error::last_os_error()));
+        }
+        let base = NonNull::new(base.cast()).ok_or_else(too_much)?;
+        Ok(Pages { base, len, mapped })
+    }
+
+    /// A copy of `bytes`.
+    pub fn copy_of(bytes: &[u8], purpose: &'static str) -> Result<Pages, MemoryError> {
+        let mut pages = Pages::zeroed(bytes.len() as u64, purpose)?;
+        pages.copy_from_slice(bytes);
+        Ok(pages)
+    }
+
+    /// The first byte.
+    pub(crate) fn base(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+
+    /// Changes what may be done with the pages of `range`, which lies inside the mapping.
+    fn protect(&self, range: Range<usize>, protection: libc::c_int) -> io::Result<()> {
+        if range.start > range.end || range.end > self.mapped {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        // SAFETY: the range is part of our mapping. The callers take the block by value and give out a type with
+        // fewer rights, so that no reference outlives a right that it needs.
+        let failed = unsafe {
+            let start = self.base.as_ptr().add(range.start);
+            libc::mprotect(start.cast(), range.len(), protection) != 0
+        };
+        if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+impl Deref for Pages {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `base` starts `len` mapped, initialised bytes, and we hold the block at least shared.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.len) }
+    }
+}
+
+impl DerefMut for Pages {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and `&mut self` makes us the only one.
+        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and nobody borrows it any more.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.mapped) };
+    }
+}
+
+/// The packed constants of a program: read only, aligned to [`PAGE`].
+///
+/// The pages are write-protected, so that a layer function that stores to a constant faults where it happens.
+#[derive(Clone, Debug)]
+pub struct Constants {
+    pages: Arc<Pages>,
+    place: Range<usize>,
+}
+
+impl Constants {
+    /// Write-protects `pages`.
+    pub fn new(pages: Pages) -> Result<Constants, MemoryError> {
+        let fail = |source| MemoryError { purpose: "constants", bytes: pages.len as u64, source };
+        pages.protect(0..pages.mapped, libc::PROT_READ).map_err(fail)?;
+        let place = 0..pages.len;
+        Ok(Constants { pages: Arc::new(pages), place })
+    }
+
+    /// A write-protected copy of `bytes`.
+    pub fn copy_of(bytes: &[u8]) -> Result<Constants, MemoryError> {
+        Constants::new(Pages::copy_of(bytes, "constants")?)
+    }
+
+    pub(crate) fn base(&self) -> *mut u8 {
+        self.pages.base().wrapping_add(self.place.start)
+    }
+}
+
+impl Deref for Constants {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.pages.get(self.place.clone()).unwrap_or_default()
+    }
+}
+
+/// A program as it lies in a file, in memory: code that may run and may no longer be written, and data that may only be
+/// read.
+#[derive(Clone, Debug)]
+pub(crate) struct Image(Arc<Pages>);
+
+impl Image {
+    /// Takes the right to write from all pages and gives those of `text` the right to execute. `text` begins at a
+    /// page of its own and nothing else lies on its last page.
+    pub(crate) fn new(pages: Pages, text: Range<usize>) -> Result<Image, MemoryError> {
+        let fail = |source| MemoryError { purpose: "code", bytes: pages.len as u64, source };
+        pages.protect(0..pages.mapped, libc::PROT_READ).map_err(fail)?;
+        if !text.is_empty() {
+            pages.protect(text, libc::PROT_READ | libc::PROT_EXEC).map_err(fail)?;
+        }
+        Ok(Image(Arc::new(pages)))
+    }
+
+    /// The first byte.
+    pub(crate) fn base(&self) -> *mut u8 {
+        self.0.base()
+    }
+
+    /// The constants, which lie at `place` in the image.
+    pub(crate) fn constants(&self, place: Range<usize>) -> Constants {
+        Constants { pages: Arc::clone(&self.0), place }
+    }
+}
+
+/// The size of the pages whose protection the operating system manages.
+pub(crate) fn system_page() -> usize {
+    // SAFETY: asks for a number.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(bytes).unwrap_or(PAGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_zero_aligned_and_writable() {
+        let mut pages = Pages::zeroed(PAGE as u64 + 1, "a test").unwrap();
+        assert_eq!(pages.len(), PAGE + 1);
+        assert_eq!(pages.base() as usize % PAGE, 0);
+        assert!(pages.iter().all(|&b| b == 0));
+        pages[PAGE] = 7;
+        assert_eq!(pages[PAGE], 7);
+    }
+
+    #[test]
+    fn an_empty_block_has_a_valid_base() {
+        let pages = Pages::zeroed(0, "a test").unwrap();
+        assert!(pages.is_empty());
+        assert_eq!(pages.base() as usize % PAGE, 0);
+    }
+
+    #[test]
+    fn an_impossible_size_is_an_error() {
+        for bytes in [u64::MAX, u64::MAX - 4096, i64::MAX as u64, 1 << 62] {
+            let error = Pages::zeroed(bytes, "the arena").unwrap_err();
+            assert!(
+                error.to_string().starts_with(&format!("cannot get {bytes} bytes of memory for the arena"))
+            );
+        }
+    }
+}

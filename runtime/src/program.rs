@@ -1,0 +1,229 @@
+//! A program that can run: its description, its functions and its constants, shared by any number of sessions.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::abi::{LayerFn, Port, ProgramDesc, Region};
+use crate::memory::Constants;
+
+/// A compiled program. Cheap to clone; all clones share code and constants, which live until the last one is gone.
+#[derive(Clone)]
+pub struct Program(Arc<Parts>);
+
+struct Parts {
+    desc: ProgramDesc,
+    funcs: Vec<LayerFn>,
+    consts: Constants,
+    /// Keeps the code alive that `funcs` points into.
+    _owner: Arc<dyn Any + Send + Sync>,
+}
+
+/// A description that does not fit together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProgramError {
+    /// The function table has another length than the description says.
+    #[error("the program describes {expected} functions but comes with {found}; compile it again")]
+    FunctionCount {
+        /// What the description says.
+        expected: u32,
+        /// Length of the table.
+        found: usize,
+    },
+    /// The constants have another size than the description says.
+    #[error("the program describes {expected} bytes of constants but comes with {found}; compile it again")]
+    ConstantBytes {
+        /// What the description says.
+        expected: u64,
+        /// Size of the block.
+        found: usize,
+    },
+    /// A step names a function that is not in the table.
+    #[error("step \"{step}\" calls function {func} of {functions}; compile the program again")]
+    NoSuchFunction {
+        /// The step's name.
+        step: String,
+        /// The index it names.
+        func: u32,
+        /// Number of functions.
+        functions: u32,
+    },
+    /// A step without work.
+    #[error("step \"{step}\" has no units of work; compile the program again")]
+    NoUnits {
+        /// The step's name.
+        step: String,
+    },
+    /// A base pointer into an input or output that the program does not have.
+    #[error(
+        "argument {arg} of step \"{step}\" names {region:?}, which does not exist; compile the program again"
+    )]
+    NoSuchPort {
+        /// The step's name.
+        step: String,
+        /// Position of the argument.
+        arg: usize,
+        /// What it names.
+        region: Region,
+    },
+    /// A base pointer outside its memory.
+    #[error(
+        "argument {arg} of step \"{step}\" is at byte {offset} of {region:?}, which has {size}; \
+         compile the program again"
+    )]
+    OutsideRegion {
+        /// The step's name.
+        step: String,
+        /// Position of the argument.
+        arg: usize,
+        /// The memory it names.
+        region: Region,
+        /// Its offset in bytes.
+        offset: u64,
+        /// Size of that memory in bytes.
+        size: u64,
+    },
+    /// An input or output whose size is not a number of bytes.
+    #[error("\"{port}\" of shape {shape:?} is larger than the address space; use smaller extents")]
+    TooLarge {
+        /// Name of the input or output.
+        port: String,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
+    /// Two inputs, or two outputs, of one name.
+    #[error("the name \"{port}\" stands for two inputs or two outputs; rename one in the model")]
+    DuplicateName {
+        /// The name.
+        port: String,
+    },
+}
+
+impl Program {
+    /// Puts a program together from what a compiler made in memory, after checking what can be checked: counts,
+    /// function indices, offsets inside their regions, at least one unit for each step.
+    ///
+    /// # Safety
+    ///
+    /// The machine code itself cannot be checked. The caller guarantees that
+    ///
+    /// - each of `funcs` stays callable, and its code unchanged, as long as `owner` lives;
+    /// - each step's function, called with the step's base pointers and any range of its units, keeps the contract
+    ///   of [`LayerFn`]: it reads and writes inside the regions of its base pointers only, writes neither inputs nor
+    ///   constants, different units of a step never write the same byte, and it does not unwind;
+    /// - it expects of inputs and outputs the alignment of one element, of the arena and scratch 64 bytes, of
+    ///   constants 4096;
+    /// - any output byte is written before a step reads it, and the CPU that runs it has `desc.features`.
+    pub unsafe fn from_parts(
+        desc: ProgramDesc,
+        funcs: Vec<LayerFn>,
+        consts: Constants,
+        owner: Arc<dyn Any + Send + Sync>,
+    ) -> Result<Program, ProgramError> {
+        desc.verify()?;
+        if funcs.len() as u64 != u64::from(desc.functions) {
+            return Err(ProgramError::FunctionCount { expected: desc.functions, found: funcs.len() });
+        }
+        if consts.len() as u64 != desc.const_bytes {
+            return Err(ProgramError::ConstantBytes { expected: desc.const_bytes, found: consts.len() });
+        }
+        Ok(Program(Arc::new(Parts { desc, funcs, consts, _owner: owner })))
+    }
+
+    /// What the program is.
+    pub fn desc(&self) -> &ProgramDesc {
+        &self.0.desc
+    }
+
+    /// Its inputs, in the model's order.
+    pub fn inputs(&self) -> &[Port] {
+        &self.0.desc.inputs
+    }
+
+    /// Its outputs, in the model's order.
+    pub fn outputs(&self) -> &[Port] {
+        &self.0.desc.outputs
+    }
+
+    pub(crate) fn func(&self, index: u32) -> Option<LayerFn> {
+        self.0.funcs.get(index as usize).copied()
+    }
+
+    pub(crate) fn consts(&self) -> &Constants {
+        &self.0.consts
+    }
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let desc = self.desc();
+        f.debug_struct("Program")
+            .field("target", &desc.target)
+            .field("inputs", &desc.inputs)
+            .field("outputs", &desc.outputs)
+            .field("steps", &desc.steps.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ProgramDesc {
+    /// Checks everything that a description alone can show. What passes here cannot make the runtime overflow,
+    /// index outside a table or form a pointer outside its memory.
+    pub fn verify(&self) -> Result<(), ProgramError> {
+        for ports in [&self.inputs, &self.outputs] {
+            verify_ports(ports)?;
+        }
+        for step in &self.steps {
+            let name = || step.name.clone();
+            if step.func >= self.functions {
+                return Err(ProgramError::NoSuchFunction {
+                    step: name(),
+                    func: step.func,
+                    functions: self.functions,
+                });
+            }
+            if step.units == 0 {
+                return Err(ProgramError::NoUnits { step: name() });
+            }
+            for (arg, &place) in step.args.iter().enumerate() {
+                let region = place.region;
+                let Some(size) = self.region_bytes(region) else {
+                    return Err(ProgramError::NoSuchPort { step: name(), arg, region });
+                };
+                if place.offset > size {
+                    return Err(ProgramError::OutsideRegion {
+                        step: name(),
+                        arg,
+                        region,
+                        offset: place.offset,
+                        size,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Size of a region in bytes; `None` for an input or output that does not exist.
+    pub fn region_bytes(&self, region: Region) -> Option<u64> {
+        let port_bytes = |ports: &[Port], n: u32| ports.get(n as usize).map(|port| port.bytes() as u64);
+        match region {
+            Region::Input(n) => port_bytes(&self.inputs, n),
+            Region::Output(n) => port_bytes(&self.outputs, n),
+            Region::Arena => Some(self.arena_bytes),
+            Region::Const => Some(self.const_bytes),
+        }
+    }
+}
+
+fn verify_ports(ports: &[Port]) -> Result<(), ProgramError> {
+    let mut names = BTreeSet::new();
+    if let Some(port) = ports.iter().find(|port| !names.insert(port.name.as_str())) {
+        return Err(ProgramError::DuplicateName { port: port.name.clone() });
+    }
+    match ports.iter().find(|port| port.bytes() > isize::MAX as usize) {
+        Some(port) => Err(ProgramError::TooLarge { port: port.name.clone(), shape: port.shape.clone() }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,572 @@
+//! Running a program: one session is one caller's arena, scratch and resolved base pointers.
+//!
+//! A session is made once and run often. All base pointers are computed when it is made; a run writes only those that
+//! point into the caller's inputs and outputs, then walks the steps with the pool. After the first run nothing is
+//! allocated and no lock is taken.
+//!
+//! ```
+//! # fn example(program: &nnc_runtime::Program, image: &[f32]) -> Result<(), Box<dyn std::error::Error>> {
+//! use nnc_runtime::{InputRef, Pool, Session};
+//!
+//! let pool = Pool::for_this_machine()?;
+//! let mut session = Session::new(program, &pool)?;
+//! let outputs = session.run(&[InputRef::new(image)])?;
+//! let scores: &[f32] = outputs.get(0)?;
+//! # Ok(()) }
+//! ```
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::abi::{ElemType, LayerFn, Port, Region};
+use crate::fpenv::DefaultEnvironment;
+use crate::memory::{MemoryError, Pages};
+use crate::pool::{Member, Pool};
+use crate::program::Program;
+use crate::tensor::{Elem, InputRef, OutputMut};
+
+/// Alignment of each output that a session owns.
+const ALIGN: u64 = 64;
+/// Keeps the scratch of two threads on different cache lines, and their strides off powers of two, which would share
+/// the same few sets of a cache.
+const SCRATCH_GAP: u64 = 128;
+
+/// One caller's state for running a program. Threads may share a [`Program`] and a [`Pool`], each with its own session.
+pub struct Session {
+    program: Program,
+    pool: Pool,
+    calls: Vec<Call>,
+    /// The base pointers of all steps, one after the other.
+    bases: Vec<*mut u8>,
+    /// The entries of `bases` that point into the caller's buffers.
+    inputs: Vec<Patch>,
+    outputs: Vec<Patch>,
+    /// Buffers of the current run by position; null: not given yet.
+    given: Vec<*mut u8>,
+    room: Vec<*mut u8>,
+    /// Memory for the results of `run`, made by the first one, and where in it each output begins.
+    results: Option<Pages>,
+    offsets: Vec<usize>,
+    /// Whether a run has filled `results`.
+    filled: bool,
+    nanos: Vec<AtomicU64>,
+    profile: Vec<u64>,
+    scratch_stride: usize,
+    scratch: Pages,
+    /// Held for the pointers in `bases`.
+    _arena: Pages,
+}
+
+// SAFETY: the raw pointers lead into the session's own arena, into the program that it holds, and, during a run, into
+// buffers that the caller has lent to that run.
+unsafe impl Send for Session {}
+
+#[derive(Clone, Copy)]
+struct Call {
+    func: LayerFn,
+    units: u32,
+    /// Index of the step's first base pointer.
+    bases: usize,
+    /// Whether all threads must have done this step before the next begins.
+    barrier: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Patch {
+    /// Index in `bases`.
+    base: usize,
+    /// Position of the input or output.
+    port: usize,
+    /// Bytes from the start of its buffer.
+    offset: usize,
+}
+
+/// A run that cannot start. Nothing was computed, and the session can be used again.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Too few or too many tensors.
+    #[error("the program has {expected} {role}s but got {found}; pass each once")]
+    Count {
+        /// Inputs or outputs.
+        role: Role,
+        /// How many the program has.
+        expected: usize,
+        /// How many came.
+        found: usize,
+    },
+    /// A name that the program does not have.
+    #[error("the program has no {role} \"{name}\"; it has {}", list(.known))]
+    NoSuchName {
+        /// Inputs or outputs.
+        role: Role,
+        /// The name.
+        name: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// The same tensor twice.
+    #[error("{role} \"{name}\" is given twice; pass each once")]
+    Twice {
+        /// Inputs or outputs.
+        role: Role,
+        /// The name.
+        name: String,
+    },
+    /// A tensor of the wrong element type.
+    #[error("{role} \"{name}\" takes {expected} but got {found}; convert the tensor")]
+    Type {
+        /// Inputs or outputs.
+        role: Role,
+        /// The name.
+        name: String,
+        /// What the program takes.
+        expected: ElemType,
+        /// What came.
+        found: ElemType,
+    },
+    /// A tensor of the wrong size.
+    #[error(
+        "{role} \"{name}\" is {elem}{shape:?} and takes {expected} bytes but got {found}; \
+         pass a dense tensor of that shape"
+    )]
+    Size {
+        /// Inputs or outputs.
+        role: Role,
+        /// The name.
+        name: String,
+        /// The element type.
+        elem: ElemType,
+        /// The shape.
+        shape: Vec<usize>,
+        /// Bytes that it takes.
+        expected: usize,
+        /// Bytes that came.
+        found: usize,
+    },
+    /// A tensor that does not begin at a multiple of its element's size.
+    #[error("{role} \"{name}\" must be aligned to {align} bytes; copy it to an aligned buffer")]
+    Misaligned {
+        /// Inputs or outputs.
+        role: Role,
+        /// The name.
+        name: String,
+        /// The alignment in bytes.
+        align: usize,
+    },
+    /// A pointer from C that is null.
+    #[error("{role} \"{name}\" is null; pass a buffer")]
+    Null {
+        /// Inputs or outputs.
+        role: Role,
+        /// The name.
+        name: String,
+    },
+    /// An output that the program does not have.
+    #[error("the program has {count} outputs, so there is no output {index}, counted from 0")]
+    NoSuchOutput {
+        /// Which one was asked for.
+        index: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// No memory for the outputs.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
+/// Which side of a program a tensor is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// An input.
+    Input,
+    /// An output.
+    Output,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Input => "input",
+            Role::Output => "output",
+        })
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { format!("\"{}\"", names.join("\", \"")) }
+}
+
+impl Session {
+    /// A session that runs `program` on the threads of `pool`.
+    pub fn new(program: &Program, pool: &Pool) -> Result<Session, MemoryError> {
+        let desc = program.desc();
+        let arena = Pages::zeroed(desc.arena_bytes, "the arena")?;
+        let too_much = || MemoryError {
+            purpose: "scratch",
+            bytes: desc.scratch_bytes,
+            source: std::io::ErrorKind::OutOfMemory.into(),
+        };
+        let stride = desc.scratch_bytes.checked_next_multiple_of(SCRATCH_GAP).ok_or_else(too_much)?;
+        let stride = stride.checked_add(SCRATCH_GAP).ok_or_else(too_much)?;
+        let all = stride.checked_mul(pool.threads() as u64).ok_or_else(too_much)?;
+        let scratch = Pages::zeroed(all, "scratch")?;
+
+        let mut session = Session {
+            program: program.clone(),
+            pool: pool.clone(),
+            calls: Vec::with_capacity(desc.steps.len()),
+            bases: Vec::with_capacity(desc.steps.iter().map(|step| step.args.len()).sum()),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            given: vec![std::ptr::null_mut(); desc.inputs.len()],
+            room: vec![std::ptr::null_mut(); desc.outputs.len()],
+            results: None,
+            offsets: Vec::with_capacity(desc.outputs.len()),
+            filled: false,
+            nanos: Vec::new(),
+            profile: Vec::new(),
+            scratch_stride: stride as usize,
+            scratch,
+            _arena: arena,
+        };
+        session.resolve();
+        Ok(session)
+    }
+
+    /// Fills `calls`, `bases` and the patches. The program is verified, so that indices and offsets hold.
+    fn resolve(&mut self) {
+        let desc = self.program.desc();
+        let mut steps = desc.steps.iter().peekable();
+        while let Some(step) = steps.next() {
+            let Some(func) = self.program.func(step.func) else { continue };
+            // Single units are all done by one thread, the caller, so it need not wait for itself.
+            let barrier = match steps.peek() {
+                Some(next) => step.units > 1 || next.units > 1,
+                None => false,
+            };
+            self.calls.push(Call { func, units: step.units, bases: self.bases.len(), barrier });
+            for arg in &step.args {
+                let offset = arg.offset as usize;
+                let patch = |port: u32| Patch { base: self.bases.len(), port: port as usize, offset };
+                let region = match arg.region {
+                    Region::Arena => self._arena.base(),
+                    Region::Const => self.program.consts().base(),
+                    Region::Input(port) => {
+                        self.inputs.push(patch(port));
+                        std::ptr::null_mut()
+                    }
+                    Region::Output(port) => {
+                        self.outputs.push(patch(port));
+                        std::ptr::null_mut()
+                    }
+                };
+                self.bases.push(region.wrapping_add(offset));
+            }
+        }
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Runs the program; the outputs are in memory of the session's own, until the next run.
+    pub fn run(&mut self, inputs: &[InputRef<'_>]) -> Result<Outputs<'_>, RunError> {
+        self.accept_inputs(inputs)?;
+        self.use_own_outputs()?;
+        self.execute(None);
+        self.filled = true;
+        Ok(self.own_outputs())
+    }
+
+    /// Runs the program; the outputs go to the caller's buffers.
+    pub fn run_into(
+        &mut self,
+        inputs: &[InputRef<'_>],
+        outputs: &mut [OutputMut<'_>],
+    ) -> Result<(), RunError> {
+        self.accept_inputs(inputs)?;
+        let ports = self.program.outputs();
+        let mut room = Slots::new(Role::Output, ports, &mut self.room, outputs.len())?;
+        for output in outputs {
+            room.put(output.name, output.elem, output.bytes.as_mut_ptr(), output.bytes.len())?;
+        }
+        self.execute(None);
+        Ok(())
+    }
+
+    /// Runs the program on buffers that are given by their addresses, in the order of the ports.
+    ///
+    /// # Safety
+    ///
+    /// Each pointer is null or leads to a buffer of its port's size, and no output overlaps another buffer.
+    pub(crate) unsafe fn run_pointers(
+        &mut self,
+        inputs: &[*const u8],
+        outputs: &[*mut u8],
+    ) -> Result<(), RunError> {
+        let mut given = Slots::new(Role::Input, self.program.inputs(), &mut self.given, inputs.len())?;
+        inputs.iter().try_for_each(|input| given.put_pointer(input.cast_mut()))?;
+        let mut room = Slots::new(Role::Output, self.program.outputs(), &mut self.room, outputs.len())?;
+        outputs.iter().try_for_each(|&output| room.put_pointer(output))?;
+        self.execute(None);
+        Ok(())
+    }
+
+    /// Runs the program as [`Session::run`] does and measures each step: nanoseconds, in the order of the steps. All
+    /// threads meet after every step, so that the sum is somewhat more than the time of a plain run. The results are
+    /// in [`Session::outputs`].
+    pub fn run_profiled(&mut self, inputs: &[InputRef<'_>]) -> Result<&[u64], RunError> {
+        self.accept_inputs(inputs)?;
+        self.use_own_outputs()?;
+        let mut nanos = std::mem::take(&mut self.nanos);
+        nanos.resize_with(self.calls.len(), AtomicU64::default);
+        self.execute(Some(&nanos));
+        self.profile.clear();
+        self.profile.extend(nanos.iter().map(|time| time.load(Ordering::Relaxed)));
+        self.nanos = nanos;
+        self.filled = true;
+        Ok(&self.profile)
+    }
+
+    /// The outputs of the last [`Session::run`]; `None` before the first.
+    pub fn outputs(&self) -> Option<Outputs<'_>> {
+        self.filled.then(|| self.own_outputs())
+    }
+
+    fn own_outputs(&self) -> Outputs<'_> {
+        let memory = self.results.as_deref().unwrap_or_default();
+        Outputs { ports: self.program.outputs(), offsets: &self.offsets, memory }
+    }
+
+    fn accept_inputs(&mut self, inputs: &[InputRef<'_>]) -> Result<(), RunError> {
+        let ports = self.program.inputs();
+        let mut given = Slots::new(Role::Input, ports, &mut self.given, inputs.len())?;
+        for input in inputs {
+            given.put(input.name, input.elem, input.bytes.as_ptr().cast_mut(), input.bytes.len())?;
+        }
+        Ok(())
+    }
+
+    /// Lets the outputs go to the session's own memory.
+    fn use_own_outputs(&mut self) -> Result<(), RunError> {
+        let memory = match &mut self.results {
+            Some(memory) => memory,
+            none => {
+                self.offsets.clear();
+                let mut end = 0_u64;
+                for port in self.program.outputs() {
+                    self.offsets.push(end as usize);
+                    end = end
+                        .saturating_add(port.bytes() as u64)
+                        .checked_next_multiple_of(ALIGN)
+                        .unwrap_or(u64::MAX);
+                }
+                none.insert(Pages::zeroed(end, "the outputs")?)
+            }
+        };
+        for (room, &offset) in self.room.iter_mut().zip(&self.offsets) {
+            *room = memory.base().wrapping_add(offset);
+        }
+        Ok(())
+    }
+
+    /// Does all steps on the buffers in `given` and `room`.
+    fn execute(&mut self, nanos: Option<&[AtomicU64]>) {
+        for (patches, buffers) in [(&self.inputs, &self.given), (&self.outputs, &self.room)] {
+            for patch in patches {
+                if let (Some(base), Some(buffer)) = (self.bases.get_mut(patch.base), buffers.get(patch.port))
+                {
+                    *base = buffer.wrapping_add(patch.offset);
+                }
+            }
+        }
+        let walk = Walk {
+            calls: &self.calls,
+            bases: self.bases.as_ptr(),
+            scratch: self.scratch.base(),
+            scratch_stride: self.scratch_stride,
+            nanos,
+        };
+        self.pool.run(&|member: &mut Member<'_>| walk.steps(member));
+    }
+}
+
+/// The buffers of one side of a run, filled one after the other.
+struct Slots<'a> {
+    role: Role,
+    ports: &'a [Port],
+    buffers: &'a mut [*mut u8],
+    next: usize,
+}
+
+impl<'a> Slots<'a> {
+    fn new(
+        role: Role,
+        ports: &'a [Port],
+        buffers: &'a mut [*mut u8],
+        found: usize,
+    ) -> Result<Slots<'a>, RunError> {
+        if found != ports.len() {
+            return Err(RunError::Count { role, expected: ports.len(), found });
+        }
+        buffers.fill(std::ptr::null_mut());
+        Ok(Slots { role, ports, buffers, next: 0 })
+    }
+
+    /// Keeps the next buffer, whose type and size are what they should be.
+    fn put_pointer(&mut self, buffer: *mut u8) -> Result<(), RunError> {
+        let Some(port) = self.ports.get(self.next) else { return Ok(()) };
+        let (elem, bytes) = (port.elem, port.bytes());
+        match (buffer.is_null(), bytes) {
+            // Nobody looks at a buffer without bytes, but it counts as given.
+            (true, 0) => self.put(None, elem, std::ptr::without_provenance_mut(elem.bytes()), 0),
+            (true, _) => Err(RunError::Null { role: self.role, name: port.name.clone() }),
+            (false, _) => self.put(None, elem, buffer, bytes),
+        }
+    }
+
+    /// Checks a buffer against its port and keeps it. As many different buffers as there are ports fill all slots.
+    fn put(
+        &mut self,
+        name: Option<&str>,
+        elem: ElemType,
+        buffer: *mut u8,
+        bytes: usize,
+    ) -> Result<(), RunError> {
+        let role = self.role;
+        let position = match name {
+            Some(name) => self.ports.iter().position(|port| port.name == name),
+            None => Some(self.next),
+        };
+        self.next += 1;
+        let slot = position.and_then(|at| Some((self.ports.get(at)?, self.buffers.get_mut(at)?)));
+        let Some((port, slot)) = slot else {
+            let known = self.ports.iter().map(|port| port.name.clone()).collect();
+            return Err(RunError::NoSuchName { role, name: name.unwrap_or_default().to_owned(), known });
+        };
+        let name = || port.name.clone();
+        if !slot.is_null() {
+            return Err(RunError::Twice { role, name: name() });
+        }
+        if elem != port.elem {
+            return Err(RunError::Type { role, name: name(), expected: port.elem, found: elem });
+        }
+        if bytes != port.bytes() {
+            return Err(RunError::Size {
+                role,
+                name: name(),
+                elem,
+                shape: port.shape.clone(),
+                expected: port.bytes(),
+                found: bytes,
+            });
+        }
+        if !buffer.addr().is_multiple_of(elem.bytes()) {
+            return Err(RunError::Misaligned { role, name: name(), align: elem.bytes() });
+        }
+        *slot = buffer;
+        Ok(())
+    }
+}
+
+/// The outputs of a run, in the session's own memory, each aligned to 64 bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Outputs<'a> {
+    ports: &'a [Port],
+    offsets: &'a [usize],
+    memory: &'a [u8],
+}
+
+impl<'a> Outputs<'a> {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.ports.len()
+    }
+
+    /// The elements of output `index`, counted from 0.
+    pub fn get<T: Elem>(&self, index: usize) -> Result<&'a [T], RunError> {
+        let (port, bytes) = self.find(index)?;
+        if port.elem != T::ELEM {
+            return Err(RunError::Type {
+                role: Role::Output,
+                name: port.name.clone(),
+                expected: port.elem,
+                found: T::ELEM,
+            });
+        }
+        // SAFETY: the bytes are `port.elems()` elements of this type, aligned to 64; any bits are a value of it.
+        Ok(unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), port.elems()) })
+    }
+
+    /// The bytes of output `index`, counted from 0.
+    pub fn bytes(&self, index: usize) -> Result<&'a [u8], RunError> {
+        self.find(index).map(|(_, bytes)| bytes)
+    }
+
+    fn find(&self, index: usize) -> Result<(&'a Port, &'a [u8]), RunError> {
+        let find = || {
+            let port = self.ports.get(index)?;
+            let bytes = self.memory.get(*self.offsets.get(index)?..)?.get(..port.bytes())?;
+            Some((port, bytes))
+        };
+        find().ok_or(RunError::NoSuchOutput { index, count: self.ports.len() })
+    }
+}
+
+/// What all threads of a run need: everything is resolved, nothing changes while they walk.
+struct Walk<'a> {
+    calls: &'a [Call],
+    bases: *const *mut u8,
+    scratch: *mut u8,
+    scratch_stride: usize,
+    nanos: Option<&'a [AtomicU64]>,
+}
+
+// SAFETY: the pointers lead into memory of the session, which is borrowed for as long as the walk lasts; layer functions
+// write what their units own, and each thread has its own scratch.
+unsafe impl Sync for Walk<'_> {}
+
+impl Walk<'_> {
+    fn steps(&self, member: &mut Member<'_>) {
+        let _environment = DefaultEnvironment::enter();
+        match self.nanos {
+            None => {
+                for call in self.calls {
+                    self.step(call, member);
+                    if call.barrier {
+                        member.barrier();
+                    }
+                }
+            }
+            Some(nanos) => {
+                member.barrier();
+                let mut start = Instant::now();
+                for (call, time) in self.calls.iter().zip(nanos) {
+                    self.step(call, member);
+                    member.barrier();
+                    let end = Instant::now();
+                    if member.is_caller() {
+                        time.store((end - start).as_nanos() as u64, Ordering::Relaxed);
+                    }
+                    start = end;
+                }
+            }
+        }
+    }
+
+    fn step(&self, call: &Call, member: &Member<'_>) {
+        let units = member.share(call.units);
+        if units.is_empty() {
+            return;
+        }
+        // SAFETY: `Program::from_parts` had the promise that the function keeps the contract of `LayerFn`. Its base
+        // pointers are resolved, the units are its own, and the barrier after the step before has been passed.
+        unsafe {
+            let bases = self.bases.add(call.bases);
+            let scratch = self.scratch.add(self.scratch_stride * member.thread());
+            (call.func)(bases, units.start, units.end, scratch);
+        }
+    }
+}

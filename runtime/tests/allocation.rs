@@ -1,0 +1,48 @@
+//! A run allocates nothing after the first. In a file of its own, so that no other test allocates meanwhile.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nnc_runtime::{InputRef, OutputMut, Pool, Session};
+
+/// Counts the blocks that any thread asks for.
+struct Counting;
+
+static BLOCKS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: everything is left to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        BLOCKS.fetch_add(1, Ordering::SeqCst);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn a_run_allocates_nothing_after_the_first() {
+    let pool = Pool::new(2).unwrap();
+    let mut session = Session::new(&common::program(), &pool).unwrap();
+    let (x, bias) = (common::input(0), vec![0.0_f32; common::COLS]);
+    let mut y = vec![0.0_f32; x.len()];
+    let inputs = [InputRef::new(&x), InputRef::new(&bias).named("bias")];
+    session.run(&inputs).unwrap();
+    session.run_profiled(&inputs).unwrap();
+
+    let before = BLOCKS.load(Ordering::SeqCst);
+    for _ in 0..100 {
+        session.run(&inputs).unwrap();
+        session.run_profiled(&inputs).unwrap();
+        session.run_into(&inputs, &mut [OutputMut::new(&mut y[..])]).unwrap();
+    }
+    assert_eq!(BLOCKS.load(Ordering::SeqCst) - before, 0);
+    assert_eq!(y, common::expected(&x, &bias));
+}

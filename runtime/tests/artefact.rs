@@ -1,0 +1,246 @@
+//! Which files the loader refuses. The file here is complete but for one thing: what it has for code must never run.
+
+use std::path::Path;
+
+use nnc_runtime::abi::{CpuFeatures, ProgramDesc, Step};
+use nnc_runtime::artefact::{self, HEADER_BYTES, HEADER_OFFSET, Header, LoadError, Machine};
+use nnc_runtime::{Program, encode};
+
+const TEXT: usize = 0x10000;
+const CONSTS: usize = 0x20000;
+
+fn desc() -> ProgramDesc {
+    ProgramDesc {
+        target: "baseline".to_owned(),
+        features: CpuFeatures::default(),
+        inputs: vec![],
+        outputs: vec![],
+        arena_bytes: 64,
+        scratch_bytes: 64,
+        const_bytes: 100,
+        functions: 2,
+        steps: vec![Step { name: "only".to_owned(), func: 1, units: 1, args: vec![] }],
+    }
+}
+
+fn header() -> Header {
+    Header {
+        machine: Machine::host().unwrap(),
+        features: CpuFeatures::default(),
+        functions: 2,
+        table: 800,
+        desc: 1024..1024 + encode::encode(&desc()).unwrap().len() as u64,
+        text: TEXT as u64..TEXT as u64 + 32,
+        consts: CONSTS as u64..CONSTS as u64 + 100,
+    }
+}
+
+/// A file that loads, or would if not for `change`.
+fn file(change: impl FnOnce(&mut Header, &mut ProgramDesc, &mut Vec<u8>)) -> Vec<u8> {
+    let (mut header, mut desc) = (header(), desc());
+    let mut file = vec![0; CONSTS + 100];
+    file[..4].copy_from_slice(b"\x7fELF");
+    file[800..804].copy_from_slice(&0_u32.to_le_bytes());
+    file[804..808].copy_from_slice(&16_u32.to_le_bytes());
+    change(&mut header, &mut desc, &mut file);
+    let encoded = encode::encode(&desc).unwrap();
+    file[1024..1024 + encoded.len()].copy_from_slice(&encoded);
+    assert!(artefact::header::seal(&mut file, &header));
+    file
+}
+
+fn load(file: &[u8]) -> Result<Program, LoadError> {
+    // SAFETY: the program is never run.
+    unsafe { Program::from_bytes(file) }
+}
+
+fn refusal(file: &[u8]) -> String {
+    load(file).unwrap_err().to_string()
+}
+
+fn load_path(path: &Path) -> Result<Program, LoadError> {
+    // SAFETY: the program is never run.
+    unsafe { Program::load(path) }
+}
+
+#[test]
+fn a_complete_file_loads_from_memory_and_from_disk() {
+    let file = file(|_, _, _| {});
+    assert_eq!(load(&file).unwrap().desc(), &desc());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("program.so");
+    std::fs::write(&path, &file).unwrap();
+    assert_eq!(load_path(&path).unwrap().desc(), &desc());
+}
+
+#[test]
+fn other_files_are_refused() {
+    let not = "this is not a program compiled by nnc; compile the model with `nnc compile`";
+    assert_eq!(refusal(b""), not);
+    assert_eq!(refusal(b"\x7fELF"), not);
+    assert_eq!(refusal(&[0; 4096]), not);
+    let mut no_elf = file(|_, _, _| {});
+    no_elf[0] = 0;
+    assert_eq!(refusal(&no_elf), not);
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(load_path(folder.path()).unwrap_err().to_string(), not);
+    let program = std::env::current_exe().unwrap();
+    assert_eq!(load_path(&program).unwrap_err().to_string(), not);
+    let missing = folder.path().join("missing.so");
+    assert!(load_path(&missing).unwrap_err().to_string().ends_with("missing.so\""));
+}
+
+#[test]
+fn a_file_cut_anywhere_is_refused() {
+    let file = file(|_, _, _| {});
+    let lengths = (0..1200).chain((1200..file.len()).step_by(997)).chain([file.len() - 1]);
+    for len in lengths {
+        match load(&file[..len]).unwrap_err() {
+            LoadError::NotAnArtefact => assert!(len < HEADER_OFFSET + 24, "{len}"),
+            LoadError::Length { expected, found } => {
+                assert_eq!((expected, found), (file.len() as u64, len as u64));
+            }
+            other => panic!("{len}: {other}"),
+        }
+    }
+    let longer = [&file[..], &[0]].concat();
+    assert!(matches!(load(&longer), Err(LoadError::Length { .. })));
+}
+
+#[test]
+fn a_file_cut_on_disk_is_refused() {
+    let file = file(|_, _, _| {});
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("program.so");
+    for len in [0, 100, 600, 700, 5000, file.len() - 1] {
+        std::fs::write(&path, &file[..len]).unwrap();
+        match load_path(&path).unwrap_err() {
+            LoadError::NotAnArtefact => assert!(len < HEADER_OFFSET + 24),
+            LoadError::Length { found, .. } => assert_eq!(found, len as u64),
+            other => panic!("{len}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn a_bit_changed_anywhere_is_refused() {
+    let file = file(|_, _, _| {});
+    let places = (0..HEADER_OFFSET + HEADER_BYTES)
+        .chain((800..1100).step_by(7))
+        .chain((TEXT..TEXT + 40).step_by(3))
+        .chain([TEXT - 1, CONSTS - 1, CONSTS, CONSTS + 50, file.len() - 1]);
+    for at in places {
+        let mut file = file.clone();
+        file[at] ^= 1 << (at % 8);
+        let error = load(&file).unwrap_err();
+        match at.wrapping_sub(HEADER_OFFSET) {
+            0..8 => assert!(matches!(error, LoadError::NotAnArtefact), "{at}: {error}"),
+            8..12 => assert!(matches!(error, LoadError::FormatVersion { .. }), "{at}: {error}"),
+            16..24 => assert!(matches!(error, LoadError::Length { .. }), "{at}: {error}"),
+            _ if at < 4 => assert!(matches!(error, LoadError::NotAnArtefact), "{at}: {error}"),
+            _ => assert!(matches!(error, LoadError::Checksum), "{at}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn another_version_is_refused_with_both_numbers() {
+    let mut other = file(|_, _, _| {});
+    other[HEADER_OFFSET + 8] = 9;
+    assert_eq!(
+        refusal(&other),
+        "the program has format version 9, but this runtime reads 1; compile the model again with the nnc that \
+         this runtime belongs to"
+    );
+    let mut other = file(|_, _, _| {});
+    other[HEADER_OFFSET + 12] = 7;
+    reseal(&mut other);
+    assert_eq!(
+        refusal(&other),
+        "the program has ABI version 7, but this runtime has 1; compile the model again with the nnc that this \
+         runtime belongs to"
+    );
+}
+
+/// Gives a changed file a checksum that matches, as only somebody who means to can.
+fn reseal(file: &mut [u8]) {
+    let checksum = HEADER_OFFSET + 96..HEADER_OFFSET + 128;
+    let mut hash = blake3::Hasher::new();
+    hash.update(&file[..checksum.start]);
+    hash.update(&file[checksum.end..]);
+    file[checksum].copy_from_slice(hash.finalize().as_bytes());
+}
+
+#[test]
+fn code_for_another_cpu_is_refused() {
+    let other = file(|header, _, _| header.machine = Machine(243));
+    assert!(refusal(&other).starts_with("the program was compiled for machine 243, but this is "));
+
+    let future = CpuFeatures(1 << 63);
+    let other = file(|header, _, _| header.features = future);
+    let expected = "the program was compiled for baseline, but this CPU lacks feature 63; compile the model here, \
+                    or with a --target that this CPU is";
+    assert_eq!(refusal(&other), expected);
+    let other = file(|_, desc, _| desc.features = future);
+    assert_eq!(refusal(&other), expected);
+}
+
+#[test]
+fn parts_that_do_not_fit_are_refused_though_the_checksum_matches() {
+    let refused = |change: fn(&mut Header)| refusal(&file(|header, _, _| change(header)));
+    let outside = "the program has a part outside the file; compile the model again";
+    assert_eq!(refused(|header| header.desc = 1 << 20..1 << 21), outside);
+    assert_eq!(refused(|header| header.consts.end += 1), outside);
+    assert_eq!(refused(|header| header.table = u64::MAX - 2), outside);
+    assert_eq!(refused(|header| header.functions = u32::MAX), outside);
+    assert_eq!(
+        refused(|header| header.text = 1 << 63..u64::MAX),
+        "the program has a part outside the file; compile the model again"
+    );
+    let shared = "the program has code that shares a page with data; compile the model again";
+    assert_eq!(refused(|header| header.text.start += 16), shared);
+    assert_eq!(refused(|header| header.text.end = CONSTS as u64 + 1), shared);
+    assert_eq!(
+        refused(|header| header.consts = 0x10010..0x10074),
+        "the program has constants that are not aligned; compile the model again"
+    );
+    assert_eq!(
+        refused(|header| header.text.end = header.text.start + 16),
+        "the program has a function outside its code; compile the model again"
+    );
+    assert_eq!(
+        refused(|header| header.functions = 1),
+        "the program describes 2 functions but comes with 1; compile it again"
+    );
+    assert_eq!(
+        refused(|header| header.consts.end -= 1),
+        "the program describes 100 bytes of constants but comes with 99; compile it again"
+    );
+    assert!(refused(|header| header.desc.end -= 1).starts_with("byte "));
+    assert!(refused(|header| header.desc.start += 1).starts_with("byte "));
+}
+
+#[test]
+fn a_description_that_does_not_fit_is_refused_though_the_checksum_matches() {
+    let refused = refusal(&file(|_, desc, _| desc.steps[0].func = 2));
+    assert_eq!(refused, "step \"only\" calls function 2 of 2; compile the program again");
+}
+
+#[test]
+fn any_header_with_a_matching_checksum_loads_or_is_refused() {
+    let file = file(|_, _, _| {});
+    let mut refused = 0;
+    for at in HEADER_OFFSET..HEADER_OFFSET + 96 {
+        for flip in [0x01, 0x10, 0x80, 0xff] {
+            let mut file = file.clone();
+            file[at] ^= flip;
+            reseal(&mut file);
+            match load(&file) {
+                // More code, a feature that this CPU has, or another place in a table of zeros.
+                Ok(program) => assert_eq!(program.desc(), &desc()),
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    assert!(refused > 300, "{refused} of 384");
+}
