@@ -1,0 +1,304 @@
+//! Tile programs as Cranelift IR over 128-bit vectors: the portable lowering, and full width on aarch64.
+//!
+//! A register of 8 or 16 lanes is 2 or 4 values of type F32X4. Virtual registers become Cranelift variables, and
+//! Cranelift's register allocator may spill, so every program that verifies can be lowered.
+
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::immediates::{Ieee32, Offset32};
+use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I32, I32X4, I64};
+use cranelift_codegen::ir::{Endianness, Function, InstBuilder, MemFlagsData, Value};
+use cranelift_codegen::isa::TargetFrontendConfig;
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
+
+use super::error::TileError;
+use super::ir::{Addr, BinOp, Count, Inst, Int, Lanes, Operand, Program, Vector};
+use super::registers::{self, RegisterFile};
+
+/// Writes a verified program into `func`, whose signature has one i64 for each parameter. `fused` says that the target
+/// has fused multiply-add.
+pub fn lower(
+    program: &Program,
+    fused: bool,
+    func: &mut Function,
+    scratch: &mut FunctionBuilderContext,
+    config: TargetFrontendConfig,
+) {
+    let mut b = FunctionBuilder::new(func, scratch);
+    let entry = b.create_block();
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    b.seal_block(entry);
+    let params = b.block_params(entry).to_vec();
+    let ints: Vec<Variable> = (0..program.ints).map(|_| b.declare_var(I64)).collect();
+    for (var, value) in ints.iter().zip(params) {
+        b.def_var(*var, value);
+    }
+    let vectors = program
+        .vectors
+        .iter()
+        .map(|lanes| (0..lanes.count() / 4).map(|_| b.declare_var(F32X4)).collect())
+        .collect();
+    let mut emitter = Emitter { b, fused, ints, vectors };
+    emitter.body(&program.body);
+    let mut b = emitter.b;
+    b.ins().return_(&[]);
+    b.finalize(config);
+}
+
+/// Whether a program fits that many 128-bit registers, so that Cranelift need not spill.
+pub fn fits(program: &Program, vectors: u32) -> Result<(), TileError> {
+    let file = RegisterFile { isa: "Cranelift", vectors, widest: Lanes::X4, ints: 14 };
+    // Operands in memory and constants are loaded into a register first.
+    let scratch = |inst: &Inst| match inst {
+        Inst::Fma { b, .. } | Inst::Bin { b, .. } => usize::from(!matches!(b, Operand::Reg(_))),
+        _ => 0,
+    };
+    registers::measure(program, file, &scratch)
+}
+
+/// Bytes of one F32X4.
+const PIECE: i32 = 16;
+
+struct Emitter<'a> {
+    b: FunctionBuilder<'a>,
+    fused: bool,
+    ints: Vec<Variable>,
+    vectors: Vec<Vec<Variable>>,
+}
+
+impl Emitter<'_> {
+    fn body(&mut self, body: &[Inst]) {
+        body.iter().for_each(|inst| self.inst(inst));
+    }
+
+    /// Accesses cannot trap, and promise no alignment.
+    fn flags() -> MemFlagsData {
+        MemFlagsData::new().with_notrap()
+    }
+
+    fn pieces(&self, v: Vector) -> Vec<Variable> {
+        self.vectors[v.0 as usize].clone()
+    }
+
+    fn get(&mut self, v: Vector, piece: usize) -> Value {
+        let var = self.vectors[v.0 as usize][piece];
+        self.b.use_var(var)
+    }
+
+    fn int(&mut self, r: Int) -> Value {
+        self.b.use_var(self.ints[r.0 as usize])
+    }
+
+    fn load(&mut self, ty: cranelift_codegen::ir::Type, addr: Addr, offset: i32) -> Value {
+        let base = self.int(addr.base);
+        self.b.ins().load(ty, Self::flags(), base, Offset32::new(addr.disp + offset))
+    }
+
+    fn store(&mut self, value: Value, addr: Addr, offset: i32) {
+        let base = self.int(addr.base);
+        self.b.ins().store(Self::flags(), value, base, Offset32::new(addr.disp + offset));
+    }
+
+    fn constant(&mut self, bits: u32) -> Value {
+        let x = self.b.ins().f32const(Ieee32::with_bits(bits));
+        self.b.ins().splat(F32X4, x)
+    }
+
+    fn splat(&mut self, addr: Addr) -> Value {
+        let x = self.load(F32, addr, 0);
+        self.b.ins().splat(F32X4, x)
+    }
+
+    /// The same bits as another vector type.
+    fn cast(&mut self, ty: cranelift_codegen::ir::Type, value: Value) -> Value {
+        self.b.ins().bitcast(ty, MemFlagsData::new().with_endianness(Endianness::Little), value)
+    }
+
+    fn inst(&mut self, inst: &Inst) {
+        match inst {
+            Inst::Load { dst, addr } => {
+                for (i, var) in self.pieces(*dst).into_iter().enumerate() {
+                    let value = self.load(F32X4, *addr, i as i32 * PIECE);
+                    self.b.def_var(var, value);
+                }
+            }
+            Inst::LoadPart { dst, addr, n } => {
+                for (i, var) in self.pieces(*dst).into_iter().enumerate() {
+                    let value = self.load_low(*addr, i as i32 * PIECE, i32::from(*n) - 4 * i as i32);
+                    self.b.def_var(var, value);
+                }
+            }
+            Inst::Splat { dst, addr } => {
+                let value = self.splat(*addr);
+                self.pieces(*dst).into_iter().for_each(|var| self.b.def_var(var, value));
+            }
+            Inst::Const { dst, bits } => {
+                let value = self.constant(*bits);
+                self.pieces(*dst).into_iter().for_each(|var| self.b.def_var(var, value));
+            }
+            Inst::Copy { dst, src } => {
+                for (i, var) in self.pieces(*dst).into_iter().enumerate() {
+                    let value = self.get(*src, i);
+                    self.b.def_var(var, value);
+                }
+            }
+            Inst::Store { src, addr } => {
+                for i in 0..self.pieces(*src).len() {
+                    let value = self.get(*src, i);
+                    self.store(value, *addr, i as i32 * PIECE);
+                }
+            }
+            Inst::StorePart { src, addr, n } => {
+                for i in 0..self.pieces(*src).len() {
+                    let value = self.get(*src, i);
+                    self.store_low(value, *addr, i as i32 * PIECE, i32::from(*n) - 4 * i as i32);
+                }
+            }
+            Inst::Fma { acc, a, b } => {
+                let shared = self.shared(b);
+                for (i, var) in self.pieces(*acc).into_iter().enumerate() {
+                    let (sum, x, y) = (self.get(*acc, i), self.get(*a, i), self.operand(b, shared, i));
+                    let value = if self.fused {
+                        self.b.ins().fma(x, y, sum)
+                    } else {
+                        let product = self.b.ins().fmul(x, y);
+                        self.b.ins().fadd(sum, product)
+                    };
+                    self.b.def_var(var, value);
+                }
+            }
+            Inst::Bin { op, dst, a, b } => {
+                let shared = self.shared(b);
+                for (i, var) in self.pieces(*dst).into_iter().enumerate() {
+                    let (x, y) = (self.get(*a, i), self.operand(b, shared, i));
+                    let value = self.binary(*op, x, y);
+                    self.b.def_var(var, value);
+                }
+            }
+            Inst::Shl { dst, src, by } => {
+                for (i, var) in self.pieces(*dst).into_iter().enumerate() {
+                    let value = self.get(*src, i);
+                    let bits = self.cast(I32X4, value);
+                    let by = self.b.ins().iconst(I32, i64::from(*by));
+                    let bits = self.b.ins().ishl(bits, by);
+                    let value = self.cast(F32X4, bits);
+                    self.b.def_var(var, value);
+                }
+            }
+            Inst::Advance { ptr, bytes } => {
+                let value = self.int(*ptr);
+                let value = self.b.ins().iadd_imm_s(value, i64::from(*bytes));
+                self.b.def_var(self.ints[ptr.0 as usize], value);
+            }
+            Inst::Lookup { dst, base, entry } => {
+                let disp = self.load(I32, *entry, 0);
+                let disp = self.b.ins().sextend(I64, disp);
+                let base = self.int(*base);
+                let value = self.b.ins().iadd(base, disp);
+                self.b.def_var(self.ints[dst.0 as usize], value);
+            }
+            Inst::Loop { count, body } => self.repeat(*count, body),
+        }
+    }
+
+    /// The value of an operand that is the same for all pieces.
+    fn shared(&mut self, b: &Operand) -> Option<Value> {
+        match b {
+            Operand::Splat(addr) => Some(self.splat(*addr)),
+            Operand::Imm(bits) => Some(self.constant(*bits)),
+            Operand::Reg(_) | Operand::Mem(_) => None,
+        }
+    }
+
+    fn operand(&mut self, b: &Operand, shared: Option<Value>, piece: usize) -> Value {
+        match (b, shared) {
+            (Operand::Reg(v), _) => self.get(*v, piece),
+            (Operand::Mem(addr), _) => self.load(F32X4, *addr, piece as i32 * PIECE),
+            (_, Some(value)) => value,
+            (Operand::Splat(addr), None) => self.splat(*addr),
+            (Operand::Imm(bits), None) => self.constant(*bits),
+        }
+    }
+
+    /// Cranelift's own fmax and fmin propagate every NaN; the tile IR's return the second operand. Compare and select is
+    /// one `maxps` or `minps` on x86-64.
+    fn binary(&mut self, op: BinOp, x: Value, y: Value) -> Value {
+        let condition = match op {
+            BinOp::Add => return self.b.ins().fadd(x, y),
+            BinOp::Sub => return self.b.ins().fsub(x, y),
+            BinOp::Mul => return self.b.ins().fmul(x, y),
+            BinOp::Div => return self.b.ins().fdiv(x, y),
+            BinOp::Max => self.b.ins().fcmp(FloatCC::LessThan, y, x),
+            BinOp::Min => self.b.ins().fcmp(FloatCC::LessThan, x, y),
+        };
+        let condition = self.cast(F32X4, condition);
+        self.b.ins().bitselect(condition, x, y)
+    }
+
+    /// The first `n` lanes of four from memory, the rest zero.
+    fn load_low(&mut self, addr: Addr, offset: i32, n: i32) -> Value {
+        match n {
+            ..=0 => self.constant(0),
+            1 => {
+                let x = self.load(F32, addr, offset);
+                self.b.ins().scalar_to_vector(F32X4, x)
+            }
+            2 | 3 => {
+                let two = self.load(F64, addr, offset);
+                let two = self.b.ins().scalar_to_vector(F64X2, two);
+                let low = self.cast(F32X4, two);
+                if n == 2 {
+                    return low;
+                }
+                let third = self.load(F32, addr, offset + 8);
+                self.b.ins().insertlane(low, third, 2)
+            }
+            _ => self.load(F32X4, addr, offset),
+        }
+    }
+
+    /// The first `n` lanes of four to memory.
+    fn store_low(&mut self, value: Value, addr: Addr, offset: i32, n: i32) {
+        match n {
+            ..=0 => {}
+            1 => {
+                let x = self.b.ins().extractlane(value, 0);
+                self.store(x, addr, offset);
+            }
+            2 | 3 => {
+                let halves = self.cast(F64X2, value);
+                let two = self.b.ins().extractlane(halves, 0);
+                self.store(two, addr, offset);
+                if n == 3 {
+                    let third = self.b.ins().extractlane(value, 2);
+                    self.store(third, addr, offset + 8);
+                }
+            }
+            _ => self.store(value, addr, offset),
+        }
+    }
+
+    fn repeat(&mut self, count: Count, body: &[Inst]) {
+        let (head, exit) = (self.b.create_block(), self.b.create_block());
+        let left = self.b.declare_var(I64);
+        let rounds = match count {
+            Count::Imm(n) => self.b.ins().iconst(I64, i64::from(n)),
+            Count::Param(p) => self.int(p),
+        };
+        self.b.def_var(left, rounds);
+        match count {
+            Count::Imm(_) => self.b.ins().jump(head, &[]),
+            Count::Param(_) => self.b.ins().brif(rounds, head, &[], exit, &[]),
+        };
+        self.b.switch_to_block(head);
+        self.body(body);
+        let rounds = self.b.use_var(left);
+        let rounds = self.b.ins().iadd_imm_s(rounds, -1);
+        self.b.def_var(left, rounds);
+        let more = self.b.ins().icmp_imm_u(IntCC::NotEqual, rounds, 0);
+        self.b.ins().brif(more, head, &[], exit, &[]);
+        self.b.seal_block(head);
+        self.b.switch_to_block(exit);
+        self.b.seal_block(exit);
+    }
+}

@@ -1,0 +1,183 @@
+//! Runs a program instruction by instruction: the meaning of the tile IR, against which both lowerings are tested.
+
+use super::error::TileError;
+use super::ir::{Addr, Count, Inst, Int, Operand, Program, Vector};
+
+/// An argument of a call.
+#[derive(Debug)]
+pub enum Arg<'a> {
+    /// A buffer, and the byte in it that the pointer points to.
+    Memory {
+        /// All bytes that the program may reach.
+        bytes: &'a mut [u8],
+        /// Position of the pointer.
+        origin: usize,
+    },
+    /// A count.
+    Count(u64),
+}
+
+/// Runs `program`. `fused` says whether `fma` rounds once. Access beyond a buffer is an error.
+pub fn run(program: &Program, args: &mut [Arg<'_>], fused: bool) -> Result<(), TileError> {
+    if args.len() != program.params.len() {
+        let message = format!("{} arguments for {} parameters", args.len(), program.params.len());
+        return Err(TileError::Interpret { program: program.name.clone(), message });
+    }
+    let mut ints = vec![(0, 0); program.ints as usize];
+    for (i, slot) in ints.iter_mut().enumerate().take(args.len()) {
+        *slot = (i, 0);
+    }
+    let vectors = vec![[0.0; 16]; program.vectors.len()];
+    Machine { program, args, fused, vectors, ints }.body(&program.body)
+}
+
+struct Machine<'a, 'b> {
+    program: &'a Program,
+    args: &'a mut [Arg<'b>],
+    fused: bool,
+    vectors: Vec<[f32; 16]>,
+    /// A pointer is a parameter and an offset in bytes.
+    ints: Vec<(usize, i64)>,
+}
+
+impl Machine<'_, '_> {
+    fn fail(&self, message: impl Into<String>) -> TileError {
+        TileError::Interpret { program: self.program.name.clone(), message: message.into() }
+    }
+
+    fn body(&mut self, body: &[Inst]) -> Result<(), TileError> {
+        body.iter().try_for_each(|inst| self.inst(inst))
+    }
+
+    fn inst(&mut self, inst: &Inst) -> Result<(), TileError> {
+        match inst {
+            Inst::Load { dst, addr } => {
+                let value = self.lanes_at(*addr, self.program.lanes(*dst).count())?;
+                self.set(*dst, value)
+            }
+            Inst::LoadPart { dst, addr, n } => {
+                let value = self.lanes_at(*addr, u32::from(*n))?;
+                self.set(*dst, value)
+            }
+            Inst::Splat { dst, addr } => {
+                let value = [self.lanes_at(*addr, 1)?[0]; 16];
+                self.set(*dst, value)
+            }
+            Inst::Const { dst, bits } => self.set(*dst, [f32::from_bits(*bits); 16]),
+            Inst::Copy { dst, src } => {
+                let value = self.get(*src)?;
+                self.set(*dst, value)
+            }
+            Inst::Store { src, addr } => self.store(*src, *addr, self.program.lanes(*src).count()),
+            Inst::StorePart { src, addr, n } => self.store(*src, *addr, u32::from(*n)),
+            Inst::Fma { acc, a, b } => {
+                let (a, b) = (self.get(*a)?, self.operand(b, *acc)?);
+                let mut sum = self.get(*acc)?;
+                for ((s, a), b) in sum.iter_mut().zip(a).zip(b) {
+                    *s = if self.fused { a.mul_add(b, *s) } else { *s + a * b };
+                }
+                self.set(*acc, sum)
+            }
+            Inst::Bin { op, dst, a, b } => {
+                let (mut a, b) = (self.get(*a)?, self.operand(b, *dst)?);
+                a.iter_mut().zip(b).for_each(|(a, b)| *a = op.apply(*a, b));
+                self.set(*dst, a)
+            }
+            Inst::Shl { dst, src, by } => {
+                let value = self.get(*src)?.map(|x| f32::from_bits(x.to_bits() << by));
+                self.set(*dst, value)
+            }
+            Inst::Advance { ptr, bytes } => {
+                let (param, offset) = self.int(*ptr)?;
+                self.set_int(*ptr, (param, offset + i64::from(*bytes)))
+            }
+            Inst::Lookup { dst, base, entry } => {
+                let (param, offset) = self.int(*base)?;
+                let disp = self.lanes_at(*entry, 1)?[0].to_bits() as i32;
+                self.set_int(*dst, (param, offset + i64::from(disp)))
+            }
+            Inst::Loop { count, body } => {
+                let rounds = match count {
+                    Count::Imm(n) => u64::from(*n),
+                    Count::Param(p) => match self.args.get(self.int(*p)?.0) {
+                        Some(Arg::Count(n)) => *n,
+                        _ => return Err(self.fail("a loop counts by a parameter that is no count")),
+                    },
+                };
+                (0..rounds).try_for_each(|_| self.body(body))
+            }
+        }
+    }
+
+    fn get(&self, v: Vector) -> Result<[f32; 16], TileError> {
+        self.vectors.get(v.0 as usize).copied().ok_or_else(|| self.fail("no such vector register"))
+    }
+
+    fn set(&mut self, v: Vector, value: [f32; 16]) -> Result<(), TileError> {
+        match self.vectors.get_mut(v.0 as usize) {
+            Some(slot) => *slot = value,
+            None => return Err(self.fail("no such vector register")),
+        }
+        Ok(())
+    }
+
+    fn int(&self, r: Int) -> Result<(usize, i64), TileError> {
+        self.ints.get(r.0 as usize).copied().ok_or_else(|| self.fail("no such integer register"))
+    }
+
+    fn set_int(&mut self, r: Int, value: (usize, i64)) -> Result<(), TileError> {
+        match self.ints.get_mut(r.0 as usize) {
+            Some(slot) => *slot = value,
+            None => return Err(self.fail("no such integer register")),
+        }
+        Ok(())
+    }
+
+    fn operand(&self, b: &Operand, result: Vector) -> Result<[f32; 16], TileError> {
+        match b {
+            Operand::Reg(v) => self.get(*v),
+            Operand::Mem(addr) => self.lanes_at(*addr, self.program.lanes(result).count()),
+            Operand::Splat(addr) => Ok([self.lanes_at(*addr, 1)?[0]; 16]),
+            Operand::Imm(bits) => Ok([f32::from_bits(*bits); 16]),
+        }
+    }
+
+    /// Position in the buffer of `n` f32 at an address.
+    fn locate(&self, addr: Addr, n: u32) -> Result<(usize, std::ops::Range<usize>), TileError> {
+        let (param, offset) = self.int(addr.base)?;
+        let Some(Arg::Memory { bytes, origin }) = self.args.get(param) else {
+            return Err(self.fail("an address is based on a parameter that is no pointer"));
+        };
+        let start = *origin as i64 + offset + i64::from(addr.disp);
+        match usize::try_from(start) {
+            Ok(start) if start + n as usize * 4 <= bytes.len() => Ok((param, start..start + n as usize * 4)),
+            _ => {
+                let role = self.program.params.get(param).map(|p| p.role);
+                Err(self
+                    .fail(format!("touches byte {} of {role:?}, outside its buffer", start - *origin as i64)))
+            }
+        }
+    }
+
+    fn lanes_at(&self, addr: Addr, n: u32) -> Result<[f32; 16], TileError> {
+        let (param, range) = self.locate(addr, n)?;
+        let mut lanes = [0.0; 16];
+        if let Some(Arg::Memory { bytes, .. }) = self.args.get(param) {
+            for (lane, four) in lanes.iter_mut().zip(bytes[range].as_chunks().0) {
+                *lane = f32::from_le_bytes(*four);
+            }
+        }
+        Ok(lanes)
+    }
+
+    fn store(&mut self, src: Vector, addr: Addr, n: u32) -> Result<(), TileError> {
+        let value = self.get(src)?;
+        let (param, range) = self.locate(addr, n)?;
+        if let Some(Arg::Memory { bytes, .. }) = self.args.get_mut(param) {
+            for (lane, four) in value.iter().zip(bytes[range].as_chunks_mut().0) {
+                *four = lane.to_le_bytes();
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,584 @@
+//! The tile IR: a small structured language for innermost vector loops.
+//!
+//! A [`Program`] is one leaf function: parameters, virtual registers, and a body of instructions and counted loops.
+//! It is what a kernel family (dense, depthwise, pooling …) writes down once, and what each lowering turns into
+//! code for one instruction set. A dense tile of one pixel by sixteen columns over 32 channels reads:
+//!
+//! ```text
+//! dense(input: ptr [0, 128), weights: ptr [0, 2048), output: ptr [0, 64))
+//!   v0 = const 0.0                       x16
+//!   loop 8
+//!     v1 = load weights+0                x16
+//!     v0 += v1 * splat input+0           x16
+//!     …
+//!     input += 16
+//!     weights += 256
+//!   store output+0 <- v0                 x16
+//! ```
+//!
+//! # Registers
+//!
+//! A vector register has 4, 8 or 16 lanes of f32, fixed when it is declared. A lowering may keep it in several
+//! machine registers. An operand may be wider than the result: its first lanes are read, which costs nothing and lets
+//! one broadcast serve columns of mixed widths. Integer registers hold pointers and counts; the first ones are the
+//! parameters, in order. Registers are not SSA: an instruction may overwrite its own operand.
+//!
+//! # Arithmetic
+//!
+//! Every lane is IEEE f32 with round-to-nearest-even. Two points go beyond IEEE and hold in every lowering:
+//!
+//! - `max(a, b)` is `a > b ? a : b` and `min(a, b)` is `a < b ? a : b`. When either is NaN, or both are zero, the
+//!   result is **b**. So `max(0, x)` is a ReLU that lets NaN through.
+//! - `fma` rounds once where the target has fused multiply-add, and twice (product, then sum) where it has not.
+//!   That is the only difference in value between targets.
+//!
+//! # Memory
+//!
+//! Addresses are a pointer plus a constant displacement in bytes, and need no alignment. Partial loads and stores touch
+//! only the bytes of their first `n` lanes; a partial load clears the other lanes. Memory effects happen in program
+//! order, so parameters may alias.
+
+/// Number of f32 lanes of a vector register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Lanes {
+    /// 4 lanes, 128 bits.
+    X4 = 4,
+    /// 8 lanes, 256 bits.
+    X8 = 8,
+    /// 16 lanes, 512 bits.
+    X16 = 16,
+}
+
+impl Lanes {
+    /// The number of lanes.
+    pub const fn count(self) -> u32 {
+        self as u32
+    }
+
+    /// The size in bytes.
+    pub const fn bytes(self) -> i32 {
+        self as i32 * 4
+    }
+
+    /// The narrowest register that holds `n` lanes; `None` above 16 and for 0.
+    pub const fn holding(n: u32) -> Option<Lanes> {
+        match n {
+            1..=4 => Some(Lanes::X4),
+            5..=8 => Some(Lanes::X8),
+            9..=16 => Some(Lanes::X16),
+            _ => None,
+        }
+    }
+}
+
+/// A virtual vector register: an index into [`Program::vectors`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Vector(pub u32);
+
+/// A virtual integer register, holding a pointer or a count. Register `i` is parameter `i` for `i` below the number
+/// of parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Int(pub u32);
+
+/// What a parameter means to the caller, the same word in every kernel family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// The activations that are read.
+    Input,
+    /// Packed weights.
+    Weights,
+    /// Where the results go.
+    Output,
+    /// How many kernel rows lie inside the image.
+    KernelRows,
+    /// How many tiles are computed one after another.
+    Tiles,
+    /// Byte displacements of channel runs.
+    Table,
+    /// One value per output channel, added to the sum.
+    Bias,
+    /// A tensor of the output's shape that is added.
+    Residual,
+    /// One factor per channel, applied to the input.
+    Scale,
+    /// One summand per channel, applied to the input after the scale.
+    Shift,
+}
+
+/// A half-open range of bytes relative to a pointer parameter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Extent {
+    /// First byte that may be touched.
+    pub lo: i64,
+    /// One past the last byte that may be touched.
+    pub hi: i64,
+}
+
+impl Extent {
+    /// The bytes `lo..hi`.
+    pub const fn new(lo: i64, hi: i64) -> Extent {
+        Extent { lo, hi }
+    }
+
+    /// Whether nothing may be touched.
+    pub const fn is_empty(self) -> bool {
+        self.lo >= self.hi
+    }
+
+    /// Whether every byte of `other` lies in this extent.
+    pub const fn contains(self, other: Extent) -> bool {
+        other.is_empty() || (self.lo <= other.lo && other.hi <= self.hi)
+    }
+
+    /// The smallest extent that holds both.
+    pub fn union(self, other: Extent) -> Extent {
+        match (self.is_empty(), other.is_empty()) {
+            (true, _) => other,
+            (_, true) => self,
+            _ => Extent { lo: self.lo.min(other.lo), hi: self.hi.max(other.hi) },
+        }
+    }
+}
+
+/// The type of a parameter. All are passed as 64-bit integers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A pointer to memory that is only read; only `extent` may be touched.
+    Read {
+        /// The bytes that may be touched.
+        extent: Extent,
+    },
+    /// A pointer to memory that is written, and possibly read.
+    Write {
+        /// The bytes that may be touched.
+        extent: Extent,
+    },
+    /// A pointer to a table of signed 32-bit byte displacements, in classes that follow one another.
+    Table {
+        /// The number of entries of each class, and the range `lo..hi` that they keep to.
+        classes: Vec<(u32, Extent)>,
+    },
+    /// A number of loop rounds from 0 to `max`.
+    Count {
+        /// The largest value that a caller may pass.
+        max: u32,
+    },
+}
+
+/// A parameter of a program.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Param {
+    /// Its meaning.
+    pub role: Role,
+    /// Its type.
+    pub kind: Kind,
+}
+
+/// A pointer plus a constant displacement in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Addr {
+    /// The pointer.
+    pub base: Int,
+    /// Bytes added to it.
+    pub disp: i32,
+}
+
+/// The second source of an arithmetic instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operand {
+    /// A register, at least as wide as the result.
+    Reg(Vector),
+    /// As many f32 from memory as the result has lanes.
+    Mem(Addr),
+    /// One f32 from memory in every lane.
+    Splat(Addr),
+    /// One constant, given by its bits, in every lane.
+    Imm(u32),
+}
+
+/// A lane-wise operation on two sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BinOp {
+    /// `a + b`
+    Add,
+    /// `a - b`
+    Sub,
+    /// `a * b`
+    Mul,
+    /// `a / b`
+    Div,
+    /// `a > b ? a : b`
+    Max,
+    /// `a < b ? a : b`
+    Min,
+}
+
+impl BinOp {
+    /// The value of one lane.
+    pub fn apply(self, a: f32, b: f32) -> f32 {
+        match self {
+            BinOp::Add => a + b,
+            BinOp::Sub => a - b,
+            BinOp::Mul => a * b,
+            BinOp::Div => a / b,
+            BinOp::Max => {
+                if a > b {
+                    a
+                } else {
+                    b
+                }
+            }
+            BinOp::Min => {
+                if a < b {
+                    a
+                } else {
+                    b
+                }
+            }
+        }
+    }
+}
+
+/// How often a loop runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Count {
+    /// That many times, at least once.
+    Imm(u32),
+    /// As often as a count parameter says, possibly never.
+    Param(Int),
+}
+
+/// An instruction.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Inst {
+    /// `dst` = as many f32 from memory as it has lanes.
+    Load {
+        /// Result.
+        dst: Vector,
+        /// Source.
+        addr: Addr,
+    },
+    /// The first `n` lanes of `dst` from memory, 0 in the others.
+    LoadPart {
+        /// Result.
+        dst: Vector,
+        /// Source.
+        addr: Addr,
+        /// Lanes read, 1 up to the lanes of `dst`.
+        n: u8,
+    },
+    /// One f32 from memory in every lane of `dst`.
+    Splat {
+        /// Result.
+        dst: Vector,
+        /// Source.
+        addr: Addr,
+    },
+    /// The constant with these bits in every lane of `dst`.
+    Const {
+        /// Result.
+        dst: Vector,
+        /// Bits of the f32.
+        bits: u32,
+    },
+    /// `dst` = `src`.
+    Copy {
+        /// Result.
+        dst: Vector,
+        /// Source.
+        src: Vector,
+    },
+    /// All lanes of `src` to memory.
+    Store {
+        /// Source.
+        src: Vector,
+        /// Destination.
+        addr: Addr,
+    },
+    /// The first `n` lanes of `src` to memory.
+    StorePart {
+        /// Source.
+        src: Vector,
+        /// Destination.
+        addr: Addr,
+        /// Lanes written, 1 up to the lanes of `src`.
+        n: u8,
+    },
+    /// `acc` += `a` · `b`.
+    Fma {
+        /// Summand and result.
+        acc: Vector,
+        /// First factor.
+        a: Vector,
+        /// Second factor.
+        b: Operand,
+    },
+    /// `dst` = `op(a, b)`.
+    Bin {
+        /// The operation.
+        op: BinOp,
+        /// Result.
+        dst: Vector,
+        /// First source.
+        a: Vector,
+        /// Second source.
+        b: Operand,
+    },
+    /// The bits of each lane, taken as an unsigned integer, shifted left by `by` (1 to 31). Builds powers of two.
+    Shl {
+        /// Result.
+        dst: Vector,
+        /// Source.
+        src: Vector,
+        /// Number of bits.
+        by: u8,
+    },
+    /// `ptr` += `bytes`.
+    Advance {
+        /// The pointer that moves.
+        ptr: Int,
+        /// Bytes added to it.
+        bytes: i32,
+    },
+    /// `dst` = `base` + the signed 32-bit displacement at `entry`, whose base derives from a table parameter.
+    Lookup {
+        /// The new pointer.
+        dst: Int,
+        /// What the displacement is added to.
+        base: Int,
+        /// Where the displacement is.
+        entry: Addr,
+    },
+    /// Runs `body` over and over.
+    Loop {
+        /// How often.
+        count: Count,
+        /// What is repeated.
+        body: Vec<Inst>,
+    },
+}
+
+/// A leaf function over vectors; see the module's documentation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Program {
+    /// A name for people: it appears in symbol tables, profiles and errors.
+    pub name: String,
+    /// The parameters; parameter `i` is integer register `i`.
+    pub params: Vec<Param>,
+    /// The width of each vector register.
+    pub vectors: Vec<Lanes>,
+    /// Number of integer registers, the parameters included.
+    pub ints: u32,
+    /// The instructions.
+    pub body: Vec<Inst>,
+}
+
+impl Program {
+    /// The width of a vector register. Registers are made by [`Builder`], so a foreign one is a defect of the caller;
+    /// [`super::verify::verify`] reports it.
+    pub fn lanes(&self, v: Vector) -> Lanes {
+        self.vectors.get(v.0 as usize).copied().unwrap_or(Lanes::X4)
+    }
+
+    /// The parameter with a role, and its position.
+    pub fn param(&self, role: Role) -> Option<(usize, &Param)> {
+        self.params.iter().enumerate().find(|(_, p)| p.role == role)
+    }
+}
+
+/// Writes a [`Program`] instruction by instruction.
+#[derive(Debug)]
+pub struct Builder {
+    program: Program,
+    /// Bodies of the loops that are open, outermost first.
+    open: Vec<Vec<Inst>>,
+}
+
+impl Builder {
+    /// An empty program.
+    pub fn new(name: impl Into<String>) -> Builder {
+        let program =
+            Program { name: name.into(), params: Vec::new(), vectors: Vec::new(), ints: 0, body: Vec::new() };
+        Builder { program, open: vec![Vec::new()] }
+    }
+
+    /// Adds a parameter. All parameters come before [`Builder::pointer`].
+    pub fn param(&mut self, role: Role, kind: Kind) -> Int {
+        debug_assert_eq!(self.program.ints as usize, self.program.params.len(), "parameters come first");
+        self.program.params.push(Param { role, kind });
+        self.pointer()
+    }
+
+    /// A fresh integer register.
+    pub fn pointer(&mut self) -> Int {
+        self.program.ints += 1;
+        Int(self.program.ints - 1)
+    }
+
+    /// A fresh vector register.
+    pub fn vector(&mut self, lanes: Lanes) -> Vector {
+        self.program.vectors.push(lanes);
+        Vector(self.program.vectors.len() as u32 - 1)
+    }
+
+    /// Appends an instruction to the innermost open body.
+    pub fn push(&mut self, inst: Inst) {
+        if let Some(body) = self.open.last_mut() {
+            body.push(inst);
+        }
+    }
+
+    /// A fresh register with the value of memory: all lanes if `n` is their number, else the first `n`.
+    pub fn load(&mut self, lanes: Lanes, n: u32, addr: Addr) -> Vector {
+        let dst = self.vector(lanes);
+        self.push(match n {
+            n if n >= lanes.count() => Inst::Load { dst, addr },
+            n => Inst::LoadPart { dst, addr, n: n as u8 },
+        });
+        dst
+    }
+
+    /// Stores the first `n` lanes, or all.
+    pub fn store(&mut self, src: Vector, n: u32, addr: Addr) {
+        self.push(match n {
+            n if n >= self.program.lanes(src).count() => Inst::Store { src, addr },
+            n => Inst::StorePart { src, addr, n: n as u8 },
+        });
+    }
+
+    /// A fresh register with a constant in every lane.
+    pub fn constant(&mut self, lanes: Lanes, value: f32) -> Vector {
+        let dst = self.vector(lanes);
+        self.push(Inst::Const { dst, bits: value.to_bits() });
+        dst
+    }
+
+    /// A fresh register with one f32 of memory in every lane.
+    pub fn splat(&mut self, lanes: Lanes, addr: Addr) -> Vector {
+        let dst = self.vector(lanes);
+        self.push(Inst::Splat { dst, addr });
+        dst
+    }
+
+    /// `acc` += `a` · `b`.
+    pub fn fma(&mut self, acc: Vector, a: Vector, b: Operand) {
+        self.push(Inst::Fma { acc, a, b });
+    }
+
+    /// `dst` = `op(a, b)`.
+    pub fn bin(&mut self, op: BinOp, dst: Vector, a: Vector, b: Operand) {
+        self.push(Inst::Bin { op, dst, a, b });
+    }
+
+    /// `ptr` += `bytes`; nothing for 0.
+    pub fn advance(&mut self, ptr: Int, bytes: i32) {
+        if bytes != 0 {
+            self.push(Inst::Advance { ptr, bytes });
+        }
+    }
+
+    /// Starts a loop body, which [`Builder::end`] closes.
+    pub fn begin(&mut self) {
+        self.open.push(Vec::new());
+    }
+
+    /// Closes the innermost loop body. A constant count of one leaves its instructions in place of the loop, a count of
+    /// zero drops them.
+    pub fn end(&mut self, count: Count) {
+        if self.open.len() < 2 {
+            return;
+        }
+        let body = self.open.pop().unwrap_or_default();
+        match count {
+            Count::Imm(0) => {}
+            Count::Imm(1) => body.into_iter().for_each(|inst| self.push(inst)),
+            _ => self.push(Inst::Loop { count, body }),
+        }
+    }
+
+    /// The width of a register.
+    pub fn lanes(&self, v: Vector) -> Lanes {
+        self.program.lanes(v)
+    }
+
+    /// The finished program.
+    pub fn finish(mut self) -> Program {
+        self.program.body = self.open.pop().unwrap_or_default();
+        self.program
+    }
+}
+
+/// The address `disp` bytes after `base`.
+pub const fn at(base: Int, disp: i32) -> Addr {
+    Addr { base, disp }
+}
+
+impl Inst {
+    /// Calls `f` for each vector register that is read, the accumulator of an `Fma` included. A loop reads none itself.
+    pub fn vector_reads(&self, mut f: impl FnMut(Vector)) {
+        let operand = |b: &Operand, f: &mut dyn FnMut(Vector)| {
+            if let Operand::Reg(v) = b {
+                f(*v)
+            }
+        };
+        match self {
+            Inst::Copy { src, .. } | Inst::Shl { src, .. } => f(*src),
+            Inst::Store { src, .. } | Inst::StorePart { src, .. } => f(*src),
+            Inst::Fma { acc, a, b } => {
+                f(*acc);
+                f(*a);
+                operand(b, &mut f);
+            }
+            Inst::Bin { a, b, .. } => {
+                f(*a);
+                operand(b, &mut f);
+            }
+            Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Const { .. } => {}
+            Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => {}
+        }
+    }
+
+    /// The vector register that is written.
+    pub fn vector_write(&self) -> Option<Vector> {
+        match self {
+            Inst::Load { dst, .. } | Inst::LoadPart { dst, .. } | Inst::Splat { dst, .. } => Some(*dst),
+            Inst::Const { dst, .. }
+            | Inst::Copy { dst, .. }
+            | Inst::Bin { dst, .. }
+            | Inst::Shl { dst, .. } => Some(*dst),
+            Inst::Fma { acc, .. } => Some(*acc),
+            Inst::Store { .. } | Inst::StorePart { .. } => None,
+            Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => None,
+        }
+    }
+
+    /// Calls `f` for each integer register that is read. A loop reads its count.
+    pub fn int_reads(&self, mut f: impl FnMut(Int)) {
+        match self {
+            Inst::Load { addr, .. } | Inst::LoadPart { addr, .. } | Inst::Splat { addr, .. } => f(addr.base),
+            Inst::Store { addr, .. } | Inst::StorePart { addr, .. } => f(addr.base),
+            Inst::Fma { b, .. } | Inst::Bin { b, .. } => match b {
+                Operand::Mem(addr) | Operand::Splat(addr) => f(addr.base),
+                Operand::Reg(_) | Operand::Imm(_) => {}
+            },
+            Inst::Advance { ptr, .. } => f(*ptr),
+            Inst::Lookup { base, entry, .. } => {
+                f(*base);
+                f(entry.base);
+            }
+            Inst::Loop { count: Count::Param(n), .. } => f(*n),
+            Inst::Loop { count: Count::Imm(_), .. } => {}
+            Inst::Const { .. } | Inst::Copy { .. } | Inst::Shl { .. } => {}
+        }
+    }
+
+    /// The integer register that is written.
+    pub fn int_write(&self) -> Option<Int> {
+        match self {
+            Inst::Advance { ptr, .. } => Some(*ptr),
+            Inst::Lookup { dst, .. } => Some(*dst),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Innermost vector loops: a small IR, its lowerings, and the kernel programs written in it.
+//!
+//! ```text
+//!   programs/*      a descriptor (plain data)  → Program
+//!   verify          every byte that a program can touch lies in the extents of its parameters
+//!   interp          what a program means; the oracle of the tests
+//!   x86             AVX2 and AVX-512 machine code        ┐
+//!   clif            F32X4 Cranelift IR → machine code    ┘ the same bytes for the JIT and for a file
+//! ```
+//!
+//! Cranelift's x86-64 back end knows 128-bit vectors only, half of what the machine can do at most, so the innermost
+//! loops bypass it. Everything around them is ordinary Cranelift IR, which calls these kernels.
+//!
+//! Kernels take 64-bit integers in the System V convention (the platform's on aarch64), in the order of
+//! [`Program::params`](ir::Program::params), and return nothing. They call nothing and name no symbol.
+
+pub mod clif;
+pub mod error;
+pub mod interp;
+pub mod ir;
+pub mod programs;
+pub mod registers;
+pub mod run;
+pub mod verify;
+pub mod x86;
+
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::{AbiParam, Function, Signature, UserFuncName, types::I64};
+use cranelift_codegen::isa::CallConv;
+use cranelift_frontend::FunctionBuilderContext;
+use cranelift_module::{FuncId, Linkage, Module};
+
+pub use self::error::TileError;
+use self::ir::Program;
+use crate::target::{Isa, Target};
+
+/// Kernels start at a multiple of this many bytes, so that their loops stay aligned.
+pub const ALIGN: u64 = 64;
+
+/// The signature of a kernel with that many parameters.
+pub fn signature(params: usize) -> Signature {
+    let mut signature = Signature::new(CallConv::SystemV);
+    signature.params = vec![AbiParam::new(I64); params];
+    signature
+}
+
+/// The machine code of a program for a target. Verifies it first.
+pub fn lower(program: &Program, target: &Target) -> Result<Vec<u8>, TileError> {
+    verify::verify(program)?;
+    match target.isa {
+        Isa::Avx512 => x86::lower(program, x86::Level::Avx512),
+        Isa::Avx2 => x86::lower(program, x86::Level::Avx2),
+        Isa::Clif128 => lower_clif(program, target),
+    }
+}
+
+/// Whether a program fits the registers of a target. Always so with Cranelift, which can spill.
+pub fn fits(program: &Program, target: &Target) -> Result<(), TileError> {
+    match target.isa {
+        Isa::Avx512 => x86::fits(program, x86::Level::Avx512),
+        Isa::Avx2 => x86::fits(program, x86::Level::Avx2),
+        Isa::Clif128 => Ok(()),
+    }
+}
+
+/// Whether a program fits the registers of a target without spilling: as [`fits`], but with Cranelift, too.
+pub fn fits_registers(program: &Program, target: &Target) -> Result<(), TileError> {
+    match target.isa {
+        Isa::Avx512 | Isa::Avx2 => fits(program, target),
+        Isa::Clif128 => clif::fits(program, target.isa.registers(target.arch)),
+    }
+}
+
+/// Lowers a program and defines it in a module, as a local function of that name.
+pub fn define(
+    module: &mut dyn Module,
+    name: &str,
+    program: &Program,
+    target: &Target,
+) -> Result<FuncId, TileError> {
+    let code = lower(program, target)?;
+    let refused = |e: cranelift_module::ModuleError| TileError::Define {
+        program: program.name.clone(),
+        message: e.to_string(),
+    };
+    let id =
+        module.declare_function(name, Linkage::Local, &signature(program.params.len())).map_err(refused)?;
+    module.define_function_bytes(id, ALIGN, &code, &[]).map_err(refused)?;
+    Ok(id)
+}
+
+/// Kernels are compiled apart from the module's other functions, because they want another register allocator.
+fn lower_clif(program: &Program, target: &Target) -> Result<Vec<u8>, TileError> {
+    let encode = |message: String| TileError::Encode { program: program.name.clone(), message };
+    let isa = target.kernel_isa().map_err(|e| encode(e.to_string()))?;
+    let name = UserFuncName::user(0, 0);
+    let function = Function::with_name_signature(name, signature(program.params.len()));
+    let mut context = cranelift_codegen::Context::for_function(function);
+    let mut scratch = FunctionBuilderContext::new();
+    clif::lower(program, target.fma, &mut context.func, &mut scratch, isa.frontend_config());
+    let code =
+        context.compile(&*isa, &mut ControlPlane::default()).map_err(|e| encode(format!("{:?}", e.inner)))?;
+    if !code.buffer.relocs().is_empty() {
+        return Err(encode("a kernel must not name symbols".into()));
+    }
+    Ok(code.code_buffer().to_vec())
+}

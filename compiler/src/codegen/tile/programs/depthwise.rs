@@ -1,0 +1,211 @@
+//! A block of a depthwise convolution: a few output rows and columns, channels in lanes.
+//!
+//! Each input vector is loaded once and multiplied into every output that it touches; the weights are registers as
+//! far as they fit ([`Weights`]). A call computes several blocks along a row, so weights are loaded once per call.
+//!
+//! # Numeric contract
+//!
+//! An output is `bias` plus its products in the order kernel row, kernel column, each added by one fused multiply-add
+//! where the target has it; without a bias the first product is where the sum starts. Elements of the kernel outside
+//! the image contribute nothing. The result does not depend on the block that computes it.
+//!
+//! # Parameters, in this order, those not needed left out
+//!
+//! | role | meaning |
+//! |---|---|
+//! | `Input` | where kernel element (0, 0) of the first output lies, perhaps outside the image |
+//! | `Weights` | `[ky][kx][lanes]`, all of the kernel |
+//! | `Output` | the first output |
+//! | `Tiles` | number of blocks; if [`Window::tiles`] > 1 |
+//! | `Scale`, `Shift` | `[lanes]`; with [`Prologue::Affine`] |
+//! | `Bias` | `[lanes]`; if the epilogue has a bias |
+//! | `Residual` | as `Output`; if the epilogue has a residual |
+
+use super::super::error::TileError;
+use super::super::ir::{BinOp, Builder, Extent, Int, Kind, Operand, Program, Role, Vector, at};
+use super::Displacements;
+use super::epilogue::{Epilogue, Residual};
+use super::window::{self, Prologue, Window};
+use crate::target::Target;
+
+/// Where the weights are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Weights {
+    /// All in registers, loaded once per call: best for 3×3.
+    Held,
+    /// Those of the kernel rows in use in registers, loaded again for each block: 5×5 and 7×7.
+    Rows,
+    /// Operands in memory: for register files that are too small for more.
+    Memory,
+}
+
+/// A block of a depthwise convolution; see the module's documentation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DepthwiseTile {
+    /// The outputs and what they see.
+    pub window: Window,
+    /// Where the weights are.
+    pub weights: Weights,
+    /// Bytes from one pixel of the residual to the next.
+    pub residual_pixel: i32,
+    /// Bytes from one row of the residual to the next.
+    pub residual_row: i32,
+    /// What happens to the input.
+    pub prologue: Prologue,
+    /// What happens before the store.
+    pub epilogue: Epilogue,
+}
+
+impl DepthwiseTile {
+    /// A name that tells kernels apart for people.
+    pub fn name(&self) -> String {
+        let Window { rows, cols, kernel: (kh, kw), stride, .. } = &self.window;
+        let (rows, cols, stride, epilogue) = (rows.len(), cols.len(), stride.1, self.epilogue.word());
+        format!("depthwise_f32_{rows}x{cols}_k{kh}x{kw}s{stride}{epilogue}")
+    }
+
+    /// The same block with its weights where the target does best: the first of [`Weights`] that fits its registers.
+    /// A Cranelift target spills what does not fit, so there it counts the registers of the architecture.
+    pub fn fitted(mut self, target: &Target) -> Result<DepthwiseTile, TileError> {
+        let mut last = Ok(());
+        for weights in [Weights::Held, Weights::Rows, Weights::Memory] {
+            self.weights = weights;
+            last = super::super::fits_registers(&self.program()?, target);
+            if last.is_ok() {
+                return Ok(self);
+            }
+        }
+        last.map(|()| self)
+    }
+
+    /// The program.
+    pub fn program(&self) -> Result<Program, TileError> {
+        let window = &self.window;
+        window.check(&self.name())?;
+        let (lanes, used) = (window.lanes, window.used);
+        let vector = i64::from(lanes.bytes());
+        let mut displacements = Displacements::default();
+        let mut b = Builder::new(self.name());
+        let kernel_bytes = vector * i64::from(window.kernel.0) * i64::from(window.kernel.1);
+        let input = b.param(Role::Input, Kind::Read { extent: window.input_extent() });
+        let weights = b.param(Role::Weights, Kind::Read { extent: Extent::new(0, kernel_bytes) });
+        let output_extent = window.output_extent(window.c_pixel, window.c_row);
+        let output = b.param(Role::Output, Kind::Write { extent: output_extent });
+        let tiles = window.count(&mut b);
+        let prologue = self.prologue.params(&mut b, 4 * i64::from(used));
+        let bias =
+            self.epilogue.bias.then(|| b.param(Role::Bias, Kind::Read { extent: Extent::new(0, vector) }));
+        let residual = (self.epilogue.residual != Residual::None).then(|| {
+            let extent = window.output_extent(self.residual_pixel, self.residual_row);
+            b.param(Role::Residual, Kind::Read { extent })
+        });
+
+        let prepared = self.prologue.begin(&mut b, prologue, 0, lanes, used);
+        let mut kernel = KernelRegisters {
+            held: vec![None; (window.kernel.0 * window.kernel.1) as usize],
+            base: weights,
+            tile: self,
+        };
+        if self.weights == Weights::Held {
+            kernel.load_all(&mut b);
+        }
+        b.begin();
+        let mut sums: Vec<Option<Vector>> = vec![None; window.outputs()];
+        if let Some(bias) = bias {
+            let first = b.load(lanes, lanes.count(), at(bias, 0));
+            for (i, sum) in sums.iter_mut().enumerate() {
+                *sum = Some(if i == 0 { first } else { window::copy(&mut b, first) });
+            }
+        }
+        for (disp, uses) in window.inputs() {
+            let x = prepared.load(&mut b, lanes, used, at(input, displacements.get(disp)));
+            for u in uses {
+                let w = kernel.operand(&mut b, u.ky, u.kx);
+                match sums[u.output] {
+                    Some(sum) => b.fma(sum, x, w),
+                    None => {
+                        let sum = b.vector(lanes);
+                        b.bin(BinOp::Mul, sum, x, w);
+                        sums[u.output] = Some(sum);
+                    }
+                }
+            }
+        }
+        let constants = self.epilogue.begin(&mut b, lanes);
+        for (i, sum) in sums.into_iter().enumerate() {
+            // An output whose window lies outside the image as a whole has no products.
+            let sum = sum.unwrap_or_else(|| b.constant(lanes, 0.0));
+            let residual = residual.map(|base| {
+                let disp = window.output_disp(i, self.residual_pixel, self.residual_row);
+                (at(base, displacements.get(disp)), used)
+            });
+            self.epilogue.apply(&mut b, constants, sum, residual);
+            let disp = window.output_disp(i, window.c_pixel, window.c_row);
+            b.store(sum, used, at(output, displacements.get(disp)));
+        }
+        if window.tiles > 1 {
+            window::step(&mut b, &mut displacements, input, window.input_step());
+            window::step(&mut b, &mut displacements, output, window.output_step(window.c_pixel));
+            if let Some(residual) = residual {
+                let bytes = window.output_step(self.residual_pixel);
+                window::step(&mut b, &mut displacements, residual, bytes);
+            }
+        }
+        b.end(tiles);
+        displacements.check(&self.name())?;
+        Ok(b.finish())
+    }
+}
+
+/// The weights that have been loaded, by kernel element.
+struct KernelRegisters<'a> {
+    held: Vec<Option<Vector>>,
+    base: Int,
+    tile: &'a DepthwiseTile,
+}
+
+impl KernelRegisters<'_> {
+    fn element(&self, ky: u32, kx: u32) -> usize {
+        (ky * self.tile.window.kernel.1 + kx) as usize
+    }
+
+    /// Loads every weight that some output uses.
+    fn load_all(&mut self, b: &mut Builder) {
+        for (_, uses) in self.tile.window.inputs() {
+            uses.into_iter().for_each(|u| {
+                self.operand(b, u.ky, u.kx);
+            });
+        }
+    }
+
+    /// A weight: a register, loaded at its first use, or memory.
+    fn operand(&mut self, b: &mut Builder, ky: u32, kx: u32) -> Operand {
+        let (i, lanes) = (self.element(ky, kx), self.tile.window.lanes);
+        let addr = at(self.base, i as i32 * lanes.bytes());
+        if self.tile.weights == Weights::Memory {
+            return Operand::Mem(addr);
+        }
+        let w = match self.held[i] {
+            Some(w) => w,
+            None => b.load(lanes, lanes.count(), addr),
+        };
+        self.held[i] = Some(w);
+        Operand::Reg(w)
+    }
+}
+
+/// The weights of one vector of channels, `[ky][kx][lane]`, zero in lanes without a channel.
+pub fn pack(
+    window_lanes: u32,
+    used: u32,
+    kernel: (u32, u32),
+    weight: impl Fn(u32, u32, u32) -> f32,
+) -> Vec<f32> {
+    let mut packed = Vec::new();
+    for ky in 0..kernel.0 {
+        for kx in 0..kernel.1 {
+            packed.extend((0..window_lanes).map(|c| if c < used { weight(c, ky, kx) } else { 0.0 }));
+        }
+    }
+    packed
+}

@@ -1,0 +1,280 @@
+//! What happens to an output vector between the last accumulation and its only store: the same code for all kernels.
+//!
+//! ```text
+//!   y = activation(sum + bias + residual)      Residual::BeforeActivation
+//!   y = activation(sum + bias) + residual      Residual::AfterActivation
+//! ```
+//!
+//! The bias is where accumulation starts: `sum` begins at the bias instead of zero, in every kernel and variant.
+//!
+//! # Accuracy
+//!
+//! All activations let NaN through. Those made of `max`, `min`, `+` and `·` are exactly what the same f32 expression
+//! gives. [`Activation::Sigmoid`] and [`Activation::Silu`] use an exponential of our own (below) and stay within
+//! 4·10⁻⁷ of the true value, relative to it, where the result is a normal number; below about -88 they are 0.
+//!
+//! # The exponential
+//!
+//! `exp(z) = 2^n · exp(r)` with `n = round(z / ln 2)` and `|r| ≤ ln 2 / 2`. Adding `1.5·2²³ + 127` rounds to an
+//! integer and leaves `n + 127`, the exponent field of `2^n`, in the low bits, from where a shift moves it into place.
+//! `exp(r)` is its Taylor polynomial of degree 7, whose remainder is below 6·10⁻⁹.
+
+use super::super::ir::{Addr, BinOp, Builder, Inst, Lanes, Operand, Vector};
+
+/// The function applied to each output. Parameters are the bits of f32 values, so that descriptors hash and compare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Activation {
+    /// `x`
+    #[default]
+    None,
+    /// `max(0, x)`
+    Relu,
+    /// `min(hi, max(lo, x))`; ReLU6 is 0 to 6.
+    Clip {
+        /// Bits of the lower bound.
+        lo: u32,
+        /// Bits of the upper bound.
+        hi: u32,
+    },
+    /// `x` where positive, `alpha · x` where negative.
+    LeakyRelu {
+        /// Bits of the slope.
+        alpha: u32,
+    },
+    /// `max(0, min(1, alpha · x + beta))`
+    HardSigmoid {
+        /// Bits of the slope.
+        alpha: u32,
+        /// Bits of the offset.
+        beta: u32,
+    },
+    /// `x · max(0, min(1, alpha · x + beta))`; HardSwish is 1/6 and 1/2.
+    HardSwish {
+        /// Bits of the slope.
+        alpha: u32,
+        /// Bits of the offset.
+        beta: u32,
+    },
+    /// `1 / (1 + exp(-x))`
+    Sigmoid,
+    /// `x / (1 + exp(-x))`
+    Silu,
+}
+
+impl Activation {
+    /// ReLU6.
+    pub fn relu6() -> Activation {
+        Activation::Clip { lo: 0f32.to_bits(), hi: 6f32.to_bits() }
+    }
+
+    /// A short word for kernel names; empty for none.
+    pub fn word(self) -> &'static str {
+        match self {
+            Activation::None => "",
+            Activation::Relu => "_relu",
+            Activation::Clip { .. } => "_clip",
+            Activation::LeakyRelu { .. } => "_leakyrelu",
+            Activation::HardSigmoid { .. } => "_hardsigmoid",
+            Activation::HardSwish { .. } => "_hardswish",
+            Activation::Sigmoid => "_sigmoid",
+            Activation::Silu => "_silu",
+        }
+    }
+}
+
+/// Whether, and when, a tensor of the output's shape is added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Residual {
+    /// None is added.
+    #[default]
+    None,
+    /// Added to the sum; the activation sees it.
+    BeforeActivation,
+    /// Added to the activation's result.
+    AfterActivation,
+}
+
+/// What a kernel does to its sums before it stores them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epilogue {
+    /// Whether sums start at a bias per output channel (else at zero).
+    pub bias: bool,
+    /// The tensor that is added.
+    pub residual: Residual,
+    /// The function that is applied.
+    pub activation: Activation,
+}
+
+impl Epilogue {
+    /// A suffix for kernel names.
+    pub fn word(self) -> String {
+        let residual = match self.residual {
+            Residual::None => "",
+            Residual::BeforeActivation | Residual::AfterActivation => "_add",
+        };
+        format!("{}{residual}", self.activation.word())
+    }
+
+    /// Registers that outputs of one register each need at most, besides the sums: bounds, intermediate values, and a
+    /// scratch register for immediates where an instruction set has no operand for them.
+    pub fn registers(self) -> usize {
+        let (bounds, values) = match self.activation {
+            Activation::None => (0, 0),
+            Activation::Relu => (1, 0),
+            Activation::Clip { .. } => (2, 0),
+            Activation::LeakyRelu { .. } => (1, 2),
+            Activation::HardSigmoid { .. } => (2, 1),
+            Activation::HardSwish { .. } => (2, 2),
+            Activation::Sigmoid | Activation::Silu => (0, 4),
+        };
+        let part_of_residual = if self.residual == Residual::None { 0 } else { 2 };
+        bounds + values.max(part_of_residual).max(1)
+    }
+
+    /// Writes the constants that all outputs share; `widest` is the widest output.
+    pub(super) fn begin(self, b: &mut Builder, widest: Lanes) -> Constants {
+        let mut held = |value: u32| {
+            let dst = b.vector(widest);
+            b.push(Inst::Const { dst, bits: value });
+            dst
+        };
+        let (low, high) = match self.activation {
+            Activation::None => (None, None),
+            Activation::Relu | Activation::LeakyRelu { .. } => (Some(held(0)), None),
+            Activation::Clip { lo, hi } => (Some(held(lo)), Some(held(hi))),
+            Activation::HardSigmoid { .. } | Activation::HardSwish { .. } => {
+                (Some(held(0)), Some(held(1f32.to_bits())))
+            }
+            // The exponential needs four registers besides; it makes its constants anew each time.
+            Activation::Sigmoid | Activation::Silu => (None, None),
+        };
+        Constants { low, high }
+    }
+
+    /// Turns the sum in `x` into the output. `residual` is the address and the number of lanes to add, if any.
+    pub(super) fn apply(
+        self,
+        b: &mut Builder,
+        constants: Constants,
+        x: Vector,
+        residual: Option<(Addr, u32)>,
+    ) {
+        if self.residual == Residual::BeforeActivation {
+            add(b, x, residual);
+        }
+        self.activation.apply(b, constants, x);
+        if self.residual == Residual::AfterActivation {
+            add(b, x, residual);
+        }
+    }
+}
+
+/// Registers that hold the bounds of an activation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Constants {
+    low: Option<Vector>,
+    high: Option<Vector>,
+}
+
+/// Adds memory to `x`, touching only the lanes that exist.
+fn add(b: &mut Builder, x: Vector, residual: Option<(Addr, u32)>) {
+    match residual {
+        None => {}
+        Some((addr, n)) if n >= b.lanes(x).count() => b.bin(BinOp::Add, x, x, Operand::Mem(addr)),
+        Some((addr, n)) => {
+            let lanes = b.lanes(x);
+            let r = b.load(lanes, n, addr);
+            b.bin(BinOp::Add, x, x, Operand::Reg(r));
+        }
+    }
+}
+
+impl Activation {
+    /// Applies the function to `x` in place.
+    pub(super) fn apply(self, b: &mut Builder, constants: Constants, x: Vector) {
+        let Constants { low, high } = constants;
+        let clip = |b: &mut Builder, x: Vector| {
+            // The bound comes first, so that NaN in x wins.
+            if let Some(low) = low {
+                b.bin(BinOp::Max, x, low, Operand::Reg(x));
+            }
+            if let Some(high) = high {
+                b.bin(BinOp::Min, x, high, Operand::Reg(x));
+            }
+        };
+        let lanes = b.lanes(x);
+        match self {
+            Activation::None => {}
+            Activation::Relu | Activation::Clip { .. } => clip(b, x),
+            Activation::LeakyRelu { alpha } => {
+                // One of the two parts is zero.
+                let negative = b.vector(lanes);
+                if let Some(zero) = low {
+                    b.bin(BinOp::Min, negative, zero, Operand::Reg(x));
+                }
+                clip(b, x);
+                b.fma(x, negative, Operand::Imm(alpha));
+            }
+            Activation::HardSigmoid { alpha, beta } => {
+                b.bin(BinOp::Mul, x, x, Operand::Imm(alpha));
+                b.bin(BinOp::Add, x, x, Operand::Imm(beta));
+                clip(b, x);
+            }
+            Activation::HardSwish { alpha, beta } => {
+                let gate = b.vector(lanes);
+                b.bin(BinOp::Mul, gate, x, Operand::Imm(alpha));
+                b.bin(BinOp::Add, gate, gate, Operand::Imm(beta));
+                clip(b, gate);
+                b.bin(BinOp::Mul, x, x, Operand::Reg(gate));
+            }
+            Activation::Sigmoid => {
+                let d = one_plus_exp_minus(b, x);
+                let one = b.constant(lanes, 1.0);
+                b.bin(BinOp::Div, x, one, Operand::Reg(d));
+            }
+            Activation::Silu => {
+                let d = one_plus_exp_minus(b, x);
+                b.bin(BinOp::Div, x, x, Operand::Reg(d));
+            }
+        }
+    }
+}
+
+/// ln(2⁻¹²⁶), rounded up: the smallest argument whose exponential is a normal number.
+const EXP_LO: f32 = -87.336_54;
+/// An argument whose exponential has left the range of f32: it becomes infinity.
+const EXP_HI: f32 = 89.0;
+/// Rounds to an integer and adds the exponent bias.
+const ROUND: f32 = 12_582_912.0 + 127.0;
+/// ln 2 in two parts; the first has trailing zeros, so that its product with n is exact.
+const LN2_HIGH: f32 = 0.693_359_4;
+const LN2_LOW: f32 = -2.121_944_4e-4;
+
+/// `1 + exp(-x)` in a fresh register.
+fn one_plus_exp_minus(b: &mut Builder, x: Vector) -> Vector {
+    let lanes = b.lanes(x);
+    let imm = |value: f32| Operand::Imm(value.to_bits());
+    let z = b.vector(lanes);
+    b.bin(BinOp::Mul, z, x, imm(-1.0));
+    let low = b.constant(lanes, EXP_LO);
+    b.bin(BinOp::Max, z, low, Operand::Reg(z));
+    let high = b.constant(lanes, EXP_HI);
+    b.bin(BinOp::Min, z, high, Operand::Reg(z));
+    let power = b.constant(lanes, ROUND);
+    b.fma(power, z, imm(std::f32::consts::LOG2_E));
+    let n = b.vector(lanes);
+    b.bin(BinOp::Sub, n, power, imm(ROUND));
+    b.fma(z, n, imm(-LN2_HIGH));
+    b.fma(z, n, imm(-LN2_LOW));
+    b.push(Inst::Shl { dst: power, src: power, by: 23 });
+    // 1/7! … 1/0!, by Horner's rule.
+    let mut sum = b.constant(lanes, 1.0 / 5040.0);
+    for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+        let next = b.constant(lanes, coefficient);
+        b.fma(next, sum, Operand::Reg(z));
+        sum = next;
+    }
+    b.bin(BinOp::Mul, sum, sum, Operand::Reg(power));
+    b.bin(BinOp::Add, sum, sum, imm(1.0));
+    sum
+}

@@ -1,0 +1,310 @@
+//! Pools: the largest or the mean value of each window, and of whole images.
+//!
+//! # Numeric contract
+//!
+//! - A maximum is NaN if any value is; a window without any pixel gives -∞. Which zero wins, +0 or -0, is not specified.
+//! - A mean is the sum in that order, times the reciprocal of the number of pixels rounded to f32.
+//! - A global mean has four sums, the j-th over the pixels j, j+4, … of each row (of the whole image where rows follow
+//!   one another without a gap), added pairwise, times the rounded reciprocal. A global maximum is a maximum.
+//!
+//! # NaN in a maximum
+//!
+//! `max(x, m)` of the tile IR keeps `m` when `x` is NaN, and when `m` is. So NaN stays in a maximum once it is there,
+//! and only has to get in: `min(0, max(0, x))` is 0, or NaN where x is, and is added to the maximum after each step.
+//!
+//! # Parameters, in this order, those not needed left out
+//!
+//! | role | meaning |
+//! |---|---|
+//! | `Input` | where kernel element (0, 0) of the first output lies, perhaps outside the image; the first pixel |
+//! | `Output` | the first output |
+//! | `Tiles` | number of blocks; if [`Window::tiles`] > 1 |
+//! | `Scale`, `Shift` | one per lane; with [`Prologue::Affine`] |
+//! | `Residual` | as `Output`; if the epilogue has a residual |
+
+use super::super::error::TileError;
+use super::super::ir::{BinOp, Builder, Count, Extent, Kind, Lanes, Operand, Program, Role, Vector, at};
+use super::dense::{Col, panel_channels};
+use super::epilogue::{Epilogue, Residual};
+use super::window::{self, Prologue, Window};
+use super::{Displacements, strided};
+
+/// What is computed of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pool {
+    /// The largest value.
+    Max,
+    /// The sum over the number of pixels inside the image.
+    MeanInside,
+    /// The sum over a fixed number of pixels: the kernel's, where padding counts.
+    MeanOf(u32),
+}
+
+/// A block of a pool; the geometry is that of a depthwise convolution.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PoolTile {
+    /// The outputs and what they see.
+    pub window: Window,
+    /// What is computed.
+    pub pool: Pool,
+    /// Bytes from one pixel of the residual to the next.
+    pub residual_pixel: i32,
+    /// Bytes from one row of the residual to the next.
+    pub residual_row: i32,
+    /// What happens to the input.
+    pub prologue: Prologue,
+    /// What happens before the store; a pool has no bias.
+    pub epilogue: Epilogue,
+}
+
+impl PoolTile {
+    /// A name that tells kernels apart for people.
+    pub fn name(&self) -> String {
+        let Window { rows, cols, kernel: (kh, kw), stride, .. } = &self.window;
+        let kind = word(self.pool);
+        format!("{kind}pool_f32_{}x{}_k{kh}x{kw}s{}", rows.len(), cols.len(), stride.1)
+    }
+
+    /// The program.
+    pub fn program(&self) -> Result<Program, TileError> {
+        let window = &self.window;
+        window.check(&self.name())?;
+        let (lanes, used) = (window.lanes, window.used);
+        let mut displacements = Displacements::default();
+        let mut b = Builder::new(self.name());
+        let input = b.param(Role::Input, Kind::Read { extent: window.input_extent() });
+        let output_extent = window.output_extent(window.c_pixel, window.c_row);
+        let output = b.param(Role::Output, Kind::Write { extent: output_extent });
+        let tiles = window.count(&mut b);
+        let prologue = self.prologue.params(&mut b, 4 * i64::from(used));
+        let residual = (self.epilogue.residual != Residual::None).then(|| {
+            let extent = window.output_extent(self.residual_pixel, self.residual_row);
+            b.param(Role::Residual, Kind::Read { extent })
+        });
+        let prepared = self.prologue.begin(&mut b, prologue, 0, lanes, used);
+        let start = start(self.pool);
+        let maximum = (self.pool == Pool::Max).then(|| Maximum::begin(&mut b, lanes));
+
+        b.begin();
+        let mut results: Vec<Option<Vector>> = vec![None; window.outputs()];
+        for (disp, uses) in window.inputs() {
+            let x = prepared.load(&mut b, lanes, used, at(input, displacements.get(disp)));
+            let poison = maximum.map(|m| m.poison(&mut b, x));
+            for u in uses {
+                let result = results[u.output];
+                let next = match (result, maximum) {
+                    (Some(result), _) => result,
+                    (None, Some(_)) => b.vector(lanes),
+                    (None, None) => window::copy(&mut b, x),
+                };
+                match (maximum, poison, result) {
+                    (Some(m), Some(poison), so_far) => {
+                        b.bin(BinOp::Max, next, x, Operand::Reg(so_far.unwrap_or(m.least)));
+                        b.bin(BinOp::Add, next, next, Operand::Reg(poison));
+                    }
+                    (_, _, Some(sum)) => b.bin(BinOp::Add, next, sum, Operand::Reg(x)),
+                    (_, _, None) => {}
+                }
+                results[u.output] = Some(next);
+            }
+        }
+        let constants = self.epilogue.begin(&mut b, lanes);
+        for (i, result) in results.into_iter().enumerate() {
+            let result = result.unwrap_or_else(|| b.constant(lanes, start));
+            let (r, x) = (i / window.cols.len(), i % window.cols.len());
+            let inside = window.rows[r].len() * window.cols[x].len();
+            scale(&mut b, self.pool, result, inside as u64);
+            let residual = residual.map(|base| {
+                let disp = window.output_disp(i, self.residual_pixel, self.residual_row);
+                (at(base, displacements.get(disp)), used)
+            });
+            self.epilogue.apply(&mut b, constants, result, residual);
+            let disp = window.output_disp(i, window.c_pixel, window.c_row);
+            b.store(result, used, at(output, displacements.get(disp)));
+        }
+        if window.tiles > 1 {
+            window::step(&mut b, &mut displacements, input, window.input_step());
+            window::step(&mut b, &mut displacements, output, window.output_step(window.c_pixel));
+            if let Some(residual) = residual {
+                window::step(&mut b, &mut displacements, residual, window.output_step(self.residual_pixel));
+            }
+        }
+        b.end(tiles);
+        displacements.check(&self.name())?;
+        Ok(b.finish())
+    }
+}
+
+/// The constants of maxima.
+#[derive(Clone, Copy, Debug)]
+struct Maximum {
+    least: Vector,
+    /// -0, because adding it changes nothing.
+    zero: Vector,
+}
+
+impl Maximum {
+    fn begin(b: &mut Builder, lanes: Lanes) -> Maximum {
+        Maximum { least: b.constant(lanes, f32::NEG_INFINITY), zero: b.constant(lanes, -0.0) }
+    }
+
+    /// A zero, or NaN where `x` is.
+    fn poison(self, b: &mut Builder, x: Vector) -> Vector {
+        let poison = b.vector(b.lanes(x));
+        b.bin(BinOp::Max, poison, self.zero, Operand::Reg(x));
+        b.bin(BinOp::Min, poison, self.zero, Operand::Reg(poison));
+        poison
+    }
+}
+
+fn word(pool: Pool) -> &'static str {
+    match pool {
+        Pool::Max => "max",
+        Pool::MeanInside | Pool::MeanOf(_) => "mean",
+    }
+}
+
+/// What no pixel at all gives.
+fn start(pool: Pool) -> f32 {
+    match pool {
+        Pool::Max => f32::NEG_INFINITY,
+        Pool::MeanInside | Pool::MeanOf(_) => 0.0,
+    }
+}
+
+/// Turns a sum into a mean.
+fn scale(b: &mut Builder, pool: Pool, sum: Vector, inside: u64) {
+    let pixels = match pool {
+        Pool::Max => return,
+        Pool::MeanInside => inside.max(1),
+        Pool::MeanOf(pixels) => u64::from(pixels),
+    };
+    let reciprocal = (1.0 / pixels as f64) as f32;
+    b.bin(BinOp::Mul, sum, sum, Operand::Imm(reciprocal.to_bits()));
+}
+
+/// A pool over a whole image, for some vectors of channels.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct GlobalPoolTile {
+    /// The vectors of channels.
+    pub cols: Vec<Col>,
+    /// Pixels in a row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// Bytes from one pixel to the next.
+    pub a_pixel: i32,
+    /// Bytes from one row to the next.
+    pub a_row: i32,
+    /// What is computed.
+    pub pool: Pool,
+    /// What happens to the input.
+    pub prologue: Prologue,
+}
+
+/// Sums, or maxima, that grow side by side, and pixels of one round.
+const PARTS: u32 = 4;
+
+impl GlobalPoolTile {
+    /// A name that tells kernels apart for people.
+    pub fn name(&self) -> String {
+        let (kind, channels) = (word(self.pool), panel_channels(&self.cols));
+        format!("global{kind}pool_f32_{}x{}x{channels}", self.height, self.width)
+    }
+
+    /// The program.
+    pub fn program(&self) -> Result<Program, TileError> {
+        let wrong = |what: &str| Err(TileError::Descriptor { program: self.name(), what: what.into() });
+        if self.cols.is_empty() || self.cols.iter().any(|c| c.used == 0 || c.used > c.lanes.count()) {
+            return wrong("a pool needs columns that store at least one lane and at most all");
+        }
+        if self.width == 0 || self.height == 0 {
+            return wrong("an image needs at least one pixel");
+        }
+        // Rows without a gap between them are one long row.
+        let gapless = i64::from(self.a_row) == i64::from(self.width) * i64::from(self.a_pixel);
+        let (width, height) = match self.width.checked_mul(self.height) {
+            Some(pixels) if gapless => (pixels, 1),
+            _ => (self.width, self.height),
+        };
+        let mut displacements = Displacements::default();
+        let bytes = 4 * i64::from(panel_channels(&self.cols));
+        let (row, rows) = (strided(width, self.a_pixel.into(), bytes), strided(height, self.a_row.into(), 0));
+        let mut b = Builder::new(self.name());
+        let input_extent = Extent::new(row.lo + rows.lo, row.hi + rows.hi);
+        let input = b.param(Role::Input, Kind::Read { extent: input_extent });
+        let output = b.param(Role::Output, Kind::Write { extent: Extent::new(0, bytes) });
+        let prologue = self.prologue.params(&mut b, bytes);
+
+        let offsets: Vec<i32> = self
+            .cols
+            .iter()
+            .scan(0, |next, col| {
+                let offset = *next;
+                *next += 4 * col.used as i32;
+                Some(offset)
+            })
+            .collect();
+        let columns: Vec<(Col, i32)> = self.cols.iter().copied().zip(offsets).collect();
+        let prepared: Vec<_> = columns
+            .iter()
+            .map(|(col, offset)| self.prologue.begin(&mut b, prologue, *offset, col.lanes, col.used))
+            .collect();
+        let parts: Vec<Vec<Vector>> = (0..PARTS)
+            .map(|_| columns.iter().map(|(col, _)| b.constant(col.lanes, start(self.pool))).collect())
+            .collect();
+        let widest = self.cols.iter().map(|c| c.lanes).max().unwrap_or(Lanes::X4);
+        let maximum = (self.pool == Pool::Max).then(|| Maximum::begin(&mut b, widest));
+        let pixel = |b: &mut Builder, displacements: &mut Displacements, position: u32| {
+            let disp = i64::from(position) * i64::from(self.a_pixel);
+            for (v, (col, offset)) in columns.iter().enumerate() {
+                let addr = at(input, displacements.get(disp + i64::from(*offset)));
+                let x = prepared[v].load(b, col.lanes, col.used, addr);
+                let part = parts[(position % PARTS) as usize][v];
+                match maximum {
+                    Some(m) => {
+                        let poison = m.poison(b, x);
+                        b.bin(BinOp::Max, part, x, Operand::Reg(part));
+                        b.bin(BinOp::Add, part, part, Operand::Reg(poison));
+                    }
+                    None => b.bin(BinOp::Add, part, part, Operand::Reg(x)),
+                }
+            }
+        };
+        b.begin();
+        let rounds = width / PARTS;
+        b.begin();
+        (0..PARTS).for_each(|p| pixel(&mut b, &mut displacements, p));
+        let round_bytes = i64::from(PARTS) * i64::from(self.a_pixel);
+        window::step(&mut b, &mut displacements, input, round_bytes);
+        b.end(Count::Imm(rounds));
+        (0..width % PARTS).for_each(|p| pixel(&mut b, &mut displacements, p));
+        if height > 1 {
+            let rest = i64::from(self.a_row) - i64::from(rounds) * round_bytes;
+            window::step(&mut b, &mut displacements, input, rest);
+        }
+        b.end(Count::Imm(height));
+
+        for (v, (col, offset)) in columns.iter().enumerate() {
+            let mut join = |into: usize, from: usize| {
+                let (into, from) = (parts[into][v], parts[from][v]);
+                match maximum {
+                    Some(m) => {
+                        let poison = m.poison(&mut b, from);
+                        b.bin(BinOp::Max, into, from, Operand::Reg(into));
+                        b.bin(BinOp::Add, into, into, Operand::Reg(poison));
+                    }
+                    None => b.bin(BinOp::Add, into, into, Operand::Reg(from)),
+                }
+            };
+            join(0, 1);
+            join(2, 3);
+            join(0, 2);
+            let pixels = u64::from(self.width) * u64::from(self.height);
+            scale(&mut b, self.pool, parts[0][v], pixels);
+            b.store(parts[0][v], col.used, at(output, *offset));
+        }
+        displacements.check(&self.name())?;
+        Ok(b.finish())
+    }
+}

@@ -1,0 +1,242 @@
+//! The geometry that depthwise convolutions and pools share: a block of output pixels, channels in lanes, and the
+//! window of input that each of them sees.
+//!
+//! ```text
+//!   out   x0  x1  x2        kernel 3×3, stride 1: input column i serves kernel column i - x of output x,
+//!        ╱│╲ ╱│╲ ╱│╲        so each input vector is loaded once and used up to 3·3 times
+//!   in  0 1 2 3 4
+//! ```
+//!
+//! No halo is stored. Each output row says which kernel rows lie inside the image, each output column which kernel
+//! columns, so border tiles are descriptors of their own that leave the rest out. Input rows and columns are visited in
+//! ascending order, so every output accumulates in the order kernel row, kernel column, whatever block it is part of.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::super::error::TileError;
+use super::super::ir::{Addr, BinOp, Builder, Count, Extent, Inst, Int, Kind, Lanes, Operand, Role, Vector};
+use super::{Displacements, strided};
+
+/// A block of output pixels and the input under it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Window {
+    /// For each output row of the block: the kernel rows inside the image.
+    pub rows: Vec<Range<u32>>,
+    /// For each output column of the block: the kernel columns inside the image.
+    pub cols: Vec<Range<u32>>,
+    /// Kernel rows and columns.
+    pub kernel: (u32, u32),
+    /// Input rows and columns from one output pixel to the next.
+    pub stride: (u32, u32),
+    /// Input rows and columns from one kernel element to the next.
+    pub dilation: (u32, u32),
+    /// Bytes from one input pixel to the next.
+    pub a_pixel: i32,
+    /// Bytes from one input row to the next.
+    pub a_row: i32,
+    /// Bytes from one output pixel to the next.
+    pub c_pixel: i32,
+    /// Bytes from one output row to the next.
+    pub c_row: i32,
+    /// Channels in lanes.
+    pub lanes: Lanes,
+    /// Lanes that exist; fewer than `lanes` only where tensors have no lane padding.
+    pub used: u32,
+    /// The most blocks, one after another along x, that a call may ask for; with 1 there is no count parameter.
+    pub tiles: u32,
+}
+
+/// What happens to an input value before it is used. Padding stays zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Prologue {
+    /// Nothing.
+    #[default]
+    None,
+    /// `max(0, x)`
+    Relu,
+    /// `x · scale + shift` with a scale and a shift per channel, rounded twice; then perhaps `max(0, ·)`.
+    Affine {
+        /// Whether negative results become zero.
+        relu: bool,
+    },
+}
+
+/// One use of an input vector.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Use {
+    /// Index of the output, row by row.
+    pub output: usize,
+    /// Kernel element.
+    pub ky: u32,
+    pub kx: u32,
+}
+
+impl Window {
+    /// The window of an unpadded block: all of the kernel for each of `rows` by `cols` outputs.
+    pub fn interior(rows: usize, cols: usize, kernel: (u32, u32)) -> (Vec<Range<u32>>, Vec<Range<u32>>) {
+        (vec![0..kernel.0; rows], vec![0..kernel.1; cols])
+    }
+
+    /// Number of output pixels.
+    pub fn outputs(&self) -> usize {
+        self.rows.len() * self.cols.len()
+    }
+
+    /// How many blocks a call computes.
+    pub(super) fn count(&self, b: &mut Builder) -> Count {
+        match self.tiles {
+            0 | 1 => Count::Imm(1),
+            max => Count::Param(b.param(Role::Tiles, Kind::Count { max })),
+        }
+    }
+
+    pub(super) fn check(&self, program: &str) -> Result<(), TileError> {
+        let wrong = |what: &str| Err(TileError::Descriptor { program: program.into(), what: what.into() });
+        if self.rows.is_empty() || self.cols.is_empty() || self.tiles == 0 {
+            return wrong(
+                "a block needs at least one output row and column, and one call at least one block",
+            );
+        }
+        if self.used == 0 || self.used > self.lanes.count() {
+            return wrong("a block stores at least one lane and at most all");
+        }
+        if self.rows.iter().any(|r| r.end > self.kernel.0) || self.cols.iter().any(|c| c.end > self.kernel.1)
+        {
+            return wrong("a block names a kernel element that the kernel does not have");
+        }
+        Ok(())
+    }
+
+    /// The input vectors in ascending order of row and column, by displacement, each with its uses.
+    pub(super) fn inputs(&self) -> Vec<(i64, Vec<Use>)> {
+        let mut inputs: BTreeMap<(u32, u32), Vec<Use>> = BTreeMap::new();
+        for (r, kernel_rows) in self.rows.iter().enumerate() {
+            for (x, kernel_cols) in self.cols.iter().enumerate() {
+                for ky in kernel_rows.clone() {
+                    for kx in kernel_cols.clone() {
+                        let iy = r as u32 * self.stride.0 + ky * self.dilation.0;
+                        let ix = x as u32 * self.stride.1 + kx * self.dilation.1;
+                        let output = r * self.cols.len() + x;
+                        inputs.entry((iy, ix)).or_default().push(Use { output, ky, kx });
+                    }
+                }
+            }
+        }
+        let disp = |(iy, ix): (u32, u32)| {
+            i64::from(iy) * i64::from(self.a_row) + i64::from(ix) * i64::from(self.a_pixel)
+        };
+        inputs.into_iter().map(|(at, uses)| (disp(at), uses)).collect()
+    }
+
+    /// Bytes by which the input pointer moves from one block to the next.
+    pub(super) fn input_step(&self) -> i64 {
+        i64::from(self.a_pixel) * i64::from(self.stride.1) * self.cols.len() as i64
+    }
+
+    /// Bytes by which a pointer over outputs `pixel` bytes apart moves from one block to the next.
+    pub(super) fn output_step(&self, pixel: i32) -> i64 {
+        i64::from(pixel) * self.cols.len() as i64
+    }
+
+    /// Bytes of one vector.
+    fn vector_bytes(&self) -> i64 {
+        4 * i64::from(self.used)
+    }
+
+    /// The input that all blocks of a call touch.
+    pub(super) fn input_extent(&self) -> Extent {
+        let one = |(disp, _): &(i64, Vec<Use>)| Extent::new(*disp, *disp + self.vector_bytes());
+        let block = self.inputs().iter().map(one).fold(Extent::default(), Extent::union);
+        match block.is_empty() {
+            true => block,
+            false => {
+                let steps = strided(self.tiles, self.input_step(), 0);
+                Extent::new(block.lo + steps.lo, block.hi + steps.hi)
+            }
+        }
+    }
+
+    /// The output, at a pitch of pixels and rows, that all blocks of a call touch.
+    pub(super) fn output_extent(&self, pixel: i32, row: i32) -> Extent {
+        let rows = strided(self.rows.len() as u32, i64::from(row), 0);
+        let cols = strided(self.cols.len() as u32, i64::from(pixel), self.vector_bytes());
+        let steps = strided(self.tiles, self.output_step(pixel), 0);
+        Extent::new(rows.lo + cols.lo + steps.lo, rows.hi + cols.hi + steps.hi)
+    }
+
+    /// Displacement of an output at a pitch of pixels and rows.
+    pub(super) fn output_disp(&self, output: usize, pixel: i32, row: i32) -> i64 {
+        let (r, x) = (output / self.cols.len(), output % self.cols.len());
+        r as i64 * i64::from(row) + x as i64 * i64::from(pixel)
+    }
+}
+
+/// Moves a pointer to the next block.
+pub(super) fn step(b: &mut Builder, displacements: &mut Displacements, ptr: Int, bytes: i64) {
+    let bytes = displacements.get(bytes);
+    b.advance(ptr, bytes);
+}
+
+/// The registers of a prologue, loaded once per call.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Prepared {
+    zero: Option<Vector>,
+    affine: Option<(Vector, Vector)>,
+}
+
+impl Prologue {
+    /// Declares the parameters that a prologue needs: scale and shift.
+    pub(super) fn params(self, b: &mut Builder, bytes: i64) -> Option<(Int, Int)> {
+        let read = Kind::Read { extent: Extent::new(0, bytes) };
+        match self {
+            Prologue::None | Prologue::Relu => None,
+            Prologue::Affine { .. } => Some((b.param(Role::Scale, read.clone()), b.param(Role::Shift, read))),
+        }
+    }
+
+    /// Loads what a prologue needs for the vector `disp` bytes into scale and shift.
+    pub(super) fn begin(
+        self,
+        b: &mut Builder,
+        params: Option<(Int, Int)>,
+        disp: i32,
+        lanes: Lanes,
+        used: u32,
+    ) -> Prepared {
+        let relu = matches!(self, Prologue::Relu | Prologue::Affine { relu: true });
+        let zero = relu.then(|| b.constant(lanes, 0.0));
+        let affine = params.map(|(scale, shift)| {
+            (b.load(lanes, used, Addr { base: scale, disp }), b.load(lanes, used, Addr { base: shift, disp }))
+        });
+        Prepared { zero, affine }
+    }
+}
+
+impl Prepared {
+    /// Loads an input vector and applies the prologue.
+    pub(super) fn load(self, b: &mut Builder, lanes: Lanes, used: u32, addr: Addr) -> Vector {
+        // One instruction where the operand can come from memory.
+        if let (Some(zero), None, true) = (self.zero, self.affine, used == lanes.count()) {
+            let x = b.vector(lanes);
+            b.bin(BinOp::Max, x, zero, Operand::Mem(addr));
+            return x;
+        }
+        let x = b.load(lanes, used, addr);
+        if let Some((scale, shift)) = self.affine {
+            b.bin(BinOp::Mul, x, x, Operand::Reg(scale));
+            b.bin(BinOp::Add, x, x, Operand::Reg(shift));
+        }
+        if let Some(zero) = self.zero {
+            b.bin(BinOp::Max, x, zero, Operand::Reg(x));
+        }
+        x
+    }
+}
+
+/// `dst` = `src` in a fresh register.
+pub(super) fn copy(b: &mut Builder, src: Vector) -> Vector {
+    let dst = b.vector(b.lanes(src));
+    b.push(Inst::Copy { dst, src });
+    dst
+}

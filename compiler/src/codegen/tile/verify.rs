@@ -1,0 +1,325 @@
+//! Checks a program before it is lowered: a program that passes touches no byte outside the extents of its parameters,
+//! whatever counts (up to the stated maxima) it is called with, and reads no register before it is written.
+//!
+//! The check runs the body once on intervals. A pointer is a parameter plus an interval of byte offsets. A loop shifts
+//! a pointer by the same interval `d` each round, so with at most `n` rounds the pointer lies, at the start of a round,
+//! in `p + [min(0, (n-1)·d.lo), max(0, (n-1)·d.hi)]`: no fixpoint is needed.
+
+use super::error::TileError;
+use super::ir::{Addr, Count, Extent, Inst, Int, Kind, Operand, Program, Vector};
+
+/// Checks registers, widths, constants and extents.
+pub fn verify(program: &Program) -> Result<(), TileError> {
+    let touched = footprints(program)?;
+    for (param, touched) in program.params.iter().zip(touched) {
+        let allowed = match &param.kind {
+            Kind::Read { extent } | Kind::Write { extent } => *extent,
+            Kind::Table { classes } => {
+                Extent::new(0, classes.iter().map(|(entries, _)| 4 * i64::from(*entries)).sum())
+            }
+            Kind::Count { .. } => continue,
+        };
+        if !allowed.contains(touched) {
+            let (program, role) = (program.name.clone(), param.role);
+            return Err(TileError::OutOfExtent { program, role, touched, allowed });
+        }
+    }
+    Ok(())
+}
+
+/// The bytes that a program touches through each parameter at its largest counts; empty for counts. Checks all
+/// but the extents on the way.
+pub fn footprints(program: &Program) -> Result<Vec<Extent>, TileError> {
+    let mut check =
+        Check { program, touched: vec![Extent::default(); program.params.len()], recording: true };
+    let mut state =
+        State { vectors: vec![false; program.vectors.len()], ints: vec![None; program.ints as usize] };
+    for (i, place) in state.ints.iter_mut().enumerate().take(program.params.len()) {
+        *place = Some(Place { param: i, lo: 0, hi: 0 });
+    }
+    check.body(&program.body, &mut state)?;
+    Ok(check.touched)
+}
+
+/// Where a pointer may point: a parameter plus an offset in `lo..=hi`.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    param: usize,
+    lo: i64,
+    hi: i64,
+}
+
+/// What is known before an instruction. `None` is an integer register without a value.
+#[derive(Clone, Debug)]
+struct State {
+    vectors: Vec<bool>,
+    ints: Vec<Option<Place>>,
+}
+
+struct Check<'a> {
+    program: &'a Program,
+    touched: Vec<Extent>,
+    recording: bool,
+}
+
+impl Check<'_> {
+    fn name(&self) -> String {
+        self.program.name.clone()
+    }
+
+    fn bad(&self, what: impl Into<String>) -> TileError {
+        TileError::BadConstant { program: self.name(), what: what.into() }
+    }
+
+    fn body(&mut self, body: &[Inst], state: &mut State) -> Result<(), TileError> {
+        body.iter().try_for_each(|inst| self.inst(inst, state))
+    }
+
+    fn inst(&mut self, inst: &Inst, state: &mut State) -> Result<(), TileError> {
+        let mut reads = Vec::new();
+        inst.vector_reads(|v| reads.push(v));
+        reads.into_iter().try_for_each(|v| self.defined(v, state))?;
+        match inst {
+            Inst::Load { dst, addr } => self.access(*addr, self.lanes(*dst)? * 4, false, state)?,
+            Inst::LoadPart { dst, addr, n } => {
+                self.part(*n, *dst)?;
+                self.access(*addr, i64::from(*n) * 4, false, state)?;
+            }
+            Inst::Splat { addr, .. } => self.access(*addr, 4, false, state)?,
+            Inst::Store { src, addr } => self.access(*addr, self.lanes(*src)? * 4, true, state)?,
+            Inst::StorePart { src, addr, n } => {
+                self.part(*n, *src)?;
+                self.access(*addr, i64::from(*n) * 4, true, state)?;
+            }
+            Inst::Fma { acc: dst, a, b } | Inst::Bin { dst, a, b, .. } => {
+                self.wide_enough(*a, *dst)?;
+                match b {
+                    Operand::Reg(b) => self.wide_enough(*b, *dst)?,
+                    Operand::Mem(addr) => self.access(*addr, self.lanes(*dst)? * 4, false, state)?,
+                    Operand::Splat(addr) => self.access(*addr, 4, false, state)?,
+                    Operand::Imm(_) => {}
+                }
+            }
+            Inst::Copy { dst, src } => self.wide_enough(*src, *dst)?,
+            Inst::Shl { dst, src, by } => {
+                self.wide_enough(*src, *dst)?;
+                if !(1..32).contains(by) {
+                    return Err(self.bad(format!("a shift by {by}")));
+                }
+            }
+            Inst::Const { .. } => {}
+            Inst::Advance { ptr, bytes } => {
+                let place = self.pointer(*ptr, state)?;
+                let moved = i64::from(*bytes);
+                let place =
+                    Place { lo: place.lo.saturating_add(moved), hi: place.hi.saturating_add(moved), ..place };
+                self.set(*ptr, place, state)?;
+            }
+            Inst::Lookup { dst, base, entry } => {
+                if dst == base || *dst == entry.base || (dst.0 as usize) < self.program.params.len() {
+                    return Err(self.bad_int(*dst));
+                }
+                let place = self.pointer(*base, state)?;
+                let table = self.pointer(entry.base, state)?;
+                let Some(Kind::Table { classes }) = self.kind(table.param) else {
+                    return Err(self.bad_int(entry.base));
+                };
+                let first = table.lo.saturating_add(i64::from(entry.disp));
+                let last = table.hi.saturating_add(i64::from(entry.disp));
+                let values = table_values(classes, Extent::new(first, last.saturating_add(4)));
+                self.record(table, entry.disp, 4);
+                let place = Place {
+                    param: place.param,
+                    lo: place.lo.saturating_add(values.lo),
+                    hi: place.hi.saturating_add((values.hi - 1).max(values.lo)),
+                };
+                self.set(*dst, place, state)?;
+            }
+            Inst::Loop { count, body } => self.repeat(*count, body, state)?,
+        }
+        if let Some(v) = inst.vector_write() {
+            self.lanes(v)?;
+            if let Some(defined) = state.vectors.get_mut(v.0 as usize) {
+                *defined = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn repeat(&mut self, count: Count, body: &[Inst], state: &mut State) -> Result<(), TileError> {
+        let (least, most) = match count {
+            Count::Imm(0) => return Err(self.bad("a loop of no rounds")),
+            Count::Imm(n) => (i64::from(n), i64::from(n)),
+            Count::Param(p) => {
+                let place = self.int(p, state)?;
+                match self.kind(place.param) {
+                    Some(Kind::Count { max }) if p.0 as usize == place.param => (0, i64::from(*max)),
+                    _ => return Err(self.bad_int(p)),
+                }
+            }
+        };
+        let before = state.clone();
+        // A pointer that the body looks up anew has no value at the start of a round.
+        let mut start = state.clone();
+        lookups(body, &mut |dst| {
+            if let Some(place) = start.ints.get_mut(dst.0 as usize) {
+                *place = None;
+            }
+        });
+        // A first round, only to see how far each pointer moves.
+        let recording = std::mem::replace(&mut self.recording, false);
+        let mut first = start.clone();
+        self.body(body, &mut first)?;
+        self.recording = recording;
+        let moved = |i: usize| match (start.ints.get(i), first.ints.get(i)) {
+            (Some(Some(p)), Some(Some(q))) => (q.lo - p.lo, q.hi - p.hi),
+            _ => (0, 0),
+        };
+        // Any round: the start of the first one, widened by the moves of all rounds before the last.
+        let mut any = start.clone();
+        for (i, place) in any.ints.iter_mut().enumerate() {
+            if let Some(p) = place {
+                let (lo, hi) = moved(i);
+                p.lo = p.lo.saturating_add(lo.saturating_mul(most - 1).min(0));
+                p.hi = p.hi.saturating_add(hi.saturating_mul(most - 1).max(0));
+            }
+        }
+        if most > 0 {
+            self.body(body, &mut any)?;
+        }
+        for (i, place) in state.ints.iter_mut().enumerate() {
+            *place = match start.ints.get(i).copied().flatten() {
+                Some(p) => {
+                    let (lo, hi) = moved(i);
+                    let (a, b) = (lo.saturating_mul(least), lo.saturating_mul(most));
+                    let (c, d) = (hi.saturating_mul(least), hi.saturating_mul(most));
+                    Some(Place { lo: p.lo.saturating_add(a.min(b)), hi: p.hi.saturating_add(c.max(d)), ..p })
+                }
+                None if least > 0 => any.ints.get(i).copied().flatten(),
+                None => None,
+            };
+        }
+        state.vectors = if least > 0 { any.vectors } else { before.vectors };
+        Ok(())
+    }
+
+    fn kind(&self, param: usize) -> Option<&Kind> {
+        self.program.params.get(param).map(|p| &p.kind)
+    }
+
+    fn bad_int(&self, r: Int) -> TileError {
+        TileError::BadRegister { program: self.name(), what: format!("integer register {}", r.0) }
+    }
+
+    fn int(&self, r: Int, state: &State) -> Result<Place, TileError> {
+        match state.ints.get(r.0 as usize) {
+            Some(Some(place)) => Ok(*place),
+            Some(None) => {
+                let what = format!("integer register {}", r.0);
+                Err(TileError::Undefined { program: self.name(), what })
+            }
+            None => Err(self.bad_int(r)),
+        }
+    }
+
+    fn pointer(&self, r: Int, state: &State) -> Result<Place, TileError> {
+        let place = self.int(r, state)?;
+        match self.kind(place.param) {
+            None | Some(Kind::Count { .. }) => Err(self.bad_int(r)),
+            Some(_) => Ok(place),
+        }
+    }
+
+    fn set(&self, r: Int, place: Place, state: &mut State) -> Result<(), TileError> {
+        *state.ints.get_mut(r.0 as usize).ok_or_else(|| self.bad_int(r))? = Some(place);
+        Ok(())
+    }
+
+    fn access(&mut self, addr: Addr, bytes: i64, write: bool, state: &State) -> Result<(), TileError> {
+        let place = self.pointer(addr.base, state)?;
+        match self.kind(place.param) {
+            Some(Kind::Read { .. }) if write => {
+                let role = self.program.params[place.param].role;
+                return Err(TileError::WritesReadOnly { program: self.name(), role });
+            }
+            Some(Kind::Read { .. } | Kind::Write { .. }) => {}
+            None | Some(Kind::Table { .. } | Kind::Count { .. }) => return Err(self.bad_int(addr.base)),
+        }
+        self.record(place, addr.disp, bytes);
+        Ok(())
+    }
+
+    fn record(&mut self, place: Place, disp: i32, bytes: i64) {
+        if !self.recording {
+            return;
+        }
+        let disp = i64::from(disp);
+        let hi = place.hi.saturating_add(disp).saturating_add(bytes);
+        let extent = Extent::new(place.lo.saturating_add(disp), hi);
+        if let Some(touched) = self.touched.get_mut(place.param) {
+            *touched = touched.union(extent);
+        }
+    }
+
+    fn bad_vector(&self, v: Vector) -> TileError {
+        TileError::BadRegister { program: self.name(), what: format!("vector register {}", v.0) }
+    }
+
+    fn lanes(&self, v: Vector) -> Result<i64, TileError> {
+        let lanes = self.program.vectors.get(v.0 as usize).ok_or_else(|| self.bad_vector(v))?;
+        Ok(i64::from(lanes.count()))
+    }
+
+    fn defined(&self, v: Vector, state: &State) -> Result<(), TileError> {
+        match state.vectors.get(v.0 as usize) {
+            Some(true) => Ok(()),
+            Some(false) => {
+                let what = format!("vector register {}", v.0);
+                Err(TileError::Undefined { program: self.name(), what })
+            }
+            None => Err(self.bad_vector(v)),
+        }
+    }
+
+    fn wide_enough(&self, source: Vector, result: Vector) -> Result<(), TileError> {
+        let (found, wanted) = (self.lanes(source)?, self.lanes(result)?);
+        if found < wanted {
+            let what = format!("vector register {}", source.0);
+            let (found, wanted) = (found as u32, wanted as u32);
+            return Err(TileError::Width { program: self.name(), what, found, wanted });
+        }
+        Ok(())
+    }
+
+    fn part(&self, n: u8, v: Vector) -> Result<(), TileError> {
+        match i64::from(n) {
+            n if (1..=self.lanes(v)?).contains(&n) => Ok(()),
+            n => Err(self.bad(format!("a part of {n} lanes"))),
+        }
+    }
+}
+
+/// The range of the entries of a table at the bytes `at`.
+fn table_values(classes: &[(u32, Extent)], at: Extent) -> Extent {
+    let mut start = 0;
+    let mut values = Extent::default();
+    for (entries, range) in classes {
+        let end = start + 4 * i64::from(*entries);
+        if start < at.hi && at.lo < end {
+            values = values.union(*range);
+        }
+        start = end;
+    }
+    values
+}
+
+/// Calls `f` for each integer register that a body looks up, nested loops included.
+fn lookups(body: &[Inst], f: &mut dyn FnMut(Int)) {
+    for inst in body {
+        match inst {
+            Inst::Lookup { dst, .. } => f(*dst),
+            Inst::Loop { body, .. } => lookups(body, f),
+            _ => {}
+        }
+    }
+}

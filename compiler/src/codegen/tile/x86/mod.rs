@@ -1,0 +1,647 @@
+//! Tile programs as AVX2 or AVX-512 machine code.
+//!
+//! Kernels are leaves: they use caller-saved registers only, never move the stack pointer, and end with `vzeroupper`
+//! and `ret`. Code is position independent and the same bytes serve the JIT and a file.
+//!
+//! - AVX-512: 4, 8 and 16 lanes are xmm, ymm and zmm. Splat operands are embedded broadcasts; partial loads and stores
+//!   use mask registers, set once at entry.
+//! - AVX2: 16 lanes are two ymm. Splat operands go through a scratch register. Partial accesses are made of xmm and
+//!   scalar pieces, because `vmaskmov` stores are microcoded on AMD.
+//!
+//! VEX encodings, which are shorter, are chosen wherever the instruction has one.
+
+mod asm;
+
+use iced_x86::{Code, Instruction, MemoryOperand, Register};
+
+use self::asm::{Asm, EncodeError, Forward, Label};
+use super::error::TileError;
+use super::ir::{Addr, BinOp, Count, Inst, Lanes, Operand, Program, Vector};
+use super::registers::{Counter, RegisterFile, Regs, Sink, assign, measure};
+
+/// The vector instruction set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// AVX2 and FMA: 16 registers of 256 bits.
+    Avx2,
+    /// AVX-512 F and VL: 32 registers of 512 bits, masks, embedded broadcasts.
+    Avx512,
+}
+
+impl Level {
+    /// The registers that a kernel may use.
+    pub const fn registers(self) -> RegisterFile {
+        let ints = INTS.len() as u32;
+        match self {
+            Level::Avx2 => RegisterFile { isa: "AVX2", vectors: 16, widest: Lanes::X8, ints },
+            Level::Avx512 => RegisterFile { isa: "AVX-512", vectors: 32, widest: Lanes::X16, ints },
+        }
+    }
+}
+
+/// The caller-saved integer registers of the System V convention, those of parameters first, in order.
+const INTS: [Register; 9] = [
+    Register::RDI,
+    Register::RSI,
+    Register::RDX,
+    Register::RCX,
+    Register::R8,
+    Register::R9,
+    Register::RAX,
+    Register::R10,
+    Register::R11,
+];
+
+/// The low halves of [`INTS`].
+const INTS32: [Register; 9] = [
+    Register::EDI,
+    Register::ESI,
+    Register::EDX,
+    Register::ECX,
+    Register::R8D,
+    Register::R9D,
+    Register::EAX,
+    Register::R10D,
+    Register::R11D,
+];
+
+/// Loops start at a multiple of this many bytes, a line of the decoded-instruction cache.
+const LOOP_ALIGN: usize = 64;
+
+/// The machine code of a verified program.
+pub fn lower(program: &Program, level: Level) -> Result<Vec<u8>, TileError> {
+    let encode = |e: EncodeError| TileError::Encode { program: program.name.clone(), message: e.to_string() };
+    let masks = if level == Level::Avx512 { partial_widths(program)? } else { Vec::new() };
+    let asm = Asm::new().map_err(encode)?;
+    let mut emitter = Emitter { program, level, asm, masks, loops: Vec::new() };
+    assign(program, level.registers(), &mut emitter)?;
+    emitter.leave().map_err(encode)?;
+    Ok(emitter.asm.finish())
+}
+
+/// Whether a program fits the registers of a level.
+pub fn fits(program: &Program, level: Level) -> Result<(), TileError> {
+    if level == Level::Avx512 {
+        partial_widths(program)?;
+    }
+    measure(program, level.registers(), &|inst| scratch(inst, program, level))
+}
+
+/// The different widths of partial accesses, ascending: width `w[i]` gets mask register `k(i+1)`.
+fn partial_widths(program: &Program) -> Result<Vec<u8>, TileError> {
+    fn collect(program: &Program, body: &[Inst], widths: &mut Vec<u8>) {
+        for inst in body {
+            match inst {
+                Inst::LoadPart { dst: v, n, .. } | Inst::StorePart { src: v, n, .. }
+                    if u32::from(*n) < program.lanes(*v).count() =>
+                {
+                    widths.push(*n)
+                }
+                Inst::Loop { body, .. } => collect(program, body, widths),
+                _ => {}
+            }
+        }
+    }
+    let mut widths = Vec::new();
+    collect(program, &program.body, &mut widths);
+    widths.sort_unstable();
+    widths.dedup();
+    match widths.len() {
+        0..=7 => Ok(widths),
+        _ => Err(TileError::MaskPressure { program: program.name.clone() }),
+    }
+}
+
+/// Number of scratch registers that an instruction needs.
+fn scratch(inst: &Inst, program: &Program, level: Level) -> usize {
+    if level == Level::Avx512 {
+        return 0;
+    }
+    let upper_half = |v: &Vector, n: u8| program.lanes(*v) != Lanes::X4 && n % 8 > 4;
+    match inst {
+        Inst::Fma { b: Operand::Splat(_) | Operand::Imm(_), .. } => 1,
+        Inst::Bin { b: Operand::Splat(_) | Operand::Imm(_), .. } => 1,
+        Inst::LoadPart { dst: v, n, .. } | Inst::StorePart { src: v, n, .. } if upper_half(v, *n) => 1,
+        _ => 0,
+    }
+}
+
+/// Width of a machine register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Width {
+    Xmm,
+    Ymm,
+    Zmm,
+}
+
+impl Width {
+    fn reg(self, n: u8) -> Register {
+        let first = match self {
+            Width::Xmm => Register::XMM0,
+            Width::Ymm => Register::YMM0,
+            Width::Zmm => Register::ZMM0,
+        };
+        first + u32::from(n)
+    }
+
+    fn bytes(self) -> i32 {
+        match self {
+            Width::Xmm => 16,
+            Width::Ymm => 32,
+            Width::Zmm => 64,
+        }
+    }
+}
+
+/// One instruction in its five encodings: VEX xmm, VEX ymm, EVEX xmm, EVEX ymm, EVEX zmm.
+type Forms = [Code; 5];
+
+const LOAD: Forms = [
+    Code::VEX_Vmovups_xmm_xmmm128,
+    Code::VEX_Vmovups_ymm_ymmm256,
+    Code::EVEX_Vmovups_xmm_k1z_xmmm128,
+    Code::EVEX_Vmovups_ymm_k1z_ymmm256,
+    Code::EVEX_Vmovups_zmm_k1z_zmmm512,
+];
+const STORE: Forms = [
+    Code::VEX_Vmovups_xmmm128_xmm,
+    Code::VEX_Vmovups_ymmm256_ymm,
+    Code::EVEX_Vmovups_xmmm128_k1z_xmm,
+    Code::EVEX_Vmovups_ymmm256_k1z_ymm,
+    Code::EVEX_Vmovups_zmmm512_k1z_zmm,
+];
+const COPY: Forms = [
+    Code::VEX_Vmovaps_xmm_xmmm128,
+    Code::VEX_Vmovaps_ymm_ymmm256,
+    Code::EVEX_Vmovaps_xmm_k1z_xmmm128,
+    Code::EVEX_Vmovaps_ymm_k1z_ymmm256,
+    Code::EVEX_Vmovaps_zmm_k1z_zmmm512,
+];
+const SPLAT: Forms = [
+    Code::VEX_Vbroadcastss_xmm_m32,
+    Code::VEX_Vbroadcastss_ymm_m32,
+    Code::EVEX_Vbroadcastss_xmm_k1z_xmmm32,
+    Code::EVEX_Vbroadcastss_ymm_k1z_xmmm32,
+    Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32,
+];
+const FMA: Forms = [
+    Code::VEX_Vfmadd231ps_xmm_xmm_xmmm128,
+    Code::VEX_Vfmadd231ps_ymm_ymm_ymmm256,
+    Code::EVEX_Vfmadd231ps_xmm_k1z_xmm_xmmm128b32,
+    Code::EVEX_Vfmadd231ps_ymm_k1z_ymm_ymmm256b32,
+    Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er,
+];
+const XOR: Forms = [
+    Code::VEX_Vpxor_xmm_xmm_xmmm128,
+    Code::VEX_Vpxor_ymm_ymm_ymmm256,
+    Code::EVEX_Vpxord_xmm_k1z_xmm_xmmm128b32,
+    Code::EVEX_Vpxord_ymm_k1z_ymm_ymmm256b32,
+    Code::EVEX_Vpxord_zmm_k1z_zmm_zmmm512b32,
+];
+const SHL: Forms = [
+    Code::VEX_Vpslld_xmm_xmm_imm8,
+    Code::VEX_Vpslld_ymm_ymm_imm8,
+    Code::EVEX_Vpslld_xmm_k1z_xmmm128b32_imm8,
+    Code::EVEX_Vpslld_ymm_k1z_ymmm256b32_imm8,
+    Code::EVEX_Vpslld_zmm_k1z_zmmm512b32_imm8,
+];
+
+const fn arithmetic(op: BinOp) -> Forms {
+    match op {
+        BinOp::Add => [
+            Code::VEX_Vaddps_xmm_xmm_xmmm128,
+            Code::VEX_Vaddps_ymm_ymm_ymmm256,
+            Code::EVEX_Vaddps_xmm_k1z_xmm_xmmm128b32,
+            Code::EVEX_Vaddps_ymm_k1z_ymm_ymmm256b32,
+            Code::EVEX_Vaddps_zmm_k1z_zmm_zmmm512b32_er,
+        ],
+        BinOp::Sub => [
+            Code::VEX_Vsubps_xmm_xmm_xmmm128,
+            Code::VEX_Vsubps_ymm_ymm_ymmm256,
+            Code::EVEX_Vsubps_xmm_k1z_xmm_xmmm128b32,
+            Code::EVEX_Vsubps_ymm_k1z_ymm_ymmm256b32,
+            Code::EVEX_Vsubps_zmm_k1z_zmm_zmmm512b32_er,
+        ],
+        BinOp::Mul => [
+            Code::VEX_Vmulps_xmm_xmm_xmmm128,
+            Code::VEX_Vmulps_ymm_ymm_ymmm256,
+            Code::EVEX_Vmulps_xmm_k1z_xmm_xmmm128b32,
+            Code::EVEX_Vmulps_ymm_k1z_ymm_ymmm256b32,
+            Code::EVEX_Vmulps_zmm_k1z_zmm_zmmm512b32_er,
+        ],
+        BinOp::Div => [
+            Code::VEX_Vdivps_xmm_xmm_xmmm128,
+            Code::VEX_Vdivps_ymm_ymm_ymmm256,
+            Code::EVEX_Vdivps_xmm_k1z_xmm_xmmm128b32,
+            Code::EVEX_Vdivps_ymm_k1z_ymm_ymmm256b32,
+            Code::EVEX_Vdivps_zmm_k1z_zmm_zmmm512b32_er,
+        ],
+        BinOp::Max => [
+            Code::VEX_Vmaxps_xmm_xmm_xmmm128,
+            Code::VEX_Vmaxps_ymm_ymm_ymmm256,
+            Code::EVEX_Vmaxps_xmm_k1z_xmm_xmmm128b32,
+            Code::EVEX_Vmaxps_ymm_k1z_ymm_ymmm256b32,
+            Code::EVEX_Vmaxps_zmm_k1z_zmm_zmmm512b32_sae,
+        ],
+        BinOp::Min => [
+            Code::VEX_Vminps_xmm_xmm_xmmm128,
+            Code::VEX_Vminps_ymm_ymm_ymmm256,
+            Code::EVEX_Vminps_xmm_k1z_xmm_xmmm128b32,
+            Code::EVEX_Vminps_ymm_k1z_ymm_ymmm256b32,
+            Code::EVEX_Vminps_zmm_k1z_zmm_zmmm512b32_sae,
+        ],
+    }
+}
+
+/// The encoding for a width: VEX where all vector registers are among the first 16 and no feature of EVEX is needed.
+fn form(forms: Forms, width: Width, needs_evex: bool) -> Code {
+    match (width, needs_evex) {
+        (Width::Xmm, false) => forms[0],
+        (Width::Ymm, false) => forms[1],
+        (Width::Xmm, true) => forms[2],
+        (Width::Ymm, true) => forms[3],
+        (Width::Zmm, _) => forms[4],
+    }
+}
+
+fn high(regs: &[u8]) -> bool {
+    regs.iter().any(|r| *r >= 16)
+}
+
+struct Emitter<'a> {
+    program: &'a Program,
+    level: Level,
+    asm: Asm,
+    /// Widths of partial accesses; the mask of `masks[i]` is in `k(i+1)`.
+    masks: Vec<u8>,
+    loops: Vec<(Label, Option<Forward>)>,
+}
+
+impl Sink for Emitter<'_> {
+    fn temps(&self, inst: &Inst, program: &Program) -> usize {
+        scratch(inst, program, self.level)
+    }
+
+    fn enter(&mut self, regs: &Regs) -> Result<(), TileError> {
+        self.prologue(regs).map_err(|e| self.refused(e))
+    }
+
+    fn inst(&mut self, inst: &Inst, regs: &Regs) -> Result<(), TileError> {
+        self.one(inst, regs).map_err(|e| self.refused(e))
+    }
+
+    fn begin(&mut self, counter: Counter) -> Result<(), TileError> {
+        self.loop_begin(counter).map_err(|e| self.refused(e))
+    }
+
+    fn end(&mut self, counter: Counter) -> Result<(), TileError> {
+        self.loop_end(counter).map_err(|e| self.refused(e))
+    }
+}
+
+impl Emitter<'_> {
+    fn refused(&self, e: EncodeError) -> TileError {
+        TileError::Encode { program: self.program.name.clone(), message: e.to_string() }
+    }
+
+    /// Masks first, through rax while it is free, then the parameters on the stack.
+    fn prologue(&mut self, regs: &Regs) -> Result<(), EncodeError> {
+        for (i, n) in self.masks.clone().into_iter().enumerate() {
+            let k = Register::K1 + i as u32;
+            self.asm.emit(&Instruction::with2(Code::Mov_r32_imm32, Register::EAX, (1u32 << n) - 1)?)?;
+            self.asm.emit(&Instruction::with2(Code::VEX_Kmovw_kr_r32, k, Register::EAX)?)?;
+        }
+        for i in 6..self.program.params.len() as u32 {
+            if let Some(reg) = regs.int(super::ir::Int(i)) {
+                // Above the return address, 8 bytes each.
+                let slot = MemoryOperand::with_base_displ(Register::RSP, i64::from(8 * (i - 5)));
+                self.asm.emit(&Instruction::with2(Code::Mov_r64_rm64, INTS[reg as usize], slot)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self) -> Result<(), EncodeError> {
+        self.asm.emit(&Instruction::with(Code::VEX_Vzeroupper))?;
+        self.asm.emit(&Instruction::with(Code::Retnq))
+    }
+
+    fn loop_begin(&mut self, counter: Counter) -> Result<(), EncodeError> {
+        let reg = INTS[counter.reg as usize];
+        let mut skip = None;
+        match counter.count {
+            Count::Imm(n) => {
+                self.asm.emit(&Instruction::with2(Code::Mov_r32_imm32, INTS32[counter.reg as usize], n)?)?
+            }
+            Count::Param(_) => {
+                if let Some(from) = counter.from {
+                    self.asm.emit(&Instruction::with2(Code::Mov_r64_rm64, reg, INTS[from as usize])?)?;
+                }
+                self.asm.emit(&Instruction::with2(Code::Test_rm64_r64, reg, reg)?)?;
+                skip = Some(self.asm.branch_forward(Code::Je_rel32_64)?);
+            }
+        }
+        let head = self.asm.aligned_label(LOOP_ALIGN);
+        self.loops.push((head, skip));
+        Ok(())
+    }
+
+    fn loop_end(&mut self, counter: Counter) -> Result<(), EncodeError> {
+        let reg = INTS[counter.reg as usize];
+        if let Some((head, skip)) = self.loops.pop() {
+            match counter.count {
+                Count::Imm(_) => {
+                    self.asm.emit(&Instruction::with1(Code::Dec_rm32, INTS32[counter.reg as usize])?)?
+                }
+                Count::Param(_) => self.asm.emit(&Instruction::with1(Code::Dec_rm64, reg)?)?,
+            }
+            self.asm.branch_back(Code::Jne_rel8_64, Code::Jne_rel32_64, head)?;
+            if let Some(skip) = skip {
+                self.asm.bind(skip);
+            }
+        }
+        Ok(())
+    }
+
+    /// The width of the machine registers that hold `v`.
+    fn width(&self, v: Vector) -> Width {
+        match (self.program.lanes(v), self.level) {
+            (Lanes::X4, _) => Width::Xmm,
+            (Lanes::X8, _) | (Lanes::X16, Level::Avx2) => Width::Ymm,
+            (Lanes::X16, Level::Avx512) => Width::Zmm,
+        }
+    }
+
+    /// A memory operand `offset` bytes after an address.
+    fn memory(&self, addr: Addr, offset: i32, regs: &Regs) -> MemoryOperand {
+        let base = regs.int(addr.base).map_or(Register::None, |r| INTS[r as usize]);
+        match i64::from(addr.disp) + i64::from(offset) {
+            0 => MemoryOperand::with_base(base),
+            // Beyond 32 bits the encoder refuses it.
+            disp => MemoryOperand::with_base_displ(base, disp),
+        }
+    }
+
+    fn one(&mut self, inst: &Inst, regs: &Regs) -> Result<(), EncodeError> {
+        match inst {
+            Inst::Load { dst, addr } => {
+                let width = self.width(*dst);
+                for (i, &d) in regs.vector(*dst).iter().enumerate() {
+                    let m = self.memory(*addr, i as i32 * width.bytes(), regs);
+                    self.load(width, d, m)?;
+                }
+            }
+            Inst::Store { src, addr } => {
+                let width = self.width(*src);
+                for (i, &s) in regs.vector(*src).iter().enumerate() {
+                    let m = self.memory(*addr, i as i32 * width.bytes(), regs);
+                    self.store(width, s, m)?;
+                }
+            }
+            Inst::LoadPart { dst, addr, n } if u32::from(*n) == self.program.lanes(*dst).count() => {
+                self.one(&Inst::Load { dst: *dst, addr: *addr }, regs)?
+            }
+            Inst::StorePart { src, addr, n } if u32::from(*n) == self.program.lanes(*src).count() => {
+                self.one(&Inst::Store { src: *src, addr: *addr }, regs)?
+            }
+            Inst::LoadPart { dst, addr, n } => self.load_part(*dst, *addr, *n, regs)?,
+            Inst::StorePart { src, addr, n } => self.store_part(*src, *addr, *n, regs)?,
+            Inst::Splat { dst, addr } => {
+                let (width, m) = (self.width(*dst), self.memory(*addr, 0, regs));
+                for &d in regs.vector(*dst) {
+                    let code = form(SPLAT, width, high(&[d]));
+                    self.asm.emit(&Instruction::with2(code, width.reg(d), m)?)?;
+                }
+            }
+            Inst::Const { dst, bits } => {
+                let width = self.width(*dst);
+                for &d in regs.vector(*dst) {
+                    self.constant(width, d, *bits)?;
+                }
+            }
+            Inst::Copy { dst, src } => {
+                let width = self.width(*dst);
+                for (&d, &s) in regs.vector(*dst).iter().zip(regs.vector(*src)) {
+                    let code = form(COPY, width, high(&[d, s]));
+                    self.asm.emit(&Instruction::with2(code, width.reg(d), width.reg(s))?)?;
+                }
+            }
+            Inst::Shl { dst, src, by } => {
+                let width = self.width(*dst);
+                for (&d, &s) in regs.vector(*dst).iter().zip(regs.vector(*src)) {
+                    let code = form(SHL, width, high(&[d, s]));
+                    let inst = Instruction::with3(code, width.reg(d), width.reg(s), u32::from(*by))?;
+                    self.asm.emit(&inst)?;
+                }
+            }
+            Inst::Fma { acc, a, b } => self.ternary(FMA, *acc, *a, *b, regs)?,
+            Inst::Bin { op, dst, a, b } => self.ternary(arithmetic(*op), *dst, *a, *b, regs)?,
+            Inst::Advance { ptr, bytes } => {
+                if let Some(r) = regs.int(*ptr) {
+                    let code =
+                        if i8::try_from(*bytes).is_ok() { Code::Add_rm64_imm8 } else { Code::Add_rm64_imm32 };
+                    self.asm.emit(&Instruction::with2(code, INTS[r as usize], *bytes)?)?;
+                }
+            }
+            Inst::Lookup { dst, base, entry } => {
+                if let (Some(d), Some(b)) = (regs.int(*dst), regs.int(*base)) {
+                    let m = self.memory(*entry, 0, regs);
+                    let (d, b) = (INTS[d as usize], INTS[b as usize]);
+                    self.asm.emit(&Instruction::with2(Code::Movsxd_r64_rm32, d, m)?)?;
+                    self.asm.emit(&Instruction::with2(Code::Add_rm64_r64, d, b)?)?;
+                }
+            }
+            Inst::Loop { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, width: Width, d: u8, m: MemoryOperand) -> Result<(), EncodeError> {
+        let code = form(LOAD, width, high(&[d]));
+        self.asm.emit(&Instruction::with2(code, width.reg(d), m)?)
+    }
+
+    fn store(&mut self, width: Width, s: u8, m: MemoryOperand) -> Result<(), EncodeError> {
+        let code = form(STORE, width, high(&[s]));
+        self.asm.emit(&Instruction::with2(code, m, width.reg(s))?)
+    }
+
+    fn constant(&mut self, width: Width, d: u8, bits: u32) -> Result<(), EncodeError> {
+        if bits == 0 {
+            // Clearing the low 128 bits clears all, in the shortest encoding.
+            let (width, evex) = if high(&[d]) { (width, true) } else { (Width::Xmm, false) };
+            let r = width.reg(d);
+            return self.asm.emit(&Instruction::with3(form(XOR, width, evex), r, r, r)?);
+        }
+        let code = form(SPLAT, width, high(&[d]));
+        self.asm.emit_literal(bits, |m| Instruction::with2(code, width.reg(d), m))
+    }
+
+    /// An instruction with a result (and, for `fma`, summand) and two sources.
+    fn ternary(
+        &mut self,
+        forms: Forms,
+        dst: Vector,
+        a: Vector,
+        b: Operand,
+        regs: &Regs,
+    ) -> Result<(), EncodeError> {
+        let width = self.width(dst);
+        let scratch = regs.temps().first().copied();
+        match (b, scratch) {
+            (Operand::Splat(addr), Some(t)) => {
+                let m = self.memory(addr, 0, regs);
+                self.asm.emit(&Instruction::with2(form(SPLAT, width, high(&[t])), width.reg(t), m)?)?;
+            }
+            (Operand::Imm(bits), Some(t)) => self.constant(width, t, bits)?,
+            _ => {}
+        }
+        for (i, (&d, &a)) in regs.vector(dst).iter().zip(regs.vector(a)).enumerate() {
+            let (rd, ra) = (width.reg(d), width.reg(a));
+            match (b, scratch) {
+                (Operand::Reg(b), _) => {
+                    if let Some(&b) = regs.vector(b).get(i) {
+                        let code = form(forms, width, high(&[d, a, b]));
+                        self.asm.emit(&Instruction::with3(code, rd, ra, width.reg(b))?)?;
+                    }
+                }
+                (Operand::Mem(addr), _) => {
+                    let m = self.memory(addr, i as i32 * width.bytes(), regs);
+                    let code = form(forms, width, high(&[d, a]));
+                    self.asm.emit(&Instruction::with3(code, rd, ra, m)?)?;
+                }
+                (Operand::Splat(_) | Operand::Imm(_), Some(t)) => {
+                    let code = form(forms, width, high(&[d, a, t]));
+                    self.asm.emit(&Instruction::with3(code, rd, ra, width.reg(t))?)?;
+                }
+                (Operand::Splat(addr), None) => {
+                    let m = broadcast(self.memory(addr, 0, regs));
+                    self.asm.emit(&Instruction::with3(form(forms, width, true), rd, ra, m)?)?;
+                }
+                (Operand::Imm(bits), None) => {
+                    let code = form(forms, width, true);
+                    self.asm.emit_literal(bits, |m| Instruction::with3(code, rd, ra, broadcast(m)))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn mask(&self, n: u8) -> Register {
+        let i = self.masks.iter().position(|w| *w == n).unwrap_or(0);
+        Register::K1 + i as u32
+    }
+
+    fn load_part(&mut self, dst: Vector, addr: Addr, n: u8, regs: &Regs) -> Result<(), EncodeError> {
+        let width = self.width(dst);
+        if self.level == Level::Avx512 {
+            for &d in regs.vector(dst) {
+                let m = self.memory(addr, 0, regs);
+                let mut inst = Instruction::with2(form(LOAD, width, true), width.reg(d), m)?;
+                inst.set_op_mask(self.mask(n));
+                inst.set_zeroing_masking(true);
+                self.asm.emit(&inst)?;
+            }
+            return Ok(());
+        }
+        let scratch = regs.temps().first().copied();
+        let mut left = i32::from(n);
+        for (i, &d) in regs.vector(dst).iter().enumerate() {
+            let at = i as i32 * width.bytes();
+            match (left, scratch) {
+                (..=0, _) => self.constant(width, d, 0)?,
+                (1..=4, _) => self.load_low(d, addr, at, left, regs)?,
+                (5..=7, Some(t)) => {
+                    self.load_low(d, addr, at, 4, regs)?;
+                    self.load_low(t, addr, at + 16, left - 4, regs)?;
+                    let (y, x) = (Width::Ymm.reg(d), Width::Xmm.reg(t));
+                    self.asm.emit(&Instruction::with4(
+                        Code::VEX_Vinsertf128_ymm_ymm_xmmm128_imm8,
+                        y,
+                        y,
+                        x,
+                        1,
+                    )?)?;
+                }
+                _ => {
+                    let m = self.memory(addr, at, regs);
+                    self.load(width, d, m)?;
+                }
+            }
+            left -= 8;
+        }
+        Ok(())
+    }
+
+    fn store_part(&mut self, src: Vector, addr: Addr, n: u8, regs: &Regs) -> Result<(), EncodeError> {
+        let width = self.width(src);
+        if self.level == Level::Avx512 {
+            for &s in regs.vector(src) {
+                let m = self.memory(addr, 0, regs);
+                let mut inst = Instruction::with2(form(STORE, width, true), m, width.reg(s))?;
+                inst.set_op_mask(self.mask(n));
+                self.asm.emit(&inst)?;
+            }
+            return Ok(());
+        }
+        let scratch = regs.temps().first().copied();
+        let mut left = i32::from(n);
+        for (i, &s) in regs.vector(src).iter().enumerate() {
+            let at = i as i32 * width.bytes();
+            match (left, scratch) {
+                (..=0, _) => {}
+                (1..=4, _) => self.store_low(s, addr, at, left, regs)?,
+                (5..=7, Some(t)) => {
+                    let (x, y) = (Width::Xmm.reg(t), Width::Ymm.reg(s));
+                    self.asm.emit(&Instruction::with3(Code::VEX_Vextractf128_xmmm128_ymm_imm8, x, y, 1)?)?;
+                    self.store_low(s, addr, at, 4, regs)?;
+                    self.store_low(t, addr, at + 16, left - 4, regs)?;
+                }
+                _ => {
+                    let m = self.memory(addr, at, regs);
+                    self.store(width, s, m)?;
+                }
+            }
+            left -= 8;
+        }
+        Ok(())
+    }
+
+    /// The first `n` lanes (1 to 4) of an xmm register from memory, the rest cleared.
+    fn load_low(&mut self, d: u8, addr: Addr, at: i32, n: i32, regs: &Regs) -> Result<(), EncodeError> {
+        let (x, m) = (Width::Xmm.reg(d), self.memory(addr, at, regs));
+        match n {
+            1 => self.asm.emit(&Instruction::with2(Code::VEX_Vmovss_xmm_m32, x, m)?),
+            2 => self.asm.emit(&Instruction::with2(Code::VEX_Vmovsd_xmm_m64, x, m)?),
+            3 => {
+                self.asm.emit(&Instruction::with2(Code::VEX_Vmovsd_xmm_m64, x, m)?)?;
+                let third = self.memory(addr, at + 8, regs);
+                // Memory into lane 2, nothing cleared.
+                let inst = Instruction::with4(Code::VEX_Vinsertps_xmm_xmm_xmmm32_imm8, x, x, third, 0x20)?;
+                self.asm.emit(&inst)
+            }
+            _ => self.load(Width::Xmm, d, m),
+        }
+    }
+
+    /// The first `n` lanes (1 to 4) of an xmm register to memory.
+    fn store_low(&mut self, s: u8, addr: Addr, at: i32, n: i32, regs: &Regs) -> Result<(), EncodeError> {
+        let (x, m) = (Width::Xmm.reg(s), self.memory(addr, at, regs));
+        match n {
+            1 => self.asm.emit(&Instruction::with2(Code::VEX_Vmovss_m32_xmm, m, x)?),
+            2 => self.asm.emit(&Instruction::with2(Code::VEX_Vmovlps_m64_xmm, m, x)?),
+            3 => {
+                self.asm.emit(&Instruction::with2(Code::VEX_Vmovlps_m64_xmm, m, x)?)?;
+                let third = self.memory(addr, at + 8, regs);
+                self.asm.emit(&Instruction::with3(Code::VEX_Vextractps_rm32_xmm_imm8, third, x, 2)?)
+            }
+            _ => self.store(Width::Xmm, s, m),
+        }
+    }
+}
+
+/// The same memory operand as an embedded broadcast of one f32.
+fn broadcast(mut m: MemoryOperand) -> MemoryOperand {
+    m.is_broadcast = true;
+    m
+}

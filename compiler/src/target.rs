@@ -1,0 +1,369 @@
+//! What the code is compiled for: instruction set, caches, and the constants of kernels that were measured on it.
+//!
+//! A target is named (`x86-64-v3`) or the machine at hand (`native`, which is the best named target that it can run,
+//! with its own caches). Code generation depends on nothing else, so compiling for a named target gives the same bytes
+//! on every machine.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use cranelift_codegen::isa::{self, OwnedTargetIsa};
+use cranelift_codegen::settings::{self, Configurable};
+use target_lexicon::{Architecture, Triple};
+
+/// Processor architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Arch {
+    /// 64-bit x86.
+    X86_64,
+    /// 64-bit Arm.
+    Aarch64,
+}
+
+/// How tile programs are lowered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Isa {
+    /// Cranelift IR over 128-bit vectors, on every architecture.
+    Clif128,
+    /// AVX2 and FMA machine code.
+    Avx2,
+    /// AVX-512 (F, VL) machine code.
+    Avx512,
+}
+
+impl Isa {
+    /// The widest vector that is one machine register, in f32 lanes.
+    pub const fn lanes(self) -> u32 {
+        match self {
+            Isa::Clif128 => 4,
+            Isa::Avx2 => 8,
+            Isa::Avx512 => 16,
+        }
+    }
+
+    /// Number of vector registers.
+    pub const fn registers(self, arch: Arch) -> u32 {
+        match (self, arch) {
+            (Isa::Avx512, _) | (_, Arch::Aarch64) => 32,
+            (Isa::Avx2 | Isa::Clif128, Arch::X86_64) => 16,
+        }
+    }
+}
+
+/// Multiply-adds that a core starts in one cycle: two vectors on all cores that nnc was measured on, but for 512-bit
+/// vectors on Zen 4, where blocks that keep two busy are good for one as well.
+pub const FMA_PER_CYCLE: u32 = 2;
+/// Cycles from the start of a multiply-add to its result.
+pub const FMA_LATENCY: u32 = 4;
+/// Bytes that a core streams from its second-level cache in one cycle, measured with dense kernels.
+pub const L2_BYTES_PER_CYCLE: u32 = 40;
+
+/// A machine to compile for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// The name it was asked for by, such as `x86-64-v4` or `native`.
+    pub name: String,
+    /// Architecture.
+    pub arch: Arch,
+    /// How tile programs are lowered.
+    pub isa: Isa,
+    /// Whether multiply-add rounds once.
+    pub fma: bool,
+    /// CPU features that the code uses, by the names of `is_x86_feature_detected!` and its kin.
+    pub features: &'static [&'static str],
+    /// First-level data cache of a core, in bytes.
+    pub l1d: u64,
+    /// Second-level cache of a core, in bytes.
+    pub l2: u64,
+    /// Last-level cache, in bytes; 0 if there is none.
+    pub l3: u64,
+    /// Cores that share the work.
+    pub cores: u32,
+    triple: Triple,
+}
+
+/// Why there is no such target.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// The name is not known.
+    #[error("unknown target \"{name}\"; known are {}", names().join(", "))]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+    /// The machine at hand is none that code can be generated for.
+    #[error("this machine ({machine}) is not supported; name a target with --target")]
+    UnsupportedHost {
+        /// What it is.
+        machine: String,
+    },
+    /// Cranelift refused the target.
+    #[error("cannot generate code for target \"{name}\": {message}")]
+    CodeGenerator {
+        /// The target's name.
+        name: String,
+        /// What Cranelift said.
+        message: String,
+    },
+}
+
+/// A named target: everything but caches.
+struct Named {
+    name: &'static str,
+    arch: Arch,
+    isa: Isa,
+    fma: bool,
+    features: &'static [&'static str],
+    l1d: u64,
+    l2: u64,
+    l3: u64,
+    cores: u32,
+}
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const V2: &[&str] = &["sse3", "ssse3", "sse4.1", "sse4.2", "popcnt"];
+const V3: &[&str] =
+    &["sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "avx2", "fma", "bmi1", "bmi2", "lzcnt"];
+const V4: &[&str] = &[
+    "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "avx2", "fma", "bmi1", "bmi2", "lzcnt", "avx512f",
+    "avx512vl", "avx512dq", "avx512bw",
+];
+
+/// The levels of the x86-64 psABI, and Armv8-A. Caches are those of a common server of each level.
+const NAMED: [Named; 4] = [
+    Named {
+        name: "x86-64-v2",
+        arch: Arch::X86_64,
+        isa: Isa::Clif128,
+        fma: false,
+        features: V2,
+        l1d: 32 * KIB,
+        l2: 256 * KIB,
+        l3: 8 * MIB,
+        cores: 4,
+    },
+    Named {
+        name: "x86-64-v3",
+        arch: Arch::X86_64,
+        isa: Isa::Avx2,
+        fma: true,
+        features: V3,
+        l1d: 32 * KIB,
+        l2: 512 * KIB,
+        l3: 16 * MIB,
+        cores: 4,
+    },
+    Named {
+        name: "x86-64-v4",
+        arch: Arch::X86_64,
+        isa: Isa::Avx512,
+        fma: true,
+        features: V4,
+        l1d: 32 * KIB,
+        l2: MIB,
+        l3: 32 * MIB,
+        cores: 4,
+    },
+    Named {
+        name: "aarch64",
+        arch: Arch::Aarch64,
+        isa: Isa::Clif128,
+        fma: true,
+        features: &[],
+        l1d: 64 * KIB,
+        l2: 512 * KIB,
+        l3: 8 * MIB,
+        cores: 4,
+    },
+];
+
+/// Appended to a name, lowers tile programs through Cranelift even where there is machine code for them.
+const FORCE_CLIF: &str = "-clif";
+
+/// All names that [`Target::named`] knows.
+pub fn names() -> Vec<String> {
+    let forced = NAMED.iter().filter(|n| n.isa != Isa::Clif128).map(|n| format!("{}{FORCE_CLIF}", n.name));
+    let all = NAMED.iter().map(|n| n.name.to_string());
+    all.chain(forced).chain(["native".to_string(), format!("native{FORCE_CLIF}")]).collect()
+}
+
+impl Target {
+    /// The machine at hand.
+    pub fn host() -> Result<Target, TargetError> {
+        let triple = Triple::host();
+        let best = match triple.architecture {
+            Architecture::X86_64 => {
+                let runs = |n: &&Named| n.arch == Arch::X86_64 && n.features.iter().all(|f| host_has(f));
+                NAMED.iter().rev().find(runs)
+            }
+            Architecture::Aarch64(_) => NAMED.iter().find(|n| n.arch == Arch::Aarch64),
+            _ => None,
+        };
+        let named = best.ok_or_else(|| TargetError::UnsupportedHost { machine: triple.to_string() })?;
+        let mut target = named.target(triple);
+        target.name = "native".into();
+        let cache = |level, fallback| host_cache(level).unwrap_or(fallback);
+        (target.l1d, target.l2) = (cache(1, target.l1d), cache(2, target.l2));
+        target.l3 = cache(3, target.l3);
+        target.cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
+        Ok(target)
+    }
+
+    /// A target by its name; see [`names`].
+    pub fn named(name: &str) -> Result<Target, TargetError> {
+        let unknown = || TargetError::Unknown { name: name.into() };
+        let plain = name.strip_suffix(FORCE_CLIF).unwrap_or(name);
+        let mut target = match plain {
+            "native" => Target::host()?,
+            _ => {
+                let named = NAMED.iter().find(|n| n.name == plain).ok_or_else(unknown)?;
+                let triple = match named.arch {
+                    Arch::X86_64 => "x86_64-unknown-linux-gnu",
+                    Arch::Aarch64 => "aarch64-unknown-linux-gnu",
+                };
+                named.target(Triple::from_str(triple).map_err(|_| unknown())?)
+            }
+        };
+        if plain != name {
+            target.isa = Isa::Clif128;
+            target.name = name.into();
+        }
+        Ok(target)
+    }
+
+    /// Whether code for this target runs on the machine at hand.
+    pub fn runs_here(&self) -> bool {
+        let here = Triple::host().architecture;
+        here == self.triple.architecture && self.features.iter().all(|f| host_has(f))
+    }
+
+    /// What the target is to linkers and loaders.
+    pub fn triple(&self) -> &Triple {
+        &self.triple
+    }
+
+    /// The code generator for tile kernels over Cranelift IR: its register allocator is the thorough one, because a
+    /// spill in an innermost loop costs more than all of compilation.
+    pub fn kernel_isa(&self) -> Result<OwnedTargetIsa, TargetError> {
+        self.isa_with("backtracking", false)
+    }
+
+    fn isa_with(&self, allocator: &str, pic: bool) -> Result<OwnedTargetIsa, TargetError> {
+        let refused = |message: String| TargetError::CodeGenerator { name: self.name.clone(), message };
+        let mut flags = settings::builder();
+        let pic = if pic { "true" } else { "false" };
+        for (flag, value) in [
+            // Loops over kernel calls gain nothing from the optimiser, which moves loads early and then spills.
+            ("opt_level", "none"),
+            ("regalloc_algorithm", allocator),
+            ("is_pic", pic),
+            ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
+            ("enable_probestack", "false"),
+            ("unwind_info", "false"),
+            ("preserve_frame_pointers", "false"),
+            ("use_colocated_libcalls", "false"),
+        ] {
+            flags.set(flag, value).map_err(|e| refused(format!("{flag}: {e}")))?;
+        }
+        let mut builder = isa::lookup(self.triple.clone()).map_err(|e| refused(e.to_string()))?;
+        for feature in self.features {
+            // Cranelift has no name for features that it never uses.
+            if let Some(flag) = cranelift_flag(feature) {
+                builder.enable(flag).map_err(|e| refused(format!("{flag}: {e}")))?;
+            }
+        }
+        let isa: Arc<_> = builder.finish(settings::Flags::new(flags)).map_err(|e| refused(e.to_string()))?;
+        Ok(isa)
+    }
+}
+
+/// The code generator for layer functions. `pic` is true for object files and false for the JIT.
+pub fn cranelift_isa(target: &Target, pic: bool) -> Result<OwnedTargetIsa, TargetError> {
+    target.isa_with("single_pass", pic)
+}
+
+impl Named {
+    fn target(&self, triple: Triple) -> Target {
+        Target {
+            name: self.name.into(),
+            arch: self.arch,
+            isa: self.isa,
+            fma: self.fma,
+            features: self.features,
+            l1d: self.l1d,
+            l2: self.l2,
+            l3: self.l3,
+            cores: self.cores,
+            triple,
+        }
+    }
+}
+
+fn cranelift_flag(feature: &str) -> Option<&'static str> {
+    Some(match feature {
+        "sse3" => "has_sse3",
+        "ssse3" => "has_ssse3",
+        "sse4.1" => "has_sse41",
+        "sse4.2" => "has_sse42",
+        "popcnt" => "has_popcnt",
+        "avx" => "has_avx",
+        "avx2" => "has_avx2",
+        "fma" => "has_fma",
+        "bmi1" => "has_bmi1",
+        "bmi2" => "has_bmi2",
+        "lzcnt" => "has_lzcnt",
+        "avx512f" => "has_avx512f",
+        "avx512vl" => "has_avx512vl",
+        "avx512dq" => "has_avx512dq",
+        _ => return None,
+    })
+}
+
+/// Whether the machine at hand has a feature of [`NAMED`], by its name.
+#[cfg(target_arch = "x86_64")]
+fn host_has(feature: &str) -> bool {
+    match feature {
+        "sse3" => is_x86_feature_detected!("sse3"),
+        "ssse3" => is_x86_feature_detected!("ssse3"),
+        "sse4.1" => is_x86_feature_detected!("sse4.1"),
+        "sse4.2" => is_x86_feature_detected!("sse4.2"),
+        "popcnt" => is_x86_feature_detected!("popcnt"),
+        "avx" => is_x86_feature_detected!("avx"),
+        "avx2" => is_x86_feature_detected!("avx2"),
+        "fma" => is_x86_feature_detected!("fma"),
+        "bmi1" => is_x86_feature_detected!("bmi1"),
+        "bmi2" => is_x86_feature_detected!("bmi2"),
+        "lzcnt" => is_x86_feature_detected!("lzcnt"),
+        "avx512f" => is_x86_feature_detected!("avx512f"),
+        "avx512vl" => is_x86_feature_detected!("avx512vl"),
+        "avx512dq" => is_x86_feature_detected!("avx512dq"),
+        "avx512bw" => is_x86_feature_detected!("avx512bw"),
+        _ => false,
+    }
+}
+
+/// Other architectures have one level only, which needs no feature.
+#[cfg(not(target_arch = "x86_64"))]
+fn host_has(_feature: &str) -> bool {
+    false
+}
+
+/// Size of the data cache of a level of the first core, from sysfs; `None` where there is none.
+fn host_cache(level: u32) -> Option<u64> {
+    (0..8).find_map(|index| {
+        let read = |file: &str| {
+            let path = format!("/sys/devices/system/cpu/cpu0/cache/index{index}/{file}");
+            std::fs::read_to_string(path).ok().map(|text| text.trim().to_string())
+        };
+        if read("level")?.parse() != Ok(level) || read("type")? == "Instruction" {
+            return None;
+        }
+        let size = read("size")?;
+        let (number, unit) = match size.strip_suffix('M') {
+            Some(number) => (number, MIB),
+            None => (size.strip_suffix('K').unwrap_or(&size), KIB),
+        };
+        Some(number.parse::<u64>().ok()? * unit)
+    })
+}

@@ -1,0 +1,9 @@
+//! Tile programs: the lowerings against the interpreter, and the kernel programs against plain loops.
+
+mod activation;
+mod dense;
+mod object;
+mod random;
+mod refuse;
+mod support;
+mod window;

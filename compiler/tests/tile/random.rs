@@ -1,0 +1,227 @@
+//! Random programs give the same values on every lowering as in the interpreter.
+
+use nnc::codegen::tile::interp::Arg;
+use nnc::codegen::tile::ir::{
+    Addr, BinOp, Builder, Count, Extent, Inst, Int, Kind, Lanes, Operand, Program, Role, Vector, at,
+};
+use nnc::codegen::tile::verify::{footprints, verify};
+use proptest::prelude::*;
+
+use super::support::{Engine, Random, bytes, floats, same};
+
+/// A program under construction, and what may be used at this point.
+struct Maker {
+    random: Random,
+    b: Builder,
+    input: Int,
+    output: Int,
+    table: Int,
+    rounds: Int,
+    defined: Vec<Vector>,
+    /// Loops that are open.
+    depth: u32,
+}
+
+const CLASS: (u32, Extent) = (8, Extent::new(-64, 65));
+
+/// A verified program of about `size` instructions whose extents are exactly what it touches.
+fn program(seed: u64, size: u32, vectors: usize) -> Program {
+    let mut b = Builder::new(format!("random{seed}"));
+    let anywhere = Extent::new(i64::MIN / 4, i64::MAX / 4);
+    let input = b.param(Role::Input, Kind::Read { extent: anywhere });
+    let output = b.param(Role::Output, Kind::Write { extent: anywhere });
+    let table = b.param(Role::Table, Kind::Table { classes: vec![CLASS] });
+    let rounds = b.param(Role::Tiles, Kind::Count { max: 3 });
+    let mut maker =
+        Maker { random: Random::new(seed), b, input, output, table, rounds, defined: Vec::new(), depth: 0 };
+    for i in 0..vectors {
+        let lanes = [Lanes::X4, Lanes::X8, Lanes::X16][i % 3];
+        let v = maker.b.vector(lanes);
+        maker.load(v);
+        maker.defined.push(v);
+    }
+    maker.block(size);
+    // Everything is stored at the end, so that no result goes unseen.
+    let defined = maker.defined.clone();
+    for (i, v) in defined.into_iter().enumerate() {
+        let n = maker.b.lanes(v).count();
+        maker.b.store(v, n, at(output, 4096 + 64 * i as i32));
+    }
+    let mut program = maker.b.finish();
+    let touched = footprints(&program).expect("random programs are well formed");
+    for (param, touched) in program.params.iter_mut().zip(touched) {
+        match &mut param.kind {
+            Kind::Read { extent } | Kind::Write { extent } => *extent = touched,
+            Kind::Table { .. } | Kind::Count { .. } => {}
+        }
+    }
+    verify(&program).expect("the extents are what is touched");
+    program
+}
+
+impl Maker {
+    fn address(&mut self, base: Int) -> Addr {
+        at(base, 4 * self.random.below(64) as i32 - 128)
+    }
+
+    fn any(&mut self) -> Vector {
+        let i = self.random.below(self.defined.len());
+        self.defined[i]
+    }
+
+    /// A register at least as wide as `v`.
+    fn as_wide(&mut self, v: Vector) -> Vector {
+        loop {
+            let candidate = self.any();
+            if self.b.lanes(candidate) >= self.b.lanes(v) {
+                return candidate;
+            }
+        }
+    }
+
+    fn operand(&mut self, result: Vector) -> Operand {
+        match self.random.below(5) {
+            0 => Operand::Mem(self.address(self.input)),
+            1 => Operand::Splat(self.address(self.input)),
+            2 => Operand::Imm(self.random.float().to_bits()),
+            3 => Operand::Imm([0, 1 << 31, 0x7f80_0000, 0x7fc0_0000][self.random.below(4)]),
+            _ => Operand::Reg(self.as_wide(result)),
+        }
+    }
+
+    fn load(&mut self, dst: Vector) {
+        let addr = self.address(self.input);
+        let n = 1 + self.random.below(self.b.lanes(dst).count() as usize) as u8;
+        let inst = match self.random.below(4) {
+            0 => Inst::LoadPart { dst, addr, n },
+            1 => Inst::Splat { dst, addr },
+            2 => Inst::Const { dst, bits: self.random.float().to_bits() },
+            _ => Inst::Load { dst, addr },
+        };
+        self.b.push(inst);
+    }
+
+    fn block(&mut self, size: u32) {
+        let mut left = size;
+        while left > 0 {
+            left -= 1;
+            let dst = self.any();
+            match self.random.below(14) {
+                0 | 1 => self.load(dst),
+                2 | 3 => {
+                    let (a, b) = (self.as_wide(dst), self.operand(dst));
+                    self.b.fma(dst, a, b);
+                }
+                4..=6 => {
+                    let op = [BinOp::Add, BinOp::Sub, BinOp::Mul, BinOp::Div, BinOp::Max, BinOp::Min];
+                    let op = op[self.random.below(op.len())];
+                    let (a, b) = (self.as_wide(dst), self.operand(dst));
+                    self.b.bin(op, dst, a, b);
+                }
+                7 => {
+                    let src = self.as_wide(dst);
+                    self.b.push(Inst::Copy { dst, src });
+                }
+                8 => {
+                    // Bits of a NaN that arithmetic made are not specified, so only loaded bits are shifted.
+                    self.load(dst);
+                    let by = 1 + self.random.below(31) as u8;
+                    self.b.push(Inst::Shl { dst, src: dst, by });
+                }
+                9 => {
+                    let n = 1 + self.random.below(self.b.lanes(dst).count() as usize) as u32;
+                    let addr = self.address(self.output);
+                    self.b.store(dst, n, addr);
+                }
+                10 => {
+                    let bytes = 4 * self.random.below(17) as i32 - 32;
+                    let ptr = [self.input, self.output][self.random.below(2)];
+                    self.b.advance(ptr, bytes);
+                }
+                11 => {
+                    let pointer = self.b.pointer();
+                    let entry = at(self.table, 4 * self.random.below(8) as i32);
+                    self.b.push(Inst::Lookup { dst: pointer, base: self.input, entry });
+                    let addr = self.address(pointer);
+                    self.b.push(Inst::Splat { dst, addr });
+                    self.b.advance(pointer, 8);
+                    let addr = self.address(pointer);
+                    let a = self.as_wide(dst);
+                    self.b.fma(dst, a, Operand::Splat(addr));
+                }
+                _ if self.depth < 2 && left > 3 => {
+                    let inner = self.random.below(left as usize / 2) as u32 + 1;
+                    let count = match self.random.below(2) {
+                        0 => Count::Imm(1 + self.random.below(4) as u32),
+                        _ => Count::Param(self.rounds),
+                    };
+                    self.depth += 1;
+                    self.b.begin();
+                    self.block(inner);
+                    self.b.end(count);
+                    self.depth -= 1;
+                    left = left.saturating_sub(inner);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The output buffer after a run.
+fn run(program: &Program, engine: &Engine, seed: u64, rounds: u64, fused: bool) -> Option<Vec<f32>> {
+    let mut random = Random::new(seed);
+    let touched = footprints(program).expect("verified");
+    let buffer = |i: usize, random: &mut Random| {
+        let n = (touched[i].hi - touched[i].lo).max(0) as usize / 4;
+        let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0, 0.0, f32::MIN_POSITIVE / 2.0];
+        let mut value = |_| match random.below(12) {
+            0 => special[random.below(special.len())],
+            _ => random.float(),
+        };
+        let values: Vec<f32> = (0..n).map(&mut value).collect();
+        (bytes(&values), (-touched[i].lo).max(0) as usize)
+    };
+    let (mut input, input_at) = buffer(0, &mut random);
+    let (mut output, output_at) = buffer(1, &mut random);
+    let displacements: Vec<i32> = (0..CLASS.0).map(|_| 4 * random.below(33) as i32 - 64).collect();
+    let mut table: Vec<u8> = displacements.iter().flat_map(|d| d.to_le_bytes()).collect();
+    // An extent may start after the pointer; then the buffer gets the bytes between.
+    let pad = |bytes: &mut Vec<u8>, lo: i64| {
+        bytes.splice(0..0, std::iter::repeat_n(0, lo.max(0) as usize));
+    };
+    pad(&mut input, touched[0].lo);
+    pad(&mut output, touched[1].lo);
+    let mut args = [
+        Arg::Memory { bytes: &mut input, origin: input_at },
+        Arg::Memory { bytes: &mut output, origin: output_at },
+        Arg::Memory { bytes: &mut table, origin: 0 },
+        Arg::Count(rounds),
+    ];
+    let engine = match engine {
+        Engine::Interpreter { .. } => &Engine::Interpreter { fused },
+        native => native,
+    };
+    engine.prepare(program)?.call(&mut args);
+    Some(floats(&output))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_lowering_computes_what_the_interpreter_does(
+        seed in any::<u64>(), size in 1u32..80, vectors in 3usize..10, rounds in 0u64..4,
+    ) {
+        let program = program(seed, size, vectors);
+        let oracle = |fused| run(&program, &Engine::Interpreter { fused }, seed, rounds, fused);
+        let expected = [oracle(false), oracle(true)];
+        for engine in Engine::all() {
+            let Some(found) = run(&program, &engine, seed, rounds, engine.fused()) else { continue };
+            let expected = expected[usize::from(engine.fused())].as_ref().expect("the interpreter runs all");
+            for (i, (a, b)) in found.iter().zip(expected).enumerate() {
+                prop_assert!(same(*a, *b), "{}: float {i} is {a}, not {b}\n{program:#?}", engine.name());
+            }
+        }
+    }
+}
