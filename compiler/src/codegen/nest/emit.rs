@@ -1,0 +1,709 @@
+//! From a [`Nest`] to a layer function in Cranelift IR.
+//!
+//! The function is a tree of counted loops with constant bounds. On its way in, each operand's address grows by index
+//! times stride, so that the innermost loop adds nothing but its own index; unrolled vectors differ by a constant
+//! displacement. What does not depend on the innermost loop is loaded in front of it.
+
+use std::ops::Range;
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{
+    AbiParam, BlockArg, ConstantData, Endianness, Function, InstBuilder, MemFlagsData, Signature,
+    UserFuncName, Value, types,
+};
+use cranelift_codegen::isa::CallConv;
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_module::{FuncId, Linkage, Module, ModuleError};
+use nnc_ir::DType;
+use nnc_ir::op::elementwise::BinaryFn;
+
+use super::expr::Expr;
+use super::math::Math;
+use super::{Accumulator, Bound, Fold, LANES, Lanes, Nest, Operand, scalar};
+
+/// Defines the layer function of a nest in a module. The nest must have passed [`Nest::check`].
+pub fn emit(nest: &Nest, module: &mut dyn Module, name: &str) -> Result<FuncId, Box<ModuleError>> {
+    let signature = layer_signature(module);
+    let id = module.declare_function(name, Linkage::Export, &signature)?;
+    let mut context = module.make_context();
+    context.func = Function::with_name_signature(UserFuncName::user(0, id.as_u32()), signature);
+    let mut builder_context = FunctionBuilderContext::new();
+    build(nest, &mut context.func, &mut builder_context, module.target_config());
+    module.define_function(id, &mut context)?;
+    Ok(id)
+}
+
+/// `fn(bases, begin, end, scratch)`, see `nnc_runtime::abi::LayerFn`.
+pub fn layer_signature(module: &dyn Module) -> Signature {
+    let pointer = module.target_config().pointer_type();
+    let mut signature = Signature::new(CallConv::SystemV);
+    signature.params.extend([pointer, types::I64, types::I64, pointer].map(AbiParam::new));
+    signature
+}
+
+/// Fills in the body of a layer function.
+pub fn build(
+    nest: &Nest,
+    function: &mut Function,
+    context: &mut FunctionBuilderContext,
+    config: cranelift_codegen::isa::TargetFrontendConfig,
+) {
+    let mut b = FunctionBuilder::new(function, context);
+    let entry = b.create_block();
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    b.seal_block(entry);
+    let (bases, begin, end) = (b.block_params(entry)[0], b.block_params(entry)[1], b.block_params(entry)[2]);
+    let mut emitter = Emitter { nest, b: &mut b, streams: streams(nest) };
+    let at = emitter.base_addresses(bases);
+    let place = Place { at, index: vec![None; nest.loops.len() + nest.reduce.len()], hoisted: Vec::new() };
+    emitter.units(begin, end, &place);
+    b.ins().return_(&[]);
+    b.finalize(config);
+}
+
+/// Something with an address: an operand, a table of one, or the result.
+struct Stream {
+    arg: usize,
+    offset: i64,
+    strides: Vec<i64>,
+    /// For a table: the stream whose address its entries are added to, and the innermost loop it depends on.
+    table_of: Option<(usize, Option<usize>)>,
+}
+
+/// Operands, then the result, then tables.
+fn streams(nest: &Nest) -> Vec<Stream> {
+    let plain =
+        |o: &Operand| Stream { arg: o.arg, offset: o.offset, strides: o.strides.clone(), table_of: None };
+    let mut streams: Vec<Stream> = nest.operands.iter().map(plain).collect();
+    streams.push(plain(&nest.result));
+    for (owner, operand) in nest.operands.iter().enumerate() {
+        streams.extend(operand.tables.iter().map(|t| Stream {
+            arg: t.arg,
+            offset: t.offset,
+            strides: t.strides.clone(),
+            table_of: Some((owner, t.strides.iter().rposition(|&s| s != 0))),
+        }));
+    }
+    streams
+}
+
+/// Where in the iteration space code is being written.
+#[derive(Clone)]
+struct Place {
+    /// The address of each stream.
+    at: Vec<Value>,
+    /// The index of each loop that has been entered.
+    index: Vec<Option<Value>>,
+    /// Operands that have been loaded already: as one element, and in all lanes.
+    hoisted: Vec<Option<(Value, Value)>>,
+}
+
+/// How elements are computed: one, or `LANES` times so many.
+#[derive(Clone, Copy, PartialEq)]
+enum Width {
+    One,
+    Vectors(usize),
+}
+
+impl Width {
+    fn vectors(self) -> usize {
+        match self {
+            Width::One => 1,
+            Width::Vectors(n) => n,
+        }
+    }
+
+    fn elements(self) -> usize {
+        match self {
+            Width::One => 1,
+            Width::Vectors(n) => LANES * n,
+        }
+    }
+
+    fn lanes(self) -> bool {
+        self != Width::One
+    }
+}
+
+/// The loops over `extent` elements: so many steps of each width, one after another.
+fn sections(extent: usize, unroll: usize) -> Vec<(Width, usize)> {
+    let main = extent / (LANES * unroll);
+    let rest = extent % (LANES * unroll);
+    [(Width::Vectors(unroll), main), (Width::Vectors(1), rest / LANES), (Width::One, rest % LANES)]
+        .into_iter()
+        .filter(|&(_, steps)| steps > 0)
+        .collect()
+}
+
+struct Emitter<'a, 'f> {
+    nest: &'a Nest,
+    b: &'a mut FunctionBuilder<'f>,
+    streams: Vec<Stream>,
+}
+
+impl Emitter<'_, '_> {
+    fn base_addresses(&mut self, bases: Value) -> Vec<Value> {
+        let flags = MemFlagsData::trusted().with_readonly();
+        let mut loaded: Vec<(usize, Value)> = Vec::new();
+        let mut at = Vec::new();
+        for i in 0..self.streams.len() {
+            let Stream { arg, offset, .. } = self.streams[i];
+            let base = match loaded.iter().find(|(a, _)| *a == arg) {
+                Some(&(_, base)) => base,
+                None => {
+                    let base = self.b.ins().load(types::I64, flags, bases, (arg * 8) as i32);
+                    loaded.push((arg, base));
+                    base
+                }
+            };
+            at.push(self.displaced(base, offset));
+        }
+        // Tables that depend on no loop.
+        self.add_tables(&mut at, None);
+        at
+    }
+
+    fn displaced(&mut self, v: Value, by: i64) -> Value {
+        if by == 0 { v } else { self.b.ins().iadd_imm_s(v, by) }
+    }
+
+    fn times(&mut self, v: Value, k: i64) -> Value {
+        match k {
+            1 => v,
+            _ if k > 0 && k.count_ones() == 1 => self.b.ins().ishl_imm_s(v, i64::from(k.trailing_zeros())),
+            _ => self.b.ins().imul_imm_s(v, k),
+        }
+    }
+
+    /// The place inside of loop `axis` at an index.
+    fn entered(&mut self, place: &Place, axis: usize, index: Value) -> Place {
+        let mut place = place.clone();
+        place.index[axis] = Some(index);
+        let mut products: Vec<(i64, Value)> = Vec::new();
+        for i in 0..self.streams.len() {
+            let Some(&stride) = self.streams[i].strides.get(axis).filter(|s| **s != 0) else { continue };
+            let product = match products.iter().find(|(s, _)| *s == stride) {
+                Some(&(_, product)) => product,
+                None => {
+                    let product = self.times(index, stride);
+                    products.push((stride, product));
+                    product
+                }
+            };
+            place.at[i] = self.b.ins().iadd(place.at[i], product);
+        }
+        self.add_tables(&mut place.at, Some(axis));
+        place
+    }
+
+    /// Adds the entries of the tables whose address is complete behind loop `axis`.
+    fn add_tables(&mut self, at: &mut [Value], axis: Option<usize>) {
+        for i in 0..self.streams.len() {
+            let Some((owner, innermost)) = self.streams[i].table_of else { continue };
+            if innermost == axis {
+                let entry = self.b.ins().load(types::I32, memory(), at[i], 0);
+                let entry = self.b.ins().sextend(types::I64, entry);
+                at[owner] = self.b.ins().iadd(at[owner], entry);
+            }
+        }
+    }
+
+    /// `for i in low..high step step`, carrying values.
+    fn counted(
+        &mut self,
+        (low, high, step): (Value, Value, i64),
+        carried: &[Value],
+        body: impl FnOnce(&mut Self, Value, &[Value]) -> Vec<Value>,
+    ) -> Vec<Value> {
+        let (head, inside, done) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        self.b.append_block_param(head, types::I64);
+        for &v in carried {
+            let ty = self.b.func.dfg.value_type(v);
+            self.b.append_block_param(head, ty);
+        }
+        let args: Vec<BlockArg> =
+            std::iter::once(low).chain(carried.iter().copied()).map(BlockArg::from).collect();
+        self.b.ins().jump(head, &args);
+        self.b.switch_to_block(head);
+        let params = self.b.block_params(head).to_vec();
+        let more = self.b.ins().icmp(IntCC::SignedLessThan, params[0], high);
+        self.b.ins().brif(more, inside, &[], done, &[]);
+        self.b.switch_to_block(inside);
+        self.b.seal_block(inside);
+        let next = body(self, params[0], &params[1..]);
+        let index = self.b.ins().iadd_imm_s(params[0], step);
+        let args: Vec<BlockArg> = std::iter::once(index).chain(next).map(BlockArg::from).collect();
+        self.b.ins().jump(head, &args);
+        self.b.seal_block(head);
+        self.b.switch_to_block(done);
+        self.b.seal_block(done);
+        params[1..].to_vec()
+    }
+
+    /// A loop of constant bounds; no loop where there is one step only.
+    fn fixed(
+        &mut self,
+        (low, steps, step): (usize, usize, usize),
+        carried: &[Value],
+        body: impl FnOnce(&mut Self, Value, &[Value]) -> Vec<Value>,
+    ) -> Vec<Value> {
+        let first = self.index(low);
+        match steps {
+            0 => carried.to_vec(),
+            1 => body(self, first, carried),
+            _ => {
+                let end = self.index(low + steps * step);
+                self.counted((first, end, step as i64), carried, body)
+            }
+        }
+    }
+
+    fn index(&mut self, i: usize) -> Value {
+        self.b.ins().iconst(types::I64, i as i64)
+    }
+
+    fn units(&mut self, begin: Value, end: Value, place: &Place) {
+        let extents = self.nest.loops[..self.nest.unit_axes].to_vec();
+        self.counted((begin, end, 1), &[], |e, unit, _| {
+            let mut place = place.clone();
+            let mut left = unit;
+            for (axis, &extent) in extents.iter().enumerate().rev() {
+                let index = if axis == 0 {
+                    left
+                } else {
+                    let divisor = e.index(extent);
+                    let index = e.b.ins().urem(left, divisor);
+                    left = e.b.ins().udiv(left, divisor);
+                    index
+                };
+                place = e.entered(&place, axis, index);
+            }
+            e.level(extents.len(), &place);
+            Vec::new()
+        });
+    }
+
+    /// Writes the loops from `axis` inwards.
+    fn level(&mut self, axis: usize, place: &Place) {
+        let nest = self.nest;
+        let inner = nest.loops.len() - axis;
+        if inner == 0 {
+            return self.element(place, Width::One);
+        }
+        if inner == 2 && nest.lanes == Lanes::Transpose {
+            return self.transposed(axis, place);
+        }
+        let extent = nest.loops[axis];
+        let split = match nest.lanes {
+            Lanes::Loop { unroll } if inner == 1 => sections(extent, unroll.into()),
+            _ => vec![(Width::One, extent)],
+        };
+        let place = if inner == 1 { self.hoisted(place, axis) } else { place.clone() };
+        let mut low = 0;
+        for (width, steps) in split {
+            self.fixed((low, steps, width.elements()), &[], |e, index, _| {
+                let place = e.entered(&place, axis, index);
+                if inner == 1 {
+                    e.element(&place, width)
+                } else {
+                    e.level(axis + 1, &place)
+                }
+                Vec::new()
+            });
+            low += steps * width.elements();
+        }
+    }
+
+    /// Loads the operands that depend neither on the innermost loop nor on the reduction.
+    fn hoisted(&mut self, place: &Place, axis: usize) -> Place {
+        let nest = self.nest;
+        let lanes = matches!(nest.lanes, Lanes::Loop { .. });
+        let fixed = |strides: &[i64]| strides[axis..].iter().all(|&s| s == 0);
+        let hoisted = (nest.operands.iter().enumerate())
+            .map(|(i, operand)| {
+                if !fixed(&operand.strides) || !operand.tables.iter().all(|t| fixed(&t.strides)) {
+                    return None;
+                }
+                let one = self.load(operand, place.at[i], 0);
+                let all = if lanes { self.b.ins().splat(types::F32X4, one) } else { one };
+                Some((one, all))
+            })
+            .collect();
+        Place { hoisted, ..place.clone() }
+    }
+
+    fn load(&mut self, operand: &Operand, at: Value, displacement: i32) -> Value {
+        let ty = scalar::element_type(operand.dtype);
+        match (operand.dtype, ty) {
+            (_, Some(ty)) => self.b.ins().load(ty, memory(), at, displacement),
+            // Refused by the check of types.
+            (_, None) => self.b.ins().load(types::I16, memory(), at, displacement),
+        }
+    }
+
+    /// Computes and stores the element (or the vectors) at a place.
+    fn element(&mut self, place: &Place, width: Width) {
+        let nest = self.nest;
+        let (accumulators, value_width) = match nest.lanes {
+            Lanes::Reduce { unroll } => (self.reduced_in_vectors(place, unroll.into()), Width::One),
+            _ => (self.reduced(place, width), width),
+        };
+        let inner = nest.loops.len().checked_sub(1);
+        let values: Vec<Value> = (0..value_width.vectors())
+            .map(|vector| {
+                let at = At { place, axis: inner, vector, lanes: value_width.lanes() };
+                self.value(&nest.value, &at, &accumulators[vector], &mut vec![None; nest.operands.len()])
+            })
+            .collect();
+        let at = place.at[nest.operands.len()];
+        for (vector, v) in values.into_iter().enumerate() {
+            let v = if value_width.lanes() { self.floats(v) } else { v };
+            self.b.ins().store(memory(), v, at, (16 * vector) as i32);
+        }
+    }
+
+    /// A vector of floats, whatever the lanes were seen as.
+    fn floats(&mut self, v: Value) -> Value {
+        if self.b.func.dfg.value_type(v) == types::F32X4 {
+            v
+        } else {
+            Math::new(self.b, types::F32X4).from_bits(v)
+        }
+    }
+
+    fn start(&mut self, a: &Accumulator, lanes: bool) -> Value {
+        scalar::constant(self.b, a.init, lanes)
+    }
+
+    /// The accumulators of each vector, at the end of the reduction.
+    fn reduced(&mut self, place: &Place, width: Width) -> Vec<Vec<Value>> {
+        let nest = self.nest;
+        let count = nest.accumulators.len();
+        let mut carried = Vec::new();
+        for _ in 0..width.vectors() {
+            for a in &nest.accumulators {
+                carried.push(self.start(a, width.lanes()));
+            }
+        }
+        if count > 0 {
+            let levels = 0..nest.reduce.len();
+            carried = self
+                .reduce_levels(levels, place, &carried, &mut |e, place, old| e.updated(place, old, width));
+        }
+        if count == 0 {
+            vec![Vec::new(); width.vectors()]
+        } else {
+            carried.chunks(count).map(<[Value]>::to_vec).collect()
+        }
+    }
+
+    /// New accumulators from old ones, at one index of the reduction.
+    fn updated(&mut self, place: &Place, old: &[Value], width: Width) -> Vec<Value> {
+        let nest = self.nest;
+        let count = nest.accumulators.len();
+        let inner = nest.loops.len().checked_sub(1);
+        let mut new = Vec::new();
+        for (vector, old) in old.chunks(count).enumerate() {
+            let at = At { place, axis: inner, vector, lanes: width.lanes() };
+            new.extend(self.folded(&at, old));
+        }
+        new
+    }
+
+    fn folded(&mut self, at: &At<'_>, old: &[Value]) -> Vec<Value> {
+        let nest = self.nest;
+        let mut loads = vec![None; nest.operands.len()];
+        (nest.accumulators.iter().zip(old))
+            .map(|(a, &state)| {
+                let v = self.value(&a.value, at, old, &mut loads);
+                match a.fold {
+                    Fold::Replace => v,
+                    Fold::With(f) => self.fold(f, a.init.dtype(), state, v, at.lanes),
+                }
+            })
+            .collect()
+    }
+
+    fn fold(&mut self, f: BinaryFn, dtype: DType, a: Value, v: Value, lanes: bool) -> Value {
+        scalar::binary(self.b, f, (a, dtype), (v, dtype), lanes)
+    }
+
+    /// The reduction loops `levels`; `body` gets place and old accumulators.
+    fn reduce_levels(
+        &mut self,
+        mut levels: Range<usize>,
+        place: &Place,
+        carried: &[Value],
+        body: &mut dyn FnMut(&mut Self, &Place, &[Value]) -> Vec<Value>,
+    ) -> Vec<Value> {
+        let nest = self.nest;
+        let Some(level) = levels.next() else { return body(self, place, carried) };
+        let (axis, loop_axis) = (&nest.reduce[level], nest.loops.len() + level);
+        let mut inside = |e: &mut Self, index: Value, carried: &[Value]| {
+            let place = e.entered(place, loop_axis, index);
+            e.reduce_levels(levels.clone(), &place, carried, body)
+        };
+        match axis.bound {
+            None => self.fixed((0, axis.extent, 1), carried, &mut inside),
+            Some(bound) => {
+                let (low, high) = self.bounds(place, bound, axis.extent);
+                self.counted((low, high, 1), carried, &mut inside)
+            }
+        }
+    }
+
+    /// The range of [`Bound::range`].
+    fn bounds(&mut self, place: &Place, bound: Bound, count: usize) -> (Value, Value) {
+        let zero = self.index(0);
+        let count = self.index(count);
+        let Some(i) = place.index[bound.axis] else { return (zero, count) };
+        let at = self.times(i, bound.scale);
+        let at = self.displaced(at, bound.base);
+        let divided = |e: &mut Self, v: Value| {
+            if bound.step == 1 {
+                return v;
+            }
+            let step = e.b.ins().iconst(types::I64, bound.step);
+            e.b.ins().sdiv(v, step)
+        };
+        // low = ⌈max(0, -at) / step⌉
+        let low = self.b.ins().ineg(at);
+        let low = self.b.ins().smax(low, zero);
+        let low = self.displaced(low, bound.step - 1);
+        let low = divided(self, low);
+        // high = min(count, ⌊max(-step, extent - 1 - at) / step⌋ + 1)
+        let room = self.b.ins().iconst(types::I64, bound.extent - 1);
+        let room = self.b.ins().isub(room, at);
+        let least = self.b.ins().iconst(types::I64, -bound.step);
+        let room = self.b.ins().smax(room, least);
+        let room = self.displaced(room, bound.step);
+        let high = divided(self, room);
+        (low, self.b.ins().smin(high, count))
+    }
+
+    /// The accumulators of one element, with the innermost reduction axis in vectors.
+    fn reduced_in_vectors(&mut self, place: &Place, unroll: usize) -> Vec<Vec<Value>> {
+        let nest = self.nest;
+        let count = nest.accumulators.len();
+        let (last, axis) = (nest.reduce.len() - 1, nest.loops.len() + nest.reduce.len() - 1);
+        let split = sections(nest.reduce[last].extent, unroll);
+        // So many sets in vectors as the widest section needs, then one of single elements.
+        let sets = split.iter().filter(|(w, _)| w.lanes()).map(|(w, _)| w.vectors()).max().unwrap_or(0);
+        let mut carried = Vec::new();
+        for set in 0..=sets {
+            for a in &nest.accumulators {
+                carried.push(self.start(a, set < sets));
+            }
+        }
+        let end = self.reduce_levels(0..last, place, &carried, &mut |e, place, carried| {
+            let mut carried = carried.to_vec();
+            let mut low = 0;
+            for &(width, steps) in &split {
+                let (first, length) = match width {
+                    Width::One => (sets * count, count),
+                    Width::Vectors(n) => (0, n * count),
+                };
+                let old = carried[first..first + length].to_vec();
+                let new = e.fixed((low, steps, width.elements()), &old, |e, index, old| {
+                    let place = e.entered(place, axis, index);
+                    let mut new = Vec::new();
+                    for (vector, old) in old.chunks(count).enumerate() {
+                        let at = At { place: &place, axis: Some(axis), vector, lanes: width.lanes() };
+                        new.extend(e.folded(&at, old));
+                    }
+                    new
+                });
+                carried[first..first + length].copy_from_slice(&new);
+                low += steps * width.elements();
+            }
+            carried
+        });
+        let mut result = end[sets * count..].to_vec();
+        for (i, a) in nest.accumulators.iter().enumerate() {
+            let Fold::With(f) = a.fold else { continue };
+            let mut vectors: Vec<Value> = (0..sets).map(|set| end[set * count + i]).collect();
+            while vectors.len() > 1 {
+                vectors = vectors
+                    .chunks(2)
+                    .map(|pair| match *pair {
+                        [a, b] => self.fold(f, DType::F32, a, b, true),
+                        _ => pair[0],
+                    })
+                    .collect();
+            }
+            if let Some(&vector) = vectors.first() {
+                let lane: Vec<Value> =
+                    (0..LANES as u8).map(|lane| self.b.ins().extractlane(vector, lane)).collect();
+                let low = self.fold(f, DType::F32, lane[0], lane[2], false);
+                let high = self.fold(f, DType::F32, lane[1], lane[3], false);
+                let all = self.fold(f, DType::F32, low, high, false);
+                result[i] = self.fold(f, DType::F32, all, result[i], false);
+            }
+        }
+        vec![result]
+    }
+
+    /// The value of an expression. `loads` remembers what has been loaded at this place.
+    fn value(
+        &mut self,
+        e: &Expr,
+        at: &At<'_>,
+        accumulators: &[Value],
+        loads: &mut Vec<Option<Value>>,
+    ) -> Value {
+        match e {
+            Expr::Operand(i) => match loads[*i] {
+                Some(v) => v,
+                None => {
+                    let v = self.operand(*i, at);
+                    loads[*i] = Some(v);
+                    v
+                }
+            },
+            Expr::Const(c) => scalar::constant(self.b, *c, at.lanes),
+            Expr::Index(axis) => match at.place.index[*axis] {
+                Some(index) => index,
+                None => self.index(0),
+            },
+            Expr::Acc(i) => accumulators[*i],
+            Expr::Unary(f, x) => {
+                let dtype = self.dtype(x);
+                let x = self.value(x, at, accumulators, loads);
+                scalar::unary(self.b, f.0, dtype, x, at.lanes)
+            }
+            Expr::Binary(f, x, y) => {
+                let (x_type, y_type) = (self.dtype(x), self.dtype(y));
+                let x = self.value(x, at, accumulators, loads);
+                let y = self.value(y, at, accumulators, loads);
+                scalar::binary(self.b, *f, (x, x_type), (y, y_type), at.lanes)
+            }
+            Expr::Cast(to, x) => {
+                let from = self.dtype(x);
+                let x = self.value(x, at, accumulators, loads);
+                scalar::cast(self.b, from, *to, x)
+            }
+            Expr::Select(c, x, y) => {
+                let c = self.value(c, at, accumulators, loads);
+                let x = self.value(x, at, accumulators, loads);
+                let y = self.value(y, at, accumulators, loads);
+                if at.lanes {
+                    Math::new(self.b, types::F32X4).select(c, x, y)
+                } else {
+                    self.b.ins().select(c, x, y)
+                }
+            }
+        }
+    }
+
+    /// The type of an expression that was checked.
+    fn dtype(&self, e: &Expr) -> DType {
+        let (operands, accumulators) = self.nest.dtypes();
+        e.dtype(&operands, &accumulators).unwrap_or(DType::F32)
+    }
+
+    fn operand(&mut self, i: usize, at: &At<'_>) -> Value {
+        if let Some(Some((one, all))) = at.place.hoisted.get(i) {
+            return if at.lanes { *all } else { *one };
+        }
+        let operand = &self.nest.operands[i];
+        let address = at.place.at[i];
+        if !at.lanes {
+            return self.load(operand, address, 0);
+        }
+        if at.axis.is_some_and(|axis| operand.strides[axis] != 0) {
+            return self.b.ins().load(types::F32X4, memory(), address, (16 * at.vector) as i32);
+        }
+        let one = self.load(operand, address, 0);
+        self.b.ins().splat(types::F32X4, one)
+    }
+
+    /// The two innermost loops of a transposing copy: blocks of 4 × 4 in registers, what is left over one by one.
+    fn transposed(&mut self, axis: usize, place: &Place) {
+        let nest = self.nest;
+        let (rows, columns) = (nest.loops[axis], nest.loops[axis + 1]);
+        let (blocks, full) = (rows / LANES, columns / LANES * LANES);
+        self.fixed((0, blocks, LANES), &[], |e, row, _| {
+            let place = e.entered(place, axis, row);
+            e.fixed((0, columns / LANES, LANES), &[], |e, column, _| {
+                let place = e.entered(&place, axis + 1, column);
+                e.block(axis, &place);
+                Vec::new()
+            });
+            e.fixed((0, LANES, 1), &[], |e, row, _| {
+                let place = e.entered(&place, axis, row);
+                e.fixed((full, columns - full, 1), &[], |e, column, _| {
+                    let place = e.entered(&place, axis + 1, column);
+                    e.element(&place, Width::One);
+                    Vec::new()
+                })
+            });
+            Vec::new()
+        });
+        self.fixed((blocks * LANES, rows % LANES, 1), &[], |e, row, _| {
+            let place = e.entered(place, axis, row);
+            e.fixed((0, columns, 1), &[], |e, column, _| {
+                let place = e.entered(&place, axis + 1, column);
+                e.element(&place, Width::One);
+                Vec::new()
+            })
+        });
+    }
+
+    /// ```text
+    ///   a0 a1 a2 a3        a0 b0 c0 d0
+    ///   b0 b1 b2 b3   ─▶   a1 b1 c1 d1      by interleaving a with c and b with d, then the results
+    ///   c0 c1 c2 c3        a2 b2 c2 d2
+    ///   d0 d1 d2 d3        a3 b3 c3 d3
+    /// ```
+    fn block(&mut self, axis: usize, place: &Place) {
+        let nest = self.nest;
+        let step = nest.operands[0].strides[axis + 1];
+        let mut at = place.at[0];
+        let mut rows = Vec::new();
+        for _ in 0..LANES {
+            rows.push(self.b.ins().load(types::I32X4, memory(), at, 0));
+            at = self.displaced(at, step);
+        }
+        let low = self.interleaved(rows[0], rows[2], false);
+        let high = self.interleaved(rows[0], rows[2], true);
+        let other_low = self.interleaved(rows[1], rows[3], false);
+        let other_high = self.interleaved(rows[1], rows[3], true);
+        let step = nest.result.strides[axis];
+        let mut at = place.at[1];
+        for (x, y) in [(low, other_low), (high, other_high)] {
+            for upper in [false, true] {
+                let column = self.interleaved(x, y, upper);
+                self.b.ins().store(memory(), column, at, 0);
+                at = self.displaced(at, step);
+            }
+        }
+    }
+
+    /// Lanes of the lower (or upper) halves of two vectors by turns.
+    fn interleaved(&mut self, x: Value, y: Value, upper: bool) -> Value {
+        let lanes: [u8; LANES] = if upper { [2, 6, 3, 7] } else { [0, 4, 1, 5] };
+        let bytes: Vec<u8> = lanes.iter().flat_map(|&lane| (0..4).map(move |byte| 4 * lane + byte)).collect();
+        let mask = self.b.func.dfg.immediates.push(ConstantData::from(bytes));
+        let flags = MemFlagsData::new().with_endianness(Endianness::Little);
+        let (x, y) =
+            (self.b.ins().bitcast(types::I8X16, flags, x), self.b.ins().bitcast(types::I8X16, flags, y));
+        let shuffled = self.b.ins().shuffle(x, y, mask);
+        self.b.ins().bitcast(types::I32X4, flags, shuffled)
+    }
+}
+
+/// Where an expression is evaluated.
+struct At<'a> {
+    place: &'a Place,
+    /// The loop that goes in vectors, if any does.
+    axis: Option<usize>,
+    /// Which of the unrolled vectors.
+    vector: usize,
+    lanes: bool,
+}
+
+/// No trap: every access was checked. Not aligned: windows start anywhere.
+fn memory() -> MemFlagsData {
+    MemFlagsData::new().with_notrap().with_endianness(Endianness::Little)
+}

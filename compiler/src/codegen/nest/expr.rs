@@ -1,0 +1,196 @@
+//! What a loop nest computes for one element: a small tree of scalar expressions.
+//!
+//! ```text
+//!   y = clip(a · 0.5 + b, 0, 6)        Unary(Clip, Binary(Add, Binary(Mul, Operand(0), Const(0.5)), Operand(1)))
+//! ```
+//!
+//! Trees are plain data: they compare and hash by their bits, so that equal layers share one function.
+
+use std::hash::{Hash, Hasher};
+
+use nnc_ir::DType;
+use nnc_ir::op::Unary;
+use nnc_ir::op::elementwise::BinaryFn;
+
+/// A constant, by its bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Constant {
+    /// The bits of an `f32`.
+    F32(u32),
+    /// The bits of an `f64`.
+    F64(u64),
+    /// An integer or boolean of this type.
+    Int(DType, i64),
+}
+
+impl Constant {
+    /// A float constant of a type; integers are cut towards zero and saturate.
+    pub fn of(dtype: DType, value: f64) -> Constant {
+        match dtype {
+            DType::F32 => Constant::F32((value as f32).to_bits()),
+            DType::F64 => Constant::F64(value.to_bits()),
+            DType::U64 => Constant::Int(dtype, value as u64 as i64),
+            _ => Constant::Int(dtype, value as i64),
+        }
+    }
+
+    /// Its type.
+    pub fn dtype(self) -> DType {
+        match self {
+            Constant::F32(_) => DType::F32,
+            Constant::F64(_) => DType::F64,
+            Constant::Int(dtype, _) => dtype,
+        }
+    }
+}
+
+impl From<f32> for Constant {
+    fn from(v: f32) -> Constant {
+        Constant::F32(v.to_bits())
+    }
+}
+
+/// A [`Unary`] that compares and hashes by the bits of its parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct Function(pub Unary);
+
+impl Function {
+    fn key(&self) -> (std::mem::Discriminant<Unary>, u32, u32) {
+        let (a, b) = match self.0 {
+            Unary::Clip { min, max } => (min.to_bits(), max.to_bits()),
+            Unary::HardSigmoid { alpha, beta } => (alpha.to_bits(), beta.to_bits()),
+            Unary::Selu { alpha, gamma } => (alpha.to_bits(), gamma.to_bits()),
+            Unary::LeakyRelu { alpha }
+            | Unary::ThresholdedRelu { alpha }
+            | Unary::Elu { alpha }
+            | Unary::Celu { alpha } => (alpha.to_bits(), 0),
+            Unary::Gelu { tanh } => (tanh.into(), 0),
+            Unary::IsInf { negative, positive } => (negative.into(), positive.into()),
+            _ => (0, 0),
+        };
+        (std::mem::discriminant(&self.0), a, b)
+    }
+}
+
+impl PartialEq for Function {
+    fn eq(&self, other: &Function) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Function {}
+
+impl Hash for Function {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
+/// A scalar expression.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Expr {
+    /// The element of an operand at the current indices.
+    Operand(usize),
+    /// A constant.
+    Const(Constant),
+    /// The index of a loop, as `i64`: loops first, reduction axes behind them.
+    Index(usize),
+    /// An accumulator: its result where the value is computed, its state so far inside the reduction.
+    Acc(usize),
+    /// A function of one element.
+    Unary(Function, Box<Expr>),
+    /// A function of two elements of one type.
+    Binary(BinaryFn, Box<Expr>, Box<Expr>),
+    /// Another element type. Floats become integers by cutting towards zero, and saturate (NaN gives 0); integers
+    /// wrap around; booleans are "not zero".
+    Cast(DType, Box<Expr>),
+    /// `condition ? then : otherwise`
+    Select(Box<Expr>, Box<Expr>, Box<Expr>),
+}
+
+impl Expr {
+    /// A float constant of a type.
+    pub fn constant(dtype: DType, value: f64) -> Expr {
+        Expr::Const(Constant::of(dtype, value))
+    }
+
+    /// `function(self)`
+    pub fn unary(self, function: Unary) -> Expr {
+        Expr::Unary(Function(function), Box::new(self))
+    }
+
+    /// `function(self)`, where there is one.
+    pub fn activated(self, function: Option<Unary>) -> Expr {
+        match function {
+            Some(function) => self.unary(function),
+            None => self,
+        }
+    }
+
+    /// `function(self, other)`
+    pub fn binary(self, function: BinaryFn, other: Expr) -> Expr {
+        Expr::Binary(function, Box::new(self), Box::new(other))
+    }
+
+    /// `self` as another type; nothing where it has that type already.
+    pub fn cast(self, from: DType, to: DType) -> Expr {
+        if from == to { self } else { Expr::Cast(to, Box::new(self)) }
+    }
+
+    /// `self ? then : otherwise`
+    pub fn select(self, then: Expr, otherwise: Expr) -> Expr {
+        Expr::Select(Box::new(self), Box::new(then), Box::new(otherwise))
+    }
+
+    /// Calls `visit` with this expression and all inside it.
+    pub fn walk(&self, visit: &mut dyn FnMut(&Expr)) {
+        visit(self);
+        match self {
+            Expr::Operand(_) | Expr::Const(_) | Expr::Index(_) | Expr::Acc(_) => {}
+            Expr::Unary(_, x) | Expr::Cast(_, x) => x.walk(visit),
+            Expr::Binary(_, a, b) => {
+                a.walk(visit);
+                b.walk(visit);
+            }
+            Expr::Select(c, a, b) => {
+                c.walk(visit);
+                a.walk(visit);
+                b.walk(visit);
+            }
+        }
+    }
+
+    /// Its element type, given those of operands and accumulators; `None` where types do not fit each other or a
+    /// function is not defined for them.
+    pub fn dtype(&self, operands: &[DType], accumulators: &[DType]) -> Option<DType> {
+        let of = |e: &Expr| e.dtype(operands, accumulators);
+        match self {
+            Expr::Operand(i) => operands.get(*i).copied(),
+            Expr::Const(c) => Some(c.dtype()),
+            Expr::Index(_) => Some(DType::I64),
+            Expr::Acc(i) => accumulators.get(*i).copied(),
+            Expr::Unary(f, x) => f.0.result_dtype(of(x)?),
+            Expr::Binary(f, a, b) => {
+                let (a, b) = (of(a)?, of(b)?);
+                f.result_dtype(a, b)
+            }
+            Expr::Cast(to, x) => of(x).map(|_| *to),
+            Expr::Select(c, a, b) => {
+                let (a, b) = (of(a)?, of(b)?);
+                (of(c)? == DType::Bool && a == b).then_some(a)
+            }
+        }
+    }
+}
+
+macro_rules! operators {
+    ($($operator:ident $method:ident),*) => {
+        $(impl std::ops::$operator for Expr {
+            type Output = Expr;
+            fn $method(self, other: Expr) -> Expr {
+                self.binary(BinaryFn::$operator, other)
+            }
+        })*
+    };
+}
+operators!(Add add, Sub sub, Mul mul, Div div);

@@ -1,0 +1,273 @@
+//! Functions of one `f64`, for `f64` tensors and for those `f32` functions that are too rare to deserve lanes.
+//!
+//! Errors, in ULP of `f64`, unless said otherwise (an `f32` result is rounded from them, so it is off by 1 ULP of
+//! `f32` at most):
+//!
+//! - sin, cos: 2^-52 absolute and 2^-52·|x|·2^-30 beyond |x| = 2^22; the reduction has 113 bits of π/2. Beyond 2^52 the
+//!   results are between -1 and 1 and mean nothing;
+//! - tan: sin / cos;
+//! - asin, acos, atan: 4; sinh, cosh, asinh, acosh, atanh: 8;
+//! - pow: relative error 2^-52 · (2 + |y · ln x|).
+
+use std::f64::consts::{FRAC_PI_2, FRAC_PI_4, LN_2, SQRT_2};
+
+use cranelift_codegen::ir::condcodes::FloatCC;
+use cranelift_codegen::ir::{InstBuilder, Value, types};
+
+use super::Math;
+
+/// π/2 in parts: products of the first two with integers below 2^23 are exact.
+const PIO2: [f64; 3] = [1.570796325802803, 9.920935791635221e-10, 5.170182981794105e-19];
+
+/// (sin r - r) / r³ in r², for |r| ≤ π/4.
+const SIN: [f64; 7] = [
+    -0.16666666666666666,
+    0.008333333333333099,
+    -0.00019841269841054977,
+    2.7557319128354717e-06,
+    -2.5052085799640506e-08,
+    1.605623627992505e-10,
+    -7.484694978390869e-13,
+];
+
+/// (cos r - 1 + r²/2) / r⁴ in r², for |r| ≤ π/4.
+const COS: [f64; 7] = [
+    0.041666666666666664,
+    -0.0013888888888888434,
+    2.480158730124282e-05,
+    -2.7557319092672943e-07,
+    2.0876729910634883e-09,
+    -1.146780335987989e-11,
+    4.6362356361583556e-14,
+];
+
+/// (atan t - t) / t³ in t², for |t| ≤ tan(π/8).
+const ATAN: [f64; 12] = [
+    -0.33333333333333326,
+    0.1999999999999725,
+    -0.14285714285346868,
+    0.11111111086072116,
+    -0.09090908080086167,
+    0.07692281493370803,
+    -0.06666210242141654,
+    0.058768768497271966,
+    -0.05217558685852446,
+    0.04500403697390684,
+    -0.03340694324170557,
+    0.015131526328000031,
+];
+
+impl Math<'_, '_> {
+    /// Splits `x = n · π/2 + r`, |r| ≤ π/4, and returns `r` and the lowest bits of `n`.
+    fn quadrant(&mut self, x: Value) -> (Value, Value) {
+        let n = self.scaled(x, 1.0 / FRAC_PI_2);
+        let n = self.b.ins().nearest(n);
+        let mut r = x;
+        for part in PIO2 {
+            let part = self.scaled(n, part);
+            r = self.sub(r, part);
+        }
+        let r = self.clamp(r, -1.0, 1.0);
+        (r, self.b.ins().fcvt_to_sint_sat(types::I64, n))
+    }
+
+    fn sin_and_cos(&mut self, r: Value) -> (Value, Value) {
+        let z = self.mul(r, r);
+        let s = self.polynomial(z, &SIN);
+        let s = self.mul(s, z);
+        let s = self.mul_add(s, r, r);
+        let c = self.polynomial(z, &COS);
+        let c = self.mul(c, z);
+        let c = self.plus(c, -0.5);
+        let c = self.mul(c, z);
+        (s, self.plus(c, 1.0))
+    }
+
+    fn in_quadrant(&mut self, n: Value, sin: Value, cos: Value) -> Value {
+        let odd = self.b.ins().band_imm_s(n, 1);
+        let y = self.b.ins().select(odd, cos, sin);
+        let negated = self.b.ins().fneg(y);
+        let lower = self.b.ins().band_imm_s(n, 2);
+        self.b.ins().select(lower, negated, y)
+    }
+
+    /// The sine.
+    pub fn sin(&mut self, x: Value) -> Value {
+        let (r, n) = self.quadrant(x);
+        let (sin, cos) = self.sin_and_cos(r);
+        self.in_quadrant(n, sin, cos)
+    }
+
+    /// The cosine.
+    pub fn cos(&mut self, x: Value) -> Value {
+        let (r, n) = self.quadrant(x);
+        let (sin, cos) = self.sin_and_cos(r);
+        let n = self.b.ins().iadd_imm_s(n, 1);
+        self.in_quadrant(n, sin, cos)
+    }
+
+    /// The tangent.
+    pub fn tan(&mut self, x: Value) -> Value {
+        let (r, n) = self.quadrant(x);
+        let (sin, cos) = self.sin_and_cos(r);
+        let next = self.b.ins().iadd_imm_s(n, 1);
+        let (sin, cos) = (self.in_quadrant(n, sin, cos), self.in_quadrant(next, sin, cos));
+        self.div(sin, cos)
+    }
+
+    /// The arc tangent: reduced to |t| ≤ tan(π/8) by -1/x and (x - 1)/(x + 1).
+    pub fn atan(&mut self, x: Value) -> Value {
+        let a = self.abs(x);
+        let (minus, plus) = (self.plus(a, -1.0), self.plus(a, 1.0));
+        let middle = self.div(minus, plus);
+        let one = self.constant(-1.0);
+        let far = self.div(one, a);
+        let (zero, quarter, half) = (self.constant(0.0), self.constant(FRAC_PI_4), self.constant(FRAC_PI_2));
+        let is_middle = self.above(a, SQRT_2 - 1.0);
+        let is_far = self.above(a, SQRT_2 + 1.0);
+        let t = self.select(is_middle, middle, a);
+        let t = self.select(is_far, far, t);
+        let base = self.select(is_middle, quarter, zero);
+        let base = self.select(is_far, half, base);
+        let z = self.mul(t, t);
+        let p = self.polynomial(z, &ATAN);
+        let p = self.mul(p, z);
+        let p = self.mul_add(p, t, t);
+        let y = self.add(base, p);
+        self.with_sign(y, x)
+    }
+
+    /// The arc sine, as atan(x / √((1 - x)(1 + x))).
+    pub fn asin(&mut self, x: Value) -> Value {
+        let one = self.constant(1.0);
+        let (minus, plus) = (self.sub(one, x), self.add(one, x));
+        let below = self.mul(minus, plus);
+        let below = self.b.ins().sqrt(below);
+        let t = self.div(x, below);
+        self.atan(t)
+    }
+
+    /// The arc cosine, as 2·atan(√((1 - x) / (1 + x))).
+    pub fn acos(&mut self, x: Value) -> Value {
+        let one = self.constant(1.0);
+        let (minus, plus) = (self.sub(one, x), self.add(one, x));
+        let t = self.div(minus, plus);
+        let t = self.b.ins().sqrt(t);
+        let y = self.atan(t);
+        self.add(y, y)
+    }
+
+    /// e^a / 2, for large `a`, where e^a alone could overflow.
+    fn half_exp(&mut self, a: Value) -> Value {
+        let half = self.scaled(a, 0.5);
+        let e = self.exp(half);
+        let half = self.scaled(e, 0.5);
+        self.mul(half, e)
+    }
+
+    /// The hyperbolic sine, as (m + m / (m + 1)) / 2 with m = e^|x| - 1.
+    pub fn sinh(&mut self, x: Value) -> Value {
+        let a = self.abs(x);
+        let m = self.expm1(a);
+        let below = self.plus(m, 1.0);
+        let rest = self.div(m, below);
+        let small = self.add(m, rest);
+        let small = self.scaled(small, 0.5);
+        let large = self.half_exp(a);
+        let is_large = self.above(a, 40.0);
+        let y = self.select(is_large, large, small);
+        self.with_sign(y, x)
+    }
+
+    /// The hyperbolic cosine, as e^|x| / 2 + 1 / (2·e^|x|).
+    pub fn cosh(&mut self, x: Value) -> Value {
+        let a = self.abs(x);
+        let half = self.half_exp(a);
+        let quarter = self.constant(0.25);
+        let rest = self.div(quarter, half);
+        self.add(half, rest)
+    }
+
+    /// The inverse of sinh, as ln(1 + (a + a² / (1 + √(a² + 1)))), for large `a` as ln a + ln 2.
+    pub fn asinh(&mut self, x: Value) -> Value {
+        let a = self.abs(x);
+        let square = self.mul(a, a);
+        let root = self.plus(square, 1.0);
+        let root = self.b.ins().sqrt(root);
+        let below = self.plus(root, 1.0);
+        let rest = self.div(square, below);
+        let t = self.add(a, rest);
+        let y = self.log1p(t);
+        let y = self.or_log_of_twice(a, y);
+        self.with_sign(y, x)
+    }
+
+    /// The inverse of cosh, as ln(1 + (t + √(t·(t + 2)))) with t = x - 1, for large `x` as ln x + ln 2.
+    pub fn acosh(&mut self, x: Value) -> Value {
+        let t = self.plus(x, -1.0);
+        let root = self.plus(t, 2.0);
+        let root = self.mul(root, t);
+        let root = self.b.ins().sqrt(root);
+        let t = self.add(t, root);
+        let y = self.log1p(t);
+        let y = self.or_log_of_twice(x, y);
+        // Far below 1 the product above is positive again.
+        let (one, nan) = (self.constant(1.0), self.constant(f64::NAN));
+        let below = self.compare(FloatCC::LessThan, x, one);
+        self.select(below, nan, y)
+    }
+
+    fn or_log_of_twice(&mut self, a: Value, y: Value) -> Value {
+        let log = self.log(a);
+        let large = self.plus(log, LN_2);
+        let is_large = self.above(a, 268435456.0);
+        self.select(is_large, large, y)
+    }
+
+    /// The inverse of tanh, as ln(1 + 2a / (1 - a)) / 2.
+    pub fn atanh(&mut self, x: Value) -> Value {
+        let a = self.abs(x);
+        let one = self.constant(1.0);
+        let below = self.sub(one, a);
+        let above = self.add(a, a);
+        let t = self.div(above, below);
+        let y = self.log1p(t);
+        let y = self.scaled(y, 0.5);
+        self.with_sign(y, x)
+    }
+
+    /// `x` to the power of `y`, with the special cases of C's pow.
+    pub fn pow(&mut self, x: Value, y: Value) -> Value {
+        let (zero, one) = (self.constant(0.0), self.constant(1.0));
+        let a = self.abs(x);
+        let log = self.log(a);
+        let product = self.mul(y, log);
+        let power = self.exp(product);
+        // 1^y and x^0 are 1, whatever the other is.
+        let unit = self.compare(FloatCC::Equal, a, one);
+        let power = self.select(unit, one, power);
+        let whole = self.b.ins().nearest(y);
+        let is_whole = self.compare(FloatCC::Equal, whole, y);
+        let half = self.scaled(y, 0.5);
+        let even = self.b.ins().nearest(half);
+        let is_odd = self.compare(FloatCC::NotEqual, even, half);
+        let is_odd = self.b.ins().band(is_odd, is_whole);
+        // The sign of x, -0 included, for odd y.
+        let signed = self.with_sign(power, x);
+        let power = self.select(is_odd, signed, power);
+        // A negative x has no power that is not whole, but for -∞.
+        let nan = self.constant(f64::NAN);
+        let infinity = self.constant(f64::NEG_INFINITY);
+        let negative = self.compare(FloatCC::LessThan, x, zero);
+        let finite = self.compare(FloatCC::GreaterThan, x, infinity);
+        let negative = self.b.ins().band(negative, finite);
+        let or_nan = self.select(is_whole, power, nan);
+        let power = self.select(negative, or_nan, power);
+        let is_one = self.compare(FloatCC::Equal, x, one);
+        let is_zero = self.compare(FloatCC::Equal, y, zero);
+        let trivial = self.b.ins().bor(is_one, is_zero);
+        let power = self.select(trivial, one, power);
+        // NaN in x, unless y is 0: the logarithm let it through; NaN in y likewise, unless x is 1 (or -1: not whole).
+        power
+    }
+}

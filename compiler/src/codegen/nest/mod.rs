@@ -1,0 +1,507 @@
+//! The general loop nest: how every operator without a kernel of its own is compiled.
+//!
+//! A [`Nest`] is plain data and says everything: extents, addresses, what is accumulated, what is stored, what goes in
+//! vectors. The emitter ([`emit`](emit::emit)) decides nothing.
+//!
+//! ```text
+//!   for unit in begin..end:                  loops[..unit_axes], flattened
+//!     for i in loops[unit_axes..]:
+//!       acc = init
+//!       for r in reduce:                     each over its whole extent, or the part that its bound leaves
+//!         acc = fold(acc, accumulator.value(operands[i, r]))
+//!       result[i] = value(operands[i], acc)
+//! ```
+//!
+//! An operand's address is its base pointer plus, for each loop, index times stride, all constants but the indices;
+//! operands whose elements lie irregularly (Gather, Resize) add an entry of a table of byte offsets.
+
+pub mod emit;
+pub mod expr;
+pub mod math;
+mod scalar;
+
+use std::ops::Range;
+
+use nnc_ir::DType;
+use nnc_ir::op::elementwise::BinaryFn;
+
+pub use expr::{Constant, Expr, Function};
+
+/// Lanes of a vector of `f32`.
+pub const LANES: usize = 4;
+
+/// A loop nest over one result.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Nest {
+    /// Extents of the loops, outermost first; none is 0.
+    pub loops: Vec<usize>,
+    /// How many of the leading loops are flattened into units of work.
+    pub unit_axes: usize,
+    /// Reduction loops, outermost first, inside all loops.
+    pub reduce: Vec<ReduceAxis>,
+    /// What is read.
+    pub operands: Vec<Operand>,
+    /// What is written; its strides are those of the loops alone.
+    pub result: Operand,
+    /// What the reduction keeps.
+    pub accumulators: Vec<Accumulator>,
+    /// What is stored.
+    pub value: Expr,
+    /// What goes in vectors.
+    pub lanes: Lanes,
+}
+
+/// A reduction loop.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ReduceAxis {
+    /// Its extent.
+    pub extent: usize,
+    /// Which of its indices count, where not all do.
+    pub bound: Option<Bound>,
+}
+
+/// Restricts a reduction index `r` by a loop index `i`: `0 ≤ base + scale · i + step · r < extent`. A window that
+/// hangs over the border of an image skips the taps outside in this way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Bound {
+    /// The loop.
+    pub axis: usize,
+    /// Its factor.
+    pub scale: i64,
+    /// The factor of the reduction index; positive.
+    pub step: i64,
+    /// Added.
+    pub base: i64,
+    /// Elements there are.
+    pub extent: i64,
+}
+
+impl Bound {
+    /// The indices out of `0..count` that count at loop index `i`.
+    pub fn range(&self, i: i64, count: i64) -> Range<i64> {
+        let at = self.base + self.scale * i;
+        let low = if at >= 0 { 0 } else { (-at + self.step - 1) / self.step };
+        let room = self.extent - 1 - at;
+        let high = if room < 0 { 0 } else { (room / self.step + 1).min(count) };
+        low..high.max(low)
+    }
+}
+
+/// A strided operand or result.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Operand {
+    /// Index into the base pointers.
+    pub arg: usize,
+    /// Bytes from the base pointer.
+    pub offset: i64,
+    /// Element type.
+    pub dtype: DType,
+    /// Bytes for each step of each loop, then of each reduction axis.
+    pub strides: Vec<i64>,
+    /// Byte offsets that are added, one table entry of each.
+    pub tables: Vec<Table>,
+}
+
+/// A constant table of `i32` byte offsets, indexed like an operand.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Table {
+    /// Index into the base pointers.
+    pub arg: usize,
+    /// Bytes from the base pointer.
+    pub offset: i64,
+    /// Bytes for each step of each loop, then of each reduction axis.
+    pub strides: Vec<i64>,
+    /// The least entry.
+    pub low: i32,
+    /// The greatest entry.
+    pub high: i32,
+}
+
+/// A value that the reduction keeps. All are updated at once, from their old values.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Accumulator {
+    /// What it starts from.
+    pub init: Constant,
+    /// How it takes in a new value.
+    pub fold: Fold,
+    /// The new value.
+    pub value: Expr,
+}
+
+/// How an accumulator takes in a new value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fold {
+    /// By a function that may be applied in any order (its init is its neutral element): Add, Mul, Min, Max.
+    With(BinaryFn),
+    /// The new value replaces it.
+    Replace,
+}
+
+/// What goes in vectors of four `f32`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lanes {
+    /// Nothing.
+    Scalar,
+    /// The innermost loop, `unroll` vectors at a time: every operand is `f32` with stride 4 or 0 there.
+    Loop {
+        /// Vectors in flight.
+        unroll: u8,
+    },
+    /// The innermost reduction axis, likewise; lanes are folded into one at the end.
+    Reduce {
+        /// Vectors in flight.
+        unroll: u8,
+    },
+    /// A copy of 4-byte elements by blocks of 4 × 4: the innermost loop has stride 4 in the result, the loop before it
+    /// stride 4 in the only operand.
+    Transpose,
+}
+
+/// Bytes that an operand or the result of a nest touches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Index into the base pointers.
+    pub arg: usize,
+    /// From the lowest byte to one past the highest, from the base pointer.
+    pub bytes: Range<i64>,
+    /// Whether it is written.
+    pub written: bool,
+}
+
+/// Why a nest is not well formed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NestError {
+    /// An extent of 0, or strides that are not one for each axis.
+    #[error("the loops of the nest and the strides of {0} do not fit each other")]
+    Shape(&'static str),
+    /// Expressions whose types do not fit each other or the result.
+    #[error("the {0} expression of the nest has no type that fits")]
+    Type(&'static str),
+    /// A function that generated code does not have for a type.
+    #[error("{function} of {dtype} is not compiled")]
+    Unsupported {
+        /// The function.
+        function: String,
+        /// The type.
+        dtype: DType,
+    },
+    /// What is asked to go in vectors cannot.
+    #[error("the nest asks for {0:?}, but its strides or types do not allow it")]
+    Lanes(Lanes),
+    /// Sizes that do not fit.
+    #[error("the addresses of the nest overflow")]
+    Overflow,
+    /// An element outside of every view.
+    #[error("the nest touches bytes {bytes:?} of argument {arg}, outside of its view {allowed:?}")]
+    OutOfBounds {
+        /// Index into the base pointers.
+        arg: usize,
+        /// What it touches.
+        bytes: Range<i64>,
+        /// What it may touch.
+        allowed: Option<Range<i64>>,
+    },
+}
+
+impl Nest {
+    /// Number of independent units of work.
+    pub fn units(&self) -> usize {
+        self.loops[..self.unit_axes].iter().product()
+    }
+
+    /// Extents of loops and reduction axes.
+    pub fn extents(&self) -> impl Iterator<Item = usize> + '_ {
+        self.loops.iter().copied().chain(self.reduce.iter().map(|r| r.extent))
+    }
+
+    /// Bytes read: each operand once for each of the indices it depends on.
+    pub fn read_bytes(&self) -> u64 {
+        self.operands.iter().map(|o| o.distinct(self.extents())).fold(0, u64::saturating_add)
+    }
+
+    /// Bytes written.
+    pub fn written_bytes(&self) -> u64 {
+        self.result.distinct(self.loops.iter().copied())
+    }
+
+    /// Checks that the nest is well formed and touches nothing but the `allowed` bytes of each argument.
+    pub fn check(&self, allowed: &dyn Fn(usize) -> Option<Range<i64>>) -> Result<(), NestError> {
+        self.check_shape()?;
+        self.check_types()?;
+        if !self.lanes_fit() {
+            return Err(NestError::Lanes(self.lanes));
+        }
+        for Access { arg, bytes, .. } in self.accesses()? {
+            let allowed = allowed(arg);
+            if !allowed.as_ref().is_some_and(|a| a.start <= bytes.start && bytes.end <= a.end) {
+                return Err(NestError::OutOfBounds { arg, bytes, allowed });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_shape(&self) -> Result<(), NestError> {
+        let (loops, all) = (self.loops.len(), self.loops.len() + self.reduce.len());
+        if self.loops.contains(&0) || self.unit_axes > loops {
+            return Err(NestError::Shape("the result"));
+        }
+        let table_fits = |t: &Table| t.strides.len() == all;
+        if !self.operands.iter().all(|o| o.strides.len() == all && o.tables.iter().all(table_fits)) {
+            return Err(NestError::Shape("an operand"));
+        }
+        if self.result.strides.len() != loops || !self.result.tables.is_empty() {
+            return Err(NestError::Shape("the result"));
+        }
+        // What is stored is computed behind the reduction, where its indices are gone.
+        let finished = |o: &Operand| {
+            let fixed = |s: &[i64]| s[loops..].iter().all(|&s| s == 0);
+            fixed(&o.strides) && o.tables.iter().all(|t| fixed(&t.strides))
+        };
+        if !self.reads(&self.value).all(finished) {
+            return Err(NestError::Shape("an operand of the stored value"));
+        }
+        let bound_fits = |b: &Bound| b.step > 0 && b.axis < loops;
+        if !self.reduce.iter().filter_map(|r| r.bound.as_ref()).all(bound_fits) {
+            return Err(NestError::Shape("a bound"));
+        }
+        Ok(())
+    }
+
+    fn check_types(&self) -> Result<(), NestError> {
+        let (operands, accumulators) = self.dtypes();
+        for a in &self.accumulators {
+            if a.value.dtype(&operands, &accumulators) != Some(a.init.dtype()) {
+                return Err(NestError::Type("accumulated"));
+            }
+        }
+        if self.value.dtype(&operands, &accumulators) != Some(self.result.dtype) {
+            return Err(NestError::Type("stored"));
+        }
+        self.check_support()?;
+        let all = self.loops.len() + self.reduce.len();
+        let mut fits = true;
+        let mut index_fits = |e: &Expr| fits &= !matches!(e, Expr::Index(i) if *i >= all);
+        self.value.walk(&mut index_fits);
+        self.accumulators.iter().for_each(|a| a.value.walk(&mut index_fits));
+        if fits { Ok(()) } else { Err(NestError::Type("index")) }
+    }
+
+    /// Half floats are moved, never computed with; some functions are not written for `f64`.
+    fn check_support(&self) -> Result<(), NestError> {
+        let (operands, accumulators) = self.dtypes();
+        let mut refused = None;
+        let mut visit = |e: &Expr| {
+            let dtype = |e: &Expr| e.dtype(&operands, &accumulators);
+            let (function, types) = match e {
+                Expr::Unary(f, x) if dtype(x).is_some_and(|t| !scalar::supports_unary(f.0, t)) => {
+                    (format!("{:?}", f.0), [dtype(x), None])
+                }
+                Expr::Binary(f, x, y) => (format!("{f:?}"), [dtype(x), dtype(y)]),
+                Expr::Cast(to, x) => ("Cast".to_owned(), [dtype(x), Some(*to)]),
+                Expr::Const(c) => ("a constant".to_owned(), [Some(c.dtype()), None]),
+                _ => return,
+            };
+            let unary = matches!(e, Expr::Unary(..));
+            let bad = types.into_iter().flatten().find(|&t| unary || scalar::element_type(t).is_none());
+            if let (None, Some(dtype)) = (&refused, bad) {
+                refused = Some(NestError::Unsupported { function, dtype });
+            }
+        };
+        self.value.walk(&mut visit);
+        self.accumulators.iter().for_each(|a| a.value.walk(&mut visit));
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Types of operands and accumulators.
+    pub fn dtypes(&self) -> (Vec<DType>, Vec<DType>) {
+        let operands = self.operands.iter().map(|o| o.dtype).collect();
+        (operands, self.accumulators.iter().map(|a| a.init.dtype()).collect())
+    }
+
+    /// Whether the strides, types and expressions allow what [`Nest::lanes`] asks for.
+    pub fn lanes_fit(&self) -> bool {
+        let Some(inner) = self.loops.len().checked_sub(1) else {
+            return match self.lanes {
+                Lanes::Scalar => true,
+                Lanes::Reduce { unroll } => unroll > 0 && self.reduces_in_vectors(),
+                Lanes::Loop { .. } | Lanes::Transpose => false,
+            };
+        };
+        match self.lanes {
+            Lanes::Scalar => true,
+            Lanes::Loop { unroll } => {
+                let indexed = self.reduce.iter().any(|r| r.bound.is_some_and(|b| b.axis == inner));
+                let read = self.operands.iter().all(|o| o.is_vector_along(inner));
+                let expressions = self
+                    .accumulators
+                    .iter()
+                    .map(|a| &a.value)
+                    .chain([&self.value])
+                    .all(|e| self.is_vector(e));
+                let folded = self.accumulators.iter().all(|a| a.init.dtype() == DType::F32);
+                let written = self.result.dtype == DType::F32 && self.result.strides[inner] == 4;
+                unroll > 0 && !indexed && read && expressions && folded && written
+            }
+            Lanes::Reduce { unroll } => unroll > 0 && self.reduces_in_vectors(),
+            Lanes::Transpose => {
+                let [operand] = self.operands.as_slice() else { return false };
+                inner > self.unit_axes
+                    && self.reduce.is_empty()
+                    && self.value == Expr::Operand(0)
+                    && operand.dtype == DType::F32
+                    && self.result.dtype == DType::F32
+                    && operand.tables.is_empty()
+                    && operand.strides[inner - 1] == 4
+                    && self.result.strides[inner] == 4
+            }
+        }
+    }
+
+    fn reduces_in_vectors(&self) -> bool {
+        let Some(last) = self.reduce.last() else { return false };
+        let axis = self.loops.len() + self.reduce.len() - 1;
+        last.bound.is_none()
+            && self.accumulators.iter().all(|a| {
+                a.init.dtype() == DType::F32 && matches!(a.fold, Fold::With(_)) && self.is_vector(&a.value)
+            })
+            && self.accumulators.iter().all(|a| self.reads(&a.value).all(|o| o.is_vector_along(axis)))
+    }
+
+    /// Operands that an expression reads.
+    fn reads<'a>(&'a self, e: &Expr) -> impl Iterator<Item = &'a Operand> + use<'a> {
+        let mut indices = Vec::new();
+        e.walk(&mut |e| {
+            if let Expr::Operand(i) = e {
+                indices.push(*i);
+            }
+        });
+        indices.into_iter().filter_map(|i| self.operands.get(i))
+    }
+
+    /// Whether an expression can be computed in vectors: all its parts are `f32` or conditions on them.
+    fn is_vector(&self, e: &Expr) -> bool {
+        let (operands, accumulators) = self.dtypes();
+        let mut fits = true;
+        e.walk(&mut |e| {
+            fits &= match e {
+                Expr::Operand(i) => operands.get(*i) == Some(&DType::F32),
+                Expr::Acc(i) => accumulators.get(*i) == Some(&DType::F32),
+                Expr::Const(c) => c.dtype() == DType::F32,
+                Expr::Index(_) | Expr::Cast(..) => false,
+                Expr::Unary(f, _) => scalar::has_vector_unary(f.0),
+                Expr::Binary(f, a, b) => {
+                    let both = [a, b].map(|e| e.dtype(&operands, &accumulators));
+                    scalar::has_vector_binary(*f) && both != [Some(DType::Bool); 2]
+                }
+                Expr::Select(..) => true,
+            };
+        });
+        fits
+    }
+
+    /// What each operand and the result touch.
+    pub fn accesses(&self) -> Result<Vec<Access>, NestError> {
+        let mut all = Vec::new();
+        for operand in &self.operands {
+            let Some(mut bytes) = self.touched(operand.offset, operand.dtype.bytes(), &operand.strides)?
+            else {
+                continue;
+            };
+            for table in &operand.tables {
+                if let Some(bytes) = self.touched(table.offset, DType::I32.bytes(), &table.strides)? {
+                    all.push(Access { arg: table.arg, bytes, written: false });
+                }
+                bytes.start = bytes.start.checked_add(table.low.into()).ok_or(NestError::Overflow)?;
+                bytes.end = bytes.end.checked_add(table.high.into()).ok_or(NestError::Overflow)?;
+            }
+            all.push(Access { arg: operand.arg, bytes, written: false });
+        }
+        let result = &self.result;
+        if let Some(bytes) = self.touched(result.offset, result.dtype.bytes(), &result.strides)? {
+            all.push(Access { arg: result.arg, bytes, written: true });
+        }
+        Ok(all)
+    }
+
+    /// From the lowest to one past the highest byte of a strided access; `None` where it never happens. What depends
+    /// on reduction indices is read only where they are inside of their bounds.
+    fn touched(&self, offset: i64, size: usize, strides: &[i64]) -> Result<Option<Range<i64>>, NestError> {
+        let mut range = offset..offset.checked_add(size as i64).ok_or(NestError::Overflow)?;
+        let mut add = |low: i64, high: i64| {
+            range.start = range.start.checked_add(low)?;
+            range.end = range.end.checked_add(high)?;
+            Some(())
+        };
+        let reduced = strides.get(self.loops.len()..).is_some_and(|s| s.iter().any(|&s| s != 0));
+        if reduced && self.reduce.iter().any(|r| r.extent == 0) {
+            return Ok(None);
+        }
+        let mut free: Vec<bool> = vec![true; strides.len()];
+        for (r, axis) in self.reduce.iter().enumerate() {
+            let (Some(bound), true) = (axis.bound, reduced) else { continue };
+            let (outer, inner) = (bound.axis, self.loops.len() + r);
+            let mut reach: Option<(i64, i64)> = None;
+            // Two reduction axes bound by one loop: the loop's own stride counts with the first.
+            let stride = if std::mem::replace(&mut free[outer], false) { strides[outer] } else { 0 };
+            free[inner] = false;
+            for i in 0..self.loops[outer] as i64 {
+                let indices = bound.range(i, axis.extent as i64);
+                if indices.is_empty() {
+                    continue;
+                }
+                for r in [indices.start, indices.end - 1] {
+                    let at = (i.checked_mul(stride))
+                        .and_then(|at| at.checked_add(r.checked_mul(strides[inner])?))
+                        .ok_or(NestError::Overflow)?;
+                    reach = Some(reach.map_or((at, at), |(low, high)| (low.min(at), high.max(at))));
+                }
+            }
+            let Some((low, high)) = reach else { return Ok(None) };
+            add(low, high).ok_or(NestError::Overflow)?;
+        }
+        for ((extent, &stride), _) in self.extents().zip(strides).zip(&free).filter(|(_, free)| **free) {
+            let last = i64::try_from(extent.saturating_sub(1)).map_err(|_| NestError::Overflow)?;
+            let reach = stride.checked_mul(last).ok_or(NestError::Overflow)?;
+            add(reach.min(0), reach.max(0)).ok_or(NestError::Overflow)?;
+        }
+        Ok(Some(range))
+    }
+
+    /// Renumbers arguments in the order of their first use and moves their offsets out, so that nests which differ in
+    /// nothing else become equal and share one function. Returns which argument and byte offset each new one is.
+    ///
+    /// A window over padding starts before its buffer, where no base pointer may point: that offset stays.
+    pub fn relocate(&mut self) -> Vec<(usize, u64)> {
+        let mut args: Vec<(usize, u64)> = Vec::new();
+        let mut place = |arg: &mut usize, offset: &mut i64| {
+            let place = (*arg, u64::try_from(*offset).unwrap_or(0));
+            let index = args.iter().position(|a| *a == place).unwrap_or_else(|| {
+                args.push(place);
+                args.len() - 1
+            });
+            (*arg, *offset) = (index, (*offset).min(0));
+        };
+        for o in &mut self.operands {
+            place(&mut o.arg, &mut o.offset);
+            o.tables.iter_mut().for_each(|t| place(&mut t.arg, &mut t.offset));
+        }
+        place(&mut self.result.arg, &mut self.result.offset);
+        args
+    }
+}
+
+impl Operand {
+    fn distinct(&self, extents: impl Iterator<Item = usize>) -> u64 {
+        let table = |axis: usize| self.tables.iter().any(|t| t.strides.get(axis).is_some_and(|&s| s != 0));
+        (extents.zip(&self.strides).enumerate())
+            .filter(|(axis, (_, stride))| **stride != 0 || table(*axis))
+            .fold(self.dtype.bytes() as u64, |n, (_, (extent, _))| n.saturating_mul(extent as u64))
+    }
+
+    /// Whether neighbours along an axis can be loaded as one vector of `f32`, or are all the same element.
+    pub fn is_vector_along(&self, axis: usize) -> bool {
+        self.dtype == DType::F32
+            && matches!(self.strides.get(axis), Some(0 | 4))
+            && self.tables.iter().all(|t| t.strides.get(axis) == Some(&0))
+    }
+}

@@ -1,0 +1,384 @@
+//! Operators that move elements and compute nothing.
+//!
+//! Where a view can say the movement (transpose, slice, expand, most reshapes) one nest copies from view to view.
+//! Irregular indices are cut into runs of constant step, one nest each; where that gives too many, a constant table
+//! of byte offsets takes the place of the strides.
+
+use nnc_ir::op::shape::{AxisSlice, ChannelSelect, Gather, Pad, PadMode, Split};
+use nnc_ir::{DType, Tensor};
+
+use super::draft::Draft;
+use super::{GenericError, Lowering};
+use crate::codegen::nest::Expr;
+use crate::plan::view::View;
+
+/// Nests into which one copy may fall apart before tables are used.
+const MAX_PIECES: usize = 16;
+
+/// `to = from`, of the same shape.
+pub(super) fn copy(l: &mut Lowering<'_>, from: &View, to: &View) -> Result<(), GenericError> {
+    l.push(Draft::map(std::slice::from_ref(from), to, Expr::Operand(0)))
+}
+
+pub(super) fn reshape(l: &mut Lowering<'_>) -> Result<(), GenericError> {
+    let (x, y) = (l.input(0)?, l.output()?);
+    reshaped_copy(l, &x, &y)
+}
+
+/// Copies elements in row-major order between views of different shapes.
+fn reshaped_copy(l: &mut Lowering<'_>, x: &View, y: &View) -> Result<(), GenericError> {
+    if let Some(x) = x.reshaped(&y.shape) {
+        return copy(l, &x, y);
+    }
+    if let Some(y) = y.reshaped(&x.shape) {
+        return copy(l, x, &y);
+    }
+    if let Some(shape) = refined(&x.shape, &y.shape)
+        && let (Some(x), Some(y)) = (x.reshaped(&shape), y.reshaped(&shape))
+    {
+        return copy(l, &x, &y);
+    }
+    // The axes of one cut through those of the other: by way of a dense tensor, which has every shape.
+    let dense = l.temp(x.dtype, &x.shape);
+    copy(l, x, &dense)?;
+    match dense.reshaped(&y.shape) {
+        Some(dense) => copy(l, &dense, y),
+        None => Err(l.misfit("the elements do not fill the result")),
+    }
+}
+
+/// The coarsest shape of which both are mergings, if there is one: 6x4 and 2x12 have 2x3x4.
+fn refined(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+    // Sizes of the trailing blocks that some axis starts with; each must divide the next.
+    let blocks = |shape: &[usize]| {
+        shape
+            .iter()
+            .rev()
+            .scan(1usize, |n, &d| {
+                *n *= d;
+                Some(*n)
+            })
+            .collect::<Vec<_>>()
+    };
+    let mut all: Vec<usize> = blocks(a).into_iter().chain(blocks(b)).chain([1]).collect();
+    all.sort_unstable();
+    all.dedup();
+    let extents: Option<Vec<usize>> =
+        all.windows(2).rev().map(|w| (w[0] > 0 && w[1] % w[0] == 0).then(|| w[1] / w[0])).collect();
+    extents
+}
+
+pub(super) fn transpose(l: &mut Lowering<'_>, perm: &[usize]) -> Result<(), GenericError> {
+    let x = l.input(0)?.permuted(perm).ok_or_else(|| l.misfit("no permutation of the axes"))?;
+    copy(l, &x, &l.output()?)
+}
+
+pub(super) fn expand(l: &mut Lowering<'_>) -> Result<(), GenericError> {
+    let y = l.output()?;
+    let x = l.broadcast(&l.input(0)?, &y.shape)?;
+    copy(l, &x, &y)
+}
+
+pub(super) fn slice(l: &mut Lowering<'_>, axes: &[AxisSlice]) -> Result<(), GenericError> {
+    let mut x = l.input(0)?;
+    for a in axes {
+        x = part(l, &x, a.axis, a.start, a.step, a.len)?;
+    }
+    copy(l, &x, &l.output()?)
+}
+
+pub(super) fn split(l: &mut Lowering<'_>, op: &Split) -> Result<(), GenericError> {
+    let (x, mut start) = (l.input(0)?, 0);
+    for (&len, y) in op.parts.iter().zip(l.outputs) {
+        let x = part(l, &x, op.axis, start, 1, len)?;
+        copy(l, &x, y)?;
+        start += len;
+    }
+    Ok(())
+}
+
+pub(super) fn concat(l: &mut Lowering<'_>, axis: usize) -> Result<(), GenericError> {
+    let (y, mut start) = (l.output()?, 0);
+    for i in 0..l.inputs.len() {
+        let x = l.input(i)?;
+        let len = x.shape.get(axis).copied().unwrap_or(0);
+        let y = part(l, &y, axis, start, 1, len)?;
+        copy(l, &x, &y)?;
+        start += len;
+    }
+    Ok(())
+}
+
+/// A slice that must fit.
+pub(super) fn part(
+    l: &Lowering<'_>,
+    v: &View,
+    axis: usize,
+    start: usize,
+    step: isize,
+    len: usize,
+) -> Result<View, GenericError> {
+    v.sliced(axis, start, step, len).ok_or_else(|| {
+        l.misfit(format!("no {len} elements from {start} by {step} along axis {axis} of {:?}", v.shape))
+    })
+}
+
+/// Elements `at..at + len` of the result are `source`, `source + step`, …; a fill where there is no source.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Run {
+    at: usize,
+    len: usize,
+    source: Option<(usize, isize)>,
+}
+
+/// The fewest runs of constant step, from the left.
+fn runs(sources: &[Option<usize>]) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for (at, &source) in sources.iter().enumerate() {
+        if let Some(run) = runs.last_mut() {
+            match (&mut run.source, source) {
+                (None, None) => {
+                    run.len += 1;
+                    continue;
+                }
+                (Some((first, step)), Some(next)) => {
+                    if run.len == 1 {
+                        *step = next as isize - *first as isize;
+                        run.len = 2;
+                        continue;
+                    }
+                    if first.checked_add_signed(*step * run.len as isize) == Some(next) {
+                        run.len += 1;
+                        continue;
+                    }
+                }
+                _ => {}
+            }
+        }
+        runs.push(Run { at, len: 1, source: source.map(|s| (s, 0)) });
+    }
+    runs
+}
+
+pub(super) fn gather(l: &mut Lowering<'_>, op: &Gather) -> Result<(), GenericError> {
+    let (mut x, mut y) = (l.input(0)?, l.output()?);
+    let indices = op.indices.elems::<i64>().map_err(nnc_ir::OpError::from)?;
+    let extent = x.shape.get(op.axis).copied().unwrap_or(0);
+    let sources: Option<Vec<usize>> =
+        indices.iter().map(|&i| usize::try_from(i).ok().filter(|&i| i < extent)).collect();
+    let sources = sources.ok_or_else(|| l.misfit(format!("an index is outside of axis {}", op.axis)))?;
+    let rank = op.indices.shape().rank();
+    if rank == 0 {
+        y = y.with_axis(op.axis, 1);
+    }
+    if rank > 1 {
+        // Several axes of indices: seen as one where the result allows it, else one after another.
+        let merged = [&y.shape[..op.axis], &[sources.len()], &y.shape[op.axis + rank..]].concat();
+        match y.reshaped(&merged) {
+            Some(merged) => y = merged,
+            None => {
+                let shape = op.indices.shape();
+                let rest: usize = shape[1..].iter().product();
+                for (i, chunk) in sources.chunks(rest.max(1)).enumerate() {
+                    let row = part(l, &y, op.axis, i, 1, 1)?;
+                    let row = row.without_axis(op.axis).unwrap_or(row);
+                    let indices: Vec<i64> = chunk.iter().map(|&s| s as i64).collect();
+                    let indices = Tensor::new(&shape[1..], &indices).map_err(nnc_ir::OpError::from)?;
+                    let mut inner = Lowering {
+                        op: l.op,
+                        inputs: l.inputs,
+                        outputs: std::slice::from_ref(&row),
+                        temp: l.temp,
+                        constant: l.constant,
+                        nests: std::mem::take(&mut l.nests),
+                        extra: std::mem::take(&mut l.extra),
+                    };
+                    let done = gather(&mut inner, &Gather { axis: op.axis, indices });
+                    (l.nests, l.extra) = (inner.nests, inner.extra);
+                    done?;
+                }
+                return Ok(());
+            }
+        }
+    }
+    if y.is_empty() {
+        return Ok(());
+    }
+    x.shape[op.axis] = extent;
+    picked(l, &x, &y, &[(op.axis, sources)])
+}
+
+/// `y[…, i, …] = x[…, sources[i], …]` along some axes; along the others both have the same extent.
+pub(super) fn picked(
+    l: &mut Lowering<'_>,
+    x: &View,
+    y: &View,
+    axes: &[(usize, Vec<usize>)],
+) -> Result<(), GenericError> {
+    if y.is_empty() {
+        return Ok(());
+    }
+    let (x, y, axes) = unrepeated(x, y, axes);
+    let runs: Vec<(usize, Vec<Run>)> = axes
+        .iter()
+        .map(|(axis, sources)| (*axis, runs(&sources.iter().map(|&s| Some(s)).collect::<Vec<_>>())))
+        .collect();
+    let pieces = runs.iter().fold(1usize, |n, (_, r)| n.saturating_mul(r.len()));
+    if pieces <= MAX_PIECES {
+        return pieces_of(l, &x, &y, &runs);
+    }
+    let mut from = x.clone();
+    let mut tables = Vec::new();
+    for (axis, sources) in &axes {
+        let stride = x.strides[*axis];
+        let offsets: Option<Vec<i32>> = sources
+            .iter()
+            .map(|&s| i32::try_from(i64::try_from(s).ok()?.checked_mul(stride)?).ok())
+            .collect();
+        let offsets =
+            offsets.ok_or_else(|| l.unsupported("tensors of more than 2 GiB with irregular indices"))?;
+        (from.shape[*axis], from.strides[*axis]) = (sources.len(), 0);
+        tables.push((*axis, offsets));
+    }
+    let mut draft = Draft::map(&[from], &y, Expr::Operand(0));
+    for (axis, offsets) in tables {
+        draft = with_table(l, draft, 0, &offsets, &[(axis, 4)], y.rank())?;
+    }
+    l.push(draft)
+}
+
+/// Adds a constant table to an operand of a draft with `rank` axes: byte strides into the table for some of them.
+pub(super) fn with_table(
+    l: &mut Lowering<'_>,
+    draft: Draft,
+    operand: usize,
+    offsets: &[i32],
+    strides: &[(usize, i64)],
+    rank: usize,
+) -> Result<Draft, GenericError> {
+    let tensor = Tensor::new([offsets.len()], offsets).map_err(nnc_ir::OpError::from)?;
+    let mut table = l.constant(tensor);
+    table.strides = vec![0; rank];
+    for &(axis, stride) in strides {
+        table.strides[axis] = stride;
+    }
+    let (low, high) = (offsets.iter().min().copied(), offsets.iter().max().copied());
+    Ok(draft.with_table(operand, &table, low.unwrap_or(0), high.unwrap_or(0)))
+}
+
+/// Where every source is repeated equally often, `[0 0 1 1 2 2]`, the axis of the result is seen as two, of which
+/// `x` repeats along the second.
+fn unrepeated(x: &View, y: &View, axes: &[(usize, Vec<usize>)]) -> (View, View, Vec<(usize, Vec<usize>)>) {
+    let (mut x, mut y, mut axes) = (x.clone(), y.clone(), axes.to_vec());
+    axes.sort_by_key(|(axis, _)| std::cmp::Reverse(*axis));
+    for i in 0..axes.len() {
+        let (axis, sources) = (axes[i].0, &axes[i].1);
+        let times = sources.iter().take_while(|&&s| s == sources[0]).count();
+        let regular = times > 1
+            && sources.len() > times
+            && sources.len() % times == 0
+            && sources.chunks(times).all(|c| c.iter().all(|&s| s == c[0]));
+        if !regular {
+            continue;
+        }
+        let kept: Vec<usize> = sources.iter().step_by(times).copied().collect();
+        let stride = y.strides[axis];
+        y.shape[axis] /= times;
+        y.strides[axis] = stride * times as i64;
+        y.shape.insert(axis + 1, times);
+        y.strides.insert(axis + 1, stride);
+        x.shape.insert(axis + 1, times);
+        x.strides.insert(axis + 1, 0);
+        axes[i].1 = kept;
+        // The axes are visited from the last, so that those done stand behind the new one.
+        axes[..i].iter_mut().for_each(|(a, _)| *a += 1);
+    }
+    (x, y, axes)
+}
+
+/// One copy for each combination of runs.
+fn pieces_of(
+    l: &mut Lowering<'_>,
+    x: &View,
+    y: &View,
+    runs: &[(usize, Vec<Run>)],
+) -> Result<(), GenericError> {
+    let Some(((axis, first), rest)) = runs.split_first() else { return copy(l, x, y) };
+    for run in first {
+        let Some((source, step)) = run.source else { continue };
+        let x = part(l, x, *axis, source, step, run.len)?;
+        let y = part(l, y, *axis, run.at, 1, run.len)?;
+        pieces_of(l, &x, &y, rest)?;
+    }
+    Ok(())
+}
+
+pub(super) fn channel_select(l: &mut Lowering<'_>, op: &ChannelSelect) -> Result<(), GenericError> {
+    let y = l.output()?;
+    let mut at = 0;
+    while let Some(first) = op.sources.get(at) {
+        let same = op.sources[at..].iter().take_while(|s| s.operand == first.operand).count();
+        let channels: Vec<usize> = op.sources[at..at + same].iter().map(|s| s.channel as usize).collect();
+        let x = l.input(first.operand as usize)?;
+        let y = part(l, &y, 1, at, 1, same)?;
+        picked(l, &x, &y, &[(1, channels)])?;
+        at += same;
+    }
+    Ok(())
+}
+
+pub(super) fn pad(l: &mut Lowering<'_>, op: &Pad) -> Result<(), GenericError> {
+    let (x, y) = (l.input(0)?, l.output()?);
+    let sources: Vec<Vec<Option<usize>>> = (0..x.rank()).map(|a| op.sources(a, x.shape[a])).collect();
+    if let PadMode::Constant(v) = op.mode {
+        let value = fill_value(l, y.dtype, v)?;
+        return padded(l, &x, &y, &sources, &value, 0);
+    }
+    if y.is_empty() {
+        return Ok(());
+    }
+    let axes: Option<Vec<(usize, Vec<usize>)>> = (sources.iter().enumerate())
+        .filter(|(axis, s)| s.len() != x.shape[*axis] || s.iter().enumerate().any(|(i, s)| *s != Some(i)))
+        .map(|(axis, s)| Some((axis, s.iter().copied().collect::<Option<Vec<usize>>>()?)))
+        .collect();
+    let axes = axes.ok_or_else(|| l.misfit("an axis has nothing to repeat"))?;
+    picked(l, &x, &y, &axes)
+}
+
+/// Half floats are filled as integers of the same bits.
+fn fill_value(l: &Lowering<'_>, dtype: DType, v: f64) -> Result<Expr, GenericError> {
+    match dtype {
+        DType::F16 | DType::BF16 if v == 0.0 => Ok(Expr::constant(DType::U16, 0.0)),
+        DType::F16 | DType::BF16 => Err(l.unsupported(format!("{dtype} with a value that is not 0"))),
+        DType::Bool => Ok(Expr::constant(dtype, f64::from(v != 0.0))),
+        _ => Ok(Expr::constant(dtype, v)),
+    }
+}
+
+/// Fills what has no source, axis by axis, and copies the rest.
+fn padded(
+    l: &mut Lowering<'_>,
+    x: &View,
+    y: &View,
+    sources: &[Vec<Option<usize>>],
+    value: &Expr,
+    axis: usize,
+) -> Result<(), GenericError> {
+    let Some(along) = sources.get(axis) else { return copy(l, x, y) };
+    for run in runs(along) {
+        let mut y = part(l, y, axis, run.at, 1, run.len)?;
+        match run.source {
+            Some((source, step)) => {
+                let x = part(l, x, axis, source, step, run.len)?;
+                padded(l, &x, &y, sources, value, axis + 1)?;
+            }
+            None => {
+                if matches!(y.dtype, DType::F16 | DType::BF16) {
+                    y.dtype = DType::U16;
+                }
+                l.push(Draft::map(&[], &y, value.clone()))?;
+            }
+        }
+    }
+    Ok(())
+}

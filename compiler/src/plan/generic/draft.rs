@@ -1,0 +1,576 @@
+//! A nest as an operator writes it, and how it is scheduled.
+//!
+//! An operator says what is computed over which index space, axis by axis of its result, with the operands as views
+//! over those axes. [`Draft::schedule`] then decides, from strides alone:
+//!
+//! 1. order: loops by falling stride of the result, so that stores walk through memory;
+//! 2. merging: neighbouring loops that every operand walks through alike become one, so that inner loops are long;
+//! 3. lanes: the innermost loop, or the innermost reduction, where all strides allow it;
+//! 4. units: leading loops, enough of them for a few threads, none of them tiny; a single long loop is cut into chunks.
+
+use nnc_ir::DType;
+use nnc_ir::op::elementwise::BinaryFn;
+
+use crate::codegen::nest::{
+    Accumulator, Bound, Constant, Expr, Fold, LANES, Lanes, Nest, Operand, ReduceAxis, Table,
+};
+use crate::plan::view::View;
+
+/// Work of a unit, in scalar operations, below which cutting further does not pay.
+const UNIT_WORK: usize = 4096;
+
+/// Units beyond which finer cutting does not help any number of threads.
+const ENOUGH_UNITS: usize = 64;
+
+/// A nest before scheduling: its loops are the axes of the result, its reduction axes follow in each operand's shape.
+#[derive(Clone, Debug)]
+pub(super) struct Draft {
+    nest: Nest,
+}
+
+impl Draft {
+    /// `result[i] = value(operands[i])`; operands have the shape of the result.
+    pub(super) fn map(operands: &[View], result: &View, value: Expr) -> Draft {
+        Draft::reduce(operands, result, &[], Vec::new(), value)
+    }
+
+    /// `result[i] = value(operands[i, …], accumulators over operands[i, r])`; operands have the shape of the result
+    /// followed by the reduced extents (an operand may leave those out: it does not depend on them).
+    pub(super) fn reduce(
+        operands: &[View],
+        result: &View,
+        reduced: &[usize],
+        accumulators: Vec<Accumulator>,
+        value: Expr,
+    ) -> Draft {
+        let all = result.shape.len() + reduced.len();
+        let operand = |v: &View| {
+            let mut strides = v.strides.clone();
+            strides.resize(all, 0);
+            Operand { arg: v.arg, offset: v.offset, dtype: v.dtype, strides, tables: Vec::new() }
+        };
+        let nest = Nest {
+            loops: result.shape.clone(),
+            unit_axes: 0,
+            reduce: reduced.iter().map(|&extent| ReduceAxis { extent, bound: None }).collect(),
+            operands: operands.iter().map(operand).collect(),
+            result: Operand {
+                arg: result.arg,
+                offset: result.offset,
+                dtype: result.dtype,
+                strides: result.strides.clone(),
+                tables: Vec::new(),
+            },
+            accumulators,
+            value,
+            lanes: Lanes::Scalar,
+        };
+        Draft { nest }
+    }
+
+    /// Restricts a reduction axis.
+    pub(super) fn bounded(mut self, reduced: usize, bound: Bound) -> Draft {
+        if let Some(axis) = self.nest.reduce.get_mut(reduced) {
+            axis.bound = Some(bound);
+        }
+        self
+    }
+
+    /// Adds a table of byte offsets, a view of `i32` with the axes of an operand, to that operand.
+    pub(super) fn with_table(mut self, operand: usize, table: &View, low: i32, high: i32) -> Draft {
+        let all = self.nest.loops.len() + self.nest.reduce.len();
+        if let Some(operand) = self.nest.operands.get_mut(operand) {
+            let mut strides = table.strides.clone();
+            strides.resize(all, 0);
+            operand.tables.push(Table { arg: table.arg, offset: table.offset, strides, low, high });
+        }
+        self
+    }
+
+    /// Puts one reduction axis before the others.
+    pub(super) fn with_reduction_first(mut self, axis: usize) -> Draft {
+        let n = &mut self.nest;
+        if axis >= n.reduce.len() {
+            return self;
+        }
+        let (first, from) = (n.loops.len(), n.loops.len() + axis);
+        let moved = |strides: &mut Vec<i64>| {
+            let stride = strides.remove(from);
+            strides.insert(first, stride);
+        };
+        for o in &mut n.operands {
+            moved(&mut o.strides);
+            o.tables.iter_mut().for_each(|t| moved(&mut t.strides));
+        }
+        let reduced = n.reduce.remove(axis);
+        n.reduce.insert(0, reduced);
+        self
+    }
+
+    /// Decides order, lanes and units. More than one nest where a single loop is cut into chunks and a rest.
+    pub(super) fn schedule(self) -> Vec<Nest> {
+        if self.nest.loops.contains(&0) {
+            return Vec::new();
+        }
+        self.split_borders().into_iter().flat_map(Draft::schedule_part).collect()
+    }
+
+    /// Where the loop that would go in vectors bounds a reduction, its indices at which all of the reduction counts
+    /// become a nest of their own, without bound; those before and after them keep it.
+    fn split_borders(self) -> Vec<Draft> {
+        let n = &self.nest;
+        let bounding = n.reduce.iter().enumerate().find_map(|(r, axis)| {
+            let bound = axis.bound?;
+            (n.result.dtype == DType::F32 && n.result.strides[bound.axis] == 4).then_some((r, bound))
+        });
+        let Some((reduced, bound)) = bounding else { return vec![self] };
+        let (extent, count) = (n.loops[bound.axis], n.reduce[reduced].extent as i64);
+        let whole = |&i: &usize| bound.range(i as i64, count) == (0..count);
+        let Some(first) = (0..extent).find(whole) else { return vec![self] };
+        let last = (first..extent).rev().find(whole).unwrap_or(first);
+        let mut parts = Vec::new();
+        for (start, end) in [(0, first), (first, last + 1), (last + 1, extent)] {
+            if start == end {
+                continue;
+            }
+            let mut part = self.clone();
+            part.narrow(bound.axis, start, end - start);
+            if (start, end) == (first, last + 1) {
+                part.nest.reduce[reduced].bound = None;
+            }
+            parts.push(part);
+        }
+        parts
+    }
+
+    /// Restricts a loop to `len` indices from `start`.
+    fn narrow(&mut self, axis: usize, start: usize, len: usize) {
+        let n = &mut self.nest;
+        let start = start as i64;
+        n.loops[axis] = len;
+        for o in n.operands.iter_mut().chain([&mut n.result]) {
+            o.offset += o.strides[axis] * start;
+            o.tables.iter_mut().for_each(|t| t.offset += t.strides[axis] * start);
+        }
+        for bound in n.reduce.iter_mut().filter_map(|r| r.bound.as_mut()).filter(|b| b.axis == axis) {
+            bound.base += bound.scale * start;
+        }
+    }
+
+    fn schedule_part(mut self) -> Vec<Nest> {
+        self.drop_empty_reduction();
+        self.drop_unused_operands();
+        self.widen_copies();
+        self.drop_single_steps();
+        self.order();
+        self.merge_loops();
+        self.merge_reduction();
+        self.choose_lanes();
+        self.choose_units()
+    }
+
+    /// A reduction over nothing leaves the accumulators as they start.
+    fn drop_empty_reduction(&mut self) {
+        let n = &mut self.nest;
+        if n.reduce.iter().all(|r| r.extent > 0) {
+            return;
+        }
+        let accumulators = std::mem::take(&mut n.accumulators);
+        replace(&mut n.value, &mut |e| match e {
+            Expr::Acc(i) => accumulators.get(*i).map(|a| Expr::Const(a.init)),
+            _ => None,
+        });
+        n.reduce.clear();
+        let count = n.loops.len();
+        for o in &mut n.operands {
+            o.strides.truncate(count);
+            o.tables.iter_mut().for_each(|t| t.strides.truncate(count));
+        }
+    }
+
+    fn drop_unused_operands(&mut self) {
+        let n = &mut self.nest;
+        let mut used = vec![false; n.operands.len()];
+        let mut visit = |e: &Expr| {
+            if let Expr::Operand(i) = e
+                && let Some(used) = used.get_mut(*i)
+            {
+                *used = true;
+            }
+        };
+        n.value.walk(&mut visit);
+        n.accumulators.iter().for_each(|a| a.value.walk(&mut visit));
+        let mut rename = |e: &Expr| match e {
+            Expr::Operand(i) => Some(Expr::Operand(used.iter().take(*i).filter(|u| **u).count())),
+            _ => None,
+        };
+        replace(&mut n.value, &mut rename);
+        n.accumulators.iter_mut().for_each(|a| replace(&mut a.value, &mut rename));
+        let mut flags = used.iter();
+        n.operands.retain(|_| flags.next().copied().unwrap_or(false));
+    }
+
+    /// Copies of whole words go as `f32`, which vectors take, whatever they hold: nothing is computed.
+    fn widen_copies(&mut self) {
+        let n = &mut self.nest;
+        let [operand] = n.operands.as_mut_slice() else { return };
+        let (from, to) = (operand.dtype, n.result.dtype);
+        if n.value != Expr::Operand(0)
+            || from != to
+            || !operand.tables.is_empty()
+            || !n.accumulators.is_empty()
+        {
+            return;
+        }
+        if from.bytes() == 4 {
+            (operand.dtype, n.result.dtype) = (DType::F32, DType::F32);
+            return;
+        }
+        // Along an axis on which both are dense, several elements make a word, or an element several words.
+        let size = from.bytes() as i64;
+        let dense = (0..n.loops.len()).find(|&a| operand.strides[a] == size && n.result.strides[a] == size);
+        let Some(axis) = dense else {
+            if size == 2 {
+                // Half floats are moved as integers.
+                (operand.dtype, n.result.dtype) = (DType::U16, DType::U16);
+            }
+            return;
+        };
+        let bytes = n.loops[axis].saturating_mul(size as usize);
+        if bytes.is_multiple_of(4) {
+            n.loops[axis] = bytes / 4;
+            (operand.strides[axis], n.result.strides[axis]) = (4, 4);
+            (operand.dtype, n.result.dtype) = (DType::F32, DType::F32);
+        } else if size == 2 {
+            (operand.dtype, n.result.dtype) = (DType::U16, DType::U16);
+        }
+    }
+
+    /// Whether an expression or a bound names the index of a loop or reduction axis.
+    fn is_named(&self, axis: usize) -> bool {
+        let n = &self.nest;
+        let mut named = n.reduce.iter().any(|r| r.bound.is_some_and(|b| b.axis == axis));
+        let mut visit = |e: &Expr| named |= *e == Expr::Index(axis);
+        n.value.walk(&mut visit);
+        n.accumulators.iter().for_each(|a| a.value.walk(&mut visit));
+        named || axis.checked_sub(n.loops.len()).is_some_and(|r| n.reduce[r].bound.is_some())
+    }
+
+    fn has_table(&self, axis: usize) -> bool {
+        self.nest.operands.iter().any(|o| o.tables.iter().any(|t| t.strides[axis] != 0))
+    }
+
+    /// Puts the loops into this order: position `i` takes what is at `order[i]`. Loops left out must have one step.
+    fn take_loops(&mut self, order: &[usize]) {
+        let n = &mut self.nest;
+        let count = n.loops.len();
+        let moved = |strides: &mut Vec<i64>| {
+            let rest = strides.get(count..).map(<[i64]>::to_vec).unwrap_or_default();
+            *strides = order.iter().map(|&a| strides[a]).chain(rest).collect();
+        };
+        for o in n.operands.iter_mut().chain([&mut n.result]) {
+            moved(&mut o.strides);
+            o.tables.iter_mut().for_each(|t| moved(&mut t.strides));
+        }
+        n.loops = order.iter().map(|&a| n.loops[a]).collect();
+        let place = |axis: usize| order.iter().position(|&a| a == axis);
+        for r in &mut n.reduce {
+            if let Some(bound) = &mut r.bound
+                && let Some(axis) = place(bound.axis)
+            {
+                bound.axis = axis;
+            }
+        }
+        let new_count = n.loops.len();
+        let mut rename = |index: usize| match index.checked_sub(count) {
+            Some(r) => new_count + r,
+            None => place(index).unwrap_or(index),
+        };
+        rename_indices(&mut n.value, &mut rename);
+        n.accumulators.iter_mut().for_each(|a| rename_indices(&mut a.value, &mut rename));
+    }
+
+    fn drop_single_steps(&mut self) {
+        let order: Vec<usize> = (0..self.nest.loops.len())
+            .filter(|&a| self.nest.loops[a] > 1 || self.is_named(a) || self.has_table(a))
+            .collect();
+        self.take_loops(&order);
+    }
+
+    /// By falling stride of the result; loops that the result does not move along (there are none but of one step)
+    /// stay outside.
+    fn order(&mut self) {
+        let n = &self.nest;
+        let mut order: Vec<usize> = (0..n.loops.len()).collect();
+        order.sort_by_key(|&a| std::cmp::Reverse(n.result.strides[a].unsigned_abs()));
+        self.take_loops(&order);
+    }
+
+    /// Whether axis `outer` continues axis `inner` (extent `extent`) in a list of strides.
+    fn continues(strides: &[i64], outer: usize, inner: usize, extent: usize) -> bool {
+        i64::try_from(extent).ok().and_then(|e| strides[inner].checked_mul(e)) == Some(strides[outer])
+    }
+
+    fn mergeable(&self, outer: usize, inner: usize, extent: usize) -> bool {
+        let n = &self.nest;
+        let fits = |s: &Vec<i64>| s.len() <= inner || Self::continues(s, outer, inner, extent);
+        !self.is_named(outer)
+            && !self.is_named(inner)
+            && n.operands.iter().chain([&n.result]).all(|o| fits(&o.strides))
+            && n.operands.iter().flat_map(|o| &o.tables).all(|t| fits(&t.strides))
+    }
+
+    fn remove_axis(&mut self, axis: usize) {
+        let n = &mut self.nest;
+        for o in n.operands.iter_mut().chain([&mut n.result]) {
+            if axis < o.strides.len() {
+                o.strides.remove(axis);
+            }
+            o.tables.iter_mut().for_each(|t| {
+                t.strides.remove(axis);
+            });
+        }
+        for r in &mut n.reduce {
+            if let Some(bound) = &mut r.bound {
+                bound.axis -= usize::from(bound.axis > axis);
+            }
+        }
+        let mut rename = |index: usize| index - usize::from(index > axis);
+        rename_indices(&mut n.value, &mut rename);
+        n.accumulators.iter_mut().for_each(|a| rename_indices(&mut a.value, &mut rename));
+    }
+
+    fn merge_loops(&mut self) {
+        let mut outer = 0;
+        while outer + 1 < self.nest.loops.len() {
+            let extent = self.nest.loops[outer + 1];
+            match self.nest.loops[outer].checked_mul(extent) {
+                Some(both) if self.mergeable(outer, outer + 1, extent) => {
+                    self.remove_axis(outer);
+                    self.nest.loops.remove(outer);
+                    self.nest.loops[outer] = both;
+                }
+                _ => outer += 1,
+            }
+        }
+    }
+
+    fn merge_reduction(&mut self) {
+        let mut outer = 0;
+        while outer < self.nest.reduce.len() {
+            let axis = self.nest.loops.len() + outer;
+            if self.nest.reduce[outer].extent == 1 && !self.is_named(axis) && !self.has_table(axis) {
+                self.remove_axis(axis);
+                self.nest.reduce.remove(outer);
+                continue;
+            }
+            let Some(inner) = self.nest.reduce.get(outer + 1) else { break };
+            let extent = inner.extent;
+            match self.nest.reduce[outer].extent.checked_mul(extent) {
+                Some(both) if self.mergeable(axis, axis + 1, extent) => {
+                    self.remove_axis(axis);
+                    self.nest.reduce.remove(outer);
+                    self.nest.reduce[outer].extent = both;
+                }
+                _ => outer += 1,
+            }
+        }
+    }
+
+    fn choose_lanes(&mut self) {
+        let n = &mut self.nest;
+        let unroll = match weight(n) {
+            0..=8 => 4,
+            9..=24 => 2,
+            _ => 1,
+        };
+        let inner = n.loops.last().copied().unwrap_or(1);
+        let reduced = n.reduce.last().map_or(0, |r| r.extent);
+        let candidates = [
+            (inner >= LANES, Lanes::Loop { unroll }),
+            (reduced >= LANES, Lanes::Reduce { unroll: unroll.max(2) }),
+            (inner >= LANES && n.loops.iter().rev().nth(1).is_some_and(|&e| e >= LANES), Lanes::Transpose),
+        ];
+        for (worth, lanes) in candidates {
+            n.lanes = lanes;
+            if worth && n.lanes_fit() {
+                return;
+            }
+        }
+        n.lanes = Lanes::Scalar;
+        self.choose_transpose();
+    }
+
+    /// A copy whose operand is dense along another loop than the innermost: that loop goes next to it.
+    fn choose_transpose(&mut self) {
+        let n = &self.nest;
+        let Some(inner) = n.loops.len().checked_sub(1) else { return };
+        let [operand] = n.operands.as_slice() else { return };
+        let Some(dense) = (0..inner).rev().find(|&a| operand.strides[a] == 4 && n.loops[a] >= LANES) else {
+            return;
+        };
+        if n.loops[inner] < LANES {
+            return;
+        }
+        let mut order: Vec<usize> = (0..inner).filter(|&a| a != dense).collect();
+        order.extend([dense, inner]);
+        let before = self.clone();
+        self.take_loops(&order);
+        self.nest.lanes = Lanes::Transpose;
+        if !self.nest.lanes_fit() {
+            *self = before;
+        }
+    }
+
+    /// Flattens leading loops into units; cuts the outermost of the rest where they are too few.
+    fn choose_units(mut self) -> Vec<Nest> {
+        let n = &mut self.nest;
+        let per_element = weight(n).max(1).saturating_mul(n.reduce.iter().map(|r| r.extent.max(1)).product());
+        // The loops that lanes need stay inside of the units.
+        let kept = match n.lanes {
+            Lanes::Loop { .. } => 1,
+            Lanes::Transpose => 2,
+            Lanes::Scalar | Lanes::Reduce { .. } => 0,
+        };
+        let work = |n: &Nest| n.loops[n.unit_axes..].iter().product::<usize>().saturating_mul(per_element);
+        while n.unit_axes + kept < n.loops.len() && n.units() < ENOUGH_UNITS {
+            let inner = work(n) / n.loops[n.unit_axes];
+            if n.unit_axes > 0 && inner < UNIT_WORK {
+                break;
+            }
+            if n.unit_axes == 0 && work(n) < 2 * UNIT_WORK {
+                break;
+            }
+            n.unit_axes += 1;
+        }
+        if n.units() < ENOUGH_UNITS && n.unit_axes < n.loops.len() && work(n) >= 2 * UNIT_WORK {
+            return self.cut(per_element);
+        }
+        if n.units() > 4 * ENOUGH_UNITS || (n.units() > 1 && work(n) < UNIT_WORK) {
+            return self.coarsen(per_element);
+        }
+        vec![self.nest]
+    }
+
+    /// Cuts the outermost loop inside of the units into chunks that become units, and a rest.
+    fn cut(mut self, per_element: usize) -> Vec<Nest> {
+        let axis = self.nest.unit_axes;
+        let extent = self.nest.loops[axis];
+        let inner: usize = self.nest.loops[axis + 1..].iter().product::<usize>().saturating_mul(per_element);
+        let parts = ENOUGH_UNITS.div_ceil(self.nest.units());
+        let least = UNIT_WORK.div_ceil(inner.max(1));
+        let chunk = extent.div_ceil(parts).max(least).next_multiple_of(4 * LANES);
+        if chunk >= extent || self.is_named(axis) {
+            return vec![self.nest];
+        }
+        let rest = extent % chunk;
+        let mut nests = Vec::new();
+        if rest > 0 {
+            let mut tail = self.clone();
+            tail.narrow(axis, extent - rest, rest);
+            nests.push(tail.nest);
+        }
+        self.split_axis(axis, chunk);
+        self.nest.unit_axes += 1;
+        nests.insert(0, self.nest);
+        nests
+    }
+
+    /// Loop `axis` becomes two, the inner one of extent `chunk`, which divides (or cuts off) the extent.
+    fn split_axis(&mut self, axis: usize, chunk: usize) {
+        let n = &mut self.nest;
+        let outer = n.loops[axis] / chunk;
+        let split = |strides: &mut Vec<i64>| strides.insert(axis, strides[axis] * chunk as i64);
+        for o in n.operands.iter_mut().chain([&mut n.result]) {
+            split(&mut o.strides);
+            o.tables.iter_mut().for_each(|t| split(&mut t.strides));
+        }
+        n.loops[axis] = chunk;
+        n.loops.insert(axis, outer);
+        for r in &mut n.reduce {
+            if let Some(bound) = &mut r.bound {
+                bound.axis += usize::from(bound.axis > axis);
+            }
+        }
+        let mut rename = |index: usize| index + usize::from(index > axis);
+        rename_indices(&mut n.value, &mut rename);
+        n.accumulators.iter_mut().for_each(|a| rename_indices(&mut a.value, &mut rename));
+    }
+
+    /// Too many units: those of the innermost unit loop go in chunks, where a divisor of its extent allows it.
+    fn coarsen(mut self, per_element: usize) -> Vec<Nest> {
+        let axis = self.nest.unit_axes - 1;
+        let extent = self.nest.loops[axis];
+        let inner = self.nest.loops[axis + 1..].iter().product::<usize>().saturating_mul(per_element);
+        let least = UNIT_WORK.div_ceil(inner.max(1)).max(self.nest.units() / (4 * ENOUGH_UNITS));
+        if self.is_named(axis) {
+            return vec![self.nest];
+        }
+        let Some(chunk) = (least..=extent).find(|&c| c > 1 && extent.is_multiple_of(c)) else {
+            return vec![self.nest];
+        };
+        if chunk == extent {
+            self.nest.unit_axes -= 1;
+        } else {
+            self.split_axis(axis, chunk);
+        }
+        vec![self.nest]
+    }
+}
+
+/// Scalar operations of an element, roughly; a polynomial counts as twelve.
+fn weight(n: &Nest) -> usize {
+    let mut weight = 0;
+    let mut visit = |e: &Expr| {
+        weight += match e {
+            Expr::Unary(f, _) => {
+                use nnc_ir::op::Unary::*;
+                match f.0 {
+                    Relu | Clip { .. } | Abs | Neg | Floor | Ceil | Round | IsNan | Not => 1,
+                    LeakyRelu { .. } | ThresholdedRelu { .. } | Sqrt | Reciprocal | Sign | IsInf { .. } => 2,
+                    HardSigmoid { .. } | HardSwish | Softsign => 4,
+                    _ => 24,
+                }
+            }
+            Expr::Binary(BinaryFn::Pow | BinaryFn::Mod { .. }, _, _) => 48,
+            Expr::Binary(..) | Expr::Select(..) | Expr::Cast(..) | Expr::Operand(_) => 1,
+            Expr::Const(_) | Expr::Index(_) | Expr::Acc(_) => 0,
+        }
+    };
+    n.value.walk(&mut visit);
+    n.accumulators.iter().for_each(|a| a.value.walk(&mut visit));
+    weight
+}
+
+fn rename_indices(e: &mut Expr, rename: &mut dyn FnMut(usize) -> usize) {
+    replace(e, &mut |e| match e {
+        Expr::Index(i) => Some(Expr::Index(rename(*i))),
+        _ => None,
+    });
+}
+
+/// Puts `with(e)` in the place of every expression for which there is one.
+fn replace(e: &mut Expr, with: &mut dyn FnMut(&Expr) -> Option<Expr>) {
+    if let Some(new) = with(e) {
+        *e = new;
+        return;
+    }
+    match e {
+        Expr::Operand(_) | Expr::Const(_) | Expr::Index(_) | Expr::Acc(_) => {}
+        Expr::Unary(_, x) | Expr::Cast(_, x) => replace(x, with),
+        Expr::Binary(_, a, b) => {
+            replace(a, with);
+            replace(b, with);
+        }
+        Expr::Select(c, a, b) => {
+            replace(c, with);
+            replace(a, with);
+            replace(b, with);
+        }
+    }
+}
+
+/// An accumulator that folds `value` by a function, from its neutral element.
+pub(super) fn folded(function: BinaryFn, dtype: DType, neutral: f64, value: Expr) -> Accumulator {
+    Accumulator { init: Constant::of(dtype, neutral), fold: Fold::With(function), value }
+}

@@ -1,0 +1,204 @@
+//! Operators as loop nests: what every operator becomes that has no kernel of its own.
+//!
+//! ```text
+//!   Softmax over an axis ─▶  nest 1: m = max x        nest 2: y = e^(x - m)
+//!                            nest 3: s = Σ y          nest 4: y = y / s
+//! ```
+//!
+//! The nests of an operator run one after another, each over all of its units. Operands are [`View`]s, so any layout
+//! goes: strides only decide the order of loops and what goes in vectors ([`schedule`]).
+
+mod copy;
+mod draft;
+mod matmul;
+mod norm;
+mod pointwise;
+mod reduce;
+mod resize;
+mod transposed;
+mod window;
+
+use std::ops::Range;
+
+use nnc_ir::op::{Op, OpError};
+use nnc_ir::{DType, Tensor, TensorType};
+
+use super::view::View;
+use crate::codegen::nest::{Nest, NestError};
+use draft::Draft;
+
+/// Why an operator cannot be compiled.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum GenericError {
+    /// The operator refuses its operands.
+    #[error(transparent)]
+    Op(#[from] OpError),
+    /// What the evaluator can do but generated code does not.
+    #[error("{op} is not compiled for {what}")]
+    Unsupported {
+        /// The operator.
+        op: &'static str,
+        /// What of it.
+        what: String,
+    },
+    /// Views and operator do not fit each other.
+    #[error("the views given for {op} do not fit it: {what}")]
+    Views {
+        /// The operator.
+        op: &'static str,
+        /// What is wrong.
+        what: String,
+    },
+    /// A nest that breaks its contract.
+    #[error("the loop nest of {op} is not well formed")]
+    Nest {
+        /// The operator.
+        op: &'static str,
+        /// How.
+        source: NestError,
+    },
+}
+
+/// Lowers an operator. `inputs` and `outputs` say where its operands and results lie; `temp` gives memory that lives
+/// as long as the returned nests run, `constant` memory that holds a tensor.
+///
+/// No result may overlap an operand, but for element-wise operators, where it may be the same view.
+pub fn lower(
+    op: &Op,
+    inputs: &[Option<View>],
+    outputs: &[View],
+    temp: &mut dyn FnMut(TensorType) -> View,
+    constant: &mut dyn FnMut(Tensor) -> View,
+) -> Result<Vec<Nest>, GenericError> {
+    let mut lowering =
+        Lowering { op: op.name(), inputs, outputs, temp, constant, nests: Vec::new(), extra: Vec::new() };
+    lowering.check_types(op)?;
+    match op {
+        Op::Unary(op) => pointwise::unary(&mut lowering, *op)?,
+        Op::Binary(op) => pointwise::binary(&mut lowering, op)?,
+        Op::Where(_) => pointwise::where_(&mut lowering)?,
+        Op::Cast(op) => pointwise::cast(&mut lowering, op.to)?,
+        Op::Reshape(_) => copy::reshape(&mut lowering)?,
+        Op::Transpose(op) => copy::transpose(&mut lowering, &op.perm)?,
+        Op::Expand(_) => copy::expand(&mut lowering)?,
+        Op::Slice(op) => copy::slice(&mut lowering, &op.axes)?,
+        Op::Split(op) => copy::split(&mut lowering, op)?,
+        Op::Concat(op) => copy::concat(&mut lowering, op.axis)?,
+        Op::Gather(op) => copy::gather(&mut lowering, op)?,
+        Op::ChannelSelect(op) => copy::channel_select(&mut lowering, op)?,
+        Op::Pad(op) => copy::pad(&mut lowering, op)?,
+        Op::Reduce(op) => reduce::reduce(&mut lowering, op)?,
+        Op::Softmax(op) => reduce::softmax(&mut lowering, op.axis)?,
+        Op::LogSoftmax(op) => reduce::log_softmax(&mut lowering, op.axis)?,
+        Op::BatchNorm(op) => norm::batch_norm(&mut lowering, op)?,
+        Op::ChannelAffine(op) => norm::channel_affine(&mut lowering, op)?,
+        Op::InstanceNorm(op) => norm::instance_norm(&mut lowering, op)?,
+        Op::LayerNorm(op) => norm::layer_norm(&mut lowering, op)?,
+        Op::Lrn(op) => norm::lrn(&mut lowering, op)?,
+        Op::Gemm(op) => matmul::gemm(&mut lowering, op)?,
+        Op::MatMul(_) => matmul::matmul(&mut lowering)?,
+        Op::Conv(op) => window::conv(&mut lowering, op)?,
+        Op::ConvTranspose(op) => transposed::conv_transpose(&mut lowering, op)?,
+        Op::Pool(op) => window::pool(&mut lowering, op)?,
+        Op::GlobalPool(op) => window::global_pool(&mut lowering, op)?,
+        Op::Resize(op) => resize::resize(&mut lowering, op)?,
+        Op::Input | Op::Constant(_) => return Err(lowering.unsupported("a value that is only stored")),
+    }
+    lowering.finish()
+}
+
+/// An operator on its way to nests.
+struct Lowering<'a> {
+    op: &'static str,
+    inputs: &'a [Option<View>],
+    outputs: &'a [View],
+    temp: &'a mut dyn FnMut(TensorType) -> View,
+    constant: &'a mut dyn FnMut(Tensor) -> View,
+    nests: Vec<Nest>,
+    /// Memory that was asked for.
+    extra: Vec<View>,
+}
+
+impl Lowering<'_> {
+    fn check_types(&self, op: &Op) -> Result<(), GenericError> {
+        let ty = |v: &View| TensorType::new(v.dtype, v.shape.clone());
+        let inputs: Vec<Option<TensorType>> = self.inputs.iter().map(|v| v.as_ref().map(ty)).collect();
+        let inputs: Vec<Option<&TensorType>> = inputs.iter().map(Option::as_ref).collect();
+        if matches!(op, Op::Input | Op::Constant(_)) {
+            return Ok(());
+        }
+        let expected = op.infer(&inputs)?;
+        let given: Vec<TensorType> = self.outputs.iter().map(ty).collect();
+        if given != expected {
+            let names =
+                |types: &[TensorType]| types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            return Err(self.misfit(format!("results are {}, expected {}", names(&given), names(&expected))));
+        }
+        let strided = |v: &View| v.strides.len() == v.shape.len() && (v.is_empty() || v.extent().is_some());
+        if !self.inputs.iter().flatten().chain(self.outputs).all(strided) {
+            return Err(self.misfit("strides are not one for each axis, or overflow"));
+        }
+        Ok(())
+    }
+
+    fn unsupported(&self, what: impl Into<String>) -> GenericError {
+        GenericError::Unsupported { op: self.op, what: what.into() }
+    }
+
+    fn misfit(&self, what: impl Into<String>) -> GenericError {
+        GenericError::Views { op: self.op, what: what.into() }
+    }
+
+    fn input(&self, index: usize) -> Result<View, GenericError> {
+        self.optional(index).ok_or_else(|| self.misfit(format!("operand {index} is missing")))
+    }
+
+    fn optional(&self, index: usize) -> Option<View> {
+        self.inputs.get(index).cloned().flatten()
+    }
+
+    fn output(&self) -> Result<View, GenericError> {
+        self.outputs.first().cloned().ok_or_else(|| self.misfit("there is no result"))
+    }
+
+    fn temp(&mut self, dtype: DType, shape: &[usize]) -> View {
+        let view = (self.temp)(TensorType::new(dtype, shape));
+        self.extra.push(view.clone());
+        view
+    }
+
+    fn constant(&mut self, tensor: Tensor) -> View {
+        let view = (self.constant)(tensor);
+        self.extra.push(view.clone());
+        view
+    }
+
+    /// `v` broadcast to a shape.
+    fn broadcast(&self, v: &View, shape: &[usize]) -> Result<View, GenericError> {
+        v.broadcast(shape)
+            .ok_or_else(|| self.misfit(format!("{:?} does not broadcast to {shape:?}", v.shape)))
+    }
+
+    /// Takes a draft; an empty result or a draft without loops over anything is dropped.
+    fn push(&mut self, draft: Draft) -> Result<(), GenericError> {
+        for nest in draft.schedule() {
+            let allowed = |arg: usize| self.extent(arg);
+            nest.check(&allowed).map_err(|source| GenericError::Nest { op: self.op, source })?;
+            self.nests.push(nest);
+        }
+        Ok(())
+    }
+
+    /// Bytes that the views of an argument span.
+    fn extent(&self, arg: usize) -> Option<Range<i64>> {
+        (self.inputs.iter().flatten().chain(self.outputs).chain(&self.extra))
+            .filter(|v| v.arg == arg)
+            .filter_map(View::extent)
+            .map(|(low, high)| low..high)
+            .reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))
+    }
+
+    fn finish(self) -> Result<Vec<Nest>, GenericError> {
+        Ok(self.nests)
+    }
+}

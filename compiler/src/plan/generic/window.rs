@@ -1,0 +1,309 @@
+//! Convolutions and pools of any rank: a reduction over the taps of a window.
+//!
+//! A tap outside of the image is not visited: each kernel axis whose window may hang over the border gets a
+//! [`Bound`] by the loop over its positions, so padding costs nothing and is never stored.
+
+use std::ops::{Add, Div, Mul};
+
+use nnc_ir::op::elementwise::BinaryFn;
+use nnc_ir::op::{Conv, Epilogue, GlobalPool, Pool, PoolKind, Prologue, Residual, Unary, Window};
+use nnc_ir::{DType, Tensor};
+
+use super::draft::{Draft, folded};
+use super::norm::per_channel;
+use super::reduce::{extreme, kept_first, sum, without};
+use super::{GenericError, Lowering};
+use crate::codegen::nest::{Accumulator, Bound, Expr};
+use crate::plan::view::View;
+
+/// How many output elements a weight must serve before it is worth laying it out anew.
+const WORTH_PACKING: usize = 16;
+
+/// Appends to a list of operands and names the new one.
+pub(super) fn push(operands: &mut Vec<View>, v: View) -> Expr {
+    operands.push(v);
+    Expr::Operand(operands.len() - 1)
+}
+
+/// `x` after its prologue; `scale` and `shift` are views over the same axes.
+fn prologued(
+    l: &Lowering<'_>,
+    prologue: &Prologue,
+    operands: &mut Vec<View>,
+    x: Expr,
+    [scale, shift]: [usize; 2],
+    view: impl Fn(&View) -> View,
+) -> Result<Expr, GenericError> {
+    let mut value = x;
+    if prologue.affine {
+        let (scale, shift) = (view(&l.input(scale)?), view(&l.input(shift)?));
+        value = value.mul(push(operands, scale)).add(push(operands, shift));
+    }
+    Ok(value.activated(prologue.activation))
+}
+
+/// A result after its epilogue; `view` shapes the residual like the result.
+fn epilogued(
+    l: &Lowering<'_>,
+    epilogue: &Epilogue,
+    operands: &mut Vec<View>,
+    value: Expr,
+    residual: usize,
+    view: impl Fn(&View) -> View,
+) -> Result<Expr, GenericError> {
+    let Some(place) = epilogue.residual else { return Ok(value.activated(epilogue.activation)) };
+    let residual = push(operands, view(&l.input(residual)?));
+    Ok(match place {
+        Residual::BeforeActivation => value.add(residual).activated(epilogue.activation),
+        Residual::AfterActivation => value.activated(epilogue.activation).add(residual),
+    })
+}
+
+/// Bounds of the kernel axes whose taps may lie outside of an image, by loop `first_axis + axis`.
+fn bounds(window: &Window, image: &[usize], positions: &[usize], first_axis: usize) -> Vec<Option<Bound>> {
+    (0..image.len())
+        .map(|axis| {
+            let (scale, step) = (window.strides[axis] as i64, window.dilations[axis] as i64);
+            let base = -(window.pads_begin[axis] as i64);
+            let extent = image[axis] as i64;
+            let last = base + (positions[axis] as i64 - 1) * scale + (window.kernel[axis] as i64 - 1) * step;
+            let inside = base >= 0 && last < extent;
+            (!inside).then_some(Bound { axis: first_axis + axis, scale, step, base, extent })
+        })
+        .collect()
+}
+
+/// Whether all indices into an image fit, with much room, into what bounds and strides compute with.
+fn check_window(l: &Lowering<'_>, window: &Window) -> Result<(), GenericError> {
+    let fits = |v: &usize| *v < 1 << 30;
+    let pads = window.pads_begin.iter().chain(&window.pads_end);
+    if window.kernel.iter().chain(&window.strides).chain(&window.dilations).all(fits)
+        && pads.into_iter().all(|p| p.unsigned_abs() < 1 << 30)
+    {
+        return Ok(());
+    }
+    Err(l.unsupported("a window of more than 2^30 elements"))
+}
+
+/// The spatial axes of `x` seen by positions and taps: offset, strides of positions, strides of taps.
+fn slid(x: &View, window: &Window) -> (i64, Vec<i64>, Vec<i64>) {
+    let spatial = &x.strides[2..];
+    let offset = (spatial.iter().zip(&window.pads_begin)).fold(x.offset, |o, (s, &p)| o - s * p as i64);
+    let by = |factors: &[usize]| spatial.iter().zip(factors).map(|(s, &f)| s * f as i64).collect();
+    (offset, by(&window.strides), by(&window.dilations))
+}
+
+/// Loops [N, groups, M / groups, positions…], reduction [taps…, C / groups].
+pub(super) fn conv(l: &mut Lowering<'_>, op: &Conv) -> Result<(), GenericError> {
+    let (x, mut w, y) = (l.input(Conv::X)?, l.input(Conv::W)?, l.output()?);
+    let window = &op.window;
+    check_window(l, window)?;
+    let (image, positions) = (x.shape[2..].to_vec(), y.shape[2..].to_vec());
+    let (out, inner) = (y.shape[1] / op.groups, w.shape[1]);
+    let spatial = image.len();
+    let pixels = y.shape[0] * positions.iter().product::<usize>();
+
+    // Weights as [groups, M / groups, C / groups, taps…].
+    w = grouped(&w, 0, op.groups);
+    if y.strides[1].abs() <= y.strides.last().copied().unwrap_or(0).abs() && pixels >= WORTH_PACKING {
+        w = packed(l, &w)?;
+    }
+    let shape = [&[y.shape[0], op.groups, out], &positions[..]].concat();
+    let all = [&shape[..], &window.kernel, &[inner]].concat();
+    let (offset, by_position, by_tap) = slid(&x, window);
+    let group_stride = x.strides[1] * inner as i64;
+    let from = View {
+        arg: x.arg,
+        offset,
+        dtype: x.dtype,
+        shape: all.clone(),
+        strides: [&[x.strides[0], group_stride, 0], &by_position[..], &by_tap, &[x.strides[1]]].concat(),
+    };
+    let weights = View {
+        shape: all.clone(),
+        strides: [&[0, w.strides[0], w.strides[1]], &vec![0; spatial][..], &w.strides[3..], &[w.strides[2]]]
+            .concat(),
+        ..w
+    };
+    let mut operands = vec![from, weights];
+    let value =
+        prologued(l, &op.prologue, &mut operands, Expr::Operand(0), [Conv::SCALE, Conv::SHIFT], |v| {
+            let s = v.strides.first().copied().unwrap_or(0);
+            let mut strides = vec![0; all.len()];
+            (strides[1], strides[all.len() - 1]) = (s * inner as i64, s);
+            View { shape: all.clone(), strides, ..*v }
+        })?;
+    let terms = vec![sum(y.dtype, value.mul(Expr::Operand(1)))];
+    let mut value = Expr::Acc(0);
+    if let Some(b) = l.optional(Conv::B) {
+        let s = b.strides.first().copied().unwrap_or(0);
+        let mut strides = vec![0; shape.len()];
+        (strides[1], strides[2]) = (s * out as i64, s);
+        value = value.add(push(&mut operands, View { shape: shape.clone(), strides, ..b }));
+    }
+    let value =
+        epilogued(l, &op.epilogue, &mut operands, value, Conv::RESIDUAL, |v| grouped(v, 1, op.groups))?;
+    let reduced = [&window.kernel[..], &[inner]].concat();
+    let mut draft = Draft::reduce(&operands, &grouped(&y, 1, op.groups), &reduced, terms, value);
+    for (axis, bound) in bounds(window, &image, &positions, 3).into_iter().enumerate() {
+        if let Some(bound) = bound {
+            draft = draft.bounded(axis, bound);
+        }
+    }
+    // The channels go innermost where they lie closest.
+    let channels_first = spatial > 0 && x.strides[1].abs() > x.strides[x.rank() - 1].abs();
+    if channels_first {
+        draft = draft.with_reduction_first(spatial);
+    }
+    l.push(draft)
+}
+
+/// Axis `axis`, of extent `groups · n`, as two.
+pub(super) fn grouped(v: &View, axis: usize, groups: usize) -> View {
+    let mut v = v.clone();
+    let inner = v.shape[axis] / groups;
+    v.shape[axis] = inner;
+    v.shape.insert(axis, groups);
+    v.strides.insert(axis, v.strides[axis] * inner as i64);
+    v
+}
+
+/// Weights [groups, out, in, taps…] copied so that neighbours along the axis that goes in vectors lie together: the
+/// outputs of a group, or the groups where each has one output.
+pub(super) fn packed(l: &mut Lowering<'_>, w: &View) -> Result<View, GenericError> {
+    let lanes = if w.shape[1] > 1 { 1 } else { 0 };
+    if w.strides[lanes] == w.dtype.bytes() as i64 || w.shape[lanes] < 4 {
+        return Ok(w.clone());
+    }
+    // Dense as [the other, taps…, in, lanes].
+    let order: Vec<usize> = [1 - lanes].into_iter().chain(3..w.rank()).chain([2, lanes]).collect();
+    let shape: Vec<usize> = order.iter().map(|&a| w.shape[a]).collect();
+    let dense = l.temp(w.dtype, &shape);
+    let mut strides = vec![0; w.rank()];
+    order.iter().zip(&dense.strides).for_each(|(&axis, &stride)| strides[axis] = stride);
+    let packed = View { shape: w.shape.clone(), strides, ..dense };
+    super::copy::copy(l, w, &packed)?;
+    Ok(packed)
+}
+
+/// What a pool does with the elements of a window: accumulated value, and the result of the accumulator.
+fn reduction(kind: PoolKind, dtype: DType, x: Expr) -> (Accumulator, Expr) {
+    match kind {
+        PoolKind::Max => (extreme(dtype, true, x), Expr::Acc(0)),
+        PoolKind::Average { .. } => (sum(dtype, x), Expr::Acc(0)),
+        PoolKind::Lp { p: 1 } => (sum(dtype, x.unary(Unary::Abs)), Expr::Acc(0)),
+        PoolKind::Lp { p: 2 } => (sum(dtype, x.clone().mul(x)), Expr::Acc(0).unary(Unary::Sqrt)),
+        PoolKind::Lp { p } => {
+            let to = |e: Expr, p: f64| e.binary(BinaryFn::Pow, Expr::constant(dtype, p));
+            let terms = folded(BinaryFn::Add, dtype, 0.0, to(x.unary(Unary::Abs), p.into()));
+            (terms, to(Expr::Acc(0), 1.0 / f64::from(p)))
+        }
+    }
+}
+
+/// For each position of an axis, how many taps count in an average: those inside of the image, and padding where
+/// `count_include_pad` says so, but never what hangs over because of `ceil_mode`.
+fn counts(op: &Pool, axis: usize, extent: usize, positions: usize) -> Vec<f64> {
+    let window = &op.window;
+    let pads = match op.kind {
+        PoolKind::Average { count_include_pad: true } => {
+            let end = window.pads_end[axis] as i64 - op.ceil_pads[axis] as i64;
+            ((window.pads_begin[axis] as i64).max(0), end.max(0))
+        }
+        _ => (0, 0),
+    };
+    let bound = Bound {
+        axis: 0,
+        scale: window.strides[axis] as i64,
+        step: window.dilations[axis] as i64,
+        base: pads.0 - window.pads_begin[axis] as i64,
+        extent: extent as i64 + pads.0 + pads.1,
+    };
+    (0..positions as i64)
+        .map(|p| {
+            let taps = bound.range(p, window.kernel[axis] as i64);
+            (taps.end - taps.start) as f64
+        })
+        .collect()
+}
+
+/// Loops [N, C, positions…], reduction [taps…].
+pub(super) fn pool(l: &mut Lowering<'_>, op: &Pool) -> Result<(), GenericError> {
+    let (x, y) = (l.input(Pool::X)?, l.output()?);
+    let window = &op.window;
+    check_window(l, window)?;
+    let (image, positions) = (x.shape[2..].to_vec(), y.shape[2..].to_vec());
+    let all = [&y.shape[..], &window.kernel].concat();
+    let (offset, by_position, by_tap) = slid(&x, window);
+    let strides = [&x.strides[..2], &by_position, &by_tap].concat();
+    let mut operands = vec![View { arg: x.arg, offset, dtype: x.dtype, shape: all.clone(), strides }];
+    let value =
+        prologued(l, &op.prologue, &mut operands, Expr::Operand(0), [Pool::SCALE, Pool::SHIFT], |v| {
+            per_channel(v, &all)
+        })?;
+    let (accumulator, mut value) = reduction(op.kind, y.dtype, value);
+    if let PoolKind::Average { .. } = op.kind {
+        value = value.div(divisor(l, op, &image, &positions, &y, &mut operands)?);
+    }
+    let value = epilogued(l, &op.epilogue, &mut operands, value, Pool::RESIDUAL, View::clone)?;
+    let mut draft = Draft::reduce(&operands, &y, &window.kernel, vec![accumulator], value);
+    for (axis, bound) in bounds(window, &image, &positions, 2).into_iter().enumerate() {
+        if let Some(bound) = bound {
+            draft = draft.bounded(axis, bound);
+        }
+    }
+    l.push(draft)
+}
+
+/// The number of taps that count: a constant, times a table along each axis where it varies.
+fn divisor(
+    l: &mut Lowering<'_>,
+    op: &Pool,
+    image: &[usize],
+    positions: &[usize],
+    y: &View,
+    operands: &mut Vec<View>,
+) -> Result<Expr, GenericError> {
+    let dtype = y.dtype;
+    let mut uniform = 1.0;
+    let mut varying = Vec::new();
+    for axis in 0..image.len() {
+        let counts = counts(op, axis, image[axis], positions[axis]);
+        match counts.first() {
+            Some(&first) if counts.iter().all(|&c| c == first) => uniform *= first,
+            _ => varying.push((axis, counts)),
+        }
+    }
+    if varying.is_empty() {
+        return Ok(Expr::constant(dtype, f64::max(uniform, 1.0)));
+    }
+    let mut count = Expr::constant(dtype, uniform);
+    for (axis, counts) in varying {
+        let tensor = match dtype {
+            DType::F64 => Tensor::new([counts.len()], &counts),
+            _ => Tensor::new([counts.len()], &counts.iter().map(|&c| c as f32).collect::<Vec<f32>>()),
+        };
+        let table = l.constant(tensor.map_err(nnc_ir::OpError::from)?);
+        let mut strides = vec![0; y.rank()];
+        strides[2 + axis] = dtype.bytes() as i64;
+        count = count.mul(push(operands, View { shape: y.shape.clone(), strides, ..table }));
+    }
+    Ok(count.binary(BinaryFn::Max, Expr::constant(dtype, 1.0)))
+}
+
+pub(super) fn global_pool(l: &mut Lowering<'_>, op: &GlobalPool) -> Result<(), GenericError> {
+    let (x, y) = (l.input(GlobalPool::X)?, l.output()?);
+    let axes: Vec<usize> = (2..x.rank()).collect();
+    let (grouped, reduced) = kept_first(&x, &axes);
+    let shape = grouped.shape.clone();
+    let mut operands = vec![grouped];
+    let channels = [GlobalPool::SCALE, GlobalPool::SHIFT];
+    let value =
+        prologued(l, &op.prologue, &mut operands, Expr::Operand(0), channels, |v| per_channel(v, &shape))?;
+    let (accumulator, mut value) = reduction(op.kind, y.dtype, value);
+    if let PoolKind::Average { .. } = op.kind {
+        value = value.div(Expr::constant(y.dtype, reduced.iter().fold(1.0, |n, &d| n * d as f64)));
+    }
+    let value = value.activated(op.activation);
+    l.push(Draft::reduce(&operands, &without(&y, &axes), &reduced, vec![accumulator], value))
+}

@@ -1,0 +1,137 @@
+//! Operators that move elements.
+
+use nnc_ir::op::{
+    AxisSlice, ChannelSelect, ChannelSource, Concat, Expand, Gather, Pad, PadMode, Reshape, Slice, Split,
+    Transpose,
+};
+use nnc_ir::{DType, Tensor};
+
+use crate::harness::{Layout, Random, check, layouts};
+
+const TYPES: [DType; 6] = [DType::F32, DType::I64, DType::U8, DType::F16, DType::Bool, DType::I16];
+
+#[test]
+fn a_transpose_moves_every_element_whatever_its_size() {
+    let mut random = Random::new(11);
+    for dtype in TYPES {
+        for shape in [[2, 5, 3, 7], [1, 16, 9, 4], [1, 3, 8, 13]] {
+            let x = random.tensor(dtype, &shape);
+            for perm in [[0, 2, 3, 1], [0, 3, 1, 2], [3, 2, 1, 0], [0, 1, 3, 2]] {
+                for (inputs, out) in layouts() {
+                    check(Transpose { perm: perm.to_vec() }, &[&x], &inputs, out, 0.0);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reshape_keeps_the_order_of_elements() {
+    let mut random = Random::new(12);
+    let cases: [(&[usize], &[usize]); 6] = [
+        (&[2, 6, 3, 4], &[2, 2, 3, 12]),
+        (&[2, 6, 3, 4], &[144]),
+        (&[4, 9], &[6, 6]),
+        (&[2, 6, 3, 4], &[3, 2, 4, 6]),
+        (&[1, 1, 1], &[]),
+        (&[0, 3], &[3, 0, 2]),
+    ];
+    for dtype in TYPES {
+        for (from, to) in cases {
+            let x = random.tensor(dtype, from);
+            for (inputs, out) in layouts() {
+                check(Reshape { shape: to.to_vec() }, &[&x], &inputs, out, 0.0);
+            }
+        }
+    }
+}
+
+#[test]
+fn concat_split_slice_and_expand_move_the_right_elements() {
+    let mut random = Random::new(13);
+    for dtype in TYPES {
+        let parts: Vec<Tensor> = [3, 1, 0, 6].iter().map(|&c| random.tensor(dtype, &[2, c, 3, 5])).collect();
+        let parts: Vec<&Tensor> = parts.iter().collect();
+        let x = random.tensor(dtype, &[2, 10, 3, 5]);
+        let small = random.tensor(dtype, &[2, 1, 5]);
+        let axes = vec![
+            AxisSlice { axis: 1, start: 9, step: -2, len: 4 },
+            AxisSlice { axis: 3, start: 1, step: 1, len: 3 },
+        ];
+        for (inputs, out) in layouts() {
+            check(Concat { axis: 1 }, &parts, &inputs, out, 0.0);
+            check(Split { axis: 1, parts: vec![4, 0, 6] }, &[&x], &inputs, out, 0.0);
+            check(Slice { axes: axes.clone() }, &[&x], &inputs, out, 0.0);
+            check(Expand { shape: vec![3, 2, 4, 5] }, &[&small], &inputs, out, 0.0);
+        }
+    }
+}
+
+#[test]
+fn a_gather_follows_regular_and_irregular_indices() {
+    let mut random = Random::new(14);
+    let indices = |n: usize, extent: usize, random: &mut Random| -> Vec<i64> {
+        (0..n).map(|_| random.below(extent) as i64).collect()
+    };
+    for dtype in TYPES {
+        let x = random.tensor(dtype, &[2, 10, 3, 5]);
+        let many = indices(60, 10, &mut random);
+        let few = indices(4, 5, &mut random);
+        let cases = [
+            (1, Tensor::new([60], &many).unwrap()),
+            (1, Tensor::new([4, 15], &many).unwrap()),
+            (3, Tensor::new([2, 2], &few).unwrap()),
+            (1, Tensor::new([], &[7i64]).unwrap()),
+            (1, Tensor::new([8], &[0i64, 0, 1, 1, 2, 2, 3, 3]).unwrap()),
+            (0, Tensor::new([0], &[] as &[i64]).unwrap()),
+        ];
+        for (axis, indices) in cases {
+            for (inputs, out) in layouts() {
+                check(Gather { axis, indices: indices.clone() }, &[&x], &inputs, out, 0.0);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_mode_of_padding_fills_and_crops() {
+    let mut random = Random::new(15);
+    let modes =
+        [PadMode::Constant(0.0), PadMode::Constant(2.0), PadMode::Reflect, PadMode::Edge, PadMode::Wrap];
+    for dtype in [DType::F32, DType::I64, DType::U8] {
+        let x = random.tensor(dtype, &[1, 3, 4, 6]);
+        for mode in modes {
+            for (begin, end) in
+                [([0, 0, 1, 2], [0, 0, 2, 1]), ([0, 1, -1, 3], [0, -1, 5, 13]), ([0; 4], [0; 4])]
+            {
+                for (inputs, out) in layouts() {
+                    let op = Pad { begin: begin.to_vec(), end: end.to_vec(), mode };
+                    check(op, &[&x], &inputs, out, 0.0);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn channels_are_selected_from_several_operands() {
+    let mut random = Random::new(16);
+    let (a, b) = (random.tensor(DType::F32, &[2, 6, 3, 5]), random.tensor(DType::F32, &[2, 4, 3, 5]));
+    let source = |operand, channel| ChannelSource { operand, channel };
+    let shuffled: Vec<ChannelSource> = (0..4).flat_map(|c| [source(0, c), source(1, c)]).collect();
+    let runs: Vec<ChannelSource> = (1..6).map(|c| source(0, c)).chain((0..4).map(|c| source(1, c))).collect();
+    let scattered: Vec<ChannelSource> = (0..50).map(|i| source(0, i * i % 6)).collect();
+    for sources in [shuffled, runs, scattered] {
+        for (inputs, out) in layouts() {
+            check(ChannelSelect { sources: sources.clone() }, &[&a, &b], &inputs, out, 0.0);
+        }
+    }
+}
+
+#[test]
+fn a_large_transposing_copy_is_exact() {
+    let mut random = Random::new(17);
+    let x = random.tensor(DType::F32, &[2, 34, 33, 37]);
+    check(Transpose { perm: vec![0, 1, 2, 3] }, &[&x], &[Layout::Dense], Layout::ChannelsLast, 0.0);
+    check(Transpose { perm: vec![0, 1, 2, 3] }, &[&x], &[Layout::ChannelsLast], Layout::Dense, 0.0);
+}

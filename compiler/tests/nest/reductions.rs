@@ -1,0 +1,178 @@
+//! Reductions, softmaxes, normalisations, matrix products.
+
+use nnc_ir::op::{
+    BatchNorm, ChannelAffine, Gemm, InstanceNorm, LayerNorm, LogSoftmax, Lrn, MatMul, Reduce, ReduceKind,
+    Softmax, Unary,
+};
+use nnc_ir::{DType, Op, Tensor};
+
+use crate::harness::{Layout, Random, check, check_optional, layouts};
+
+const KINDS: [ReduceKind; 14] = [
+    ReduceKind::Sum,
+    ReduceKind::Mean,
+    ReduceKind::Max,
+    ReduceKind::Min,
+    ReduceKind::Prod,
+    ReduceKind::L1,
+    ReduceKind::L2,
+    ReduceKind::SumSquare,
+    ReduceKind::LogSum,
+    ReduceKind::LogSumExp,
+    ReduceKind::ArgMax { last: false },
+    ReduceKind::ArgMax { last: true },
+    ReduceKind::ArgMin { last: false },
+    ReduceKind::ArgMin { last: true },
+];
+
+#[test]
+fn every_reduction_of_floats_is_as_evaluated() {
+    let mut random = Random::new(21);
+    for dtype in [DType::F32, DType::F64] {
+        let x = random.tensor(dtype, &[2, 5, 3, 18]);
+        for kind in KINDS {
+            let arg = matches!(kind, ReduceKind::ArgMax { .. } | ReduceKind::ArgMin { .. });
+            for axes in [&[1][..], &[3], &[1, 3], &[2, 3], &[0, 1, 2, 3], &[0]] {
+                if arg && axes.len() > 1 {
+                    continue;
+                }
+                for (i, (inputs, out)) in layouts().enumerate() {
+                    let op = Reduce { kind, axes: axes.to_vec(), keep_dims: i % 2 == 0 };
+                    check(op, &[&x], &inputs, out, 2e-5);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn reductions_of_integers_are_exact() {
+    let mut random = Random::new(22);
+    for dtype in [DType::I8, DType::U8, DType::I32, DType::I64, DType::Bool] {
+        let x = random.tensor(dtype, &[3, 4, 7]);
+        for kind in KINDS {
+            let op = Reduce { kind, axes: vec![1], keep_dims: false };
+            if Op::from(op.clone()).infer(&[Some(x.ty())]).is_ok() {
+                check(op, &[&x], &[], Layout::Dense, 0.0);
+            }
+        }
+    }
+}
+
+#[test]
+fn nan_and_infinity_go_through_reductions_and_softmax() {
+    let (nan, inf) = (f32::NAN, f32::INFINITY);
+    let rows = [
+        [1.0, nan, 2.0, 3.0, -1.0, 0.0, 5.0, 2.0, 1.0],
+        [nan, nan, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+        [-inf, -inf, -inf, -inf, -inf, -inf, -inf, -inf, -inf],
+        [inf, 1.0, inf, 2.0, 0.0, -inf, 0.0, 3.0, 3.0],
+        [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, nan],
+        [3.0, 3.0, -2.0, -2.0, 3.0, -2.0, 0.0, 3.0, -2.0],
+    ];
+    let x = Tensor::new([6, 9], rows.as_flattened()).unwrap();
+    for axis in [0, 1] {
+        for kind in KINDS {
+            check(Reduce { kind, axes: vec![axis], keep_dims: false }, &[&x], &[], Layout::Dense, 1e-5);
+        }
+        check(Softmax { axis }, &[&x], &[], Layout::Dense, 1e-6);
+        check(LogSoftmax { axis }, &[&x], &[], Layout::Dense, 1e-6);
+    }
+}
+
+#[test]
+fn softmaxes_normalise_along_any_axis() {
+    let mut random = Random::new(23);
+    for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F64, 1e-13)] {
+        for shape in [&[2, 5, 3, 18][..], &[1, 1000], &[7]] {
+            let x = random.tensor(dtype, shape);
+            for axis in 0..shape.len() {
+                for (inputs, out) in layouts() {
+                    check(Softmax { axis }, &[&x], &inputs, out, tolerance);
+                    check(LogSoftmax { axis }, &[&x], &inputs, out, tolerance * 4.0);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn normalisations_are_as_evaluated() {
+    let mut random = Random::new(24);
+    for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F64, 1e-12)] {
+        let x = random.tensor(dtype, &[2, 9, 3, 6]);
+        let channel = |random: &mut Random| random.tensor(dtype, &[9]);
+        let (scale, bias, mean) = (channel(&mut random), channel(&mut random), channel(&mut random));
+        let variance = match dtype {
+            DType::F32 => Tensor::new([9], &[0.5f32, 1.0, 2.0, 0.1, 3.0, 4.0, 0.7, 0.2, 1.5]).unwrap(),
+            _ => Tensor::new([9], &[0.5f64, 1.0, 2.0, 0.1, 3.0, 4.0, 0.7, 0.2, 1.5]).unwrap(),
+        };
+        let (row, rows) = (random.tensor(dtype, &[6]), random.tensor(dtype, &[9, 3, 6]));
+        for (inputs, out) in layouts() {
+            let op = BatchNorm { epsilon: 1e-5 };
+            check(op, &[&x, &scale, &bias, &mean, &variance], &inputs, out, tolerance);
+            let op = ChannelAffine { activation: Some(Unary::Relu) };
+            check(op, &[&x, &scale, &bias], &inputs, out, tolerance);
+            check(InstanceNorm { epsilon: 1e-5 }, &[&x, &scale, &bias], &inputs, out, tolerance);
+            let op = Op::from(LayerNorm { axis: 3, epsilon: 1e-5 });
+            check_optional(&op, &[Some(&x), Some(&row), None], &inputs, out, tolerance);
+            let op = LayerNorm { axis: 1, epsilon: 1e-5 };
+            check(op, &[&x, &rows, &row], &inputs, out, tolerance);
+        }
+    }
+}
+
+#[test]
+fn lrn_sums_over_the_channels_that_exist() {
+    let mut random = Random::new(25);
+    for channels in [9, 3, 40] {
+        let x = random.tensor(DType::F32, &[2, channels, 3, 5]);
+        for (size, beta) in [(5, 0.75), (4, 0.5), (1, 1.0), (3, 0.6), (100, 0.75)] {
+            for (inputs, out) in layouts() {
+                let op = Lrn { size, alpha: 0.3, beta, bias: 1.5 };
+                check(op, &[&x], &inputs, out, 2e-6);
+            }
+        }
+    }
+}
+
+#[test]
+fn gemm_takes_transposed_operands_scales_and_any_bias() {
+    let mut random = Random::new(26);
+    for (m, k, n) in [(1, 33, 20), (7, 16, 10), (5, 1, 3), (4, 0, 6), (17, 40, 64)] {
+        for (trans_a, trans_b) in [(false, false), (true, false), (false, true), (true, true)] {
+            let a = random.tensor(DType::F32, &if trans_a { [k, m] } else { [m, k] });
+            let b = random.tensor(DType::F32, &if trans_b { [n, k] } else { [k, n] });
+            for c in [None, Some(vec![n]), Some(vec![m, 1]), Some(vec![])] {
+                let c = c.map(|shape| random.tensor(DType::F32, &shape));
+                let op =
+                    Op::from(Gemm { alpha: 0.5, beta: 2.0, trans_a, trans_b, activation: Some(Unary::Relu) });
+                for (inputs, out) in layouts().take(7) {
+                    check_optional(&op, &[Some(&a), Some(&b), c.as_ref()], &inputs, out, 2e-5);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn matmul_broadcasts_batches_and_takes_vectors() {
+    let mut random = Random::new(27);
+    let cases: [(&[usize], &[usize]); 7] = [
+        (&[3, 8], &[8, 12]),
+        (&[2, 3, 8], &[8, 12]),
+        (&[2, 1, 3, 8], &[5, 8, 4]),
+        (&[8], &[8]),
+        (&[8], &[2, 8, 5]),
+        (&[2, 3, 8], &[8]),
+        (&[1, 4, 6, 8], &[1, 4, 8, 6]),
+    ];
+    for dtype in [DType::F32, DType::F64, DType::I32, DType::U8] {
+        for (a, b) in cases {
+            let (a, b) = (random.tensor(dtype, a), random.tensor(dtype, b));
+            for (inputs, out) in layouts() {
+                check(MatMul, &[&a, &b], &inputs, out, 2e-5);
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Convolutions, pools and resizing.
+
+use nnc_ir::op::{
+    Conv, ConvTranspose, CoordinateMode, Epilogue, GlobalPool, NearestMode, Pool, PoolKind, Prologue,
+    Residual, Resize, ResizeMode, Unary, Window,
+};
+use nnc_ir::{DType, Op, Tensor};
+
+use crate::harness::{Layout, Random, check, check_optional, layouts};
+
+fn window(
+    kernel: &[usize],
+    strides: &[usize],
+    dilations: &[usize],
+    begin: &[isize],
+    end: &[isize],
+) -> Window {
+    Window {
+        kernel: kernel.to_vec(),
+        strides: strides.to_vec(),
+        dilations: dilations.to_vec(),
+        pads_begin: begin.to_vec(),
+        pads_end: end.to_vec(),
+    }
+}
+
+fn windows() -> Vec<Window> {
+    vec![
+        window(&[3, 3], &[1, 1], &[1, 1], &[1, 1], &[1, 1]),
+        window(&[3, 3], &[2, 2], &[1, 1], &[0, 1], &[1, 0]),
+        window(&[1, 1], &[1, 1], &[1, 1], &[0, 0], &[0, 0]),
+        window(&[2, 3], &[1, 2], &[2, 3], &[2, 3], &[1, 4]),
+        window(&[5, 1], &[3, 1], &[1, 1], &[4, -1], &[4, -1]),
+        window(&[1, 1], &[2, 2], &[1, 1], &[2, 2], &[2, 2]),
+    ]
+}
+
+#[test]
+fn a_convolution_of_any_window_and_grouping_is_as_evaluated() {
+    let mut random = Random::new(31);
+    for (channels, out_channels, groups) in [(4, 8, 1), (6, 6, 6), (6, 12, 3), (8, 8, 8), (3, 5, 1)] {
+        let x = random.tensor(DType::F32, &[2, channels, 7, 11]);
+        let b = random.tensor(DType::F32, &[out_channels]);
+        for window in windows() {
+            let w = [&[out_channels, channels / groups][..], &window.kernel].concat();
+            let w = random.tensor(DType::F32, &w);
+            let op = Conv { window, groups, prologue: Prologue::default(), epilogue: Epilogue::default() };
+            for (inputs, out) in layouts() {
+                check(op.clone(), &[&x, &w, &b], &inputs, out, 1e-5);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_convolution_has_prologue_epilogue_and_any_number_of_axes() {
+    let mut random = Random::new(32);
+    let cases = [
+        (vec![2, 4, 9], window(&[3], &[2], &[1], &[1], &[1])),
+        (vec![1, 4, 30], window(&[5], &[1], &[1], &[2], &[2])),
+        (vec![2, 4, 7, 11], window(&[3, 3], &[1, 1], &[1, 1], &[1, 1], &[1, 1])),
+        (vec![1, 4, 3, 4, 6], window(&[2, 3, 3], &[1, 1, 2], &[1, 1, 1], &[1, 1, 1], &[0, 1, 1])),
+    ];
+    for (shape, window) in cases {
+        for dtype in [DType::F32, DType::F64] {
+            let x = random.tensor(dtype, &shape);
+            let w = random.tensor(dtype, &[&[6, 2][..], &window.kernel].concat());
+            let (scale, shift) = (random.tensor(dtype, &[4]), random.tensor(dtype, &[4]));
+            let prologue = Prologue { affine: true, activation: Some(Unary::Relu) };
+            for residual in [None, Some(Residual::BeforeActivation), Some(Residual::AfterActivation)] {
+                let epilogue = Epilogue { residual, activation: Some(Unary::HardSwish) };
+                let op = Op::from(Conv { window: window.clone(), groups: 2, prologue, epilogue });
+                let plain = Op::from(Conv {
+                    window: window.clone(),
+                    groups: 2,
+                    prologue,
+                    epilogue: Epilogue::default(),
+                });
+                let types = [Some(x.ty()), Some(w.ty()), None, None, Some(scale.ty()), Some(shift.ty())];
+                let y = plain.infer(&types).unwrap();
+                let r = residual.map(|_| random.tensor(dtype, &y[0].shape));
+                let operands = [Some(&x), Some(&w), None, r.as_ref(), Some(&scale), Some(&shift)];
+                for (inputs, out) in layouts() {
+                    check_optional(&op, &operands, &inputs, out, 1e-5);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_transposed_convolution_of_any_window_is_as_evaluated() {
+    let mut random = Random::new(33);
+    let cases = [
+        (window(&[2, 2], &[2, 2], &[1, 1], &[0, 0], &[0, 0]), [0, 0]),
+        (window(&[4, 4], &[2, 2], &[1, 1], &[1, 1], &[1, 1]), [0, 0]),
+        (window(&[3, 3], &[2, 2], &[1, 1], &[1, 1], &[1, 1]), [1, 1]),
+        (window(&[3, 2], &[1, 3], &[2, 2], &[0, 1], &[1, 0]), [0, 2]),
+        (window(&[1, 1], &[3, 2], &[1, 1], &[0, 0], &[0, 0]), [1, 0]),
+        (window(&[2, 3], &[2, 4], &[1, 2], &[0, 0], &[0, 0]), [0, 0]),
+        (window(&[3, 3], &[3, 3], &[1, 1], &[1, 0], &[0, 0]), [0, 1]),
+        (window(&[3, 3], &[1, 1], &[1, 1], &[1, 1], &[1, 1]), [0, 0]),
+    ];
+    for (channels, out, groups) in [(4, 6, 1), (6, 6, 6), (6, 4, 2), (3, 16, 1)] {
+        let x = random.tensor(DType::F32, &[2, channels, 4, 5]);
+        let b = random.tensor(DType::F32, &[out]);
+        for (window, output_padding) in &cases {
+            let w = random.tensor(DType::F32, &[&[channels, out / groups][..], &window.kernel].concat());
+            let op = Op::from(ConvTranspose {
+                window: window.clone(),
+                output_padding: output_padding.to_vec(),
+                groups,
+                activation: Some(Unary::Relu),
+            });
+            for (i, (inputs, layout)) in layouts().enumerate() {
+                let b = (i % 2 == 0).then_some(&b);
+                check_optional(&op, &[Some(&x), Some(&w), b], &inputs, layout, 1e-5);
+            }
+        }
+    }
+}
+
+#[test]
+fn pools_of_every_kind_skip_what_lies_outside() {
+    let mut random = Random::new(34);
+    let kinds = [
+        PoolKind::Max,
+        PoolKind::Average { count_include_pad: false },
+        PoolKind::Average { count_include_pad: true },
+        PoolKind::Lp { p: 1 },
+        PoolKind::Lp { p: 2 },
+        PoolKind::Lp { p: 3 },
+    ];
+    let x = random.tensor(DType::F32, &[2, 9, 7, 11]);
+    let (scale, shift) = (random.tensor(DType::F32, &[9]), random.tensor(DType::F32, &[9]));
+    for kind in kinds {
+        for (i, window) in windows().into_iter().enumerate() {
+            let ceil_pads: Vec<usize> = window.pads_end.iter().map(|&p| usize::from(p > 0)).collect();
+            let prologue = Prologue { affine: i % 2 == 1, activation: (i % 3 == 0).then_some(Unary::Relu) };
+            let epilogue = Epilogue { residual: None, activation: Some(Unary::Clip { min: -1.0, max: 2.0 }) };
+            let op = Op::from(Pool { kind, window, ceil_pads, prologue, epilogue });
+            let affine = prologue.affine;
+            let operands = [Some(&x), None, affine.then_some(&scale), affine.then_some(&shift)];
+            for (inputs, out) in layouts() {
+                check_optional(&op, &operands, &inputs, out, 1e-5);
+            }
+        }
+        let op = GlobalPool { kind, prologue: Prologue::default(), activation: Some(Unary::Relu) };
+        for (inputs, out) in layouts() {
+            check(op.clone(), &[&x], &inputs, out, 1e-5);
+        }
+    }
+}
+
+#[test]
+fn a_pool_of_integers_starts_from_the_least_there_is() {
+    let mut random = Random::new(35);
+    for dtype in [DType::I8, DType::U8, DType::I64] {
+        let x = random.tensor(dtype, &[1, 3, 6, 7]);
+        for window in windows() {
+            let ceil_pads = vec![0; 2];
+            let op = Pool {
+                kind: PoolKind::Max,
+                window,
+                ceil_pads,
+                prologue: Prologue::default(),
+                epilogue: Epilogue::default(),
+            };
+            check(op, &[&x], &[], Layout::Dense, 0.0);
+        }
+    }
+}
+
+#[test]
+fn every_mode_of_resize_is_as_evaluated() {
+    let mut random = Random::new(36);
+    let coordinates = [
+        CoordinateMode::HalfPixel,
+        CoordinateMode::HalfPixelSymmetric,
+        CoordinateMode::PytorchHalfPixel,
+        CoordinateMode::AlignCorners,
+        CoordinateMode::Asymmetric,
+    ];
+    let modes = [
+        ResizeMode::Nearest(NearestMode::RoundPreferFloor),
+        ResizeMode::Nearest(NearestMode::Floor),
+        ResizeMode::Nearest(NearestMode::Ceil),
+        ResizeMode::Linear,
+        ResizeMode::Cubic { coeff_a: -0.75, exclude_outside: false },
+        ResizeMode::Cubic { coeff_a: -0.5, exclude_outside: true },
+    ];
+    let x = random.tensor(DType::F32, &[1, 6, 5, 7]);
+    for sizes in [[1, 6, 10, 14], [1, 6, 3, 9], [1, 6, 5, 30], [1, 6, 1, 1]] {
+        let scales: Vec<f32> =
+            sizes.iter().zip(x.shape().iter()).map(|(&o, &i)| o as f32 / i as f32).collect();
+        for mode in modes {
+            for coordinates in coordinates {
+                let op = Resize { sizes: sizes.to_vec(), scales: scales.clone(), mode, coordinates };
+                for (inputs, out) in layouts().take(6) {
+                    check(op.clone(), &[&x], &inputs, out, 1e-5);
+                }
+            }
+        }
+    }
+    let doubled = Resize {
+        sizes: vec![1, 2, 6],
+        scales: vec![1.0, 1.0, 2.0],
+        mode: ResizeMode::Nearest(NearestMode::Floor),
+        coordinates: CoordinateMode::Asymmetric,
+    };
+    check(doubled, &[&Tensor::new([1, 2, 3], &[1u8, 2, 3, 4, 5, 6]).unwrap()], &[], Layout::Dense, 0.0);
+}
