@@ -1,0 +1,305 @@
+//! Turns composite spellings of an operator into the operator.
+//!
+//! ```text
+//!   x · min(max(x + 3, 0), 6) / 6          becomes   hard swish
+//!   x · sigmoid(x)                         becomes   silu
+//!   x · tanh(softplus(x))                  becomes   mish
+//!   x / 2 · (1 + erf(x / √2))              becomes   gelu
+//!   min(max(x, 0), 6)                      becomes   clip
+//!   mean over H, W                         becomes   global average pool
+//!   x · [1,C,1,1] + [1,C,1,1]              becomes   channel affine
+//! ```
+//!
+//! Exporters write products in any order and divide where others multiply. So a product is read as a coefficient and a
+//! list of factors ([`product`]), and the spellings are told apart by those.
+
+use nnc_ir::op::{
+    BinaryFn, ChannelAffine, GlobalPool, PoolKind, Prologue, Reduce, ReduceKind, Reshape, Unary,
+};
+use nnc_ir::{Graph, NodeId, Op, Value};
+
+use super::edit::{
+    bounds, from_bounds, input_of, one_after_another, per_channel, producer, rewrite, scalar, unary, vector,
+};
+use super::{EditError, Notes};
+
+pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
+    // All composites first: what remains of additions and products of constants is an affine then.
+    for id in graph.order()? {
+        let is_f32 = |t: &nnc_ir::TensorType| t.dtype == nnc_ir::DType::F32;
+        if !graph.contains(id) || !graph.node(id).outputs.first().is_some_and(is_f32) {
+            continue;
+        }
+        if let Some((function, x, what)) = composite(graph, id) {
+            rewrite(graph, id, function, &[Some(x)])?;
+            notes.count(what);
+        } else if reduce_to_pool(graph, id)? {
+            notes.count("global pools");
+        }
+    }
+    for id in graph.order()? {
+        if graph.contains(id) && to_affine(graph, id)? {
+            notes.count("channel affines");
+        }
+    }
+    Ok(())
+}
+
+/// The function of one value that a node computes together with those before it.
+fn composite(graph: &Graph, id: NodeId) -> Option<(Unary, Value, &'static str)> {
+    let shape_of = |v: Value| &graph.ty(v).shape;
+    let found = match &graph.node(id).op {
+        Op::Binary(binary) if binary.activation.is_none() => match binary.function {
+            BinaryFn::Mul | BinaryFn::Div => composite_product(graph, id.into()),
+            BinaryFn::Min | BinaryFn::Max => limit(graph, id, binary.function),
+            BinaryFn::PRelu => {
+                let alpha = scalar(graph, graph.operand(id, 1)?)?;
+                Some((Unary::LeakyRelu { alpha }, graph.operand(id, 0)?, "leaky relus"))
+            }
+            _ => None,
+        },
+        Op::Unary(second) => {
+            let (first, x) = unary(graph, graph.operand(id, 0)?)?;
+            Some((one_after_another(first, *second)?, x, "clips"))
+        }
+        _ => None,
+    }?;
+    (shape_of(found.1) == shape_of(id.into())).then_some(found)
+}
+
+/// A value as a coefficient times other values. Divisions by a constant count as products.
+struct Product {
+    coefficient: f64,
+    factors: Vec<Value>,
+}
+
+fn product(graph: &Graph, value: Value) -> Product {
+    let mut product = Product { coefficient: 1.0, factors: Vec::new() };
+    gather_factors(graph, value, &mut product, 4);
+    product
+}
+
+fn gather_factors(graph: &Graph, value: Value, into: &mut Product, depth: usize) {
+    if let Some(constant) = scalar(graph, value) {
+        into.coefficient *= f64::from(constant);
+        return;
+    }
+    if let (Some(depth), Op::Binary(binary)) = (depth.checked_sub(1), producer(graph, value))
+        && let (Some(a), Some(b)) = (graph.operand(value.node, 0), graph.operand(value.node, 1))
+        && binary.activation.is_none()
+    {
+        match binary.function {
+            BinaryFn::Mul => {
+                gather_factors(graph, a, into, depth);
+                gather_factors(graph, b, into, depth);
+                return;
+            }
+            BinaryFn::Div => {
+                if let Some(divisor) = scalar(graph, b) {
+                    into.coefficient /= f64::from(divisor);
+                    gather_factors(graph, a, into, depth);
+                    return;
+                }
+            }
+            _ => {}
+        }
+    }
+    into.factors.push(value);
+}
+
+/// Equal up to the rounding of constants that exporters print with six digits.
+fn close(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 2e-5 * b.abs()
+}
+
+fn composite_product(graph: &Graph, value: Value) -> Option<(Unary, Value, &'static str)> {
+    let Product { coefficient, factors } = product(graph, value);
+    match factors[..] {
+        [clipped] => {
+            let (alpha, beta, x) = hard_sigmoid(graph, coefficient, clipped)?;
+            Some((Unary::HardSigmoid { alpha, beta }, x, "hard sigmoids"))
+        }
+        [a, b] => [(a, b), (b, a)].into_iter().find_map(|(x, gate)| gated(graph, coefficient, x, gate)),
+        _ => None,
+    }
+}
+
+/// `coefficient · clip(x + b, 0, 1 / coefficient)` as `clip(alpha · x + beta, 0, 1)`.
+fn hard_sigmoid(graph: &Graph, coefficient: f64, clipped: Value) -> Option<(f32, f32, Value)> {
+    let (function, sum) = unary(graph, clipped)?;
+    let (min, max) = bounds(function)?;
+    if min != 0.0 || !close(coefficient * f64::from(max), 1.0) {
+        return None;
+    }
+    let (x, b) = plus_constant(graph, sum)?;
+    Some((coefficient as f32, (coefficient * f64::from(b)) as f32, x))
+}
+
+/// `x + b`, b a scalar.
+fn plus_constant(graph: &Graph, sum: Value) -> Option<(Value, f32)> {
+    let Op::Binary(binary) = producer(graph, sum) else { return None };
+    if binary.function != BinaryFn::Add || binary.activation.is_some() {
+        return None;
+    }
+    let (a, b) = (graph.operand(sum.node, 0)?, graph.operand(sum.node, 1)?);
+    scalar(graph, b).map(|s| (a, s)).or_else(|| scalar(graph, a).map(|s| (b, s)))
+}
+
+/// `coefficient · x · gate(x)`
+fn gated(graph: &Graph, coefficient: f64, x: Value, gate: Value) -> Option<(Unary, Value, &'static str)> {
+    let is_one = close(coefficient, 1.0);
+    if let Some((function, of)) = unary(graph, gate) {
+        let found = match function {
+            Unary::Sigmoid if is_one && of == x => Some((Unary::Silu, "silus")),
+            Unary::HardSigmoid { alpha, beta }
+                if is_one && of == x && close(alpha.into(), 1.0 / 6.0) && beta == 0.5 =>
+            {
+                Some((Unary::HardSwish, "hard swishes"))
+            }
+            Unary::Tanh if is_one && unary(graph, of) == Some((Unary::Softplus, x)) => {
+                Some((Unary::Mish, "mishes"))
+            }
+            _ => None,
+        };
+        if let Some((function, what)) = found {
+            return Some((function, x, what));
+        }
+    }
+    if let Some((alpha, beta, of)) = hard_sigmoid(graph, coefficient, gate)
+        && of == x
+        && close(alpha.into(), 1.0 / 6.0)
+        && close(beta.into(), 0.5)
+    {
+        return Some((Unary::HardSwish, x, "hard swishes"));
+    }
+    if close(coefficient, 0.5)
+        && let Some((curve, 1.0)) = plus_constant(graph, gate)
+    {
+        let (function, argument) = unary(graph, curve)?;
+        let inner = product(graph, argument);
+        let tanh = match function {
+            Unary::Erf
+                if inner.factors == [x] && close(inner.coefficient, std::f64::consts::FRAC_1_SQRT_2) =>
+            {
+                false
+            }
+            Unary::Tanh if is_gelu_polynomial(graph, &inner, x) => true,
+            _ => return None,
+        };
+        return Some((Unary::Gelu { tanh }, x, "gelus"));
+    }
+    None
+}
+
+/// `√(2/π) · (x + 0.044715 · x³)`
+fn is_gelu_polynomial(graph: &Graph, outer: &Product, x: Value) -> bool {
+    let [sum] = outer.factors[..] else { return false };
+    let Op::Binary(binary) = producer(graph, sum) else { return false };
+    let (Some(a), Some(b)) = (graph.operand(sum.node, 0), graph.operand(sum.node, 1)) else { return false };
+    let is_cube = |v: Value| {
+        let inner = product(graph, v);
+        close(inner.coefficient, 0.044715)
+            && match inner.factors[..] {
+                [power] => {
+                    let exponent = graph.operand(power.node, 1).and_then(|e| scalar(graph, e));
+                    matches!(producer(graph, power), Op::Binary(b) if b.function == BinaryFn::Pow && b.activation.is_none())
+                        && exponent == Some(3.0)
+                        && input_of(graph, power) == Some(x)
+                }
+                [p, q, r] => p == x && q == x && r == x,
+                _ => false,
+            }
+    };
+    binary.function == BinaryFn::Add
+        && binary.activation.is_none()
+        && close(outer.coefficient, std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2)
+        && ((a == x && is_cube(b)) || (b == x && is_cube(a)))
+}
+
+/// `min(x, c)` and `max(x, c)` as a clip.
+fn limit(graph: &Graph, id: NodeId, function: BinaryFn) -> Option<(Unary, Value, &'static str)> {
+    let (a, b) = (graph.operand(id, 0)?, graph.operand(id, 1)?);
+    let (x, limit) = match (scalar(graph, a), scalar(graph, b)) {
+        (_, Some(limit)) => (a, limit),
+        (Some(limit), _) => (b, limit),
+        _ => return None,
+    };
+    if limit.is_nan() {
+        return None;
+    }
+    let clip = match function {
+        BinaryFn::Max => from_bounds(limit, f32::INFINITY),
+        _ => from_bounds(f32::NEG_INFINITY, limit),
+    };
+    Some((clip, x, "clips"))
+}
+
+/// Makes a global pool of a mean or maximum over all spatial axes.
+fn reduce_to_pool(graph: &mut Graph, id: NodeId) -> Result<bool, EditError> {
+    let Op::Reduce(Reduce { kind, axes, .. }) = &graph.node(id).op else { return Ok(false) };
+    let kind = match kind {
+        ReduceKind::Mean => PoolKind::Average { count_include_pad: false },
+        ReduceKind::Max => PoolKind::Max,
+        _ => return Ok(false),
+    };
+    let Some(x) = graph.operand(id, 0) else { return Ok(false) };
+    let rank = graph.ty(x).shape.rank();
+    if rank < 3 || !axes.iter().copied().eq(2..rank) {
+        return Ok(false);
+    }
+    let pool = GlobalPool { kind, prologue: Prologue::default(), activation: None };
+    let shape = graph.ty(id.into()).shape.to_vec();
+    if shape.len() == rank {
+        rewrite(graph, id, pool, &[Some(x)])?;
+    } else {
+        let name = graph.node(id).name.clone();
+        let pooled = graph.add(name.clone(), pool.into(), &[Some(x)])?;
+        graph.rename(id, format!("{name}:flatten"));
+        rewrite(graph, id, Reshape { shape }, &[Some(pooled.into())])?;
+    }
+    Ok(true)
+}
+
+/// Makes a channel affine of a sum, difference, product or quotient with one constant a channel.
+fn to_affine(graph: &mut Graph, id: NodeId) -> Result<bool, EditError> {
+    let Some((x, scale, shift)) = as_affine(graph, id) else { return Ok(false) };
+    let Op::Binary(binary) = &graph.node(id).op else { return Ok(false) };
+    let op = ChannelAffine { activation: binary.activation };
+    let name = graph.node(id).name.clone();
+    let scale = vector(graph, format!("{name}:scale"), &scale)?;
+    let shift = vector(graph, format!("{name}:shift"), &shift)?;
+    rewrite(graph, id, op, &[Some(x), Some(scale), Some(shift)])?;
+    Ok(true)
+}
+
+fn as_affine(graph: &Graph, id: NodeId) -> Option<(Value, Vec<f32>, Vec<f32>)> {
+    let Op::Binary(binary) = &graph.node(id).op else { return None };
+    let (a, b) = (graph.operand(id, 0)?, graph.operand(id, 1)?);
+    let result = graph.ty(id.into());
+    let constant = |c: Value, x: Value| {
+        (graph.ty(x) == result && graph.constant(x).is_none())
+            .then(|| per_channel(graph, c, result))
+            .flatten()
+    };
+    let (x, constant, constant_first) = match (constant(b, a), constant(a, b)) {
+        (Some(c), _) => (a, c, false),
+        (_, Some(c)) => (b, c, true),
+        _ => return None,
+    };
+    let all = |value: f32| vec![value; constant.len()];
+    let map = |f: fn(f32) -> f32| constant.iter().map(|&c| f(c)).collect::<Vec<f32>>();
+    let (scale, shift) = match (binary.function, constant_first) {
+        (BinaryFn::Add, _) => (all(1.0), constant),
+        (BinaryFn::Sub, false) => (all(1.0), map(|c| -c)),
+        (BinaryFn::Sub, true) => (all(-1.0), constant),
+        (BinaryFn::Mul, _) => (constant.clone(), all(0.0)),
+        (BinaryFn::Div, false) => (map(|c| 1.0 / c), all(0.0)),
+        _ => return None,
+    };
+    Some((x, scale, shift))
+}
+
+#[cfg(test)]
+mod tests {
+    crate::passes::testing::random_networks!("decompose"; Rounding);
+}

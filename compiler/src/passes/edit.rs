@@ -1,0 +1,246 @@
+//! The vocabulary in which passes match and rewrite.
+
+use std::borrow::Cow;
+
+use nnc_ir::op::{Epilogue, Residual, Unary};
+use nnc_ir::{DType, Graph, GraphError, NodeId, Op, Tensor, TensorError, TensorType, Value};
+
+use super::Notes;
+
+/// Why an edit of the graph was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    /// By the graph.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// A constant could not be made.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+}
+
+/// The operator that makes a value.
+pub(super) fn producer(graph: &Graph, value: Value) -> &Op {
+    &graph.node(value.node).op
+}
+
+/// The first operand of the node that makes a value.
+pub(super) fn input_of(graph: &Graph, value: Value) -> Option<Value> {
+    graph.operand(value.node, 0)
+}
+
+/// Whether a value is a tensor of `f32`.
+pub(super) fn is_f32(graph: &Graph, value: Value) -> bool {
+    graph.ty(value).dtype == DType::F32
+}
+
+/// The function and operand of a [`Unary`] node.
+pub(super) fn unary(graph: &Graph, value: Value) -> Option<(Unary, Value)> {
+    match producer(graph, value) {
+        Op::Unary(u) => Some((*u, input_of(graph, value)?)),
+        _ => None,
+    }
+}
+
+/// The elements of a constant of `f32`.
+pub(super) fn floats(graph: &Graph, value: Value) -> Option<Cow<'_, [f32]>> {
+    graph.constant(value)?.elems::<f32>().ok()
+}
+
+/// The element of a constant with one.
+pub(super) fn scalar(graph: &Graph, value: Value) -> Option<f32> {
+    if graph.ty(value).shape.elems() != 1 {
+        return None;
+    }
+    floats(graph, value)?.first().copied()
+}
+
+/// The constant as one element a channel of `like` ([N, C, …]), if broadcasting it to `like` says just that and
+/// leaves the shape of `like` as it is.
+pub(super) fn per_channel(graph: &Graph, value: Value, like: &TensorType) -> Option<Vec<f32>> {
+    let channels = *like.shape.get(1)?;
+    let shape = &graph.ty(value).shape;
+    let offset = like.shape.rank().checked_sub(shape.rank())?;
+    let fits = shape.iter().enumerate().all(|(i, &d)| d == 1 || (i + offset == 1 && d == channels));
+    if !fits || like.dtype != DType::F32 {
+        return None;
+    }
+    let elems = floats(graph, value)?;
+    match *elems {
+        [one] => Some(vec![one; channels]),
+        _ => Some(elems.into_owned()),
+    }
+}
+
+/// Adds a constant vector.
+pub(super) fn vector(graph: &mut Graph, name: String, elems: &[f32]) -> Result<Value, EditError> {
+    let tensor = Tensor::new([elems.len()], elems)?;
+    Ok(graph.add_constant(name, tensor))
+}
+
+/// Puts a value at a position of an operand list that may be shorter.
+pub(super) fn set(operands: &mut Vec<Option<Value>>, index: usize, value: Value) {
+    if operands.len() <= index {
+        operands.resize(index + 1, None);
+    }
+    operands[index] = Some(value);
+}
+
+/// Lets readers of the node's first output read `new`, and drops the node.
+pub(super) fn replace(graph: &mut Graph, old: NodeId, new: Value) -> Result<(), EditError> {
+    graph.replace_value(old.into(), new)?;
+    graph.prune(old);
+    Ok(())
+}
+
+/// Gives a node another operator and operands, and drops operands that nothing reads any more.
+pub(super) fn rewrite(
+    graph: &mut Graph,
+    id: NodeId,
+    op: impl Into<Op>,
+    operands: &[Option<Value>],
+) -> Result<(), EditError> {
+    let before = graph.operands(id);
+    graph.rewrite(id, op.into(), operands)?;
+    for value in before.into_iter().flatten() {
+        if !operands.contains(&Some(value)) {
+            graph.prune(value.node);
+        }
+    }
+    Ok(())
+}
+
+/// Lets `layer`, which computes what `node` did by now, take the place of `node`.
+pub(super) fn absorb(
+    graph: &mut Graph,
+    notes: &mut Notes,
+    layer: NodeId,
+    node: NodeId,
+    how: &'static str,
+) -> Result<(), EditError> {
+    let absorbed = graph.node(node);
+    notes.absorbed(&graph.node(layer).name, &absorbed.name, absorbed.op.name(), how);
+    replace(graph, node, layer.into())
+}
+
+/// The node among whose results a value is, when that node's only reader is `reader`.
+pub(super) fn read_only_by(graph: &Graph, value: Value, reader: NodeId) -> bool {
+    matches!(graph.single_consumer(value), Some((node, _)) if node == reader)
+}
+
+/// The operator with one more activation applied to its result; `None` when it can't take it.
+pub(super) fn with_activation(op: &Op, next: Unary) -> Option<Op> {
+    let mut op = op.clone();
+    let slot = match &mut op {
+        Op::Conv(conv) => epilogue_slot(&mut conv.epilogue)?,
+        Op::Pool(pool) => epilogue_slot(&mut pool.epilogue)?,
+        Op::ConvTranspose(conv) => &mut conv.activation,
+        Op::Gemm(gemm) => &mut gemm.activation,
+        Op::GlobalPool(pool) => &mut pool.activation,
+        Op::Binary(binary) => &mut binary.activation,
+        Op::ChannelAffine(affine) => &mut affine.activation,
+        _ => return None,
+    };
+    *slot = Some(match *slot {
+        None => next,
+        Some(first) => one_after_another(first, next)?,
+    });
+    Some(op)
+}
+
+fn epilogue_slot(epilogue: &mut Epilogue) -> Option<&mut Option<Unary>> {
+    if epilogue.residual == Some(Residual::AfterActivation) {
+        if epilogue.activation.is_some() {
+            return None;
+        }
+        // Without an activation the two places are the same.
+        epilogue.residual = Some(Residual::BeforeActivation);
+    }
+    Some(&mut epilogue.activation)
+}
+
+/// One function that does what `first` and then `second` do, for bounds and for functions that change nothing the
+/// second time.
+pub(super) fn one_after_another(first: Unary, second: Unary) -> Option<Unary> {
+    let (a, b) = (bounds(first)?, bounds(second)?);
+    if a.0 > a.1 || b.0 > b.1 {
+        return None;
+    }
+    Some(from_bounds(a.0.max(b.0).min(b.1), a.1.max(b.0).min(b.1)))
+}
+
+/// The bounds between which a function keeps its operand, if that is all it does.
+pub(super) fn bounds(function: Unary) -> Option<(f32, f32)> {
+    match function {
+        Unary::Relu => Some((0.0, f32::INFINITY)),
+        Unary::Clip { min, max } => Some((min, max)),
+        _ => None,
+    }
+}
+
+/// The function that keeps its operand between two bounds.
+pub(super) fn from_bounds(min: f32, max: f32) -> Unary {
+    if min == 0.0 && max == f32::INFINITY { Unary::Relu } else { Unary::Clip { min, max } }
+}
+
+/// Whether a value has no element below zero (NaN aside), as far as its producers tell.
+pub(super) fn is_non_negative(graph: &Graph, value: Value) -> bool {
+    non_negative(graph, value, 16)
+}
+
+fn non_negative(graph: &Graph, value: Value, depth: usize) -> bool {
+    let Some(depth) = depth.checked_sub(1) else { return false };
+    let operand = |i: usize| graph.operand(value.node, i);
+    let input = |i: usize| operand(i).is_some_and(|v| non_negative(graph, v, depth));
+    let epilogue = |epilogue: &Epilogue, result: bool, residual: usize| match epilogue.residual {
+        None => epilogue.activation.map_or(result, |a| keeps_non_negative(a, result)),
+        Some(Residual::BeforeActivation) => {
+            epilogue.activation.is_some_and(|a| keeps_non_negative(a, result && input(residual)))
+                || epilogue.activation.is_none() && result && input(residual)
+        }
+        Some(Residual::AfterActivation) => {
+            epilogue.activation.map_or(result, |a| keeps_non_negative(a, result)) && input(residual)
+        }
+    };
+    let prologue = |p: &nnc_ir::op::Prologue, x: usize| match p.activation {
+        Some(a) => keeps_non_negative(a, !p.affine && input(x)),
+        None => !p.affine && input(x),
+    };
+    match producer(graph, value) {
+        Op::Constant(_) => floats(graph, value).is_some_and(|e| e.iter().all(|x| *x >= 0.0)),
+        Op::Unary(u) => keeps_non_negative(*u, input(0)),
+        Op::Conv(conv) => epilogue(&conv.epilogue, false, nnc_ir::op::Conv::RESIDUAL),
+        Op::Pool(pool) => epilogue(&pool.epilogue, prologue(&pool.prologue, 0), nnc_ir::op::Pool::RESIDUAL),
+        Op::GlobalPool(pool) => {
+            let result = prologue(&pool.prologue, 0);
+            pool.activation.map_or(result, |a| keeps_non_negative(a, result))
+        }
+        Op::ConvTranspose(conv) => conv.activation.is_some_and(|a| keeps_non_negative(a, false)),
+        Op::Gemm(gemm) => gemm.activation.is_some_and(|a| keeps_non_negative(a, false)),
+        Op::ChannelAffine(affine) => affine.activation.is_some_and(|a| keeps_non_negative(a, false)),
+        Op::Binary(binary) => {
+            use nnc_ir::op::BinaryFn::{Add, Max, Min, Mul};
+            let result = match binary.function {
+                Add | Mul | Min => input(0) && input(1),
+                Max => input(0) || input(1),
+                _ => false,
+            };
+            is_f32(graph, value) && binary.activation.map_or(result, |a| keeps_non_negative(a, result))
+        }
+        Op::Softmax(_) => true,
+        Op::ChannelSelect(_) | Op::Concat(_) => (0..graph.operands(value.node).len()).all(input),
+        Op::Split(_) | Op::Slice(_) | Op::Reshape(_) | Op::Transpose(_) | Op::Expand(_) => input(0),
+        _ => false,
+    }
+}
+
+/// Whether results are not negative, given whether operands are.
+fn keeps_non_negative(function: Unary, operand: bool) -> bool {
+    use Unary::*;
+    match function {
+        Relu | Sigmoid | HardSigmoid { .. } | Exp | Abs | Softplus | Sqrt => true,
+        Clip { min, max } => max >= 0.0 && (min >= 0.0 || operand),
+        LeakyRelu { .. } | HardSwish | Silu | Tanh | Elu { .. } | Gelu { .. } | Mish | Softsign => operand,
+        ThresholdedRelu { alpha } => alpha >= 0.0 || operand,
+        _ => false,
+    }
+}

@@ -1,0 +1,87 @@
+//! Turns the addition of one constant a channel into the bias of the layer before.
+//!
+//! ```text
+//!   x ─▶ conv ─▶ add [1,C,1,1]        becomes    x ─▶ conv + bias
+//!   x ─▶ matmul ─▶ add [N]            becomes    x ─▶ gemm + bias
+//! ```
+//!
+//! Only layers without a bias take it as it is; where there is one already, the addition becomes a channel affine and
+//! `fold_batch_norm` adds it to the bias.
+
+use nnc_ir::op::{BinaryFn, Conv, Gemm};
+use nnc_ir::{Graph, NodeId, Op, Value};
+
+use super::edit::{absorb, per_channel, read_only_by, rewrite, set, vector};
+use super::{EditError, Notes};
+
+pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
+    for id in graph.order()? {
+        if !graph.contains(id) {
+            continue;
+        }
+        let Some((layer, bias)) = addition(graph, id) else { continue };
+        let Some((op, position)) = with_bias(graph, layer.node) else { continue };
+        let Op::Binary(add) = &graph.node(id).op else { continue };
+        let op = match add.activation {
+            None => op,
+            Some(activation) => match super::edit::with_activation(&op, activation) {
+                Some(op) => op,
+                None => continue,
+            },
+        };
+        let name = format!("{}:bias", graph.node(id).name);
+        let bias = vector(graph, name, &bias)?;
+        let mut operands = graph.operands(layer.node);
+        set(&mut operands, position, bias);
+        rewrite(graph, layer.node, op, &operands)?;
+        absorb(graph, notes, layer.node, id, "bias")?;
+        notes.count("turned into a bias");
+    }
+    Ok(())
+}
+
+/// The layer's result and the bias of a node that adds one to the other.
+fn addition(graph: &Graph, id: NodeId) -> Option<(Value, Vec<f32>)> {
+    let Op::Binary(binary) = &graph.node(id).op else { return None };
+    if binary.function != BinaryFn::Add {
+        return None;
+    }
+    let (a, b) = (graph.operand(id, 0)?, graph.operand(id, 1)?);
+    for (layer, bias) in [(a, b), (b, a)] {
+        if read_only_by(graph, layer, id)
+            && let Some(bias) = per_channel(graph, bias, graph.ty(layer))
+        {
+            return Some((layer, bias));
+        }
+    }
+    None
+}
+
+/// The layer with room for a bias, and the position of that operand; `None` when it has one or cannot have one.
+fn with_bias(graph: &Graph, layer: NodeId) -> Option<(Op, usize)> {
+    let free = |position| graph.operand(layer, position).is_none();
+    match &graph.node(layer).op {
+        Op::Conv(conv) if conv.epilogue.is_none() && free(Conv::B) => Some((conv.clone().into(), Conv::B)),
+        Op::ConvTranspose(conv) if conv.activation.is_none() && free(2) => Some((conv.clone().into(), 2)),
+        Op::Gemm(gemm) if gemm.activation.is_none() && free(2) => {
+            Some((Gemm { beta: 1.0, ..gemm.clone() }.into(), 2))
+        }
+        Op::MatMul(_) if is_matrix_product(graph, layer) => Some((plain_gemm().into(), 2)),
+        _ => None,
+    }
+}
+
+/// Whether a MatMul multiplies two matrices, as Gemm does.
+pub(super) fn is_matrix_product(graph: &Graph, id: NodeId) -> bool {
+    (0..2).all(|i| graph.operand(id, i).is_some_and(|v| graph.ty(v).shape.rank() == 2))
+}
+
+/// The Gemm that a MatMul of two matrices is.
+pub(super) fn plain_gemm() -> Gemm {
+    Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: false, activation: None }
+}
+
+#[cfg(test)]
+mod tests {
+    crate::passes::testing::random_networks!("fuse_bias"; Rounding);
+}

@@ -1,0 +1,185 @@
+//! Moves pads and crops into the windows of convolutions and pools.
+//!
+//! ```text
+//!   x ─▶ pad [0,1] ─▶ conv, pads [0,0]                        x ─▶ conv, pads [0,1]
+//!   x ─▶ pad [0,1] ─▶ slice [1:] ─▶ average pool    becomes   x ─▶ average pool, pads [-1,1]
+//! ```
+//!
+//! A crop is negative padding: the window starts inside. What is put around an image must be what the window takes
+//! there: zeros for a convolution and for an average that counts its padding; for a maximum, what never wins.
+
+use nnc_ir::op::{Conv, Pad, PadMode, Pool, PoolKind, Window};
+use nnc_ir::{Graph, NodeId, Op, Value};
+
+use super::edit::{is_f32, is_non_negative, rewrite};
+use super::{EditError, Notes};
+
+pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
+    for id in graph.order()? {
+        if !graph.contains(id) {
+            continue;
+        }
+        if merge(graph, id)? {
+            notes.count("merged");
+        }
+        let Some(frame) = frame(graph, id) else { continue };
+        let readers = graph.consumers(id.into());
+        if readers.is_empty() || graph.is_output(id.into()) {
+            continue;
+        }
+        let ops: Option<Vec<Op>> =
+            readers.iter().map(|&(reader, input)| framed(graph, reader, input, &frame)).collect();
+        let Some(ops) = ops else { continue };
+        let (name, op) = (graph.node(id).name.clone(), graph.node(id).op.name());
+        for ((reader, _), op_with_pads) in readers.into_iter().zip(ops) {
+            let mut operands = graph.operands(reader);
+            operands[Conv::X] = Some(frame.x);
+            // The last rewrite prunes the pad.
+            rewrite(graph, reader, op_with_pads, &operands)?;
+            notes.absorbed(&graph.node(reader).name, &name, op, "padding");
+            notes.count("moved into a window");
+        }
+    }
+    Ok(())
+}
+
+/// What a Pad or a Slice puts around the spatial axes of an image.
+struct Frame {
+    x: Value,
+    /// For each axis; negative where it crops.
+    begin: Vec<isize>,
+    end: Vec<isize>,
+    value: f64,
+}
+
+/// Reads a Pad with a constant, or a Slice without steps, as a frame.
+fn frame(graph: &Graph, id: NodeId) -> Option<Frame> {
+    let x = graph.operand(id, 0)?;
+    let shape = &graph.ty(x).shape;
+    match &graph.node(id).op {
+        Op::Pad(Pad { begin, end, mode: PadMode::Constant(value) }) => {
+            Some(Frame { x, begin: begin.clone(), end: end.clone(), value: *value })
+        }
+        Op::Slice(slice) => {
+            let (mut begin, mut end) = (vec![0; shape.rank()], vec![0; shape.rank()]);
+            for a in &slice.axes {
+                if a.step != 1 || a.len == 0 {
+                    return None;
+                }
+                let behind = shape.get(a.axis)?.checked_sub(a.start)?.checked_sub(a.len)?;
+                *begin.get_mut(a.axis)? = -isize::try_from(a.start).ok()?;
+                *end.get_mut(a.axis)? = -isize::try_from(behind).ok()?;
+            }
+            Some(Frame { x, begin, end, value: 0.0 })
+        }
+        _ => None,
+    }
+}
+
+impl Frame {
+    fn pads_something(&self) -> bool {
+        self.begin.iter().chain(&self.end).any(|&n| n > 0)
+    }
+
+    fn is_spatial(&self) -> bool {
+        self.begin.iter().take(2).chain(self.end.iter().take(2)).all(|&n| n == 0)
+    }
+}
+
+/// Padding that does what `first` and then `second` do. What is cropped cannot come back as padding.
+fn one_after_another(first: &[isize], second: &[isize]) -> Option<Vec<isize>> {
+    if first.len() != second.len() {
+        return None;
+    }
+    first.iter().zip(second).map(|(&a, &b)| if a >= 0 || b <= 0 { a.checked_add(b) } else { None }).collect()
+}
+
+/// Makes one Pad of a Pad or Slice that follows another.
+fn merge(graph: &mut Graph, id: NodeId) -> Result<bool, EditError> {
+    let Some(second) = frame(graph, id) else { return Ok(false) };
+    let Some(first) = frame(graph, second.x.node) else { return Ok(false) };
+    if first.pads_something() && second.pads_something() && first.value != second.value {
+        return Ok(false);
+    }
+    let begin = one_after_another(&first.begin, &second.begin);
+    let end = one_after_another(&first.end, &second.end);
+    let (Some(begin), Some(end)) = (begin, end) else { return Ok(false) };
+    let value = if second.pads_something() { second.value } else { first.value };
+    rewrite(graph, id, Pad { begin, end, mode: PadMode::Constant(value) }, &[Some(first.x)])?;
+    Ok(true)
+}
+
+/// The reader with the frame in its window, if that computes the same.
+fn framed(graph: &Graph, reader: NodeId, input: usize, frame: &Frame) -> Option<Op> {
+    if input != Conv::X || !frame.is_spatial() || !is_f32(graph, frame.x) {
+        return None;
+    }
+    let widen = |window: &Window| {
+        Some(Window {
+            pads_begin: one_after_another(frame.begin.get(2..)?, &window.pads_begin)?,
+            pads_end: one_after_another(frame.end.get(2..)?, &window.pads_end)?,
+            ..window.clone()
+        })
+    };
+    let padded = frame.pads_something();
+    match &graph.node(reader).op {
+        // A prologue comes before the padding of the window, but after the frame.
+        Op::Conv(conv) => {
+            let fits = !padded || (frame.value == 0.0 && conv.prologue.is_none());
+            fits.then_some(Conv { window: widen(&conv.window)?, ..conv.clone() }.into())
+        }
+        Op::Pool(pool) if !padded => Some(Pool { window: widen_pool(pool, frame)?, ..pool.clone() }.into()),
+        Op::Pool(pool) if pool.prologue.is_none() => {
+            let window = widen_pool(pool, frame)?;
+            let kind = match pool.kind {
+                PoolKind::Average { count_include_pad } if frame.value == 0.0 => {
+                    let own = pool.window.pads_begin.iter().any(|&n| n > 0)
+                        || pool.window.pads_end.iter().zip(&pool.ceil_pads).any(|(&n, &c)| n > c as isize);
+                    if own && !count_include_pad {
+                        return None;
+                    }
+                    PoolKind::Average { count_include_pad: true }
+                }
+                PoolKind::Max if never_wins(graph, frame) && every_window_sees_the_image(&window) => {
+                    PoolKind::Max
+                }
+                PoolKind::Lp { p } if frame.value == 0.0 => PoolKind::Lp { p },
+                _ => return None,
+            };
+            Some(Pool { kind, window, ..pool.clone() }.into())
+        }
+        _ => None,
+    }
+}
+
+/// The pool's window with the frame around. Of its padding, what `ceil_mode` added comes last and stays last.
+fn widen_pool(pool: &Pool, frame: &Frame) -> Option<Window> {
+    let begin = frame.begin.get(2..)?;
+    let end = frame.end.get(2..)?;
+    // Cropping and then padding again is not one number; `ceil_mode` pads without adding elements that count.
+    if end.iter().zip(&pool.ceil_pads).any(|(&n, &c)| n < 0 && c > 0) {
+        return None;
+    }
+    Some(Window {
+        pads_begin: one_after_another(begin, &pool.window.pads_begin)?,
+        pads_end: one_after_another(end, &pool.window.pads_end)?,
+        ..pool.window.clone()
+    })
+}
+
+fn never_wins(graph: &Graph, frame: &Frame) -> bool {
+    frame.value == f64::NEG_INFINITY || (frame.value == 0.0 && is_non_negative(graph, frame.x))
+}
+
+/// Whether no window can lie in the padding altogether.
+fn every_window_sees_the_image(window: &Window) -> bool {
+    (0..window.kernel.len()).all(|i| {
+        let extent = (window.kernel[i] as isize - 1) * window.dilations[i] as isize + 1;
+        window.dilations[i] == 1 && window.pads_begin[i] < extent && window.pads_end[i] < extent
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    crate::passes::testing::random_networks!("fuse_pad"; Exact);
+}

@@ -1,0 +1,253 @@
+//! Runs passes: in order, until nothing changes, each one timed and, in debug builds, verified.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use nnc_ir::{Graph, GraphError};
+
+use super::edit::EditError;
+use super::notes::{FusionLog, Notes, add_count, write_counts};
+use super::order::in_order;
+use super::*;
+
+/// A rewrite of the graph that keeps what it computes.
+#[derive(Clone, Copy, Debug)]
+pub struct Pass {
+    /// Its name: that of its file.
+    pub name: &'static str,
+    /// What it does, in a few words.
+    pub about: &'static str,
+    run: fn(&mut Graph, &mut Notes) -> Result<(), EditError>,
+}
+
+macro_rules! passes {
+    ($($name:ident: $about:literal,)*) => {
+        /// All passes, in the order in which [`optimise`] runs them.
+        pub const PASSES: &[Pass] =
+            &[$(Pass { name: stringify!($name), about: $about, run: $name::run },)*];
+    };
+}
+
+passes! {
+    dead_code: "drops what no output depends on",
+    fold_constants: "computes what depends on constants alone",
+    identities: "drops operators that change nothing, merges reshapes and transposes that follow each other",
+    cse: "computes once what is computed twice",
+    transposes: "cancels the transposes of channels-last exporters",
+    fuse_bias: "turns an addition of one constant a channel into the bias of the layer before",
+    decompose: "turns composite spellings of an operator into the operator",
+    channel_views: "turns concat, split, slice and shuffle along the channels into channel selects",
+    fuse_pad: "moves pads and crops into the windows of convolutions and pools",
+    pool_stride: "turns a subsampling in front of a 1x1 convolution into its stride",
+    fold_batch_norm: "folds batch norms into weights, or else into prologues",
+    flatten_gemm: "turns a fully connected layer over an image into a convolution",
+    scale_alpha: "folds the factors and the transpose of a Gemm into its constants",
+    fuse_activation: "moves activations into the layer before, or else into prologues of the layers behind",
+    fuse_residual: "moves additions into the epilogue of a layer that makes one of the terms",
+}
+
+/// Rounds after which [`optimise`] stops even if a pass still changes something. Networks need two or three.
+const MAX_ROUNDS: usize = 8;
+
+/// What may go wrong in a pass.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// No pass has this name.
+    #[error("there is no pass \"{name}\"; did you mean \"{nearest}\"?")]
+    Unknown {
+        /// The name that was asked for.
+        name: String,
+        /// The name of a pass that is nearest to it.
+        nearest: &'static str,
+    },
+    /// An edit of the graph was refused.
+    #[error("pass {pass}")]
+    Edit {
+        /// Name of the pass.
+        pass: &'static str,
+        /// What is wrong.
+        source: EditError,
+    },
+    /// The graph has no order.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The graph does not verify after the pass.
+    #[error("pass {pass} left a graph that does not hold together")]
+    Broken {
+        /// Name of the pass.
+        pass: &'static str,
+        /// What is wrong.
+        source: GraphError,
+    },
+}
+
+/// What one pass did, over all rounds.
+#[derive(Clone, Debug)]
+pub struct PassReport {
+    /// Name of the pass.
+    pub name: &'static str,
+    /// What it did, and how often.
+    pub counts: Vec<(&'static str, usize)>,
+    /// How long it took.
+    pub time: Duration,
+}
+
+impl fmt::Display for PassReport {
+    /// `fold_batch_norm: 52 folded into convolutions, 1 as prologue`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.name)?;
+        write_counts(f, &self.counts)
+    }
+}
+
+/// What all passes did.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// One entry for each pass, in order.
+    pub passes: Vec<PassReport>,
+    /// How often the passes ran, the last time finding nothing to do.
+    pub rounds: usize,
+    /// Which nodes went into which layer.
+    pub fusions: FusionLog,
+}
+
+/// Which passes [`optimise`] leaves out.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    disabled: Vec<&'static str>,
+}
+
+impl Options {
+    /// Leaves a pass out, to find out which one is at fault.
+    pub fn disable(&mut self, name: &str) -> Result<(), PassError> {
+        self.disabled.push(find(name)?.name);
+        Ok(())
+    }
+}
+
+/// The pass of this name; for an unknown name an error with the nearest.
+pub fn find(name: &str) -> Result<&'static Pass, PassError> {
+    PASSES.iter().find(|p| p.name == name).ok_or_else(|| {
+        let nearest = PASSES.iter().map(|p| p.name).min_by_key(|p| distance(p, name)).unwrap_or_default();
+        PassError::Unknown { name: name.to_string(), nearest }
+    })
+}
+
+/// Levenshtein's: insertions, deletions and substitutions that make `b` of `a`.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        row[0] = left;
+        for (cell, cb) in row.iter_mut().skip(1).zip(&b) {
+            left = (diagonal + usize::from(ca != *cb)).min(left + 1).min(*cell + 1);
+            diagonal = std::mem::replace(cell, left);
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+/// Runs all passes until they find nothing more. Nodes are numbered anew; names stay.
+pub fn optimise(graph: &mut Graph, options: &Options) -> Result<Report, PassError> {
+    optimise_observed(graph, options, &mut |_, _| ())
+}
+
+/// Like [`optimise`]; `observer` sees the graph after each pass of each round.
+pub fn optimise_observed(
+    graph: &mut Graph,
+    options: &Options,
+    observer: &mut dyn FnMut(&str, &Graph),
+) -> Result<Report, PassError> {
+    let passes: Vec<&Pass> = PASSES.iter().filter(|p| !options.disabled.contains(&p.name)).collect();
+    let mut report = Report::default();
+    for pass in &passes {
+        report.passes.push(PassReport { name: pass.name, counts: Vec::new(), time: Duration::ZERO });
+    }
+    while report.rounds < MAX_ROUNDS {
+        report.rounds += 1;
+        let mut changed = false;
+        for (pass, total) in passes.iter().zip(&mut report.passes) {
+            let one = run_logged(pass, graph, &mut report.fusions)?;
+            changed |= !one.counts.is_empty();
+            total.time += one.time;
+            for (what, n) in one.counts {
+                add_count(&mut total.counts, what, n);
+            }
+            observer(pass.name, graph);
+        }
+        if !changed {
+            break;
+        }
+    }
+    *graph = in_order(graph)?;
+    let names: std::collections::BTreeSet<&str> =
+        graph.node_ids().map(|id| graph.node(id).name.as_str()).collect();
+    report.fusions.retain(|layer| names.contains(layer));
+    for pass in &report.passes {
+        tracing::debug!(time_us = pass.time.as_micros() as u64, "{pass}");
+    }
+    Ok(report)
+}
+
+/// Runs one pass, once.
+pub fn run(name: &str, graph: &mut Graph) -> Result<PassReport, PassError> {
+    run_logged(find(name)?, graph, &mut FusionLog::default())
+}
+
+fn run_logged(pass: &Pass, graph: &mut Graph, log: &mut FusionLog) -> Result<PassReport, PassError> {
+    let start = Instant::now();
+    let mut notes = Notes::new(std::mem::take(log));
+    (pass.run)(graph, &mut notes).map_err(|source| PassError::Edit { pass: pass.name, source })?;
+    let time = start.elapsed();
+    if cfg!(debug_assertions) {
+        graph.verify().map_err(|source| PassError::Broken { pass: pass.name, source })?;
+    }
+    let (counts, fusions) = notes.into_parts();
+    *log = fusions;
+    Ok(PassReport { name: pass.name, counts, time })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::passes::testing::{Agreement, chain, check_random_rewrites};
+    use nnc_ir::Op;
+
+    #[test]
+    fn random_networks_compute_the_same_after_all_passes_which_come_to_an_end() {
+        check_random_rewrites(Agreement::Rounding, |graph| {
+            let report = optimise(graph, &Options::default()).unwrap_or_else(|e| panic!("{}", chain(&e)));
+            assert!(report.rounds < MAX_ROUNDS, "still changing: {:?}", report.passes);
+            for id in graph.node_ids() {
+                let op = &graph.node(id).op;
+                let leftover = matches!(op, Op::BatchNorm(_) | Op::Concat(_) | Op::Split(_) | Op::Gemm(_));
+                assert!(!leftover, "{} is still there", graph.node(id).name);
+            }
+            report.passes.iter().any(|p| !p.counts.is_empty())
+        });
+    }
+
+    #[test]
+    fn an_unknown_pass_name_is_refused_with_the_nearest_one() {
+        let error = find("fold_batchnorm").unwrap_err().to_string();
+        assert_eq!(error, "there is no pass \"fold_batchnorm\"; did you mean \"fold_batch_norm\"?");
+        assert!(Options::default().disable("ces").unwrap_err().to_string().contains("\"cse\""));
+    }
+
+    #[test]
+    fn distance_counts_single_letter_edits() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("same", "same"), 0);
+    }
+
+    #[test]
+    fn a_report_reads_as_one_line() {
+        let mut report = PassReport { name: "cse", counts: vec![], time: Duration::ZERO };
+        assert_eq!(report.to_string(), "cse: nothing to do");
+        report.counts = vec![("merged", 3), ("constants merged", 1)];
+        assert_eq!(report.to_string(), "cse: 3 merged, 1 constants merged");
+    }
+}

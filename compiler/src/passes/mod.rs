@@ -1,0 +1,50 @@
+//! Graph to graph: from what the exporter wrote to the layers that code is made for.
+//!
+//! ```text
+//!   conv ─▶ batch norm ─▶ relu ─┐
+//!                               concat ─▶ reshape ─▶ transpose ─▶ reshape ─▶ split ─▶ …
+//!   x ──────────────────────────┘
+//!                      ▼
+//!   conv [relu] ─┐
+//!                channel select ─▶ …
+//!   x ───────────┘
+//! ```
+//!
+//! Each pass is one file, does one thing, and keeps what the graph computes: exactly where it only moves data, up
+//! to rounding where it folds constants into weights. [`optimise`] runs all of them, in the order of [`PASSES`],
+//! until none finds anything more, and leaves the nodes in the order of the model's layers. In debug builds the graph is
+//! verified after each.
+//!
+//! Passes leave nothing behind that nobody reads: whoever takes a node's last reader away prunes it. So "is the only
+//! reader" means what it says, at any time.
+
+mod edit;
+mod manager;
+mod notes;
+mod order;
+
+pub mod channel_views;
+pub mod cse;
+pub mod dead_code;
+pub mod decompose;
+pub mod flatten_gemm;
+pub mod fold_batch_norm;
+pub mod fold_constants;
+pub mod fuse_activation;
+pub mod fuse_bias;
+pub mod fuse_pad;
+pub mod fuse_residual;
+pub mod identities;
+pub mod pool_stride;
+pub mod scale_alpha;
+pub mod transposes;
+
+#[cfg(test)]
+mod testing;
+
+pub use edit::EditError;
+pub use fuse_activation::is_fusable;
+pub use manager::{
+    Options, PASSES, Pass, PassError, PassReport, Report, find, optimise, optimise_observed, run,
+};
+pub use notes::{Absorbed, FusionLog, Notes};

@@ -1,0 +1,143 @@
+//! What passes tell about their work: counts for the summary line, and which node went into which layer.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A node that became part of a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Absorbed {
+    /// Its name.
+    pub name: String,
+    /// Name of its operator.
+    pub op: &'static str,
+    /// What became of it: `weights and bias`, `activation`, `residual` …
+    pub how: &'static str,
+}
+
+/// For each layer, by name, what was fused into it, in that order.
+///
+/// ```text
+///   block1/conv ← block1/bn (BatchNormalization: weights and bias), block1/relu6 (Clip: activation)
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FusionLog {
+    layers: BTreeMap<String, Vec<Absorbed>>,
+}
+
+impl FusionLog {
+    /// What was fused into a layer.
+    pub fn absorbed(&self, layer: &str) -> &[Absorbed] {
+        self.layers.get(layer).map_or(&[], Vec::as_slice)
+    }
+
+    /// Layers into which something was fused, by name.
+    pub fn layers(&self) -> impl Iterator<Item = (&str, &[Absorbed])> {
+        self.layers.iter().map(|(name, list)| (name.as_str(), list.as_slice()))
+    }
+
+    /// Number of nodes that were fused into another.
+    pub fn len(&self) -> usize {
+        self.layers.values().map(Vec::len).sum()
+    }
+
+    /// Whether nothing was fused.
+    pub fn is_empty(&self) -> bool {
+        self.layers.is_empty()
+    }
+
+    fn absorb(&mut self, layer: &str, absorbed: Absorbed) {
+        // What had gone into the absorbed node before goes along with it. A node that is absorbed by several
+        // readers tells each of them.
+        let mut list =
+            if absorbed.name == layer { Vec::new() } else { self.absorbed(&absorbed.name).to_vec() };
+        list.push(absorbed);
+        let layer = self.layers.entry(layer.to_string()).or_default();
+        for absorbed in list {
+            if !layer.contains(&absorbed) {
+                layer.push(absorbed);
+            }
+        }
+    }
+
+    pub(super) fn retain(&mut self, mut exists: impl FnMut(&str) -> bool) {
+        self.layers.retain(|name, _| exists(name));
+    }
+}
+
+/// Where one run of a pass writes down what it does.
+#[derive(Debug, Default)]
+pub struct Notes {
+    counts: Vec<(&'static str, usize)>,
+    log: FusionLog,
+}
+
+impl Notes {
+    pub(super) fn new(log: FusionLog) -> Notes {
+        Notes { counts: Vec::new(), log }
+    }
+
+    /// Counts one more of what the summary line names.
+    pub fn count(&mut self, what: &'static str) {
+        add_count(&mut self.counts, what, 1);
+    }
+
+    /// Records that `layer` took in a node named `name` with operator `op`.
+    pub fn absorbed(&mut self, layer: &str, name: &str, op: &'static str, how: &'static str) {
+        self.log.absorb(layer, Absorbed { name: name.to_string(), op, how });
+    }
+
+    /// Counts, in the order in which they first came up.
+    pub fn counts(&self) -> &[(&'static str, usize)] {
+        &self.counts
+    }
+
+    /// Whether the pass changed anything.
+    pub fn changed(&self) -> bool {
+        !self.counts.is_empty()
+    }
+
+    pub(super) fn into_parts(self) -> (Vec<(&'static str, usize)>, FusionLog) {
+        (self.counts, self.log)
+    }
+}
+
+pub(super) fn add_count(counts: &mut Vec<(&'static str, usize)>, what: &'static str, n: usize) {
+    match counts.iter_mut().find(|(w, _)| *w == what) {
+        Some((_, count)) => *count += n,
+        None => counts.push((what, n)),
+    }
+}
+
+/// `52 folded into convolutions, 1 as prologue`; `nothing to do` for none.
+pub(super) fn write_counts(f: &mut fmt::Formatter<'_>, counts: &[(&'static str, usize)]) -> fmt::Result {
+    if counts.is_empty() {
+        return f.write_str("nothing to do");
+    }
+    for (i, (what, n)) in counts.iter().enumerate() {
+        write!(f, "{}{n} {what}", if i == 0 { "" } else { ", " })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_into_an_absorbed_node_goes_along_with_it() {
+        let mut notes = Notes::default();
+        notes.absorbed("affine", "bn", "BatchNormalization", "scale and shift");
+        notes.absorbed("conv", "affine", "ChannelAffine", "weights and bias");
+        let names: Vec<&str> = notes.log.absorbed("conv").iter().map(|a| a.name.as_str()).collect();
+        assert_eq!(names, ["bn", "affine"]);
+    }
+
+    #[test]
+    fn counts_of_one_kind_add_up() {
+        let mut notes = Notes::default();
+        notes.count("folded");
+        notes.count("merged");
+        notes.count("folded");
+        assert_eq!(notes.counts(), [("folded", 2), ("merged", 1)]);
+    }
+}
