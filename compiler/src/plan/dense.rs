@@ -1,0 +1,178 @@
+//! Dense layers: convolutions that sum over channels (1×1, K×K, grouped, fully connected) as a batch-reduce GEMM.
+//!
+//! ```text
+//!   C[pixel, n] = Σ over taps, over runs of channels:  A[pixel + tap, run] · B[tap, run, n]
+//!
+//!           panel 0   panel 1   rest
+//!          ┌─────────┬─────────┬────┐
+//!   tile 0 │ kernel  │ kernel  │ k' │   one kernel call: `rows` pixels × the panel's vectors,
+//!   tile 1 │         │         │    │   all of K inside, result stored once through the epilogue
+//!          └─────────┴─────────┴────┘
+//! ```
+//!
+//! A panel's weights are packed in the order in which its kernel reads them, `[ky][kx][k][lanes]`, with the channels
+//! permuted to where the input has them. Panels that differ only by constant distances form a [`PanelRun`].
+
+use nnc_ir::op::Window;
+
+use super::sweep::{Axis, BytePitch, XTiles};
+use crate::codegen::tile::programs::dense::{Col, Runs};
+use crate::codegen::tile::programs::epilogue::{Activation, Epilogue};
+
+/// Which base pointer is which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum DenseArg {
+    /// The input's buffer, or the start of the arena when channels come from several buffers.
+    Input,
+    /// Packed weights.
+    Weights,
+    /// The output's buffer.
+    Output,
+    /// Displacements of channel runs.
+    Table,
+    /// Bias, in slot order.
+    Bias,
+    /// The residual's buffer.
+    Residual,
+    /// Prologue: scale, in the order in which channels are staged.
+    Scale,
+    /// Prologue: shift, likewise.
+    Shift,
+    /// The first of the buffers that are staged from.
+    Staged,
+}
+
+/// How the outermost loops are nested, and what a unit of work is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LoopOrder {
+    /// A unit is a tile of pixels, and computes all its channels: the weights stay in the cache.
+    Tiles,
+    /// A unit is a panel of channels, and computes all pixels: each weight is fetched once.
+    Panels,
+}
+
+/// Panels that follow each other at constant distances. Distances are bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PanelRun {
+    /// Number of panels.
+    pub count: usize,
+    /// Vectors of one panel.
+    pub cols: Vec<Col>,
+    /// How channels are read.
+    pub k: Runs,
+    /// From the base pointers to the first panel's data, and from one panel to the next.
+    pub input: Steps,
+    /// Packed weights.
+    pub weights: Steps,
+    /// Output slots.
+    pub output: Steps,
+    /// Bias.
+    pub bias: Steps,
+    /// Residual slots.
+    pub residual: Steps,
+    /// Table of runs.
+    pub table: Steps,
+}
+
+/// A start and a constant distance, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Steps {
+    /// Of the first panel.
+    pub start: i64,
+    /// From one panel to the next.
+    pub step: i64,
+}
+
+/// Channels of one buffer that are staged.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StageSource {
+    /// Of the buffer.
+    pub pitch: BytePitch,
+    /// Runs of channels: byte offset of the first in a pixel, and their number.
+    pub runs: Vec<(i64, usize)>,
+}
+
+/// Channels that are copied into scratch in front of the kernels, with the prologue applied.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Stage {
+    /// Where channels come from, in the order of the copy.
+    pub sources: Vec<StageSource>,
+    /// Scale and shift each channel.
+    pub affine: bool,
+    /// Applied after that.
+    pub activation: Activation,
+    /// Bytes from one pixel to the next in scratch.
+    pub pixel: i64,
+}
+
+/// Everything that decides the code of a dense layer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DensePlan {
+    /// Pictures in the batch (1 when all pixels are swept as one row).
+    pub images: usize,
+    /// The vertical axis.
+    pub y: Axis,
+    /// The horizontal axis.
+    pub x: Axis,
+    /// Tiles of a row.
+    pub tiles: Vec<XTiles>,
+    /// Of the input.
+    pub input: BytePitch,
+    /// Of the output.
+    pub output: BytePitch,
+    /// Of the residual.
+    pub residual: BytePitch,
+    /// The panels, in slot order.
+    pub panels: Vec<PanelRun>,
+    /// Which loop is outermost.
+    pub order: LoopOrder,
+    /// Applied before the store.
+    pub epilogue: Epilogue,
+    /// Channels copied to scratch first.
+    pub stage: Option<Stage>,
+}
+
+impl DensePlan {
+    /// Tiles in one row.
+    pub fn tiles_per_row(&self) -> usize {
+        self.tiles.iter().map(|t| t.count).sum()
+    }
+
+    /// Number of panels.
+    pub fn panel_count(&self) -> usize {
+        self.panels.iter().map(|p| p.count).sum()
+    }
+
+    /// Number of units of work.
+    pub fn units(&self) -> usize {
+        match self.order {
+            LoopOrder::Tiles => self.images * self.y.output * self.tiles_per_row(),
+            LoopOrder::Panels => self.panel_count(),
+        }
+    }
+
+    /// Scratch that a thread needs, in bytes.
+    pub fn scratch(&self) -> u64 {
+        let widest = self.tiles.iter().map(|t| t.width).max().unwrap_or(0);
+        self.stage.as_ref().map_or(0, |s| s.pixel as u64 * widest as u64)
+    }
+}
+
+/// The two axes of a two-dimensional window; `None` for other ranks.
+pub fn axes(window: &Window, input: (usize, usize), output: (usize, usize)) -> Option<(Axis, Axis)> {
+    let axis = |i: usize, input, output| {
+        Some(Axis {
+            input,
+            output,
+            kernel: *window.kernel.get(i)?,
+            stride: *window.strides.get(i)?,
+            dilation: *window.dilations.get(i)?,
+            pad: *window.pads_begin.get(i)?,
+        })
+    };
+    if window.kernel.len() != 2 {
+        return None;
+    }
+    Some((axis(0, input.0, output.0)?, axis(1, input.1, output.1)?))
+}

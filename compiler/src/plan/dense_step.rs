@@ -1,0 +1,639 @@
+//! From a convolution in the graph to a dense step: where channels are read, how output channels are cut into
+//! vectors and panels, and the packed weights.
+
+use nnc_ir::op::Conv;
+use nnc_ir::{NodeId, Tensor, Value};
+
+use super::buffer::{BufferId, Home};
+use super::channels::output_order;
+use super::dense::{DenseArg, DensePlan, LoopOrder, PanelRun, Stage, StageSource, Steps, axes};
+use super::image::{Image, LANES, Pitch, Run, Slot, runs_of};
+use super::planner::{ARENA_START, Draft, Place, Planner, RunTable};
+use super::sweep::{Axis, BytePitch, x_tiles};
+use super::tiling::{self, Registers, Work};
+use super::{LayerCode, PlanError, Traffic, epilogue};
+use crate::codegen::tile::ir::Lanes;
+use crate::codegen::tile::programs::dense::{Col, RunClass, Runs};
+use crate::codegen::tile::programs::epilogue::Activation;
+
+/// Longest run of channels that a kernel unrolls; longer ones become several entries of the table.
+const LONGEST_RUN: usize = 16;
+
+/// Bound on the displacements of a table: they are 31-bit offsets into the arena.
+const FARTHEST: i32 = i32::MAX;
+
+/// How one group reads its channels.
+struct GroupInput {
+    /// Bytes from the input's base pointer.
+    start: i64,
+    k: Runs,
+    /// First slots of the runs, when they are read through a table.
+    table: Vec<Slot>,
+    /// Which of the group's channels come first, second, …
+    order: Vec<usize>,
+}
+
+/// Where all groups read.
+struct Input {
+    base: BufferId,
+    pitch: Pitch,
+    groups: Vec<GroupInput>,
+    buffers: Vec<BufferId>,
+    /// Channels are copied to scratch first.
+    staged: Option<Vec<Vec<Run>>>,
+}
+
+/// Neighbouring output channels of one group that lie together in the output and in the residual.
+#[derive(Clone, Debug)]
+struct OutputRun {
+    group: usize,
+    channels: Vec<usize>,
+    /// First slot in the output buffer.
+    at: usize,
+    /// First slot in the residual's buffer.
+    residual_at: usize,
+    /// Slots up to the next run that belong to this value and may be overwritten.
+    spare: usize,
+}
+
+/// A panel before panels that are alike are put together.
+struct Panel {
+    cols: Vec<Col>,
+    group: usize,
+    channels: Vec<usize>,
+    at: usize,
+    residual_at: usize,
+}
+
+impl Planner<'_> {
+    /// Plans a convolution as a dense layer. `false` when it is none that these kernels do (the general loop nest takes it).
+    pub(super) fn dense(&mut self, id: NodeId, conv: &Conv) -> Result<bool, PlanError> {
+        let operands = self.graph.operands(id);
+        let operand = |i: usize| operands.get(i).copied().flatten();
+        let (Some(x), Some(w)) = (operand(Conv::X), operand(Conv::W)) else { return Ok(false) };
+        let output = Value::from(id);
+        let shape = self.graph.ty(output).shape.clone();
+        let Some(weights) = self.graph.constant(w).cloned() else { return Ok(false) };
+        let bias = operand(Conv::B).map(|b| self.graph.constant(b).cloned());
+        let (Some(mut image), false) = (self.image(x), bias.as_ref().is_some_and(Option::is_none)) else {
+            return Ok(false);
+        };
+        if shape.rank() != 4 || weights.shape().get(1) == Some(&1) && conv.groups > 1 {
+            return Ok(false);
+        }
+        let Some(ep) = epilogue(&conv.epilogue, bias.is_some()) else { return Ok(false) };
+        let in_extent = image.extent;
+        let Some((y, x_axis)) = axes(&conv.window, (in_extent.h, in_extent.w), (shape[2], shape[3])) else {
+            return Ok(false);
+        };
+        if shape.elems() == 0 {
+            return Ok(false);
+        }
+        let pointwise = y.kernel == 1 && x_axis.kernel == 1;
+        let prologue = !conv.prologue.is_none();
+        if prologue && !(pointwise && conv.groups == 1) {
+            return Ok(false);
+        }
+        if let Some(far) = self.far_channels(&image) {
+            image = self.relayout(id, &image, far)?;
+        }
+
+        // Where the residual is decides where the output's channels go.
+        let residual = match operand(Conv::RESIDUAL) {
+            Some(r) => match self.residual_image(id, output, r)? {
+                Some(image) => Some(image),
+                None => return Ok(false),
+            },
+            None => None,
+        };
+        let (out_image, out_buffer) = self.dense_output(id, output, &image, residual.as_ref());
+        let input = match self.dense_input(&image, conv.groups, prologue, pointwise) {
+            Some(input) => input,
+            None => {
+                image = self.relayout(id, &image, "its channels lie in buffers of different pitch")?;
+                match self.dense_input(&image, conv.groups, prologue, pointwise) {
+                    Some(input) => input,
+                    None => return Ok(false),
+                }
+            }
+        };
+        let out_pitch = self.pitch(out_buffer).unwrap_or(Pitch { pixel: 0, row: 0, image: 0 });
+        let residual_buffer = residual.as_ref().and_then(|r| r.slots.first()).map(|s| s.buffer);
+        let residual_pitch = residual_buffer.and_then(|b| self.pitch(b));
+
+        // Sweep all pixels as one row where nothing depends on rows.
+        let out_extent = out_image.extent;
+        let flat = pointwise
+            && inside_unit(&y)
+            && inside_unit(&x_axis)
+            && input.buffers.iter().all(|&b| self.pitch(b).is_some_and(|p| p.is_flat(in_extent)))
+            && out_pitch.is_flat(out_extent)
+            && residual_pitch.is_none_or(|p| p.is_flat(out_extent));
+        let (images, y, x_axis) = match flat {
+            true => (1, Axis::point(1), Axis::point(out_extent.pixels())),
+            false => (out_extent.n, y, x_axis),
+        };
+
+        let registers = Registers::of(self.target);
+        let runs =
+            output_runs(&out_image, residual.as_ref(), conv.groups, self.padding_of(out_buffer, output));
+        let cin = weights.shape()[1];
+        let taps = y.kernel * x_axis.kernel;
+        let lengths: Vec<usize> = runs.iter().map(|r| r.channels.len()).collect();
+        let work = Work {
+            row: x_axis.output,
+            rows: images * y.output,
+            k: taps * cin,
+            runs: &lengths,
+            epilogue: ep.registers(),
+        };
+        let tile = tiling::choose(registers, &work);
+        let panels = cut_panels(&runs, registers, tile.vectors);
+
+        let (packed, bias_packed) =
+            pack(&panels, &input, &weights, bias.flatten().as_ref(), (y.kernel, x_axis.kernel))?;
+        let mut tables = Vec::new();
+        let mut table_at = Vec::new();
+        for group in &input.groups {
+            table_at.push(tables.len() as i64 * 4);
+            tables.extend(group.table.iter().copied());
+        }
+        let panel_runs = merge_panels(&panels, &input, &table_at, taps * cin);
+
+        let name = self.graph.node(id).name.clone();
+        let weight_buffer = self.constant_buffer(&name, bytemuck::cast_slice(&packed));
+        let bias_buffer = match bias_packed.is_empty() {
+            true => ARENA_START,
+            false => self.constant_buffer(&name, bytemuck::cast_slice(&bias_packed)),
+        };
+        let table_buffer = self.run_table(&name, tables);
+        let stage = input.staged.as_ref().map(|runs| Stage {
+            sources: runs
+                .iter()
+                .zip(&input.buffers)
+                .map(|(runs, &buffer)| StageSource {
+                    pitch: self.pitch(buffer).map(BytePitch::from).unwrap_or_default(),
+                    runs: runs.iter().map(|r| (r.at as i64 * 4, r.len)).collect(),
+                })
+                .collect(),
+            affine: conv.prologue.affine,
+            activation: conv
+                .prologue
+                .activation
+                .as_ref()
+                .and_then(super::activation)
+                .unwrap_or(Activation::None),
+            pixel: staged_pitch(cin),
+        });
+        let (scale, shift) = match conv.prologue.affine {
+            true => {
+                let read = |planner: &mut Self, at: usize| -> Result<Option<BufferId>, PlanError> {
+                    let Some(t) = operand(at).and_then(|v| planner.graph.constant(v).cloned()) else {
+                        return Ok(None);
+                    };
+                    let values = t.elems::<f32>()?;
+                    let staged: Vec<f32> = input.groups[0].order.iter().map(|&c| values[c]).collect();
+                    Ok(Some(planner.constant_buffer(&name, bytemuck::cast_slice(&staged))))
+                };
+                match (read(self, Conv::SCALE)?, read(self, Conv::SHIFT)?) {
+                    (Some(a), Some(b)) => (a, b),
+                    _ => return Ok(false),
+                }
+            }
+            false => (ARENA_START, ARENA_START),
+        };
+
+        let tiles = x_tiles(&x_axis, tile.rows);
+        let weight_bytes = packed.len() as u64 * 4;
+        let tile_units = images * y.output * tiles.iter().map(|t| t.count).sum::<usize>();
+        let panel_units: usize = panel_runs.iter().map(|p| p.count).sum();
+        let order = match stage.is_none()
+            && (weight_bytes > self.target.l2 / 2 || (tile_units < 8 && panel_units > tile_units))
+        {
+            true => LoopOrder::Panels,
+            false => LoopOrder::Tiles,
+        };
+        let plan = DensePlan {
+            images,
+            y,
+            x: x_axis,
+            tiles,
+            input: input.pitch.into(),
+            output: out_pitch.into(),
+            residual: residual_pitch.map(BytePitch::from).unwrap_or_default(),
+            panels: panel_runs,
+            order,
+            epilogue: ep,
+            stage,
+        };
+        let traffic = self.dense_traffic(&plan, &image, &panels, residual.is_some(), weight_bytes);
+        let mut args = vec![(ARENA_START, 0); DenseArg::Shift as usize + 1];
+        let mut set = |arg: DenseArg, buffer: BufferId| args[arg as usize] = (buffer, 0);
+        set(DenseArg::Input, input.base);
+        set(DenseArg::Weights, weight_buffer);
+        set(DenseArg::Output, out_buffer);
+        set(DenseArg::Table, table_buffer);
+        set(DenseArg::Bias, bias_buffer);
+        set(DenseArg::Residual, residual_buffer.unwrap_or(ARENA_START));
+        set(DenseArg::Scale, scale);
+        set(DenseArg::Shift, shift);
+        if input.staged.is_some() {
+            args.extend(input.buffers.iter().map(|&b| (b, 0)));
+        }
+        self.step(Draft {
+            name,
+            node: Some(id),
+            units: plan.units(),
+            scratch: plan.scratch(),
+            code: LayerCode::Dense(plan),
+            args,
+            also_reads: input.buffers,
+            traffic,
+            note: None,
+        });
+        self.place(output, Place::Image(out_image));
+        Ok(true)
+    }
+
+    /// Why the channels of an image should be brought together before a dense layer reads them, if so: each of its loads
+    /// would touch another cache line, and there are many of them.
+    fn far_channels(&self, image: &Image) -> Option<&'static str> {
+        let (_, _, step) = image.affine()?;
+        (step != 1 && image.channels() > 4).then_some("its channels lie in planes")
+    }
+
+    /// The residual with all channels in one buffer.
+    fn residual_image(
+        &mut self,
+        id: NodeId,
+        output: Value,
+        residual: Value,
+    ) -> Result<Option<Image>, PlanError> {
+        let Some(image) = self.image(residual) else { return Ok(None) };
+        let channels = image.channels();
+        let first = image.slots.iter().map(|s| s.at).min().unwrap_or(0);
+        let span = image.slots.iter().map(|s| s.at + 1).max().unwrap_or(0) - first;
+        let dense = image.buffers().len() == 1 && image.affine().is_none_or(|(_, _, step)| step == 1);
+        let distinct = image.runs().iter().map(|r| r.len).sum::<usize>() == channels;
+        if dense && distinct && span <= self.slot_limit(output, channels).min(2 * channels) {
+            return Ok(Some(image));
+        }
+        self.relayout(id, &image, "a residual must lie in one buffer").map(Some)
+    }
+
+    /// Decides where the output's channels go: like the residual's, or grouped by their readers; in place of a residual
+    /// that nothing else reads.
+    fn dense_output(
+        &mut self,
+        id: NodeId,
+        output: Value,
+        input: &Image,
+        residual: Option<&Image>,
+    ) -> (Image, BufferId) {
+        let extent = self.extent(output);
+        let channels = self.graph.ty(output).shape[1];
+        if let Some(r) = residual {
+            let buffer = r.slots[0].buffer;
+            let free =
+                self.dies_at(buffer, id) && !self.is_wide(output) && self.direct_output(output).is_none();
+            if free && !input.buffers().contains(&buffer) {
+                return (r.clone(), buffer);
+            }
+            let first = r.slots.iter().map(|s| s.at).min().unwrap_or(0);
+            let last = r.slots.iter().map(|s| s.at).max().unwrap_or(0);
+            let natural = r.slots.iter().enumerate().all(|(c, s)| s.at == first + c);
+            let (buffer, at) = self.output_slots(output, last - first + 1, natural);
+            let slots = r.slots.iter().map(|s| Slot { buffer, at: s.at - first + at }).collect();
+            return (Image { extent, slots }, buffer);
+        }
+        let order = output_order(self.graph, output);
+        let (buffer, at) = self.output_slots(output, channels, order.is_none());
+        let mut image = Image::contiguous(extent, channels, buffer, at);
+        if let Some(order) = order {
+            for (position, &channel) in order.iter().enumerate() {
+                image.slots[channel].at = at + position;
+            }
+        }
+        (image, buffer)
+    }
+
+    /// How many slots behind a value's last one belong to it.
+    fn padding_of(&self, buffer: BufferId, output: Value) -> usize {
+        let channels = self.graph.ty(output).shape[1];
+        match self.at(buffer).home {
+            Home::Output(_) => 0,
+            _ => channels.next_multiple_of(LANES) - channels,
+        }
+    }
+
+    /// How the groups read their channels; `None` when a gather has to bring them together first.
+    fn dense_input(&self, image: &Image, groups: usize, prologue: bool, pointwise: bool) -> Option<Input> {
+        let buffers = image.buffers();
+        let pitch = self.pitch(*buffers.first()?)?;
+        let per_group = image.channels() / groups;
+        let one = buffers.len() == 1;
+        let same = buffers.iter().all(|&b| self.pitch(b) == Some(pitch) && self.in_arena(b));
+        if prologue || (!one && !same && pointwise && groups == 1) {
+            let runs = image.runs();
+            let distinct = runs.iter().map(|r| r.len).sum::<usize>() == image.channels();
+            if !distinct || buffers.iter().any(|&b| self.pitch(b).is_none()) {
+                return None;
+            }
+            let mut order: Vec<usize> = (0..image.channels()).collect();
+            order.sort_by_key(|&c| image.slots[c]);
+            let group =
+                GroupInput { start: 0, k: Runs::Contiguous(per_group as u32), table: Vec::new(), order };
+            let of = |b: &BufferId| runs.iter().copied().filter(|r| r.buffer == *b).collect();
+            let staged = Some(buffers.iter().map(of).collect());
+            return Some(Input { base: buffers[0], pitch, groups: vec![group], buffers, staged });
+        }
+        if let Some((buffer, at, step)) = image.affine().filter(|_| one) {
+            let group = |g: usize| GroupInput {
+                start: (at + g * per_group * step) as i64 * 4,
+                k: match step {
+                    1 => Runs::Contiguous(per_group as u32),
+                    _ => Runs::Stepped { count: per_group as u32, step: step as i32 * 4 },
+                },
+                table: Vec::new(),
+                order: (0..per_group).collect(),
+            };
+            return Some(Input {
+                base: buffer,
+                pitch,
+                groups: (0..groups).map(group).collect(),
+                buffers,
+                staged: None,
+            });
+        }
+        let sorted: Vec<(Vec<usize>, Vec<Run>)> = (0..groups)
+            .map(|g| {
+                let slots = &image.slots[g * per_group..(g + 1) * per_group];
+                let mut order: Vec<usize> = (0..per_group).collect();
+                order.sort_by_key(|&c| slots[c]);
+                let in_order: Vec<Slot> = order.iter().map(|&c| slots[c]).collect();
+                (order, runs_of(&in_order))
+            })
+            .collect();
+        if one && sorted.iter().all(|(_, runs)| runs.len() == 1) {
+            let groups = sorted
+                .into_iter()
+                .map(|(order, runs)| GroupInput {
+                    start: runs[0].at as i64 * 4,
+                    k: Runs::Contiguous(per_group as u32),
+                    table: Vec::new(),
+                    order,
+                })
+                .collect();
+            return Some(Input { base: buffers[0], pitch, groups, buffers, staged: None });
+        }
+        if !same {
+            return None;
+        }
+        let groups = sorted.into_iter().map(|(order, runs)| table_input(order, &runs)).collect();
+        Some(Input { base: ARENA_START, pitch, groups, buffers, staged: None })
+    }
+
+    fn in_arena(&self, buffer: BufferId) -> bool {
+        match self.at(buffer).home {
+            Home::Arena => true,
+            Home::Alias(root) => self.at(root).home == Home::Arena,
+            _ => false,
+        }
+    }
+
+    /// Reserves a table of runs; nothing for none.
+    fn run_table(&mut self, name: &str, starts: Vec<Slot>) -> BufferId {
+        if starts.is_empty() {
+            return ARENA_START;
+        }
+        let bytes = starts.len() * 4;
+        let at = self.constants.reserve(bytes);
+        self.tables.push(RunTable { at, starts });
+        self.buffer(name, Home::Const(at), bytes as u64, None)
+    }
+
+    /// Bytes of the step's address streams, each once.
+    fn dense_traffic(
+        &self,
+        plan: &DensePlan,
+        image: &Image,
+        panels: &[Panel],
+        residual: bool,
+        weights: u64,
+    ) -> Traffic {
+        let touched = |axis: &Axis| {
+            let mut seen = vec![false; axis.input];
+            for o in 0..axis.output {
+                for t in axis.taps(o) {
+                    seen[axis.position(o, t) as usize] = true;
+                }
+            }
+            seen.iter().filter(|&&s| s).count() as u64
+        };
+        let pixels = plan.images as u64 * touched(&plan.y) * touched(&plan.x);
+        let stored: u64 = panels.iter().flat_map(|p| &p.cols).map(|c| u64::from(c.used)).sum();
+        let out_pixels = (plan.images * plan.y.output * plan.x.output) as u64;
+        let written = out_pixels * stored * 4;
+        let read = pixels * image.channels() as u64 * 4 + weights + if residual { written } else { 0 };
+        Traffic { read, written }
+    }
+}
+
+/// Runs, longest first, with long ones cut; and the order of channels that this gives.
+fn table_input(order: Vec<usize>, runs: &[Run]) -> GroupInput {
+    let mut position = 0;
+    let mut pieces: Vec<(usize, Slot, &[usize])> = Vec::new();
+    for run in runs {
+        let mut done = 0;
+        while done < run.len {
+            let len = (run.len - done).min(LONGEST_RUN);
+            let start = Slot { buffer: run.buffer, at: run.at + done };
+            pieces.push((len, start, &order[position..position + len]));
+            position += len;
+            done += len;
+        }
+    }
+    pieces.sort_by_key(|&(len, slot, _)| (std::cmp::Reverse(len), slot));
+    let mut classes: Vec<RunClass> = Vec::new();
+    for &(len, _, _) in &pieces {
+        match classes.last_mut() {
+            Some(class) if class.length == len as u32 => class.count += 1,
+            _ => classes.push(RunClass { length: len as u32, count: 1, least: 0, most: FARTHEST }),
+        }
+    }
+    GroupInput {
+        start: 0,
+        k: Runs::Table(classes),
+        table: pieces.iter().map(|p| p.1).collect(),
+        order: pieces.iter().flat_map(|p| p.2.iter().copied()).collect(),
+    }
+}
+
+/// Whether output and input positions are the same.
+fn inside_unit(axis: &Axis) -> bool {
+    axis.stride == 1 && axis.pad == 0 && axis.input == axis.output
+}
+
+/// Bytes from pixel to pixel in scratch: off the powers of two.
+fn staged_pitch(channels: usize) -> i64 {
+    let elems = channels.next_multiple_of(16) + 16;
+    elems as i64 * 4
+}
+
+/// Cuts the output's channels, in slot order, where the group changes or a slot is skipped, in the output or in the residual.
+fn output_runs(output: &Image, residual: Option<&Image>, groups: usize, padding: usize) -> Vec<OutputRun> {
+    let per_group = output.channels() / groups.max(1);
+    let mut order: Vec<usize> = (0..output.channels()).collect();
+    order.sort_by_key(|&c| output.slots[c].at);
+    let mut runs: Vec<OutputRun> = Vec::new();
+    for c in order {
+        let (group, at) = (c / per_group.max(1), output.slots[c].at);
+        let residual_at = residual.map_or(0, |r| r.slots[c].at);
+        match runs.last_mut() {
+            Some(r)
+                if r.group == group
+                    && r.at + r.channels.len() == at
+                    && (residual.is_none() || r.residual_at + r.channels.len() == residual_at) =>
+            {
+                r.channels.push(c)
+            }
+            _ => runs.push(OutputRun { group, channels: vec![c], at, residual_at, spare: 0 }),
+        }
+    }
+    // Only behind the last channel is padding that surely belongs to this value.
+    if let (Some(last), None) = (runs.last_mut(), residual) {
+        last.spare = padding;
+    }
+    runs
+}
+
+/// Vectors for a run of channels: full ones, then the narrowest that hold the rest.
+pub(super) fn vectors(len: usize, spare: usize, widest: Lanes) -> Vec<Col> {
+    let lanes = widest.count() as usize;
+    let mut cols = vec![Col::full(widest); len / lanes];
+    let mut rest = len % lanes;
+    while rest > 0 {
+        // Three quarters of a wide vector cost less as one than as two narrower ones.
+        let width = Lanes::holding(rest as u32).unwrap_or(widest).min(widest);
+        let count = width.count() as usize;
+        let take = rest.min(count);
+        let used = if count - take <= spare && take == rest { count } else { take };
+        cols.push(Col { lanes: width, used: used as u32 });
+        rest -= take;
+    }
+    cols
+}
+
+fn cut_panels(runs: &[OutputRun], registers: Registers, widest: usize) -> Vec<Panel> {
+    let mut panels = Vec::new();
+    for run in runs {
+        let cols = vectors(run.channels.len(), run.spare, registers.widest());
+        let count = cols.len().div_ceil(widest.max(1));
+        let wide = cols.len().div_ceil(count.max(1));
+        let mut done = 0;
+        for chunk in cols.chunks(wide.max(1)) {
+            let slots: usize = chunk.iter().map(|c| c.lanes.count() as usize).sum();
+            let end = (done + slots).min(run.channels.len());
+            panels.push(Panel {
+                cols: chunk.to_vec(),
+                group: run.group,
+                channels: run.channels[done..end].to_vec(),
+                at: run.at + done,
+                residual_at: run.residual_at + done,
+            });
+            done += slots;
+        }
+    }
+    panels
+}
+
+/// Weights in the order in which the kernels read them, `[panel][ky][kx][k][lanes]`, and the bias, `[panel][lanes]`.
+fn pack(
+    panels: &[Panel],
+    input: &Input,
+    weights: &Tensor,
+    bias: Option<&Tensor>,
+    kernel: (usize, usize),
+) -> Result<(Vec<f32>, Vec<f32>), PlanError> {
+    let w = weights.elems::<f32>()?;
+    let cin = weights.shape()[1];
+    let taps = kernel.0 * kernel.1;
+    let lanes_of = |p: &Panel| p.cols.iter().map(|c| c.lanes.count() as usize).sum::<usize>();
+    let total: usize = panels.iter().map(lanes_of).sum();
+    let mut packed = vec![0.0f32; total * cin * taps];
+    let mut at = 0;
+    for panel in panels {
+        let lanes = lanes_of(panel);
+        let order = &input.groups[if input.groups.len() == 1 { 0 } else { panel.group }].order;
+        for tap in 0..taps {
+            for &k in order {
+                let row = &mut packed[at..at + lanes];
+                for (lane, &channel) in row.iter_mut().zip(&panel.channels) {
+                    *lane = w[(channel * cin + k) * taps + tap];
+                }
+                at += lanes;
+            }
+        }
+    }
+    let mut bias_packed = Vec::new();
+    if let Some(bias) = bias {
+        let b = bias.elems::<f32>()?;
+        for panel in panels {
+            let start = bias_packed.len();
+            bias_packed.extend(panel.channels.iter().map(|&c| b[c]));
+            bias_packed.resize(start + lanes_of(panel), 0.0);
+        }
+    }
+    Ok((packed, bias_packed))
+}
+
+/// Puts panels together that follow each other at constant distances.
+fn merge_panels(panels: &[Panel], input: &Input, table_at: &[i64], k: usize) -> Vec<PanelRun> {
+    let mut runs: Vec<PanelRun> = Vec::new();
+    let (mut weights, mut bias) = (0i64, 0i64);
+    for panel in panels {
+        let g = if input.groups.len() == 1 { 0 } else { panel.group };
+        let group = &input.groups[g];
+        let lanes: usize = panel.cols.iter().map(|c| c.lanes.count() as usize).sum();
+        let starts =
+            [group.start, weights, panel.at as i64 * 4, bias, panel.residual_at as i64 * 4, table_at[g]];
+        weights += (lanes * k) as i64 * 4;
+        bias += lanes as i64 * 4;
+        let follows =
+            runs.last_mut().filter(|run| run.cols == panel.cols && run.k == group.k).is_some_and(|run| {
+                let fields = [
+                    &mut run.input,
+                    &mut run.weights,
+                    &mut run.output,
+                    &mut run.bias,
+                    &mut run.residual,
+                    &mut run.table,
+                ];
+                let n = run.count as i64;
+                let regular =
+                    fields.iter().zip(starts).all(|(f, start)| n == 1 || f.start + f.step * n == start);
+                if regular {
+                    for (f, start) in fields.into_iter().zip(starts) {
+                        f.step = (start - f.start) / n;
+                    }
+                    run.count += 1;
+                }
+                regular
+            });
+        if !follows {
+            let at = |start: i64| Steps { start, step: 0 };
+            runs.push(PanelRun {
+                count: 1,
+                cols: panel.cols.clone(),
+                k: group.k.clone(),
+                input: at(starts[0]),
+                weights: at(starts[1]),
+                output: at(starts[2]),
+                bias: at(starts[3]),
+                residual: at(starts[4]),
+                table: at(starts[5]),
+            });
+        }
+    }
+    runs
+}

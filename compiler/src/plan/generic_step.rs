@@ -1,0 +1,290 @@
+//! Steps for operators without kernels of their own, views that need no step, gathers, and the graph's outputs.
+
+use nnc_ir::op::{Op, Transpose};
+use nnc_ir::{DType, NodeId, TensorType, Value};
+
+use super::buffer::{BufferId, Home};
+use super::generic;
+use super::image::{Image, Slot};
+use super::planner::{Draft, Place, Planner};
+use super::view::View;
+use super::{LayerCode, PlanError, Traffic};
+
+impl Planner<'_> {
+    /// Plans any operator as loop nests.
+    pub(super) fn generic(&mut self, id: NodeId) -> Result<(), PlanError> {
+        let node = self.graph.node(id);
+        let mut inputs = Vec::new();
+        let mut has_image = false;
+        for operand in self.graph.operands(id) {
+            inputs.push(match operand {
+                Some(v) => {
+                    has_image |= matches!(self.places.get(&v), Some(Place::Image(_)))
+                        && self.graph.ty(v).shape == node.outputs[0].shape;
+                    Some(self.view_or_gather(id, v)?)
+                }
+                None => None,
+            });
+        }
+        let mut outputs = Vec::new();
+        for (index, ty) in node.outputs.iter().enumerate() {
+            let value = Value { node: id, output: index as u32 };
+            outputs.push(self.generic_output(id, value, ty, has_image, &inputs));
+        }
+        self.nests(id, &node.name, &node.op, &inputs, &outputs, None)
+    }
+
+    /// Where a generic operator writes: over an operand that dies here, the caller's output, an image, or a dense window.
+    fn generic_output(
+        &mut self,
+        id: NodeId,
+        value: Value,
+        ty: &TensorType,
+        has_image: bool,
+        inputs: &[Option<View>],
+    ) -> View {
+        let node = self.graph.node(id);
+        let as_image =
+            ty.dtype == DType::F32 && ty.shape.rank() == 4 && (super::is_image_op(&node.op) || has_image);
+        if matches!(node.op, Op::Unary(_) | Op::Binary(_) | Op::ChannelAffine(_))
+            && !self.is_wide(value)
+            && !self.leads_out(value)
+        {
+            let operands = self.graph.operands(id);
+            for (view, operand) in inputs.iter().zip(operands) {
+                let (Some(view), Some(operand)) = (view, operand) else { continue };
+                let whole = view.shape == *ty.shape && view.dtype == ty.dtype;
+                let buffer = BufferId(view.arg as u32);
+                let used_once = inputs.iter().flatten().filter(|v| v.arg == view.arg).count() == 1;
+                if whole && used_once && self.places.contains_key(&operand) && self.dies_at(buffer, id) {
+                    let place = self.places[&operand].clone();
+                    if matches!(&place, Place::Window(w) if w == view) || as_image {
+                        self.place(value, Place::Window(view.clone()));
+                        return view.clone();
+                    }
+                }
+            }
+        }
+        if let Some(i) = self.output_index(value).filter(|_| !self.is_wide(value)) {
+            let buffer = self.buffer(&node.name, Home::Output(i), ty.bytes() as u64, None);
+            let view = View::dense(buffer.0 as usize, ty.dtype, ty.shape.to_vec());
+            self.place(value, Place::Window(view.clone()));
+            return view;
+        }
+        if as_image {
+            let channels = ty.shape[1];
+            let (buffer, at) = self.output_slots(value, channels, true);
+            let image = Image::contiguous(self.extent(value), channels, buffer, at);
+            if let Some(view) = self.image_view(&image) {
+                self.place(value, Place::Image(image));
+                return view;
+            }
+        }
+        let view = self.temporary(&node.name, ty);
+        self.place(value, Place::Window(view.clone()));
+        view
+    }
+
+    fn output_index(&self, value: Value) -> Option<u32> {
+        self.graph.outputs().iter().position(|(_, v)| *v == value).map(|i| i as u32)
+    }
+
+    fn leads_out(&self, value: Value) -> bool {
+        self.output_index(value).is_some()
+            || (self.graph.ty(value).shape.rank() == 4 && self.direct_output(value).is_some())
+    }
+
+    /// Lowers an operator to nests and adds a step for each.
+    fn nests(
+        &mut self,
+        id: NodeId,
+        name: &str,
+        op: &Op,
+        inputs: &[Option<View>],
+        outputs: &[View],
+        note: Option<&str>,
+    ) -> Result<(), PlanError> {
+        let mut temporaries: Vec<TensorType> = Vec::new();
+        let mut constants = Vec::new();
+        // Views that the lowering asks for get numbers behind all buffers, and their buffers afterwards.
+        let base = self.buffers.len();
+        let mut wanted: Vec<Wanted> = Vec::new();
+        let wanted_cell = std::cell::RefCell::new(&mut wanted);
+        let nests = {
+            let mut temp = |ty: TensorType| {
+                let mut w = wanted_cell.borrow_mut();
+                w.push(Wanted::Temporary(temporaries.len()));
+                temporaries.push(ty.clone());
+                View::dense(base + w.len() - 1, ty.dtype, ty.shape.to_vec())
+            };
+            let mut constant = |tensor: nnc_ir::Tensor| {
+                let mut w = wanted_cell.borrow_mut();
+                w.push(Wanted::Constant(constants.len()));
+                let view = View::dense(base + w.len() - 1, tensor.dtype(), tensor.shape().to_vec());
+                constants.push(tensor);
+                view
+            };
+            generic::lower(op, inputs, outputs, &mut temp, &mut constant)
+                .map_err(|source| PlanError::Generic { node: name.to_string(), op: op.name(), source })?
+        };
+        for want in &wanted {
+            match want {
+                Wanted::Temporary(i) => self.temporary(name, &temporaries[*i]),
+                Wanted::Constant(i) => self.constant(name, &constants[*i]),
+            };
+        }
+        let count = nests.len();
+        for (index, mut nest) in nests.into_iter().enumerate() {
+            let args =
+                nest.relocate().into_iter().map(|(buffer, at)| (BufferId(buffer as u32), at)).collect();
+            let suffix = if count > 1 { format!(".{index}") } else { String::new() };
+            let traffic = Traffic { read: nest.read_bytes(), written: nest.written_bytes() };
+            self.step(Draft {
+                name: format!("{name}{suffix}"),
+                node: (index == 0 && note.is_none()).then_some(id),
+                units: nest.units(),
+                scratch: 0,
+                code: LayerCode::Nest(nest),
+                args,
+                also_reads: Vec::new(),
+                traffic,
+                note: note.map(str::to_string),
+            });
+        }
+        Ok(())
+    }
+
+    /// The value as a window; channels that are scattered are gathered first.
+    fn view_or_gather(&mut self, id: NodeId, value: Value) -> Result<View, PlanError> {
+        if let Some(view) = self.view(value) {
+            return Ok(view);
+        }
+        let Some(image) = self.image(value) else {
+            return Err(PlanError::Internal(format!(
+                "\"{}\" is read before it is planned",
+                self.graph.node(value.node).name
+            )));
+        };
+        let gathered = self.relayout(id, &image, "its operator reads channels at equal distances")?;
+        self.image_view(&gathered)
+            .ok_or_else(|| PlanError::Internal("a gathered image is not regular".into()))
+    }
+
+    /// Copies an image into a buffer of its own, channels side by side in natural order.
+    pub(super) fn relayout(&mut self, id: NodeId, image: &Image, why: &str) -> Result<Image, PlanError> {
+        let name = format!("{}.gather", self.graph.node(id).name);
+        let buffer = self.image_buffer(&name, image.extent, image.channels());
+        let copy = Image::contiguous(image.extent, image.channels(), buffer, 0);
+        let mut start = 0;
+        while start < image.channels() {
+            let len = regular_prefix(&image.slots[start..]);
+            let part = |of: &Image| Image { extent: of.extent, slots: of.slots[start..start + len].to_vec() };
+            let views = (self.image_view(&part(image)), self.image_view(&part(&copy)));
+            let (Some(from), Some(to)) = views else {
+                return Err(PlanError::Internal(format!("\"{name}\" has no layout")));
+            };
+            self.copy(id, &name, from, to, why)?;
+            start += len;
+        }
+        Ok(copy)
+    }
+
+    /// A step that copies one window to another of the same shape.
+    fn copy(&mut self, id: NodeId, name: &str, from: View, to: View, why: &str) -> Result<(), PlanError> {
+        let op = Op::Transpose(Transpose { perm: (0..from.rank()).collect() });
+        self.nests(id, name, &op, &[Some(from)], &[to], Some(why))
+    }
+
+    /// Operators that look at the same bytes in another way: no step, unless strides cannot say it.
+    pub(super) fn reviewed(&mut self, id: NodeId) -> Result<bool, PlanError> {
+        let Some(x) = self.graph.operand(id, 0) else { return Ok(false) };
+        if self.graph.constant(x).is_some() {
+            return Ok(false);
+        }
+        let Some(view) = self.view(x) else { return Ok(false) };
+        let seen: Option<Vec<View>> = match &self.graph.node(id).op {
+            Op::Reshape(r) => view.reshaped(&r.shape).map(|v| vec![v]),
+            Op::Transpose(t) => view.permuted(&t.perm).map(|v| vec![v]),
+            Op::Expand(e) => view.broadcast(&e.shape).map(|v| vec![v]),
+            Op::Slice(s) => s
+                .axes
+                .iter()
+                .try_fold(view.clone(), |v, a| v.sliced(a.axis, a.start, a.step, a.len))
+                .map(|v| vec![v]),
+            Op::Split(s) => {
+                let mut start = 0;
+                s.parts
+                    .iter()
+                    .map(|&len| {
+                        let part = view.sliced(s.axis, start, 1, len);
+                        start += len;
+                        part
+                    })
+                    .collect()
+            }
+            _ => None,
+        };
+        let Some(views) = seen else { return Ok(false) };
+        for (index, view) in views.into_iter().enumerate() {
+            self.place(Value { node: id, output: index as u32 }, Place::Window(view));
+        }
+        Ok(true)
+    }
+
+    /// A select of channels: a new table over old slots.
+    pub(super) fn select(&mut self, id: NodeId, select: &nnc_ir::op::ChannelSelect) -> bool {
+        let images: Vec<Option<Image>> =
+            self.graph.operands(id).into_iter().map(|v| v.and_then(|v| self.image(v))).collect();
+        let slots: Option<Vec<Slot>> = select
+            .sources
+            .iter()
+            .map(|s| images.get(s.operand as usize)?.as_ref()?.slots.get(s.channel as usize).copied())
+            .collect();
+        match slots {
+            Some(slots) if self.graph.ty(id.into()).dtype == DType::F32 => {
+                let extent = self.extent(id.into());
+                self.place(id.into(), Place::Image(Image { extent, slots }));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Copies what is not yet where the caller wants it.
+    pub(super) fn outputs(&mut self) -> Result<(), PlanError> {
+        for index in 0..self.graph.outputs().len() {
+            let (name, value) = self.graph.outputs()[index].clone();
+            let ty = self.graph.ty(value).clone();
+            if ty.shape.elems() == 0 {
+                continue;
+            }
+            let view = self.view_or_gather(value.node, value)?;
+            let home = self.at(BufferId(view.arg as u32)).home;
+            if home == Home::Output(index as u32) && view.is_contiguous() && view.offset == 0 {
+                continue;
+            }
+            let buffer = self.buffer(&name, Home::Output(index as u32), ty.bytes() as u64, None);
+            let to = View::dense(buffer.0 as usize, ty.dtype, ty.shape.to_vec());
+            self.copy(value.node, &format!("{name}.output"), view, to, "the caller wants it row-major")?;
+        }
+        Ok(())
+    }
+}
+
+/// What a lowering asked for while it ran.
+enum Wanted {
+    Temporary(usize),
+    Constant(usize),
+}
+
+/// Length of the longest prefix of slots at equal distances in one buffer.
+fn regular_prefix(slots: &[Slot]) -> usize {
+    let Some(first) = slots.first() else { return 0 };
+    let Some(second) = slots.get(1).filter(|s| s.buffer == first.buffer && s.at > first.at) else { return 1 };
+    let step = second.at - first.at;
+    slots
+        .iter()
+        .enumerate()
+        .take_while(|(i, s)| s.buffer == first.buffer && s.at == first.at + i * step)
+        .count()
+}

@@ -1,0 +1,163 @@
+//! Layers with channels in lanes: depthwise convolutions, pools, global pools.
+//!
+//! They do the same to every channel, so they work on slots, not on channels: the output takes over the order of the
+//! input's slots, and parameters are permuted to it. An input whose channels lie in several buffers is read from each.
+//!
+//! ```text
+//!   unit = a block of output rows
+//!     for each vector of slots             (16, 8 or 4 lanes)
+//!       left border, interior tiles, right border: one kernel call each
+//! ```
+
+use std::ops::Range;
+
+use super::dense::Steps;
+use super::sweep::{Axis, BytePitch};
+use crate::codegen::tile::ir::Lanes;
+use crate::codegen::tile::programs::epilogue::Epilogue;
+use crate::codegen::tile::programs::pool::Pool;
+use crate::codegen::tile::programs::window::Prologue;
+
+/// Which base pointer is which. The input's buffers follow behind these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum LanesArg {
+    /// The output's buffer.
+    Output,
+    /// Packed weights, `[vector][ky][kx][lane]`.
+    Weights,
+    /// Bias, in slot order.
+    Bias,
+    /// The residual's buffer.
+    Residual,
+    /// Prologue: scale, in slot order.
+    Scale,
+    /// Prologue: shift.
+    Shift,
+    /// The first buffer of the input.
+    Inputs,
+}
+
+/// What is computed of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LanesOp {
+    /// A weighted sum.
+    Depthwise,
+    /// A maximum or mean.
+    Pool(Pool),
+    /// A maximum or mean over the whole picture.
+    GlobalPool(Pool),
+}
+
+/// Equal blocks of output rows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RowBlocks {
+    /// First output row.
+    pub y: usize,
+    /// Number of blocks.
+    pub count: usize,
+    /// For each row of a block, the kernel rows inside the picture.
+    pub rows: Vec<Range<u32>>,
+}
+
+/// Vectors that follow each other at constant distances, in one buffer of the input. Distances are bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct VectorRun {
+    /// Number of vectors.
+    pub count: usize,
+    /// Lanes of each.
+    pub lanes: Lanes,
+    /// Lanes that exist.
+    pub used: u32,
+    /// Which of the input's buffers.
+    pub source: usize,
+    /// Slots in the input.
+    pub input: Steps,
+    /// Slots in the output.
+    pub output: Steps,
+    /// Packed weights.
+    pub weights: Steps,
+    /// Bias, scale and shift.
+    pub parameters: Steps,
+    /// Slots in the residual.
+    pub residual: Steps,
+}
+
+/// Everything that decides the code of a layer with channels in lanes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LanesPlan {
+    /// What is computed.
+    pub op: LanesOp,
+    /// Pictures in the batch.
+    pub images: usize,
+    /// The vertical axis.
+    pub y: Axis,
+    /// The horizontal axis.
+    pub x: Axis,
+    /// Blocks of rows.
+    pub blocks: Vec<RowBlocks>,
+    /// Tiles of a row: the kernel columns inside the picture, for each column of a tile.
+    pub tiles: Vec<RowBlocks>,
+    /// Of each buffer of the input.
+    pub inputs: Vec<BytePitch>,
+    /// Of the output.
+    pub output: BytePitch,
+    /// Of the residual.
+    pub residual: BytePitch,
+    /// The vectors, in slot order.
+    pub vectors: Vec<VectorRun>,
+    /// Applied to the input.
+    pub prologue: Prologue,
+    /// Applied to the result.
+    pub epilogue: Epilogue,
+}
+
+impl LanesPlan {
+    /// Blocks of rows in one picture.
+    pub fn blocks_per_image(&self) -> usize {
+        self.blocks.iter().map(|b| b.count).sum()
+    }
+
+    /// Number of units of work.
+    pub fn units(&self) -> usize {
+        match self.op {
+            LanesOp::GlobalPool(_) => self.images * self.vectors.iter().map(|v| v.count).sum::<usize>(),
+            _ => self.images * self.blocks_per_image(),
+        }
+    }
+}
+
+/// Cuts an axis into blocks of at most `longest` outputs and groups neighbours that are alike.
+pub fn blocks(axis: &Axis, longest: usize) -> Vec<RowBlocks> {
+    let count = axis.output.div_ceil(longest.max(1)).max(1);
+    let length = axis.output.div_ceil(count);
+    let mut groups: Vec<RowBlocks> = Vec::new();
+    let mut at = 0;
+    while at < axis.output {
+        let rows: Vec<Range<u32>> = (at..(at + length).min(axis.output))
+            .map(|o| axis.taps(o))
+            .map(|t| t.start as u32..t.end as u32)
+            .collect();
+        let next = at + rows.len();
+        match groups.last_mut() {
+            Some(g) if g.rows == rows => g.count += 1,
+            _ => groups.push(RowBlocks { y: at, count: 1, rows }),
+        }
+        at = next;
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn border_blocks_leave_out_taps_and_interior_blocks_are_one_group() {
+        let axis = Axis { input: 56, output: 56, kernel: 3, stride: 1, dilation: 1, pad: 1 };
+        let groups = blocks(&axis, 2);
+        assert_eq!(groups.iter().map(|g| g.count).collect::<Vec<_>>(), [1, 26, 1]);
+        assert_eq!(groups[0].rows, [1..3, 0..3]);
+        assert_eq!(groups[2].rows, [0..3, 0..2]);
+    }
+}

@@ -1,0 +1,265 @@
+//! Graph → Plan: layout, channel maps, arena offsets, order, and units of work.
+//!
+//! A plan is a flat list of steps over byte ranges: all that code generation needs, and nothing of ONNX. The decision of
+//! each step is a plain struct, computed once and printable; code generation decides nothing.
+//!
+//! ```text
+//!   Graph (fused layers, channel selects)
+//!     │ channels      which buffer and slot each channel of each image has; concat, split, shuffle become tables
+//!     │ dense_step, lanes_step, generic_step   one file per kind of layer: geometry, tiles, packed weights
+//!     │ memory        lifetimes → offsets in one arena
+//!     ▼
+//!   Plan { steps: [ { name, code, args, units } … ], constants, arena }
+//! ```
+
+pub mod buffer;
+pub mod channels;
+pub mod constants;
+pub mod dense;
+mod dense_step;
+pub mod generic;
+mod generic_step;
+pub mod image;
+pub mod lanes;
+mod lanes_step;
+pub mod memory;
+mod planner;
+mod print;
+pub mod sweep;
+pub mod tiling;
+pub mod view;
+
+use std::collections::BTreeMap;
+
+use nnc_ir::op::{Op, OpError, Residual, Unary};
+use nnc_ir::{DType, Graph, GraphError, TensorError};
+use nnc_runtime::abi::{Arg, Port};
+
+use crate::codegen::nest::Nest;
+use crate::codegen::tile::programs::epilogue::{Activation, Epilogue, Residual as Added};
+use crate::target::Target;
+use planner::Planner;
+
+/// What decides the code of a step. Equal codes share one function.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum LayerCode {
+    /// A convolution that sums over channels.
+    Dense(dense::DensePlan),
+    /// A depthwise convolution or a pool.
+    Lanes(lanes::LanesPlan),
+    /// A general loop nest.
+    Nest(Nest),
+}
+
+impl LayerCode {
+    /// A word for it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            LayerCode::Dense(_) => "dense",
+            LayerCode::Lanes(plan) => match plan.op {
+                lanes::LanesOp::Depthwise => "depthwise",
+                lanes::LanesOp::Pool(_) => "pool",
+                lanes::LanesOp::GlobalPool(_) => "globalpool",
+            },
+            LayerCode::Nest(_) => "nest",
+        }
+    }
+}
+
+/// Bytes that a step moves, each once, counted from its address streams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Read: activations, weights, tables.
+    pub read: u64,
+    /// Written.
+    pub written: u64,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug)]
+pub struct PlanStep {
+    /// The layer's name in the model.
+    pub name: String,
+    /// The layer's operator.
+    pub op: String,
+    /// Type of its result.
+    pub shape: String,
+    /// What decides its code.
+    pub code: LayerCode,
+    /// Base pointers.
+    pub args: Vec<Arg>,
+    /// Units of work.
+    pub units: usize,
+    /// Multiply-accumulates.
+    pub macc: u64,
+    /// Elements of its constant operands.
+    pub params: u64,
+    /// Bytes it moves.
+    pub traffic: Traffic,
+    /// Names of the nodes that were fused into it.
+    pub fused: Vec<String>,
+    /// Why a copy is there, for steps that only move data.
+    pub note: Option<String>,
+}
+
+/// Sizes that tell how good the arena is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryReport {
+    /// Bytes of the arena.
+    pub arena: u64,
+    /// Largest sum of planned buffers that are alive at one step: no arena could be smaller.
+    pub planned_peak: u64,
+    /// Largest sum of tensor bytes that are alive at one step, each tensor dense and by itself.
+    pub logical_peak: u64,
+}
+
+/// All that code generation needs.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The program's inputs.
+    pub inputs: Vec<Port>,
+    /// The program's outputs.
+    pub outputs: Vec<Port>,
+    /// The steps, in order.
+    pub steps: Vec<PlanStep>,
+    /// Packed weights and tables.
+    pub constants: Vec<u8>,
+    /// Size of the arena.
+    pub arena_bytes: u64,
+    /// Size of each thread's scratch.
+    pub scratch_bytes: u64,
+    /// How good the arena is.
+    pub memory: MemoryReport,
+}
+
+/// Why a graph cannot be planned.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// No loop nest can do what a node asks for.
+    #[error("node \"{node}\" ({op}) cannot be compiled")]
+    Generic {
+        /// Name of the node.
+        node: String,
+        /// Its operator.
+        op: &'static str,
+        /// Why.
+        source: generic::GenericError,
+    },
+    /// Inputs and outputs of some types have no place in a program.
+    #[error(
+        "\"{name}\" has elements of type {dtype}, which a program cannot take or return: cast it in the model"
+    )]
+    PortType {
+        /// Name of the input or output.
+        name: String,
+        /// Its element type.
+        dtype: DType,
+    },
+    /// Activations need more memory than displacements reach.
+    #[error(
+        "the activations need {bytes} bytes, more than the 2 GiB that a program can address: use a smaller batch or input"
+    )]
+    ArenaTooLarge {
+        /// What they need.
+        bytes: u64,
+    },
+    /// The graph is not well formed.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// An operator refuses its operands.
+    #[error(transparent)]
+    Op(#[from] OpError),
+    /// A constant has another type than its operator needs.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    /// A defect of the planner.
+    #[error("internal error in planning: {0}")]
+    Internal(String),
+}
+
+/// Whether an operator works on images: its result lies with its channels innermost.
+pub(crate) fn is_image_op(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Conv(_)
+            | Op::ConvTranspose(_)
+            | Op::Pool(_)
+            | Op::GlobalPool(_)
+            | Op::BatchNorm(_)
+            | Op::ChannelAffine(_)
+            | Op::InstanceNorm(_)
+            | Op::Lrn(_)
+            | Op::Resize(_)
+    )
+}
+
+/// Whether an operator may look at its operand's bytes instead of copying them.
+pub(crate) fn is_view_op(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Reshape(_)
+            | Op::Transpose(_)
+            | Op::Expand(_)
+            | Op::Slice(_)
+            | Op::Split(_)
+            | Op::ChannelSelect(_)
+    )
+}
+
+/// An activation that kernels apply in registers; `None` for those that only loop nests know.
+pub(crate) fn activation(unary: &Unary) -> Option<Activation> {
+    Some(match *unary {
+        Unary::Relu => Activation::Relu,
+        Unary::Clip { min, max } => Activation::Clip { lo: min.to_bits(), hi: max.to_bits() },
+        Unary::LeakyRelu { alpha } => Activation::LeakyRelu { alpha: alpha.to_bits() },
+        Unary::HardSigmoid { alpha, beta } => {
+            Activation::HardSigmoid { alpha: alpha.to_bits(), beta: beta.to_bits() }
+        }
+        Unary::HardSwish => Activation::HardSwish { alpha: (1.0f32 / 6.0).to_bits(), beta: 0.5f32.to_bits() },
+        Unary::Sigmoid => Activation::Sigmoid,
+        Unary::Silu => Activation::Silu,
+        _ => return None,
+    })
+}
+
+/// The epilogue of a kernel; `None` when its activation is none that kernels know.
+pub(crate) fn epilogue(e: &nnc_ir::op::Epilogue, bias: bool) -> Option<Epilogue> {
+    let act = match &e.activation {
+        Some(unary) => activation(unary)?,
+        None => Activation::None,
+    };
+    Some(Epilogue {
+        bias,
+        residual: match e.residual {
+            None => Added::None,
+            Some(Residual::BeforeActivation) => Added::BeforeActivation,
+            Some(Residual::AfterActivation) => Added::AfterActivation,
+        },
+        activation: act,
+    })
+}
+
+/// Plans a graph. `fused` says, for the name of each layer, which nodes were fused into it.
+pub fn plan(
+    graph: &Graph,
+    target: &Target,
+    fused: &BTreeMap<String, Vec<String>>,
+) -> Result<Plan, PlanError> {
+    let order = graph.order()?;
+    let mut planner = Planner::new(graph, target, &order);
+    planner.inputs();
+    for id in order {
+        match &graph.node(id).op {
+            Op::Input | Op::Constant(_) => continue,
+            Op::ChannelSelect(select) if planner.select(id, select) => continue,
+            Op::Conv(conv) if planner.depthwise(id, conv)? => continue,
+            Op::Conv(conv) if planner.dense(id, conv)? => continue,
+            Op::Pool(pool) if planner.pool(id, pool)? => continue,
+            Op::GlobalPool(pool) if planner.global_pool(id, pool)? => continue,
+            op if is_view_op(op) && planner.reviewed(id)? => continue,
+            _ => planner.generic(id)?,
+        }
+    }
+    planner.outputs()?;
+    planner.finish(fused)
+}

@@ -1,0 +1,467 @@
+//! The state of planning: which buffer holds what, and the steps so far.
+
+use std::collections::BTreeMap;
+
+use nnc_ir::op::Op;
+use nnc_ir::{DType, Graph, NodeId, Tensor, TensorType, Value};
+use nnc_runtime::abi::{Arg, ElemType, Port};
+
+use super::buffer::{Buffer, BufferId, Home};
+use super::channels::{self, WideBuffers};
+use super::constants::Constants;
+use super::image::{Extent, Image, Pitch, Slot};
+use super::memory::{self, Lifetime};
+use super::view::View;
+use super::{LayerCode, MemoryReport, Plan, PlanError, PlanStep, Traffic};
+use crate::target::Target;
+
+/// Where a value is. The `arg` of a view is the number of a buffer.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    /// Channels in slots of buffers.
+    Image(Image),
+    /// Any strided window of one buffer.
+    Window(View),
+}
+
+/// A step whose buffers have no address yet.
+#[derive(Clone, Debug)]
+pub(super) struct Draft {
+    pub name: String,
+    pub node: Option<NodeId>,
+    pub code: LayerCode,
+    /// Base pointers: buffer and byte offset.
+    pub args: Vec<(BufferId, u64)>,
+    /// Buffers it reads besides (through displacements from the start of the arena).
+    pub also_reads: Vec<BufferId>,
+    pub units: usize,
+    pub scratch: u64,
+    pub traffic: Traffic,
+    /// Why it is there, for steps that only move data.
+    pub note: Option<String>,
+}
+
+/// A table of channel runs, to be filled with displacements from the start of the arena.
+#[derive(Clone, Debug)]
+pub(super) struct RunTable {
+    /// Offset in the constants.
+    pub at: u64,
+    /// First slot of each run.
+    pub starts: Vec<Slot>,
+}
+
+/// The state of planning.
+pub(super) struct Planner<'g> {
+    pub graph: &'g Graph,
+    pub target: &'g Target,
+    position: BTreeMap<NodeId, usize>,
+    last_use: BTreeMap<Value, usize>,
+    pub buffers: Vec<Buffer>,
+    tenants: BTreeMap<BufferId, Vec<Value>>,
+    pub places: BTreeMap<Value, Place>,
+    wide: WideBuffers,
+    wide_ids: BTreeMap<usize, BufferId>,
+    drafts: Vec<Draft>,
+    pub constants: Constants,
+    pub tables: Vec<RunTable>,
+}
+
+/// Buffer 0 stands for the start of the arena.
+pub(super) const ARENA_START: BufferId = BufferId(0);
+
+impl<'g> Planner<'g> {
+    pub fn new(graph: &'g Graph, target: &'g Target, order: &[NodeId]) -> Planner<'g> {
+        let position: BTreeMap<NodeId, usize> = order.iter().enumerate().map(|(i, &id)| (id, i)).collect();
+        let last_use = last_uses(graph, order, &position);
+        let wide = channels::wide_buffers(graph, order, |v| writes_image(graph, v));
+        let start = Buffer { name: "arena".into(), home: Home::ArenaStart, bytes: 0, image: None };
+        Planner {
+            graph,
+            target,
+            position,
+            last_use,
+            buffers: vec![start],
+            tenants: BTreeMap::new(),
+            places: BTreeMap::new(),
+            wide,
+            wide_ids: BTreeMap::new(),
+            drafts: Vec::new(),
+            constants: Constants::default(),
+            tables: Vec::new(),
+        }
+    }
+
+    /// Places the graph's inputs: dense, row-major.
+    pub fn inputs(&mut self) {
+        for (index, &id) in self.graph.inputs().iter().enumerate() {
+            let ty = self.graph.ty(id.into());
+            let buffer =
+                self.buffer(&self.graph.node(id).name, Home::Input(index as u32), ty.bytes() as u64, None);
+            self.place(id.into(), Place::Window(View::dense(buffer.0 as usize, ty.dtype, ty.shape.to_vec())));
+        }
+    }
+
+    /// Adds a buffer.
+    pub fn buffer(&mut self, name: &str, home: Home, bytes: u64, image: Option<(Extent, Pitch)>) -> BufferId {
+        self.buffers.push(Buffer { name: name.to_string(), home, bytes, image });
+        BufferId(self.buffers.len() as u32 - 1)
+    }
+
+    /// Adds a buffer in the arena that holds `slots` channels of an image.
+    pub fn image_buffer(&mut self, name: &str, extent: Extent, slots: usize) -> BufferId {
+        let pitch = Pitch::padded(extent, slots);
+        self.buffer(name, Home::Arena, pitch.elems(extent) as u64 * 4, Some((extent, pitch)))
+    }
+
+    /// Adds a buffer with constant bytes.
+    pub fn constant_buffer(&mut self, name: &str, data: &[u8]) -> BufferId {
+        let at = self.constants.add(data);
+        self.buffer(name, Home::Const(at), data.len() as u64, None)
+    }
+
+    /// The buffer at an id.
+    pub fn at(&self, id: BufferId) -> &Buffer {
+        &self.buffers[id.0 as usize]
+    }
+
+    /// Pitch of a buffer that holds images.
+    pub fn pitch(&self, id: BufferId) -> Option<Pitch> {
+        self.at(id).image.map(|(_, pitch)| pitch)
+    }
+
+    /// Says where a value is, and that its bytes are in these buffers.
+    pub fn place(&mut self, value: Value, place: Place) {
+        let buffers = match &place {
+            Place::Image(image) => image.buffers(),
+            Place::Window(view) => vec![BufferId(view.arg as u32)],
+        };
+        for b in buffers {
+            self.tenants.entry(b).or_default().push(value);
+        }
+        self.places.insert(value, place);
+    }
+
+    /// Whether nothing reads the buffer after this node.
+    pub fn dies_at(&self, buffer: BufferId, node: NodeId) -> bool {
+        let now = self.position[&node];
+        matches!(self.at(buffer).home, Home::Arena)
+            && self
+                .tenants
+                .get(&buffer)
+                .is_none_or(|t| t.iter().all(|v| self.last_use.get(v).copied().unwrap_or(0) <= now))
+    }
+
+    /// Whether the value is a part of a wide buffer.
+    pub fn is_wide(&self, value: Value) -> bool {
+        self.wide.parts.contains_key(&value)
+    }
+
+    /// The image buffer that a step writes for a value, and the first slot of the value in it: its part of a wide buffer,
+    /// the caller's output when the layout is the same there, or a buffer of `slots` slots of its own.
+    pub fn output_slots(&mut self, value: Value, slots: usize, natural: bool) -> (BufferId, usize) {
+        let extent = self.extent(value);
+        let name = self.graph.node(value.node).name.clone();
+        if let Some(part) = self.wide.parts.get(&value).copied() {
+            if let Some(&id) = self.wide_ids.get(&part.wide) {
+                return (id, part.at);
+            }
+            let id = self.image_buffer(&name, extent, self.wide.slots[part.wide]);
+            self.wide_ids.insert(part.wide, id);
+            return (id, part.at);
+        }
+        if let Some(output) = self.direct_output(value).filter(|_| natural) {
+            let channels = self.graph.ty(value).shape[1];
+            let pitch = Pitch::of_pixel(extent, channels);
+            let bytes = pitch.elems(extent) as u64 * 4;
+            return (self.buffer(&name, Home::Output(output), bytes, Some((extent, pitch))), 0);
+        }
+        (self.image_buffer(&name, extent, slots), 0)
+    }
+
+    /// Slots that a wide part leaves for a value of `channels` channels; no limit for a buffer of its own.
+    pub fn slot_limit(&self, value: Value, channels: usize) -> usize {
+        if self.is_wide(value) { channels.next_multiple_of(super::image::LANES) } else { usize::MAX }
+    }
+
+    /// The graph output that a value may be written to directly: it, or a reshape of it, is one, and channels-last and
+    /// row-major are the same for it.
+    pub fn direct_output(&self, value: Value) -> Option<u32> {
+        let shape = &self.graph.ty(value).shape;
+        let pixels: usize = shape.get(2..)?.iter().product();
+        if pixels != 1 && shape.get(1) != Some(&1) {
+            return None;
+        }
+        let index = |v: Value| self.graph.outputs().iter().position(|(_, o)| *o == v).map(|i| i as u32);
+        index(value).or_else(|| {
+            let (reader, _) = self.graph.single_consumer(value)?;
+            matches!(self.graph.node(reader).op, Op::Reshape(_)).then(|| index(reader.into()))?
+        })
+    }
+
+    /// Extent of a value of rank 4.
+    pub fn extent(&self, value: Value) -> Extent {
+        let shape = &self.graph.ty(value).shape;
+        Extent { n: shape[0], h: shape[2], w: shape[3] }
+    }
+
+    /// Adds a step.
+    pub fn step(&mut self, draft: Draft) {
+        if draft.units > 0 {
+            self.drafts.push(draft);
+        }
+    }
+
+    /// The value as an image, if it can be seen as one.
+    pub fn image(&mut self, value: Value) -> Option<Image> {
+        match self.places.get(&value)? {
+            Place::Image(image) => Some(image.clone()),
+            Place::Window(view) => {
+                let view = view.clone();
+                self.window_as_image(&view)
+            }
+        }
+    }
+
+    /// A window of rank 4 with sensible strides is an image.
+    fn window_as_image(&mut self, view: &View) -> Option<Image> {
+        if view.dtype != DType::F32 || view.shape.len() != 4 || view.is_empty() {
+            return None;
+        }
+        let elems = |bytes: i64| (bytes >= 0 && bytes % 4 == 0).then_some(bytes as usize / 4);
+        let extent = Extent { n: view.shape[0], h: view.shape[2], w: view.shape[3] };
+        let strides: Option<Vec<usize>> = view.strides.iter().map(|&s| elems(s)).collect();
+        let s = strides?;
+        let pitch = Pitch { image: s[0], row: s[2], pixel: s[3] };
+        let at = elems(view.offset)?;
+        let buffer = self.seen_as(BufferId(view.arg as u32), extent, pitch);
+        Some(Image {
+            extent,
+            slots: (0..view.shape[1]).map(|c| Slot { buffer, at: at + c * s[1] }).collect(),
+        })
+    }
+
+    /// The buffer under another pitch: the same bytes, seen as an image.
+    fn seen_as(&mut self, buffer: BufferId, extent: Extent, pitch: Pitch) -> BufferId {
+        let current = self.at(buffer).image;
+        if current == Some((extent, pitch)) {
+            return buffer;
+        }
+        if current.is_none() {
+            self.buffers[buffer.0 as usize].image = Some((extent, pitch));
+            return buffer;
+        }
+        // Alias buffers share the home of the one that owns the bytes; lifetimes are taken from the owner.
+        let owner = self.at(buffer).clone();
+        self.buffer_alias(buffer, owner, extent, pitch)
+    }
+
+    fn buffer_alias(&mut self, of: BufferId, owner: Buffer, extent: Extent, pitch: Pitch) -> BufferId {
+        let root = match owner.home {
+            Home::Alias(root) => root,
+            _ => of,
+        };
+        let known =
+            self.buffers.iter().position(|b| b.home == Home::Alias(root) && b.image == Some((extent, pitch)));
+        match known {
+            Some(i) => BufferId(i as u32),
+            None => self.buffer(&owner.name, Home::Alias(root), owner.bytes, Some((extent, pitch))),
+        }
+    }
+
+    /// The value as a strided window, if it can be seen as one. Constants get their bytes placed.
+    pub fn view(&mut self, value: Value) -> Option<View> {
+        if let Some(tensor) = self.graph.constant(value).filter(|_| !self.places.contains_key(&value)) {
+            let name = self.graph.node(value.node).name.clone();
+            let id = self.constant_buffer(&name, tensor.bytes());
+            let ty = tensor.ty();
+            self.place(value, Place::Window(View::dense(id.0 as usize, ty.dtype, ty.shape.to_vec())));
+        }
+        match self.places.get(&value)? {
+            Place::Window(view) => Some(view.clone()),
+            Place::Image(image) => self.image_view(image),
+        }
+    }
+
+    /// An image whose channels lie at equal distances, as a window.
+    pub fn image_view(&self, image: &Image) -> Option<View> {
+        let (buffer, at, step) = image.affine()?;
+        let pitch = self.pitch(buffer)?;
+        let e = image.extent;
+        Some(View {
+            arg: buffer.0 as usize,
+            offset: at as i64 * 4,
+            dtype: DType::F32,
+            shape: vec![e.n, image.channels(), e.h, e.w],
+            strides: [pitch.image, step, pitch.row, pitch.pixel].map(|s| s as i64 * 4).to_vec(),
+        })
+    }
+
+    /// Places a constant and returns its window.
+    pub fn constant(&mut self, name: &str, tensor: &Tensor) -> View {
+        let id = self.constant_buffer(name, tensor.bytes());
+        View::dense(id.0 as usize, tensor.dtype(), tensor.shape().to_vec())
+    }
+
+    /// A dense window in the arena.
+    pub fn temporary(&mut self, name: &str, ty: &TensorType) -> View {
+        let id = self.buffer(name, Home::Arena, ty.bytes() as u64, None);
+        View::dense(id.0 as usize, ty.dtype, ty.shape.to_vec())
+    }
+
+    /// Lays out the arena, fills the tables, and resolves every buffer.
+    pub fn finish(mut self, fused: &BTreeMap<String, Vec<String>>) -> Result<Plan, PlanError> {
+        let root = |planner: &Planner<'_>, id: BufferId| match planner.at(id).home {
+            Home::Alias(root) => root,
+            _ => id,
+        };
+        let mut lives: BTreeMap<BufferId, (usize, usize)> = BTreeMap::new();
+        for (step, draft) in self.drafts.iter().enumerate() {
+            let touched = draft.args.iter().map(|(b, _)| *b).chain(draft.also_reads.iter().copied());
+            for id in touched.map(|b| root(&self, b)).filter(|b| self.at(*b).home == Home::Arena) {
+                let life = lives.entry(id).or_insert((step, step));
+                life.1 = step;
+            }
+        }
+        let ids: Vec<BufferId> = lives.keys().copied().collect();
+        let lifetimes: Vec<Lifetime> = lives
+            .iter()
+            .map(|(id, &(first, last))| Lifetime { bytes: self.at(*id).bytes, first, last })
+            .collect();
+        let arena = memory::allocate(&lifetimes);
+        let offset_of: BTreeMap<BufferId, u64> =
+            ids.iter().copied().zip(arena.offsets.iter().copied()).collect();
+        let offset =
+            |planner: &Planner<'_>, id: BufferId| offset_of.get(&root(planner, id)).copied().unwrap_or(0);
+
+        for table in std::mem::take(&mut self.tables) {
+            let mut data = Vec::with_capacity(table.starts.len() * 4);
+            for slot in &table.starts {
+                let at = offset(&self, slot.buffer) + slot.at as u64 * 4;
+                let at = i32::try_from(at).map_err(|_| PlanError::ArenaTooLarge { bytes: arena.bytes })?;
+                data.extend_from_slice(&at.to_le_bytes());
+            }
+            self.constants.fill(table.at, &data);
+        }
+        let mut scratch = 0;
+        let mut steps = Vec::with_capacity(self.drafts.len());
+        for draft in &self.drafts {
+            let args: Vec<Arg> = draft
+                .args
+                .iter()
+                .map(|&(id, at)| self.at(root(&self, id)).arg(offset(&self, id), at))
+                .collect();
+            scratch = scratch.max(draft.scratch);
+            let cost = draft.node.map(|id| self.graph.cost(id)).unwrap_or_default();
+            steps.push(PlanStep {
+                name: draft.name.clone(),
+                op: draft.node.map_or("Copy", |id| self.graph.node(id).op.name()).to_string(),
+                shape: draft.node.map_or(String::new(), |id| self.graph.node(id).outputs[0].to_string()),
+                code: draft.code.clone(),
+                args,
+                units: draft.units,
+                macc: cost.macc,
+                params: cost.params,
+                traffic: draft.traffic,
+                fused: fused.get(&draft.name).cloned().unwrap_or_default(),
+                note: draft.note.clone(),
+            });
+        }
+        let memory = MemoryReport {
+            arena: arena.bytes,
+            planned_peak: memory::peak(&lifetimes),
+            logical_peak: self.logical_peak(),
+        };
+        Ok(Plan {
+            inputs: self
+                .graph
+                .inputs()
+                .iter()
+                .map(|&id| port(&self.graph.node(id).name, self.graph.ty(id.into())))
+                .collect::<Result<_, _>>()?,
+            outputs: self
+                .graph
+                .outputs()
+                .iter()
+                .map(|(name, v)| port(name, self.graph.ty(*v)))
+                .collect::<Result<_, _>>()?,
+            steps,
+            constants: self.constants.into_bytes(),
+            arena_bytes: arena.bytes,
+            scratch_bytes: scratch,
+            memory,
+        })
+    }
+
+    /// The largest sum of tensor bytes that are alive at one step, each tensor dense and by itself, in the plan's order.
+    /// What a step makes of views (selects, reshapes) counts as the tensors it comes from.
+    fn logical_peak(&self) -> u64 {
+        let step_of: BTreeMap<NodeId, usize> =
+            self.drafts.iter().enumerate().filter_map(|(i, d)| d.node.map(|n| (n, i))).collect();
+        let lives: Vec<Lifetime> = step_of
+            .iter()
+            .filter(|(node, _)| {
+                !self.graph.node(**node).outputs.is_empty()
+                    && !self.graph.is_output((**node).into())
+                    && self.direct_output((**node).into()).is_none()
+            })
+            .map(|(node, &first)| {
+                let last_node = self.last_use.get(&Value::from(*node)).copied().unwrap_or(0);
+                let last =
+                    step_of.iter().filter(|(n, _)| self.position[n] <= last_node).map(|(_, s)| *s).max();
+                Lifetime {
+                    bytes: self.graph.ty((*node).into()).bytes() as u64,
+                    first,
+                    last: last.unwrap_or(first).max(first),
+                }
+            })
+            .collect();
+        memory::peak(&lives)
+    }
+}
+
+/// Whether a step writes the value as an image of its own.
+fn writes_image(graph: &Graph, value: Value) -> bool {
+    let ty = graph.ty(value);
+    let op = &graph.node(value.node).op;
+    ty.dtype == DType::F32 && ty.shape.rank() == 4 && super::is_image_op(op)
+}
+
+/// For each value, the position of the last node that reads its bytes, through nodes that only look at them differently.
+fn last_uses(graph: &Graph, order: &[NodeId], position: &BTreeMap<NodeId, usize>) -> BTreeMap<Value, usize> {
+    let mut last: BTreeMap<Value, usize> = BTreeMap::new();
+    for &id in order.iter().rev() {
+        for output in 0..graph.node(id).outputs.len() as u32 {
+            let value = Value { node: id, output };
+            let mut at = if graph.is_output(value) { usize::MAX } else { position[&id] };
+            for (reader, _) in graph.consumers(value) {
+                at = at.max(position[&reader]);
+                if super::is_view_op(&graph.node(reader).op) {
+                    for o in 0..graph.node(reader).outputs.len() as u32 {
+                        at = at.max(last.get(&Value { node: reader, output: o }).copied().unwrap_or(0));
+                    }
+                }
+            }
+            last.insert(value, at);
+        }
+    }
+    last
+}
+
+fn port(name: &str, ty: &TensorType) -> Result<Port, PlanError> {
+    let elem = match ty.dtype {
+        DType::F32 => ElemType::F32,
+        DType::F64 => ElemType::F64,
+        DType::F16 => ElemType::F16,
+        DType::I8 => ElemType::I8,
+        DType::U8 => ElemType::U8,
+        DType::I16 => ElemType::I16,
+        DType::U16 => ElemType::U16,
+        DType::I32 => ElemType::I32,
+        DType::U32 => ElemType::U32,
+        DType::I64 => ElemType::I64,
+        DType::U64 => ElemType::U64,
+        DType::Bool => ElemType::Bool,
+        DType::BF16 => return Err(PlanError::PortType { name: name.to_string(), dtype: ty.dtype }),
+    };
+    Ok(Port { name: name.to_string(), elem, shape: ty.shape.to_vec() })
+}

@@ -1,0 +1,89 @@
+//! The plan as text: `nnc compile --emit plan`.
+
+use std::fmt;
+
+use nnc_runtime::abi::{Arg, Region};
+
+use super::dense::{DensePlan, LoopOrder};
+use super::lanes::{LanesPlan, RowBlocks};
+use super::{LayerCode, Plan};
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for port in &self.inputs {
+            writeln!(f, "input   {} {:?} {:?}", port.name, port.elem, port.shape)?;
+        }
+        for port in &self.outputs {
+            writeln!(f, "output  {} {:?} {:?}", port.name, port.elem, port.shape)?;
+        }
+        writeln!(
+            f,
+            "arena   {} bytes (buffers {}, tensors {})",
+            self.arena_bytes, self.memory.planned_peak, self.memory.logical_peak
+        )?;
+        writeln!(f, "scratch {} bytes a thread", self.scratch_bytes)?;
+        writeln!(f, "consts  {} bytes", self.constants.len())?;
+        for (i, step) in self.steps.iter().enumerate() {
+            writeln!(f, "{i:4} {} {} : {}", step.code.kind(), step.name, step.shape)?;
+            let args: Vec<String> = step.args.iter().map(arg).collect();
+            writeln!(
+                f,
+                "     units {}  reads {}  writes {}  args {}",
+                step.units,
+                step.traffic.read,
+                step.traffic.written,
+                args.join(" ")
+            )?;
+            if let Some(note) = &step.note {
+                writeln!(f, "     because {note}")?;
+            }
+            match &step.code {
+                LayerCode::Dense(d) => dense(f, d)?,
+                LayerCode::Lanes(l) => lanes(f, l)?,
+                LayerCode::Nest(n) => writeln!(f, "     loops {:?} reduce {}", n.loops, n.reduce.len())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn arg(arg: &Arg) -> String {
+    match arg.region {
+        Region::Input(i) => format!("in{i}+{}", arg.offset),
+        Region::Output(i) => format!("out{i}+{}", arg.offset),
+        Region::Arena => format!("arena+{}", arg.offset),
+        Region::Const => format!("const+{}", arg.offset),
+    }
+}
+
+fn dense(f: &mut fmt::Formatter<'_>, d: &DensePlan) -> fmt::Result {
+    let order = match d.order {
+        LoopOrder::Tiles => "tiles",
+        LoopOrder::Panels => "panels",
+    };
+    let tiles: Vec<String> = d.tiles.iter().map(|t| format!("{}x{}", t.count, t.width)).collect();
+    writeln!(f, "     rows {}x{} of tiles [{}], outermost {order}", d.images, d.y.output, tiles.join(" "))?;
+    for p in &d.panels {
+        let cols: Vec<String> = p.cols.iter().map(|c| format!("{}/{}", c.used, c.lanes.count())).collect();
+        writeln!(f, "     {} panels [{}] reading {:?}", p.count, cols.join(" "), p.k)?;
+    }
+    Ok(())
+}
+
+fn lanes(f: &mut fmt::Formatter<'_>, l: &LanesPlan) -> fmt::Result {
+    let groups = |b: &[RowBlocks]| {
+        b.iter().map(|b| format!("{}x{}", b.count, b.rows.len())).collect::<Vec<_>>().join(" ")
+    };
+    let vectors: Vec<String> = l
+        .vectors
+        .iter()
+        .map(|v| format!("{}x{}/{}@{}", v.count, v.used, v.lanes.count(), v.source))
+        .collect();
+    writeln!(
+        f,
+        "     blocks [{}] of tiles [{}], vectors [{}]",
+        groups(&l.blocks),
+        groups(&l.tiles),
+        vectors.join(" ")
+    )
+}

@@ -1,0 +1,160 @@
+//! How a windowed layer walks over its output: rows, and runs of pixels in a row.
+//!
+//! No halo is stored. A tile is a run of pixels of one output row; for each tap of the window the tile knows which of its
+//! pixels have that tap inside the picture. Taps of rows that fall outside are left out by starting later and
+//! counting fewer rows:
+//!
+//! ```text
+//!   3×3, pad 1, 7 columns in tiles of 4 and 3:    tap −1: pixels 1..4   0..3
+//!                                                 tap  0: pixels 0..4   0..3
+//!                                                 tap +1: pixels 0..4   0..2
+//! ```
+
+use std::ops::Range;
+
+/// Distances in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct BytePitch {
+    /// Between columns.
+    pub pixel: i64,
+    /// Between rows.
+    pub row: i64,
+    /// Between pictures.
+    pub image: i64,
+}
+
+impl From<super::image::Pitch> for BytePitch {
+    fn from(p: super::image::Pitch) -> BytePitch {
+        let bytes = |elems: usize| elems as i64 * 4;
+        BytePitch { pixel: bytes(p.pixel), row: bytes(p.row), image: bytes(p.image) }
+    }
+}
+
+/// One spatial axis of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Axis {
+    /// Extent of the input.
+    pub input: usize,
+    /// Extent of the output.
+    pub output: usize,
+    /// Taps.
+    pub kernel: usize,
+    /// Distance between windows.
+    pub stride: usize,
+    /// Distance between taps.
+    pub dilation: usize,
+    /// Padding before the first element; negative where the window starts inside.
+    pub pad: isize,
+}
+
+impl Axis {
+    /// An axis of `n` elements with a window of one.
+    pub fn point(n: usize) -> Axis {
+        Axis { input: n, output: n, kernel: 1, stride: 1, dilation: 1, pad: 0 }
+    }
+
+    /// Input position of a tap; outside when negative or not below `input`.
+    pub fn position(&self, output: usize, tap: usize) -> isize {
+        (output * self.stride + tap * self.dilation) as isize - self.pad
+    }
+
+    fn inside(&self, output: usize, tap: usize) -> bool {
+        (0..self.input as isize).contains(&self.position(output, tap))
+    }
+
+    /// Which taps lie inside for one output.
+    pub fn taps(&self, output: usize) -> Range<usize> {
+        let first = (0..self.kernel).find(|&t| self.inside(output, t));
+        let last = (0..self.kernel).rev().find(|&t| self.inside(output, t));
+        match (first, last) {
+            (Some(a), Some(b)) => a..b + 1,
+            _ => 0..0,
+        }
+    }
+
+    /// Whether every window has a tap inside.
+    pub fn always_touches(&self) -> bool {
+        (0..self.output).all(|o| !self.taps(o).is_empty())
+    }
+}
+
+/// Equal tiles at equal distances in one row.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct XTiles {
+    /// First output column.
+    pub x: usize,
+    /// Number of tiles.
+    pub count: usize,
+    /// Columns of each.
+    pub width: usize,
+    /// For each tap, which columns of a tile have it inside.
+    pub taps: Vec<Range<usize>>,
+}
+
+/// Cuts a row into tiles of at most `widest` columns, equal ones as far as possible, and groups neighbours that are alike.
+pub fn x_tiles(axis: &Axis, widest: usize) -> Vec<XTiles> {
+    let tiles = axis.output.div_ceil(widest.max(1)).max(1);
+    let width = axis.output.div_ceil(tiles);
+    let mut groups: Vec<XTiles> = Vec::new();
+    let mut x = 0;
+    while x < axis.output {
+        let columns = width.min(axis.output - x);
+        let taps: Vec<Range<usize>> = (0..axis.kernel).map(|t| columns_inside(axis, x, columns, t)).collect();
+        match groups.last_mut() {
+            Some(g) if g.width == columns && g.taps == taps => g.count += 1,
+            _ => groups.push(XTiles { x, count: 1, width: columns, taps }),
+        }
+        x += columns;
+    }
+    groups
+}
+
+fn columns_inside(axis: &Axis, x: usize, columns: usize, tap: usize) -> Range<usize> {
+    let first = (0..columns).find(|&c| axis.inside(x + c, tap));
+    let last = (0..columns).rev().find(|&c| axis.inside(x + c, tap));
+    match (first, last) {
+        (Some(a), Some(b)) => a..b + 1,
+        _ => 0..0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn border_tiles_say_which_columns_have_a_tap_inside() {
+        let axis = Axis { input: 7, output: 7, kernel: 3, stride: 1, dilation: 1, pad: 1 };
+        let tiles = x_tiles(&axis, 4);
+        assert_eq!(tiles[0], XTiles { x: 0, count: 1, width: 4, taps: vec![1..4, 0..4, 0..4] });
+        assert_eq!(tiles[1], XTiles { x: 4, count: 1, width: 3, taps: vec![0..3, 0..3, 0..2] });
+    }
+
+    #[test]
+    fn interior_tiles_are_one_group() {
+        let axis = Axis { input: 56, output: 56, kernel: 3, stride: 1, dilation: 1, pad: 1 };
+        let counts: Vec<usize> = x_tiles(&axis, 8).iter().map(|t| t.count).collect();
+        assert_eq!(counts, [1, 5, 1]);
+    }
+
+    #[test]
+    fn tiles_cover_the_row_once() {
+        for (output, widest) in [(1, 8), (49, 14), (55, 14), (13, 16), (112, 6)] {
+            let tiles = x_tiles(&Axis::point(output), widest);
+            let mut next = 0;
+            for t in &tiles {
+                assert_eq!(t.x, next);
+                assert!(t.width <= widest);
+                next += t.count * t.width;
+            }
+            assert_eq!(next, output);
+        }
+    }
+
+    #[test]
+    fn a_negative_pad_starts_inside() {
+        let axis = Axis { input: 4, output: 2, kernel: 1, stride: 2, dilation: 1, pad: -1 };
+        assert_eq!((axis.position(0, 0), axis.position(1, 0)), (1, 3));
+        assert!(axis.always_touches());
+    }
+}

@@ -1,0 +1,138 @@
+//! Tile shapes: how many pixels and how many vectors of output channels one kernel holds in registers.
+//!
+//! A dense tile of `r` pixels by `v` vectors does `r·v` multiply-adds for `v` vector loads and `r` broadcasts, and needs
+//! `r·v` accumulators. Which shape is best depends on how the layer's pixels and channels divide by it: 49 pixels are
+//! seven tiles of 7 and no rest. So every shape that fits the registers is costed over the whole layer.
+
+use crate::codegen::tile::ir::Lanes;
+use crate::target::Target;
+
+/// Cycles that calling a tile costs besides its arithmetic: call, addresses, loop.
+const CALL_CYCLES: f64 = 14.0;
+
+/// What the register file of a target holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Registers {
+    /// Lanes of the widest vector.
+    pub lanes: usize,
+    /// Number of vector registers.
+    pub count: usize,
+}
+
+impl Registers {
+    /// Registers of a target's tile lowering.
+    pub fn of(target: &Target) -> Registers {
+        Registers { lanes: target.isa.lanes() as usize, count: target.isa.registers(target.arch) as usize }
+    }
+
+    /// The widest vector.
+    pub fn widest(self) -> Lanes {
+        Lanes::holding(self.lanes as u32).unwrap_or(Lanes::X4)
+    }
+
+    /// Whether a dense tile of `rows` pixels by `vectors` fits: accumulators, and beside them first the weights' vectors
+    /// and one broadcast, then what the epilogue needs.
+    pub fn hold(self, rows: usize, vectors: usize, epilogue: usize) -> bool {
+        rows * vectors + epilogue.max(vectors + 1) <= self.count
+    }
+
+    /// Cycles of one step of K of a dense tile.
+    ///
+    /// Two multiply-adds and two loads a cycle. A tile with few accumulators waits for the latency of its own sums.
+    fn step(self, rows: usize, vectors: usize) -> f64 {
+        let fma = (rows * vectors) as f64 / 2.0;
+        let loads = (rows + vectors) as f64 / 2.0;
+        let latency = if rows * vectors < 8 { 4.0 / 2.0 } else { 0.0 };
+        fma.max(loads).max(latency)
+    }
+}
+
+/// The shape of a layer that matters for its tiles.
+#[derive(Clone, Debug)]
+pub struct Work<'a> {
+    /// Pixels of one row of the sweep.
+    pub row: usize,
+    /// Number of such rows.
+    pub rows: usize,
+    /// Steps of K: taps times channels.
+    pub k: usize,
+    /// Lengths, in channels, of the runs that the output is cut into.
+    pub runs: &'a [usize],
+    /// Registers that the epilogue needs besides the accumulators.
+    pub epilogue: usize,
+}
+
+/// Pixels and vectors of a tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TileShape {
+    /// Pixels.
+    pub rows: usize,
+    /// Vectors of output channels.
+    pub vectors: usize,
+}
+
+/// The tile shape with the lowest cost over a whole layer.
+pub fn choose(registers: Registers, work: &Work<'_>) -> TileShape {
+    let mut best = (f64::INFINITY, TileShape { rows: 1, vectors: 1 });
+    for vectors in 1..registers.count {
+        for rows in (1..=work.row.min(registers.count)).rev() {
+            if !registers.hold(rows, vectors, work.epilogue) {
+                continue;
+            }
+            let cost = cost(registers, work, rows, vectors);
+            if cost < best.0 {
+                best = (cost, TileShape { rows, vectors });
+            }
+        }
+    }
+    best.1
+}
+
+/// Cycles of the layer with this shape.
+fn cost(registers: Registers, work: &Work<'_>, rows: usize, vectors: usize) -> f64 {
+    let tiles = work.row.div_ceil(rows);
+    let even = work.row.div_ceil(tiles);
+    let rest = work.row - even * (tiles - 1);
+    let mut total = 0.0;
+    for &run in work.runs {
+        let columns = run.div_ceil(registers.lanes);
+        let panels = columns.div_ceil(vectors);
+        let wide = columns.div_ceil(panels);
+        let last = columns - wide * (panels - 1);
+        for (panel_vectors, panel_count) in [(wide, panels - 1), (last, 1)] {
+            for (tile_rows, tile_count) in [(even, tiles - 1), (rest, 1)] {
+                let store = (tile_rows * panel_vectors) as f64;
+                let tile = work.k as f64 * registers.step(tile_rows, panel_vectors) + store + CALL_CYCLES;
+                total += tile * (panel_count * tile_count) as f64;
+            }
+        }
+    }
+    total * work.rows as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tile_fits_the_registers_and_the_row() {
+        for registers in [Registers { lanes: 16, count: 32 }, Registers { lanes: 8, count: 16 }] {
+            for (row, n, k) in [(12544, 64, 32), (49, 1024, 1024), (7, 58, 58), (1, 1000, 1024)] {
+                for epilogue in [0, 4] {
+                    let shape = choose(registers, &Work { row, rows: 1, k, runs: &[n], epilogue });
+                    assert!(registers.hold(shape.rows, shape.vectors, epilogue), "{shape:?}");
+                    assert!(shape.rows <= row);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_of_seven_are_not_split() {
+        let shape = choose(
+            Registers { lanes: 16, count: 32 },
+            &Work { row: 7, rows: 7, k: 1152, runs: &[64], epilogue: 1 },
+        );
+        assert_eq!(shape.rows, 7, "{shape:?}");
+    }
+}
