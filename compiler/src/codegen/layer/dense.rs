@@ -1,0 +1,290 @@
+//! The loops around the tiles of a dense layer.
+
+use cranelift_codegen::ir::Value;
+
+use super::LayerEmitter;
+use crate::codegen::CodegenError;
+use crate::codegen::kernels::Kernel;
+use crate::codegen::tile::ir::Role;
+use crate::codegen::tile::programs::dense::{Broadcast, DenseTile, Tap};
+use crate::codegen::tile::programs::stage::StageTile;
+use crate::plan::dense::{DenseArg, DensePlan, LoopOrder, PanelRun};
+use crate::plan::sweep::XTiles;
+
+/// Base pointers, loaded once.
+struct Bases {
+    input: Value,
+    weights: Value,
+    output: Value,
+    table: Value,
+    bias: Value,
+    residual: Value,
+    scale: Value,
+    shift: Value,
+}
+
+/// Where one output row is, and which kernel rows it has.
+#[derive(Clone, Copy)]
+struct Row {
+    /// First input row with a tap, at column 0.
+    input: Value,
+    output: Value,
+    residual: Value,
+    /// Kernel rows left out at the top.
+    skipped: Value,
+    kernel_rows: Value,
+}
+
+/// Number of vector registers.
+fn registers(e: &LayerEmitter<'_, '_, '_>) -> usize {
+    e.target.isa.registers(e.target.arch) as usize
+}
+
+pub(super) fn emit(e: &mut LayerEmitter<'_, '_, '_>, plan: &DensePlan) -> Result<(), CodegenError> {
+    let mut base = |arg: DenseArg| e.base(arg as usize);
+    let bases = Bases {
+        input: base(DenseArg::Input),
+        weights: base(DenseArg::Weights),
+        output: base(DenseArg::Output),
+        table: base(DenseArg::Table),
+        bias: base(DenseArg::Bias),
+        residual: base(DenseArg::Residual),
+        scale: base(DenseArg::Scale),
+        shift: base(DenseArg::Shift),
+    };
+    match plan.order {
+        LoopOrder::Tiles => by_tiles(e, plan, &bases),
+        LoopOrder::Panels => by_panels(e, plan, &bases),
+    }
+}
+
+/// A unit is a tile of pixels.
+fn by_tiles(e: &mut LayerEmitter<'_, '_, '_>, plan: &DensePlan, bases: &Bases) -> Result<(), CodegenError> {
+    let (begin, end) = (e.begin, e.end);
+    e.range(begin, end, &mut |e, unit| {
+        let (line, tile) = e.div_rem(unit, plan.tiles_per_row());
+        let (image, y) = e.div_rem(line, plan.y.output);
+        let row = row(e, plan, bases, image, y);
+        let mut first = 0;
+        for tiles in &plan.tiles {
+            let count = tiles.count;
+            e.when_within(tile, first as i64, (first + count) as i64, &mut |e| {
+                let index = e.add(tile, -(first as i64));
+                let at = at_tile(e, plan, row, tiles, index);
+                let at = stage(e, plan, bases, tiles, at, (image, y, index))?;
+                for panels in &plan.panels {
+                    let kernel = e.kernel(descriptor(registers(e), plan, tiles, panels).program())?;
+                    e.repeat(panels.count, &mut |e, panel| call(e, plan, bases, &kernel, at, panels, panel))?;
+                }
+                Ok(())
+            })?;
+            first += count;
+        }
+        Ok(())
+    })
+}
+
+/// A unit is a panel of channels.
+fn by_panels(e: &mut LayerEmitter<'_, '_, '_>, plan: &DensePlan, bases: &Bases) -> Result<(), CodegenError> {
+    let mut first = 0;
+    for panels in &plan.panels {
+        e.units_of(first, panels.count, &mut |e, panel| {
+            e.repeat(plan.images, &mut |e, image| {
+                e.repeat(plan.y.output, &mut |e, y| {
+                    let row = row(e, plan, bases, image, y);
+                    for tiles in &plan.tiles {
+                        let kernel = e.kernel(descriptor(registers(e), plan, tiles, panels).program())?;
+                        e.repeat(tiles.count, &mut |e, index| {
+                            let at = at_tile(e, plan, row, tiles, index);
+                            call(e, plan, bases, &kernel, at, panels, panel)
+                        })?;
+                    }
+                    Ok(())
+                })
+            })
+        })?;
+        first += panels.count;
+    }
+    Ok(())
+}
+
+/// Addresses of an output row. Kernel rows above and below the picture are left out.
+fn row(e: &mut LayerEmitter<'_, '_, '_>, plan: &DensePlan, bases: &Bases, image: Value, y: Value) -> Row {
+    let axis = &plan.y;
+    let input = e.offset(bases.input, image, plan.input.image);
+    let output = e.offset(bases.output, image, plan.output.image);
+    let output = e.offset(output, y, plan.output.row);
+    let residual = e.offset(bases.residual, image, plan.residual.image);
+    let residual = e.offset(residual, y, plan.residual.row);
+    // First input row of the window, possibly above the picture.
+    let zero = e.int(0);
+    let top = e.offset(zero, y, axis.stride as i64);
+    let top = e.add(top, -(axis.pad as i64));
+    let whole = (0..axis.output).all(|o| axis.taps(o) == (0..axis.kernel));
+    let (skipped, kernel_rows) = if whole {
+        (zero, e.int(axis.kernel as i64))
+    } else {
+        let dilation = axis.dilation as i64;
+        // Taps with top + t·d ≥ 0 and top + t·d < input.
+        let above = e.negate(top);
+        let first = e.div_up(above, dilation);
+        let first = e.at_least(first, 0);
+        let below = e.add(above, axis.input as i64);
+        let last = e.div_up(below, dilation);
+        let last = e.at_most(last, axis.kernel as i64);
+        let count = e.sub(last, first);
+        (first, e.at_least(count, 0))
+    };
+    let input = e.offset(input, top, plan.input.row);
+    let input = e.offset(input, skipped, plan.input.row * axis.dilation as i64);
+    Row { input, output, residual, skipped, kernel_rows }
+}
+
+/// The row's addresses at a tile.
+fn at_tile(
+    e: &mut LayerEmitter<'_, '_, '_>,
+    plan: &DensePlan,
+    row: Row,
+    tiles: &XTiles,
+    index: Value,
+) -> Row {
+    let mut at = |base: Value, pitch: i64| {
+        let base = e.add(base, tiles.x as i64 * pitch);
+        e.offset(base, index, tiles.width as i64 * pitch)
+    };
+    Row {
+        input: at(row.input, plan.input.pixel * plan.x.stride as i64),
+        output: at(row.output, plan.output.pixel),
+        residual: at(row.residual, plan.residual.pixel),
+        ..row
+    }
+}
+
+/// Copies a tile's channels to scratch and applies the prologue, if the plan says so. Pixels outside the picture are left
+/// out: no kernel reads them.
+fn stage(
+    e: &mut LayerEmitter<'_, '_, '_>,
+    plan: &DensePlan,
+    bases: &Bases,
+    tiles: &XTiles,
+    at: Row,
+    (image, y, index): (Value, Value, Value),
+) -> Result<Row, CodegenError> {
+    let (Some(stage), Some(inside)) = (&plan.stage, tiles.taps.first()) else { return Ok(at) };
+    let scratch = e.scratch;
+    if inside.is_empty() {
+        return Ok(Row { input: scratch, ..at });
+    }
+    let columns = (tiles.x + inside.start) * plan.x.stride;
+    let left = columns as i64 - plan.x.pad as i64;
+    let top = plan.y.pad as i64;
+    e.when_within(at.kernel_rows, 1, 2, &mut |e| {
+        let mut channels = 0i64;
+        for (number, source) in stage.sources.iter().enumerate() {
+            let tile = StageTile {
+                rows: inside.len() as u32,
+                runs: source.runs.iter().map(|&(offset, len)| (offset as i32, len as u32)).collect(),
+                input_pixel: (source.pitch.pixel * plan.x.stride as i64) as i32,
+                output_pixel: stage.pixel as i32,
+                affine: stage.affine,
+                activation: stage.activation,
+            };
+            let kernel = e.kernel(tile.program(e.lanes()))?;
+            let input = e.base(DenseArg::Staged as usize + number);
+            let input = e.offset(input, image, source.pitch.image);
+            let input = e.offset(input, y, source.pitch.row * plan.y.stride as i64);
+            let input = e.add(input, left * source.pitch.pixel - top * source.pitch.row);
+            let input = e.offset(input, index, (tiles.width * plan.x.stride) as i64 * source.pitch.pixel);
+            let output = e.add(scratch, inside.start as i64 * stage.pixel + channels * 4);
+            let scale = e.add(bases.scale, channels * 4);
+            let shift = e.add(bases.shift, channels * 4);
+            e.call(&kernel, &|role| {
+                Some(match role {
+                    Role::Input => input,
+                    Role::Output => output,
+                    Role::Scale => scale,
+                    Role::Shift => shift,
+                    _ => return None,
+                })
+            })?;
+            channels += source.runs.iter().map(|r| r.1 as i64).sum::<i64>();
+        }
+        Ok(())
+    })?;
+    Ok(Row { input: scratch, ..at })
+}
+
+/// The kernel of a tile and a panel.
+fn descriptor(registers: usize, plan: &DensePlan, tiles: &XTiles, panels: &PanelRun) -> DenseTile {
+    let staged = plan.stage.as_ref();
+    let pitch = staged.map_or(plan.input.pixel * plan.x.stride as i64, |s| s.pixel);
+    let taps = tiles.taps.iter().enumerate().map(|(t, columns)| Tap {
+        disp: match staged {
+            Some(_) => 0,
+            None => (plan.input.pixel * (t as i64 * plan.x.dilation as i64 - plan.x.pad as i64)) as i32,
+        },
+        rows: columns.start as u32..columns.end as u32,
+    });
+    let block = tiles.width * panels.cols.len();
+    // Few sums wait for their own latency: split each into independent parts.
+    let split = [4, 2, 1]
+        .into_iter()
+        .find(|&s| s == 1 || (block * s <= 8 && block * s + panels.cols.len() + 2 <= registers))
+        .unwrap_or(1);
+    let free = registers.saturating_sub(block * split + panels.cols.len());
+    DenseTile {
+        rows: tiles.width as u32,
+        a_pixel: pitch as i32,
+        cols: panels.cols.clone(),
+        taps: taps.collect(),
+        a_row: (plan.input.row * plan.y.dilation as i64) as i32,
+        // With a limit of one there is no count: rows that lie outside as a whole need one.
+        kernel_rows: if plan.y.always_touches() { plan.y.kernel } else { plan.y.kernel.max(2) } as u32,
+        k: panels.k.clone(),
+        c_pixel: plan.output.pixel as i32,
+        residual_pixel: plan.residual.pixel as i32,
+        split: split as u32,
+        broadcast: if free >= 2 { Broadcast::Register } else { Broadcast::Embedded },
+        epilogue: plan.epilogue,
+    }
+}
+
+/// Calls the kernel of one tile and one panel.
+fn call(
+    e: &mut LayerEmitter<'_, '_, '_>,
+    plan: &DensePlan,
+    bases: &Bases,
+    kernel: &Kernel,
+    at: Row,
+    panels: &PanelRun,
+    panel: Value,
+) -> Result<(), CodegenError> {
+    let lanes: u32 = panels.cols.iter().map(|c| c.lanes.count()).sum();
+    let kernel_row = i64::from(lanes) * 4 * plan.x.kernel as i64 * panels.k.channels() as i64;
+    let mut step = |base: Value, s: crate::plan::dense::Steps| {
+        let base = e.add(base, s.start);
+        e.offset(base, panel, s.step)
+    };
+    let input = match plan.stage {
+        Some(_) => at.input,
+        None => step(at.input, panels.input),
+    };
+    let weights = step(bases.weights, panels.weights);
+    let output = step(at.output, panels.output);
+    let table = step(bases.table, panels.table);
+    let bias = step(bases.bias, panels.bias);
+    let residual = step(at.residual, panels.residual);
+    let weights = e.offset(weights, at.skipped, kernel_row);
+    e.call(kernel, &|role| {
+        Some(match role {
+            Role::Input => input,
+            Role::Weights => weights,
+            Role::Output => output,
+            Role::KernelRows => at.kernel_rows,
+            Role::Table => table,
+            Role::Bias => bias,
+            Role::Residual => residual,
+            _ => return None,
+        })
+    })
+}

@@ -1,0 +1,241 @@
+//! The loops around the tiles of a layer with channels in lanes.
+
+use cranelift_codegen::ir::Value;
+
+use super::LayerEmitter;
+use crate::codegen::CodegenError;
+use crate::codegen::kernels::Kernel;
+use crate::codegen::tile::ir::Role;
+use crate::codegen::tile::programs::dense::Col;
+use crate::codegen::tile::programs::depthwise::{DepthwiseTile, Weights};
+use crate::codegen::tile::programs::pool::{GlobalPoolTile, PoolTile};
+use crate::codegen::tile::programs::window::Window;
+use crate::plan::dense::Steps;
+use crate::plan::lanes::{LanesArg, LanesOp, LanesPlan, RowBlocks, VectorRun};
+
+/// Base pointers, loaded once.
+struct Bases {
+    output: Value,
+    weights: Value,
+    bias: Value,
+    residual: Value,
+    scale: Value,
+    shift: Value,
+    inputs: Vec<Value>,
+}
+
+/// Where a picture, or a block of rows of it, is.
+struct Place {
+    /// One for each buffer of the input.
+    inputs: Vec<Value>,
+    output: Value,
+    residual: Value,
+}
+
+pub(super) fn emit(e: &mut LayerEmitter<'_, '_, '_>, plan: &LanesPlan) -> Result<(), CodegenError> {
+    let bases = Bases {
+        output: e.base(LanesArg::Output as usize),
+        weights: e.base(LanesArg::Weights as usize),
+        bias: e.base(LanesArg::Bias as usize),
+        residual: e.base(LanesArg::Residual as usize),
+        scale: e.base(LanesArg::Scale as usize),
+        shift: e.base(LanesArg::Shift as usize),
+        inputs: (0..plan.inputs.len()).map(|i| e.base(LanesArg::Inputs as usize + i)).collect(),
+    };
+    match plan.op {
+        LanesOp::GlobalPool(_) => whole_pictures(e, plan, &bases),
+        LanesOp::Depthwise | LanesOp::Pool(_) => by_rows(e, plan, &bases),
+    }
+}
+
+/// A unit is a block of rows.
+fn by_rows(e: &mut LayerEmitter<'_, '_, '_>, plan: &LanesPlan, bases: &Bases) -> Result<(), CodegenError> {
+    let (begin, end) = (e.begin, e.end);
+    e.range(begin, end, &mut |e, unit| {
+        let (image, block) = e.div_rem(unit, plan.blocks_per_image());
+        let picture = picture(e, plan, bases, image);
+        let mut first = 0;
+        for blocks in &plan.blocks {
+            let (low, high) = (first as i64, (first + blocks.count) as i64);
+            e.when_within(block, low, high, &mut |e| {
+                let index = e.add(block, -low);
+                let rows = rows(e, plan, &picture, blocks, index);
+                for vectors in &plan.vectors {
+                    for tiles in &plan.tiles {
+                        let kernel = window_kernel(e, plan, blocks, tiles, vectors)?;
+                        e.repeat(vectors.count, &mut |e, v| {
+                            call(e, plan, bases, &kernel, &rows, tiles, vectors, v)
+                        })?;
+                    }
+                }
+                Ok(())
+            })?;
+            first += blocks.count;
+        }
+        Ok(())
+    })
+}
+
+/// A unit is a vector of slots of one picture.
+fn whole_pictures(
+    e: &mut LayerEmitter<'_, '_, '_>,
+    plan: &LanesPlan,
+    bases: &Bases,
+) -> Result<(), CodegenError> {
+    let LanesOp::GlobalPool(pool) = plan.op else { return Ok(()) };
+    let (begin, end) = (e.begin, e.end);
+    let per_picture: usize = plan.vectors.iter().map(|v| v.count).sum();
+    e.range(begin, end, &mut |e, unit| {
+        let (image, vector) = e.div_rem(unit, per_picture);
+        let picture = picture(e, plan, bases, image);
+        let mut first = 0;
+        for vectors in &plan.vectors {
+            let tile = GlobalPoolTile {
+                cols: vec![Col { lanes: vectors.lanes, used: vectors.used }],
+                width: plan.x.input as u32,
+                height: plan.y.input as u32,
+                a_pixel: plan.inputs[vectors.source].pixel as i32,
+                a_row: plan.inputs[vectors.source].row as i32,
+                pool,
+                prologue: plan.prologue,
+            };
+            let kernel = e.kernel(tile.program())?;
+            let low = first as i64;
+            e.when_within(vector, low, low + vectors.count as i64, &mut |e| {
+                let v = e.add(vector, -low);
+                let input = step(e, picture.inputs[vectors.source], vectors.input, v);
+                let output = step(e, picture.output, vectors.output, v);
+                let scale = step(e, bases.scale, vectors.parameters, v);
+                let shift = step(e, bases.shift, vectors.parameters, v);
+                e.call(&kernel, &|role| {
+                    Some(match role {
+                        Role::Input => input,
+                        Role::Output => output,
+                        Role::Scale => scale,
+                        Role::Shift => shift,
+                        _ => return None,
+                    })
+                })
+            })?;
+            first += vectors.count;
+        }
+        Ok(())
+    })
+}
+
+fn step(e: &mut LayerEmitter<'_, '_, '_>, base: Value, steps: Steps, index: Value) -> Value {
+    let base = e.add(base, steps.start);
+    e.offset(base, index, steps.step)
+}
+
+fn picture(e: &mut LayerEmitter<'_, '_, '_>, plan: &LanesPlan, bases: &Bases, image: Value) -> Place {
+    let inputs = bases.inputs.iter().zip(&plan.inputs).map(|(&b, p)| e.offset(b, image, p.image)).collect();
+    let output = e.offset(bases.output, image, plan.output.image);
+    let residual = e.offset(bases.residual, image, plan.residual.image);
+    Place { inputs, output, residual }
+}
+
+/// The addresses of a block of rows: kernel element (0, 0) of its first row, perhaps above the picture.
+fn rows(
+    e: &mut LayerEmitter<'_, '_, '_>,
+    plan: &LanesPlan,
+    at: &Place,
+    blocks: &RowBlocks,
+    index: Value,
+) -> Place {
+    let (y, n) = (blocks.y as i64, blocks.rows.len() as i64);
+    let stride = plan.y.stride as i64;
+    let top = y * stride - plan.y.pad as i64;
+    let mut move_to = |base: Value, row: i64, first: i64, step: i64| {
+        let base = e.add(base, first * row);
+        e.offset(base, index, step * row)
+    };
+    let inputs =
+        at.inputs.iter().zip(&plan.inputs).map(|(&b, p)| move_to(b, p.row, top, n * stride)).collect();
+    let output = move_to(at.output, plan.output.row, y, n);
+    let residual = move_to(at.residual, plan.residual.row, y, n);
+    Place { inputs, output, residual }
+}
+
+fn window_kernel(
+    e: &mut LayerEmitter<'_, '_, '_>,
+    plan: &LanesPlan,
+    blocks: &RowBlocks,
+    tiles: &RowBlocks,
+    vectors: &VectorRun,
+) -> Result<Kernel, CodegenError> {
+    let pair = |f: fn(&crate::plan::sweep::Axis) -> usize| (f(&plan.y) as u32, f(&plan.x) as u32);
+    let window = Window {
+        rows: blocks.rows.clone(),
+        cols: tiles.rows.clone(),
+        kernel: pair(|a| a.kernel),
+        stride: pair(|a| a.stride),
+        dilation: pair(|a| a.dilation),
+        a_pixel: plan.inputs[vectors.source].pixel as i32,
+        a_row: plan.inputs[vectors.source].row as i32,
+        c_pixel: plan.output.pixel as i32,
+        c_row: plan.output.row as i32,
+        lanes: vectors.lanes,
+        used: vectors.used,
+        tiles: tiles.count as u32,
+    };
+    let program = match plan.op {
+        LanesOp::Depthwise => DepthwiseTile {
+            window,
+            weights: Weights::Held,
+            residual_pixel: plan.residual.pixel as i32,
+            residual_row: plan.residual.row as i32,
+            prologue: plan.prologue,
+            epilogue: plan.epilogue,
+        }
+        .fitted(e.target)
+        .and_then(|t| t.program()),
+        LanesOp::Pool(pool) | LanesOp::GlobalPool(pool) => PoolTile {
+            window,
+            pool,
+            residual_pixel: plan.residual.pixel as i32,
+            residual_row: plan.residual.row as i32,
+            prologue: plan.prologue,
+            epilogue: plan.epilogue,
+        }
+        .program(),
+    };
+    e.kernel(program)
+}
+
+fn call(
+    e: &mut LayerEmitter<'_, '_, '_>,
+    plan: &LanesPlan,
+    bases: &Bases,
+    kernel: &Kernel,
+    rows: &Place,
+    tiles: &RowBlocks,
+    vectors: &VectorRun,
+    v: Value,
+) -> Result<(), CodegenError> {
+    let left = tiles.y as i64 * plan.x.stride as i64 - plan.x.pad as i64;
+    let input = step(e, rows.inputs[vectors.source], vectors.input, v);
+    let input = e.add(input, left * plan.inputs[vectors.source].pixel);
+    let output = step(e, rows.output, vectors.output, v);
+    let output = e.add(output, tiles.y as i64 * plan.output.pixel);
+    let residual = step(e, rows.residual, vectors.residual, v);
+    let residual = e.add(residual, tiles.y as i64 * plan.residual.pixel);
+    let weights = step(e, bases.weights, vectors.weights, v);
+    let bias = step(e, bases.bias, vectors.parameters, v);
+    let scale = step(e, bases.scale, vectors.parameters, v);
+    let shift = step(e, bases.shift, vectors.parameters, v);
+    let count = e.int(tiles.count as i64);
+    e.call(kernel, &|role| {
+        Some(match role {
+            Role::Input => input,
+            Role::Weights => weights,
+            Role::Output => output,
+            Role::Tiles => count,
+            Role::Bias => bias,
+            Role::Residual => residual,
+            Role::Scale => scale,
+            Role::Shift => shift,
+            _ => return None,
+        })
+    })
+}

@@ -1,0 +1,48 @@
+//! Code in a file: a plan becomes a relocatable object.
+
+use cranelift_module::default_libcall_names;
+use cranelift_object::{ObjectBuilder, ObjectModule};
+use nnc_runtime::abi::ProgramDesc;
+
+use super::{CodegenError, describe, emit};
+use crate::artefact::driver;
+use crate::plan::Plan;
+use crate::target::{Target, cranelift_isa};
+
+/// Where the constants of an object are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Constants {
+    /// In the object: it is for a linker.
+    Inside,
+    /// Left out: the artefact adds them, on pages of their own.
+    Outside,
+}
+
+/// A relocatable object with a plan's code and the C function that runs it.
+#[derive(Debug)]
+pub struct Object {
+    /// The object file.
+    pub bytes: Vec<u8>,
+    /// Symbols of the function table, in order.
+    pub functions: Vec<String>,
+    /// What the functions are for.
+    pub desc: ProgramDesc,
+    /// The Cranelift IR of each layer function as text.
+    pub clif: Vec<String>,
+}
+
+/// Compiles a plan into an object.
+pub fn compile(plan: &Plan, target: &Target, constants: Constants) -> Result<Object, CodegenError> {
+    let isa = cranelift_isa(target, true)?;
+    let mut builder = ObjectBuilder::new(isa, "nnc", default_libcall_names())?;
+    builder.per_function_section(false);
+    let mut module = ObjectModule::new(builder);
+    let emitted = emit(&mut module, plan, target, true)?;
+    let desc = describe(plan, &emitted, target);
+    driver::define(&mut module, &desc, &emitted.functions)?;
+    if constants == Constants::Inside {
+        driver::define_constants(&mut module, &plan.constants)?;
+    }
+    let bytes = module.finish().emit().map_err(|e| CodegenError::Module(e.to_string()))?;
+    Ok(Object { bytes, functions: emitted.names, desc, clif: emitted.clif })
+}
