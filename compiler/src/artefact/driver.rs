@@ -1,0 +1,341 @@
+//! `nnc_run`: a whole program as one C function, for hosts that `dlopen` an artefact and link nothing of ours.
+//!
+//! ```c
+//! int nnc_run(const void *const *inputs, void *const *outputs, void *workspace);
+//! ```
+//!
+//! It is generated code like the layers, so it imports nothing. A network has hundreds of steps; a call spelt out for each
+//! would be larger than the layers themselves. So the steps are a table of records in read-only data, and the code is one
+//! loop over it, whose size depends on the number of *functions* only:
+//!
+//! ```text
+//!   regions = [workspace, constants, inputs…, outputs…]            on the stack
+//!   for each record:
+//!       func u32, units u32, args u32, 0                           16 bytes
+//!       per arg: offset u64, region u32, 0                         16 bytes
+//!     bases[k] = regions[arg.region] + arg.offset                  on the stack
+//!     switch func:  case i: f_i(bases, 0, units, scratch)
+//!   until func is none of them: return 0
+//! ```
+//!
+//! The calls go through a jump table of distances rather than a table of function addresses: addresses in data would
+//! have to be relocated by whoever loads the file.
+//!
+//! Beside it come three data symbols: `nnc_abi_version` (`uint32_t`), `nnc_workspace_bytes` (`uint64_t`) and `nnc_info`, a
+//! text in JSON that says what the inputs and outputs are.
+
+use std::fmt::Write as _;
+
+use cranelift_codegen::Context;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{
+    AbiParam, Block, BlockArg, BlockCall, FuncRef, GlobalValue, GlobalValueData, InstBuilder, JumpTableData,
+    MemFlagsData, Signature, StackSlot, StackSlotData, StackSlotKind, Value, types,
+};
+use cranelift_codegen::isa::CallConv;
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_module::{DataDescription, FuncId, Linkage, Module, ModuleError};
+use nnc_runtime::abi::{Port, ProgramDesc, Region};
+use nnc_runtime::artefact::ABI_VERSION;
+
+use super::{CONSTS, json};
+
+/// Alignment of the workspace: that of the arena and of scratch.
+pub const WORKSPACE_ALIGN: u64 = 64;
+/// A record of a step, and of an argument.
+const RECORD: u32 = 16;
+
+/// A program that `nnc_run` cannot be made for.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The code generator refused.
+    #[error("nnc_run cannot be generated; this is a mistake in the code generator")]
+    Module(#[from] Box<ModuleError>),
+    /// Sizes beyond what a C function can be given.
+    #[error("the program needs {what} for one call of nnc_run; use smaller extents or split the model")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+    },
+}
+
+impl From<ModuleError> for DriverError {
+    fn from(error: ModuleError) -> DriverError {
+        DriverError::Module(Box::new(error))
+    }
+}
+
+/// Size of the memory that `nnc_run` works in: the arena, then one thread's scratch, both from a multiple of 64.
+pub fn workspace_bytes(desc: &ProgramDesc) -> Result<u64, DriverError> {
+    let too_large = DriverError::TooLarge { what: "more memory than there are addresses" };
+    let arena = desc.arena_bytes.checked_next_multiple_of(WORKSPACE_ALIGN);
+    let scratch = desc.scratch_bytes.checked_next_multiple_of(WORKSPACE_ALIGN);
+    let bytes = arena.zip(scratch).and_then(|(arena, scratch)| arena.checked_add(scratch));
+    match bytes {
+        Some(bytes) if i64::try_from(bytes).is_ok() => Ok(bytes.max(WORKSPACE_ALIGN)),
+        _ => Err(too_large),
+    }
+}
+
+/// Adds `nnc_run` and the data symbols to `module`. `funcs` are the layer functions in the order of the function table,
+/// of type `(bases, begin, end, scratch)`, all `i64`, System V, and defined in `module`.
+pub fn define(module: &mut dyn Module, desc: &ProgramDesc, funcs: &[FuncId]) -> Result<(), DriverError> {
+    let workspace = workspace_bytes(desc)?;
+    define_data(module, "nnc_abi_version", Linkage::Export, 4, ABI_VERSION.to_le_bytes().to_vec())?;
+    define_data(module, "nnc_workspace_bytes", Linkage::Export, 8, workspace.to_le_bytes().to_vec())?;
+    define_data(module, "nnc_info", Linkage::Export, 1, [info(desc, workspace).as_bytes(), &[0]].concat())?;
+    let steps = define_data(module, "nnc_steps", Linkage::Local, 16, records(desc))?;
+    let consts = module.declare_data(CONSTS, Linkage::Import, false, false)?;
+
+    let mut signature = Signature::new(CallConv::SystemV);
+    signature.params = vec![AbiParam::new(types::I64); 3];
+    signature.returns = vec![AbiParam::new(types::I32)];
+    let id = module.declare_function("nnc_run", Linkage::Export, &signature)?;
+    let mut context = Context::new();
+    context.func.signature = signature;
+    let func = &mut context.func;
+    let steps = module.declare_data_in_func(steps, func);
+    let consts = module.declare_data_in_func(consts, func);
+    // The linker puts the constants into the same file, so their address is a distance from the code.
+    if let GlobalValueData::Symbol { colocated, .. } = &mut func.global_values[consts] {
+        *colocated = true;
+    }
+    let callees = funcs.iter().map(|&callee| module.declare_func_in_func(callee, func)).collect();
+
+    let mut frontend = FunctionBuilderContext::new();
+    let builder = FunctionBuilder::new(func, &mut frontend);
+    Run::new(builder, desc, steps, consts, callees)?.build(desc, module);
+    module.define_function(id, &mut context)?;
+    Ok(())
+}
+
+/// Puts the constants into `module` itself, for an object that goes to a linker instead of into an artefact.
+pub fn define_constants(module: &mut dyn Module, consts: &[u8]) -> Result<(), DriverError> {
+    define_data(module, CONSTS, Linkage::Hidden, nnc_runtime::PAGE as u64, consts.to_vec())?;
+    Ok(())
+}
+
+fn define_data(
+    module: &mut dyn Module,
+    name: &str,
+    linkage: Linkage,
+    align: u64,
+    bytes: Vec<u8>,
+) -> Result<cranelift_module::DataId, DriverError> {
+    let id = module.declare_data(name, linkage, false, false)?;
+    let mut data = DataDescription::new();
+    data.set_align(align);
+    data.define(bytes.into_boxed_slice());
+    module.define_data(id, &data)?;
+    Ok(id)
+}
+
+/// The table that the loop walks.
+fn records(desc: &ProgramDesc) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut words = |words: [u32; 4]| words.iter().for_each(|word| out.extend(word.to_le_bytes()));
+    for step in &desc.steps {
+        words([step.func, step.units, step.args.len() as u32, 0]);
+        for arg in &step.args {
+            let (low, high) = (arg.offset as u32, (arg.offset >> 32) as u32);
+            words([low, high, region_index(desc, arg.region), 0]);
+        }
+    }
+    // No function has this index: the end.
+    words([u32::MAX, 0, 0, 0]);
+    out
+}
+
+/// Where the start of a region is kept.
+fn region_index(desc: &ProgramDesc, region: Region) -> u32 {
+    match region {
+        Region::Arena => 0,
+        Region::Const => 1,
+        Region::Input(port) => port.saturating_add(2),
+        Region::Output(port) => port.saturating_add(2).saturating_add(desc.inputs.len() as u32),
+    }
+}
+
+/// `nnc_info`: what a host that knows nothing of the model needs to call `nnc_run`.
+fn info(desc: &ProgramDesc, workspace: u64) -> String {
+    let mut out = String::new();
+    let target = json::string(&desc.target);
+    let features = json::string(&desc.features.to_string());
+    // Writing to a string cannot fail.
+    let _ = write!(
+        out,
+        "{{\"abi_version\":{ABI_VERSION},\"target\":{target},\"cpu_features\":{features},\
+         \"workspace_bytes\":{workspace},\"workspace_align\":{WORKSPACE_ALIGN}"
+    );
+    for (key, ports) in [("inputs", &desc.inputs), ("outputs", &desc.outputs)] {
+        let _ = write!(out, ",\"{key}\":[");
+        for (at, port) in ports.iter().enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            let (name, elem, bytes) = (json::string(&port.name), port.elem, port.bytes());
+            let shape = &port.shape;
+            let _ = write!(
+                out,
+                "{comma}{{\"name\":{name},\"type\":\"{elem}\",\"shape\":{shape:?},\"bytes\":{bytes}}}"
+            );
+        }
+        out.push(']');
+    }
+    out.push('}');
+    out
+}
+
+/// The function while it is built.
+struct Run<'a> {
+    builder: FunctionBuilder<'a>,
+    steps: GlobalValue,
+    consts: GlobalValue,
+    callees: Vec<FuncRef>,
+    regions: StackSlot,
+    bases: StackSlot,
+    /// Returns 1.
+    refuse: Block,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        mut builder: FunctionBuilder<'a>,
+        desc: &ProgramDesc,
+        steps: GlobalValue,
+        consts: GlobalValue,
+        callees: Vec<FuncRef>,
+    ) -> Result<Run<'a>, DriverError> {
+        let mut pointers = |count: usize| {
+            let bytes =
+                u32::try_from(count.max(1)).ok().filter(|&count| count < 1 << 16).map(|count| count * 8);
+            let bytes = bytes.ok_or(DriverError::TooLarge { what: "more than 65535 buffers" })?;
+            Ok::<_, DriverError>(builder.create_sized_stack_slot(StackSlotData::new(
+                StackSlotKind::ExplicitSlot,
+                bytes,
+                3,
+            )))
+        };
+        let regions = pointers(desc.inputs.len().saturating_add(desc.outputs.len()).saturating_add(2))?;
+        let bases = pointers(desc.steps.iter().map(|step| step.args.len()).max().unwrap_or(0))?;
+        let refuse = builder.create_block();
+        Ok(Run { builder, steps, consts, callees, regions, bases, refuse })
+    }
+
+    fn build(mut self, desc: &ProgramDesc, module: &dyn Module) {
+        let entry = self.builder.create_block();
+        self.builder.append_block_params_for_function_params(entry);
+        self.builder.switch_to_block(entry);
+        if let &[inputs, outputs, workspace] = self.builder.block_params(entry) {
+            self.keep_region(0, workspace, WORKSPACE_ALIGN, true);
+            let consts = self.builder.ins().symbol_value(types::I64, self.consts);
+            self.builder.ins().stack_store(types::I64, consts, self.regions, 8);
+            self.keep_buffers(inputs, &desc.inputs, 2);
+            self.keep_buffers(outputs, &desc.outputs, 2 + desc.inputs.len() as u32);
+            let arena = desc.arena_bytes.next_multiple_of(WORKSPACE_ALIGN);
+            let scratch = self.builder.ins().iadd_imm_s(workspace, arena as i64);
+            self.walk(scratch);
+        }
+        self.return_in(self.refuse, 1);
+        self.builder.seal_all_blocks();
+        self.builder.finalize(module.target_config());
+    }
+
+    /// Takes the caller's buffers from an array of pointers.
+    fn keep_buffers(&mut self, array: Value, ports: &[Port], first: u32) {
+        if !ports.is_empty() {
+            self.refuse_if_null(array);
+        }
+        for (index, port) in (first..).zip(ports) {
+            let offset = (index - first) as i32 * 8;
+            let buffer = self.builder.ins().load(types::I64, MemFlagsData::trusted(), array, offset);
+            self.keep_region(index, buffer, port.elem.bytes() as u64, port.bytes() > 0);
+        }
+    }
+
+    fn keep_region(&mut self, index: u32, start: Value, align: u64, needed: bool) {
+        if needed {
+            self.refuse_if_null(start);
+        }
+        if align > 1 {
+            let mask = self.builder.ins().iconst(types::I64, align as i64 - 1);
+            let below = self.builder.ins().band(start, mask);
+            self.refuse_if(IntCC::NotEqual, below);
+        }
+        self.builder.ins().stack_store(types::I64, start, self.regions, index as i32 * 8);
+    }
+
+    fn refuse_if_null(&mut self, pointer: Value) {
+        self.refuse_if(IntCC::Equal, pointer);
+    }
+
+    /// Refuses if `value` compares so with 0.
+    fn refuse_if(&mut self, condition: IntCC, value: Value) {
+        let bad = self.builder.ins().icmp_imm_s(condition, value, 0);
+        let next = self.builder.create_block();
+        self.builder.ins().brif(bad, self.refuse, &[], next, &[]);
+        self.builder.switch_to_block(next);
+    }
+
+    /// The loop over the records.
+    fn walk(&mut self, scratch: Value) {
+        let [step, arg, take_arg, dispatch, done] = [(); 5].map(|()| self.builder.create_block());
+        let trusted = MemFlagsData::trusted();
+        let first = self.builder.ins().symbol_value(types::I64, self.steps);
+        self.builder.ins().jump(step, &[BlockArg::from(first)]);
+
+        let record = self.start(step);
+        let ins = self.builder.ins();
+        let args = ins.uload32(trusted, record, 8);
+        let bytes = self.builder.ins().imul_imm_s(args, i64::from(RECORD));
+        let first_arg = self.builder.ins().iadd_imm_s(record, i64::from(RECORD));
+        let next_record = self.builder.ins().iadd(first_arg, bytes);
+        let bases = self.builder.ins().stack_addr(types::I64, self.bases, 0);
+        let regions = self.builder.ins().stack_addr(types::I64, self.regions, 0);
+        self.builder.ins().jump(arg, &[BlockArg::from(first_arg), BlockArg::from(bases)]);
+
+        let from = self.start(arg);
+        let to = self.builder.append_block_param(arg, types::I64);
+        let all = self.builder.ins().icmp(IntCC::Equal, from, next_record);
+        self.builder.ins().brif(all, dispatch, &[], take_arg, &[]);
+
+        self.builder.switch_to_block(take_arg);
+        let offset = self.builder.ins().load(types::I64, trusted, from, 0);
+        let region = self.builder.ins().uload32(trusted, from, 8);
+        let region = self.builder.ins().imul_imm_s(region, 8);
+        let region = self.builder.ins().iadd(regions, region);
+        let start = self.builder.ins().load(types::I64, trusted, region, 0);
+        let base = self.builder.ins().iadd(start, offset);
+        self.builder.ins().store(trusted, base, to, 0);
+        let from = self.builder.ins().iadd_imm_s(from, i64::from(RECORD));
+        let to = self.builder.ins().iadd_imm_s(to, 8);
+        self.builder.ins().jump(arg, &[BlockArg::from(from), BlockArg::from(to)]);
+
+        self.builder.switch_to_block(dispatch);
+        let func = self.builder.ins().load(types::I32, trusted, record, 0);
+        let units = self.builder.ins().uload32(trusted, record, 4);
+        let none = self.builder.ins().iconst(types::I64, 0);
+        let cases: Vec<Block> = self.callees.iter().map(|_| self.builder.create_block()).collect();
+        let pool = &mut self.builder.func.dfg.value_lists;
+        let table = cases.iter().map(|&case| BlockCall::new(case, [], pool)).collect::<Vec<_>>();
+        let table = JumpTableData::new(BlockCall::new(done, [], pool), &table);
+        let table = self.builder.create_jump_table(table);
+        self.builder.ins().br_table(func, table);
+        for (case, callee) in cases.into_iter().zip(std::mem::take(&mut self.callees)) {
+            self.builder.switch_to_block(case);
+            self.builder.ins().call(callee, &[bases, none, units, scratch]);
+            self.builder.ins().jump(step, &[BlockArg::from(next_record)]);
+        }
+        self.return_in(done, 0);
+    }
+
+    /// Continues in `block`; returns its new parameter.
+    fn start(&mut self, block: Block) -> Value {
+        self.builder.switch_to_block(block);
+        self.builder.append_block_param(block, types::I64)
+    }
+
+    fn return_in(&mut self, block: Block, code: i64) {
+        self.builder.switch_to_block(block);
+        let code = self.builder.ins().iconst(types::I32, code);
+        self.builder.ins().return_(&[code]);
+    }
+}

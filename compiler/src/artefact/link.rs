@@ -1,0 +1,163 @@
+//! From a relocatable object to a shared object: what a linker does, for the few things that our objects contain.
+//!
+//! An object from the code generator has functions that call each other, read-only data that they point to, and nothing
+//! else: no imports, no writable data, no addresses. So linking is placing sections and writing distances into the code:
+//!
+//! ```text
+//!   object                               shared object
+//!   .text     f0 f1 nnc_run                512  header, description, function table [f0, f1]
+//!   .rodata   nnc_info, step records            .rodata
+//!   calls, and addresses of data          page  .text            distances filled in
+//!   nnc_consts  undefined                 page  constants        here is nnc_consts
+//! ```
+
+use nnc_runtime::abi::ProgramDesc;
+use nnc_runtime::artefact::{Header, header};
+use nnc_runtime::encode::{self, EncodeError};
+
+use super::elf::{Contents, SharedObject};
+use super::input::{Input, Part};
+use super::relocate::{Relocation, RelocationError, relocate};
+
+/// An object that cannot become an artefact.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// Bytes that are no relocatable ELF file.
+    #[error("the object cannot be read; this is a mistake in the code generator")]
+    Object(#[from] object::read::Error),
+    /// Something that an artefact cannot hold.
+    #[error(
+        "section \"{section}\" of the object is {what}, which an artefact cannot hold; this is a mistake in the \
+         code generator"
+    )]
+    Section {
+        /// Its name.
+        section: String,
+        /// What it is.
+        what: &'static str,
+    },
+    /// A call or an address of something that is not in the object.
+    #[error(
+        "the code uses \"{name}\", which an artefact cannot import; choose a --target that has the instruction"
+    )]
+    Undefined {
+        /// The symbol.
+        name: String,
+    },
+    /// A function of the table that the object does not have.
+    #[error("function \"{name}\" is not in the object; this is a mistake in the code generator")]
+    NoSuchFunction {
+        /// The symbol.
+        name: String,
+    },
+    /// A relocation that we do not know, or that does not reach.
+    #[error("byte {at} of section \"{section}\" cannot be linked; this is a mistake in the code generator")]
+    Relocation {
+        /// The section.
+        section: String,
+        /// Where in it.
+        at: u64,
+        /// What is wrong.
+        #[source]
+        source: RelocationError,
+    },
+    /// Parts that are not what the description says.
+    #[error("{found} {what} come with a description of {expected}; this is a mistake in the code generator")]
+    Mismatch {
+        /// What is counted: functions, or bytes of constants.
+        what: &'static str,
+        /// What the description says.
+        expected: u64,
+        /// What there is.
+        found: u64,
+    },
+    /// A description that a file cannot hold.
+    #[error(transparent)]
+    Description(#[from] EncodeError),
+    /// More code than distances in it can span.
+    #[error("the program has {0} bytes of code and tables, more than 1 GiB; split the model")]
+    TooLarge(u64),
+    /// A file that cannot be laid out.
+    #[error("the artefact cannot be laid out; this is a mistake in the code generator")]
+    Layout(#[from] object::write::Error),
+}
+
+/// Turns `object`, a relocatable ELF file, into an artefact: a shared object with the code, the program's description
+/// and its constants. `funcs` are the symbols of the layer functions, in the order of the function table. The same
+/// arguments give the same bytes.
+pub fn write_shared_object(
+    object: &[u8],
+    funcs: &[String],
+    desc: &ProgramDesc,
+    consts: &[u8],
+) -> Result<Vec<u8>, LinkError> {
+    let counts = [
+        ("functions", u64::from(desc.functions), funcs.len() as u64),
+        ("bytes of constants", desc.const_bytes, consts.len() as u64),
+    ];
+    for (what, expected, found) in counts {
+        if found != expected {
+            return Err(LinkError::Mismatch { what, expected, found });
+        }
+    }
+    let mut input = Input::read(object)?;
+    let encoded = encode::encode(desc)?;
+    let table = function_table(&input, funcs)?;
+
+    let contents = Contents {
+        machine: input.machine,
+        desc: &encoded,
+        table: &table,
+        rodata_len: input.rodata.len(),
+        text_len: input.text.len(),
+        consts,
+        symbols: &input.symbols,
+    };
+    let mut file = Vec::new();
+    let layout = SharedObject::lay_out(&mut file, &contents);
+    let places = layout.places.clone();
+
+    for fixup in &input.fixups {
+        let bytes = match fixup.place.part {
+            Part::Text => &mut input.text,
+            _ => &mut input.rodata,
+        };
+        let relocation = Relocation {
+            machine: input.machine,
+            r_type: fixup.r_type,
+            from: places.address(fixup.place),
+            to: places.address(fixup.target).wrapping_add_signed(fixup.addend),
+        };
+        relocate(bytes, fixup.place.offset, &relocation).map_err(|source| LinkError::Relocation {
+            section: fixup.section.clone(),
+            at: fixup.place.offset,
+            source,
+        })?;
+    }
+
+    layout.write(&contents, &input.rodata, &input.text)?;
+    let header = Header {
+        machine: input.machine,
+        features: desc.features,
+        functions: desc.functions,
+        table: places.table.start,
+        desc: places.desc,
+        text: places.text,
+        consts: places.consts,
+    };
+    match header::seal(&mut file, &header) {
+        true => Ok(file),
+        false => Err(LinkError::TooLarge(file.len() as u64)),
+    }
+}
+
+/// Where each function begins, counted from the start of the text.
+fn function_table(input: &Input, funcs: &[String]) -> Result<Vec<u8>, LinkError> {
+    let mut table = Vec::with_capacity(funcs.len().saturating_mul(4));
+    for name in funcs {
+        let place = input.function(name).ok_or_else(|| LinkError::NoSuchFunction { name: name.clone() })?;
+        let offset = u32::try_from(place.offset).map_err(|_| LinkError::TooLarge(place.offset))?;
+        table.extend(offset.to_le_bytes());
+    }
+    Ok(table)
+}

@@ -1,0 +1,503 @@
+//! From functions to a file and back: the artefact runs as the description says, in our runtime and in the platform's
+//! dynamic loader, and cannot be damaged unnoticed.
+#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
+
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::path::Path;
+
+use cranelift_codegen::Context;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{AbiParam, BlockArg, InstBuilder, MemFlagsData, Signature, Value, types};
+use cranelift_codegen::isa::CallConv;
+use cranelift_codegen::settings::{self, Configurable};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_module::{DataDescription, FuncId, Linkage, Module, default_libcall_names};
+use cranelift_object::{ObjectBuilder, ObjectModule};
+use iced_x86::code_asm::*;
+use nnc::artefact::{LinkError, driver, write_shared_object};
+use nnc_runtime::abi::{Arg, CpuFeatures, ElemType, Port, ProgramDesc, Region, Step};
+use nnc_runtime::artefact::{HEADER_BYTES, HEADER_OFFSET};
+use nnc_runtime::{InputRef, LoadError, Pool, Program, Session};
+
+const N: usize = 50;
+
+/// `y = x·k + x`, `z = y·k + x`, with `k` constant: two functions, each used twice.
+fn desc() -> ProgramDesc {
+    let port = |name: &str| Port { name: name.to_owned(), elem: ElemType::F32, shape: vec![1, N] };
+    let arg = |region, offset| Arg { region, offset };
+    let step = |name: &str, func, args| Step { name: name.to_owned(), func, units: N as u32, args };
+    let product = arg(Region::Arena, 192);
+    let (x, k) = (arg(Region::Input(0), 0), arg(Region::Const, 64));
+    let (y, z) = (arg(Region::Output(0), 0), arg(Region::Output(1), 0));
+    ProgramDesc {
+        target: "x86-64".to_owned(),
+        features: CpuFeatures::default(),
+        inputs: vec![port("x")],
+        outputs: vec![port("y"), port("z")],
+        arena_bytes: 192 + 4 * N as u64,
+        scratch_bytes: 10,
+        const_bytes: 64 + 4 * N as u64,
+        functions: 2,
+        steps: vec![
+            step("y.product", 0, vec![x, k, product]),
+            step("y.sum", 1, vec![product, x, y]),
+            step("z.product", 0, vec![y, k, product]),
+            step("z.sum", 1, vec![product, x, z]),
+        ],
+    }
+}
+
+fn factors() -> Vec<f32> {
+    (0..N).map(|n| 1.5 - n as f32 * 0.125).collect()
+}
+
+fn consts() -> Vec<u8> {
+    std::iter::repeat_n(0xee, 64).chain(factors().iter().flat_map(|k| k.to_le_bytes())).collect()
+}
+
+fn input() -> Vec<f32> {
+    (0..N).map(|n| (n as f32).sqrt() - 3.0).collect()
+}
+
+fn expected() -> [Vec<f32>; 2] {
+    let round = |values: &[f32]| -> Vec<f32> {
+        values.iter().zip(factors()).zip(input()).map(|((v, k), x)| v * k + x).collect()
+    };
+    let y = round(&input());
+    let z = round(&y);
+    [y, z]
+}
+
+fn layer_signature() -> Signature {
+    let mut signature = Signature::new(CallConv::SystemV);
+    signature.params = vec![AbiParam::new(types::I64); 4];
+    signature
+}
+
+fn module() -> ObjectModule {
+    let mut flags = settings::builder();
+    flags.set("is_pic", "true").unwrap();
+    flags.set("opt_level", "speed").unwrap();
+    let isa = cranelift_native::builder().unwrap().finish(settings::Flags::new(flags)).unwrap();
+    ObjectModule::new(ObjectBuilder::new(isa, "test", default_libcall_names()).unwrap())
+}
+
+fn define(
+    module: &mut ObjectModule,
+    id: FuncId,
+    signature: Signature,
+    body: impl FnOnce(&mut FunctionBuilder<'_>, &mut ObjectModule, &[Value]),
+) {
+    let mut context = Context::new();
+    context.func.signature = signature;
+    let mut frontend = FunctionBuilderContext::new();
+    let mut builder = FunctionBuilder::new(&mut context.func, &mut frontend);
+    let entry = builder.create_block();
+    builder.append_block_params_for_function_params(entry);
+    builder.switch_to_block(entry);
+    let params = builder.block_params(entry).to_vec();
+    body(&mut builder, module, &params);
+    builder.seal_all_blocks();
+    builder.finalize(module.target_config());
+    module.define_function(id, &mut context).unwrap();
+}
+
+/// `product`, in Cranelift's language; it calls `times` for each element, so that there is a call to link.
+fn define_product(module: &mut ObjectModule) -> FuncId {
+    let mut pair = Signature::new(CallConv::SystemV);
+    pair.params = vec![AbiParam::new(types::F32); 2];
+    pair.returns = vec![AbiParam::new(types::F32)];
+    let times = module.declare_function("times", Linkage::Local, &pair).unwrap();
+    let product = module.declare_function("product", Linkage::Export, &layer_signature()).unwrap();
+    define(module, product, layer_signature(), |b, module, params| {
+        let &[bases, begin, end, _scratch] = params else { panic!("four parameters") };
+        let flags = MemFlagsData::trusted();
+        let [x, k, y] = [0, 8, 16].map(|at| b.ins().load(types::I64, flags, bases, at));
+        let [head, body, exit] = [(); 3].map(|()| b.create_block());
+        let at = b.append_block_param(head, types::I64);
+        b.ins().jump(head, &[BlockArg::from(begin)]);
+        b.switch_to_block(head);
+        let more = b.ins().icmp(IntCC::UnsignedLessThan, at, end);
+        b.ins().brif(more, body, &[], exit, &[]);
+        b.switch_to_block(body);
+        let offset = b.ins().ishl_imm_u(at, 2);
+        let [x, k, y] = [x, k, y].map(|base| b.ins().iadd(base, offset));
+        let x = b.ins().load(types::F32, flags, x, 0);
+        let k = b.ins().load(types::F32, flags, k, 0);
+        let times = module.declare_func_in_func(times, b.func);
+        let call = b.ins().call(times, &[x, k]);
+        let result = b.inst_results(call)[0];
+        b.ins().store(flags, result, y, 0);
+        let next = b.ins().iadd_imm_s(at, 1);
+        b.ins().jump(head, &[BlockArg::from(next)]);
+        b.switch_to_block(exit);
+        b.ins().return_(&[]);
+    });
+    define(module, times, pair, |b, _, params| {
+        let result = b.ins().fmul(params[0], params[1]);
+        b.ins().return_(&[result]);
+    });
+    product
+}
+
+/// `sum`, as bytes that an assembler made.
+fn define_sum(module: &mut ObjectModule) -> FuncId {
+    let mut a = CodeAssembler::new(64).unwrap();
+    let (mut head, mut done) = (a.create_label(), a.create_label());
+    a.mov(rax, ptr(rdi)).unwrap();
+    a.mov(r8, ptr(rdi + 8)).unwrap();
+    a.mov(r9, ptr(rdi + 16)).unwrap();
+    a.set_label(&mut head).unwrap();
+    a.cmp(rsi, rdx).unwrap();
+    a.jae(done).unwrap();
+    a.movss(xmm0, dword_ptr(rax + rsi * 4)).unwrap();
+    a.addss(xmm0, dword_ptr(r8 + rsi * 4)).unwrap();
+    a.movss(dword_ptr(r9 + rsi * 4), xmm0).unwrap();
+    a.inc(rsi).unwrap();
+    a.jmp(head).unwrap();
+    a.set_label(&mut done).unwrap();
+    a.ret().unwrap();
+    let bytes = a.assemble(0).unwrap();
+    let sum = module.declare_function("sum", Linkage::Local, &layer_signature()).unwrap();
+    module.define_function_bytes(sum, 64, &bytes, &[]).unwrap();
+    sum
+}
+
+fn object() -> Vec<u8> {
+    let mut module = module();
+    let funcs = [define_product(&mut module), define_sum(&mut module)];
+    driver::define(&mut module, &desc(), &funcs).unwrap();
+    module.finish().emit().unwrap()
+}
+
+fn names() -> Vec<String> {
+    ["product", "sum"].map(str::to_owned).to_vec()
+}
+
+fn artefact() -> Vec<u8> {
+    write_shared_object(&object(), &names(), &desc(), &consts()).unwrap()
+}
+
+fn from_bytes(file: &[u8]) -> Result<Program, LoadError> {
+    // SAFETY: this test made the file, or damaged one, which is refused.
+    unsafe { Program::from_bytes(file) }
+}
+
+fn on_disk(file: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.so");
+    std::fs::write(&path, file).unwrap();
+    (folder, path)
+}
+
+#[test]
+fn an_artefact_runs_in_the_runtime() {
+    let (_folder, path) = on_disk(&artefact());
+    // SAFETY: this test made the file.
+    let program = unsafe { Program::load(&path) }.unwrap();
+    assert_eq!(program.desc(), &desc());
+    for threads in [1, 2, 3] {
+        let pool = Pool::new(threads).unwrap();
+        let mut session = Session::new(&program, &pool).unwrap();
+        let x = input();
+        let outputs = session.run(&[InputRef::new(&x)]).unwrap();
+        for (at, expected) in expected().iter().enumerate() {
+            assert_eq!(outputs.get::<f32>(at).unwrap(), expected);
+        }
+    }
+}
+
+#[test]
+fn a_program_outlives_its_file() {
+    let (folder, path) = on_disk(&artefact());
+    // SAFETY: this test made the file.
+    let program = unsafe { Program::load(&path) }.unwrap();
+    std::fs::write(&path, b"").unwrap();
+    drop(folder);
+    let mut session = Session::new(&program, &Pool::new(1).unwrap()).unwrap();
+    let x = input();
+    assert_eq!(session.run(&[InputRef::new(&x)]).unwrap().get::<f32>(1).unwrap(), expected()[1]);
+}
+
+/// A library that the platform's loader holds.
+struct Library(*mut c_void);
+
+impl Library {
+    fn open(path: &Path) -> Library {
+        let path = CString::new(path.to_str().unwrap()).unwrap();
+        // SAFETY: the file is an artefact of this test; it has no initialisers.
+        let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
+        // SAFETY: after a failure there is a message.
+        assert!(!handle.is_null(), "{:?}", unsafe { CStr::from_ptr(libc::dlerror()) });
+        Library(handle)
+    }
+
+    fn symbol(&self, name: &str) -> *mut c_void {
+        let name = CString::new(name).unwrap();
+        // SAFETY: the handle is open.
+        unsafe { libc::dlsym(self.0, name.as_ptr()) }
+    }
+}
+
+impl Drop for Library {
+    fn drop(&mut self) {
+        // SAFETY: the handle is open, and nothing of the library is used after its `Library`.
+        assert_eq!(unsafe { libc::dlclose(self.0) }, 0);
+    }
+}
+
+type Run = unsafe extern "C" fn(*const *const c_void, *const *mut c_void, *mut c_void) -> c_int;
+
+#[repr(C, align(64))]
+struct Workspace([u8; 1024]);
+
+#[test]
+fn an_artefact_runs_in_the_dynamic_loader() {
+    let (_folder, path) = on_disk(&artefact());
+    let library = Library::open(&path);
+    assert!(library.symbol("product").is_null(), "only the C functions are visible");
+    assert!(library.symbol("nnc_steps").is_null());
+    // SAFETY: the symbols have the types that the generated header gives them.
+    let (version, bytes, info, run) = unsafe {
+        (
+            *library.symbol("nnc_abi_version").cast::<u32>(),
+            *library.symbol("nnc_workspace_bytes").cast::<u64>(),
+            CStr::from_ptr(library.symbol("nnc_info").cast()).to_str().unwrap(),
+            std::mem::transmute::<*mut c_void, Run>(library.symbol("nnc_run")),
+        )
+    };
+    assert_eq!(version, nnc_runtime::artefact::ABI_VERSION);
+    assert_eq!(bytes, driver::workspace_bytes(&desc()).unwrap());
+    assert_eq!(bytes, 448 + 64);
+    assert_eq!(
+        info,
+        "{\"abi_version\":1,\"target\":\"x86-64\",\"cpu_features\":\"\",\"workspace_bytes\":512,\
+         \"workspace_align\":64,\"inputs\":[{\"name\":\"x\",\"type\":\"f32\",\"shape\":[1, 50],\"bytes\":200}],\
+         \"outputs\":[{\"name\":\"y\",\"type\":\"f32\",\"shape\":[1, 50],\"bytes\":200},\
+         {\"name\":\"z\",\"type\":\"f32\",\"shape\":[1, 50],\"bytes\":200}]}"
+    );
+
+    let x = input();
+    let (mut y, mut z) = (vec![0.0_f32; N], vec![0.0_f32; N]);
+    let mut workspace = Workspace([0; 1024]);
+    let inputs = [x.as_ptr().cast()];
+    let outputs = [y.as_mut_ptr().cast(), z.as_mut_ptr().cast()];
+    let memory: *mut c_void = workspace.0.as_mut_ptr().cast();
+    let null = std::ptr::null_mut::<c_void>();
+    // SAFETY: the buffers have the sizes of the ports; those that are null or misaligned are refused before use.
+    unsafe {
+        assert_eq!(run(inputs.as_ptr(), outputs.as_ptr(), memory), 0);
+        assert_eq!(run(std::ptr::null(), outputs.as_ptr(), memory), 1);
+        assert_eq!(run(inputs.as_ptr(), std::ptr::null(), memory), 1);
+        assert_eq!(run(inputs.as_ptr(), outputs.as_ptr(), null), 1);
+        assert_eq!(run(inputs.as_ptr(), outputs.as_ptr(), memory.byte_add(32)), 1);
+        assert_eq!(run([null.cast_const()].as_ptr(), outputs.as_ptr(), memory), 1);
+        assert_eq!(run([x.as_ptr().byte_add(2).cast()].as_ptr(), outputs.as_ptr(), memory), 1);
+        assert_eq!(run(inputs.as_ptr(), [outputs[0], null].as_ptr(), memory), 1);
+    }
+    assert_eq!([y, z], expected());
+    let untouched = bytes as usize;
+    assert!(workspace.0[untouched..].iter().all(|&b| b == 0), "the workspace ends where it says");
+}
+
+#[test]
+fn an_artefact_runs_through_the_c_interface() {
+    use nnc_runtime::capi::*;
+    let (_folder, path) = on_disk(&artefact());
+    let path = CString::new(path.to_str().unwrap()).unwrap();
+    let x = input();
+    let (mut y, mut z) = (vec![0.0_f32; N], vec![0.0_f32; N]);
+    let mut tensor = std::mem::MaybeUninit::<TensorInfo>::uninit();
+    // SAFETY: this test made the file; the models are open, the buffers have their sizes, each model is closed once.
+    unsafe {
+        let first = nnc_model_open(path.as_ptr(), 2);
+        assert!(!first.is_null(), "{:?}", CStr::from_ptr(nnc_last_error()));
+        let model = nnc_model_share(first);
+        nnc_model_close(first);
+        assert_eq!((nnc_model_inputs(model), nnc_model_outputs(model)), (1, 2));
+        assert_eq!(nnc_model_output(model, 1, tensor.as_mut_ptr()), 0);
+        let tensor = tensor.assume_init();
+        assert_eq!(CStr::from_ptr(tensor.name), c"z");
+        assert_eq!(std::slice::from_raw_parts(tensor.shape, tensor.rank as usize), [1, N as u64]);
+        assert_eq!((tensor.elem, tensor.bytes), (ElemType::F32 as u32, 200));
+
+        let inputs = [x.as_ptr().cast()];
+        let outputs = [y.as_mut_ptr().cast(), z.as_mut_ptr().cast()];
+        assert_eq!(nnc_model_run(model, inputs.as_ptr(), outputs.as_ptr()), 0);
+        assert_eq!(nnc_model_run(model, inputs.as_ptr(), [outputs[0], std::ptr::null_mut()].as_ptr()), 1);
+        assert_eq!(CStr::from_ptr(nnc_last_error()), c"output \"z\" is null; pass a buffer");
+        assert_eq!(nnc_model_input(model, 1, std::ptr::null_mut()), 1);
+        nnc_model_close(model);
+    }
+    assert_eq!([y, z], expected());
+}
+
+#[test]
+fn the_same_program_gives_the_same_bytes() {
+    assert_eq!(artefact(), artefact());
+}
+
+#[test]
+fn nothing_is_writable_and_executable() {
+    use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
+    use object::{Endianness, Object, ObjectSection, elf};
+    let file = artefact();
+    let parsed = ElfFile64::<Endianness>::parse(&*file).unwrap();
+    let endian = Endianness::Little;
+    let headers = parsed.elf_header().program_headers(endian, &*file).unwrap();
+    let mut executable = 0;
+    for header in headers {
+        let flags = header.p_flags(endian);
+        assert_ne!(flags & (elf::PF_W | elf::PF_X), elf::PF_W | elf::PF_X);
+        executable += u32::from(flags & elf::PF_X != 0);
+        if header.p_type(endian) == elf::PT_LOAD {
+            assert_eq!(header.p_offset(endian), header.p_vaddr(endian));
+            assert_eq!(header.p_offset(endian) % 4096, 0);
+        }
+    }
+    assert_eq!(executable, 1, "the text alone, so not the stack");
+    assert_eq!(parsed.imports().unwrap().len(), 0);
+    assert!(parsed.dynamic_relocations().is_none_or(|mut all| all.next().is_none()));
+    let constants = parsed.section_by_name(".nnc.constants").unwrap();
+    assert_eq!(constants.data().unwrap(), consts());
+}
+
+#[test]
+fn every_header_byte_and_a_sample_of_the_others_is_guarded() {
+    let file = artefact();
+    let places = (0..4)
+        .chain(HEADER_OFFSET..HEADER_OFFSET + HEADER_BYTES)
+        .chain((0..file.len()).step_by(101))
+        .chain([file.len() - 1]);
+    for at in places {
+        for bit in [0, 7] {
+            let mut file = file.clone();
+            file[at] ^= 1 << bit;
+            let error = from_bytes(&file).unwrap_err();
+            let guarded = matches!(
+                error,
+                LoadError::Checksum
+                    | LoadError::NotAnArtefact
+                    | LoadError::FormatVersion { .. }
+                    | LoadError::Length { .. }
+            );
+            assert!(guarded, "byte {at}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_file_cut_anywhere_is_refused() {
+    let file = artefact();
+    for len in (0..file.len()).step_by(53) {
+        let error = from_bytes(&file[..len]).unwrap_err();
+        assert!(matches!(error, LoadError::NotAnArtefact | LoadError::Length { .. }), "{len}: {error}");
+    }
+}
+
+#[test]
+fn an_import_is_refused_by_name() {
+    let mut module = module();
+    let outside = module.declare_function("ceilf", Linkage::Import, &layer_signature()).unwrap();
+    let product = module.declare_function("product", Linkage::Local, &layer_signature()).unwrap();
+    define(&mut module, product, layer_signature(), |b, module, params| {
+        let outside = module.declare_func_in_func(outside, b.func);
+        b.ins().call(outside, params);
+        b.ins().return_(&[]);
+    });
+    define_sum(&mut module);
+    let object = module.finish().emit().unwrap();
+    let error = write_shared_object(&object, &names(), &desc(), &consts()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the code uses \"ceilf\", which an artefact cannot import; choose a --target that has the instruction"
+    );
+}
+
+#[test]
+fn an_address_in_data_is_refused() {
+    let mut module = module();
+    let funcs = [define_product(&mut module), define_sum(&mut module)];
+    let table = module.declare_data("table", Linkage::Local, false, false).unwrap();
+    let mut data = DataDescription::new();
+    data.define(Box::new([0; 8]));
+    let sum = module.declare_func_in_data(funcs[1], &mut data);
+    data.write_function_addr(0, sum);
+    module.define_data(table, &data).unwrap();
+    let object = module.finish().emit().unwrap();
+    let error = write_shared_object(&object, &names(), &desc(), &consts()).unwrap_err();
+    assert!(matches!(error, LinkError::Relocation { .. }), "{error}");
+}
+
+#[test]
+fn writable_data_is_refused() {
+    let mut module = module();
+    define_product(&mut module);
+    define_sum(&mut module);
+    let counter = module.declare_data("counter", Linkage::Local, true, false).unwrap();
+    let mut data = DataDescription::new();
+    data.define(Box::new([1; 8]));
+    module.define_data(counter, &data).unwrap();
+    let object = module.finish().emit().unwrap();
+    let error = write_shared_object(&object, &names(), &desc(), &consts()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "section \".data\" of the object is writable, which an artefact cannot hold; this is a mistake in the code \
+         generator"
+    );
+}
+
+#[test]
+fn parts_that_do_not_match_are_refused() {
+    let object = object();
+    let refusal = |funcs: &[String], consts: &[u8]| {
+        write_shared_object(&object, funcs, &desc(), consts).unwrap_err().to_string()
+    };
+    let mistake = "this is a mistake in the code generator";
+    assert_eq!(
+        refusal(&names()[..1], &consts()),
+        format!("1 functions come with a description of 2; {mistake}")
+    );
+    assert_eq!(
+        refusal(&names(), &[]),
+        format!("0 bytes of constants come with a description of 264; {mistake}")
+    );
+    let unknown = [names()[0].clone(), "times2".to_owned()];
+    assert_eq!(refusal(&unknown, &consts()), format!("function \"times2\" is not in the object; {mistake}"));
+    assert!(write_shared_object(b"", &names(), &desc(), &consts()).is_err());
+}
+
+#[test]
+fn a_program_without_constants_loads_in_both_ways() {
+    let mut desc = desc();
+    desc.const_bytes = 0;
+    desc.steps.retain(|step| step.func == 1);
+    desc.steps.iter_mut().for_each(|step| step.args[0] = Arg { region: Region::Input(0), offset: 0 });
+    let mut module = module();
+    let funcs = [define_product(&mut module), define_sum(&mut module)];
+    driver::define(&mut module, &desc, &funcs).unwrap();
+    let file = write_shared_object(&module.finish().emit().unwrap(), &names(), &desc, &[]).unwrap();
+    let (_folder, path) = on_disk(&file);
+    assert!(!Library::open(&path).symbol("nnc_run").is_null());
+    let program = from_bytes(&file).unwrap();
+    let mut session = Session::new(&program, &Pool::new(2).unwrap()).unwrap();
+    let x = input();
+    let doubled: Vec<f32> = x.iter().map(|x| x + x).collect();
+    assert_eq!(session.run(&[InputRef::new(&x)]).unwrap().get::<f32>(0).unwrap(), doubled);
+}
+
+#[test]
+fn the_code_of_the_driver_grows_with_functions_not_with_steps() {
+    use object::{Object, ObjectSection};
+    let text_bytes = |repeat: usize| {
+        let mut desc = desc();
+        desc.steps = desc.steps.iter().cycle().take(desc.steps.len() * repeat).cloned().collect();
+        let mut module = module();
+        let funcs = [define_product(&mut module), define_sum(&mut module)];
+        driver::define(&mut module, &desc, &funcs).unwrap();
+        let object = module.finish().emit().unwrap();
+        let object = object::File::parse(&*object).unwrap();
+        object.section_by_name(".text").unwrap().size()
+    };
+    assert_eq!(text_bytes(1), text_bytes(100));
+}

@@ -1,0 +1,463 @@
+//! The command from outside: what it prints, how it fails, and what it leaves on the disk.
+#![cfg(feature = "cli")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+fn nnc() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_nnc"))
+}
+
+/// What a command did.
+struct Outcome {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+fn run(args: &[&str]) -> Outcome {
+    let output = nnc().args(args).output().expect("the command starts");
+    Outcome {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Runs a command that must do well; returns what it printed.
+fn well(args: &[&str]) -> String {
+    let outcome = run(args);
+    assert_eq!(outcome.code, Some(0), "nnc {args:?}: {}", outcome.stderr);
+    outcome.stdout
+}
+
+/// Runs a command that must fail with a code and one paragraph that holds all these words; returns the paragraph.
+fn fails(code: i32, args: &[&str], words: &[&str]) -> String {
+    let outcome = run(args);
+    let text = outcome.stderr;
+    assert_eq!(outcome.code, Some(code), "nnc {args:?}: {text}{}", outcome.stdout);
+    assert!(text.starts_with("error: "), "{text}");
+    assert_eq!(text.trim_end().lines().count(), 1, "more than a paragraph: {text}");
+    for word in words {
+        assert!(text.contains(word), "no {word:?} in: {text}");
+    }
+    text
+}
+
+/// A folder of its own, with a small network in `net.onnx`.
+struct Folder(TempDir);
+
+impl Folder {
+    fn empty() -> Folder {
+        Folder(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn with_net() -> Folder {
+        let folder = Folder::empty();
+        let spec = nnc_models::Spec::new("mobilenet-v2").width(0.35).resolution(32).classes(10);
+        folder.write("net.onnx", &nnc_models::encode(&spec).expect("a network"));
+        folder
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> String {
+        let path = self.0.path().join(name);
+        fs::write(&path, bytes).expect("written");
+        path.display().to_string()
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).display().to_string()
+    }
+
+    fn net(&self) -> String {
+        self.path("net.onnx")
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(self.0.path())
+            .expect("the folder")
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+/// An `.npz` or `.npy` with these arrays, by the library's own writer.
+fn npz(path: &str, arrays: &[(&str, nnc_ir::Tensor)]) {
+    let arrays: Vec<_> = arrays.iter().map(|(n, t)| (n.to_string(), t.clone())).collect();
+    nnc::npz::write_npz(fs::File::create(path).expect("a file"), &arrays).expect("written");
+}
+
+/// An `.npy` of floats, written by hand.
+fn npy(folder: &Folder, name: &str, shape: &str, elems: usize) -> String {
+    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}), }}\n");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.bytes());
+    bytes.extend((0..elems).flat_map(|i| ((i % 7) as f32 * 0.25 - 0.5).to_le_bytes()));
+    folder.write(name, &bytes)
+}
+
+fn input(folder: &Folder) -> String {
+    npy(folder, "input.npy", "1, 3, 32, 32", 3 * 32 * 32)
+}
+
+// ---- what works ----------------------------------------------------------------------------------------------------
+
+#[test]
+fn without_arguments_a_built_in_network_sees_a_built_in_picture() {
+    let out = well(&["run", "--top", "3", "--threads", "1"]);
+    for words in [
+        "its weights are random",
+        "a harbour",
+        "class",
+        "fold_batch_norm",
+        "compile",
+        "median",
+        "on 1 thread",
+    ] {
+        assert!(out.contains(words), "no {words:?} in:\n{out}");
+    }
+    assert_eq!(out.lines().filter(|l| l.contains(" class ")).count(), 3, "{out}");
+}
+
+#[test]
+fn a_compiled_file_gives_the_same_bits_as_the_model_whatever_its_name() {
+    let folder = Folder::with_net();
+    let input = format!("input={}", input(&folder));
+    let said = well(&["compile", &folder.net()]);
+    assert!(said.contains("net.nnc.so"), "{said}");
+    fs::rename(folder.path("net.nnc.so"), folder.path("net.onnx.bin")).expect("renamed");
+    let (a, b) = (folder.path("a.npz"), folder.path("b.npz"));
+    well(&["run", &folder.net(), "--input", &input, "--output", &a, "--threads", "1"]);
+    well(&["run", &folder.path("net.onnx.bin"), "--input", &input, "--output", &b, "--threads", "2"]);
+    assert_eq!(fs::read(a).expect("a.npz"), fs::read(b).expect("b.npz"));
+}
+
+#[test]
+fn compiling_twice_gives_the_same_bytes_and_nothing_else_in_the_folder() {
+    let folder = Folder::with_net();
+    let (a, b) = (folder.path("a.so"), folder.path("b.so"));
+    well(&["compile", &folder.net(), "-o", &a]);
+    well(&["compile", &folder.net(), "-o", &b]);
+    assert_eq!(fs::read(a).expect("a.so"), fs::read(b).expect("b.so"));
+    assert_eq!(folder.names(), ["a.so", "b.so", "net.onnx"]);
+}
+
+#[test]
+fn every_stage_can_be_printed() {
+    let folder = Folder::with_net();
+    for (emit, words) in
+        [("ir", "output"), ("plan", "arena"), ("clif", "function"), ("asm", "nnc_run:"), ("dot", "digraph")]
+    {
+        let out = well(&["compile", &folder.net(), "--emit", emit]);
+        assert!(out.contains(words), "--emit {emit} prints:\n{out}");
+    }
+    assert_eq!(folder.names(), ["net.onnx"]);
+    well(&["compile", &folder.net(), "--emit", "obj,header"]);
+    assert_eq!(folder.names(), ["net.nnc.h", "net.nnc.o", "net.onnx"]);
+    let header = fs::read_to_string(folder.path("net.nnc.h")).expect("the header");
+    assert!(header.contains("int nnc_run(") && header.contains("NNC_INPUT_0_BYTES 12288"), "{header}");
+}
+
+#[test]
+fn the_graph_after_a_pass_shows_what_the_pass_did() {
+    let folder = Folder::with_net();
+    let out = well(&["compile", &folder.net(), "--emit", "ir", "--print-after", "fold_batch_norm"]);
+    assert!(out.starts_with("// after fold_batch_norm\n"), "{out}");
+    assert!(!out.contains("batch_normalization"), "{out}");
+    let before = well(&["compile", &folder.net(), "--emit", "ir", "--print-after", "dead_code"]);
+    assert!(before.contains("batch_normalization"), "{before}");
+    let stages = folder.path("stages");
+    well(&["compile", &folder.net(), "--dump-to", &stages]);
+    for name in ["plan.txt", "code.clif", "code.asm", "code.o", "graph.dot"] {
+        assert!(Path::new(&stages).join(name).exists(), "no {name}");
+    }
+}
+
+#[test]
+fn inspect_adds_up_what_the_layers_cost() {
+    let folder = Folder::with_net();
+    let report: serde_json::Value =
+        serde_json::from_str(&well(&["inspect", &folder.net(), "--json"])).expect("JSON");
+    let layers = report["layers"].as_array().expect("layers");
+    let sum: u64 = layers.iter().map(|l| l["macc"].as_u64().expect("macc")).sum();
+    assert!(sum > 0);
+    assert_eq!(report["totals"]["macc"].as_u64(), Some(sum));
+    assert!(report["memory"]["arena"].as_u64() > Some(0));
+    let table = well(&["inspect", &folder.net()]);
+    assert!(
+        table.contains("MACC") && table.contains("total") && table.contains("BatchNormalization"),
+        "{table}"
+    );
+}
+
+#[test]
+fn bench_prints_every_sample_as_json() {
+    let folder = Folder::with_net();
+    let out = well(&["bench", &folder.net(), "--json", "--seconds", "0.05", "--threads", "1"]);
+    let report: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    for field in ["load_ms", "compile_ms", "first_ms"] {
+        assert!(report[field].as_f64().is_some_and(|ms| ms > 0.0), "{field} in {out}");
+    }
+    assert!(report["runs_ms"].as_array().is_some_and(|runs| runs.len() >= 5), "{out}");
+    assert_eq!(report["threads"], 1);
+    assert_eq!(report["target"], "native");
+    let text = well(&["bench", &folder.net(), "--seconds", "0.05"]);
+    assert!(text.contains("median") && text.contains("p5") && text.contains("p95"), "{text}");
+}
+
+#[test]
+fn verify_tells_right_from_wrong() {
+    let folder = Folder::with_net();
+    let (input_file, result) = (input(&folder), folder.path("result.npz"));
+    well(&["run", &folder.net(), "--input", &format!("input={input_file}"), "--output", &result]);
+    let input = nnc::npz::read_npy(Path::new(&input_file)).expect("the input");
+    let (_, logits) = nnc::npz::read_npz(Path::new(&result)).expect("the result").remove(0);
+
+    let case = folder.path("case.npz");
+    npz(&case, &[("input", input.clone()), ("output:logits", logits.clone())]);
+    let out = well(&["verify", &folder.net(), &case]);
+    assert!(out.contains("agrees") && out.contains("0.000e0"), "{out}");
+
+    let mut elems = logits.elems::<f32>().expect("floats").into_owned();
+    elems.swap(0, 1);
+    let swapped = nnc_ir::Tensor::new(logits.shape().clone(), &elems).expect("a tensor");
+    npz(&case, &[("input", input), ("logits", swapped)]);
+    fails(1, &["verify", &folder.net(), &case], &["output \"logits\"", "is off by", "case.npz"]);
+    well(&["verify", &folder.net(), &case, "--rtol", "10"]);
+}
+
+#[test]
+fn verify_reads_folders_of_the_onnx_test_suite() {
+    let folder = Folder::with_net();
+    // A TensorProto: dims 1, data type 1 (float), raw data.
+    let tensor = |dims: &[usize], elems: &[f32]| {
+        let mut bytes = Vec::new();
+        for &d in dims {
+            bytes.push(0x08);
+            varint(&mut bytes, d);
+        }
+        bytes.extend([0x10, 1, 0x4a]);
+        varint(&mut bytes, elems.len() * 4);
+        bytes.extend(elems.iter().flat_map(|e| e.to_le_bytes()));
+        bytes
+    };
+    let input = input(&folder);
+    let x = nnc::npz::read_npy(Path::new(&input)).expect("the input");
+    let result = folder.path("result.npz");
+    well(&["run", &folder.net(), "--input", &format!("input={input}"), "--output", &result]);
+    let (_, y) = nnc::npz::read_npz(Path::new(&result)).expect("the result").remove(0);
+    let data = folder.path("test_data_set_0");
+    fs::create_dir(&data).expect("a folder");
+    folder.write("test_data_set_0/input_0.pb", &tensor(&[1, 3, 32, 32], &x.elems::<f32>().expect("floats")));
+    folder.write("test_data_set_0/output_0.pb", &tensor(&[1, 10], &y.elems::<f32>().expect("floats")));
+    assert!(well(&["verify", &folder.net(), "--data", &data]).contains("agrees"));
+    folder.write("test_data_set_0/output_0.pb", &tensor(&[1, 10], &[0.25; 10]));
+    fails(1, &["verify", &folder.net(), "--data", &data], &["output \"logits\"", "test_data_set_0"]);
+    folder.write("test_data_set_0/output_0.pb", b"what is this");
+    fails(1, &["verify", &folder.net(), "--data", &data], &["output_0.pb"]);
+}
+
+fn varint(bytes: &mut Vec<u8>, mut n: usize) {
+    while n >= 0x80 {
+        bytes.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    bytes.push(n as u8);
+}
+
+#[test]
+fn models_are_listed_and_written() {
+    let folder = Folder::empty();
+    let list = well(&["models", "list"]);
+    for name in ["mobilenet-v2", "shufflenet-v1", "nasnet-a-mobile", "arXiv:1801.04381"] {
+        assert!(list.contains(name), "no {name} in:\n{list}");
+    }
+    let file = folder.path("s.onnx");
+    well(&["models", "write", "squeezenet-1.1", "--resolution", "64", "--classes", "7", "-o", &file]);
+    let report = well(&["inspect", &file, "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!(report["inputs"][0]["shape"], serde_json::json!([1, 3, 64, 64]));
+    assert_eq!(report["outputs"][0]["shape"], serde_json::json!([1, 7]));
+}
+
+#[test]
+fn help_manual_and_completions_come_from_one_definition() {
+    assert!(well(&["--help"]).contains("compile"));
+    assert!(well(&["man", "run"]).contains("Run a model on a picture"));
+    assert!(well(&["completions", "bash"]).contains("--print-after"));
+    fails(2, &["man", "rnu"], &["no command \"rnu\"", "did you mean \"run\"?"]);
+}
+
+// ---- what does not -------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_truncated_file_is_refused_and_leaves_nothing_behind() {
+    let folder = Folder::with_net();
+    let whole = fs::read(folder.net()).expect("the model");
+    for len in [0, 1, 100, whole.len() / 2, whole.len() - 1] {
+        let file = folder.write("short.onnx", &whole[..len]);
+        fails(1, &["compile", &file], &["short.onnx"]);
+        assert_eq!(folder.names(), ["net.onnx", "short.onnx"], "{len} bytes");
+    }
+}
+
+#[test]
+fn a_text_file_is_refused_by_what_it_looks_like() {
+    let folder = Folder::empty();
+    let file = folder.write("notes.onnx", b"These are my notes.\nThey are no model.\n");
+    for command in ["compile", "run", "bench", "inspect"] {
+        fails(1, &[command, &file], &["notes.onnx", "not an ONNX model", "text"]);
+    }
+    assert_eq!(folder.names(), ["notes.onnx"]);
+}
+
+#[test]
+fn unknown_operators_are_named_with_their_nodes_and_count() {
+    let folder = Folder::with_net();
+    let mut bytes = fs::read(folder.net()).expect("the model");
+    // The field op_type of each node that is a Clip.
+    let (clip, clop) = (b"\x22\x04Clip", b"\x22\x04Clop");
+    let places: Vec<usize> = (0..bytes.len() - 6).filter(|&at| bytes[at..at + 6] == clip[..]).collect();
+    places.iter().for_each(|&at| bytes[at..at + 6].copy_from_slice(clop));
+    assert!(!places.is_empty());
+    let file = folder.write("odd.onnx", &bytes);
+    fails(1, &["compile", &file], &["odd.onnx", "Clop", &format!("× {}", places.len())]);
+    assert_eq!(folder.names(), ["net.onnx", "odd.onnx"]);
+}
+
+#[test]
+fn a_wrong_input_shape_is_refused_with_the_right_one() {
+    let folder = Folder::with_net();
+    let file = npy(&folder, "small.npy", "1, 3, 31, 32", 3 * 31 * 32);
+    let output = folder.path("out.npz");
+    fails(
+        1,
+        &["run", &folder.net(), "--input", &format!("input={file}"), "--output", &output],
+        &["small.npy", "input \"input\" takes f32[1x3x32x32]", "f32[1x3x31x32]", "--shape"],
+    );
+    fails(2, &["compile", &folder.net(), "--shape", "input=1x3x32"], &["input"]);
+    assert_eq!(folder.names(), ["net.onnx", "small.npy"]);
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let folder = Folder::with_net();
+    let none = folder.path("none.onnx");
+    for command in ["compile", "run", "bench", "inspect"] {
+        fails(1, &[command, &none], &["none.onnx", "No such file"]);
+    }
+    fails(1, &["run", &folder.net(), "--image", &folder.path("none.png")], &["none.png", "No such file"]);
+    fails(1, &["verify", &folder.net(), &folder.path("none.npz")], &["none.npz", "No such file"]);
+}
+
+#[test]
+fn a_file_that_is_no_picture_is_refused() {
+    let folder = Folder::with_net();
+    let file = folder.write("cat.png", b"a cat");
+    fails(1, &["run", &folder.net(), "--image", &file], &["cat.png", "give a JPEG or PNG"]);
+    let picture = folder.write("boat.png", include_bytes!("../assets/harbour.png"));
+    let out = well(&["run", &folder.net(), "--image", &picture, "--top", "2"]);
+    assert_eq!(out.lines().filter(|l| l.contains(" class ")).count(), 2, "{out}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_to_is_refused_with_a_way_out() {
+    let folder = Folder::with_net();
+    let locked = locked_folder(&folder);
+    let target = locked.join("net.so").display().to_string();
+    fails(
+        1,
+        &["compile", &folder.net(), "-o", &target],
+        &["net.so", "cannot write", "choose another place with -o"],
+    );
+    let nowhere = folder.path("nowhere/net.so");
+    fails(1, &["compile", &folder.net(), "-o", &nowhere], &["nowhere", "does not exist; create it first"]);
+    assert!(!Path::new(&target).exists());
+    assert_eq!(fs::read_dir(&locked).map_or(0, |d| d.filter(is_ours).count()), 0);
+    fails(1, &["compile", &folder.net(), "-o", &folder.path("")], &["it is a folder"]);
+    fails(1, &["compile", &folder.net(), "-o", &folder.net()], &["choose another name with -o"]);
+}
+
+fn is_ours(entry: &std::io::Result<fs::DirEntry>) -> bool {
+    entry.as_ref().is_ok_and(|e| e.file_name().to_string_lossy().contains("net.so"))
+}
+
+/// A folder that this process cannot write to. The superuser may write nearly everywhere, but not into /proc.
+fn locked_folder(folder: &Folder) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let locked = PathBuf::from(folder.path("locked"));
+    fs::create_dir(&locked).expect("a folder");
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o555)).expect("locked");
+    if fs::write(locked.join("probe"), b"").is_ok() {
+        return PathBuf::from("/proc");
+    }
+    locked
+}
+
+#[test]
+fn misspelt_names_are_refused_with_the_nearest_right_one() {
+    let folder = Folder::with_net();
+    let net = folder.net();
+    let file = input(&folder);
+    fails(2, &["compile", &net, "--dim", "bacth=1"], &["bacth"]);
+    fails(2, &["compile", &net, "--shape", "imput=1x3x32x32"], &["imput", "\"input\""]);
+    fails(2, &["run", &net, "--input", &format!("imput={file}")], &["imput", "did you mean \"input\"?"]);
+    fails(2, &["compile", &net, "--print-after", "fold_batchnorm"], &["did you mean \"fold_batch_norm\"?"]);
+    fails(2, &["inspect", &net, "--disable-pass", "ces"], &["\"cse\""]);
+    fails(2, &["models", "write", "mobilnet-v2"], &["did you mean \"mobilenet-v2\"?"]);
+    fails(2, &["bench", &net, "--target", "x86-64-v5"], &["x86-64-v5", "x86-64-v4"]);
+    assert_eq!(folder.names(), ["input.npy", "net.onnx"]);
+}
+
+#[test]
+fn a_misspelt_flag_or_value_is_a_usage_error() {
+    for args in [
+        &["run", "--imagee", "x.png"][..],
+        &["compile"],
+        &["bench", "x.onnx", "--threads", "0"],
+        &["compile", "x.onnx", "--dim", "batch"],
+        &["run", "--mean", "1,2"],
+        &["verify", "x.onnx"],
+    ] {
+        let outcome = run(args);
+        assert_eq!(outcome.code, Some(2), "nnc {args:?}: {}", outcome.stderr);
+        assert!(outcome.stderr.starts_with("error: "), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn inputs_that_are_not_given_are_asked_for() {
+    let folder = Folder::with_net();
+    fails(2, &["run", &folder.net()], &["\"input\" (f32[1x3x32x32])", "--image", "--input"]);
+}
+
+#[test]
+fn a_compiled_file_takes_no_flags_of_the_compiler() {
+    let folder = Folder::with_net();
+    well(&["compile", &folder.net()]);
+    let so = folder.path("net.nnc.so");
+    fails(2, &["bench", &so, "--dim", "batch=1"], &["compiled already", "--dim"]);
+    fails(2, &["compile", &so], &["compiled already"]);
+    assert!(well(&["inspect", &so]).contains("units of work"));
+}
+
+#[test]
+fn a_damaged_compiled_file_is_refused() {
+    let folder = Folder::with_net();
+    well(&["compile", &folder.net()]);
+    let mut bytes = fs::read(folder.path("net.nnc.so")).expect("the program");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let file = folder.write("damaged.so", &bytes);
+    fails(1, &["run", &file], &["damaged.so", "checksum"]);
+    let file = folder.write("short.so", &bytes[..middle]);
+    fails(1, &["run", &file], &["short.so"]);
+    let file = folder.write("other.so", b"\x7fELF but nothing else");
+    fails(1, &["run", &file], &["other.so", "nnc compile"]);
+}
