@@ -1,0 +1,118 @@
+//! Arguments that several commands share, and how their values are read.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// What fixes the shapes of a model, and how it is compiled. Only `.onnx` files take these: a compiled artefact has
+/// them behind it.
+#[derive(Args, Clone, Debug, Default)]
+pub struct CompileArgs {
+    /// Fix a named dim of the model's inputs
+    #[arg(long = "dim", value_name = "NAME=N", value_parser = dim)]
+    pub dims: Vec<(String, usize)>,
+
+    /// Fix the shape of an input
+    #[arg(long = "shape", value_name = "INPUT=1x3x224x224", value_parser = shape)]
+    pub shapes: Vec<(String, Vec<usize>)>,
+
+    /// Bake an input into the program as a constant
+    #[arg(long = "const", value_name = "INPUT=FILE.npy", value_parser = named_file)]
+    pub constants: Vec<(String, PathBuf)>,
+
+    /// Compile for this machine; `native` is the one at hand [default: native]
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
+
+    /// Leave out a pass (repeatable), to see what it is worth
+    #[arg(long = "disable-pass", value_name = "PASS")]
+    pub disabled: Vec<String>,
+}
+
+impl CompileArgs {
+    /// The first flag that was given, for the error that it does not apply.
+    pub fn first_given(&self) -> Option<&'static str> {
+        let given = [
+            (!self.dims.is_empty(), "--dim"),
+            (!self.shapes.is_empty(), "--shape"),
+            (!self.constants.is_empty(), "--const"),
+            (self.target.is_some(), "--target"),
+            (!self.disabled.is_empty(), "--disable-pass"),
+        ];
+        given.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag)
+    }
+}
+
+/// `NAME=N`
+fn dim(text: &str) -> Result<(String, usize), String> {
+    let (name, value) = split(text, "NAME=N, such as batch=1")?;
+    match value.parse() {
+        Ok(n) if n > 0 => Ok((name, n)),
+        _ => Err(format!("\"{value}\" is not a positive number")),
+    }
+}
+
+/// `INPUT=1x3x224x224`
+fn shape(text: &str) -> Result<(String, Vec<usize>), String> {
+    let (name, value) = split(text, "INPUT=1x3x224x224")?;
+    let dims = value.split(['x', ',']).map(|d| d.trim().parse::<usize>().ok().filter(|&n| n > 0));
+    match dims.collect::<Option<Vec<usize>>>() {
+        Some(dims) => Ok((name, dims)),
+        None => Err(format!(
+            "\"{value}\" is not a shape; write positive numbers with x between, as in 1x3x224x224"
+        )),
+    }
+}
+
+/// `NAME=FILE`
+pub fn named_file(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, value) = split(text, "NAME=FILE")?;
+    Ok((name, PathBuf::from(value)))
+}
+
+/// Splits at the last `=`: names of inputs may have one, shapes and numbers do not.
+fn split<'a>(text: &'a str, form: &str) -> Result<(String, &'a str), String> {
+    match text.rsplit_once('=') {
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => Ok((name.to_string(), value)),
+        _ => Err(format!("expected {form}")),
+    }
+}
+
+/// Number of threads to run with.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ThreadArgs {
+    /// Threads to run with [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl ThreadArgs {
+    /// The number that was asked for, or one for each core.
+    pub fn count(self) -> usize {
+        match self.threads {
+            Some(n) => n.into(),
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shape_names_its_input_and_its_extents() {
+        assert_eq!(shape("x=1x3x2"), Ok(("x".into(), vec![1, 3, 2])));
+        assert_eq!(shape("a=b=1,3"), Ok(("a=b".into(), vec![1, 3])));
+    }
+
+    #[test]
+    fn values_that_are_no_shape_or_dim_are_refused() {
+        for text in ["", "x", "x=", "=1x2", "x=1x", "x=1x0", "x=1x-3", "x=axb"] {
+            assert!(shape(text).is_err(), "{text}");
+        }
+        for text in ["n", "n=", "n=0", "n=-1", "n=1.5", "n=99999999999999999999"] {
+            assert!(dim(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! `nnc compile`: from a model to a file that runs without the compiler, or to any of the stages on the way there.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use nnc::passes;
+use nnc::{Code, Compilation, Model};
+use nnc_ir::dot::dot;
+use nnc_ir::{Graph, text};
+
+use super::args::CompileArgs;
+use super::failure::usage;
+use super::output::Output;
+use super::progress::Progress;
+use super::source;
+use super::stats::timed;
+use super::units;
+
+/// Compile a model to a file that `nnc run`, a Rust host or a C host loads
+#[derive(Args, Clone, Debug)]
+pub struct Compile {
+    /// An ONNX model
+    pub model: PathBuf,
+
+    /// Where to write; `-` is standard output [default: beside the model, MODEL.nnc.so; text to standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// What to write
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "so")]
+    pub emit: Vec<Emit>,
+
+    /// Print the graph each time this pass has changed it
+    #[arg(long, value_name = "PASS")]
+    pub print_after: Option<String>,
+
+    /// Write every stage into a folder: the graph after each pass, plan, Cranelift IR, machine code, object
+    #[arg(long, value_name = "FOLDER")]
+    pub dump_to: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub compile: CompileArgs,
+}
+
+/// What `nnc compile` writes.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emit {
+    /// A compiled program: an ELF shared object with code and weights (MODEL.nnc.so)
+    So,
+    /// A relocatable object, for a linker (MODEL.nnc.o)
+    Obj,
+    /// The C header of the program (MODEL.nnc.h)
+    Header,
+    /// The graph after all passes, as text
+    Ir,
+    /// The plan: steps, tiles, memory
+    Plan,
+    /// The Cranelift IR of each function
+    Clif,
+    /// The machine code of each function, disassembled
+    Asm,
+    /// The graph after all passes, for Graphviz
+    Dot,
+}
+
+impl Emit {
+    /// The ending of its file beside the model; `None` for text, which goes to standard output.
+    fn ending(self) -> Option<&'static str> {
+        match self {
+            Emit::So => Some("nnc.so"),
+            Emit::Obj => Some("nnc.o"),
+            Emit::Header => Some("nnc.h"),
+            Emit::Ir | Emit::Plan | Emit::Clif | Emit::Asm | Emit::Dot => None,
+        }
+    }
+
+    /// Whether code must be made for it.
+    fn needs_code(self) -> bool {
+        !matches!(self, Emit::Ir | Emit::Plan | Emit::Dot)
+    }
+}
+
+/// Where a result goes.
+enum Place {
+    File(Output),
+    Stdout,
+}
+
+impl Compile {
+    /// Runs the command.
+    pub fn run(&self, out: &mut dyn Write) -> Result<()> {
+        if source::is_artefact(&self.model) {
+            usage!("\"{}\" is compiled already; run it with `nnc run`", self.model.display());
+        }
+        if let Some(pass) = &self.print_after {
+            passes::find(pass).map_err(nnc::Error::from)?;
+        }
+        let options = source::options(&self.compile)?;
+
+        let progress = Progress::new("reading the model");
+        let (model, load_ms) = timed(|| Model::open(&self.model));
+        let model = model?;
+        let places = self.places()?;
+        let mut stages = Stages::new(self)?;
+        progress.say("compiling");
+        let (compilation, lower_ms) =
+            timed(|| model.lower_observed(&options, &mut |pass, graph| stages.see(pass, graph)));
+        let compilation = compilation?;
+        let needs_code = self.dump_to.is_some() || self.emit.iter().any(|e| e.needs_code());
+        let (code, code_ms) = timed(|| needs_code.then(|| compilation.code()).transpose());
+        let code = code?;
+        progress.say("writing");
+        stages.finish(out, &compilation, code.as_ref())?;
+
+        let mut written = Vec::new();
+        for (&emit, place) in self.emit.iter().zip(&places) {
+            // The graphs were printed already, at the stage that was asked for.
+            if emit == Emit::Ir && self.print_after.is_some() && matches!(place, Place::Stdout) {
+                continue;
+            }
+            let bytes = self.render(emit, &compilation, code.as_ref())?;
+            match place {
+                Place::Stdout => out.write_all(&bytes)?,
+                Place::File(output) => {
+                    output.write(&bytes)?;
+                    written.push((output.path().to_owned(), bytes.len() as u64));
+                }
+            }
+        }
+        drop(progress);
+        if !written.is_empty() {
+            self.summary(out, &compilation, code.as_ref(), [load_ms, lower_ms, code_ms], &written)?;
+        }
+        Ok(())
+    }
+
+    /// Finds out where everything goes and whether it can go there, before the work begins.
+    fn places(&self) -> Result<Vec<Place>> {
+        if self.output.is_some() && self.emit.len() > 1 {
+            usage!(
+                "-o names one file, but --emit asks for {}; give one of them, or leave -o out",
+                self.emit.len()
+            );
+        }
+        let model = [self.model.as_path()];
+        let place = |emit: &Emit| match (&self.output, emit.ending()) {
+            (Some(path), _) if path == Path::new("-") => Ok(Place::Stdout),
+            (Some(path), _) => Output::check(path, &model).map(Place::File),
+            (None, None) => Ok(Place::Stdout),
+            (None, Some(ending)) => {
+                Output::check(&source::beside(&self.model, ending), &model).map(Place::File)
+            }
+        };
+        self.emit.iter().map(place).collect()
+    }
+
+    /// The model's name, for the header: its file's, without folder and ending.
+    fn name(&self) -> String {
+        self.model.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    fn render(&self, emit: Emit, compilation: &Compilation, code: Option<&Code<'_>>) -> Result<Vec<u8>> {
+        Ok(match (emit, code) {
+            (Emit::Ir, _) => text::print(compilation.graph()).into_bytes(),
+            (Emit::Dot, _) => dot(compilation.graph()).into_bytes(),
+            (Emit::Plan, _) => compilation.plan().to_string().into_bytes(),
+            (Emit::So, Some(code)) => code.artefact()?,
+            (Emit::Obj, Some(code)) => code.object()?,
+            (Emit::Header, Some(code)) => code.header(&self.name())?.into_bytes(),
+            (Emit::Clif, Some(code)) => code.clif().into_bytes(),
+            (Emit::Asm, Some(code)) => code.asm()?.into_bytes(),
+            (_, None) => Vec::new(),
+        })
+    }
+
+    /// What was done, and what it takes.
+    fn summary(
+        &self,
+        out: &mut dyn Write,
+        compilation: &Compilation,
+        code: Option<&Code<'_>>,
+        [load_ms, lower_ms, code_ms]: [f64; 3],
+        written: &[(PathBuf, u64)],
+    ) -> Result<()> {
+        let plan = compilation.plan();
+        super::run::fused(out, compilation.report())?;
+        write!(out, "program  {} steps", plan.steps.len())?;
+        if let Some(code) = code {
+            let (functions, bytes) = (code.desc().functions, units::bytes(code.bytes()));
+            write!(out, " that share {functions} functions, {bytes} of code")?;
+        }
+        writeln!(out, ", for {}", compilation.target().name)?;
+        writeln!(
+            out,
+            "memory   arena {}, scratch {} a thread, constants {}",
+            units::bytes(plan.arena_bytes),
+            units::bytes(plan.scratch_bytes),
+            units::bytes(plan.constants.len() as u64)
+        )?;
+        write!(out, "times    load {}, passes and plan {}", units::ms(load_ms), units::ms(lower_ms))?;
+        if code.is_some() {
+            write!(out, ", code {}", units::ms(code_ms))?;
+        }
+        writeln!(out)?;
+        for (path, bytes) in written {
+            writeln!(out, "wrote    {} ({})", path.display(), units::bytes(*bytes))?;
+        }
+        Ok(())
+    }
+}
+
+/// The graph at each stage, for `--print-after` and `--dump-to`.
+struct Stages<'a> {
+    print_after: Option<&'a str>,
+    dump_to: Option<&'a Path>,
+    /// Name of the pass and the graph after it, for each time that it changed something of interest.
+    seen: Vec<(String, String)>,
+}
+
+impl<'a> Stages<'a> {
+    fn new(args: &'a Compile) -> Result<Stages<'a>> {
+        if let Some(folder) = &args.dump_to {
+            fs::create_dir_all(folder)
+                .with_context(|| format!("cannot make the folder \"{}\" of --dump-to", folder.display()))?;
+        }
+        Ok(Stages {
+            print_after: args.print_after.as_deref(),
+            dump_to: args.dump_to.as_deref(),
+            seen: Vec::new(),
+        })
+    }
+
+    fn see(&mut self, pass: &str, graph: &Graph) {
+        if self.dump_to.is_none() && self.print_after != Some(pass) {
+            return;
+        }
+        let graph = text::print(graph);
+        // With --dump-to every change is kept once; what is printed are the changes of one pass.
+        let last = self.seen.iter().rev().find(|(p, _)| self.dump_to.is_some() || p == pass);
+        if last.is_none_or(|(_, before)| *before != graph) {
+            self.seen.push((pass.to_string(), graph));
+        }
+    }
+
+    fn finish(&self, out: &mut dyn Write, compilation: &Compilation, code: Option<&Code<'_>>) -> Result<()> {
+        for (pass, graph) in &self.seen {
+            if self.print_after == Some(pass) {
+                writeln!(out, "// after {pass}\n{graph}")?;
+            }
+        }
+        let Some(folder) = self.dump_to else { return Ok(()) };
+        let write = |name: &str, bytes: &[u8]| Output::check(&folder.join(name), &[])?.write(bytes);
+        for (index, (pass, graph)) in self.seen.iter().enumerate() {
+            write(&format!("{:02}-{pass}.nnir", index + 1), graph.as_bytes())?;
+        }
+        write("graph.dot", dot(compilation.graph()).as_bytes())?;
+        write("plan.txt", compilation.plan().to_string().as_bytes())?;
+        if let Some(code) = code {
+            write("code.clif", code.clif().as_bytes())?;
+            write("code.asm", code.asm()?.as_bytes())?;
+            write("code.o", &code.object()?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,240 @@
+//! `nnc inspect`: what a model costs, layer by layer, and what the compiler made of it.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+use nnc::{Compilation, Model};
+use nnc_runtime::abi::{Port, ProgramDesc};
+use serde_json::{Value, json};
+
+use super::args::CompileArgs;
+use super::progress::Progress;
+use super::source;
+use super::table;
+use super::tensors::type_of;
+use super::units;
+
+/// Show each layer: operator, shape, arithmetic, parameters, bytes moved, and what was fused into it
+#[derive(Args, Clone, Debug)]
+pub struct Inspect {
+    /// An ONNX model, or a program compiled by `nnc compile`
+    pub model: PathBuf,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub compile: CompileArgs,
+}
+
+impl Inspect {
+    /// Runs the command.
+    pub fn run(&self, out: &mut dyn Write) -> Result<()> {
+        if source::is_artefact(&self.model) {
+            let ready = source::ready(&self.model, &self.compile, None)?;
+            return artefact(out, &self.model, ready.program.desc(), self.json);
+        }
+        let options = source::options(&self.compile)?;
+        let progress = Progress::new("compiling");
+        let model = Model::open(&self.model)?;
+        let compilation = model.lower(&options)?;
+        drop(progress);
+        if self.json {
+            as_json(out, &self.model, &compilation)
+        } else {
+            as_table(out, &self.model, &model, &compilation)
+        }
+    }
+}
+
+/// Sums over all layers.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    macc: u64,
+    params: u64,
+    read: u64,
+    written: u64,
+}
+
+fn totals(compilation: &Compilation) -> Totals {
+    let mut totals = Totals::default();
+    for step in &compilation.plan().steps {
+        totals.macc += step.macc;
+        totals.params += step.params;
+        totals.read += step.traffic.read;
+        totals.written += step.traffic.written;
+    }
+    totals
+}
+
+fn as_table(out: &mut dyn Write, path: &Path, model: &Model, compilation: &Compilation) -> Result<()> {
+    let (plan, onnx) = (compilation.plan(), model.onnx());
+    writeln!(
+        out,
+        "{}: opset {}, {} nodes, {}",
+        path.display(),
+        onnx.opset(),
+        onnx.node_count(),
+        onnx.producer()
+    )?;
+    ports(out, &plan.inputs, &plan.outputs)?;
+    writeln!(out)?;
+    let mut table =
+        table::new(["layer", "op", "result", "MACC", "params", "read", "written", "fused or why"]);
+    table::numbers(&mut table, &[3, 4, 5, 6]);
+    let number = |n: u64| if n == 0 { String::new() } else { units::count(n) };
+    for step in &plan.steps {
+        // The operators alone: with their names the table would be as wide as the model is deep. JSON has both.
+        let absorbed = compilation.report().passes.fusions.absorbed(&step.name);
+        let mut notes: Vec<&str> = absorbed.iter().map(|a| a.op).collect();
+        notes.extend(step.note.as_deref());
+        table.add_row([
+            step.name.clone(),
+            step.op.clone(),
+            step.shape.clone(),
+            number(step.macc),
+            number(step.params),
+            units::bytes(step.traffic.read),
+            units::bytes(step.traffic.written),
+            notes.join(", "),
+        ]);
+    }
+    let t = totals(compilation);
+    table.add_row([
+        "total".to_string(),
+        format!("{} steps", plan.steps.len()),
+        String::new(),
+        units::count(t.macc),
+        units::count(t.params),
+        units::bytes(t.read),
+        units::bytes(t.written),
+        String::new(),
+    ]);
+    writeln!(out, "{}\n", table.trim_fmt())?;
+    super::run::fused(out, compilation.report())?;
+    writeln!(
+        out,
+        "memory   arena {} (buffers that live at once {}, tensors {}), scratch {} a thread, constants {}",
+        units::bytes(plan.arena_bytes),
+        units::bytes(plan.memory.planned_peak),
+        units::bytes(plan.memory.logical_peak),
+        units::bytes(plan.scratch_bytes),
+        units::bytes(plan.constants.len() as u64)
+    )?;
+    Ok(())
+}
+
+fn ports(out: &mut dyn Write, inputs: &[Port], outputs: &[Port]) -> std::io::Result<()> {
+    for port in inputs {
+        writeln!(out, "input    {} {}", port.name, type_of(port))?;
+    }
+    for port in outputs {
+        writeln!(out, "output   {} {}", port.name, type_of(port))?;
+    }
+    Ok(())
+}
+
+fn port_json(port: &Port) -> Value {
+    json!({"name": port.name, "dtype": port.elem.to_string(), "shape": port.shape})
+}
+
+fn as_json(out: &mut dyn Write, path: &Path, compilation: &Compilation) -> Result<()> {
+    let plan = compilation.plan();
+    let layers: Vec<Value> = plan
+        .steps
+        .iter()
+        .map(|s| {
+            json!({
+                "name": s.name,
+                "op": s.op,
+                "result": s.shape,
+                "macc": s.macc,
+                "params": s.params,
+                "bytes_read": s.traffic.read,
+                "bytes_written": s.traffic.written,
+                "fused": s.fused,
+                "note": s.note,
+            })
+        })
+        .collect();
+    let passes: serde_json::Map<String, Value> = compilation
+        .report()
+        .passes
+        .passes
+        .iter()
+        .map(|p| {
+            let counts: serde_json::Map<String, Value> =
+                p.counts.iter().map(|(what, n)| (what.to_string(), json!(n))).collect();
+            (p.name.to_string(), Value::Object(counts))
+        })
+        .collect();
+    let t = totals(compilation);
+    let report = json!({
+        "model": path.display().to_string(),
+        "target": compilation.target().name,
+        "inputs": plan.inputs.iter().map(port_json).collect::<Vec<_>>(),
+        "outputs": plan.outputs.iter().map(port_json).collect::<Vec<_>>(),
+        "layers": layers,
+        "passes": passes,
+        "totals": {
+            "macc": t.macc,
+            "params": t.params,
+            "bytes_read": t.read,
+            "bytes_written": t.written,
+            "steps": plan.steps.len(),
+        },
+        "memory": {
+            "arena": plan.arena_bytes,
+            "planned_peak": plan.memory.planned_peak,
+            "logical_peak": plan.memory.logical_peak,
+            "scratch": plan.scratch_bytes,
+            "constants": plan.constants.len(),
+        },
+    });
+    writeln!(out, "{report:#}")?;
+    Ok(())
+}
+
+/// A compiled program knows its steps, but no longer what they compute.
+fn artefact(out: &mut dyn Write, path: &Path, desc: &ProgramDesc, json: bool) -> Result<()> {
+    if json {
+        let steps: Vec<Value> = desc
+            .steps
+            .iter()
+            .map(|s| json!({"name": s.name, "function": s.func, "units": s.units}))
+            .collect();
+        let report = json!({
+            "model": path.display().to_string(),
+            "target": desc.target,
+            "inputs": desc.inputs.iter().map(port_json).collect::<Vec<_>>(),
+            "outputs": desc.outputs.iter().map(port_json).collect::<Vec<_>>(),
+            "steps": steps,
+            "functions": desc.functions,
+            "memory": {"arena": desc.arena_bytes, "scratch": desc.scratch_bytes, "constants": desc.const_bytes},
+        });
+        writeln!(out, "{report:#}")?;
+        return Ok(());
+    }
+    writeln!(out, "{}: compiled for {}", path.display(), desc.target)?;
+    ports(out, &desc.inputs, &desc.outputs)?;
+    writeln!(out)?;
+    let mut table = table::new(["step", "function", "units of work"]);
+    table::numbers(&mut table, &[1, 2]);
+    for step in &desc.steps {
+        table.add_row([step.name.clone(), step.func.to_string(), step.units.to_string()]);
+    }
+    writeln!(out, "{}\n", table.trim_fmt())?;
+    writeln!(
+        out,
+        "memory   arena {}, scratch {} a thread, constants {}; {} steps share {} functions",
+        units::bytes(desc.arena_bytes),
+        units::bytes(desc.scratch_bytes),
+        units::bytes(desc.const_bytes),
+        desc.steps.len(),
+        desc.functions
+    )?;
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! Files that are there whole or not at all: written under a temporary name in the same folder, flushed to the disk,
+//! then renamed.
+
+use std::fs::{self, File};
+use std::io::{self, Cursor, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// A place where a file can be written, checked before the work whose result goes there.
+#[derive(Debug)]
+pub struct Output {
+    path: PathBuf,
+    temporary: PathBuf,
+}
+
+impl Output {
+    /// Checks that a file can be made at `path`, and refuses to write over one of `inputs`.
+    pub fn check(path: &Path, inputs: &[&Path]) -> Result<Output> {
+        let shown = path.display();
+        if path.is_dir() {
+            bail!("cannot write \"{shown}\": it is a folder; add a file name");
+        }
+        let Some(name) = path.file_name() else {
+            bail!("cannot write \"{shown}\": it has no file name");
+        };
+        let same = |other: &&Path| match (path.canonicalize(), other.canonicalize()) {
+            (Ok(a), Ok(b)) => a == b,
+            _ => false,
+        };
+        if inputs.iter().any(same) {
+            bail!(
+                "\"{shown}\" is read by this command, so it is not written over; choose another name with -o"
+            );
+        }
+        let mut temporary = std::ffi::OsString::from(".");
+        temporary.push(name);
+        temporary.push(format!(".{}.tmp", std::process::id()));
+        let output = Output { path: path.to_owned(), temporary: path.with_file_name(temporary) };
+        output.create().and_then(|_| fs::remove_file(&output.temporary)).map_err(|e| output.refused(e))?;
+        Ok(output)
+    }
+
+    /// Writes the file.
+    pub fn write(&self, bytes: &[u8]) -> Result<()> {
+        self.write_whole(bytes).map_err(|e| {
+            // What is left of the temporary file is of no use to anybody.
+            let _ = fs::remove_file(&self.temporary);
+            self.refused(e)
+        })
+    }
+
+    /// Where the file goes.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn write_whole(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut file = self.create()?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        drop(file);
+        fs::rename(&self.temporary, &self.path)
+    }
+
+    fn create(&self) -> io::Result<File> {
+        File::options().write(true).create_new(true).open(&self.temporary)
+    }
+
+    fn refused(&self, error: io::Error) -> anyhow::Error {
+        let folder = match self.path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.display().to_string(),
+            _ => ".".to_string(),
+        };
+        let remedy = match error.kind() {
+            ErrorKind::NotFound if !Path::new(&folder).is_dir() => {
+                format!("the folder \"{folder}\" does not exist; create it first")
+            }
+            ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                format!("the folder \"{folder}\" cannot be written to; choose another place with -o")
+            }
+            ErrorKind::StorageFull => format!("the disk of folder \"{folder}\" is full"),
+            _ => format!("in folder \"{folder}\""),
+        };
+        anyhow::Error::new(error).context(format!("cannot write \"{}\": {remedy}", self.path.display()))
+    }
+}
+
+/// Writes arrays as an `.npz` file.
+pub fn write_npz(output: &Output, arrays: &[(String, nnc_ir::Tensor)]) -> Result<()> {
+    let mut bytes = Cursor::new(Vec::new());
+    nnc::npz::write_npz(&mut bytes, arrays).with_context(|| format!("\"{}\"", output.path().display()))?;
+    output.write(&bytes.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_and_nothing_else_stays_in_the_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.so");
+        fs::write(&path, "old").unwrap();
+        let output = Output::check(&path, &[]).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        output.write(b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_read_is_not_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.onnx");
+        fs::write(&path, "model").unwrap();
+        let error = Output::check(&dir.path().join("./a.onnx"), &[&path]).unwrap_err();
+        assert!(error.to_string().contains("not written over"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_folder_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Output::check(&dir.path().join("none/a.so"), &[]).unwrap_err();
+        assert!(error.to_string().contains("does not exist; create it first"), "{error}");
+    }
+}

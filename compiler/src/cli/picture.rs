@@ -1,0 +1,334 @@
+//! A picture as the input of a network, prepared as networks trained on ImageNet expect it.
+//!
+//! ```text
+//!   decode ─▶ resize, shorter side to size / 0.875 ─▶ crop the centre ─▶ (x / 255 − mean) / std ─▶ [1, 3, H, W]
+//!   500×375      341×256 (bilinear, antialiased)        224×224                                     or [1, H, W, 3]
+//! ```
+//!
+//! The numbers are those of the reference training scripts of torchvision (`ImageClassification` presets).
+
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::{Args, ValueEnum};
+use image::imageops::FilterType;
+use image::{DynamicImage, ImageReader, Limits, RgbImage};
+use nnc_ir::{DType, Tensor, TensorType};
+
+use super::failure::usage;
+
+/// How much of the shorter side is left by the centre crop: 224 of 256.
+const CROP: f64 = 0.875;
+/// A picture that would take more memory than this is refused.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// How a picture becomes a tensor.
+#[derive(Args, Clone, Debug)]
+pub struct PictureArgs {
+    /// A picture (JPEG or PNG), for the one input that --input does not give
+    #[arg(long, value_name = "FILE")]
+    pub image: Option<PathBuf>,
+
+    /// Mean of each channel, subtracted after scaling to 0…1
+    #[arg(long, value_name = "R,G,B", value_parser = channels, default_value = "0.485,0.456,0.406", help_heading = "Picture")]
+    pub mean: Channels,
+
+    /// Standard deviation of each channel, divided by
+    #[arg(long, value_name = "R,G,B", value_parser = channels, default_value = "0.229,0.224,0.225", help_heading = "Picture")]
+    pub std: Channels,
+
+    /// Height and width that the model sees [default: those of its input]
+    #[arg(long, value_name = "N|HxW", value_parser = size, help_heading = "Picture")]
+    pub size: Option<(u32, u32)>,
+
+    /// How a picture of another shape is made to fit
+    #[arg(long, value_enum, default_value_t = Fit::Crop, help_heading = "Picture")]
+    pub fit: Fit,
+
+    /// Order of the axes [default: where the 3 stands in the input's shape]
+    #[arg(long, value_enum, help_heading = "Picture")]
+    pub layout: Option<Layout>,
+
+    /// Channels in the order blue, green, red; mean and std are then given in that order too
+    #[arg(long, help_heading = "Picture")]
+    pub bgr: bool,
+}
+
+/// A number for each of three channels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Channels(pub [f32; 3]);
+
+/// How a picture of another shape is made to fit.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// Resize the shorter side to size / 0.875 and cut out the centre
+    Crop,
+    /// Resize each side on its own
+    Stretch,
+}
+
+/// Order of the axes of an input.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Channels before height and width
+    Nchw,
+    /// Channels last
+    Nhwc,
+}
+
+fn channels(text: &str) -> Result<Channels, String> {
+    let numbers = text.split(',').map(|n| n.trim().parse::<f32>().ok().filter(|n| n.is_finite()));
+    match numbers.collect::<Option<Vec<f32>>>().as_deref() {
+        Some(&[all]) => Ok(Channels([all; 3])),
+        Some(&[a, b, c]) => Ok(Channels([a, b, c])),
+        _ => Err("expected one number, or three with commas between".into()),
+    }
+}
+
+fn size(text: &str) -> Result<(u32, u32), String> {
+    let mut sides = text.split('x').map(|n| n.parse::<u32>().ok().filter(|n| (1..=16384).contains(n)));
+    match (sides.next().flatten(), sides.next(), sides.next()) {
+        (Some(n), None, None) => Ok((n, n)),
+        (Some(h), Some(Some(w)), None) => Ok((h, w)),
+        _ => Err("expected N or HxW, such as 224 or 480x640".into()),
+    }
+}
+
+/// Where the pixels go: the axes of an input that takes a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Frame {
+    layout: Layout,
+    channels: usize,
+    height: u32,
+    width: u32,
+}
+
+impl PictureArgs {
+    /// The shape of an input of dynamic height and width, when `--size` says them: `declared` has `None` for dims
+    /// that the model leaves open.
+    pub fn complete(&self, declared: &[Option<usize>]) -> Option<Vec<usize>> {
+        let (height, width) = self.size?;
+        let &[n, a, b, c] = declared else { return None };
+        let (h, w) = (height as usize, width as usize);
+        let layout = self.layout.unwrap_or(match (a, c) {
+            (None | Some(1 | 3), _) => Layout::Nchw,
+            (_, Some(1 | 3)) => Layout::Nhwc,
+            _ => Layout::Nchw,
+        });
+        let n = n.unwrap_or(1);
+        Some(match layout {
+            Layout::Nchw => vec![n, a.unwrap_or(3), b.unwrap_or(h), c.unwrap_or(w)],
+            Layout::Nhwc => vec![n, a.unwrap_or(h), b.unwrap_or(w), c.unwrap_or(3)],
+        })
+    }
+
+    /// Makes the tensor for input `name` of type `ty` out of the picture in a file.
+    pub fn load(&self, path: &Path, name: &str, ty: &TensorType) -> Result<Tensor> {
+        let shown = path.display();
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read the picture \"{shown}\""))?;
+        self.decode(&bytes, name, ty).with_context(|| format!("\"{shown}\""))
+    }
+
+    /// The same for a picture in memory.
+    pub fn decode(&self, bytes: &[u8], name: &str, ty: &TensorType) -> Result<Tensor> {
+        let decoded = || -> image::ImageResult<DynamicImage> {
+            let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
+            reader.limits(limits());
+            reader.decode()
+        };
+        let picture = decoded().context("cannot be read as a picture; give a JPEG or PNG")?;
+        self.tensor(&picture, name, ty)
+    }
+
+    fn tensor(&self, picture: &DynamicImage, name: &str, ty: &TensorType) -> Result<Tensor> {
+        let frame = self.frame(name, ty)?;
+        let picture = self.fitted(picture, frame.height, frame.width);
+        let pixels = self.pixels(&picture, frame);
+        Ok(match ty.dtype {
+            DType::F32 => Tensor::new(ty.shape.clone(), &self.normalised(&pixels, frame))?,
+            // Whole numbers: the network does its own scaling.
+            _ => Tensor::new(ty.shape.clone(), &pixels)?,
+        })
+    }
+
+    /// Finds the axes of an input, or says why a picture does not fit there.
+    fn frame(&self, name: &str, ty: &TensorType) -> Result<Frame> {
+        if !matches!(ty.dtype, DType::F32 | DType::U8) {
+            bail!(
+                "input \"{name}\" has elements of type {}; a picture fits f32 and u8, give --input instead",
+                ty.dtype
+            );
+        }
+        let unfit = || {
+            anyhow!(
+                "a picture does not fit input \"{name}\" of shape {}; it fits [1, 3, height, width] and [1, height, width, 3], with 3 or 1 channels, so give --input instead",
+                ty.shape
+            )
+        };
+        let &[1, a, b, c] = &ty.shape[..] else { return Err(unfit()) };
+        let layout = match (self.layout, a, c) {
+            (Some(layout), ..) => layout,
+            (None, 1 | 3, _) => Layout::Nchw,
+            (None, _, 1 | 3) => Layout::Nhwc,
+            _ => return Err(unfit()),
+        };
+        let (channels, height, width) = match layout {
+            Layout::Nchw => (a, b, c),
+            Layout::Nhwc => (c, a, b),
+        };
+        if !matches!(channels, 1 | 3) {
+            return Err(unfit());
+        }
+        let (height, width) = (u32::try_from(height)?, u32::try_from(width)?);
+        if height == 0 || width == 0 {
+            return Err(unfit());
+        }
+        if let Some((h, w)) = self.size.filter(|&size| size != (height, width)) {
+            usage!("--size {h}x{w} is not what input \"{name}\" takes, {height}x{width}; leave it out");
+        }
+        Ok(Frame { layout, channels, height, width })
+    }
+
+    fn fitted(&self, picture: &DynamicImage, height: u32, width: u32) -> RgbImage {
+        let picture = picture.to_rgb8();
+        if self.fit == Fit::Stretch {
+            return image::imageops::resize(&picture, width, height, FilterType::Triangle);
+        }
+        let (w, h) = (f64::from(picture.width()), f64::from(picture.height()));
+        let scale = (f64::from(width) / w).max(f64::from(height) / h) / CROP;
+        let resized_width = ((w * scale).round() as u32).max(width);
+        let resized_height = ((h * scale).round() as u32).max(height);
+        let resized = image::imageops::resize(&picture, resized_width, resized_height, FilterType::Triangle);
+        let (left, top) = ((resized_width - width) / 2, (resized_height - height) / 2);
+        image::imageops::crop_imm(&resized, left, top, width, height).to_image()
+    }
+
+    /// The bytes of the picture in the order of the input's axes.
+    fn pixels(&self, picture: &RgbImage, frame: Frame) -> Vec<u8> {
+        let plane = (frame.height * frame.width) as usize;
+        let mut out = Vec::with_capacity(plane * frame.channels);
+        let value = |pixel: &image::Rgb<u8>, c: usize| match (frame.channels, self.bgr) {
+            (1, _) => luma(pixel),
+            (_, false) => pixel.0[c % 3],
+            (_, true) => pixel.0[2 - c % 3],
+        };
+        match frame.layout {
+            Layout::Nchw => {
+                (0..frame.channels).for_each(|c| out.extend(picture.pixels().map(|p| value(p, c))));
+            }
+            Layout::Nhwc => {
+                picture.pixels().for_each(|p| out.extend((0..frame.channels).map(|c| value(p, c))));
+            }
+        }
+        out
+    }
+
+    fn normalised(&self, pixels: &[u8], frame: Frame) -> Vec<f32> {
+        let plane = (frame.height * frame.width) as usize;
+        let channel = |i: usize| match frame.layout {
+            Layout::Nchw => i / plane,
+            Layout::Nhwc => i % frame.channels,
+        };
+        let Channels(mean) = self.mean;
+        let Channels(std) = self.std;
+        let scaled = pixels.iter().enumerate().map(|(i, &p)| {
+            let c = channel(i) % 3;
+            (f32::from(p) / 255.0 - mean[c]) / std[c]
+        });
+        scaled.collect()
+    }
+}
+
+/// Brightness by the weights of Rec. 601, as Pillow's mode `L`.
+fn luma(pixel: &image::Rgb<u8>) -> u8 {
+    let [r, g, b] = pixel.0.map(u32::from);
+    ((r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16) as u8
+}
+
+fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_BYTES);
+    limits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        picture: PictureArgs,
+    }
+
+    fn args(flags: &[&str]) -> PictureArgs {
+        Command::parse_from(std::iter::once("test").chain(flags.iter().copied())).picture
+    }
+
+    /// Red goes up to the right, green goes up downwards, blue is 10.
+    fn gradient(width: u32, height: u32) -> DynamicImage {
+        RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, 10])).into()
+    }
+
+    #[test]
+    fn a_picture_of_the_right_shape_keeps_its_centre() {
+        let ty = TensorType::new(DType::U8, [1, 3, 7, 7]);
+        let tensor = args(&[]).tensor(&gradient(8, 8), "x", &ty).unwrap();
+        let elems = tensor.elems::<u8>().unwrap();
+        // 8 = 7 / 0.875: nothing is resized, and the crop starts at the first row and column.
+        assert_eq!(elems[..7], [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(elems[49..56], [0; 7]);
+        assert_eq!(elems[56..63], [1; 7]);
+        assert_eq!(elems[98..], [10; 49]);
+    }
+
+    #[test]
+    fn channels_last_and_bgr_change_the_order() {
+        let ty = TensorType::new(DType::U8, [1, 7, 7, 3]);
+        let tensor = args(&["--bgr"]).tensor(&gradient(8, 8), "x", &ty).unwrap();
+        assert_eq!(tensor.elems::<u8>().unwrap()[..6], [10, 0, 0, 10, 0, 1]);
+    }
+
+    #[test]
+    fn floats_are_scaled_by_mean_and_deviation_of_their_channel() {
+        let ty = TensorType::f32([1, 3, 1, 1]);
+        let flags = ["--mean", "0,0.5,1", "--std", "1,0.5,0.25", "--fit", "stretch"];
+        let white: DynamicImage = RgbImage::from_pixel(3, 2, image::Rgb([255, 255, 255])).into();
+        let tensor = args(&flags).tensor(&white, "x", &ty).unwrap();
+        assert_eq!(*tensor.elems::<f32>().unwrap(), [1.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn the_longer_side_is_cut_at_both_ends() {
+        let ty = TensorType::new(DType::U8, [1, 1, 7, 7]);
+        let stripes =
+            RgbImage::from_fn(80, 8, |x, _| image::Rgb([if (36..44).contains(&x) { 255 } else { 0 }; 3]));
+        let tensor = args(&[]).tensor(&stripes.into(), "x", &ty).unwrap();
+        assert_eq!(*tensor.elems::<u8>().unwrap(), [255; 49]);
+    }
+
+    #[test]
+    fn inputs_that_take_no_picture_are_refused_with_their_shape() {
+        for ty in [
+            TensorType::f32([1, 10]),
+            TensorType::f32([2, 3, 8, 8]),
+            TensorType::f32([1, 16, 8, 8]),
+            TensorType::f32([1, 3, 0, 8]),
+        ] {
+            let error = args(&[]).tensor(&gradient(8, 8), "x", &ty).unwrap_err().to_string();
+            assert!(error.contains(&format!("\"x\" of shape {}", ty.shape)), "{error}");
+        }
+        let ty = TensorType::new(DType::I64, [1, 3, 8, 8]);
+        assert!(args(&[]).tensor(&gradient(8, 8), "x", &ty).unwrap_err().to_string().contains("i64"));
+    }
+
+    #[test]
+    fn a_size_binds_open_dims_and_no_others() {
+        let args = args(&["--size", "48x192"]);
+        assert_eq!(args.complete(&[None, Some(3), None, None]), Some(vec![1, 3, 48, 192]));
+        assert_eq!(args.complete(&[Some(2), None, None, Some(3)]), Some(vec![2, 3, 48, 3]));
+        assert_eq!(args.complete(&[None, Some(10)]), None);
+    }
+}

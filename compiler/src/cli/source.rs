@@ -1,0 +1,157 @@
+//! From a file to a program that can run: an ONNX model is compiled in memory, an artefact is loaded. Which one a file
+//! is, its first bytes say, not its name.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nnc::{Compilation, CompileReport, Model, Options, Program};
+use nnc_ir::onnx::Dim;
+
+use super::args::CompileArgs;
+use super::failure::usage;
+use super::picture::PictureArgs;
+use super::progress::Progress;
+use super::stats::timed;
+
+/// How ELF files begin, artefacts among them.
+const ELF_MAGIC: [u8; 4] = *b"\x7fELF";
+
+/// A program that can run, and what it took to get there.
+pub struct Ready {
+    /// What was read, for headings.
+    pub name: String,
+    /// The program.
+    pub program: Program,
+    /// What the compiler did; `None` for an artefact.
+    pub report: Option<CompileReport>,
+    /// Time to read and parse the file, or to load the artefact, in milliseconds.
+    pub load_ms: f64,
+    /// Time for passes, plan and code, in milliseconds; 0 for an artefact.
+    pub compile_ms: f64,
+}
+
+/// Makes the program of a file ready. `picture` may bind the height and width that a model leaves open.
+pub fn ready(path: &Path, args: &CompileArgs, picture: Option<&PictureArgs>) -> Result<Ready> {
+    if is_artefact(path) {
+        return load(path, args);
+    }
+    let progress = Progress::new("reading the model");
+    let (model, load_ms) = timed(|| Model::open(path));
+    compiled(path.display().to_string(), &model?, load_ms, &options(args)?, picture, &progress)
+}
+
+/// Compiles a model in memory.
+pub fn compiled(
+    name: String,
+    model: &Model,
+    load_ms: f64,
+    options: &Options,
+    picture: Option<&PictureArgs>,
+    progress: &Progress,
+) -> Result<Ready> {
+    progress.say("compiling");
+    let mut options = options.clone();
+    if let Some(picture) = picture {
+        complete(&mut options, model, picture);
+    }
+    let (program, compile_ms) = timed(|| -> Result<_> {
+        let compilation = lower(model, &options)?;
+        let report = compilation.report().clone();
+        Ok((compilation.program()?, report))
+    });
+    let (program, report) = program?;
+    Ok(Ready { name, program, report: Some(report), load_ms, compile_ms })
+}
+
+/// Plans a model for a target whose code this machine can run.
+fn lower(model: &Model, options: &Options) -> Result<Compilation> {
+    let compilation = model.lower(options)?;
+    let target = compilation.target();
+    if !target.runs_here() {
+        usage!(
+            "this machine cannot run code for target \"{}\"; leave --target out, or use `nnc compile` to write a file for the machine that can",
+            target.name
+        );
+    }
+    Ok(compilation)
+}
+
+/// The shapes that `--size` gives to inputs whose height and width are open and not bound otherwise.
+fn complete(options: &mut Options, model: &Model, picture: &PictureArgs) {
+    for input in model.inputs() {
+        let Some(dims) = &input.dims else { continue };
+        let bound = |dim: &Dim| match dim {
+            Dim::Known(n) => Some(*n),
+            Dim::Named(name) => options.bindings.dims.get(name).copied(),
+            Dim::Unknown => None,
+        };
+        let known: Vec<Option<usize>> = dims.iter().map(bound).collect();
+        if known.iter().all(Option::is_some) || options.bindings.shapes.contains_key(&input.name) {
+            continue;
+        }
+        if let Some(shape) = picture.complete(&known) {
+            options.bindings.shapes.insert(input.name.clone(), shape);
+        }
+    }
+}
+
+fn load(path: &Path, args: &CompileArgs) -> Result<Ready> {
+    if let Some(flag) = args.first_given() {
+        usage!(
+            "\"{}\" is compiled already, so {flag} has no effect on it; give {flag} to `nnc compile`",
+            path.display()
+        );
+    }
+    let (program, load_ms) = timed(|| {
+        // SAFETY: the file was named by the one who runs this command, as the file of any other program is. That it
+        // is whole and fits this machine is verified.
+        unsafe { Program::load(path) }
+    });
+    let program = program.with_context(|| format!("\"{}\"", path.display()))?;
+    Ok(Ready { name: path.display().to_string(), program, report: None, load_ms, compile_ms: 0.0 })
+}
+
+/// Whether a file starts as compiled programs do.
+pub fn is_artefact(path: &Path) -> bool {
+    let mut start = [0; ELF_MAGIC.len()];
+    File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == ELF_MAGIC
+}
+
+/// What the flags ask of the compiler.
+pub fn options(args: &CompileArgs) -> Result<Options> {
+    let mut options = Options::default();
+    if let Some(target) = &args.target {
+        options = options.target(target)?;
+    }
+    for pass in &args.disabled {
+        options = options.disable_pass(pass)?;
+    }
+    once("--dim", args.dims.iter().map(|(name, _)| name))?;
+    once("--shape", args.shapes.iter().map(|(name, _)| name))?;
+    once("--const", args.constants.iter().map(|(name, _)| name))?;
+    options.bindings.dims.extend(args.dims.iter().cloned());
+    options.bindings.shapes.extend(args.shapes.iter().cloned());
+    for (name, file) in &args.constants {
+        let tensor = nnc::npz::read_npy(file).with_context(|| format!("--const {name}"))?;
+        options.bindings.constants.insert(name.clone(), tensor);
+    }
+    Ok(options)
+}
+
+/// Refuses a flag that is given twice for one name.
+fn once<'a>(flag: &str, names: impl Iterator<Item = &'a String>) -> Result<()> {
+    let mut seen = std::collections::BTreeSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            usage!("{flag} is given twice for \"{name}\"; give it once");
+        }
+    }
+    Ok(())
+}
+
+/// The file beside a model with another ending: `dir/net.onnx` and `nnc.so` give `dir/net.nnc.so`.
+pub fn beside(model: &Path, ending: &str) -> PathBuf {
+    model.with_extension(ending)
+}

@@ -1,0 +1,311 @@
+//! `nnc verify`: does a program compute what somebody else computed?
+//!
+//! A case is an `.npz` file: an array named like an input is that input, an array named like an output is what must
+//! come out. `input:NAME` and `output:NAME` say which when the model has both under one name. Inputs that the file does
+//! not have are made by formula. Or it is a folder of the ONNX test suite: `input_0.pb` … `output_0.pb` …, by position.
+//!
+//! An output agrees when it has the reference's type, and max |a − b| ≤ rtol · max |b| + atol, the maximum over the
+//! finite elements; NaN and infinities must stand where they stand in the reference. Whole numbers agree when equal.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::{ArgGroup, Args};
+use nnc::{Pool, Session};
+use nnc_ir::{DType, Tensor};
+use nnc_runtime::abi::Port;
+
+use super::args::{CompileArgs, ThreadArgs};
+use super::failure::usage;
+use super::source;
+use super::table;
+use super::tensors::{self, Inputs, by_formula, type_of};
+
+/// Compare what a model computes with golden outputs
+#[derive(Args, Clone, Debug)]
+#[command(group(ArgGroup::new("reference").required(true).args(["case", "data"])))]
+pub struct Verify {
+    /// An ONNX model, or a program compiled by `nnc compile`
+    pub model: PathBuf,
+
+    /// Inputs and outputs: arrays named like them (or `input:NAME`, `output:NAME`)
+    #[arg(value_name = "CASE.npz")]
+    pub case: Option<PathBuf>,
+
+    /// A folder of the ONNX test suite: input_0.pb …, output_0.pb …
+    #[arg(long, value_name = "FOLDER")]
+    pub data: Option<PathBuf>,
+
+    /// Largest error, as a fraction of the largest element of the reference
+    #[arg(long, value_name = "R", default_value_t = 1e-4, value_parser = tolerance)]
+    pub rtol: f64,
+
+    /// Largest error besides
+    #[arg(long, value_name = "A", default_value_t = 0.0, value_parser = tolerance)]
+    pub atol: f64,
+
+    #[command(flatten)]
+    pub threads: ThreadArgs,
+
+    #[command(flatten)]
+    pub compile: CompileArgs,
+}
+
+fn tolerance(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(t) if t >= 0.0 && t.is_finite() => Ok(t),
+        _ => Err("expected a number that is not negative, such as 1e-4".into()),
+    }
+}
+
+/// What goes in and what must come out, both by name.
+#[derive(Debug, Default)]
+struct Case {
+    inputs: Vec<(String, Tensor)>,
+    outputs: Vec<(String, Tensor)>,
+    /// Arrays that are neither.
+    others: Vec<String>,
+}
+
+impl Verify {
+    /// Runs the command.
+    pub fn run(&self, out: &mut dyn Write) -> Result<()> {
+        let ready = source::ready(&self.model, &self.compile, None)?;
+        let (inputs, outputs) = (ready.program.inputs(), ready.program.outputs());
+        let (case, file) = match (&self.case, &self.data) {
+            (Some(file), _) => (sort(nnc::npz::read_npz(file)?, inputs, outputs), file),
+            (None, Some(folder)) => (read_folder(folder, inputs, outputs)?, folder),
+            (None, None) => usage!("give a CASE.npz or --data FOLDER to compare with"),
+        };
+        let shown = file.display();
+        if case.outputs.is_empty() {
+            let names: Vec<String> = outputs.iter().map(|p| format!("\"{}\"", p.name)).collect();
+            bail!(
+                "\"{shown}\" has no array for any output of the model, so there is nothing to compare; name one {}",
+                names.join(" or ")
+            );
+        }
+        let mut tensors = Vec::new();
+        for port in inputs {
+            match case.inputs.iter().find(|(name, _)| *name == port.name) {
+                Some((_, tensor)) => {
+                    tensors::check(port, tensor).with_context(|| format!("\"{shown}\""))?;
+                    tensors.push(tensor.clone());
+                }
+                None => {
+                    writeln!(out, "input \"{}\" is not in {shown}: made by formula", port.name)?;
+                    tensors.push(by_formula(&type_of(port))?);
+                }
+            }
+        }
+        if !case.others.is_empty() {
+            writeln!(
+                out,
+                "not compared, as the model has no output of that name: {}",
+                case.others.join(", ")
+            )?;
+        }
+
+        let mut session = Session::new(&ready.program, &Pool::new(self.threads.count())?)?;
+        let inputs = Inputs::new(ready.program.inputs(), &tensors);
+        let results = tensors::outputs(outputs, &session.run(&inputs.refs())?)?;
+
+        let mut rows = table::new(["output", "type", "max abs error", "max rel error", ""]);
+        table::numbers(&mut rows, &[2, 3]);
+        let mut failed = Vec::new();
+        for (name, reference) in &case.outputs {
+            let Some((_, result)) = results.iter().find(|(n, _)| n == name) else { continue };
+            let difference = compare(result, reference).with_context(|| format!("output \"{name}\""))?;
+            let agrees = difference.agrees(self.rtol, self.atol);
+            rows.add_row([
+                name.clone(),
+                reference.ty().to_string(),
+                format!("{:.3e}", difference.absolute),
+                format!("{:.3e}", difference.relative()),
+                if agrees { "agrees" } else { "DIFFERS" }.to_string(),
+            ]);
+            if !agrees {
+                failed.push(format!("output \"{name}\" {difference}"));
+            }
+        }
+        writeln!(out, "{}", rows.trim_fmt())?;
+        out.flush()?;
+        if !failed.is_empty() {
+            bail!(
+                "{} does not compute what {shown} says: {} (tolerance {:e} of the largest element, plus {:e})",
+                ready.name,
+                failed.join("; "),
+                self.rtol,
+                self.atol
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Sorts arrays into inputs and outputs by their names.
+fn sort(arrays: Vec<(String, Tensor)>, inputs: &[Port], outputs: &[Port]) -> Case {
+    let mut case = Case::default();
+    let has = |ports: &[Port], name: &str| ports.iter().any(|p| p.name == name);
+    for (name, tensor) in arrays {
+        let input = name.strip_prefix("input:").unwrap_or(&name).to_string();
+        let output = name.strip_prefix("output:").unwrap_or(&name).to_string();
+        if has(inputs, &input) {
+            case.inputs.push((input, tensor));
+        } else if has(outputs, &output) {
+            case.outputs.push((output, tensor));
+        } else {
+            case.others.push(name);
+        }
+    }
+    case
+}
+
+/// Reads a folder of the ONNX test suite.
+fn read_folder(folder: &Path, inputs: &[Port], outputs: &[Port]) -> Result<Case> {
+    let read = |kind: &str, ports: &[Port]| -> Result<Vec<(String, Tensor)>> {
+        let mut tensors = Vec::new();
+        for (index, port) in ports.iter().enumerate() {
+            let file = folder.join(format!("{kind}_{index}.pb"));
+            if file.exists() {
+                let (_, tensor) = nnc_ir::onnx::read_tensor(&file)?;
+                tensors.push((port.name.clone(), tensor));
+            }
+        }
+        Ok(tensors)
+    };
+    if !folder.is_dir() {
+        bail!("\"{}\" is not a folder; give one with input_0.pb and output_0.pb", folder.display());
+    }
+    Ok(Case { inputs: read("input", inputs)?, outputs: read("output", outputs)?, others: Vec::new() })
+}
+
+/// How far a result is from its reference.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Difference {
+    /// Largest |a − b| over the finite elements.
+    absolute: f64,
+    /// Largest |b| over the finite elements.
+    scale: f64,
+    /// Elements that differ in a way no tolerance covers: NaN or infinite in one, not in the other; or whole numbers.
+    unequal: usize,
+}
+
+impl Difference {
+    fn relative(&self) -> f64 {
+        if self.absolute == 0.0 { 0.0 } else { self.absolute / self.scale }
+    }
+
+    fn agrees(&self, rtol: f64, atol: f64) -> bool {
+        self.unequal == 0 && self.absolute <= rtol * self.scale + atol
+    }
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.unequal > 0 {
+            write!(f, "has {} elements that must be equal and are not, ", self.unequal)?;
+        }
+        write!(f, "is off by {:.3e} where the largest element is {:.3e}", self.absolute, self.scale)
+    }
+}
+
+fn compare(result: &Tensor, reference: &Tensor) -> Result<Difference> {
+    if result.ty() != reference.ty() {
+        bail!("the model gives {}, the reference is {}", result.ty(), reference.ty());
+    }
+    let exact = !result.dtype().is_float();
+    let mut difference = Difference { absolute: 0.0, scale: 0.0, unequal: 0 };
+    for (a, b) in numbers(result)?.into_iter().zip(numbers(reference)?) {
+        if b.is_finite() {
+            difference.scale = difference.scale.max(b.abs());
+        }
+        let same = a == b || (a.is_nan() && b.is_nan());
+        if same {
+            continue;
+        }
+        if exact || !a.is_finite() || !b.is_finite() {
+            difference.unequal += 1;
+        }
+        if a.is_finite() && b.is_finite() {
+            difference.absolute = difference.absolute.max((a - b).abs());
+        }
+    }
+    Ok(difference)
+}
+
+/// All elements as `f64`.
+fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
+    macro_rules! to_f64 {
+        ($t:ty) => {
+            tensor.elems::<$t>()?.iter().map(|&e| e as f64).collect()
+        };
+    }
+    Ok(match tensor.dtype() {
+        DType::F32 => to_f64!(f32),
+        DType::F64 => to_f64!(f64),
+        DType::F16 => tensor.elems::<half::f16>()?.iter().map(|e| e.to_f64()).collect(),
+        DType::BF16 => tensor.elems::<half::bf16>()?.iter().map(|e| e.to_f64()).collect(),
+        DType::I8 => to_f64!(i8),
+        DType::U8 => to_f64!(u8),
+        DType::I16 => to_f64!(i16),
+        DType::U16 => to_f64!(u16),
+        DType::I32 => to_f64!(i32),
+        DType::U32 => to_f64!(u32),
+        DType::I64 => to_f64!(i64),
+        DType::U64 => to_f64!(u64),
+        DType::Bool => tensor.to_bools()?.into_iter().map(|b| f64::from(u8::from(b))).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nnc_runtime::abi::ElemType;
+
+    fn f32s(elems: &[f32]) -> Tensor {
+        Tensor::new([elems.len()], elems).unwrap()
+    }
+
+    #[test]
+    fn the_error_is_relative_to_the_largest_reference() {
+        let difference = compare(&f32s(&[1.0, 100.0]), &f32s(&[1.5, 100.0])).unwrap();
+        assert_eq!(difference, Difference { absolute: 0.5, scale: 100.0, unequal: 0 });
+        assert!(difference.agrees(0.005, 0.0));
+        assert!(!difference.agrees(0.0049, 0.0));
+        assert!(difference.agrees(0.0, 0.5));
+    }
+
+    #[test]
+    fn nan_and_infinity_must_stand_where_they_stand_in_the_reference() {
+        let (nan, inf) = (f32::NAN, f32::INFINITY);
+        assert!(compare(&f32s(&[nan, inf]), &f32s(&[nan, inf])).unwrap().agrees(0.0, 0.0));
+        for (a, b) in [(nan, 1.0), (1.0, nan), (inf, -inf), (inf, 1.0), (1.0, inf)] {
+            assert!(!compare(&f32s(&[a, 1.0]), &f32s(&[b, 1.0])).unwrap().agrees(1.0, 1e30), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn whole_numbers_must_be_equal() {
+        let (a, b) = (Tensor::new([1], &[7i64]).unwrap(), Tensor::new([1], &[8i64]).unwrap());
+        assert!(!compare(&a, &b).unwrap().agrees(1.0, 1.0));
+    }
+
+    #[test]
+    fn another_shape_or_type_is_refused() {
+        assert!(compare(&f32s(&[1.0]), &f32s(&[1.0, 2.0])).is_err());
+        assert!(compare(&f32s(&[1.0]), &Tensor::new([1], &[1f64]).unwrap()).is_err());
+    }
+
+    #[test]
+    fn arrays_are_inputs_and_outputs_by_name_or_by_prefix() {
+        let port = |name: &str| Port { name: name.into(), elem: ElemType::F32, shape: vec![1] };
+        let arrays = ["x", "output:x", "y", "input:z", "layer3"].map(|n| (n.to_string(), f32s(&[0.0])));
+        let case = sort(arrays.into(), &[port("x"), port("z")], &[port("x"), port("y")]);
+        let names = |list: &[(String, Tensor)]| list.iter().map(|(n, _)| n.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&case.inputs), ["x", "z"]);
+        assert_eq!(names(&case.outputs), ["x", "y"]);
+        assert_eq!(case.others, ["layer3"]);
+    }
+}

@@ -1,0 +1,363 @@
+//! The way through the compiler, for hosts and for the `nnc` command: a [`Model`] is lowered to a [`Compilation`],
+//! which becomes a [`Program`] in memory or the bytes of an artefact.
+//!
+//! ```text
+//!   Model::open ─▶ lower(&Options) ─▶ Compilation ─┬─ program()   code in memory
+//!     parsed        passes, plan        graph, plan └─ code()      code for a file: artefact, object, text
+//!                                       report
+//! ```
+
+use std::fmt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nnc_ir::Graph;
+use nnc_ir::onnx::{self, Bindings, OnnxError, PortInfo};
+use nnc_runtime::Program;
+use nnc_runtime::abi::ProgramDesc;
+
+use crate::artefact::driver::DriverError;
+use crate::artefact::{self, LinkError};
+use crate::codegen::disassemble::{DisassembleError, code_bytes, disassemble};
+use crate::codegen::object::{Constants, Object};
+use crate::codegen::{self, CodegenError};
+use crate::passes::{self, PassError};
+use crate::plan::{self, Plan, PlanError};
+use crate::target::{Target, TargetError};
+
+/// Why a model cannot be compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The model can't be read, or its shapes are not known.
+    #[error(transparent)]
+    Read(#[from] OnnxError),
+    /// There is no such target, or no code for it.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// A pass failed, or there is no such pass.
+    #[error(transparent)]
+    Pass(Box<PassError>),
+    /// No plan can be made for the model.
+    #[error("{file}: {source}")]
+    Plan {
+        /// The model's file, or `model` when it came from memory.
+        file: String,
+        /// What is wrong.
+        source: Box<PlanError>,
+    },
+    /// No code can be made for the plan.
+    #[error("{file}: {source}")]
+    Code {
+        /// The model's file, or `model` when it came from memory.
+        file: String,
+        /// What is wrong.
+        source: Box<CodegenError>,
+    },
+    /// The code cannot be put into a file.
+    #[error("{file}: {source}")]
+    Link {
+        /// The model's file, or `model` when it came from memory.
+        file: String,
+        /// What is wrong.
+        source: Box<LinkError>,
+    },
+    /// No C function can run the program.
+    #[error("{file}: {source}")]
+    Header {
+        /// The model's file, or `model` when it came from memory.
+        file: String,
+        /// What is wrong.
+        source: Box<DriverError>,
+    },
+    /// The code cannot be shown.
+    #[error("{file}: {source}")]
+    Disassemble {
+        /// The model's file, or `model` when it came from memory.
+        file: String,
+        /// What is wrong.
+        source: Box<DisassembleError>,
+    },
+}
+
+impl Error {
+    /// Whether the options are at fault and not the model: they name a target, pass, input or dim that does not exist,
+    /// or leave a dim open.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Error::Read(e) => matches!(*e.fault, onnx::Fault::Binding(_) | onnx::Fault::Unbound(_)),
+            Error::Target(e) => matches!(e, TargetError::Unknown { .. }),
+            Error::Pass(e) => matches!(**e, PassError::Unknown { .. }),
+            _ => false,
+        }
+    }
+}
+
+impl From<PassError> for Error {
+    fn from(error: PassError) -> Error {
+        Error::Pass(Box::new(error))
+    }
+}
+
+/// What is asked of the compiler. The default compiles for the machine at hand, with all passes.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Dims, shapes and constants for inputs that the model leaves open.
+    pub bindings: Bindings,
+    /// Passes to leave out.
+    pub passes: passes::Options,
+    /// What to compile for; `None` is the machine at hand.
+    pub target: Option<Target>,
+}
+
+impl Options {
+    /// Binds a named dim of the model's inputs.
+    pub fn dim(mut self, name: impl Into<String>, extent: usize) -> Options {
+        self.bindings.dims.insert(name.into(), extent);
+        self
+    }
+
+    /// Binds the shape of an input.
+    pub fn shape(mut self, input: impl Into<String>, shape: impl Into<Vec<usize>>) -> Options {
+        self.bindings.shapes.insert(input.into(), shape.into());
+        self
+    }
+
+    /// Makes an input a constant of the program.
+    pub fn constant(mut self, input: impl Into<String>, tensor: nnc_ir::Tensor) -> Options {
+        self.bindings.constants.insert(input.into(), tensor);
+        self
+    }
+
+    /// Compiles for a target, by its name.
+    pub fn target(mut self, name: &str) -> Result<Options, Error> {
+        self.target = Some(Target::named(name)?);
+        Ok(self)
+    }
+
+    /// Leaves out a pass, by its name.
+    pub fn disable_pass(mut self, name: &str) -> Result<Options, Error> {
+        self.passes.disable(name)?;
+        Ok(self)
+    }
+}
+
+/// An ONNX model, parsed and checked.
+#[derive(Clone, Debug)]
+pub struct Model {
+    onnx: onnx::Model,
+    file: String,
+}
+
+impl Model {
+    /// Reads a model from a file.
+    pub fn open(path: impl AsRef<Path>) -> Result<Model, Error> {
+        let path = path.as_ref();
+        Ok(Model { onnx: onnx::Model::open(path)?, file: path.display().to_string() })
+    }
+
+    /// Reads a model from memory. Weights outside the model are looked for nowhere.
+    pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Model, Error> {
+        Ok(Model { onnx: onnx::Model::from_bytes(bytes, None)?, file: "model".into() })
+    }
+
+    /// The inputs, as the model declares them: dims may be open.
+    pub fn inputs(&self) -> &[PortInfo] {
+        self.onnx.inputs()
+    }
+
+    /// The outputs, as the model declares them.
+    pub fn outputs(&self) -> &[PortInfo] {
+        self.onnx.outputs()
+    }
+
+    /// What else the model says about itself.
+    pub fn onnx(&self) -> &onnx::Model {
+        &self.onnx
+    }
+
+    /// Compiles the model to code in memory.
+    pub fn compile(&self, options: &Options) -> Result<Program, Error> {
+        self.lower(options)?.program()
+    }
+
+    /// Compiles the model, and tells what the compiler did.
+    pub fn compile_reported(&self, options: &Options) -> Result<(Program, CompileReport), Error> {
+        let compilation = self.lower(options)?;
+        let report = compilation.report().clone();
+        Ok((compilation.program()?, report))
+    }
+
+    /// The model's graph as it was read, before any pass.
+    pub fn graph(&self, options: &Options) -> Result<Graph, Error> {
+        Ok(self.onnx.graph(&options.bindings)?)
+    }
+
+    /// Runs passes and plans, so that what remains is to make code.
+    pub fn lower(&self, options: &Options) -> Result<Compilation, Error> {
+        self.lower_observed(options, &mut |_, _| ())
+    }
+
+    /// Like [`Model::lower`]; `observer` sees the graph after each pass, with the pass's name.
+    pub fn lower_observed(
+        &self,
+        options: &Options,
+        observer: &mut dyn FnMut(&str, &Graph),
+    ) -> Result<Compilation, Error> {
+        let target = match &options.target {
+            Some(target) => target.clone(),
+            None => Target::host()?,
+        };
+        let start = Instant::now();
+        let mut graph = self.graph(options)?;
+        let import = start.elapsed();
+        let passes = passes::optimise_observed(&mut graph, &options.passes, observer)?;
+        let passed = start.elapsed();
+        let fused = passes.fusions.layers().map(|(layer, absorbed)| {
+            (layer.to_string(), absorbed.iter().map(|a| format!("{} ({})", a.name, a.op)).collect())
+        });
+        let plan = plan::plan(&graph, &target, &fused.collect())
+            .map_err(|source| Error::Plan { file: self.file.clone(), source: source.into() })?;
+        let report = CompileReport {
+            passes,
+            steps: plan.steps.len(),
+            arena_bytes: plan.arena_bytes,
+            const_bytes: plan.constants.len() as u64,
+            import,
+            optimise: passed - import,
+            plan: start.elapsed() - passed,
+        };
+        Ok(Compilation { file: self.file.clone(), target, graph, plan, report })
+    }
+}
+
+/// A model on its way to code: its graph after all passes, and its plan.
+#[derive(Clone, Debug)]
+pub struct Compilation {
+    file: String,
+    target: Target,
+    graph: Graph,
+    plan: Plan,
+    report: CompileReport,
+}
+
+impl Compilation {
+    /// The graph after all passes.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// What it is compiled for.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// What the compiler did so far.
+    pub fn report(&self) -> &CompileReport {
+        &self.report
+    }
+
+    /// Makes code in the memory of this process.
+    pub fn program(self) -> Result<Program, Error> {
+        let Compilation { file, target, plan, .. } = self;
+        codegen::jit::compile(plan, &target).map_err(|source| Error::Code { file, source: source.into() })
+    }
+
+    /// Makes code for a file.
+    pub fn code(&self) -> Result<Code<'_>, Error> {
+        let fault = |source: CodegenError| Error::Code { file: self.file.clone(), source: source.into() };
+        let object = codegen::object::compile(&self.plan, &self.target, Constants::Outside).map_err(fault)?;
+        Ok(Code { compilation: self, object })
+    }
+}
+
+/// The code of a model, on its way to a file.
+#[derive(Debug)]
+pub struct Code<'c> {
+    compilation: &'c Compilation,
+    object: Object,
+}
+
+impl Code<'_> {
+    /// The bytes of an artefact: a shared object that runs wherever the target does.
+    pub fn artefact(&self) -> Result<Vec<u8>, Error> {
+        let (object, constants) = (&self.object, &self.compilation.plan.constants);
+        artefact::write_shared_object(&object.bytes, &object.functions, &object.desc, constants)
+            .map_err(|source| Error::Link { file: self.compilation.file.clone(), source: source.into() })
+    }
+
+    /// A relocatable ELF object with code and constants, for a linker.
+    pub fn object(&self) -> Result<Vec<u8>, Error> {
+        let Compilation { file, plan, target, .. } = self.compilation;
+        match codegen::object::compile(plan, target, Constants::Inside) {
+            Ok(object) => Ok(object.bytes),
+            Err(source) => Err(Error::Code { file: file.clone(), source: source.into() }),
+        }
+    }
+
+    /// A C header for the artefact or object; `name` goes into its first line.
+    pub fn header(&self, name: &str) -> Result<String, Error> {
+        artefact::header::write(&self.object.desc, name)
+            .map_err(|source| Error::Header { file: self.compilation.file.clone(), source: source.into() })
+    }
+
+    /// The machine code of all functions, disassembled.
+    pub fn asm(&self) -> Result<String, Error> {
+        disassemble(&self.object.bytes).map_err(|source| Error::Disassemble {
+            file: self.compilation.file.clone(),
+            source: source.into(),
+        })
+    }
+
+    /// The Cranelift IR of all layer functions.
+    pub fn clif(&self) -> String {
+        self.object.clif.join("\n")
+    }
+
+    /// What the program is.
+    pub fn desc(&self) -> &ProgramDesc {
+        &self.object.desc
+    }
+
+    /// Bytes of machine code.
+    pub fn bytes(&self) -> u64 {
+        code_bytes(&self.object.bytes)
+    }
+}
+
+/// What the compiler did.
+#[derive(Clone, Debug)]
+pub struct CompileReport {
+    /// What each pass did, and what was fused into which layer.
+    pub passes: passes::Report,
+    /// Number of steps of the program.
+    pub steps: usize,
+    /// Bytes of memory for activations.
+    pub arena_bytes: u64,
+    /// Bytes of packed weights and tables.
+    pub const_bytes: u64,
+    /// Time to bind shapes and build the graph.
+    pub import: Duration,
+    /// Time of the passes.
+    pub optimise: Duration,
+    /// Time to plan.
+    pub plan: Duration,
+}
+
+impl fmt::Display for CompileReport {
+    /// One line for each pass that did something, then the sizes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for pass in self.passes.passes.iter().filter(|p| !p.counts.is_empty()) {
+            writeln!(f, "{pass}")?;
+        }
+        write!(
+            f,
+            "{} steps, arena {} bytes, constants {} bytes",
+            self.steps, self.arena_bytes, self.const_bytes
+        )
+    }
+}

@@ -1,0 +1,24 @@
+//! A compiler from ONNX models to native code.
+//!
+//! A [`Model`] is read, compiled to a [`Program`], and run by a [`Session`]:
+//!
+//! ```no_run
+#![doc = include_str!("../examples/embed.rs")]
+//! ```
+//!
+//! What the stages are, and which module holds which, is told in `docs/architecture.md`.
+
+#![deny(missing_docs)]
+
+pub mod artefact;
+pub mod codegen;
+mod driver;
+pub mod nearest;
+#[cfg(feature = "npz")]
+pub mod npz;
+pub mod passes;
+pub mod plan;
+pub mod target;
+
+pub use driver::{Code, Compilation, CompileReport, Error, Model, Options};
+pub use nnc_runtime::{InputRef, OutputMut, Outputs, Pool, Program, Session};
