@@ -1,0 +1,5 @@
+//! Shared helpers of the test suites.
+
+pub mod filetest;
+pub mod goldens;
+pub mod pipeline;

@@ -1,0 +1,96 @@
+//! From a model to the results of its program, one function a stage, so that a test can look between any two.
+//!
+//! ```text
+//!   spec ─ read ─► Graph ─ optimise ─► Graph ─ plan ─► Plan ┬ jit ──────────────────► Program ─ run ─► [f32] × outputs
+//!                                                           └ artefact ► bytes ─ load ─┘
+//! ```
+
+use std::error::Error;
+
+use nnc::plan::Plan;
+use nnc::target::Target;
+use nnc::{artefact, codegen, passes, plan};
+use nnc_ir::{Graph, onnx};
+use nnc_models::Spec;
+use nnc_runtime::{InputRef, Pool, Program, Session};
+
+/// What any stage may fail with.
+pub type Failure = Box<dyn Error + Send + Sync>;
+
+/// The graph of a seed network, as the ONNX reader makes it.
+///
+/// # Errors
+///
+/// The specification or the model is refused.
+pub fn read(spec: &Spec) -> Result<Graph, Failure> {
+    let model = onnx::Model::from_bytes(nnc_models::encode(spec)?, None)?;
+    Ok(model.graph(&onnx::Bindings::new())?)
+}
+
+/// The graph after all passes.
+///
+/// # Errors
+///
+/// A pass fails, or leaves a graph that does not hold together.
+pub fn optimise(graph: &Graph) -> Result<Graph, Failure> {
+    let mut graph = graph.clone();
+    passes::optimise(&mut graph, &passes::Options::default())?;
+    graph.verify()?;
+    Ok(graph)
+}
+
+/// The plan of a graph that went through the passes.
+///
+/// # Errors
+///
+/// The planner refuses the graph.
+pub fn plan(graph: &Graph, target: &Target) -> Result<Plan, Failure> {
+    Ok(plan::plan(graph, target, &Default::default())?)
+}
+
+/// The plan's program, compiled into this process.
+///
+/// # Errors
+///
+/// Code generation fails.
+pub fn jit(plan: &Plan, target: &Target) -> Result<Program, Failure> {
+    Ok(codegen::jit::compile(plan.clone(), target)?)
+}
+
+/// The bytes of the plan's artefact.
+///
+/// # Errors
+///
+/// Code generation or linking fails.
+pub fn artefact(plan: &Plan, target: &Target) -> Result<Vec<u8>, Failure> {
+    let object = codegen::object::compile(plan, target, codegen::object::Constants::Outside)?;
+    Ok(artefact::write_shared_object(&object.bytes, &object.functions, &object.desc, &plan.constants)?)
+}
+
+/// The program in an artefact that [`artefact`] has just made.
+///
+/// # Errors
+///
+/// The loader refuses it.
+pub fn load(artefact: &[u8]) -> Result<Program, Failure> {
+    // SAFETY: tests pass what `artefact` made, or a damaged copy of it, which the loader refuses by its checksum.
+    Ok(unsafe { Program::from_bytes(artefact) }?)
+}
+
+/// All outputs of a program, each of `f32`.
+///
+/// # Errors
+///
+/// The program refuses the inputs, or memory or threads cannot be had.
+pub fn run(program: &Program, inputs: &[&[f32]], threads: usize) -> Result<Vec<Vec<f32>>, Failure> {
+    let pool = Pool::new(threads)?;
+    let mut session = Session::new(program, &pool)?;
+    let inputs: Vec<InputRef<'_>> = inputs.iter().map(|x| InputRef::new(x)).collect();
+    let outputs = session.run(&inputs)?;
+    (0..outputs.count()).map(|i| Ok(outputs.get::<f32>(i)?.to_vec())).collect()
+}
+
+/// The bits of all results: equal only where the results are the same to the last one.
+pub fn bits(outputs: &[Vec<f32>]) -> Vec<Vec<u32>> {
+    outputs.iter().map(|output| output.iter().map(|x| x.to_bits()).collect()).collect()
+}
