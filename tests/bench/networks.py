@@ -1,0 +1,21 @@
+"""The networks that are compared: rows of the tables, with the arguments of `nnc models write` that make them."""
+
+NETWORKS = {
+    "mobilenet-v1-1.0-224": ["mobilenet-v1"],
+    "mobilenet-v1-0.5-160": ["mobilenet-v1", "--width", "0.5", "--resolution", "160"],
+    "mobilenet-v2-1.0": ["mobilenet-v2"],
+    "squeezenet-1.0": ["squeezenet-1.0"],
+    "squeezenet-1.1": ["squeezenet-1.1"],
+    "shufflenet-v1-g1": ["shufflenet-v1", "--groups", "1"],
+    "shufflenet-v1-g3": ["shufflenet-v1", "--groups", "3"],
+    "shufflenet-v1-g8": ["shufflenet-v1", "--groups", "8"],
+    "shufflenet-v2-0.5": ["shufflenet-v2", "--width", "0.5"],
+    "shufflenet-v2-1.0": ["shufflenet-v2"],
+    "shufflenet-v2-1.5": ["shufflenet-v2", "--width", "1.5"],
+    "nasnet-a-mobile": ["nasnet-a-mobile"],
+    "densenet-121": ["densenet-121"],
+    "resnet-18": ["resnet-18"],
+    "resnet-50": ["resnet-50"],
+    "alexnet": ["alexnet"],
+    "xception": ["xception"],
+}
