@@ -78,8 +78,9 @@ def parse():
 def enter_venv():
     """Starts again in the folder's own environment, made when it is needed."""
     python = VENV / "bin" / "python"
-    if not python.exists():
-        venv.create(VENV, with_pip=True)
+    # pip comes last: without it, making the environment was interrupted.
+    if not (VENV / "bin" / "pip").exists():
+        venv.create(VENV, with_pip=True, clear=True)
     requirements = str(FOLDER / "requirements.txt")
     subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", requirements], check=True)
     os.execv(python, [str(python), *sys.argv])
@@ -170,7 +171,7 @@ def compare_loading(nnc, model):
     from engines import session
 
     ours, theirs = [], []
-    command = [nnc, "bench", model, "--json", "--threads", "1", "--seconds", "0"]
+    command = [nnc, "bench", model, "--json", "--threads", "1", "--seconds", "0.001"]
     for _ in range(LOADS):
         start = time.perf_counter()
         session(model)
