@@ -7,13 +7,13 @@ mod dense;
 mod lanes;
 mod loops;
 
-use cranelift_codegen::Context;
 use cranelift_codegen::ir::{
     AbiParam, Function, InstBuilder, MemFlagsData, Signature, UserFuncName, Value, types::I64,
 };
 use cranelift_codegen::isa::CallConv;
+use cranelift_codegen::{CodegenError as CraneliftError, Context};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use cranelift_module::{FuncId, Linkage, Module};
+use cranelift_module::{FuncId, Linkage, Module, ModuleError};
 
 use super::kernels::{Kernel, Kernels};
 use super::tile::ir::{Program, Role};
@@ -58,8 +58,16 @@ pub fn define<'t>(
     let clif = keep_clif.then(|| format!("; {symbol}\n{}", context.func.display()));
     module
         .define_function(id, &mut context)
-        .map_err(|e| CodegenError::Function { layer: layer.to_string(), message: e.to_string() })?;
+        .map_err(|e| CodegenError::Function { layer: layer.to_string(), message: refusal(e) })?;
     Ok(Defined { id, clif })
+}
+
+/// What Cranelift said, with all that its verifier found: its own text leaves that out.
+fn refusal(error: ModuleError) -> String {
+    match error {
+        ModuleError::Compilation(CraneliftError::Verifier(errors)) => errors.to_string(),
+        other => other.to_string(),
+    }
 }
 
 /// The signature of layer functions.
