@@ -18,6 +18,7 @@ pub mod nearest;
 pub mod npz;
 pub mod passes;
 pub mod plan;
+pub mod roofline;
 pub mod target;
 
 pub use driver::{Code, Compilation, CompileReport, Error, Model, Options};

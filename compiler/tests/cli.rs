@@ -212,6 +212,41 @@ fn bench_prints_every_sample_as_json() {
 }
 
 #[test]
+fn profile_measures_every_step_against_its_limit_and_writes_a_trace() {
+    let folder = Folder::with_net();
+    let (net, trace) = (folder.path("net.onnx"), folder.path("trace.json"));
+    let profile = ["profile", &net, "--seconds", "0.01", "--threads", "1", "--json", "--trace", &trace];
+    let report: serde_json::Value = serde_json::from_str(&well(&profile)).expect("one JSON object");
+    let steps = report["steps"].as_array().expect("steps");
+    let layers: serde_json::Value =
+        serde_json::from_str(&well(&["inspect", &net, "--json"])).expect("one JSON object");
+    assert_eq!(steps.len(), layers["layers"].as_array().expect("layers").len());
+    for step in steps {
+        let number = |key: &str| step[key].as_f64().unwrap_or_else(|| panic!("no {key} in {step}"));
+        assert!(number("best_ns") <= number("median_ns"), "{step}");
+        assert!(number("limit_ns") > 0.0, "{step}");
+    }
+    let trace: serde_json::Value =
+        serde_json::from_slice(&fs::read(trace).expect("the trace")).expect("one JSON object");
+    assert_eq!(trace["traceEvents"].as_array().expect("events").len(), steps.len());
+
+    // A compiled file no longer knows what its steps compute, but it has times.
+    well(&["compile", &net]);
+    let compiled = folder.path("net.nnc.so");
+    let table = well(&["profile", &compiled, "--seconds", "0.01", "--top", "3"]);
+    assert!(table.contains("µs"), "{table}");
+}
+
+#[test]
+fn the_roofline_names_the_peak_and_a_rate_for_each_size() {
+    let text = well(&["bench", "--roofline", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&text).expect("one JSON object");
+    assert!(report["flops"].as_f64() > Some(0.0), "{text}");
+    assert!(report["bytes_per_second"].as_array().is_some_and(|rates| rates.len() > 3), "{text}");
+    fails(2, &["bench", "--roofline", "--target", "pdp-11"], &["pdp-11"]);
+}
+
+#[test]
 fn verify_tells_right_from_wrong() {
     let folder = Folder::with_net();
     let (input_file, result) = (input(&folder), folder.path("result.npz"));

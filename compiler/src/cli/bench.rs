@@ -6,9 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
+use nnc::roofline::Roofline;
+use nnc::target::Target;
 use nnc::{Pool, Session};
 
 use super::args::{CompileArgs, ThreadArgs};
+use super::failure::usage;
 use super::progress::Progress;
 use super::source;
 use super::stats::{percentile, timed};
@@ -24,7 +27,12 @@ const MAX_RUNS: usize = 1_000_000;
 #[derive(Args, Clone, Debug)]
 pub struct Bench {
     /// An ONNX model, or a program compiled by `nnc compile`
-    pub model: PathBuf,
+    #[arg(required_unless_present = "roofline")]
+    pub model: Option<PathBuf>,
+
+    /// Measure what one core of this machine can do at most, instead of a model
+    #[arg(long, conflicts_with = "model")]
+    pub roofline: bool,
 
     #[command(flatten)]
     pub threads: ThreadArgs,
@@ -41,7 +49,8 @@ pub struct Bench {
     pub compile: CompileArgs,
 }
 
-fn seconds(text: &str) -> Result<f64, String> {
+/// A number of seconds on the command line.
+pub fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(s) if s > 0.0 && s <= 86_400.0 => Ok(s),
         _ => Err("expected a positive number of seconds".into()),
@@ -51,7 +60,8 @@ fn seconds(text: &str) -> Result<f64, String> {
 impl Bench {
     /// Runs the command.
     pub fn run(&self, out: &mut dyn Write) -> Result<()> {
-        let ready = source::ready(&self.model, &self.compile, None)?;
+        let Some(model) = &self.model else { return self.roofline(out) };
+        let ready = source::ready(model, &self.compile, None)?;
         let program = &ready.program;
         let tensors = program.inputs().iter().map(|p| by_formula(&type_of(p))).collect::<Result<Vec<_>>>()?;
         let inputs = Inputs::new(program.inputs(), &tensors);
@@ -94,6 +104,32 @@ impl Bench {
         writeln!(out, "  median   {:>9}   of {} runs", units::ms(percentile(&runs_ms, 50.0)), runs_ms.len())?;
         writeln!(out, "  p5       {:>9}", units::ms(percentile(&runs_ms, 5.0)))?;
         writeln!(out, "  p95      {:>9}", units::ms(percentile(&runs_ms, 95.0)))?;
+        Ok(())
+    }
+    /// The arithmetic peak of a core, and how fast it reads working sets of several sizes.
+    fn roofline(&self, out: &mut dyn Write) -> Result<()> {
+        let target = Target::named(self.compile.target.as_deref().unwrap_or("native"))?;
+        if !target.runs_here() {
+            usage!("this machine cannot run code for target \"{}\"", target.name);
+        }
+        let roofline = Roofline::measure(&target)?;
+        let sizes = [16 << 10, 256 << 10, 1 << 20, 8 << 20, 64 << 20, 256 << 20];
+        let rates =
+            sizes.iter().map(|&size| Ok((size, roofline.read_rate(size)?))).collect::<Result<Vec<_>>>()?;
+        if self.json {
+            let report = serde_json::json!({
+                "target": target.name,
+                "flops": roofline.flops(),
+                "bytes_per_second": rates.iter().map(|(size, rate)| serde_json::json!({"bytes": size, "rate": rate})).collect::<Vec<_>>(),
+            });
+            writeln!(out, "{report}")?;
+            return Ok(());
+        }
+        writeln!(out, "one core on {}", target.name)?;
+        writeln!(out, "  multiply-adds {:>14.1} GFLOP/s", roofline.flops() / 1e9)?;
+        for (size, rate) in rates {
+            writeln!(out, "  reading {:>10} {:>9.1} GB/s", units::bytes(size), rate / 1e9)?;
+        }
         Ok(())
     }
 }

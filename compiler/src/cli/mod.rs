@@ -9,6 +9,7 @@ mod inspect;
 mod models;
 mod output;
 mod picture;
+mod profile;
 mod progress;
 mod run;
 mod source;
@@ -41,6 +42,7 @@ enum Command {
     Run(Box<run::Run>),
     Verify(verify::Verify),
     Bench(bench::Bench),
+    Profile(profile::Profile),
     Inspect(inspect::Inspect),
     Models(models::Models),
     Completions(texts::Completions),
@@ -74,6 +76,7 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<()> {
         Command::Run(run) => run.run(out),
         Command::Verify(verify) => verify.run(out),
         Command::Bench(bench) => bench.run(out),
+        Command::Profile(profile) => profile.run(out),
         Command::Inspect(inspect) => inspect.run(out),
         Command::Models(models) => models.run(out),
         Command::Completions(completions) => completions.run(out),

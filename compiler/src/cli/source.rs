@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use nnc::plan::PlanStep;
 use nnc::{Compilation, CompileReport, Model, Options, Program};
 use nnc_ir::onnx::Dim;
 
@@ -26,10 +27,50 @@ pub struct Ready {
     pub program: Program,
     /// What the compiler did; `None` for an artefact.
     pub report: Option<CompileReport>,
+    /// What each step computes; empty for an artefact, which knows that no longer.
+    pub work: Vec<Work>,
     /// Time to read and parse the file, or to load the artefact, in milliseconds.
     pub load_ms: f64,
     /// Time for passes, plan and code, in milliseconds; 0 for an artefact.
     pub compile_ms: f64,
+}
+
+/// What one step computes and moves.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// The operator.
+    pub op: String,
+    /// Type of its result.
+    pub result: String,
+    /// What computes it.
+    pub kind: &'static str,
+    /// Multiply-accumulates.
+    pub macc: u64,
+    /// Elements of constants.
+    pub params: u64,
+    /// Bytes read, constants included.
+    pub read: u64,
+    /// Bytes written.
+    pub written: u64,
+}
+
+impl Work {
+    fn of(step: &PlanStep) -> Work {
+        Work {
+            op: step.op.clone(),
+            result: step.shape.clone(),
+            kind: step.code.kind(),
+            macc: step.macc,
+            params: step.params,
+            read: step.traffic.read,
+            written: step.traffic.written,
+        }
+    }
+
+    /// Bytes moved.
+    pub fn bytes(&self) -> u64 {
+        self.read + self.written
+    }
 }
 
 /// Makes the program of a file ready. `picture` may bind the height and width that a model leaves open.
@@ -59,10 +100,11 @@ pub fn compiled(
     let (program, compile_ms) = timed(|| -> Result<_> {
         let compilation = lower(model, &options)?;
         let report = compilation.report().clone();
-        Ok((compilation.program()?, report))
+        let work = compilation.plan().steps.iter().map(Work::of).collect();
+        Ok((compilation.program()?, report, work))
     });
-    let (program, report) = program?;
-    Ok(Ready { name, program, report: Some(report), load_ms, compile_ms })
+    let (program, report, work) = program?;
+    Ok(Ready { name, program, report: Some(report), work, load_ms, compile_ms })
 }
 
 /// Plans a model for a target whose code this machine can run.
@@ -110,7 +152,14 @@ fn load(path: &Path, args: &CompileArgs) -> Result<Ready> {
         unsafe { Program::load(path) }
     });
     let program = program.with_context(|| format!("\"{}\"", path.display()))?;
-    Ok(Ready { name: path.display().to_string(), program, report: None, load_ms, compile_ms: 0.0 })
+    Ok(Ready {
+        name: path.display().to_string(),
+        program,
+        report: None,
+        work: Vec::new(),
+        load_ms,
+        compile_ms: 0.0,
+    })
 }
 
 /// Whether a file starts as compiled programs do.

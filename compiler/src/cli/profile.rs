@@ -1,0 +1,315 @@
+//! `nnc profile`: where the time goes, step by step, and how far each step is from what this machine can do.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use nnc::roofline::Roofline;
+use nnc::target::Target;
+use nnc::{Pool, Session};
+use serde_json::json;
+
+use super::args::{CompileArgs, ThreadArgs};
+use super::bench::seconds;
+use super::failure::usage;
+use super::output::Output;
+use super::progress::Progress;
+use super::source::{self, Ready, Work};
+use super::stats::percentile;
+use super::table;
+use super::tensors::{Inputs, by_formula, type_of};
+use super::units;
+
+/// Runs that are measured even when they take longer than was asked for.
+const MIN_RUNS: usize = 5;
+/// A stop for programs that take next to no time.
+const MAX_RUNS: usize = 20_000;
+
+/// Show where the time of a model goes: each step's time, rate, and share of what this machine could do
+#[derive(Args, Clone, Debug)]
+pub struct Profile {
+    /// An ONNX model, or a program compiled by `nnc compile` (which knows times only)
+    pub model: PathBuf,
+
+    #[command(flatten)]
+    pub threads: ThreadArgs,
+
+    /// Go on for so many seconds
+    #[arg(long, value_name = "S", default_value_t = 2.0, value_parser = seconds)]
+    pub seconds: f64,
+
+    /// How to sort the steps
+    #[arg(long, value_enum, default_value_t = Sort::Time)]
+    pub sort: Sort,
+
+    /// Print so many steps only
+    #[arg(long, value_name = "N")]
+    pub top: Option<usize>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+
+    /// Write one run as a trace for chrome://tracing or Perfetto
+    #[arg(long, value_name = "FILE.json")]
+    pub trace: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub compile: CompileArgs,
+}
+
+/// Orders of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Sort {
+    /// The longest first
+    Time,
+    /// Those with the most time beyond their limit first
+    Excess,
+    /// As they run
+    Order,
+}
+
+/// A step, measured.
+struct Row {
+    name: String,
+    work: Option<Work>,
+    /// The fastest and the median run, in nanoseconds.
+    best: f64,
+    median: f64,
+    /// What it could take at best, in nanoseconds.
+    limit: Option<f64>,
+}
+
+impl Row {
+    fn excess(&self) -> f64 {
+        self.best - self.limit.unwrap_or(0.0)
+    }
+}
+
+impl Profile {
+    /// Runs the command.
+    pub fn run(&self, out: &mut dyn Write) -> Result<()> {
+        let trace = self.trace.as_deref().map(|path| Output::check(path, &[&self.model])).transpose()?;
+        let ready = source::ready(&self.model, &self.compile, None)?;
+        let threads = self.threads.count();
+        let (runs, whole) = self.measure(&ready, threads)?;
+        let rows = rows(&ready, &runs, threads)?;
+
+        if let Some(trace) = &trace {
+            trace.write(chrome_trace(&rows).to_string().as_bytes())?;
+        }
+        match self.json {
+            true => self.as_json(out, &ready, &rows, &whole, threads)?,
+            false => self.as_table(out, &ready, &rows, &whole, threads)?,
+        }
+        if let (Some(trace), false) = (&trace, self.json) {
+            writeln!(out, "trace    {}", trace.path().display())?;
+        }
+        Ok(())
+    }
+
+    /// Nanoseconds of each step in each run, and of whole runs in between that were not profiled.
+    fn measure(&self, ready: &Ready, threads: usize) -> Result<(Vec<Vec<u64>>, Vec<f64>)> {
+        let program = &ready.program;
+        let tensors = program.inputs().iter().map(|p| by_formula(&type_of(p))).collect::<Result<Vec<_>>>()?;
+        let inputs = Inputs::new(program.inputs(), &tensors);
+        let inputs = inputs.refs();
+        let mut session = Session::new(program, &Pool::new(threads)?)?;
+        let _progress = Progress::new("running");
+        session.run(&inputs)?;
+        let (mut runs, mut whole) = (Vec::new(), Vec::new());
+        let deadline = Instant::now() + Duration::from_secs_f64(self.seconds);
+        while runs.len() < MIN_RUNS || (Instant::now() < deadline && runs.len() < MAX_RUNS) {
+            let start = Instant::now();
+            session.run(&inputs)?;
+            whole.push(start.elapsed().as_nanos() as f64);
+            runs.push(session.run_profiled(&inputs)?.to_vec());
+        }
+        Ok((runs, whole))
+    }
+
+    fn as_table(
+        &self,
+        out: &mut dyn Write,
+        ready: &Ready,
+        rows: &[Row],
+        whole: &[f64],
+        threads: usize,
+    ) -> Result<()> {
+        let total: f64 = rows.iter().map(|r| r.best).sum();
+        let mut table = table::new([
+            "step", "op", "result", "kind", "time", "of all", "MACC", "GFLOP/s", "bytes", "GB/s", "of limit",
+        ]);
+        table::numbers(&mut table, &[4, 5, 6, 7, 8, 9, 10]);
+        let percent = |share: f64| format!("{:.0} %", share * 100.0);
+        for row in self.chosen(rows) {
+            let mut cells =
+                vec![row.name.clone(), String::new(), String::new(), String::new(), microseconds(row.best)];
+            cells.push(format!("{:.1} %", row.best / total * 100.0));
+            if let Some(work) = &row.work {
+                cells[1..4].clone_from_slice(&[work.op.clone(), work.result.clone(), work.kind.to_string()]);
+                let arithmetic = match work.macc {
+                    0 => [String::new(), String::new()],
+                    n => [units::count(n), format!("{:.1}", 2.0 * n as f64 / row.best)],
+                };
+                cells.extend(arithmetic);
+                cells.extend([units::bytes(work.bytes()), format!("{:.1}", work.bytes() as f64 / row.best)]);
+                cells.push(row.limit.map_or(String::new(), |limit| percent(limit / row.best)));
+            }
+            table.add_row(cells);
+        }
+        writeln!(out, "{} on {}, {}\n", ready.name, ready.program.desc().target, units::threads(threads))?;
+        writeln!(out, "{}\n", table.trim_fmt())?;
+        let plain = percentile(whole, 0.0);
+        write!(
+            out,
+            "total    {} in {} steps, each at its fastest; a whole run {} at its fastest",
+            units::ms(total / 1e6),
+            rows.len(),
+            units::ms(plain / 1e6)
+        )?;
+        let limit: f64 = rows.iter().filter_map(|r| r.limit).sum();
+        match limit > 0.0 {
+            true => writeln!(out, ", {} of its limit", percent(limit / plain))?,
+            false => writeln!(out)?,
+        }
+        Ok(())
+    }
+
+    fn chosen<'r>(&self, rows: &'r [Row]) -> Vec<&'r Row> {
+        let mut chosen: Vec<&Row> = rows.iter().collect();
+        match self.sort {
+            Sort::Time => chosen.sort_by(|a, b| b.best.total_cmp(&a.best)),
+            Sort::Excess => chosen.sort_by(|a, b| b.excess().total_cmp(&a.excess())),
+            Sort::Order => {}
+        }
+        chosen.truncate(self.top.unwrap_or(usize::MAX));
+        chosen
+    }
+
+    fn as_json(
+        &self,
+        out: &mut dyn Write,
+        ready: &Ready,
+        rows: &[Row],
+        whole: &[f64],
+        threads: usize,
+    ) -> Result<()> {
+        let steps: Vec<_> = self
+            .chosen(rows)
+            .into_iter()
+            .map(|row| {
+                let work = row.work.as_ref();
+                json!({
+                    "name": row.name,
+                    "op": work.map(|w| &w.op),
+                    "result": work.map(|w| &w.result),
+                    "kind": work.map(|w| w.kind),
+                    "best_ns": row.best,
+                    "median_ns": row.median,
+                    "limit_ns": row.limit,
+                    "macc": work.map(|w| w.macc),
+                    "bytes_read": work.map(|w| w.read),
+                    "bytes_written": work.map(|w| w.written),
+                })
+            })
+            .collect();
+        let report = json!({
+            "model": ready.name,
+            "target": ready.program.desc().target,
+            "threads": threads,
+            "runs": whole.len(),
+            "best_ms": percentile(whole, 0.0) / 1e6,
+            "median_ms": percentile(whole, 50.0) / 1e6,
+            "steps": steps,
+        });
+        writeln!(out, "{report:#}")?;
+        Ok(())
+    }
+}
+
+/// Statistics of each step, and its limit on so many cores.
+fn rows(ready: &Ready, runs: &[Vec<u64>], threads: usize) -> Result<Vec<Row>> {
+    let desc = ready.program.desc();
+    let limits = match ready.work.is_empty() {
+        true => None,
+        false => Some(Limits::measure(ready, threads)?),
+    };
+    let row = |(at, step): (usize, &nnc_runtime::abi::Step)| {
+        let samples: Vec<f64> = runs.iter().filter_map(|run| run.get(at)).map(|&ns| ns as f64).collect();
+        let work = ready.work.get(at).cloned();
+        let limit = limits.as_ref().zip(work.as_ref()).map(|(limits, work)| limits.nanoseconds(work));
+        Row {
+            name: step.name.clone(),
+            work,
+            best: percentile(&samples, 0.0),
+            median: percentile(&samples, 50.0),
+            limit,
+        }
+    };
+    Ok(desc.steps.iter().enumerate().map(row).collect())
+}
+
+/// What the machine can do, in operations and bytes a nanosecond.
+struct Limits {
+    flops: f64,
+    activations: f64,
+    weights: f64,
+}
+
+impl Limits {
+    fn measure(ready: &Ready, threads: usize) -> Result<Limits> {
+        let desc = ready.program.desc();
+        let target = Target::named(&desc.target)?;
+        if !target.runs_here() {
+            usage!("this machine cannot run code for target \"{}\"", target.name);
+        }
+        let roofline = Roofline::measure(&target)?;
+        let rate = |bytes: u64| -> Result<f64> { Ok(roofline.read_rate(bytes)? / 1e9 * threads as f64) };
+        Ok(Limits {
+            flops: roofline.flops() / 1e9 * threads as f64,
+            activations: rate(desc.arena_bytes)?,
+            weights: rate(desc.const_bytes)?,
+        })
+    }
+
+    fn nanoseconds(&self, work: &Work) -> f64 {
+        let weights = work.params * 4;
+        let activations = work.bytes().saturating_sub(weights);
+        let data = activations as f64 / self.activations + weights as f64 / self.weights;
+        data.max(2.0 * work.macc as f64 / self.flops)
+    }
+}
+
+/// One run of median steps, one behind the other, in the format of Chrome's trace viewer (times in microseconds).
+fn chrome_trace(rows: &[Row]) -> serde_json::Value {
+    let mut start = 0.0;
+    let events: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let event = json!({
+                "name": row.name,
+                "cat": row.work.as_ref().map_or("step", |w| w.kind),
+                "ph": "X",
+                "ts": start / 1e3,
+                "dur": row.median / 1e3,
+                "pid": 1,
+                "tid": 1,
+                "args": {
+                    "result": row.work.as_ref().map(|w| &w.result),
+                    "macc": row.work.as_ref().map(|w| w.macc),
+                    "limit_us": row.limit.map(|limit| limit / 1e3),
+                },
+            });
+            start += row.median;
+            event
+        })
+        .collect();
+    json!({"displayTimeUnit": "ns", "traceEvents": events})
+}
+
+fn microseconds(ns: f64) -> String {
+    format!("{:.1} µs", ns / 1e3)
+}

@@ -1,0 +1,163 @@
+//! What one core of this machine can do at most: multiply-adds a second, and bytes a second from each level of memory.
+//!
+//! A layer's *limit* is the longer of its arithmetic at the peak and its data at the rate at which they can arrive
+//! (Williams, Waterman and Patterson, "Roofline", 2009). Both are measured, by tile programs of the target that a layer
+//! would use, so that a share of the limit compares like with like. The machine may be shared: the best of several
+//! rounds counts.
+//!
+//! ```text
+//!   time ≥ max(2 · MACC / peak,  activations / rate(arena) + weights / rate(constants))
+//! ```
+//!
+//! where `rate(n)` is that of reading `n` bytes again and again: what stays in a cache between two runs comes fast.
+
+use std::time::{Duration, Instant};
+
+use crate::codegen::tile::TileError;
+use crate::codegen::tile::interp::Arg;
+use crate::codegen::tile::ir::{BinOp, Builder, Count, Extent, Kind, Lanes, Operand, Program, Role, at};
+use crate::codegen::tile::run::Kernel;
+use crate::target::Target;
+
+/// Sums that hide the latency of a multiply-add on every machine known.
+const SUMS: u32 = 12;
+/// Vectors that one round of the reading loop loads.
+const LOADS: i64 = 8;
+/// Rounds of measuring, of which the best counts.
+const ROUNDS: usize = 15;
+/// How long one round takes at least, so that the clock is fine enough.
+const ROUND: Duration = Duration::from_micros(500);
+/// Bytes that one call of a kernel reads at least, so that calling it takes next to nothing of the time.
+const AT_LEAST: usize = 16 << 20;
+/// The largest working set that is read: far beyond every cache.
+const LARGEST: u64 = 256 << 20;
+
+/// What one core can do.
+#[derive(Debug)]
+pub struct Roofline {
+    target: Target,
+    flops: f64,
+}
+
+impl Roofline {
+    /// Measures the arithmetic peak. The target must be one that runs here.
+    pub fn measure(target: &Target) -> Result<Roofline, TileError> {
+        let lanes = widest(target);
+        let times = 100_000;
+        let kernel = Kernel::new(&multiply_adds(lanes, times), target)?;
+        let mut bytes = aligned(64);
+        let seconds = best(|| kernel.call(&mut [Arg::Memory { bytes: window(&mut bytes, 64), origin: 0 }]))?;
+        let flops = f64::from(2 * lanes.count() * SUMS * times);
+        Ok(Roofline { target: target.clone(), flops: flops / seconds })
+    }
+
+    /// Floating-point operations a second; a multiply-add is two.
+    pub fn flops(&self) -> f64 {
+        self.flops
+    }
+
+    /// Bytes a second when so many bytes are read again and again.
+    pub fn read_rate(&self, working_set: u64) -> Result<f64, TileError> {
+        let lanes = widest(&self.target);
+        let round = i64::from(lanes.bytes()) * LOADS;
+        let rounds = (working_set.clamp(round as u64, LARGEST) / round as u64).max(1);
+        let length = rounds as usize * round as usize;
+        let times = (AT_LEAST / length).clamp(1, 4096);
+        let kernel = Kernel::new(&reads(lanes, rounds as u32, times as u32), &self.target)?;
+        let (mut input, mut output) = (aligned(length), aligned(64));
+        let seconds = best(|| {
+            kernel.call(&mut [
+                Arg::Memory { bytes: window(&mut input, length), origin: 0 },
+                Arg::Memory { bytes: window(&mut output, 64), origin: 0 },
+            ])
+        })?;
+        Ok((times * length) as f64 / seconds)
+    }
+}
+
+fn widest(target: &Target) -> Lanes {
+    Lanes::holding(target.isa.lanes()).unwrap_or(Lanes::X4)
+}
+
+/// `SUMS` independent multiply-adds on registers, so many times.
+fn multiply_adds(lanes: Lanes, times: u32) -> Program {
+    let mut b = Builder::new("peak");
+    let place = b.param(Role::Output, Kind::Write { extent: Extent::new(0, 64) });
+    let x = b.constant(lanes, 1.0);
+    let sums: Vec<_> = (0..SUMS).map(|_| b.constant(lanes, 0.0)).collect();
+    b.begin();
+    sums.iter().for_each(|&sum| b.fma(sum, x, Operand::Reg(x)));
+    b.end(Count::Imm(times));
+    sums.iter().for_each(|&sum| b.store(sum, lanes.count(), at(place, 0)));
+    b.finish()
+}
+
+/// The largest values of a buffer, again and again, which are stored so that no lowering leaves out the loads.
+fn reads(lanes: Lanes, rounds: u32, times: u32) -> Program {
+    let step = i64::from(lanes.bytes());
+    let mut b = Builder::new("read");
+    let length = i64::from(rounds) * LOADS * step;
+    let input = b.param(Role::Input, Kind::Read { extent: Extent::new(0, length) });
+    let output = b.param(Role::Output, Kind::Write { extent: Extent::new(0, 64) });
+    let sums: Vec<_> = (0..LOADS).map(|_| b.constant(lanes, 0.0)).collect();
+    b.begin();
+    b.begin();
+    for (i, &sum) in sums.iter().enumerate() {
+        let value = b.load(lanes, lanes.count(), at(input, (i as i64 * step) as i32));
+        b.bin(BinOp::Max, sum, sum, Operand::Reg(value));
+    }
+    b.advance(input, (LOADS * step) as i32);
+    b.end(Count::Imm(rounds));
+    b.advance(input, -length as i32);
+    b.end(Count::Imm(times));
+    sums.iter().for_each(|&sum| b.store(sum, lanes.count(), at(output, 0)));
+    b.finish()
+}
+
+/// Room for `length` bytes from a multiple of 64 on, touched.
+fn aligned(length: usize) -> Vec<u8> {
+    vec![1; length + 64]
+}
+
+/// The part of it that starts at a multiple of 64.
+fn window(bytes: &mut [u8], length: usize) -> &mut [u8] {
+    let skip = bytes.as_ptr().align_offset(64).min(64);
+    bytes.get_mut(skip..skip + length).unwrap_or_default()
+}
+
+/// Seconds that `work` takes once, the best of some rounds.
+fn best(mut work: impl FnMut() -> Result<(), TileError>) -> Result<f64, TileError> {
+    work()?;
+    let start = Instant::now();
+    work()?;
+    let once = start.elapsed().max(Duration::from_nanos(50));
+    let times = ROUND.as_nanos().div_ceil(once.as_nanos()).max(1) as u32;
+    let mut best = Duration::MAX;
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        for _ in 0..times {
+            work()?;
+        }
+        best = best.min(start.elapsed() / times);
+    }
+    Ok(best.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_accepted_on_every_target_that_runs_here() {
+        for name in ["x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"] {
+            let target = Target::named(name).unwrap();
+            if target.runs_here() {
+                let roofline = Roofline::measure(&target).unwrap();
+                assert!(roofline.flops() > 0.0, "{name}");
+                // Less than one round of the loop, and a number of bytes that is no multiple of it.
+                assert!(roofline.read_rate(1).unwrap() > 0.0, "{name}");
+                assert!(roofline.read_rate(100_000).unwrap() > 0.0, "{name}");
+            }
+        }
+    }
+}
