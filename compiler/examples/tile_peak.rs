@@ -15,7 +15,7 @@ use nnc::codegen::tile::ir::{Builder, Count, Extent, Kind, Lanes, Operand, Progr
 use nnc::codegen::tile::programs::dense::{Broadcast, Col, DenseTile, Runs, Tap};
 use nnc::codegen::tile::programs::depthwise::{DepthwiseTile, Weights};
 use nnc::codegen::tile::programs::epilogue::{Activation, Epilogue};
-use nnc::codegen::tile::programs::window::{Prologue, Window};
+use nnc::codegen::tile::programs::window::{Along, Prologue, Window};
 use nnc::codegen::tile::run::Kernel;
 use nnc::target::{Isa, Target};
 
@@ -346,6 +346,7 @@ fn depthwise_time(target: &Target, layer: Depthwise, rows: usize, cols: usize) -
                                 lanes,
                                 used: lanes.count(),
                                 tiles: if tiles > 1 { out as u32 } else { 1 },
+                                along: Along::Columns,
                             },
                             weights: Weights::Held,
                             residual_pixel: 0,

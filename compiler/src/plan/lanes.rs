@@ -5,9 +5,15 @@
 //!
 //! ```text
 //!   unit = a block of output rows
-//!     for each vector of slots             (16, 8 or 4 lanes)
-//!       left border, interior tiles, right border: one kernel call each
+//!
+//!     along columns                            along channels
+//!     for each vector of slots                 for each tile of the row
+//!       left border, interior, right border:     all vectors of slots:
+//!       one kernel call each                     one kernel call
 //! ```
+//!
+//! Along the columns the weights of a vector are loaded once a row; along the channels the pixels of a tile are read from
+//! end to end while they are near. The second wins where a block's rows of input do not stay in the first-level cache.
 
 use std::ops::Range;
 
@@ -16,7 +22,7 @@ use super::sweep::{Axis, BytePitch};
 use crate::codegen::tile::ir::Lanes;
 use crate::codegen::tile::programs::epilogue::Epilogue;
 use crate::codegen::tile::programs::pool::Pool;
-use crate::codegen::tile::programs::window::Prologue;
+use crate::codegen::tile::programs::window::{Along, Prologue};
 
 /// Which base pointer is which. The input's buffers follow behind these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +89,14 @@ pub struct VectorRun {
     pub residual: Steps,
 }
 
+impl VectorRun {
+    /// Whether each vector lies directly behind the one before it, in input, output and residual.
+    pub fn touch(&self) -> bool {
+        let vector = i64::from(self.lanes.bytes());
+        [self.input, self.output, self.residual].iter().all(|s| s.step == vector)
+    }
+}
+
 /// Everything that decides the code of a layer with channels in lanes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LanesPlan {
@@ -106,6 +120,8 @@ pub struct LanesPlan {
     pub residual: BytePitch,
     /// The vectors, in slot order.
     pub vectors: Vec<VectorRun>,
+    /// The order of a block's tiles and vectors.
+    pub along: Along,
     /// Applied to the input.
     pub prologue: Prologue,
     /// Applied to the result.

@@ -8,14 +8,14 @@ use nnc_ir::{NodeId, Tensor, Value};
 use super::buffer::{BufferId, Home};
 use super::dense::{Steps, axes};
 use super::image::{Image, LANES, Pitch, Run, Slot};
-use super::lanes::{LanesArg, LanesOp, LanesPlan, VectorRun, blocks};
+use super::lanes::{LanesArg, LanesOp, LanesPlan, RowBlocks, VectorRun, blocks};
 use super::planner::{ARENA_START, Draft, Place, Planner};
 use super::sweep::{Axis, BytePitch};
 use super::tiling::Registers;
 use super::{LayerCode, PlanError, Traffic, epilogue};
 use crate::codegen::tile::programs::epilogue::Epilogue;
 use crate::codegen::tile::programs::pool::Pool;
-use crate::codegen::tile::programs::window::Prologue;
+use crate::codegen::tile::programs::window::{Along, Prologue};
 
 /// What a layer of this kind needs from its node.
 struct Layer<'a> {
@@ -236,11 +236,16 @@ impl Planner<'_> {
         let shift_residual = residual.as_ref().map_or(0, |r| r.1 as i64 * 4);
         let (columns, rows) = block_shape(&layer, registers, &y, &x);
         let global = matches!(layer.op, LanesOp::GlobalPool(_));
+        let tiles = if global { Vec::new() } else { blocks(&x, columns) };
+        let near: i64 = pitches.iter().map(|p| BytePitch::from(*p).row).sum::<i64>()
+            * ((rows - 1) * y.stride + y.kernel) as i64;
+        let along = along(&tiles, near as u64, self.target.l1d);
         let plan = LanesPlan {
             op: layer.op,
             images: image.extent.n,
             blocks: if global { Vec::new() } else { blocks(&y, rows) },
-            tiles: if global { Vec::new() } else { blocks(&x, columns) },
+            tiles,
+            along,
             y,
             x,
             inputs: pitches.iter().map(|&p| p.into()).collect(),
@@ -392,6 +397,12 @@ fn block_shape(layer: &Layer<'_>, registers: Registers, y: &Axis, x: &Axis) -> (
         }
     }
     best
+}
+
+/// The order of tiles and vectors, for a block of rows that reads so many bytes.
+fn along(tiles: &[RowBlocks], near: u64, l1d: u64) -> Along {
+    let one_tile = matches!(tiles, [only] if only.count == 1);
+    if one_tile || near > l1d { Along::Channels } else { Along::Columns }
 }
 
 /// The prologue as kernels know it.

@@ -7,6 +7,7 @@ use nnc_runtime::abi::{Arg, Region};
 use super::dense::{DensePlan, LoopOrder};
 use super::lanes::{LanesPlan, RowBlocks};
 use super::{LayerCode, Plan};
+use crate::codegen::tile::programs::window::Along;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -81,9 +82,13 @@ fn lanes(f: &mut fmt::Formatter<'_>, l: &LanesPlan) -> fmt::Result {
         .collect();
     writeln!(
         f,
-        "     blocks [{}] of tiles [{}], vectors [{}]",
+        "     blocks [{}] of tiles [{}], along {}, vectors [{}]",
         groups(&l.blocks),
         groups(&l.tiles),
+        match l.along {
+            Along::Columns => "columns",
+            Along::Channels => "channels",
+        },
         vectors.join(" ")
     )
 }

@@ -9,7 +9,7 @@ use nnc::codegen::tile::programs::dense::Col;
 use nnc::codegen::tile::programs::depthwise::{DepthwiseTile, Weights, pack};
 use nnc::codegen::tile::programs::epilogue::{Activation, Epilogue, Residual};
 use nnc::codegen::tile::programs::pool::{GlobalPoolTile, Pool, PoolTile};
-use nnc::codegen::tile::programs::window::{Prologue, Window};
+use nnc::codegen::tile::programs::window::{Along, Prologue, Window};
 
 use super::support::{Engine, Given, Random, bytes, floats, same};
 
@@ -24,6 +24,8 @@ struct Layer {
     pad: usize,
     /// Output rows and columns of a block.
     block: (usize, usize),
+    /// How the blocks of a call follow one another.
+    along: Along,
     lanes: Lanes,
     prologue: Prologue,
     kind: Kind,
@@ -46,6 +48,7 @@ impl Default for Layer {
             dilation: 1,
             pad: 1,
             block: (1, 3),
+            along: Along::Columns,
             lanes: Lanes::X16,
             prologue: Prologue::None,
             kind: Kind::Depthwise(Weights::Held, epilogue),
@@ -155,9 +158,10 @@ fn reference(layer: &Layer, data: &Data) -> Vec<f64> {
     result
 }
 
-/// Packed parameters of one vector of channels.
-fn lanes_of(values: &[f32], c0: usize, used: usize, lanes: usize) -> Vec<u8> {
-    let padded: Vec<f32> = (0..lanes).map(|l| if l < used { values[c0 + l] } else { 0.0 }).collect();
+/// Packed parameters of some vectors of channels.
+fn lanes_of(values: &[f32], c0: usize, used: usize, lanes: usize, vectors: usize) -> Vec<u8> {
+    let value = |v: usize, l: usize| if l < used { values[c0 + v * lanes + l] } else { 0.0 };
+    let padded: Vec<f32> = (0..vectors).flat_map(|v| (0..lanes).map(move |l| value(v, l))).collect();
     bytes(&padded)
 }
 
@@ -172,17 +176,27 @@ fn by_blocks(layer: &Layer, data: &Data, engine: &Engine) -> Option<Vec<f32>> {
     let mut residual = bytes(&data.residual);
     let mut output = vec![0xff; 4 * oh * ow * layer.channels];
     let mut kernels = BTreeMap::new();
-    for c0 in (0..layer.channels).step_by(layer.lanes.count() as usize) {
-        let used = (layer.channels - c0).min(layer.lanes.count() as usize);
+    let mut c0 = 0;
+    while c0 < layer.channels {
+        let widest = layer.lanes.count() as usize;
+        let used = (layer.channels - c0).min(widest);
+        // As many whole vectors as follow, up to three, are one call.
+        let vectors = match layer.along {
+            Along::Columns => 1,
+            Along::Channels => ((layer.channels - c0) / widest).clamp(1, 3),
+        };
         let lanes = Lanes::holding(used as u32).expect("at most 16");
         let width = lanes.count() as usize;
         let kernel = (layer.kernel.0 as u32, layer.kernel.1 as u32);
-        let mut weights = bytes(&pack(width as u32, used as u32, kernel, |c, ky, kx| {
-            data.weight(layer, c0 + c as usize, ky as usize, kx as usize)
-        }));
-        let mut bias = lanes_of(&data.bias, c0, used, width);
-        let mut scale = lanes_of(&data.scale, c0, used, width);
-        let mut shift = lanes_of(&data.shift, c0, used, width);
+        let mut weights = Vec::new();
+        for v in 0..vectors {
+            weights.extend(bytes(&pack(width as u32, used as u32, kernel, |c, ky, kx| {
+                data.weight(layer, c0 + v * width + c as usize, ky as usize, kx as usize)
+            })));
+        }
+        let mut bias = lanes_of(&data.bias, c0, used, width, vectors);
+        let mut scale = lanes_of(&data.scale, c0, used, width, vectors);
+        let mut shift = lanes_of(&data.shift, c0, used, width, vectors);
         let mut oy = 0;
         while oy < oh {
             let rows: Vec<Range<u32>> = (oy..oh.min(oy + layer.block.0))
@@ -197,7 +211,12 @@ fn by_blocks(layer: &Layer, data: &Data, engine: &Engine) -> Option<Vec<f32>> {
                 };
                 let cols = columns(ox);
                 // As many equal blocks as follow are one call.
-                let tiles = (0..).take_while(|t| columns(ox + t * cols.len()) == cols).take(4).count();
+                let (tiles, most) = match layer.along {
+                    Along::Columns => {
+                        ((0..).take_while(|t| columns(ox + t * cols.len()) == cols).take(4).count(), 4)
+                    }
+                    Along::Channels => (vectors, 3),
+                };
                 let window = Window {
                     rows: rows.clone(),
                     cols: cols.clone(),
@@ -210,7 +229,8 @@ fn by_blocks(layer: &Layer, data: &Data, engine: &Engine) -> Option<Vec<f32>> {
                     c_row: out_row as i32,
                     lanes,
                     used: used as u32,
-                    tiles: if tiles > 1 { 4 } else { 1 },
+                    tiles: if tiles > 1 { most } else { 1 },
+                    along: layer.along,
                 };
                 let program: Program = match layer.kind {
                     Kind::Pool(pool) => PoolTile {
@@ -256,10 +276,14 @@ fn by_blocks(layer: &Layer, data: &Data, engine: &Engine) -> Option<Vec<f32>> {
                     counts: vec![(Role::Tiles, tiles as u64)],
                 };
                 ready.call(&mut given.args(&program));
-                ox += tiles * cols.len();
+                ox += match layer.along {
+                    Along::Columns => tiles * cols.len(),
+                    Along::Channels => cols.len(),
+                };
             }
             oy += rows.len();
         }
+        c0 += vectors * used;
     }
     Some(floats(&output))
 }
@@ -294,6 +318,22 @@ fn depthwise_layers_of_mobilenet_are_right_with_every_block() {
         }
     }
     check(&Layer { size: (5, 23), ..Layer::default() });
+}
+
+#[test]
+fn blocks_may_follow_one_another_across_channels() {
+    let residual = Epilogue { bias: true, residual: Residual::BeforeActivation, ..Epilogue::default() };
+    for channels in [16, 32, 53, 80] {
+        let layer = Layer { channels, along: Along::Channels, block: (2, 3), ..Layer::default() };
+        for weights in [Weights::Held, Weights::Rows, Weights::Memory] {
+            check(&Layer { kind: Kind::Depthwise(weights, residual), ..layer.clone() });
+        }
+        for prologue in [Prologue::Relu, Prologue::Affine { relu: true }] {
+            check(&Layer { prologue, stride: 2, ..layer.clone() });
+            check(&Layer { prologue, kind: Kind::Pool(Pool::Max), ..layer.clone() });
+        }
+        check(&Layer { kind: Kind::Pool(Pool::MeanInside), ..layer.clone() });
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::codegen::tile::ir::Role;
 use crate::codegen::tile::programs::dense::Col;
 use crate::codegen::tile::programs::depthwise::{DepthwiseTile, Weights};
 use crate::codegen::tile::programs::pool::{GlobalPoolTile, PoolTile};
-use crate::codegen::tile::programs::window::Window;
+use crate::codegen::tile::programs::window::{Along, Window};
 use crate::plan::dense::Steps;
 use crate::plan::lanes::{LanesArg, LanesOp, LanesPlan, RowBlocks, VectorRun};
 
@@ -60,13 +60,8 @@ fn by_rows(e: &mut LayerEmitter<'_, '_, '_>, plan: &LanesPlan, bases: &Bases) ->
             e.when_within(block, low, high, &mut |e| {
                 let index = e.add(block, -low);
                 let rows = rows(e, plan, &picture, blocks, index);
-                for vectors in &plan.vectors {
-                    for tiles in &plan.tiles {
-                        let kernel = window_kernel(e, plan, blocks, tiles, vectors)?;
-                        e.repeat(vectors.count, &mut |e, v| {
-                            call(e, plan, bases, &kernel, &rows, tiles, vectors, v)
-                        })?;
-                    }
+                for tiles in &plan.tiles {
+                    row_of_tiles(e, plan, bases, &rows, blocks, tiles)?;
                 }
                 Ok(())
             })?;
@@ -74,6 +69,41 @@ fn by_rows(e: &mut LayerEmitter<'_, '_, '_>, plan: &LanesPlan, bases: &Bases) ->
         }
         Ok(())
     })
+}
+
+/// Equal tiles of a block of rows.
+fn row_of_tiles(
+    e: &mut LayerEmitter<'_, '_, '_>,
+    plan: &LanesPlan,
+    bases: &Bases,
+    rows: &Place,
+    blocks: &RowBlocks,
+    tiles: &RowBlocks,
+) -> Result<(), CodegenError> {
+    match plan.along {
+        Along::Columns => plan.vectors.iter().try_for_each(|vectors| {
+            let kernel = window_kernel(e, plan, blocks, tiles, vectors, tiles.count)?;
+            let tile = e.int(0);
+            e.repeat(vectors.count, &mut |e, v| {
+                call(e, plan, bases, &kernel, rows, (tiles, tile), (vectors, v), tiles.count)
+            })
+        }),
+        Along::Channels => {
+            // Runs whose vectors do not touch are called vector by vector.
+            let kernels = plan.vectors.iter().map(|vectors| {
+                let together = if vectors.touch() { vectors.count } else { 1 };
+                Ok((vectors, together, window_kernel(e, plan, blocks, tiles, vectors, together)?))
+            });
+            let kernels = kernels.collect::<Result<Vec<_>, CodegenError>>()?;
+            e.repeat(tiles.count, &mut |e, tile| {
+                kernels.iter().try_for_each(|(vectors, together, kernel)| {
+                    e.repeat(vectors.count / together, &mut |e, v| {
+                        call(e, plan, bases, kernel, rows, (tiles, tile), (vectors, v), *together)
+                    })
+                })
+            })
+        }
+    }
 }
 
 /// A unit is a vector of slots of one picture.
@@ -163,6 +193,7 @@ fn window_kernel(
     blocks: &RowBlocks,
     tiles: &RowBlocks,
     vectors: &VectorRun,
+    together: usize,
 ) -> Result<Kernel, CodegenError> {
     let pair = |f: fn(&crate::plan::sweep::Axis) -> usize| (f(&plan.y) as u32, f(&plan.x) as u32);
     let window = Window {
@@ -177,7 +208,8 @@ fn window_kernel(
         c_row: plan.output.row as i32,
         lanes: vectors.lanes,
         used: vectors.used,
-        tiles: tiles.count as u32,
+        tiles: together as u32,
+        along: plan.along,
     };
     let program = match plan.op {
         LanesOp::Depthwise => DepthwiseTile {
@@ -203,28 +235,34 @@ fn window_kernel(
     e.kernel(program)
 }
 
+/// Calls the kernel for so many blocks from a tile and a vector on.
 fn call(
     e: &mut LayerEmitter<'_, '_, '_>,
     plan: &LanesPlan,
     bases: &Bases,
     kernel: &Kernel,
     rows: &Place,
-    tiles: &RowBlocks,
-    vectors: &VectorRun,
-    v: Value,
+    (tiles, tile): (&RowBlocks, Value),
+    (vectors, v): (&VectorRun, Value),
+    together: usize,
 ) -> Result<(), CodegenError> {
     let left = tiles.y as i64 * plan.x.stride as i64 - plan.x.pad as i64;
+    let columns = tiles.rows.len() as i64;
+    let source = plan.inputs[vectors.source].pixel;
     let input = step(e, rows.inputs[vectors.source], vectors.input, v);
-    let input = e.add(input, left * plan.inputs[vectors.source].pixel);
+    let input = e.add(input, left * source);
+    let input = e.offset(input, tile, columns * plan.x.stride as i64 * source);
     let output = step(e, rows.output, vectors.output, v);
     let output = e.add(output, tiles.y as i64 * plan.output.pixel);
+    let output = e.offset(output, tile, columns * plan.output.pixel);
     let residual = step(e, rows.residual, vectors.residual, v);
     let residual = e.add(residual, tiles.y as i64 * plan.residual.pixel);
+    let residual = e.offset(residual, tile, columns * plan.residual.pixel);
     let weights = step(e, bases.weights, vectors.weights, v);
     let bias = step(e, bases.bias, vectors.parameters, v);
     let scale = step(e, bases.scale, vectors.parameters, v);
     let shift = step(e, bases.shift, vectors.parameters, v);
-    let count = e.int(tiles.count as i64);
+    let count = e.int(together as i64);
     e.call(kernel, &|role| {
         Some(match role {
             Role::Input => input,

@@ -1,7 +1,7 @@
 //! A block of a depthwise convolution: a few output rows and columns, channels in lanes.
 //!
 //! Each input vector is loaded once and multiplied into every output that it touches; the weights are registers as
-//! far as they fit ([`Weights`]). A call computes several blocks along a row, so weights are loaded once per call.
+//! far as they fit ([`Weights`]). A call computes several blocks, along a row or across channels ([`Along`]).
 //!
 //! # Numeric contract
 //!
@@ -22,16 +22,16 @@
 //! | `Residual` | as `Output`; if the epilogue has a residual |
 
 use super::super::error::TileError;
-use super::super::ir::{BinOp, Builder, Extent, Int, Kind, Operand, Program, Role, Vector, at};
+use super::super::ir::{BinOp, Builder, Int, Kind, Operand, Program, Role, Vector, at};
 use super::Displacements;
 use super::epilogue::{Epilogue, Residual};
-use super::window::{self, Prologue, Window};
+use super::window::{self, Along, Prologue, Window};
 use crate::target::Target;
 
 /// Where the weights are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Weights {
-    /// All in registers, loaded once per call: best for 3×3.
+    /// All in registers, loaded once per call or once per vector of channels: best for 3×3.
     Held,
     /// Those of the kernel rows in use in registers, loaded again for each block: 5×5 and 7×7.
     Rows,
@@ -88,18 +88,23 @@ impl DepthwiseTile {
         let mut b = Builder::new(self.name());
         let kernel_bytes = vector * i64::from(window.kernel.0) * i64::from(window.kernel.1);
         let input = b.param(Role::Input, Kind::Read { extent: window.input_extent() });
-        let weights = b.param(Role::Weights, Kind::Read { extent: Extent::new(0, kernel_bytes) });
+        let extent = window.parameter_extent(kernel_bytes, kernel_bytes);
+        let weights = b.param(Role::Weights, Kind::Read { extent });
         let output_extent = window.output_extent(window.c_pixel, window.c_row);
         let output = b.param(Role::Output, Kind::Write { extent: output_extent });
         let tiles = window.count(&mut b);
-        let prologue = self.prologue.params(&mut b, 4 * i64::from(used));
-        let bias =
-            self.epilogue.bias.then(|| b.param(Role::Bias, Kind::Read { extent: Extent::new(0, vector) }));
+        let prologue = self.prologue.params(&mut b, window.parameter_extent(vector, 4 * i64::from(used)));
+        let extent = window.parameter_extent(vector, vector);
+        let bias = self.epilogue.bias.then(|| b.param(Role::Bias, Kind::Read { extent }));
         let residual = (self.epilogue.residual != Residual::None).then(|| {
             let extent = window.output_extent(self.residual_pixel, self.residual_row);
             b.param(Role::Residual, Kind::Read { extent })
         });
 
+        // What is the same for all blocks of a call is loaded in front of their loop.
+        if window.along == Along::Channels {
+            b.begin();
+        }
         let prepared = self.prologue.begin(&mut b, prologue, 0, lanes, used);
         let mut kernel = KernelRegisters {
             held: vec![None; (window.kernel.0 * window.kernel.1) as usize],
@@ -109,7 +114,9 @@ impl DepthwiseTile {
         if self.weights == Weights::Held {
             kernel.load_all(&mut b);
         }
-        b.begin();
+        if window.along == Along::Columns {
+            b.begin();
+        }
         let mut sums: Vec<Option<Vector>> = vec![None; window.outputs()];
         if let Some(bias) = bias {
             let first = b.load(lanes, lanes.count(), at(bias, 0));
@@ -144,12 +151,12 @@ impl DepthwiseTile {
             b.store(sum, used, at(output, displacements.get(disp)));
         }
         if window.tiles > 1 {
-            window::step(&mut b, &mut displacements, input, window.input_step());
-            window::step(&mut b, &mut displacements, output, window.output_step(window.c_pixel));
-            if let Some(residual) = residual {
-                let bytes = window.output_step(self.residual_pixel);
-                window::step(&mut b, &mut displacements, residual, bytes);
-            }
+            let mut steps = vec![(input, window.input_step()), (output, window.output_step(window.c_pixel))];
+            steps.extend(residual.map(|r| (r, window.output_step(self.residual_pixel))));
+            steps.push((weights, window.parameter_step(kernel_bytes)));
+            let parameters = bias.into_iter().chain(prologue.into_iter().flat_map(|(a, b)| [a, b]));
+            steps.extend(parameters.map(|p| (p, window.parameter_step(vector))));
+            window::step(&mut b, &mut displacements, &steps);
         }
         b.end(tiles);
         displacements.check(&self.name())?;

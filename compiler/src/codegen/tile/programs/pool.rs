@@ -26,7 +26,7 @@ use super::super::error::TileError;
 use super::super::ir::{BinOp, Builder, Count, Extent, Kind, Lanes, Operand, Program, Role, Vector, at};
 use super::dense::{Col, panel_channels};
 use super::epilogue::{Epilogue, Residual};
-use super::window::{self, Prologue, Window};
+use super::window::{self, Along, Prologue, Window};
 use super::{Displacements, strided};
 
 /// What is computed of a window.
@@ -76,16 +76,21 @@ impl PoolTile {
         let output_extent = window.output_extent(window.c_pixel, window.c_row);
         let output = b.param(Role::Output, Kind::Write { extent: output_extent });
         let tiles = window.count(&mut b);
-        let prologue = self.prologue.params(&mut b, 4 * i64::from(used));
+        let vector = i64::from(lanes.bytes());
+        let prologue = self.prologue.params(&mut b, window.parameter_extent(vector, 4 * i64::from(used)));
         let residual = (self.epilogue.residual != Residual::None).then(|| {
             let extent = window.output_extent(self.residual_pixel, self.residual_row);
             b.param(Role::Residual, Kind::Read { extent })
         });
-        let prepared = self.prologue.begin(&mut b, prologue, 0, lanes, used);
         let start = start(self.pool);
         let maximum = (self.pool == Pool::Max).then(|| Maximum::begin(&mut b, lanes));
-
-        b.begin();
+        if window.along == Along::Channels {
+            b.begin();
+        }
+        let prepared = self.prologue.begin(&mut b, prologue, 0, lanes, used);
+        if window.along == Along::Columns {
+            b.begin();
+        }
         let mut results: Vec<Option<Vector>> = vec![None; window.outputs()];
         for (disp, uses) in window.inputs() {
             let x = prepared.load(&mut b, lanes, used, at(input, displacements.get(disp)));
@@ -123,11 +128,11 @@ impl PoolTile {
             b.store(result, used, at(output, displacements.get(disp)));
         }
         if window.tiles > 1 {
-            window::step(&mut b, &mut displacements, input, window.input_step());
-            window::step(&mut b, &mut displacements, output, window.output_step(window.c_pixel));
-            if let Some(residual) = residual {
-                window::step(&mut b, &mut displacements, residual, window.output_step(self.residual_pixel));
-            }
+            let mut steps = vec![(input, window.input_step()), (output, window.output_step(window.c_pixel))];
+            steps.extend(residual.map(|r| (r, window.output_step(self.residual_pixel))));
+            let parameters = prologue.into_iter().flat_map(|(a, b)| [a, b]);
+            steps.extend(parameters.map(|p| (p, window.parameter_step(vector))));
+            window::step(&mut b, &mut displacements, &steps);
         }
         b.end(tiles);
         displacements.check(&self.name())?;
@@ -234,7 +239,7 @@ impl GlobalPoolTile {
         let input_extent = Extent::new(row.lo + rows.lo, row.hi + rows.hi);
         let input = b.param(Role::Input, Kind::Read { extent: input_extent });
         let output = b.param(Role::Output, Kind::Write { extent: Extent::new(0, bytes) });
-        let prologue = self.prologue.params(&mut b, bytes);
+        let prologue = self.prologue.params(&mut b, Extent::new(0, bytes));
 
         let offsets: Vec<i32> = self
             .cols
@@ -276,12 +281,12 @@ impl GlobalPoolTile {
         b.begin();
         (0..PARTS).for_each(|p| pixel(&mut b, &mut displacements, p));
         let round_bytes = i64::from(PARTS) * i64::from(self.a_pixel);
-        window::step(&mut b, &mut displacements, input, round_bytes);
+        window::step(&mut b, &mut displacements, &[(input, round_bytes)]);
         b.end(Count::Imm(rounds));
         (0..width % PARTS).for_each(|p| pixel(&mut b, &mut displacements, p));
         if height > 1 {
             let rest = i64::from(self.a_row) - i64::from(rounds) * round_bytes;
-            window::step(&mut b, &mut displacements, input, rest);
+            window::step(&mut b, &mut displacements, &[(input, rest)]);
         }
         b.end(Count::Imm(height));
 

@@ -43,8 +43,24 @@ pub struct Window {
     pub lanes: Lanes,
     /// Lanes that exist; fewer than `lanes` only where tensors have no lane padding.
     pub used: u32,
-    /// The most blocks, one after another along x, that a call may ask for; with 1 there is no count parameter.
+    /// The most blocks that a call may ask for; with 1 there is no count parameter.
     pub tiles: u32,
+    /// Where the next block of a call is.
+    pub along: Along,
+}
+
+/// How the blocks of a call follow one another.
+///
+/// Along the columns, weights stay in registers, but each pixel gives one vector at a time: when a row of pixels does not
+/// fit the first-level cache, all of it comes from the second once for each vector. Across the channels, the pixels under
+/// a block are used up while they are near, and weights are loaded for each block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Along {
+    /// The same channels of the next columns.
+    #[default]
+    Columns,
+    /// The next vector of channels of the same pixels, directly behind this one in input, output and residual.
+    Channels,
 }
 
 /// What happens to an input value before it is used. Padding stays zero.
@@ -131,12 +147,32 @@ impl Window {
 
     /// Bytes by which the input pointer moves from one block to the next.
     pub(super) fn input_step(&self) -> i64 {
-        i64::from(self.a_pixel) * i64::from(self.stride.1) * self.cols.len() as i64
+        match self.along {
+            Along::Columns => i64::from(self.a_pixel) * i64::from(self.stride.1) * self.cols.len() as i64,
+            Along::Channels => i64::from(self.lanes.bytes()),
+        }
     }
 
     /// Bytes by which a pointer over outputs `pixel` bytes apart moves from one block to the next.
     pub(super) fn output_step(&self, pixel: i32) -> i64 {
-        i64::from(pixel) * self.cols.len() as i64
+        match self.along {
+            Along::Columns => i64::from(pixel) * self.cols.len() as i64,
+            Along::Channels => i64::from(self.lanes.bytes()),
+        }
+    }
+
+    /// Bytes by which a pointer over parameters, of which a vector of channels has so many, moves from one block to the
+    /// next.
+    pub(super) fn parameter_step(&self, bytes: i64) -> i64 {
+        match self.along {
+            Along::Columns => 0,
+            Along::Channels => bytes,
+        }
+    }
+
+    /// The parameters that all blocks of a call read: `used` bytes of every `step`.
+    pub(super) fn parameter_extent(&self, step: i64, used: i64) -> Extent {
+        strided(self.tiles, self.parameter_step(step), used)
     }
 
     /// Bytes of one vector.
@@ -172,10 +208,12 @@ impl Window {
     }
 }
 
-/// Moves a pointer to the next block.
-pub(super) fn step(b: &mut Builder, displacements: &mut Displacements, ptr: Int, bytes: i64) {
-    let bytes = displacements.get(bytes);
-    b.advance(ptr, bytes);
+/// Moves pointers, each by its number of bytes, to the next block.
+pub(super) fn step(b: &mut Builder, displacements: &mut Displacements, steps: &[(Int, i64)]) {
+    for &(pointer, bytes) in steps.iter().filter(|(_, bytes)| *bytes != 0) {
+        let bytes = displacements.get(bytes);
+        b.advance(pointer, bytes);
+    }
 }
 
 /// The registers of a prologue, loaded once per call.
@@ -187,8 +225,8 @@ pub(super) struct Prepared {
 
 impl Prologue {
     /// Declares the parameters that a prologue needs: scale and shift.
-    pub(super) fn params(self, b: &mut Builder, bytes: i64) -> Option<(Int, Int)> {
-        let read = Kind::Read { extent: Extent::new(0, bytes) };
+    pub(super) fn params(self, b: &mut Builder, extent: Extent) -> Option<(Int, Int)> {
+        let read = Kind::Read { extent };
         match self {
             Prologue::None | Prologue::Relu => None,
             Prologue::Affine { .. } => Some((b.param(Role::Scale, read.clone()), b.param(Role::Shift, read))),
