@@ -1,5 +1,6 @@
 //! Shared helpers of the test suites.
 
+pub mod addresses;
 pub mod filetest;
 pub mod goldens;
 pub mod pipeline;

@@ -1,14 +1,18 @@
 //! What plans promise about memory and moved bytes, for every seed network at its full size. No code is made.
 //!
+//! Moved bytes are counted by [`nnc_tests::addresses`], which follows the address streams of each step and knows nothing of
+//! how the planner counts.
+//!
 //! `cargo test -p nnc-tests --test plan_tables -- --nocapture` prints the tables.
 
 use std::fmt::Write;
 use std::sync::OnceLock;
 
-use nnc::plan::{Plan, PlanStep};
+use nnc::plan::{Plan, PlanStep, Traffic};
 use nnc::target::Target;
 use nnc_ir::{Graph, Op};
 use nnc_models::Spec;
+use nnc_tests::addresses::Audit;
 use nnc_tests::pipeline;
 
 /// A network, planned.
@@ -17,6 +21,20 @@ struct Network {
     /// Bytes of the operands and results of all layers that compute, each counted once a layer.
     logical_bytes: u64,
     plan: Plan,
+    /// What the addresses of its steps tell.
+    audit: Audit,
+}
+
+impl Network {
+    /// The steps, each with the bytes that it moves.
+    fn steps(&self) -> impl Iterator<Item = (&PlanStep, Traffic)> {
+        self.plan.steps.iter().zip(self.audit.moved.iter().copied())
+    }
+
+    /// Steps that only move data: the planner gives each of them its reason.
+    fn copies(&self) -> impl Iterator<Item = (&PlanStep, Traffic)> {
+        self.steps().filter(|(step, _)| step.note.is_some() || moves_data(&step.op))
+    }
 }
 
 /// The networks, planned once for all tests, and for one target, so that the tables are the same on every machine.
@@ -58,7 +76,8 @@ fn planned(spec: &Spec) -> Network {
         .and_then(|graph| pipeline::optimise(&graph))
         .unwrap_or_else(|error| panic!("{name}: {error}"));
     let plan = pipeline::plan(&graph, &target).unwrap_or_else(|error| panic!("{name}: {error}"));
-    Network { name, logical_bytes: logical_bytes(&graph), plan }
+    let audit = Audit::of(&plan).unwrap_or_else(|error| panic!("{name}: {error}"));
+    Network { name, logical_bytes: logical_bytes(&graph), plan, audit }
 }
 
 fn logical_bytes(graph: &Graph) -> u64 {
@@ -77,13 +96,8 @@ fn moves_data(op: &str) -> bool {
     )
 }
 
-/// Steps that only move data: the planner gives each of them its reason.
-fn copies(plan: &Plan) -> impl Iterator<Item = &PlanStep> {
-    plan.steps.iter().filter(|step| step.note.is_some() || moves_data(&step.op))
-}
-
-fn moved_bytes(step: &PlanStep) -> u64 {
-    step.traffic.read + step.traffic.written
+fn sum(traffic: Traffic) -> u64 {
+    traffic.read + traffic.written
 }
 
 /// Prints a table, then fails if a row does.
@@ -133,14 +147,39 @@ fn squeezenet_and_densenet_move_hardly_more_bytes_than_their_layers_read_and_wri
 }
 
 fn traffic(network: &Network) -> (String, bool) {
-    let moved: u64 = network.plan.steps.iter().map(moved_bytes).sum();
+    let moved: u64 = network.audit.moved.iter().copied().map(sum).sum();
     let ratio = moved as f64 / network.logical_bytes as f64;
     let mut row = format!("{:26} {:10} {ratio:19.3}", network.name, moved / 1024);
-    for copy in copies(&network.plan) {
+    for (copy, moved) in network.copies() {
         let why = copy.note.as_deref().unwrap_or("no reason given");
-        let _ = write!(row, "\n      {} \"{}\", {} bytes: {why}", copy.op, copy.name, moved_bytes(copy));
+        let _ = write!(row, "\n      {} \"{}\", {} bytes: {why}", copy.op, copy.name, sum(moved));
     }
     (row, ratio <= 1.10)
+}
+
+#[test]
+fn what_the_planner_says_of_a_step_is_what_its_addresses_touch() {
+    audited("miscounted steps", |audit| &audit.miscounted);
+}
+
+#[test]
+fn no_step_touches_anything_outside_of_arena_constants_and_ports() {
+    audited("accesses outside", |audit| &audit.outside);
+}
+
+#[test]
+fn nothing_is_read_that_no_step_has_written_but_the_padding_of_pixels() {
+    audited("reads of what nothing has written", |audit| &audit.undefined);
+}
+
+fn audited(title: &str, faults: impl Fn(&Audit) -> &Vec<String>) {
+    check(
+        title,
+        networks().iter().map(|network| {
+            let faults = faults(&network.audit);
+            (format!("{:26} {faults:#?}", network.name), faults.is_empty())
+        }),
+    );
 }
 
 #[test]
@@ -150,9 +189,10 @@ fn shuffles_concats_and_splits_leave_no_step_without_a_reason() {
         "copies without a reason",
         networks().iter().filter(|network| names.iter().any(|name| network.name.starts_with(name))).map(
             |network| {
-                let silent: Vec<String> = copies(&network.plan)
-                    .filter(|step| step.note.is_none())
-                    .map(|step| format!("{} \"{}\"", step.op, step.name))
+                let silent: Vec<String> = network
+                    .copies()
+                    .filter(|(step, _)| step.note.is_none())
+                    .map(|(step, _)| format!("{} \"{}\"", step.op, step.name))
                     .collect();
                 (format!("{:26} {silent:?}", network.name), silent.is_empty())
             },

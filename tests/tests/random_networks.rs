@@ -7,6 +7,7 @@
 use nnc::target::Target;
 use nnc_ir::op::*;
 use nnc_ir::{Graph, Op, Tensor, TensorType, Value, eval};
+use nnc_tests::addresses::Audit;
 use nnc_tests::goldens::deviation;
 use nnc_tests::pipeline;
 use proptest::collection::vec;
@@ -82,7 +83,11 @@ fn check(graph: &Graph, targets: &[Target]) -> Result<(), String> {
     let optimised = pipeline::optimise(graph).map_err(|error| error.to_string())?;
     for target in targets {
         let run = || -> Result<_, pipeline::Failure> {
-            let program = pipeline::jit(&pipeline::plan(&optimised, target)?, target)?;
+            let plan = pipeline::plan(&optimised, target)?;
+            if let Some(fault) = Audit::of(&plan)?.faults().next() {
+                return Err(fault.as_str().into());
+            }
+            let program = pipeline::jit(&plan, target)?;
             Ok([pipeline::run(&program, &[&input], 1)?, pipeline::run(&program, &[&input], 2)?])
         };
         let [one, two] = run().map_err(|error| format!("{}: {error:?}", target.name))?;

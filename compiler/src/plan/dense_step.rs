@@ -166,6 +166,7 @@ impl Planner<'_> {
             true => ARENA_START,
             false => self.constant_buffer(&name, bytemuck::cast_slice(&bias_packed)),
         };
+        let table_entries = tables.len();
         let table_buffer = self.run_table(&name, tables);
         let stage = input.staged.as_ref().map(|runs| Stage {
             sources: runs
@@ -226,7 +227,7 @@ impl Planner<'_> {
             epilogue: ep,
             stage,
         };
-        let traffic = self.dense_traffic(&plan, &image, &panels, residual.is_some(), weight_bytes);
+        let traffic = traffic(&plan, &image, residual.as_ref(), table_entries);
         let mut args = vec![(ARENA_START, 0); DenseArg::Shift as usize + 1];
         let mut set = |arg: DenseArg, buffer: BufferId| args[arg as usize] = (buffer, 0);
         set(DenseArg::Input, input.base);
@@ -411,32 +412,35 @@ impl Planner<'_> {
         self.tables.push(RunTable { at, starts });
         self.buffer(name, Home::Const(at), bytes as u64, None)
     }
+}
 
-    /// Bytes of the step's address streams, each once.
-    fn dense_traffic(
-        &self,
-        plan: &DensePlan,
-        image: &Image,
-        panels: &[Panel],
-        residual: bool,
-        weights: u64,
-    ) -> Traffic {
-        let touched = |axis: &Axis| {
-            let mut seen = vec![false; axis.input];
-            for o in 0..axis.output {
-                for t in axis.taps(o) {
-                    seen[axis.position(o, t) as usize] = true;
-                }
-            }
-            seen.iter().filter(|&&s| s).count() as u64
-        };
-        let pixels = plan.images as u64 * touched(&plan.y) * touched(&plan.x);
-        let stored: u64 = panels.iter().flat_map(|p| &p.cols).map(|c| u64::from(c.used)).sum();
-        let out_pixels = (plan.images * plan.y.output * plan.x.output) as u64;
-        let written = out_pixels * stored * 4;
-        let read = pixels * image.channels() as u64 * 4 + weights + if residual { written } else { 0 };
-        Traffic { read, written }
+/// Bytes of the step's address streams, each once. `table` entries say where channels are.
+fn traffic(plan: &DensePlan, image: &Image, residual: Option<&Image>, table: usize) -> Traffic {
+    let taps = (plan.y.taps_used() * plan.x.taps_used()) as u64;
+    let (mut weights, mut bias, mut stored) = (0, 0, 0);
+    for panels in &plan.panels {
+        let count = panels.count as u64;
+        let lanes: u64 = panels.cols.iter().map(|c| u64::from(c.lanes.count())).sum();
+        weights += count * lanes * taps * panels.k.channels() * 4;
+        bias += count * lanes * 4;
+        stored += count * panels.cols.iter().map(|c| u64::from(c.used)).sum::<u64>() * 4;
     }
+    let channels: usize = image.runs().iter().map(|run| run.len).sum();
+    let pixels = plan.images * plan.y.positions_read() * plan.x.positions_read();
+    let written = (plan.images * plan.y.output * plan.x.output) as u64 * stored;
+    let mut read = (pixels * channels) as u64 * 4 + weights;
+    if plan.epilogue.bias {
+        read += bias;
+    }
+    if let Some(residual) = residual {
+        read += written - (pixels * residual.slots_in(image)) as u64 * 4;
+    }
+    // Without a tap inside nothing looks for the channels.
+    if pixels > 0 {
+        let affine = plan.stage.as_ref().is_some_and(|stage| stage.affine);
+        read += (table + if affine { 2 * channels } else { 0 }) as u64 * 4;
+    }
+    Traffic { read, written }
 }
 
 /// Runs, longest first, with long ones cut; and the order of channels that this gives.

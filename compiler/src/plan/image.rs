@@ -9,6 +9,8 @@
 //!   shuffle(concat(x1, y)):  (3,0) (7,0) (3,1) (7,1) (3,2) (7,2) (3,3) (7,3)
 //! ```
 
+use std::collections::BTreeSet;
+
 use super::buffer::BufferId;
 
 /// Extents of an image without its channels.
@@ -135,6 +137,15 @@ impl Image {
         regular.then_some((first.buffer, first.at, step))
     }
 
+    /// How many slots of it are slots of `other` too, pixel by pixel.
+    pub fn slots_in(&self, other: &Image) -> usize {
+        let slots = |image: &Image| image.slots.iter().copied().collect::<BTreeSet<Slot>>();
+        match self.extent == other.extent {
+            true => slots(self).intersection(&slots(other)).count(),
+            false => 0,
+        }
+    }
+
     /// The slots of all channels as runs in memory order.
     pub fn runs(&self) -> Vec<Run> {
         let mut slots = self.slots.clone();
@@ -185,6 +196,7 @@ mod tests {
         let run = |b, at, len| Run { buffer: BufferId(b), at, len };
         assert_eq!(image.runs(), [run(1, 0, 2), run(2, 4, 2)]);
         assert_eq!(image.affine(), None);
+        assert_eq!(image.slots_in(&Image::contiguous(extent, 3, BufferId(1), 1)), 1);
         assert_eq!(Image::contiguous(extent, 3, BufferId(1), 4).affine(), Some((BufferId(1), 4, 1)));
     }
 }

@@ -13,7 +13,7 @@ use super::planner::{ARENA_START, Draft, Place, Planner};
 use super::sweep::{Axis, BytePitch};
 use super::tiling::Registers;
 use super::{LayerCode, PlanError, Traffic, epilogue};
-use crate::codegen::tile::programs::epilogue::Epilogue;
+use crate::codegen::tile::programs::epilogue::{Epilogue, Residual as Added};
 use crate::codegen::tile::programs::pool::Pool;
 use crate::codegen::tile::programs::window::{Along, Prologue};
 
@@ -259,14 +259,12 @@ impl Planner<'_> {
             prologue: layer.prologue,
             epilogue: layer.epilogue,
         };
-        let weight_bytes =
-            (self.at(weights).bytes + self.at(bias).bytes + self.at(scale).bytes + self.at(shift).bytes)
-                * u64::from(layer.weights.is_some() || layer.scale.is_some());
-        let touched: usize = vectors.iter().map(|v| v.col.used as usize).sum();
-        let written = (extent.pixels() * touched) as u64 * 4;
-        let read = (image.extent.pixels() * touched) as u64 * 4
-            + weight_bytes
-            + if residual.is_some() { written } else { 0 };
+        let shared = residual.as_ref().map_or(0, |&(buffer, offset)| {
+            let slot = |s: &Slot| Slot { buffer, at: s.at.wrapping_add_signed(offset) };
+            let slots = out_image.slots.iter().map(slot).collect();
+            Image { extent, slots }.slots_in(&image)
+        });
+        let traffic = traffic(&plan, shared);
         let mut args = vec![(ARENA_START, 0); LanesArg::Inputs as usize];
         args[LanesArg::Output as usize].0 = buffer;
         args[LanesArg::Weights as usize].0 = weights;
@@ -283,7 +281,7 @@ impl Planner<'_> {
             code: LayerCode::Lanes(plan),
             args,
             also_reads: Vec::new(),
-            traffic: Traffic { read, written },
+            traffic,
             note: None,
         });
         self.place(output, Place::Image(out_image));
@@ -342,6 +340,32 @@ impl Planner<'_> {
         }
         vectors
     }
+}
+
+/// Bytes of the step's address streams, each once. `shared` slots of the residual are the input's.
+fn traffic(plan: &LanesPlan, shared: usize) -> Traffic {
+    let (mut lanes, mut used) = (0, 0);
+    for vectors in &plan.vectors {
+        lanes += vectors.count as u64 * u64::from(vectors.lanes.count()) * 4;
+        used += vectors.count as u64 * u64::from(vectors.used) * 4;
+    }
+    let (y, x) = (&plan.y, &plan.x);
+    let pixels = plan.images * y.positions_read() * x.positions_read();
+    let written = (plan.images * y.output * x.output) as u64 * used;
+    let mut read = pixels as u64 * used;
+    if plan.op == LanesOp::Depthwise {
+        read += (y.taps_used() * x.taps_used()) as u64 * lanes;
+    }
+    if plan.epilogue.bias {
+        read += lanes;
+    }
+    if let Prologue::Affine { .. } = plan.prologue {
+        read += 2 * used;
+    }
+    if plan.epilogue.residual != Added::None {
+        read += written - (pixels * shared) as u64 * 4;
+    }
+    Traffic { read, written }
 }
 
 /// Why channels should be gathered before a layer works on their slots, if so.

@@ -72,6 +72,27 @@ impl Axis {
         }
     }
 
+    /// How many positions of the input some window reads.
+    pub fn positions_read(&self) -> usize {
+        let mut read = vec![false; self.input];
+        for output in 0..self.output {
+            for tap in self.taps(output) {
+                if let Some(read) =
+                    usize::try_from(self.position(output, tap)).ok().and_then(|p| read.get_mut(p))
+                {
+                    *read = true;
+                }
+            }
+        }
+        read.iter().filter(|&&read| read).count()
+    }
+
+    /// How many of the taps some window has inside.
+    pub fn taps_used(&self) -> usize {
+        let used = |&tap: &usize| (0..self.output).any(|output| self.inside(output, tap));
+        (0..self.kernel).filter(used).count()
+    }
+
     /// Whether every window has a tap inside.
     pub fn always_touches(&self) -> bool {
         (0..self.output).all(|o| !self.taps(o).is_empty())
@@ -149,6 +170,18 @@ mod tests {
             }
             assert_eq!(next, output);
         }
+    }
+
+    #[test]
+    fn what_no_window_reaches_is_not_read() {
+        let axis = Axis { input: 8, output: 3, kernel: 2, stride: 3, dilation: 1, pad: 0 };
+        assert_eq!((axis.positions_read(), axis.taps_used()), (6, 2), "0 1, 3 4, 6 7");
+        let axis = Axis { input: 1, output: 1, kernel: 3, stride: 1, dilation: 1, pad: 1 };
+        assert_eq!(
+            (axis.positions_read(), axis.taps_used()),
+            (1, 1),
+            "only the tap in the middle lies inside"
+        );
     }
 
     #[test]

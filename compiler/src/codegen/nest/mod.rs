@@ -19,6 +19,7 @@ pub mod emit;
 pub mod expr;
 pub mod math;
 mod scalar;
+mod traffic;
 
 use std::ops::Range;
 
@@ -212,16 +213,6 @@ impl Nest {
     /// Extents of loops and reduction axes.
     pub fn extents(&self) -> impl Iterator<Item = usize> + '_ {
         self.loops.iter().copied().chain(self.reduce.iter().map(|r| r.extent))
-    }
-
-    /// Bytes read: each operand once for each of the indices it depends on.
-    pub fn read_bytes(&self) -> u64 {
-        self.operands.iter().map(|o| o.distinct(self.extents())).fold(0, u64::saturating_add)
-    }
-
-    /// Bytes written.
-    pub fn written_bytes(&self) -> u64 {
-        self.result.distinct(self.loops.iter().copied())
     }
 
     /// Checks that the nest is well formed and touches nothing but the `allowed` bytes of each argument.
@@ -491,13 +482,6 @@ impl Nest {
 }
 
 impl Operand {
-    fn distinct(&self, extents: impl Iterator<Item = usize>) -> u64 {
-        let table = |axis: usize| self.tables.iter().any(|t| t.strides.get(axis).is_some_and(|&s| s != 0));
-        (extents.zip(&self.strides).enumerate())
-            .filter(|(axis, (_, stride))| **stride != 0 || table(*axis))
-            .fold(self.dtype.bytes() as u64, |n, (_, (extent, _))| n.saturating_mul(extent as u64))
-    }
-
     /// Whether neighbours along an axis can be loaded as one vector of `f32`, or are all the same element.
     pub fn is_vector_along(&self, axis: usize) -> bool {
         self.dtype == DType::F32

@@ -1,0 +1,211 @@
+//! Whether what is read has been written.
+//!
+//! The arena starts with whatever was in memory. A step may read only what an earlier step has written, with one exception
+//! that is by design: the slots of a pixel are padded to whole vectors, and a layer with channels in lanes loads, computes and
+//! stores the padding with the rest. No lane sees another one, so what nobody has written ends in padding again:
+//!
+//! ```text
+//!   slots of a pixel   c0 c1 c2 c3  c4 c5 ?? ??       6 channels, 2 slots of padding
+//!         depthwise     │  │  │  │   │  │  │  │        one vector each
+//!                      d0 d1 d2 d3  d4 d5 ?? ??
+//! ```
+//!
+//! So a lane that reads an undefined byte leaves its output undefined; every other step, and the reader of an output, must
+//! meet defined bytes only.
+
+use std::collections::BTreeMap;
+
+use nnc::plan::{LayerCode, Plan, PlanStep};
+use nnc_runtime::abi::Region;
+
+use super::{Bases, Intervals, Walk, lanes};
+
+/// The bytes of arena and outputs that hold something, step after step.
+#[derive(Clone, Debug, Default)]
+pub struct Defined {
+    bytes: BTreeMap<Region, Intervals>,
+}
+
+impl Defined {
+    /// The bytes of a set that hold nothing yet.
+    fn missing(&self, touched: &BTreeMap<Region, Intervals>) -> u64 {
+        let nothing = Intervals::default();
+        (touched.iter())
+            .filter(|(region, _)| matches!(region, Region::Arena | Region::Output(_)))
+            .map(|(region, bytes)| bytes.minus(self.bytes.get(region).unwrap_or(&nothing)).bytes())
+            .sum()
+    }
+
+    /// Goes on behind a step, of which `walk` says what it touches. Returns how many undefined bytes it reads as padding.
+    ///
+    /// # Errors
+    ///
+    /// The step reads bytes that nothing has written and that are no padding.
+    pub fn step(&mut self, plan: &Plan, step: &PlanStep, walk: &Walk) -> Result<u64, String> {
+        let missing = self.missing(&walk.read);
+        let mut undefined = Vec::new();
+        if missing > 0 {
+            let LayerCode::Lanes(code) = &step.code else {
+                return Err(format!("\"{}\" reads {missing} bytes that nothing has written", step.name));
+            };
+            let bases = Bases { args: &step.args, constants: &plan.constants };
+            for vector in lanes::lanes(code, bases)? {
+                let holds = |lane: &Walk| self.missing(&lane.read) == 0;
+                let channels = vector.iter().position(|lane| !holds(lane)).unwrap_or(vector.len());
+                if channels == 0 || vector.iter().skip(channels).any(holds) {
+                    return Err(format!("\"{}\" reads a channel that nothing has written", step.name));
+                }
+                undefined.extend(vector.into_iter().skip(channels));
+            }
+        }
+        for (region, bytes) in &walk.written {
+            let defined = self.bytes.entry(*region).or_default();
+            *defined = defined.or(bytes);
+        }
+        for (region, bytes) in undefined.iter().flat_map(|lane| &lane.written) {
+            let defined = self.bytes.entry(*region).or_default();
+            *defined = defined.minus(bytes);
+        }
+        Ok(missing)
+    }
+
+    /// Which output is not defined as a whole, if one is not.
+    pub fn unfinished(&self, plan: &Plan) -> Option<String> {
+        let whole = |(i, port): (u32, &nnc_runtime::abi::Port)| {
+            let all = BTreeMap::from([(Region::Output(i), Intervals::first(port.bytes() as i64))]);
+            (self.missing(&all) > 0).then(|| format!("output \"{}\" is not written as a whole", port.name))
+        };
+        (0..).zip(&plan.outputs).find_map(whole)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nnc::codegen::nest::{Expr, Lanes, Nest, Operand};
+    use nnc::plan::{MemoryReport, Traffic};
+    use nnc_ir::DType;
+    use nnc_runtime::abi::{Arg, ElemType, Port};
+
+    use super::super::{Audit, lanes::sample, outside, walk};
+    use super::*;
+
+    fn step(name: &str, code: LayerCode, units: usize, args: Vec<Arg>) -> PlanStep {
+        PlanStep {
+            name: name.into(),
+            op: String::new(),
+            shape: String::new(),
+            code,
+            args,
+            units,
+            macc: 0,
+            params: 0,
+            traffic: Traffic::default(),
+            fused: Vec::new(),
+            note: None,
+        }
+    }
+
+    /// Copies the first `slots` of 25 pixels of 8 slots.
+    fn copy(slots: usize, from: (Region, u64), to: (Region, u64)) -> PlanStep {
+        let operand =
+            |arg| Operand { arg, offset: 0, dtype: DType::F32, strides: vec![32, 4], tables: Vec::new() };
+        let nest = Nest {
+            loops: vec![25, slots],
+            unit_axes: 1,
+            reduce: Vec::new(),
+            operands: vec![operand(0)],
+            result: operand(1),
+            accumulators: Vec::new(),
+            value: Expr::Operand(0),
+            lanes: Lanes::Scalar,
+        };
+        let args = [from, to].map(|(region, offset)| Arg { region, offset });
+        step("copy", LayerCode::Nest(nest), 25, args.to_vec())
+    }
+
+    /// A depthwise convolution of the 8 slots of 25 pixels at 0 in the arena, with its result at 1024.
+    fn depthwise() -> PlanStep {
+        let plan = sample::whole_vectors();
+        let units = plan.units();
+        step("depthwise", LayerCode::Lanes(plan), units, sample::args(1024))
+    }
+
+    fn plan(steps: Vec<PlanStep>) -> Plan {
+        let port = |name: &str| Port { name: name.into(), elem: ElemType::F32, shape: vec![25, 8] };
+        Plan {
+            inputs: vec![port("x")],
+            outputs: vec![port("y")],
+            steps,
+            constants: vec![0; 4096],
+            arena_bytes: 2048,
+            scratch_bytes: 0,
+            memory: MemoryReport::default(),
+        }
+    }
+
+    const INPUT: (Region, u64) = (Region::Input(0), 0);
+    const ARENA: (Region, u64) = (Region::Arena, 0);
+    const RESULT: (Region, u64) = (Region::Arena, 1024);
+    const OUTPUT: (Region, u64) = (Region::Output(0), 0);
+
+    fn undefined(steps: Vec<PlanStep>) -> (Vec<String>, u64) {
+        let audit = Audit::of(&plan(steps)).unwrap_or_else(|error| panic!("{error}"));
+        (audit.undefined, audit.padding)
+    }
+
+    #[test]
+    fn what_has_been_written_may_be_read() {
+        let steps = vec![copy(8, INPUT, ARENA), depthwise(), copy(8, RESULT, OUTPUT)];
+        assert_eq!(undefined(steps), (vec![], 0));
+    }
+
+    #[test]
+    fn lanes_may_read_padding_and_make_padding_of_it() {
+        let (faults, padding) = undefined(vec![copy(6, INPUT, ARENA), depthwise(), copy(6, RESULT, OUTPUT)]);
+        assert_eq!(padding, 25 * 2 * 4);
+        assert_eq!(faults, ["output \"y\" is not written as a whole"]);
+        let (faults, _) = undefined(vec![copy(6, INPUT, ARENA), depthwise(), copy(7, RESULT, OUTPUT)]);
+        assert_eq!(faults[0], "\"copy\" reads 100 bytes that nothing has written");
+    }
+
+    #[test]
+    fn padding_that_replaces_what_was_there_is_undefined() {
+        let steps = vec![copy(8, INPUT, RESULT), copy(7, INPUT, ARENA), depthwise(), copy(8, RESULT, OUTPUT)];
+        assert_eq!(undefined(steps).0[0], "\"copy\" reads 100 bytes that nothing has written");
+    }
+
+    #[test]
+    fn a_channel_before_a_written_one_is_no_padding() {
+        let behind = |(region, offset): (Region, u64)| (region, offset + 4);
+        let steps = vec![copy(7, INPUT, behind(ARENA)), depthwise()];
+        assert_eq!(undefined(steps).0[0], "\"depthwise\" reads a channel that nothing has written");
+        let (faults, _) = undefined(vec![copy(4, INPUT, ARENA), depthwise()]);
+        assert_eq!(
+            faults[0], "\"depthwise\" reads a channel that nothing has written",
+            "a vector of nothing else"
+        );
+    }
+
+    #[test]
+    fn addresses_outside_of_a_space_are_noticed() {
+        let found = |step: PlanStep| {
+            let plan = plan(vec![step]);
+            walk(&plan, &plan.steps[0]).map(|walk| outside(&plan, &walk))
+        };
+        assert_eq!(found(copy(8, INPUT, (Region::Arena, 1248))), Ok(None));
+        let beyond = Some("touches bytes 1252..2052 of Arena, which has 2048".to_string());
+        assert_eq!(found(copy(8, INPUT, (Region::Arena, 1252))), Ok(beyond));
+        assert_eq!(found(copy(8, ARENA, INPUT)), Ok(Some("writes to Input(0)".to_string())));
+        assert_eq!(
+            found(copy(8, (Region::Input(1), 0), ARENA)),
+            Ok(Some("there is no Input(1)".to_string()))
+        );
+    }
+
+    #[test]
+    fn a_step_has_the_units_of_its_loops() {
+        let mut plan = plan(vec![copy(8, INPUT, ARENA)]);
+        plan.steps[0].units = 24;
+        assert_eq!(walk(&plan, &plan.steps[0]), Err("\"copy\" has 24 units, its loops have 25".to_string()));
+    }
+}
