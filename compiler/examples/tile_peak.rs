@@ -173,6 +173,7 @@ fn tile(rows: usize, cols: &[Col], k: usize, c_pixel: usize, broadcast: Broadcas
         residual_pixel: 0,
         split: 1,
         broadcast,
+        ahead: 0,
         epilogue: Epilogue { bias: true, activation: Activation::relu6(), ..Epilogue::default() },
     }
 }

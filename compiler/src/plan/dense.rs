@@ -16,7 +16,7 @@
 use nnc_ir::op::Window;
 
 use super::sweep::{Axis, BytePitch, XTiles};
-use crate::codegen::tile::programs::dense::{Col, Runs};
+use crate::codegen::tile::programs::dense::{Col, LINE, Runs, UNROLL, panel_width};
 use crate::codegen::tile::programs::epilogue::{Activation, Epilogue};
 
 /// Which base pointer is which.
@@ -39,6 +39,8 @@ pub enum DenseArg {
     Scale,
     /// Prologue: shift, likewise.
     Shift,
+    /// What is prefetched, when tiles are outermost.
+    Ahead,
     /// The first of the buffers that are staged from.
     Staged,
 }
@@ -50,6 +52,16 @@ pub enum LoopOrder {
     Tiles,
     /// A unit is a panel of channels, and computes all pixels: each weight is fetched once.
     Panels,
+}
+
+/// What a layer asks for while it computes. The n-th call of a kernel (of a panel, or of the layer, as the loops are
+/// nested) asks for the `n % period`-th share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Ahead {
+    /// Cache lines in a round of the loop over channels; 0 for none.
+    pub lines: u32,
+    /// Number of shares.
+    pub period: usize,
 }
 
 /// Panels that follow each other at constant distances. Distances are bytes.
@@ -127,13 +139,34 @@ pub struct DensePlan {
     pub panels: Vec<PanelRun>,
     /// Which loop is outermost.
     pub order: LoopOrder,
+    /// What is prefetched meanwhile.
+    pub ahead: Ahead,
     /// Applied before the store.
     pub epilogue: Epilogue,
     /// Channels copied to scratch first.
     pub stage: Option<Stage>,
 }
 
+impl PanelRun {
+    /// Bytes of one panel's weights.
+    pub fn bytes(&self, plan: &DensePlan) -> i64 {
+        let taps = plan.y.kernel as i64 * plan.x.kernel as i64;
+        4 * i64::from(panel_width(&self.cols)) * taps * self.k.channels() as i64
+    }
+}
+
 impl DensePlan {
+    /// Rounds of the loops over channels that one call of a kernel runs through.
+    pub fn rounds(&self) -> u64 {
+        let channels = self.panels.first().map_or(0, |p| p.k.channels());
+        self.y.kernel as u64 * self.x.kernel as u64 * channels / u64::from(UNROLL)
+    }
+
+    /// Bytes that one call asks for.
+    pub fn ahead_share(&self) -> i64 {
+        i64::from(LINE) * i64::from(self.ahead.lines) * self.rounds() as i64
+    }
+
     /// Tiles in one row.
     pub fn tiles_per_row(&self) -> usize {
         self.tiles.iter().map(|t| t.count).sum()

@@ -6,7 +6,7 @@ use nnc_ir::{NodeId, Tensor, Value};
 
 use super::buffer::{BufferId, Home};
 use super::channels::output_order;
-use super::dense::{DenseArg, DensePlan, LoopOrder, PanelRun, Stage, StageSource, Steps, axes};
+use super::dense::{Ahead, DenseArg, DensePlan, LoopOrder, PanelRun, Stage, StageSource, Steps, axes};
 use super::image::{Image, LANES, Pitch, Run, Slot, runs_of};
 use super::planner::{ARENA_START, Draft, Place, Planner, RunTable};
 use super::sweep::{Axis, BytePitch, x_tiles};
@@ -224,11 +224,12 @@ impl Planner<'_> {
             residual: residual_pitch.map(BytePitch::from).unwrap_or_default(),
             panels: panel_runs,
             order,
+            ahead: Ahead::default(),
             epilogue: ep,
             stage,
         };
         let traffic = traffic(&plan, &image, residual.as_ref(), table_entries);
-        let mut args = vec![(ARENA_START, 0); DenseArg::Shift as usize + 1];
+        let mut args = vec![(ARENA_START, 0); DenseArg::Ahead as usize + 1];
         let mut set = |arg: DenseArg, buffer: BufferId| args[arg as usize] = (buffer, 0);
         set(DenseArg::Input, input.base);
         set(DenseArg::Weights, weight_buffer);

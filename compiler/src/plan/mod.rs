@@ -12,6 +12,7 @@
 //!   Plan { steps: [ { name, code, args, units } … ], constants, arena }
 //! ```
 
+mod ahead;
 pub mod buffer;
 pub mod channels;
 pub mod constants;

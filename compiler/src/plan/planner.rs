@@ -366,6 +366,7 @@ impl<'g> Planner<'g> {
                 note: draft.note.clone(),
             });
         }
+        super::ahead::decide(&mut steps, self.target.l2);
         let memory = MemoryReport {
             arena: arena.bytes,
             planned_peak: memory::peak(&lifetimes),

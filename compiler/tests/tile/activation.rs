@@ -20,6 +20,7 @@ fn apply(engine: &Engine, activation: Activation, values: &[f32]) -> Vec<f32> {
         residual_pixel: 0,
         split: 1,
         broadcast: Broadcast::Register,
+        ahead: 0,
         epilogue: Epilogue { activation, ..Epilogue::default() },
     };
     let program = tile.program().unwrap_or_else(|e| panic!("{e}"));

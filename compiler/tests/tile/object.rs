@@ -22,6 +22,7 @@ fn kernel() -> Program {
         residual_pixel: 0,
         split: 1,
         broadcast: Broadcast::Register,
+        ahead: 0,
         epilogue: Epilogue { bias: true, activation: Activation::relu6(), ..Epilogue::default() },
     };
     tile.program().unwrap_or_else(|e| panic!("{e}"))

@@ -106,7 +106,7 @@ impl Maker {
         while left > 0 {
             left -= 1;
             let dst = self.any();
-            match self.random.below(14) {
+            match self.random.below(15) {
                 0 | 1 => self.load(dst),
                 2 | 3 => {
                     let (a, b) = (self.as_wide(dst), self.operand(dst));
@@ -137,6 +137,11 @@ impl Maker {
                     let bytes = 4 * self.random.below(17) as i32 - 32;
                     let ptr = [self.input, self.output][self.random.below(2)];
                     self.b.advance(ptr, bytes);
+                }
+                14 => {
+                    // Far outside every buffer: nothing is touched.
+                    let addr = at(self.input, 1 << 30);
+                    self.b.push(Inst::Prefetch { addr });
                 }
                 11 => {
                     let pointer = self.b.pointer();

@@ -193,7 +193,7 @@ mod tests {
     use nnc::codegen::tile::programs::dense::RunClass;
     use nnc::codegen::tile::programs::epilogue::{Activation, Epilogue};
     use nnc::plan::Traffic;
-    use nnc::plan::dense::{LoopOrder, StageSource};
+    use nnc::plan::dense::{Ahead, LoopOrder, StageSource};
     use nnc::plan::sweep::{Axis, BytePitch, x_tiles};
     use nnc_runtime::abi::{Arg, Region};
 
@@ -234,6 +234,7 @@ mod tests {
                 table: at(0),
             }],
             order: LoopOrder::Tiles,
+            ahead: Ahead::default(),
             epilogue: Epilogue { bias: true, ..Epilogue::default() },
             stage: None,
         }

@@ -10,6 +10,7 @@ use crate::codegen::tile::programs::dense::{Broadcast, DenseTile, Tap};
 use crate::codegen::tile::programs::stage::StageTile;
 use crate::plan::dense::{DenseArg, DensePlan, LoopOrder, PanelRun};
 use crate::plan::sweep::XTiles;
+use crate::plan::tiling::Registers;
 
 /// Base pointers, loaded once.
 struct Bases {
@@ -21,6 +22,7 @@ struct Bases {
     residual: Value,
     scale: Value,
     shift: Value,
+    ahead: Value,
 }
 
 /// Where one output row is, and which kernel rows it has.
@@ -35,11 +37,6 @@ struct Row {
     kernel_rows: Value,
 }
 
-/// Number of vector registers.
-fn registers(e: &LayerEmitter<'_, '_, '_>) -> usize {
-    e.target.isa.registers(e.target.arch) as usize
-}
-
 pub(super) fn emit(e: &mut LayerEmitter<'_, '_, '_>, plan: &DensePlan) -> Result<(), CodegenError> {
     let mut base = |arg: DenseArg| e.base(arg as usize);
     let bases = Bases {
@@ -51,6 +48,7 @@ pub(super) fn emit(e: &mut LayerEmitter<'_, '_, '_>, plan: &DensePlan) -> Result
         residual: base(DenseArg::Residual),
         scale: base(DenseArg::Scale),
         shift: base(DenseArg::Shift),
+        ahead: base(DenseArg::Ahead),
     };
     match plan.order {
         LoopOrder::Tiles => by_tiles(e, plan, &bases),
@@ -72,9 +70,17 @@ fn by_tiles(e: &mut LayerEmitter<'_, '_, '_>, plan: &DensePlan, bases: &Bases) -
                 let index = e.add(tile, -(first as i64));
                 let at = at_tile(e, plan, row, tiles, index);
                 let at = stage(e, plan, bases, tiles, at, (image, y, index))?;
+                let mut first_panel = 0;
                 for panels in &plan.panels {
-                    let kernel = e.kernel(descriptor(registers(e), plan, tiles, panels).program())?;
-                    e.repeat(panels.count, &mut |e, panel| call(e, plan, bases, &kernel, at, panels, panel))?;
+                    let kernel =
+                        e.kernel(descriptor(Registers::of(e.target), plan, tiles, panels).program())?;
+                    e.repeat(panels.count, &mut |e, panel| {
+                        let number = e.add(panel, first_panel as i64);
+                        let number = e.offset(number, unit, plan.panel_count() as i64);
+                        let ahead = ahead(e, plan, bases.ahead, number);
+                        call(e, plan, bases, &kernel, at, panels, (panel, ahead))
+                    })?;
+                    first_panel += panels.count;
                 }
                 Ok(())
             })?;
@@ -89,15 +95,24 @@ fn by_panels(e: &mut LayerEmitter<'_, '_, '_>, plan: &DensePlan, bases: &Bases) 
     let mut first = 0;
     for panels in &plan.panels {
         e.units_of(first, panels.count, &mut |e, panel| {
+            let next = e.add(bases.weights, panels.weights.start + panels.bytes(plan));
+            let next = e.offset(next, panel, panels.weights.step);
             e.repeat(plan.images, &mut |e, image| {
                 e.repeat(plan.y.output, &mut |e, y| {
                     let row = row(e, plan, bases, image, y);
+                    let line = e.offset(y, image, plan.y.output as i64);
+                    let mut first_tile = 0;
                     for tiles in &plan.tiles {
-                        let kernel = e.kernel(descriptor(registers(e), plan, tiles, panels).program())?;
+                        let kernel =
+                            e.kernel(descriptor(Registers::of(e.target), plan, tiles, panels).program())?;
                         e.repeat(tiles.count, &mut |e, index| {
                             let at = at_tile(e, plan, row, tiles, index);
-                            call(e, plan, bases, &kernel, at, panels, panel)
+                            let tile = e.add(index, first_tile as i64);
+                            let tile = e.offset(tile, line, plan.tiles_per_row() as i64);
+                            let ahead = ahead(e, plan, next, tile);
+                            call(e, plan, bases, &kernel, at, panels, (panel, ahead))
                         })?;
+                        first_tile += tiles.count;
                     }
                     Ok(())
                 })
@@ -215,7 +230,7 @@ fn stage(
 }
 
 /// The kernel of a tile and a panel.
-fn descriptor(registers: usize, plan: &DensePlan, tiles: &XTiles, panels: &PanelRun) -> DenseTile {
+fn descriptor(registers: Registers, plan: &DensePlan, tiles: &XTiles, panels: &PanelRun) -> DenseTile {
     let staged = plan.stage.as_ref();
     let pitch = staged.map_or(plan.input.pixel * plan.x.stride as i64, |s| s.pixel);
     let taps = tiles.taps.iter().enumerate().map(|(t, columns)| Tap {
@@ -225,13 +240,9 @@ fn descriptor(registers: usize, plan: &DensePlan, tiles: &XTiles, panels: &Panel
         },
         rows: columns.start as u32..columns.end as u32,
     });
-    let block = tiles.width * panels.cols.len();
-    // Few sums wait for their own latency: split each into independent parts.
-    let split = [4, 2, 1]
-        .into_iter()
-        .find(|&s| s == 1 || (block * s <= 8 && block * s + panels.cols.len() + 2 <= registers))
-        .unwrap_or(1);
-    let free = registers.saturating_sub(block * split + panels.cols.len());
+    let (rows, vectors) = (tiles.width, panels.cols.len());
+    let split = registers.split(rows, vectors);
+    let free = registers.count.saturating_sub(rows * vectors * split + vectors);
     DenseTile {
         rows: tiles.width as u32,
         a_pixel: pitch as i32,
@@ -244,6 +255,7 @@ fn descriptor(registers: usize, plan: &DensePlan, tiles: &XTiles, panels: &Panel
         c_pixel: plan.output.pixel as i32,
         residual_pixel: plan.residual.pixel as i32,
         split: split as u32,
+        ahead: plan.ahead.lines,
         broadcast: if free >= 2 { Broadcast::Register } else { Broadcast::Embedded },
         epilogue: plan.epilogue,
     }
@@ -257,7 +269,7 @@ fn call(
     kernel: &Kernel,
     at: Row,
     panels: &PanelRun,
-    panel: Value,
+    (panel, ahead): (Value, Value),
 ) -> Result<(), CodegenError> {
     let lanes: u32 = panels.cols.iter().map(|c| c.lanes.count()).sum();
     let kernel_row = i64::from(lanes) * 4 * plan.x.kernel as i64 * panels.k.channels() as i64;
@@ -284,7 +296,19 @@ fn call(
             Role::Table => table,
             Role::Bias => bias,
             Role::Residual => residual,
+            Role::Ahead => ahead,
             _ => return None,
         })
     })
+}
+
+/// Where what the `call`-th call asks for starts.
+fn ahead(e: &mut LayerEmitter<'_, '_, '_>, plan: &DensePlan, base: Value, call: Value) -> Value {
+    match plan.ahead.lines {
+        0 => base,
+        _ => {
+            let (_, share) = e.div_rem(call, plan.ahead.period);
+            e.offset(base, share, plan.ahead_share())
+        }
+    }
 }

@@ -185,6 +185,8 @@ impl Emitter<'_> {
                     self.b.def_var(var, value);
                 }
             }
+            // Cranelift has no such instruction.
+            Inst::Prefetch { .. } => {}
             Inst::Advance { ptr, bytes } => {
                 let value = self.int(*ptr);
                 let value = self.b.ins().iadd_imm_s(value, i64::from(*bytes));

@@ -87,6 +87,7 @@ impl Machine<'_, '_> {
                 let value = self.get(*src)?.map(|x| f32::from_bits(x.to_bits() << by));
                 self.set(*dst, value)
             }
+            Inst::Prefetch { .. } => Ok(()),
             Inst::Advance { ptr, bytes } => {
                 let (param, offset) = self.int(*ptr)?;
                 self.set_int(*ptr, (param, offset + i64::from(*bytes)))

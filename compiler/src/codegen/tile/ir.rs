@@ -104,6 +104,8 @@ pub enum Role {
     Scale,
     /// One summand per channel, applied to the input after the scale.
     Shift,
+    /// What a later call will read: only prefetched, so any address will do.
+    Ahead,
 }
 
 /// A half-open range of bytes relative to a pointer parameter.
@@ -334,6 +336,12 @@ pub enum Inst {
         /// Number of bits.
         by: u8,
     },
+    /// Asks for the cache line at an address, up to the second-level cache. No result depends on it, it cannot fault, and
+    /// lowerings may leave it out.
+    Prefetch {
+        /// Any byte of the line.
+        addr: Addr,
+    },
     /// `ptr` += `bytes`.
     Advance {
         /// The pointer that moves.
@@ -535,7 +543,7 @@ impl Inst {
                 operand(b, &mut f);
             }
             Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Const { .. } => {}
-            Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => {}
+            Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => {}
         }
     }
 
@@ -549,7 +557,7 @@ impl Inst {
             | Inst::Shl { dst, .. } => Some(*dst),
             Inst::Fma { acc, .. } => Some(*acc),
             Inst::Store { .. } | Inst::StorePart { .. } => None,
-            Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => None,
+            Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => None,
         }
     }
 
@@ -558,6 +566,7 @@ impl Inst {
         match self {
             Inst::Load { addr, .. } | Inst::LoadPart { addr, .. } | Inst::Splat { addr, .. } => f(addr.base),
             Inst::Store { addr, .. } | Inst::StorePart { addr, .. } => f(addr.base),
+            Inst::Prefetch { addr } => f(addr.base),
             Inst::Fma { b, .. } | Inst::Bin { b, .. } => match b {
                 Operand::Mem(addr) | Operand::Splat(addr) => f(addr.base),
                 Operand::Reg(_) | Operand::Imm(_) => {}

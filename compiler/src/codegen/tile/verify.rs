@@ -108,6 +108,10 @@ impl Check<'_> {
                 }
             }
             Inst::Const { .. } => {}
+            // Nothing is touched, so the extent does not matter.
+            Inst::Prefetch { addr } => {
+                self.pointer(addr.base, state)?;
+            }
             Inst::Advance { ptr, bytes } => {
                 let place = self.pointer(*ptr, state)?;
                 let moved = i64::from(*bytes);

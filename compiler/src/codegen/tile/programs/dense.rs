@@ -35,14 +35,14 @@
 //! | `Table` | displacements of the channel runs; with [`Runs::Table`] |
 //! | `Bias` | packed like one row of the panel; if the epilogue has a bias |
 //! | `Residual` | as `Output`; if the epilogue has a residual |
+//! | `Ahead` | where prefetching starts; if [`DenseTile::ahead`] > 0 |
 
 use std::ops::Range;
 
 use super::super::error::TileError;
-use super::super::ir::{Builder, Count, Extent, Int, Kind, Lanes, Operand, Program, Role, Vector, at};
+use super::super::ir::{Builder, Count, Extent, Inst, Int, Kind, Lanes, Operand, Program, Role, Vector, at};
 use super::epilogue::{Epilogue, Residual};
 use super::{Displacements, strided};
-use crate::target::{Arch, FMA_LATENCY, FMA_PER_CYCLE, Isa, L2_BYTES_PER_CYCLE, Target};
 
 /// One vector of output channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -173,51 +173,10 @@ pub struct DenseTile {
     pub split: u32,
     /// How input values are broadcast.
     pub broadcast: Broadcast,
+    /// Cache lines of what a later call reads that are asked for in four channels; with 0 there is no such parameter.
+    pub ahead: u32,
     /// What happens before the store.
     pub epilogue: Epilogue,
-}
-
-impl Broadcast {
-    /// What does best for a number of columns. Machines with two 512-bit multiply-adds a cycle load no more than two
-    /// operands a cycle, so embedded broadcasts in several columns starve them; with one column both load the same.
-    pub fn best(target: &Target, vectors: u32) -> Broadcast {
-        match (target.isa, vectors) {
-            (Isa::Avx512, 1) => Broadcast::Embedded,
-            _ => Broadcast::Register,
-        }
-    }
-}
-
-/// The most pixels that fit the registers of a target beside that many native vectors of output channels; 0 if none.
-pub fn max_rows(target: &Target, vectors: u32) -> u32 {
-    let registers = target.isa.registers(target.arch);
-    // A vector of weights for each column, and the broadcast value.
-    let broadcast = u32::from(Broadcast::best(target, vectors) == Broadcast::Register);
-    match registers.checked_sub(vectors + broadcast) {
-        Some(left) if vectors > 0 => left / vectors,
-        _ => 0,
-    }
-}
-
-/// The register blocks (pixels, native vectors) worth trying, best first, by measurement.
-pub fn blocks(target: &Target) -> &'static [(u32, u32)] {
-    match (target.isa, target.arch) {
-        (Isa::Avx512, _) => {
-            &[(14, 2), (12, 2), (9, 3), (8, 3), (7, 3), (10, 2), (8, 2), (6, 3), (5, 5), (7, 2), (14, 1)]
-        }
-        (Isa::Avx2, _) => &[(6, 2), (4, 3), (5, 2), (12, 1), (2, 5), (8, 1)],
-        (Isa::Clif128, Arch::X86_64) => &[(4, 2), (6, 2), (4, 3), (8, 1)],
-        (Isa::Clif128, Arch::Aarch64) => &[(8, 2), (6, 3), (4, 4), (6, 4), (4, 2)],
-    }
-}
-
-/// Cycles of the inner loop for one channel of a block: multiply-adds, or their latency where there are too few sums to
-/// hide it, or the weights' way from the second-level cache, and half a cycle for what does not overlap. Within ten per
-/// cent of what blocks of all shapes were measured to take.
-pub fn cycles_per_channel(target: &Target, rows: u32, vectors: u32) -> f64 {
-    let work = f64::from(rows * vectors) / f64::from(FMA_PER_CYCLE);
-    let weights = f64::from(4 * target.isa.lanes() * vectors) / f64::from(L2_BYTES_PER_CYCLE);
-    work.max(f64::from(FMA_LATENCY)).max(weights) + 0.5
 }
 
 /// Floats in one row of a panel.
@@ -262,7 +221,9 @@ pub fn pack_row(cols: &[Col], value: impl Fn(u32) -> f32) -> Vec<f32> {
 }
 
 /// Channels handled in one round of the inner loop.
-const UNROLL: u32 = 4;
+pub const UNROLL: u32 = 4;
+/// Bytes of a cache line.
+pub const LINE: i32 = 64;
 /// The longest run of a table that is unrolled as a whole.
 const UNROLL_RUN: u32 = 16;
 
@@ -351,6 +312,7 @@ struct Emit<'a> {
     table: Option<Int>,
     bias: Option<Int>,
     residual: Option<Int>,
+    ahead: Option<Int>,
     /// The widest column.
     widest: Lanes,
     /// `sums[split][row][col]`
@@ -388,6 +350,7 @@ impl<'a> Emit<'a> {
         });
         let residual = (tile.epilogue.residual != Residual::None)
             .then(|| b.param(Role::Residual, Kind::Read { extent: tile.output_extent(tile.residual_pixel) }));
+        let ahead = (tile.ahead > 0).then(|| b.param(Role::Ahead, Kind::Read { extent: Extent::default() }));
         let widest = tile.cols.iter().map(|c| c.lanes).max().unwrap_or(Lanes::X4);
         Emit {
             tile,
@@ -400,6 +363,7 @@ impl<'a> Emit<'a> {
             table,
             bias,
             residual,
+            ahead,
             widest,
             sums: Vec::new(),
             input_moved: 0,
@@ -423,7 +387,7 @@ impl<'a> Emit<'a> {
                         }
                         (Some(_), Some(first)) if part == 0 => {
                             let dst = self.b.vector(col.lanes);
-                            self.b.push(super::super::ir::Inst::Copy { dst, src: first[v] });
+                            self.b.push(Inst::Copy { dst, src: first[v] });
                             dst
                         }
                         _ => self.b.constant(col.lanes, 0.0),
@@ -489,6 +453,21 @@ impl<'a> Emit<'a> {
         stretches
     }
 
+    /// Asks for the lines ahead that fall to the `u`-th channel of a round.
+    fn prefetch(&mut self, u: u32) {
+        let Some(ahead) = self.ahead else { return };
+        for line in self.tile.ahead * u / UNROLL..self.tile.ahead * (u + 1) / UNROLL {
+            self.b.push(Inst::Prefetch { addr: at(ahead, LINE * line as i32) });
+        }
+    }
+
+    /// Moves on to the lines of the next round.
+    fn prefetched(&mut self) {
+        if let Some(ahead) = self.ahead {
+            self.b.advance(ahead, LINE * self.tile.ahead as i32);
+        }
+    }
+
     /// `count` channels `step` bytes apart.
     fn evenly(&mut self, count: u32, step: i32, disp: i64, rows: Range<u32>) {
         let panel_row = 4 * i64::from(panel_width(&self.tile.cols));
@@ -511,7 +490,9 @@ impl<'a> Emit<'a> {
                     rows.clone(),
                     u,
                 );
+                self.prefetch(u);
             }
+            self.prefetched();
             let (a, w) = (i64::from(UNROLL) * step, i64::from(UNROLL) * panel_row);
             let (move_a, move_w) = (self.displacements.get(a), self.displacements.get(w));
             self.b.advance(self.input, move_a);
@@ -603,7 +584,7 @@ impl<'a> Emit<'a> {
     ) {
         let panel_row = 4 * i64::from(panel_width(&self.tile.cols));
         let run = self.b.pointer();
-        self.b.push(super::super::ir::Inst::Lookup { dst: run, base: self.input, entry });
+        self.b.push(Inst::Lookup { dst: run, base: self.input, entry });
         let disp = disp - self.input_moved;
         let (mut done, mut moved) = (0, 0);
         if length > UNROLL_RUN {

@@ -436,6 +436,10 @@ impl Emitter<'_> {
             }
             Inst::Fma { acc, a, b } => self.ternary(FMA, *acc, *a, *b, regs)?,
             Inst::Bin { op, dst, a, b } => self.ternary(arithmetic(*op), *dst, *a, *b, regs)?,
+            Inst::Prefetch { addr } => {
+                let m = self.memory(*addr, 0, regs);
+                self.asm.emit(&Instruction::with1(Code::Prefetcht1_m8, m)?)?;
+            }
             Inst::Advance { ptr, bytes } => {
                 if let Some(r) = regs.int(*ptr) {
                     let code =
