@@ -13,11 +13,13 @@ use super::sweep::{Axis, BytePitch, x_tiles};
 use super::tiling::{self, Registers, Work};
 use super::{LayerCode, PlanError, Traffic, epilogue};
 use crate::codegen::tile::ir::Lanes;
-use crate::codegen::tile::programs::dense::{Col, RunClass, Runs};
+use crate::codegen::tile::programs::dense::{Col, RunClass, Runs, UNROLL};
 use crate::codegen::tile::programs::epilogue::Activation;
 
-/// Longest run of channels that a kernel unrolls; longer ones become several entries of the table.
-const LONGEST_RUN: usize = 16;
+/// Longest run of channels that a table lists; longer ones become several entries. With one length for most of them, a
+/// kernel is a short loop: with runs of up to 16, each length unrolled by itself, the kernels of a shuffled layer exceeded
+/// the instruction cache, and took up to 1.7 times as long.
+const LONGEST_RUN: usize = UNROLL as usize;
 
 /// Bound on the displacements of a table: they are 31-bit offsets into the arena.
 const FARTHEST: i32 = i32::MAX;
