@@ -10,6 +10,7 @@ pub mod abi;
 pub mod artefact;
 #[cfg(unix)]
 pub mod capi;
+mod claims;
 mod cpu;
 pub mod encode;
 mod fpenv;

@@ -1,21 +1,21 @@
 //! A fork-join pool for programs of many short steps.
 //!
 //! A mobile network is sixty steps of 20 to 200 µs, so handing over work must cost about a microsecond. One *job* is a
-//! whole run: all threads walk the list of steps and meet at a barrier between two steps, which costs one trip between
-//! cores for each step, where a fork and a join would cost two.
+//! whole run: all threads walk the list of steps, and no step begins before all units of the one before are done. That
+//! costs one trip between cores for each step, where a fork and a join would cost two.
 //!
 //! ```text
-//!   caller    publish ── step 0 ──┐        ┌── step 1 ──┐        ┌─ … ── collect
-//!   worker 0    └─────── step 0 ──┴ barrier┴── step 1 ──┴ barrier┴─ … ── idle: spins shortly, then sleeps
+//!   caller    open ── step 0 ──┐      ┌── step 1 ──┐      ┌─ … ── close, wait until nobody is inside
+//!   worker 0    └──── step 0 ──┴ done ┴── step 1 ──┴ done ┴─ … ── idle: spins shortly, then sleeps
 //! ```
 //!
-//! Units are divided statically, thread *t* of *n* gets `units·t/n .. units·(t+1)/n`, so which thread does what is the
-//! same in each run and caches stay warm. Waiting threads spin for some microseconds and then sleep in the kernel: an
-//! idle pool uses no CPU time. A caller that finds the pool busy does all its units itself.
+//! A step is over when its units are done, not when all threads have been there: which thread does which unit is decided
+//! as they go ([`crate::claims`]). So a worker that wakes late, or whose core another program has, delays nobody; it
+//! enters when it comes, or not at all once the job is closed. Waiting threads spin for some microseconds and then sleep
+//! in the kernel: an idle pool uses no CPU time. A caller that finds the pool busy does all its units itself.
 
 use std::cell::UnsafeCell;
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
@@ -63,7 +63,8 @@ impl Pool {
             busy: AtomicBool::new(false),
             shut_down: AtomicBool::new(false),
             epoch: Gate::default(),
-            arrivals: Gate::default(),
+            entrance: Gate::default(),
+            sleepers: AtomicU32::new(0),
             job: UnsafeCell::new(None),
         });
         // Made first, so that its drop ends the threads that did start when a later one does not.
@@ -91,29 +92,30 @@ impl Pool {
         self.0.shared.threads as usize
     }
 
-    /// Runs `work` on all threads of the pool, or on the calling one alone if the others are busy. Each member must
-    /// pass the same number of barriers.
-    pub(crate) fn run<F: Fn(&mut Member<'_>) + Sync>(&self, work: &F) {
+    /// Runs `work` on the calling thread and on those workers that come while it runs, or on the calling thread alone if
+    /// the others are busy. `work` must return on every thread once all is done, whoever did it. Says whether the workers
+    /// were invited.
+    pub(crate) fn run<F: Fn(&Member<'_>) + Sync>(&self, work: &F) -> bool {
         let shared = &*self.0.shared;
         // A forked child has the pool's memory but none of its threads.
         let alone = shared.threads == 1 || std::process::id() != self.0.process;
         if alone || shared.busy.swap(true, Ordering::Acquire) {
-            work(&mut Member { thread: 0, threads: 1, barrier: None });
-            return;
+            work(&Member { thread: 0, threads: 1, shared });
+            return false;
         }
         let _no_unwind = AbortOnUnwind;
-        let start = shared.arrivals.value.load(Ordering::Relaxed);
-        let job = Job { call: call::<F>, work: std::ptr::from_ref(work).cast(), start };
-        // SAFETY: we hold `busy`, and all workers have arrived at the end of the last job, after which they do not
-        // look at the cell before the epoch moves on.
+        let job = Job { call: call::<F>, work: std::ptr::from_ref(work).cast() };
+        // SAFETY: we hold `busy`, and the entrance is closed with nobody inside, so no worker looks at the cell.
         unsafe { *shared.job.get() = Some(job) };
+        shared.entrance.value.store(OPEN, Ordering::SeqCst);
         shared.epoch.advance();
         // The last share is the caller's, so that it does the steps with one unit.
-        let mut member = shared.member(shared.threads - 1, start);
-        work(&mut member);
-        member.barrier();
+        work(&shared.member(shared.threads - 1));
+        shared.entrance.value.fetch_and(!OPEN, Ordering::SeqCst);
+        shared.entrance.wait(shared.spin, |inside| inside == 0);
         shared.busy.store(false, Ordering::Release);
         std::mem::forget(_no_unwind);
+        true
     }
 }
 
@@ -127,19 +129,13 @@ impl std::fmt::Debug for Pool {
 pub(crate) struct Member<'a> {
     thread: u32,
     threads: u32,
-    barrier: Option<Barrier<'a>>,
-}
-
-struct Barrier<'a> {
     shared: &'a Shared,
-    /// The count of arrivals at which the last barrier was complete.
-    passed: u32,
 }
 
 impl Member<'_> {
-    /// This thread's number, below the pool's number of threads.
-    pub(crate) fn thread(&self) -> usize {
-        self.thread as usize
+    /// This thread's number, and how many there are.
+    pub(crate) fn place(&self) -> (u32, u32) {
+        (self.thread, self.threads)
     }
 
     /// Whether this is the thread that called [`Pool::run`].
@@ -147,46 +143,29 @@ impl Member<'_> {
         self.thread + 1 == self.threads
     }
 
-    /// This thread's part of `units` units.
-    pub(crate) fn share(&self, units: u32) -> Range<u64> {
-        let edge = |thread: u32| u64::from(units) * u64::from(thread) / u64::from(self.threads);
-        edge(self.thread)..edge(self.thread + 1)
-    }
-
-    /// Waits until all members are here. What they wrote before, all see after.
-    pub(crate) fn barrier(&mut self) {
-        if let Some(complete) = self.arrive() {
-            self.wait(complete);
+    /// Adds to a count that others wait for; what this thread wrote before, they see after.
+    pub(crate) fn count(&self, (word, target): (&AtomicU32, u32), n: u32) {
+        if word.fetch_add(n, Ordering::SeqCst).wrapping_add(n) == target {
+            wake(word, &self.shared.sleepers);
         }
     }
 
-    /// Says that this member is here; returns the count to wait for.
-    fn arrive(&mut self) -> Option<u32> {
-        let barrier = self.barrier.as_mut()?;
-        barrier.passed = barrier.passed.wrapping_add(self.threads);
-        barrier.shared.arrivals.advance_to(barrier.passed);
-        Some(barrier.passed)
-    }
-
-    fn wait(&self, complete: u32) {
-        if let Some(barrier) = &self.barrier {
-            barrier.shared.arrivals.wait_for(complete, barrier.shared.spin);
-        }
+    /// Waits until a count is complete.
+    pub(crate) fn wait(&self, (word, target): (&AtomicU32, u32)) {
+        wait(word, &self.shared.sleepers, self.shared.spin, |value| value == target);
     }
 }
 
 /// What the workers do: `call(work, member)`.
 #[derive(Clone, Copy)]
 struct Job {
-    call: unsafe fn(*const (), &mut Member<'_>),
+    call: unsafe fn(*const (), &Member<'_>),
     work: *const (),
-    /// Count of arrivals at the start of the job.
-    start: u32,
 }
 
 /// # Safety
 /// `work` points to a live `F`.
-unsafe fn call<F: Fn(&mut Member<'_>) + Sync>(work: *const (), member: &mut Member<'_>) {
+unsafe fn call<F: Fn(&Member<'_>) + Sync>(work: *const (), member: &Member<'_>) {
     // SAFETY: the caller's promise; `F: Sync` lets any thread use it.
     unsafe { (*work.cast::<F>())(member) }
 }
@@ -199,21 +178,26 @@ struct Shared {
     shut_down: AtomicBool,
     /// Counts jobs; the workers wait for the next.
     epoch: Gate,
-    /// Counts arrivals at barriers, over all jobs; it wraps.
-    arrivals: Gate,
-    /// Written by the holder of `busy` between two epochs, read by the workers inside one.
+    /// How many workers are inside the job, and [`OPEN`] while more may enter.
+    entrance: Gate,
+    /// Threads that sleep on counts of units.
+    sleepers: AtomicU32,
+    /// Written by the holder of `busy` while the entrance is closed and nobody is inside, read by workers inside.
     job: UnsafeCell<Option<Job>>,
 }
 
-// SAFETY: `job` is written and read in turns, as its comment says; the epoch gate orders them. The pointers in it are
-// followed only while `Pool::run`, which made them from a `Sync` closure, waits for the workers.
+/// The entrance is open.
+const OPEN: u32 = 1 << 31;
+
+// SAFETY: `job` is written and read in turns, as its comment says; the entrance orders them. The pointers in it are
+// followed only by workers inside, for which `Pool::run`, which made them from a `Sync` closure, waits.
 unsafe impl Sync for Shared {}
 // SAFETY: likewise; nothing in it belongs to a thread.
 unsafe impl Send for Shared {}
 
 impl Shared {
-    fn member(&self, thread: u32, start: u32) -> Member<'_> {
-        Member { thread, threads: self.threads, barrier: Some(Barrier { shared: self, passed: start }) }
+    fn member(&self, thread: u32) -> Member<'_> {
+        Member { thread, threads: self.threads, shared: self }
     }
 
     /// The life of a worker.
@@ -221,20 +205,41 @@ impl Shared {
         let _no_unwind = AbortOnUnwind;
         let mut epoch = 0_u32;
         loop {
-            epoch = epoch.wrapping_add(1);
-            self.epoch.wait_for(epoch, self.spin);
+            // All jobs that began while this thread was late are one: the latest.
+            epoch = self.epoch.wait(self.spin, |value| value != epoch);
             if self.shut_down.load(Ordering::Acquire) {
                 break;
             }
-            // SAFETY: the epoch has begun, so the job is written, and it stays until we arrive at its end.
-            if let Some(job) = unsafe { *self.job.get() } {
-                let mut member = self.member(thread, job.start);
-                // SAFETY: `Pool::run` keeps the closure alive until all members have arrived.
-                unsafe { (job.call)(job.work, &mut member) };
-                member.arrive();
+            if !self.enter() {
+                continue;
             }
+            // SAFETY: the job was written before the entrance was opened, and stays until we have left.
+            if let Some(job) = unsafe { *self.job.get() } {
+                // SAFETY: `Pool::run` keeps the closure alive until all members have left.
+                unsafe { (job.call)(job.work, &self.member(thread)) };
+            }
+            self.leave();
         }
         std::mem::forget(_no_unwind);
+    }
+
+    /// Enters the job, unless it is closed.
+    fn enter(&self) -> bool {
+        let mut seen = self.entrance.value.load(Ordering::SeqCst);
+        while seen & OPEN != 0 {
+            let next = seen + 1;
+            match self.entrance.value.compare_exchange(seen, next, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+        false
+    }
+
+    fn leave(&self) {
+        if self.entrance.value.fetch_sub(1, Ordering::SeqCst) == 1 {
+            wake(&self.entrance.value, &self.entrance.sleepers);
+        }
     }
 }
 
@@ -262,7 +267,7 @@ impl Drop for Owner {
     }
 }
 
-/// A counter that threads wait for. On cache lines of its own: all threads look at it all the time.
+/// A word that threads wait for. On cache lines of its own: all threads look at it all the time.
 #[derive(Default)]
 #[repr(align(128))]
 struct Gate {
@@ -274,46 +279,53 @@ impl Gate {
     /// Counts up and wakes all sleepers.
     fn advance(&self) {
         self.value.fetch_add(1, Ordering::SeqCst);
-        self.wake();
+        wake(&self.value, &self.sleepers);
     }
 
-    /// Counts up and wakes all sleepers if this reached `target`.
-    fn advance_to(&self, target: u32) {
-        if self.value.fetch_add(1, Ordering::SeqCst).wrapping_add(1) == target {
-            self.wake();
-        }
+    /// Waits until the value is one that is waited for; returns it.
+    fn wait(&self, spin: Duration, reached: impl Fn(u32) -> bool) -> u32 {
+        wait(&self.value, &self.sleepers, spin, reached)
     }
+}
 
-    /// A sleeper announces itself, then the kernel looks at the value again before it lets it sleep; we change the
-    /// value, then look for sleepers. In the one order of these sequentially consistent steps, one sees the other.
-    fn wake(&self) {
-        if self.sleepers.load(Ordering::SeqCst) != 0 {
-            park::wake_all(&self.value);
-        }
+/// Wakes those who sleep on a word that has changed.
+///
+/// A sleeper announces itself, then the kernel looks at the value again before it lets it sleep; we change the value, then
+/// look for sleepers. In the one order of these sequentially consistent steps, one sees the other.
+fn wake(word: &AtomicU32, sleepers: &AtomicU32) {
+    if sleepers.load(Ordering::SeqCst) != 0 {
+        park::wake_all(word);
     }
+}
 
-    /// Waits until the counter is at `target` or past it (within half of its range).
-    fn wait_for(&self, target: u32, spin: Duration) {
-        let reached = |value: u32| value.wrapping_sub(target) < 1 << 31;
-        if !spin.is_zero() {
-            let start = Instant::now();
-            while start.elapsed() < spin {
-                for _ in 0..32 {
-                    if reached(self.value.load(Ordering::Acquire)) {
-                        return;
-                    }
-                    std::hint::spin_loop();
+/// Waits until a word has a value that is waited for; returns it.
+fn wait(word: &AtomicU32, sleepers: &AtomicU32, spin: Duration, reached: impl Fn(u32) -> bool) -> u32 {
+    let seen = word.load(Ordering::Acquire);
+    if reached(seen) {
+        return seen;
+    }
+    if !spin.is_zero() {
+        let start = Instant::now();
+        while start.elapsed() < spin {
+            for _ in 0..32 {
+                let seen = word.load(Ordering::Acquire);
+                if reached(seen) {
+                    return seen;
                 }
+                std::hint::spin_loop();
             }
         }
-        loop {
-            let value = self.value.load(Ordering::SeqCst);
-            if reached(value) {
-                return;
-            }
-            self.sleepers.fetch_add(1, Ordering::SeqCst);
-            park::wait(&self.value, value);
-            self.sleepers.fetch_sub(1, Ordering::SeqCst);
+    }
+    loop {
+        sleepers.fetch_add(1, Ordering::SeqCst);
+        let seen = word.load(Ordering::SeqCst);
+        let done = reached(seen);
+        if !done {
+            park::wait(word, seen);
+        }
+        sleepers.fetch_sub(1, Ordering::SeqCst);
+        if done {
+            return seen;
         }
     }
 }
@@ -333,75 +345,57 @@ mod tests {
     use std::sync::atomic::AtomicU64;
 
     use super::*;
+    use crate::claims::Claims;
 
     #[test]
-    fn shares_cover_all_units_once() {
-        for threads in 1..9 {
-            for units in [1, 2, 3, 7, 8, 1000, u32::MAX] {
-                let mut next = 0;
-                for thread in 0..threads {
-                    let share = Member { thread, threads, barrier: None }.share(units);
-                    assert_eq!(share.start, next);
-                    next = share.end;
-                }
-                assert_eq!(next, u64::from(units));
-            }
-        }
-    }
-
-    #[test]
-    fn a_single_unit_is_the_callers() {
-        let caller = Member { thread: 3, threads: 4, barrier: None };
-        assert!(caller.is_caller());
-        assert_eq!(caller.share(1), 0..1);
-    }
-
-    #[test]
-    fn no_member_passes_a_barrier_before_the_last_one_arrives() {
-        const ROUNDS: u64 = 200;
+    fn nobody_goes_on_before_all_units_of_a_step_are_done() {
+        const ROUNDS: u32 = 200;
         for threads in [1, 2, 3, 8] {
             let pool = Pool::new(threads).unwrap();
-            let count = AtomicU64::new(0);
+            let claims = Claims::new(2, threads);
+            let done = [AtomicU64::new(0), AtomicU64::new(0)];
             let early = AtomicU64::new(0);
-            pool.run(&|member: &mut Member<'_>| {
-                for round in 0..ROUNDS {
-                    count.fetch_add(1, Ordering::Relaxed);
-                    member.barrier();
-                    if count.load(Ordering::Relaxed) < (round + 1) * threads as u64 {
-                        early.fetch_add(1, Ordering::Relaxed);
+            for run in 1..=ROUNDS {
+                pool.run(&|member: &Member<'_>| {
+                    for (step, count) in done.iter().enumerate() {
+                        let mut mine = 0;
+                        for unit in claims.of(run, step, 20, member.place()).flatten() {
+                            if step == 1 && done[0].load(Ordering::Relaxed) < u64::from(run) * 20 {
+                                early.fetch_add(1, Ordering::Relaxed);
+                            }
+                            count.fetch_add(1, Ordering::Relaxed);
+                            mine += (unit < 20) as u32;
+                        }
+                        member.count(claims.done(run, step, 20), mine);
+                        member.wait(claims.done(run, step, 20));
                     }
-                    member.barrier();
-                }
-            });
-            assert_eq!(count.load(Ordering::Relaxed), ROUNDS * threads as u64);
+                });
+                assert_eq!(done[1].load(Ordering::Relaxed), u64::from(run) * 20, "{threads} threads");
+            }
             assert_eq!(early.load(Ordering::Relaxed), 0);
         }
     }
 
     #[test]
-    fn counters_may_wrap() {
-        let pool = Pool::new(3).unwrap();
-        pool.0.shared.arrivals.value.store(u32::MAX - 4, Ordering::SeqCst);
-        let count = AtomicU64::new(0);
-        for _ in 0..10 {
-            pool.run(&|member: &mut Member<'_>| {
-                count.fetch_add(1, Ordering::Relaxed);
-                member.barrier();
-            });
-        }
-        assert_eq!(count.load(Ordering::Relaxed), 30);
+    fn a_worker_that_comes_too_late_is_not_waited_for() {
+        let pool = Pool::new(2).unwrap();
+        let shared = Arc::clone(&pool.0.shared);
+        // As if the worker had not woken: the job is over before it enters.
+        pool.run(&|_: &Member<'_>| {});
+        assert!(!shared.enter(), "the entrance is closed");
     }
 
     #[test]
     fn a_caller_that_finds_the_pool_busy_works_alone() {
         let pool = Pool::new(2).unwrap();
         let members = AtomicU64::new(0);
-        pool.run(&|outer: &mut Member<'_>| {
+        pool.run(&|outer: &Member<'_>| {
             if outer.is_caller() {
-                pool.run(&|inner: &mut Member<'_>| {
-                    assert_eq!(inner.share(10), 0..10);
+                let invited = pool.run(&|inner: &Member<'_>| {
+                    assert_eq!(inner.place(), (0, 1));
                     members.fetch_add(1, Ordering::Relaxed);
                 });
+                assert!(!invited);
             }
         });
         assert_eq!(members.load(Ordering::Relaxed), 1);
@@ -410,14 +404,16 @@ mod tests {
     #[test]
     fn a_pool_that_sleeps_wakes_for_the_next_job() {
         let pool = Pool::new(4).unwrap();
-        let count = AtomicU64::new(0);
-        for _ in 0..3 {
+        for round in 0..3 {
             std::thread::sleep(Duration::from_millis(5));
-            pool.run(&|_: &mut Member<'_>| {
-                count.fetch_add(1, Ordering::Relaxed);
+            let entered = AtomicU32::new(0);
+            // All four must come, or this waits for ever.
+            pool.run(&|member: &Member<'_>| {
+                member.count((&entered, 4), 1);
+                member.wait((&entered, 4));
             });
+            assert_eq!(entered.load(Ordering::Relaxed), 4, "round {round}");
         }
-        assert_eq!(count.load(Ordering::Relaxed), 12);
     }
 
     #[test]

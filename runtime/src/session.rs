@@ -16,10 +16,12 @@
 //! ```
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::abi::{ElemType, LayerFn, Port, Region};
+use crate::claims::Claims;
 use crate::fpenv::DefaultEnvironment;
 use crate::memory::{MemoryError, Pages};
 use crate::pool::{Member, Pool};
@@ -50,6 +52,9 @@ pub struct Session {
     offsets: Vec<usize>,
     /// Whether a run has filled `results`.
     filled: bool,
+    claims: Claims,
+    /// Runs on the pool so far, modulo 2³².
+    runs: u32,
     nanos: Vec<AtomicU64>,
     profile: Vec<u64>,
     scratch_stride: usize,
@@ -68,7 +73,7 @@ struct Call {
     units: u32,
     /// Index of the step's first base pointer.
     bases: usize,
-    /// Whether all threads must have done this step before the next begins.
+    /// Whether the next step waits until this one is done.
     barrier: bool,
 }
 
@@ -224,6 +229,8 @@ impl Session {
             results: None,
             offsets: Vec::with_capacity(desc.outputs.len()),
             filled: false,
+            claims: Claims::new(desc.steps.len(), pool.threads()),
+            runs: 0,
             nanos: Vec::new(),
             profile: Vec::new(),
             scratch_stride: stride as usize,
@@ -240,11 +247,8 @@ impl Session {
         let mut steps = desc.steps.iter().peekable();
         while let Some(step) = steps.next() {
             let Some(func) = self.program.func(step.func) else { continue };
-            // Single units are all done by one thread, the caller, so it need not wait for itself.
-            let barrier = match steps.peek() {
-                Some(next) => step.units > 1 || next.units > 1,
-                None => false,
-            };
+            // Single units are all done by one thread, the caller, in order, so it need not wait for itself.
+            let barrier = step.units > 1 || steps.peek().is_some_and(|next| next.units > 1);
             self.calls.push(Call { func, units: step.units, bases: self.bases.len(), barrier });
             for arg in &step.args {
                 let offset = arg.offset as usize;
@@ -387,9 +391,13 @@ impl Session {
             bases: self.bases.as_ptr(),
             scratch: self.scratch.base(),
             scratch_stride: self.scratch_stride,
+            claims: &self.claims,
+            run: self.runs.wrapping_add(1),
             nanos,
         };
-        self.pool.run(&|member: &mut Member<'_>| walk.steps(member));
+        if self.pool.run(&|member: &Member<'_>| walk.steps(member)) {
+            self.runs = self.runs.wrapping_add(1);
+        }
     }
 }
 
@@ -521,6 +529,8 @@ struct Walk<'a> {
     bases: *const *mut u8,
     scratch: *mut u8,
     scratch_stride: usize,
+    claims: &'a Claims,
+    run: u32,
     nanos: Option<&'a [AtomicU64]>,
 }
 
@@ -529,43 +539,50 @@ struct Walk<'a> {
 unsafe impl Sync for Walk<'_> {}
 
 impl Walk<'_> {
-    fn steps(&self, member: &mut Member<'_>) {
+    fn steps(&self, member: &Member<'_>) {
         let _environment = DefaultEnvironment::enter();
-        match self.nanos {
-            None => {
-                for call in self.calls {
-                    self.step(call, member);
-                    if call.barrier {
-                        member.barrier();
-                    }
-                }
+        let mut start = Instant::now();
+        for (index, call) in self.calls.iter().enumerate() {
+            match member.place() {
+                (thread, 1) => self.units(call, 0..u64::from(call.units), thread),
+                place => self.step(index, call, member, place),
             }
-            Some(nanos) => {
-                member.barrier();
-                let mut start = Instant::now();
-                for (call, time) in self.calls.iter().zip(nanos) {
-                    self.step(call, member);
-                    member.barrier();
-                    let end = Instant::now();
-                    if member.is_caller() {
-                        time.store((end - start).as_nanos() as u64, Ordering::Relaxed);
-                    }
-                    start = end;
-                }
+            if let Some(time) = self.nanos.filter(|_| member.is_caller()).and_then(|nanos| nanos.get(index)) {
+                let end = Instant::now();
+                time.store((end - start).as_nanos() as u64, Ordering::Relaxed);
+                start = end;
             }
         }
     }
 
-    fn step(&self, call: &Call, member: &Member<'_>) {
-        let units = member.share(call.units);
+    /// Does units of a step as long as there are any, and waits until all are done.
+    fn step(&self, index: usize, call: &Call, member: &Member<'_>, place: (u32, u32)) {
+        let done = self.claims.done(self.run, index, call.units);
+        if call.units > 1 {
+            let mut mine = 0;
+            for units in self.claims.of(self.run, index, call.units, place) {
+                mine += (units.end - units.start) as u32;
+                self.units(call, units, place.0);
+            }
+            member.count(done, mine);
+        } else if member.is_caller() {
+            self.units(call, 0..u64::from(call.units), place.0);
+            member.count(done, call.units);
+        }
+        if call.barrier {
+            member.wait(done);
+        }
+    }
+
+    fn units(&self, call: &Call, units: Range<u64>, thread: u32) {
         if units.is_empty() {
             return;
         }
         // SAFETY: `Program::from_parts` had the promise that the function keeps the contract of `LayerFn`. Its base
-        // pointers are resolved, the units are its own, and the barrier after the step before has been passed.
+        // pointers are resolved, nobody else has these units, and the steps before are done.
         unsafe {
             let bases = self.bases.add(call.bases);
-            let scratch = self.scratch.add(self.scratch_stride * member.thread());
+            let scratch = self.scratch.add(self.scratch_stride * thread as usize);
             (call.func)(bases, units.start, units.end, scratch);
         }
     }
