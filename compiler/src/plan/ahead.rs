@@ -81,9 +81,7 @@ fn lines(bytes: u64, rounds: u64) -> u32 {
 
 /// Whether the kernels have a loop over channels that prefetches can be part of.
 fn can_ask(plan: &DensePlan) -> bool {
-    plan.stage.is_none()
-        && plan.panels.iter().all(|p| matches!(p.k, Runs::Contiguous(k) if k >= 3 * UNROLL))
-        && plan.rounds() > 0
+    plan.panels.iter().all(|p| matches!(p.k, Runs::Contiguous(k) if k >= 3 * UNROLL)) && plan.rounds() > 0
 }
 
 #[cfg(test)]
