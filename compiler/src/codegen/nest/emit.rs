@@ -54,7 +54,7 @@ pub fn build(
     b.switch_to_block(entry);
     b.seal_block(entry);
     let (bases, begin, end) = (b.block_params(entry)[0], b.block_params(entry)[1], b.block_params(entry)[2]);
-    let mut emitter = Emitter { nest, b: &mut b, streams: streams(nest) };
+    let mut emitter = Emitter { nest, b: &mut b, streams: streams(nest), loaded: Vec::new() };
     let at = emitter.base_addresses(bases);
     let place = Place { at, index: vec![None; nest.loops.len() + nest.reduce.len()], hoisted: Vec::new() };
     emitter.units(begin, end, &place);
@@ -140,6 +140,8 @@ struct Emitter<'a, 'f> {
     nest: &'a Nest,
     b: &'a mut FunctionBuilder<'f>,
     streams: Vec<Stream>,
+    /// What has been loaded at the places that are being computed: address, displacement, type, in lanes.
+    loaded: Vec<((Value, i32, DType, bool), Value)>,
 }
 
 impl Emitter<'_, '_> {
@@ -287,30 +289,62 @@ impl Emitter<'_, '_> {
     /// Writes the loops from `axis` inwards.
     fn level(&mut self, axis: usize, place: &Place) {
         let nest = self.nest;
-        let inner = nest.loops.len() - axis;
-        if inner == 0 {
-            return self.element(place, Width::One);
+        let extent = nest.loops.get(axis).copied().unwrap_or(1);
+        match (nest.loops.len() - axis, nest.lanes) {
+            (0, _) => self.elements(std::slice::from_ref(place), Width::One),
+            (1, _) => self.innermost(axis, std::slice::from_ref(place)),
+            (2, Lanes::Transpose) => self.transposed(axis, place),
+            (2, Lanes::Loop { rows, .. }) if rows > 1 => {
+                let rows = usize::from(rows);
+                let (together, left) = (extent / rows, extent % rows);
+                for (low, rows, steps) in [(0, rows, together), (together * rows, 1, left)] {
+                    self.fixed((low, steps, rows), &[], |e, index, _| {
+                        let places: Vec<Place> = (0..rows)
+                            .map(|row| {
+                                let index = e.displaced(index, row as i64);
+                                e.entered(place, axis, index)
+                            })
+                            .collect();
+                        e.innermost(axis + 1, &places);
+                        Vec::new()
+                    });
+                }
+            }
+            _ => {
+                self.fixed((0, extent, 1), &[], |e, index, _| {
+                    let place = e.entered(place, axis, index);
+                    e.level(axis + 1, &place);
+                    Vec::new()
+                });
+            }
         }
-        if inner == 2 && nest.lanes == Lanes::Transpose {
-            return self.transposed(axis, place);
-        }
+    }
+
+    /// The innermost loop, for some rows at once.
+    fn innermost(&mut self, axis: usize, places: &[Place]) {
+        let nest = self.nest;
         let extent = nest.loops[axis];
         let split = match nest.lanes {
-            Lanes::Loop { unroll } if inner == 1 => sections(extent, unroll.into()),
+            Lanes::Loop { unroll, .. } => sections(extent, unroll.into()),
             _ => vec![(Width::One, extent)],
         };
-        let place = if inner == 1 { self.hoisted(place, axis) } else { place.clone() };
+        let places: Vec<Place> = places.iter().map(|place| self.hoisted(place, axis)).collect();
+        // A few moved elements need no loop.
+        let flat = nest.accumulators.is_empty() && matches!(nest.value, Expr::Operand(_)) && extent <= LANES;
         let mut low = 0;
         for (width, steps) in split {
-            self.fixed((low, steps, width.elements()), &[], |e, index, _| {
-                let place = e.entered(&place, axis, index);
-                if inner == 1 {
-                    e.element(&place, width)
-                } else {
-                    e.level(axis + 1, &place)
-                }
+            let body = |e: &mut Self, index: Value, _: &[Value]| {
+                let places: Vec<Place> = places.iter().map(|place| e.entered(place, axis, index)).collect();
+                e.elements(&places, width);
                 Vec::new()
-            });
+            };
+            if flat {
+                for step in 0..steps {
+                    self.fixed((low + step * width.elements(), 1, 1), &[], body);
+                }
+            } else {
+                self.fixed((low, steps, width.elements()), &[], body);
+            }
             low += steps * width.elements();
         }
     }
@@ -342,24 +376,26 @@ impl Emitter<'_, '_> {
         }
     }
 
-    /// Computes and stores the element (or the vectors) at a place.
-    fn element(&mut self, place: &Place, width: Width) {
+    /// Computes and stores the element (or the vectors) at each place.
+    fn elements(&mut self, places: &[Place], width: Width) {
         let nest = self.nest;
-        let (accumulators, value_width) = match nest.lanes {
-            Lanes::Reduce { unroll } => (self.reduced_in_vectors(place, unroll.into()), Width::One),
-            _ => (self.reduced(place, width), width),
+        let (accumulators, width) = match nest.lanes {
+            Lanes::Reduce { unroll } => (self.reduced_in_vectors(places, unroll.into()), Width::One),
+            _ => (self.reduced(places, width), width),
         };
         let inner = nest.loops.len().checked_sub(1);
-        let values: Vec<Value> = (0..value_width.vectors())
-            .map(|vector| {
-                let at = At { place, axis: inner, vector, lanes: value_width.lanes() };
-                self.value(&nest.value, &at, &accumulators[vector], &mut vec![None; nest.operands.len()])
-            })
-            .collect();
-        let at = place.at[nest.operands.len()];
-        for (vector, v) in values.into_iter().enumerate() {
-            let v = if value_width.lanes() { self.floats(v) } else { v };
-            self.b.ins().store(memory(), v, at, (16 * vector) as i32);
+        self.loaded.clear();
+        let mut values = Vec::new();
+        for (i, place) in places.iter().enumerate() {
+            for vector in 0..width.vectors() {
+                let at = At { place, axis: inner, vector, lanes: width.lanes() };
+                let v = self.value(&nest.value, &at, &accumulators[i * width.vectors() + vector]);
+                let v = if width.lanes() { self.floats(v) } else { v };
+                values.push((v, place.at[nest.operands.len()], (16 * vector) as i32));
+            }
+        }
+        for (v, at, displacement) in values {
+            self.b.ins().store(memory(), v, at, displacement);
         }
     }
 
@@ -376,47 +412,39 @@ impl Emitter<'_, '_> {
         scalar::constant(self.b, a.init, lanes)
     }
 
-    /// The accumulators of each vector, at the end of the reduction.
-    fn reduced(&mut self, place: &Place, width: Width) -> Vec<Vec<Value>> {
+    /// The accumulators of each vector of each place, at the end of the reduction.
+    fn reduced(&mut self, places: &[Place], width: Width) -> Vec<Vec<Value>> {
         let nest = self.nest;
-        let count = nest.accumulators.len();
+        let (count, sets) = (nest.accumulators.len(), places.len() * width.vectors());
+        if count == 0 {
+            return vec![Vec::new(); sets];
+        }
         let mut carried = Vec::new();
-        for _ in 0..width.vectors() {
+        for _ in 0..sets {
             for a in &nest.accumulators {
                 carried.push(self.start(a, width.lanes()));
             }
         }
-        if count > 0 {
-            let levels = 0..nest.reduce.len();
-            carried = self
-                .reduce_levels(levels, place, &carried, &mut |e, place, old| e.updated(place, old, width));
-        }
-        if count == 0 {
-            vec![Vec::new(); width.vectors()]
-        } else {
-            carried.chunks(count).map(<[Value]>::to_vec).collect()
-        }
-    }
-
-    /// New accumulators from old ones, at one index of the reduction.
-    fn updated(&mut self, place: &Place, old: &[Value], width: Width) -> Vec<Value> {
-        let nest = self.nest;
-        let count = nest.accumulators.len();
+        let levels = 0..nest.reduce.len();
         let inner = nest.loops.len().checked_sub(1);
-        let mut new = Vec::new();
-        for (vector, old) in old.chunks(count).enumerate() {
-            let at = At { place, axis: inner, vector, lanes: width.lanes() };
-            new.extend(self.folded(&at, old));
-        }
-        new
+        let end = self.reduce_levels(levels, places, &carried, &mut |e, places, old| {
+            e.loaded.clear();
+            let mut new = Vec::new();
+            for (set, old) in old.chunks(count).enumerate() {
+                let (place, vector) = (&places[set / width.vectors()], set % width.vectors());
+                let at = At { place, axis: inner, vector, lanes: width.lanes() };
+                new.extend(e.folded(&at, old));
+            }
+            new
+        });
+        end.chunks(count).map(<[Value]>::to_vec).collect()
     }
 
     fn folded(&mut self, at: &At<'_>, old: &[Value]) -> Vec<Value> {
         let nest = self.nest;
-        let mut loads = vec![None; nest.operands.len()];
         (nest.accumulators.iter().zip(old))
             .map(|(a, &state)| {
-                let v = self.value(&a.value, at, old, &mut loads);
+                let v = self.value(&a.value, at, old);
                 match a.fold {
                     Fold::Replace => v,
                     Fold::With(f) => self.fold(f, a.init.dtype(), state, v, at.lanes),
@@ -429,25 +457,26 @@ impl Emitter<'_, '_> {
         scalar::binary(self.b, f, (a, dtype), (v, dtype), lanes)
     }
 
-    /// The reduction loops `levels`; `body` gets place and old accumulators.
+    /// The reduction loops `levels`; `body` gets places and old accumulators.
     fn reduce_levels(
         &mut self,
         mut levels: Range<usize>,
-        place: &Place,
+        places: &[Place],
         carried: &[Value],
-        body: &mut dyn FnMut(&mut Self, &Place, &[Value]) -> Vec<Value>,
+        body: &mut dyn FnMut(&mut Self, &[Place], &[Value]) -> Vec<Value>,
     ) -> Vec<Value> {
         let nest = self.nest;
-        let Some(level) = levels.next() else { return body(self, place, carried) };
+        let Some(level) = levels.next() else { return body(self, places, carried) };
         let (axis, loop_axis) = (&nest.reduce[level], nest.loops.len() + level);
         let mut inside = |e: &mut Self, index: Value, carried: &[Value]| {
-            let place = e.entered(place, loop_axis, index);
-            e.reduce_levels(levels.clone(), &place, carried, body)
+            let places: Vec<Place> = places.iter().map(|p| e.entered(p, loop_axis, index)).collect();
+            e.reduce_levels(levels.clone(), &places, carried, body)
         };
         match axis.bound {
             None => self.fixed((0, axis.extent, 1), carried, &mut inside),
             Some(bound) => {
-                let (low, high) = self.bounds(place, bound, axis.extent);
+                // Places differ in no loop that bounds a reduction.
+                let (low, high) = self.bounds(&places[0], bound, axis.extent);
                 self.counted((low, high, 1), carried, &mut inside)
             }
         }
@@ -483,7 +512,7 @@ impl Emitter<'_, '_> {
     }
 
     /// The accumulators of one element, with the innermost reduction axis in vectors.
-    fn reduced_in_vectors(&mut self, place: &Place, unroll: usize) -> Vec<Vec<Value>> {
+    fn reduced_in_vectors(&mut self, places: &[Place], unroll: usize) -> Vec<Vec<Value>> {
         let nest = self.nest;
         let count = nest.accumulators.len();
         let (last, axis) = (nest.reduce.len() - 1, nest.loops.len() + nest.reduce.len() - 1);
@@ -496,7 +525,7 @@ impl Emitter<'_, '_> {
                 carried.push(self.start(a, set < sets));
             }
         }
-        let end = self.reduce_levels(0..last, place, &carried, &mut |e, place, carried| {
+        let end = self.reduce_levels(0..last, places, &carried, &mut |e, places, carried| {
             let mut carried = carried.to_vec();
             let mut low = 0;
             for &(width, steps) in &split {
@@ -506,7 +535,8 @@ impl Emitter<'_, '_> {
                 };
                 let old = carried[first..first + length].to_vec();
                 let new = e.fixed((low, steps, width.elements()), &old, |e, index, old| {
-                    let place = e.entered(place, axis, index);
+                    let place = e.entered(&places[0], axis, index);
+                    e.loaded.clear();
                     let mut new = Vec::new();
                     for (vector, old) in old.chunks(count).enumerate() {
                         let at = At { place: &place, axis: Some(axis), vector, lanes: width.lanes() };
@@ -544,23 +574,10 @@ impl Emitter<'_, '_> {
         vec![result]
     }
 
-    /// The value of an expression. `loads` remembers what has been loaded at this place.
-    fn value(
-        &mut self,
-        e: &Expr,
-        at: &At<'_>,
-        accumulators: &[Value],
-        loads: &mut Vec<Option<Value>>,
-    ) -> Value {
+    /// The value of an expression.
+    fn value(&mut self, e: &Expr, at: &At<'_>, accumulators: &[Value]) -> Value {
         match e {
-            Expr::Operand(i) => match loads[*i] {
-                Some(v) => v,
-                None => {
-                    let v = self.operand(*i, at);
-                    loads[*i] = Some(v);
-                    v
-                }
-            },
+            Expr::Operand(i) => self.operand(*i, at),
             Expr::Const(c) => scalar::constant(self.b, *c, at.lanes),
             Expr::Index(axis) => match at.place.index[*axis] {
                 Some(index) => index,
@@ -569,24 +586,24 @@ impl Emitter<'_, '_> {
             Expr::Acc(i) => accumulators[*i],
             Expr::Unary(f, x) => {
                 let dtype = self.dtype(x);
-                let x = self.value(x, at, accumulators, loads);
+                let x = self.value(x, at, accumulators);
                 scalar::unary(self.b, f.0, dtype, x, at.lanes)
             }
             Expr::Binary(f, x, y) => {
                 let (x_type, y_type) = (self.dtype(x), self.dtype(y));
-                let x = self.value(x, at, accumulators, loads);
-                let y = self.value(y, at, accumulators, loads);
+                let x = self.value(x, at, accumulators);
+                let y = self.value(y, at, accumulators);
                 scalar::binary(self.b, *f, (x, x_type), (y, y_type), at.lanes)
             }
             Expr::Cast(to, x) => {
                 let from = self.dtype(x);
-                let x = self.value(x, at, accumulators, loads);
+                let x = self.value(x, at, accumulators);
                 scalar::cast(self.b, from, *to, x)
             }
             Expr::Select(c, x, y) => {
-                let c = self.value(c, at, accumulators, loads);
-                let x = self.value(x, at, accumulators, loads);
-                let y = self.value(y, at, accumulators, loads);
+                let c = self.value(c, at, accumulators);
+                let x = self.value(x, at, accumulators);
+                let y = self.value(y, at, accumulators);
                 if at.lanes {
                     Math::new(self.b, types::F32X4).select(c, x, y)
                 } else {
@@ -608,14 +625,20 @@ impl Emitter<'_, '_> {
         }
         let operand = &self.nest.operands[i];
         let address = at.place.at[i];
-        if !at.lanes {
-            return self.load(operand, address, 0);
+        let varies = at.axis.is_some_and(|axis| operand.strides[axis] != 0);
+        let displacement = if at.lanes && varies { (16 * at.vector) as i32 } else { 0 };
+        let key = (address, displacement, operand.dtype, at.lanes);
+        if let Some(&(_, v)) = self.loaded.iter().find(|(k, _)| *k == key) {
+            return v;
         }
-        if at.axis.is_some_and(|axis| operand.strides[axis] != 0) {
-            return self.b.ins().load(types::F32X4, memory(), address, (16 * at.vector) as i32);
-        }
-        let one = self.load(operand, address, 0);
-        self.b.ins().splat(types::F32X4, one)
+        let v = if at.lanes && varies {
+            self.b.ins().load(types::F32X4, memory(), address, displacement)
+        } else {
+            let one = self.load(operand, address, 0);
+            if at.lanes { self.b.ins().splat(types::F32X4, one) } else { one }
+        };
+        self.loaded.push((key, v));
+        v
     }
 
     /// The two innermost loops of a transposing copy: blocks of 4 × 4 in registers, what is left over one by one.
@@ -634,7 +657,7 @@ impl Emitter<'_, '_> {
                 let place = e.entered(&place, axis, row);
                 e.fixed((full, columns - full, 1), &[], |e, column, _| {
                     let place = e.entered(&place, axis + 1, column);
-                    e.element(&place, Width::One);
+                    e.elements(std::slice::from_ref(&place), Width::One);
                     Vec::new()
                 })
             });
@@ -644,7 +667,7 @@ impl Emitter<'_, '_> {
             let place = e.entered(place, axis, row);
             e.fixed((0, columns, 1), &[], |e, column, _| {
                 let place = e.entered(&place, axis + 1, column);
-                e.element(&place, Width::One);
+                e.elements(std::slice::from_ref(&place), Width::One);
                 Vec::new()
             })
         });

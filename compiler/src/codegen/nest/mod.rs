@@ -147,6 +147,8 @@ pub enum Lanes {
     Loop {
         /// Vectors in flight.
         unroll: u8,
+        /// Steps of the loop before it that are taken together, so that a reduction reads once what they share.
+        rows: u8,
     },
     /// The innermost reduction axis, likewise; lanes are folded into one at the end.
     Reduce {
@@ -320,8 +322,9 @@ impl Nest {
         };
         match self.lanes {
             Lanes::Scalar => true,
-            Lanes::Loop { unroll } => {
-                let indexed = self.reduce.iter().any(|r| r.bound.is_some_and(|b| b.axis == inner));
+            Lanes::Loop { unroll, rows } => {
+                let bound = |axis| self.reduce.iter().any(|r| r.bound.is_some_and(|b| b.axis == axis));
+                let indexed = bound(inner) || (rows > 1 && (inner <= self.unit_axes || bound(inner - 1)));
                 let read = self.operands.iter().all(|o| o.is_vector_along(inner));
                 let expressions = self
                     .accumulators
@@ -331,7 +334,7 @@ impl Nest {
                     .all(|e| self.is_vector(e));
                 let folded = self.accumulators.iter().all(|a| a.init.dtype() == DType::F32);
                 let written = self.result.dtype == DType::F32 && self.result.strides[inner] == 4;
-                unroll > 0 && !indexed && read && expressions && folded && written
+                unroll > 0 && rows > 0 && !indexed && read && expressions && folded && written
             }
             Lanes::Reduce { unroll } => unroll > 0 && self.reduces_in_vectors(),
             Lanes::Transpose => {

@@ -381,24 +381,46 @@ impl Draft {
         let n = &mut self.nest;
         let unroll = match weight(n) {
             0..=8 => 4,
-            9..=24 => 2,
-            _ => 1,
+            _ => 2,
         };
         let inner = n.loops.last().copied().unwrap_or(1);
         let reduced = n.reduce.last().map_or(0, |r| r.extent);
         let candidates = [
-            (inner >= LANES, Lanes::Loop { unroll }),
+            (inner >= LANES, Lanes::Loop { unroll, rows: 1 }),
             (reduced >= LANES, Lanes::Reduce { unroll: unroll.max(2) }),
             (inner >= LANES && n.loops.iter().rev().nth(1).is_some_and(|&e| e >= LANES), Lanes::Transpose),
         ];
         for (worth, lanes) in candidates {
             n.lanes = lanes;
             if worth && n.lanes_fit() {
-                return;
+                return self.choose_rows();
             }
         }
         n.lanes = Lanes::Scalar;
         self.choose_transpose();
+    }
+
+    /// In a reduction in lanes, steps of a loop that vectors do not depend on are taken together: a matrix product
+    /// then loads four elements and two vectors for eight vector products.
+    fn choose_rows(&mut self) {
+        let n = &self.nest;
+        let Lanes::Loop { .. } = n.lanes else { return };
+        let Some(inner) = n.loops.len().checked_sub(1) else { return };
+        let shares = |axis: usize| n.operands.iter().any(|o| o.strides[axis] == 0 && o.strides[inner] != 0);
+        let candidate = (0..inner)
+            .filter(|&a| n.loops[a] > 1 && !self.is_named(a) && !self.has_table(a) && shares(a))
+            .max_by_key(|&a| (n.loops[a].min(8), a));
+        let Some(axis) = candidate.filter(|_| !n.reduce.is_empty() && !n.accumulators.is_empty()) else {
+            return;
+        };
+        let order: Vec<usize> = (0..inner).filter(|&a| a != axis).chain([axis, inner]).collect();
+        let before = self.clone();
+        self.take_loops(&order);
+        let rows = self.nest.loops[inner - 1].min(4) as u8;
+        self.nest.lanes = Lanes::Loop { unroll: 2, rows };
+        if !self.nest.lanes_fit() {
+            *self = before;
+        }
     }
 
     /// A copy whose operand is dense along another loop than the innermost: that loop goes next to it.
@@ -428,8 +450,8 @@ impl Draft {
         let per_element = weight(n).max(1).saturating_mul(n.reduce.iter().map(|r| r.extent.max(1)).product());
         // The loops that lanes need stay inside of the units.
         let kept = match n.lanes {
-            Lanes::Loop { .. } => 1,
-            Lanes::Transpose => 2,
+            Lanes::Loop { rows: 1, .. } => 1,
+            Lanes::Loop { .. } | Lanes::Transpose => 2,
             Lanes::Scalar | Lanes::Reduce { .. } => 0,
         };
         let work = |n: &Nest| n.loops[n.unit_axes..].iter().product::<usize>().saturating_mul(per_element);
@@ -459,7 +481,11 @@ impl Draft {
         let inner: usize = self.nest.loops[axis + 1..].iter().product::<usize>().saturating_mul(per_element);
         let parts = ENOUGH_UNITS.div_ceil(self.nest.units());
         let least = UNIT_WORK.div_ceil(inner.max(1));
-        let chunk = extent.div_ceil(parts).max(least).next_multiple_of(4 * LANES);
+        let least = extent.div_ceil(parts).max(least);
+        // Without a rest, where the extent has a divisor of about that size.
+        let even = (least..=least.saturating_mul(4))
+            .find(|&c| c < extent && c % LANES == 0 && extent.is_multiple_of(c));
+        let chunk = even.unwrap_or(least.next_multiple_of(4 * LANES));
         if chunk >= extent || self.is_named(axis) {
             return vec![self.nest];
         }
