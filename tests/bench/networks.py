@@ -1,6 +1,6 @@
 """The networks that are compared: rows of the tables, with the arguments of `nnc models write` that make them."""
 
-NETWORKS = {
+SEEDS = {
     "mobilenet-v1-1.0-224": ["mobilenet-v1"],
     "mobilenet-v1-0.5-160": ["mobilenet-v1", "--width", "0.5", "--resolution", "160"],
     "mobilenet-v2-1.0": ["mobilenet-v2"],
@@ -13,9 +13,15 @@ NETWORKS = {
     "shufflenet-v2-1.0": ["shufflenet-v2"],
     "shufflenet-v2-1.5": ["shufflenet-v2", "--width", "1.5"],
     "nasnet-a-mobile": ["nasnet-a-mobile"],
+}
+"""The compact networks that nnc is made for."""
+
+LARGE = {
     "densenet-121": ["densenet-121"],
     "resnet-18": ["resnet-18"],
     "resnet-50": ["resnet-50"],
     "alexnet": ["alexnet"],
     "xception": ["xception"],
 }
+
+NETWORKS = SEEDS | LARGE

@@ -1,4 +1,4 @@
-"""The multiply-add peak of one core, measured by a loop that does nothing but independent multiply-adds.
+"""The multiply-add peak of a core, measured by a loop that does nothing but independent multiply-adds.
 
 Fourteen accumulators hide the latency of both pipes (2 pipes x 4 cycles = 8 would do). The loop is written as machine
 code, since no Python library promises to reach the peak:
@@ -13,12 +13,16 @@ code, since no Python library promises to reach the peak:
             ret
 """
 
+import concurrent.futures
 import ctypes
 import mmap
+import os
+import statistics
+import threading
 import time
 
 ACCUMULATORS = 14
-REPEATS = 20_000
+REPEATS = 400_000
 
 
 def _code(wide):
@@ -39,26 +43,47 @@ def _code(wide):
 
 
 class Peak:
-    """Measures the peak again and again; a shared machine is not equally fast at all times."""
+    """Measures the peak again and again; a shared machine is not equally fast at all times.
 
-    def __init__(self):
+    With several cores, all run the loop at once. Then `scaling` tells how much of them this machine really has: the
+    sum of their rates by the best rate of one.
+    """
+
+    def __init__(self, cores):
         with open("/proc/cpuinfo") as cpuinfo:
             flags = next((line.split() for line in cpuinfo if line.startswith("flags")), [])
         if "fma" not in flags:
             raise OSError("the peak is only measured on x86-64 with FMA")
         wide = "avx512f" in flags
-        self.name = "AVX-512" if wide else "AVX2"
         self.flop = 2 * (16 if wide else 8) * ACCUMULATORS * REPEATS
         code = _code(wide)
         self._memory = mmap.mmap(-1, len(code), prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
         self._memory.write(code)
         address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         self._loop = ctypes.CFUNCTYPE(None, ctypes.c_uint64)(address)
+        # One thread for each core, which stays there.
+        self._threads = []
+        for core in cores:
+            thread = concurrent.futures.ThreadPoolExecutor(1)
+            thread.submit(os.sched_setaffinity, 0, {core}).result()
+            self._threads.append(thread)
+        self._together = threading.Barrier(len(self._threads))
         self.best = 0.0
+        self._sums = []
 
     def sample(self):
-        """Runs the loop for well under a millisecond; `best` is the highest rate so far, in FLOP/s."""
+        """Runs the loop for a few milliseconds; `best` is the highest rate of one core so far, in FLOP/s."""
+        futures = [thread.submit(self._rate) for thread in self._threads]
+        rates = [future.result() for future in futures]
+        self.best = max(self.best, *rates)
+        self._sums.append(sum(rates))
+
+    def scaling(self):
+        """The median, of all samples, of what the cores did together by the best rate of one."""
+        return statistics.median(self._sums) / self.best
+
+    def _rate(self):
+        self._together.wait()
         start = time.perf_counter()
         self._loop(REPEATS)
-        self.best = max(self.best, self.flop / (time.perf_counter() - start))
-        return self.best
+        return self.flop / (time.perf_counter() - start)

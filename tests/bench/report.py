@@ -1,34 +1,131 @@
-"""Writes what was measured: a CSV file with everything, a Markdown table with ratios alone."""
+"""Writes what was measured: a CSV file with everything, Markdown tables with ratios alone, the plot."""
 
 import csv
+import statistics
 
-COLUMNS = {
-    "network": ("network", "{}"),
-    "ratio_min": ("ort / nnc, minimum", "{:.2f}"),
-    "ratio_median": ("ort / nnc, median", "{:.2f}"),
-    "nnc_share": ("nnc, share of the limit", "{:.0%}"),
-    "ort_share": ("ort, share of the limit", "{:.0%}"),
-    "error": ("difference", "{:.0e}"),
-    "load_ratio": ("loading, ort / nnc", "{:.2f}"),
+import engines
+import plot
+from networks import SEEDS
+
+FIRST_COLUMNS = ["network", "threads", "engine", "ratio_min", "ratio_median", "share", "missing"]
+
+RESOURCES = {
+    "loading, nnc from the ONNX file": (["load_s"], ["compile_s"]),
+    "loading, nnc from an artefact": (["load_s"], ["load_s"]),
+    "loading and first run, nnc from the ONNX file": (["load_s", "first_s"], ["compile_s", "compile_first_s"]),
+    "loading and first run, nnc from an artefact": (["load_s", "first_s"], ["load_s", "first_s"]),
+    "peak memory, nnc from the ONNX file": (["peak_bytes"], ["compile_peak_bytes"]),
+    "peak memory, nnc from an artefact": (["peak_bytes"], ["peak_bytes"]),
+    "library on disk": (["library_bytes"], ["library_bytes"]),
+    "model on disk": (["model_bytes"], ["model_bytes"]),
 }
-
-
-def markdown(rows):
-    """The table for docs/performance.md. Columns that nothing was measured for are left out."""
-    columns = {key: column for key, column in COLUMNS.items() if any(key in row for row in rows)}
-    lines = ["| " + " | ".join(title for title, _ in columns.values()) + " |"]
-    lines.append("|---" + "|---:" * (len(columns) - 1) + "|")
-    for row in rows:
-        cells = (form.format(row[key]) if key in row else "" for key, (_, form) in columns.items())
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+"""Lines of the second table: what is added up for a peer, and what for nnc."""
 
 
 def write(folder, rows):
-    """Writes compare.csv and compare.md into `folder`."""
-    keys = list(dict.fromkeys(key for row in rows for key in row))
+    """Writes compare.csv, compare.md and compare.svg into `folder`."""
+    keys = list(dict.fromkeys(FIRST_COLUMNS + [key for row in rows for key in row]))
     with open(folder / "compare.csv", "w", newline="") as file:
         table = csv.DictWriter(file, keys)
         table.writeheader()
         table.writerows(rows)
     (folder / "compare.md").write_text(markdown(rows) + "\n")
+    (folder / "compare.svg").write_text(plot.svg(rows))
+
+
+def progress(rows):
+    """A few lines for somebody who waits."""
+    lines = []
+    for row in rows:
+        values = {"min": row.get("min_s"), "ratio": row.get("ratio_min"), "share": row.get("share")}
+        told = " ".join(f"{key} {value:.3g}" for key, value in values.items() if value is not None)
+        lines.append(f"{row['network']} {row['threads']}t {row['engine']}: {row.get('missing') or told}")
+    return "\n".join(lines)
+
+
+def markdown(rows):
+    """All tables for docs/performance.md."""
+    parts = []
+    for threads in dict.fromkeys(row["threads"] for row in rows):
+        some = [row for row in rows if row["threads"] == threads]
+        title = "1 thread" if threads == 1 else f"{threads} threads"
+        parts += [f"### {title}", speed(some, rows), resources(some)]
+    versions = {row["engine"]: row["version"] for row in rows if "version" in row}
+    parts.append("Versions: " + ", ".join(f"{name} {version}" for name, version in versions.items()) + ".")
+    if "scaling" in rows[0]:
+        parts.append(f"All cores at once gave {rows[0]['scaling']:.2f} times the peak of one (median of all rounds).")
+    return "\n\n".join(part for part in parts + [missing(rows)] if part)
+
+
+def speed(rows, all_rows):
+    """How many times faster nnc is than each peer, by network."""
+    peers = [name for name in dict.fromkeys(row["engine"] for row in rows) if name != engines.OURS]
+    by_network = {}
+    for row in rows:
+        by_network.setdefault(row["network"], {})[row["engine"]] = row
+    single = {r["network"]: r for r in all_rows if r["threads"] == 1 and r["engine"] == engines.OURS and "min_s" in r}
+    more = rows[0]["threads"] > 1
+    head = ["network", *peers, "best peer", "best, minimum", "best, median", "nnc, share of the limit"]
+    if more:
+        head.append("nnc, by 1 thread")
+    groups = ["the seeds", "all"] if set(by_network) - set(SEEDS) else ["the seeds"]
+    lines, summary = [], {}
+    for network, found in by_network.items():
+        mins = {name: found[name]["ratio_min"] for name in peers if "ratio_min" in found[name]}
+        medians = {name: found[name]["ratio_median"] for name in mins}
+        cells = [network, *(number(mins.get(name)) for name in peers)]
+        best = min(mins.values(), default=None), min(medians.values(), default=None)
+        cells += [min(mins, key=mins.get, default=""), *map(number, best)]
+        ours = found.get(engines.OURS, {})
+        cells.append(f"{ours['share']:.0%}" if "share" in ours else "")
+        if more:
+            both = network in single and "min_s" in ours
+            cells.append(number(single[network]["min_s"] / ours["min_s"]) if both else "")
+        lines.append(cells)
+        for group in groups:
+            if mins and (group == "all" or network in SEEDS):
+                into = summary.setdefault(group, {})
+                for name, value in [*mins.items(), ("minimum", best[0]), ("median", best[1])]:
+                    into.setdefault(name, []).append(value)
+    for group, values in summary.items():
+        means = {name: number(statistics.geometric_mean(v)) for name, v in values.items()}
+        cells = [f"*geometric mean, {group}*", *(means.get(name, "") for name in peers), ""]
+        lines.append([*cells, means["minimum"], means["median"], *[""] * (2 if more else 1)])
+    return table(head, lines)
+
+
+def resources(rows):
+    """Geometric means over the networks of what loading takes, each peer by nnc."""
+    peers = [name for name in dict.fromkeys(row["engine"] for row in rows) if name != engines.OURS]
+    found = {(row["network"], row["engine"]): row for row in rows}
+    lines = []
+    for title, (theirs, ours) in RESOURCES.items():
+        cells = [title]
+        for name in peers:
+            ratios = []
+            for (network, engine), row in found.items():
+                our = found.get((network, engines.OURS), {})
+                if engine == name and all(key in row for key in theirs) and all(key in our for key in ours):
+                    ratios.append(sum(row[key] for key in theirs) / sum(our[key] for key in ours))
+            cells.append(number(statistics.geometric_mean(ratios)) if ratios and min(ratios) > 0 else "")
+        lines.append(cells)
+    return table(["geometric mean of peer / nnc", *peers], lines) if any(any(line[1:]) for line in lines) else ""
+
+
+def missing(rows):
+    """What could not be measured, and why."""
+    reasons = {}
+    for row in rows:
+        if "missing" in row:
+            reasons.setdefault((row["engine"], row["missing"]), []).append(f"{row['network']} ({row['threads']})")
+    lines = [f"- {engine}: {reason}: {', '.join(where)}" for (engine, reason), where in reasons.items()]
+    return "\n".join(["Missing, with the number of threads:", "", *lines]) if lines else ""
+
+
+def table(head, lines):
+    rows = [head, ["---", *["---:"] * (len(head) - 1)], *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def number(value):
+    return "" if value is None else f"{value:.2f}" if value < 10 else f"{value:.0f}"

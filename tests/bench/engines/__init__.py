@@ -1,0 +1,21 @@
+"""The engines that are compared, one file each.
+
+A file defines `ENGINE`, how the command sees the engine: what it loads, which process runs it, what it takes on disk.
+If that process is Python, the file also has `load(model, value, threads)`, which the process calls. It returns an object
+with two methods: `run()` does one inference, `output()` gives the first output of the last one.
+
+A new peer is a new file here, and its name in `NAMES`.
+"""
+
+import importlib
+
+OURS = "nnc"
+REFERENCE = "onnxruntime"
+"""Whose outputs the others must agree with."""
+
+NAMES = [OURS, REFERENCE, "openvino", "ncnn", "tract", "rten"]
+
+
+def module(name):
+    """The file of an engine. It imports the engine's own library only in `load`."""
+    return importlib.import_module(f"engines.{name}")
