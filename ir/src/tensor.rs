@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytemuck::{AnyBitPattern, NoUninit};
@@ -10,10 +11,18 @@ use crate::types::{DType, Shape, TensorType};
 
 /// A dense row-major tensor. The bytes are shared, so a clone costs nothing; they may stand at any alignment
 /// (they are often taken as they are out of a parsed file).
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 pub struct Tensor {
     ty: TensorType,
     data: Arc<Vec<u8>>,
+    /// The tensor's part of `data`.
+    place: Range<usize>,
+}
+
+impl PartialEq for Tensor {
+    fn eq(&self, other: &Tensor) -> bool {
+        self.ty == other.ty && self.bytes() == other.bytes()
+    }
 }
 
 /// A Rust type that is the element type of a tensor.
@@ -57,15 +66,28 @@ pub enum TensorError {
 impl Tensor {
     /// A tensor over these bytes (little endian, row-major); `bool` is one byte, 0 or 1.
     pub fn from_bytes(ty: TensorType, data: Vec<u8>) -> Result<Tensor, TensorError> {
+        let place = 0..data.len();
+        Tensor::from_shared(ty, &Arc::new(data), place)
+    }
+
+    /// A tensor over a part of bytes that others share, and which it keeps alive as a whole.
+    pub fn from_shared(
+        ty: TensorType,
+        data: &Arc<Vec<u8>>,
+        place: Range<usize>,
+    ) -> Result<Tensor, TensorError> {
         let expected = ty
             .shape
             .checked_elems()
             .and_then(|n| n.checked_mul(ty.dtype.bytes()))
             .ok_or_else(|| TensorError::Overflow(ty.shape.clone()))?;
-        if expected != data.len() {
-            return Err(TensorError::Length { ty, expected, got: data.len() });
+        let got = data.get(place.clone()).map_or(0, <[u8]>::len);
+        if expected != got {
+            return Err(TensorError::Length { ty, expected, got });
         }
-        Ok(Tensor { ty, data: Arc::new(data) })
+        // A place outside of the data is as good as an empty one from here on.
+        let place = if got == 0 { 0..0 } else { place };
+        Ok(Tensor { ty, data: Arc::clone(data), place })
     }
 
     /// A tensor of these elements.
@@ -95,7 +117,7 @@ impl Tensor {
 
     /// The bytes, row-major, little endian.
     pub fn bytes(&self) -> &[u8] {
-        &self.data
+        self.data.get(self.place.clone()).unwrap_or_default()
     }
 
     /// The elements; borrowed when the bytes happen to be aligned, else copied.
@@ -103,9 +125,9 @@ impl Tensor {
         if T::DTYPE != self.ty.dtype {
             return Err(TensorError::DType { expected: T::DTYPE, got: self.ty.dtype });
         }
-        Ok(match bytemuck::try_cast_slice(&self.data) {
+        Ok(match bytemuck::try_cast_slice(self.bytes()) {
             Ok(slice) => Cow::Borrowed(slice),
-            Err(_) => Cow::Owned(bytemuck::pod_collect_to_vec(&self.data)),
+            Err(_) => Cow::Owned(bytemuck::pod_collect_to_vec(self.bytes())),
         })
     }
 
@@ -114,7 +136,7 @@ impl Tensor {
         if self.ty.dtype != DType::Bool {
             return Err(TensorError::DType { expected: DType::Bool, got: self.ty.dtype });
         }
-        Ok(self.data.iter().map(|&b| b != 0).collect())
+        Ok(self.bytes().iter().map(|&b| b != 0).collect())
     }
 
     /// The same data under another shape of as many elements.
@@ -122,8 +144,10 @@ impl Tensor {
         let ty = TensorType::new(self.ty.dtype, shape);
         let expected = ty.shape.checked_elems().and_then(|n| n.checked_mul(ty.dtype.bytes()));
         match expected {
-            Some(n) if n == self.data.len() => Ok(Tensor { ty, data: self.data.clone() }),
-            Some(n) => Err(TensorError::Length { ty, expected: n, got: self.data.len() }),
+            Some(n) if n == self.place.len() => {
+                Ok(Tensor { ty, data: self.data.clone(), place: self.place.clone() })
+            }
+            Some(n) => Err(TensorError::Length { ty, expected: n, got: self.place.len() }),
             None => Err(TensorError::Overflow(ty.shape)),
         }
     }

@@ -1,6 +1,7 @@
 //! From the messages of `onnx.proto` to a [`Model`]. Nothing behind this file knows protocol buffers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use onnx_protobuf::tensor_shape_proto::dimension;
 use onnx_protobuf::{
@@ -13,6 +14,7 @@ use super::dtype::dtype;
 use super::error::Fault;
 use super::limits::Limits;
 use super::model::{Dim, Model, NodeDef, PortInfo};
+use super::split::Initializer;
 use super::table;
 use super::tensor::{Refusal, TensorReader};
 use super::wire;
@@ -20,7 +22,11 @@ use crate::tensor::Tensor;
 
 /// Parses bytes that [`wire::scan`](super::wire::scan) has passed.
 pub(super) fn parse(bytes: &[u8]) -> Result<ModelProto, Fault> {
-    ModelProto::parse_from_bytes(bytes).map_err(|e| Fault::NotOnnx(format!("it cannot be parsed: {e}")))
+    parse_message(bytes)
+}
+
+fn parse_message<M: Message>(bytes: &[u8]) -> Result<M, Fault> {
+    M::parse_from_bytes(bytes).map_err(|e| Fault::NotOnnx(format!("it cannot be parsed: {e}")))
 }
 
 /// Reads a tensor that is a file by itself, and its name.
@@ -35,7 +41,15 @@ pub(super) fn tensor(bytes: &[u8], tensors: &mut TensorReader<'_>) -> Result<(St
 }
 
 /// Takes the message apart.
-pub(super) fn model(proto: ModelProto, file: &str, tensors: &mut TensorReader<'_>) -> Result<Model, Fault> {
+///
+/// `bytes` are those of the model, in which its initializers lie.
+pub(super) fn model(
+    proto: ModelProto,
+    initializers: Vec<Initializer>,
+    bytes: Arc<Vec<u8>>,
+    file: &str,
+    tensors: &mut TensorReader<'_>,
+) -> Result<Model, Fault> {
     let Some(graph) = proto.graph.into_option() else {
         return Err(Fault::NotOnnx("it is a protocol buffer, but holds no graph".into()));
     };
@@ -49,13 +63,16 @@ pub(super) fn model(proto: ModelProto, file: &str, tensors: &mut TensorReader<'_
     if !graph.sparse_initializer.is_empty() {
         return Err(Fault::Unsupported("sparse initializers".into()));
     }
+    let parts = initializers;
     let mut initializers = BTreeMap::new();
-    for mut proto in graph.initializer {
+    for part in parts {
+        let mut proto = parse_message::<TensorProto>(&part.header)?;
         let name = std::mem::take(&mut proto.name);
         if name.is_empty() {
             return Err(Fault::Tensor { tensor: name, what: "an initializer needs a name".into() });
         }
-        let tensor = tensors.read(proto).map_err(|r| refusal(r, &name))?;
+        let raw = part.raw.map(|place| (&bytes, place));
+        let tensor = tensors.read_with(proto, raw).map_err(|r| refusal(r, &name))?;
         if initializers.contains_key(&name) {
             let by = "an initializer".to_string();
             return Err(Fault::Duplicate { value: name, first: by.clone(), second: by });
@@ -90,6 +107,8 @@ pub(super) fn model(proto: ModelProto, file: &str, tensors: &mut TensorReader<'_
         outputs,
         nodes,
         initializers,
+        bytes,
+        outside: Vec::new(),
     })
 }
 

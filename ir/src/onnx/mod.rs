@@ -42,6 +42,7 @@ mod model;
 mod node;
 mod ops;
 mod order;
+mod split;
 mod table;
 mod tensor;
 mod wire;

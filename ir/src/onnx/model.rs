@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::attribute::Attribute;
 use super::bindings::Bindings;
@@ -14,6 +15,7 @@ use super::external::External;
 use super::import;
 use super::limits::Limits;
 use super::order;
+use super::split;
 use super::tensor::TensorReader;
 use super::wire;
 use crate::graph::Graph;
@@ -34,6 +36,10 @@ pub struct Model {
     /// Nodes that an output depends on, each after those that it reads.
     pub(super) nodes: Vec<NodeDef>,
     pub(super) initializers: BTreeMap<String, Tensor>,
+    /// What it was read from; most initializers lie in here.
+    pub(super) bytes: Arc<Vec<u8>>,
+    /// Tensors that were read from files beside the model.
+    pub(super) outside: Vec<Tensor>,
 }
 
 /// A graph input or output as the model declares it.
@@ -136,6 +142,12 @@ impl Model {
         self.ir_version
     }
 
+    /// All bytes that it was read from: those of the model itself, then those of each tensor from a file beside it. Models
+    /// for which they are equal are equal.
+    pub fn source(&self) -> impl Iterator<Item = &[u8]> {
+        [self.bytes.as_slice()].into_iter().chain(self.outside.iter().map(Tensor::bytes))
+    }
+
     /// Number of nodes that the outputs depend on.
     pub fn node_count(&self) -> usize {
         self.nodes.len()
@@ -167,7 +179,7 @@ pub fn read_tensor(path: impl AsRef<Path>) -> Result<(String, Tensor), OnnxError
     let limits = Limits::default();
     let read = || {
         let bytes = read_file(path, &limits)?;
-        decode::tensor(&bytes, &mut TensorReader { external: External::new(None), limits: &limits, total: 0 })
+        decode::tensor(&bytes, &mut TensorReader::new(External::new(None), &limits))
     };
     read().map_err(|f| f.in_file(&path.display().to_string()))
 }
@@ -203,10 +215,11 @@ fn parse(bytes: Vec<u8>, file: &str, folder: Option<&Path>, limits: Limits) -> R
         let what = format!("the model with {} nodes", census.nodes);
         return Err(Fault::Limit { what, limit: limits.nodes as u64, name: "nodes" });
     }
-    let proto = decode::parse(&bytes)?;
-    drop(bytes);
-    let mut tensors = TensorReader { external: External::new(folder), limits: &limits, total: 0 };
-    let mut model = decode::model(proto, file, &mut tensors)?;
+    let split = split::split(&bytes);
+    let proto = decode::parse(&split.skeleton)?;
+    let mut tensors = TensorReader::new(External::new(folder), &limits);
+    let mut model = decode::model(proto, split.initializers, Arc::new(bytes), file, &mut tensors)?;
+    model.outside = tensors.outside;
     model.limits = limits;
     order::check(&model)?;
     order::drop_unused(&mut model);

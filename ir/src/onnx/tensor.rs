@@ -3,6 +3,9 @@
 //! ONNX writes the same data in three ways: raw bytes; a typed list (small integers, booleans and the bit patterns of
 //! half floats as 32-bit numbers); or a file beside the model.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use onnx_protobuf::TensorProto;
 
 use super::dtype::dtype;
@@ -17,6 +20,15 @@ pub(super) struct TensorReader<'l> {
     pub limits: &'l Limits,
     /// Bytes read so far.
     pub total: u64,
+    /// Tensors whose data came from files beside the model, in the order of reading.
+    pub outside: Vec<Tensor>,
+}
+
+impl<'l> TensorReader<'l> {
+    /// A reader that has read nothing yet.
+    pub(super) fn new(external: External, limits: &'l Limits) -> TensorReader<'l> {
+        TensorReader { external, limits, total: 0, outside: Vec::new() }
+    }
 }
 
 /// Why a tensor cannot be read.
@@ -35,7 +47,16 @@ impl From<String> for Refusal {
 
 impl TensorReader<'_> {
     /// Turns a message into a tensor.
-    pub(super) fn read(&mut self, mut proto: TensorProto) -> Result<Tensor, Refusal> {
+    pub(super) fn read(&mut self, proto: TensorProto) -> Result<Tensor, Refusal> {
+        self.read_with(proto, None)
+    }
+
+    /// Turns a message into a tensor; its raw data may be a part of the model's bytes.
+    pub(super) fn read_with(
+        &mut self,
+        mut proto: TensorProto,
+        raw: Option<(&Arc<Vec<u8>>, Range<usize>)>,
+    ) -> Result<Tensor, Refusal> {
         let ty = tensor_type(&proto)?;
         let bytes = ty
             .shape
@@ -54,21 +75,30 @@ impl TensorReader<'_> {
         if proto.segment.is_some() {
             return Err(Refusal::Bad("it is stored in segments, which are not supported".into()));
         }
-        let mut data = match proto.data_location.value() {
-            0 => stored_data(&mut proto, ty.dtype)?,
-            1 => {
-                let entries = proto.external_data.iter().map(|e| (e.key.as_str(), e.value.as_str()));
-                self.external.read(&Location::new(entries)?, bytes)?
+        let location = proto.data_location.value();
+        let (data, place) = match (location, raw.filter(|(_, place)| !place.is_empty())) {
+            (0, Some((model, place))) => {
+                if lists(&proto).iter().any(|&n| n > 0) {
+                    return Err(Refusal::Bad(SEVERAL_WAYS.into()));
+                }
+                (Arc::clone(model), place)
             }
-            n => return Err(Refusal::Bad(format!("its data are at a location of unknown kind {n}"))),
+            (0, None) => whole(stored_data(&mut proto, ty.dtype)?),
+            (1, _) => {
+                let entries = proto.external_data.iter().map(|e| (e.key.as_str(), e.value.as_str()));
+                whole(self.external.read(&Location::new(entries)?, bytes)?)
+            }
+            (n, _) => return Err(Refusal::Bad(format!("its data are at a location of unknown kind {n}"))),
         };
-        if data.len() != bytes {
-            return Err(Refusal::Bad(format!("{ty} needs {bytes} bytes of data, it has {}", data.len())));
+        if place.len() != bytes {
+            return Err(Refusal::Bad(format!("{ty} needs {bytes} bytes of data, it has {}", place.len())));
         }
-        if ty.dtype == DType::Bool {
-            data.iter_mut().for_each(|b| *b = u8::from(*b != 0));
+        let tensor = Tensor::from_shared(ty, &data, place).map_err(|e| Refusal::Bad(e.to_string()))?;
+        let tensor = if tensor.dtype() == DType::Bool { normalised(&tensor)? } else { tensor };
+        if location == 1 {
+            self.outside.push(tensor.clone());
         }
-        Tensor::from_bytes(ty, data).map_err(|e| Refusal::Bad(e.to_string()))
+        Ok(tensor)
     }
 }
 
@@ -81,9 +111,21 @@ fn tensor_type(proto: &TensorProto) -> Result<TensorType, String> {
     Ok(TensorType::new(dtype(i64::from(proto.data_type))?, Shape::new(dims?)))
 }
 
-/// The data in the message itself, as little-endian bytes.
-fn stored_data(proto: &mut TensorProto, dtype: DType) -> Result<Vec<u8>, String> {
-    let lists = [
+/// All of some bytes.
+fn whole(data: Vec<u8>) -> (Arc<Vec<u8>>, Range<usize>) {
+    let place = 0..data.len();
+    (Arc::new(data), place)
+}
+
+/// Booleans as 0 and 1.
+fn normalised(tensor: &Tensor) -> Result<Tensor, Refusal> {
+    let data = tensor.bytes().iter().map(|b| u8::from(*b != 0)).collect();
+    Tensor::from_bytes(tensor.ty().clone(), data).map_err(|e| Refusal::Bad(e.to_string()))
+}
+
+/// Lengths of the ways to give data in the message itself.
+fn lists(proto: &TensorProto) -> [usize; 7] {
+    [
         proto.float_data.len(),
         proto.int32_data.len(),
         proto.int64_data.len(),
@@ -91,9 +133,16 @@ fn stored_data(proto: &mut TensorProto, dtype: DType) -> Result<Vec<u8>, String>
         proto.uint64_data.len(),
         proto.string_data.len(),
         proto.raw_data.len(),
-    ];
+    ]
+}
+
+const SEVERAL_WAYS: &str = "its data are given in several ways at once";
+
+/// The data in the message itself, as little-endian bytes.
+fn stored_data(proto: &mut TensorProto, dtype: DType) -> Result<Vec<u8>, String> {
+    let lists = lists(proto);
     if lists.iter().filter(|&&n| n > 0).count() > 1 {
-        return Err("its data are given in several ways at once".into());
+        return Err(SEVERAL_WAYS.into());
     }
     if !proto.raw_data.is_empty() || lists.iter().all(|&n| n == 0) {
         return Ok(std::mem::take(&mut proto.raw_data));
@@ -137,11 +186,9 @@ mod tests {
 
     fn read(proto: TensorProto) -> Result<Tensor, String> {
         let limits = Limits { tensor_bytes: 1 << 20, ..Limits::default() };
-        TensorReader { external: External::new(None), limits: &limits, total: 0 }.read(proto).map_err(|r| {
-            match r {
-                Refusal::Bad(what) => what,
-                Refusal::Large(what, ..) => what,
-            }
+        TensorReader::new(External::new(None), &limits).read(proto).map_err(|r| match r {
+            Refusal::Bad(what) => what,
+            Refusal::Large(what, ..) => what,
         })
     }
 

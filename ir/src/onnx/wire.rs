@@ -5,6 +5,8 @@
 //! and refuses what no writer of ONNX makes, so that the parser behind it only meets sound files. Where it stops, it
 //! can say what the file looks like instead.
 
+use std::ops::Range;
+
 /// The messages that ONNX defines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Message {
@@ -131,6 +133,45 @@ fn walk(bytes: &[u8], message: Message) -> Result<Census, String> {
         }
     }
     Ok(census)
+}
+
+/// A field of a message.
+pub(super) struct Field {
+    number: u64,
+    /// The whole field, with its key.
+    pub all: Range<usize>,
+    /// What a field of bytes holds.
+    body: Option<Range<usize>>,
+}
+
+impl Field {
+    /// The bytes that it holds, if it is field `number` and holds bytes.
+    pub(super) fn body(&self, number: u64) -> Option<Range<usize>> {
+        self.body.clone().filter(|_| self.number == number)
+    }
+}
+
+/// The fields of the message at `place` in bytes that [`scan`] has passed. Ends early where there is none.
+pub(super) fn fields(bytes: &[u8], place: Range<usize>) -> impl Iterator<Item = Field> {
+    let (mut at, end) = (place.start, place.end);
+    std::iter::from_fn(move || {
+        let start = at;
+        let key = varint(bytes, &mut at, end)?;
+        let mut body = None;
+        match key & 7 {
+            0 => drop(varint(bytes, &mut at, end)?),
+            1 => at = advance(at, 8, end)?,
+            5 => at = advance(at, 4, end)?,
+            2 => {
+                let length = varint(bytes, &mut at, end)?;
+                let stop = advance(at, length, end)?;
+                body = Some(at..stop);
+                at = stop;
+            }
+            _ => return None,
+        }
+        Some(Field { number: key >> 3, all: start..at, body })
+    })
 }
 
 fn advance(at: usize, by: u64, end: usize) -> Option<usize> {

@@ -6,3 +6,4 @@ mod hostile;
 mod operators;
 mod seeds;
 mod shapes;
+mod source;
