@@ -355,11 +355,11 @@ fn depthwise_time(target: &Target, layer: Depthwise, rows: usize, cols: usize) -
                             prologue: Prologue::None,
                             epilogue,
                         };
-                        let tile = tile.fitted(target).ok()?;
+                        let (tile, program) = tile.fitted(target).ok()?;
                         if tile.weights == Weights::Memory {
                             return None;
                         }
-                        entry.insert(compile(&tile.program().ok()?, target))
+                        entry.insert(compile(&program, target))
                     }
                 };
                 let place = (oy * stride * size + ox * stride) * pitch + c + margin;

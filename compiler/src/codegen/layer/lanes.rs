@@ -221,7 +221,7 @@ fn window_kernel(
             epilogue: plan.epilogue,
         }
         .fitted(e.target)
-        .and_then(|t| t.program()),
+        .map(|(_, program)| program),
         LanesOp::Pool(pool) | LanesOp::GlobalPool(pool) => PoolTile {
             window,
             pool,

@@ -34,15 +34,28 @@ impl RegisterFile {
 /// Machine registers of the live virtual registers.
 #[derive(Debug)]
 pub struct Regs {
-    vectors: Vec<Vec<u8>>,
+    vectors: Vec<Pieces>,
     ints: Vec<Option<u8>>,
     temps: Vec<u8>,
+}
+
+/// The machine registers of a virtual one: four at most, 16 lanes in registers of 4.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pieces {
+    regs: [u8; 4],
+    len: u8,
+}
+
+impl Pieces {
+    fn as_slice(&self) -> &[u8] {
+        self.regs.get(..usize::from(self.len)).unwrap_or_default()
+    }
 }
 
 impl Regs {
     /// The pieces of a vector register, first lanes first; empty if it is not live.
     pub fn vector(&self, v: Vector) -> &[u8] {
-        self.vectors.get(v.0 as usize).map_or(&[], |pieces| pieces)
+        self.vectors.get(v.0 as usize).map_or(&[], Pieces::as_slice)
     }
 
     /// The machine register of an integer register; `None` if it is not live.
@@ -91,7 +104,7 @@ pub fn assign(program: &Program, file: RegisterFile, sink: &mut dyn Sink) -> Res
         file,
         sink,
         regs: Regs {
-            vectors: vec![Vec::new(); program.vectors.len()],
+            vectors: vec![Pieces::default(); program.vectors.len()],
             ints: vec![None; program.ints as usize],
             temps: Vec::new(),
         },
@@ -165,19 +178,23 @@ impl Liveness<'_> {
         if let Inst::Loop { count, body } = inst {
             return self.repeat(*count, body, live, held);
         }
-        let mut reads = Vec::new();
-        inst.vector_reads(|v| reads.push(v.0 as usize));
-        inst.int_reads(|r| reads.push(self.int(r)));
-        let mut writes = Vec::new();
-        writes.extend(inst.vector_write().map(|v| v.0 as usize));
-        writes.extend(inst.int_write().map(|r| self.int(r)));
-
-        let mut dead: Vec<Index> =
-            reads.iter().chain(&writes).copied().filter(|&r| !live[r] && !held[r]).collect();
+        // An instruction touches few registers, and most end nowhere: no list is made for nothing.
+        let mut dead = Vec::new();
+        let mut touch = |r: Index| {
+            if !live[r] && !held[r] {
+                dead.push(r);
+            }
+        };
+        let vector_write = inst.vector_write().map(|v| v.0 as usize);
+        let int_write = inst.int_write().map(|r| self.int(r));
+        inst.vector_reads(|v| touch(v.0 as usize));
+        inst.int_reads(|r| touch(self.int(r)));
+        vector_write.into_iter().chain(int_write).for_each(&mut touch);
         dead.sort_unstable();
         dead.dedup();
-        writes.into_iter().for_each(|r| live[r] = false);
-        reads.into_iter().for_each(|r| live[r] = true);
+        vector_write.into_iter().chain(int_write).for_each(|r| live[r] = false);
+        inst.vector_reads(|v| live[v.0 as usize] = true);
+        inst.int_reads(|r| live[self.int(r)] = true);
         Note { dead, ..Note::default() }
     }
 
@@ -269,11 +286,12 @@ impl Walk<'_> {
         if let Some(v) = inst.vector_write()
             && self.regs.vector(v).is_empty()
         {
-            let pieces = self.file.pieces(self.program.lanes(v));
-            for _ in 0..pieces {
-                let reg = self.take_vector()?;
-                self.regs.vectors[v.0 as usize].push(reg);
+            let mut pieces = Pieces::default();
+            for reg in pieces.regs.iter_mut().take(self.file.pieces(self.program.lanes(v))) {
+                *reg = self.take_vector()?;
+                pieces.len += 1;
             }
+            self.regs.vectors[v.0 as usize] = pieces;
         }
         if let Some(r) = inst.int_write()
             && self.regs.int(r).is_none()
@@ -312,7 +330,7 @@ impl Walk<'_> {
     fn end(&mut self, r: Index) {
         match r.checked_sub(self.program.vectors.len()) {
             None => {
-                for reg in self.regs.vectors[r].drain(..) {
+                for &reg in std::mem::take(&mut self.regs.vectors[r]).as_slice() {
                     self.free_vectors[reg as usize] = true;
                 }
             }

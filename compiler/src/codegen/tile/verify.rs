@@ -76,9 +76,13 @@ impl Check<'_> {
     }
 
     fn inst(&mut self, inst: &Inst, state: &mut State) -> Result<(), TileError> {
-        let mut reads = Vec::new();
-        inst.vector_reads(|v| reads.push(v));
-        reads.into_iter().try_for_each(|v| self.defined(v, state))?;
+        let mut defined = Ok(());
+        inst.vector_reads(|v| {
+            if defined.is_ok() {
+                defined = self.defined(v, state);
+            }
+        });
+        defined?;
         match inst {
             Inst::Load { dst, addr } => self.access(*addr, self.lanes(*dst)? * 4, false, state)?,
             Inst::LoadPart { dst, addr, n } => {

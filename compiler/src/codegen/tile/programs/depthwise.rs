@@ -25,7 +25,7 @@ use super::super::error::TileError;
 use super::super::ir::{BinOp, Builder, Int, Kind, Operand, Program, Role, Vector, at};
 use super::Displacements;
 use super::epilogue::{Epilogue, Residual};
-use super::window::{self, Along, Prologue, Window};
+use super::window::{self, Along, Inputs, Prologue, Window};
 use crate::target::Target;
 
 /// Where the weights are.
@@ -64,22 +64,30 @@ impl DepthwiseTile {
         format!("depthwise_f32_{rows}x{cols}_k{kh}x{kw}s{stride}{epilogue}")
     }
 
-    /// The same block with its weights where the target does best: the first of [`Weights`] that fits its registers.
+    /// The same block with its weights where the target does best, the first of [`Weights`] that fits its registers, and
+    /// its program.
     /// A Cranelift target spills what does not fit, so there it counts the registers of the architecture.
-    pub fn fitted(mut self, target: &Target) -> Result<DepthwiseTile, TileError> {
-        let mut last = Ok(());
-        for weights in [Weights::Held, Weights::Rows, Weights::Memory] {
+    pub fn fitted(mut self, target: &Target) -> Result<(DepthwiseTile, Program), TileError> {
+        let inputs = self.window.inputs();
+        for weights in [Weights::Held, Weights::Rows] {
             self.weights = weights;
-            last = super::super::fits_registers(&self.program()?, target);
-            if last.is_ok() {
-                return Ok(self);
+            let program = self.program_over(&inputs)?;
+            if super::super::fits_registers(&program, target).is_ok() {
+                return Ok((self, program));
             }
         }
-        last.map(|()| self)
+        self.weights = Weights::Memory;
+        let program = self.program_over(&inputs)?;
+        super::super::fits_registers(&program, target)?;
+        Ok((self, program))
     }
 
     /// The program.
     pub fn program(&self) -> Result<Program, TileError> {
+        self.program_over(&self.window.inputs())
+    }
+
+    fn program_over(&self, inputs: &Inputs) -> Result<Program, TileError> {
         let window = &self.window;
         window.check(&self.name())?;
         let (lanes, used) = (window.lanes, window.used);
@@ -87,7 +95,7 @@ impl DepthwiseTile {
         let mut displacements = Displacements::default();
         let mut b = Builder::new(self.name());
         let kernel_bytes = vector * i64::from(window.kernel.0) * i64::from(window.kernel.1);
-        let input = b.param(Role::Input, Kind::Read { extent: window.input_extent() });
+        let input = b.param(Role::Input, Kind::Read { extent: window.input_extent(inputs) });
         let extent = window.parameter_extent(kernel_bytes, kernel_bytes);
         let weights = b.param(Role::Weights, Kind::Read { extent });
         let output_extent = window.output_extent(window.c_pixel, window.c_row);
@@ -112,7 +120,7 @@ impl DepthwiseTile {
             tile: self,
         };
         if self.weights == Weights::Held {
-            kernel.load_all(&mut b);
+            kernel.load_all(&mut b, inputs);
         }
         if window.along == Along::Columns {
             b.begin();
@@ -124,7 +132,7 @@ impl DepthwiseTile {
                 *sum = Some(if i == 0 { first } else { window::copy(&mut b, first) });
             }
         }
-        for (disp, uses) in window.inputs() {
+        for (disp, uses) in inputs.iter() {
             let x = prepared.load(&mut b, lanes, used, at(input, displacements.get(disp)));
             for u in uses {
                 let w = kernel.operand(&mut b, u.ky, u.kx);
@@ -177,9 +185,9 @@ impl KernelRegisters<'_> {
     }
 
     /// Loads every weight that some output uses.
-    fn load_all(&mut self, b: &mut Builder) {
-        for (_, uses) in self.tile.window.inputs() {
-            uses.into_iter().for_each(|u| {
+    fn load_all(&mut self, b: &mut Builder, inputs: &Inputs) {
+        for (_, uses) in inputs.iter() {
+            uses.iter().for_each(|u| {
                 self.operand(b, u.ky, u.kx);
             });
         }

@@ -70,9 +70,10 @@ impl PoolTile {
         let window = &self.window;
         window.check(&self.name())?;
         let (lanes, used) = (window.lanes, window.used);
+        let inputs = window.inputs();
         let mut displacements = Displacements::default();
         let mut b = Builder::new(self.name());
-        let input = b.param(Role::Input, Kind::Read { extent: window.input_extent() });
+        let input = b.param(Role::Input, Kind::Read { extent: window.input_extent(&inputs) });
         let output_extent = window.output_extent(window.c_pixel, window.c_row);
         let output = b.param(Role::Output, Kind::Write { extent: output_extent });
         let tiles = window.count(&mut b);
@@ -92,7 +93,7 @@ impl PoolTile {
             b.begin();
         }
         let mut results: Vec<Option<Vector>> = vec![None; window.outputs()];
-        for (disp, uses) in window.inputs() {
+        for (disp, uses) in inputs.iter() {
             let x = prepared.load(&mut b, lanes, used, at(input, displacements.get(disp)));
             let poison = maximum.map(|m| m.poison(&mut b, x));
             for u in uses {

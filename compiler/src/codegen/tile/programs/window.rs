@@ -11,7 +11,6 @@
 //! columns, so border tiles are descriptors of their own that leave the rest out. Input rows and columns are visited in
 //! ascending order, so every output accumulates in the order kernel row, kernel column, whatever block it is part of.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::super::error::TileError;
@@ -88,6 +87,23 @@ pub(super) struct Use {
     pub kx: u32,
 }
 
+/// The input vectors of a block and their uses.
+#[derive(Clone, Debug)]
+pub(super) struct Inputs {
+    /// By vector.
+    uses: Vec<Use>,
+    /// For each vector: its displacement, and where its uses end.
+    vectors: Vec<(i64, usize)>,
+}
+
+impl Inputs {
+    /// Each vector: its displacement and its uses.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (i64, &[Use])> {
+        let starts = [0].into_iter().chain(self.vectors.iter().map(|(_, end)| *end));
+        starts.zip(&self.vectors).map(|(start, &(disp, end))| (disp, &self.uses[start..end]))
+    }
+}
+
 impl Window {
     /// The window of an unpadded block: all of the kernel for each of `rows` by `cols` outputs.
     pub fn interior(rows: usize, cols: usize, kernel: (u32, u32)) -> (Vec<Range<u32>>, Vec<Range<u32>>) {
@@ -125,24 +141,30 @@ impl Window {
     }
 
     /// The input vectors in ascending order of row and column, by displacement, each with its uses.
-    pub(super) fn inputs(&self) -> Vec<(i64, Vec<Use>)> {
-        let mut inputs: BTreeMap<(u32, u32), Vec<Use>> = BTreeMap::new();
+    pub(super) fn inputs(&self) -> Inputs {
+        let mut all: Vec<((u32, u32), Use)> = Vec::new();
         for (r, kernel_rows) in self.rows.iter().enumerate() {
             for (x, kernel_cols) in self.cols.iter().enumerate() {
                 for ky in kernel_rows.clone() {
                     for kx in kernel_cols.clone() {
                         let iy = r as u32 * self.stride.0 + ky * self.dilation.0;
                         let ix = x as u32 * self.stride.1 + kx * self.dilation.1;
-                        let output = r * self.cols.len() + x;
-                        inputs.entry((iy, ix)).or_default().push(Use { output, ky, kx });
+                        all.push(((iy, ix), Use { output: r * self.cols.len() + x, ky, kx }));
                     }
                 }
             }
         }
-        let disp = |(iy, ix): (u32, u32)| {
-            i64::from(iy) * i64::from(self.a_row) + i64::from(ix) * i64::from(self.a_pixel)
-        };
-        inputs.into_iter().map(|(at, uses)| (disp(at), uses)).collect()
+        // Stable: the uses of a vector stay in the order of outputs.
+        all.sort_by_key(|(at, _)| *at);
+        let mut inputs = Inputs { uses: all.iter().map(|(_, u)| *u).collect(), vectors: Vec::new() };
+        let mut end = 0;
+        for uses in all.chunk_by(|a, b| a.0 == b.0) {
+            let (iy, ix) = uses[0].0;
+            end += uses.len();
+            let disp = i64::from(iy) * i64::from(self.a_row) + i64::from(ix) * i64::from(self.a_pixel);
+            inputs.vectors.push((disp, end));
+        }
+        inputs
     }
 
     /// Bytes by which the input pointer moves from one block to the next.
@@ -181,9 +203,9 @@ impl Window {
     }
 
     /// The input that all blocks of a call touch.
-    pub(super) fn input_extent(&self) -> Extent {
-        let one = |(disp, _): &(i64, Vec<Use>)| Extent::new(*disp, *disp + self.vector_bytes());
-        let block = self.inputs().iter().map(one).fold(Extent::default(), Extent::union);
+    pub(super) fn input_extent(&self, inputs: &Inputs) -> Extent {
+        let one = |(disp, _): &(i64, usize)| Extent::new(*disp, *disp + self.vector_bytes());
+        let block = inputs.vectors.iter().map(one).fold(Extent::default(), Extent::union);
         match block.is_empty() {
             true => block,
             false => {
