@@ -41,7 +41,12 @@ pub(super) fn unary(graph: &Graph, value: Value) -> Option<(Unary, Value)> {
     }
 }
 
-/// The elements of a constant of `f32`.
+/// Whether a value is a constant of `f32`.
+pub(super) fn is_constant(graph: &Graph, value: Value) -> bool {
+    graph.constant(value).is_some_and(|t| t.dtype() == DType::F32)
+}
+
+/// The elements of a constant of `f32`; copied where their bytes are not aligned.
 pub(super) fn floats(graph: &Graph, value: Value) -> Option<Cow<'_, [f32]>> {
     graph.constant(value)?.elems::<f32>().ok()
 }

@@ -24,7 +24,7 @@ use nnc_ir::op::{BatchNorm, ChannelAffine, ChannelSelect, Conv, GlobalPool, Pool
 use nnc_ir::{Graph, NodeId, Op, Tensor, Value};
 
 use super::edit::{
-    absorb, floats, is_f32, read_only_by, replace, rewrite, set, unary, vector, with_activation,
+    absorb, floats, is_constant, is_f32, read_only_by, replace, rewrite, set, unary, vector, with_activation,
 };
 use super::fuse_activation::{is_cheap, readers_with_prologue};
 use super::fuse_bias::{is_matrix_product, plain_gemm};
@@ -156,9 +156,10 @@ enum WeightOrder {
 }
 
 impl WeightOrder {
-    /// The weights, each times the factor of its channel.
-    fn scaled(self, weights: &[f32], scale: &[f64]) -> Vec<f32> {
-        let times = |w: &f32, s: &f64| (f64::from(*w) * s) as f32;
+    /// The bytes of the weights, each times the factor of its channel.
+    fn scaled(self, weights: &[u8], scale: &[f64]) -> Vec<u8> {
+        let weights = weights.as_chunks::<4>().0;
+        let times = |w: &[u8; 4], s: &f64| ((f64::from(f32::from_le_bytes(*w)) * s) as f32).to_le_bytes();
         let mut result = Vec::with_capacity(weights.len());
         match self {
             WeightOrder::Rows { inner } => {
@@ -181,13 +182,13 @@ impl WeightOrder {
                 }
             }
         }
-        result
+        result.into_flattened()
     }
 }
 
 fn scalable(graph: &Graph, layer: NodeId) -> Option<Scalable> {
     let weights = graph.operand(layer, 1)?;
-    floats(graph, weights)?;
+    is_constant(graph, weights).then_some(())?;
     let bias = graph.operand(layer, 2);
     let shape = &graph.ty(weights).shape;
     let inner = shape.iter().skip(1).product();
@@ -229,9 +230,9 @@ impl Scalable {
         };
         let mut operands = graph.operands(layer);
         if affine.scale.iter().any(|s| *s != 1.0) {
-            let Some(elems) = floats(graph, self.weights) else { return Ok(false) };
-            let tensor =
-                Tensor::new(graph.ty(self.weights).shape.clone(), &self.order.scaled(&elems, &affine.scale))?;
+            let Some(weights) = graph.constant(self.weights) else { return Ok(false) };
+            let scaled = self.order.scaled(weights.bytes(), &affine.scale);
+            let tensor = Tensor::from_bytes(weights.ty().clone(), scaled)?;
             let name = graph.node(self.weights.node).name.clone();
             operands[1] = Some(graph.add_constant(name, tensor));
         }
@@ -336,8 +337,8 @@ fn into_weights_behind(
         input == Conv::X
             && conv.prologue.is_none()
             && !(padded && shifts)
-            && graph.operand(reader, Conv::W).is_some_and(|w| floats(graph, w).is_some())
-            && graph.operand(reader, Conv::B).is_none_or(|b| floats(graph, b).is_some())
+            && graph.operand(reader, Conv::W).is_some_and(|w| is_constant(graph, w))
+            && graph.operand(reader, Conv::B).is_none_or(|b| is_constant(graph, b))
     };
     if !readers.iter().all(fits) {
         return Ok(false);
