@@ -16,6 +16,7 @@ mod driver;
 pub mod nearest;
 #[cfg(feature = "npz")]
 pub mod npz;
+mod parallel;
 pub mod passes;
 pub mod plan;
 pub mod roofline;

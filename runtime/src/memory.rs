@@ -12,6 +12,11 @@ use std::sync::Arc;
 /// The alignment that every block of memory here has at least.
 pub const PAGE: usize = 4096;
 
+/// Where the operating system has larger pages, too, this is their size. Large blocks ask for them: they are filled with
+/// fewer faults and read with fewer misses of the address cache.
+#[cfg(target_os = "linux")]
+const HUGE_PAGE: usize = 2 << 20;
+
 /// The operating system gave no memory.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot get {bytes} bytes of memory for {purpose}; free some memory or use a smaller model")]
@@ -62,7 +67,13 @@ impl Pages {
         if base == libc::MAP_FAILED {
             return Err(fail(io::Error::last_os_error()));
         }
-        let base = NonNull::new(base.cast()).ok_or_else(too_much)?;
+        let base = NonNull::new(base.cast::<u8>()).ok_or_else(too_much)?;
+        #[cfg(target_os = "linux")]
+        if mapped >= 2 * HUGE_PAGE {
+            // SAFETY: the range is our mapping, and the advice changes nothing that a program can see. Where there are
+            // no huge pages it is refused, and nothing is lost.
+            unsafe { libc::madvise(base.as_ptr().cast(), mapped, libc::MADV_HUGEPAGE) };
+        }
         Ok(Pages { base, len, mapped })
     }
 

@@ -1,9 +1,17 @@
 //! The constants of a program: packed weights, biases, tables of displacements, one block of bytes.
 //!
-//! Equal constants are stored once. Tables of channel runs hold arena displacements, which are known only when the
-//! arena has been laid out; their bytes are reserved first and filled in then.
+//! Equal constants are stored once. While a network is planned, constants only get their places; the block is written
+//! at the end, once, by all cores: weights are most of what a compiler moves. Tables of channel runs hold arena
+//! displacements, which are known only when the arena has been laid out; their bytes are reserved first and filled in
+//! then.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use nnc_runtime::{MemoryError, Pages};
+
+use super::packing::{PackedPanel, Packing};
+use crate::parallel;
 
 /// Alignment of every constant: a cache line, and the widest vector.
 const ALIGN: usize = 64;
@@ -11,8 +19,30 @@ const ALIGN: usize = 64;
 /// A growing block of constants.
 #[derive(Debug, Default)]
 pub struct Constants {
-    bytes: Vec<u8>,
+    len: usize,
+    parts: Vec<Part>,
     known: BTreeMap<[u8; 32], u64>,
+}
+
+/// What is at a place of the block.
+#[derive(Debug)]
+struct Part {
+    at: usize,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Bytes(Vec<u8>),
+    Packed(Packing),
+}
+
+/// A piece of the block that is still to be written.
+type Job<'a> = (&'a mut [u8], Work<'a>);
+
+enum Work<'a> {
+    Copy(&'a [u8]),
+    Pack(&'a Packing, &'a PackedPanel),
 }
 
 impl Constants {
@@ -22,9 +52,7 @@ impl Constants {
         if let Some(&offset) = self.known.get(&digest) {
             return offset;
         }
-        let offset = self.reserve(data.len());
-        let at = offset as usize;
-        self.bytes[at..at + data.len()].copy_from_slice(data);
+        let offset = self.place(data.len(), Content::Bytes(data.to_vec()));
         self.known.insert(digest, offset);
         offset
     }
@@ -34,28 +62,96 @@ impl Constants {
         self.add(bytemuck::cast_slice(data))
     }
 
+    /// Adds weights that will be packed, and returns their offset. Those that are packed already, in the same way, are not
+    /// added again.
+    pub fn add_packed(&mut self, packing: Packing) -> u64 {
+        let equal = self.parts.iter().find(|p| matches!(&p.content, Content::Packed(p) if *p == packing));
+        if let Some(part) = equal {
+            return part.at as u64;
+        }
+        self.place(packing.bytes(), Content::Packed(packing))
+    }
+
     /// Reserves zeroed bytes that [`Constants::fill`] will set.
     pub fn reserve(&mut self, len: usize) -> u64 {
-        let offset = self.bytes.len().next_multiple_of(ALIGN);
-        self.bytes.resize(offset + len, 0);
-        offset as u64
+        self.place(len, Content::Bytes(vec![0; len]))
     }
 
     /// Sets reserved bytes.
     pub fn fill(&mut self, offset: u64, data: &[u8]) {
-        let at = offset as usize;
-        self.bytes[at..at + data.len()].copy_from_slice(data);
+        let index = self.parts.partition_point(|part| (part.at as u64) < offset);
+        // Parts of no bytes share their offset with the next one.
+        let place = self.parts.iter_mut().skip(index).take_while(|part| part.at as u64 == offset);
+        for part in place {
+            if let Content::Bytes(bytes) = &mut part.content
+                && bytes.len() == data.len()
+            {
+                bytes.copy_from_slice(data);
+            }
+        }
     }
 
-    /// The whole block.
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+    fn place(&mut self, len: usize, content: Content) -> u64 {
+        let at = self.len.next_multiple_of(ALIGN);
+        self.len = at + len;
+        self.parts.push(Part { at, content });
+        at as u64
+    }
+
+    /// The whole block, written by up to `threads` threads.
+    pub fn finish(self, threads: usize) -> Result<nnc_runtime::Constants, MemoryError> {
+        let mut pages = Pages::zeroed(self.len as u64, "constants")?;
+        let mut jobs: Vec<Mutex<Job<'_>>> = Vec::new();
+        let mut rest: &mut [u8] = &mut pages;
+        let mut end = 0;
+        let mut cut = |at: usize, len: usize| {
+            let (piece, after) = std::mem::take(&mut rest).split_at_mut(at - end).1.split_at_mut(len);
+            (rest, end) = (after, at + len);
+            piece
+        };
+        for Part { at, content } in &self.parts {
+            match content {
+                Content::Bytes(bytes) => {
+                    jobs.push(Mutex::new((cut(*at, bytes.len()), Work::Copy(bytes))));
+                }
+                Content::Packed(packing) => {
+                    let mut at = *at;
+                    for panel in &packing.panels {
+                        let len = packing.panel_bytes(panel);
+                        jobs.push(Mutex::new((cut(at, len), Work::Pack(packing, panel))));
+                        at += len;
+                    }
+                }
+            }
+        }
+        parallel::map(threads, &jobs, |job| {
+            // Each job is taken once, so nobody waits here.
+            let Ok(mut job) = job.lock() else { return };
+            match &mut *job {
+                (to, Work::Copy(bytes)) => to.copy_from_slice(bytes),
+                (to, Work::Pack(packing, panel)) => packing.write(panel, to),
+            }
+        });
+        drop(jobs);
+        nnc_runtime::Constants::new(pages)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use nnc_ir::Tensor;
+
     use super::*;
+
+    fn packing(first: f32) -> Packing {
+        Packing {
+            weights: Tensor::new(vec![4, 1, 1, 1], &[first, 2.0, 3.0, 4.0]).unwrap(),
+            taps: 1,
+            depth: 1,
+            orders: vec![vec![0]],
+            panels: vec![PackedPanel { channels: vec![3, 2, 1, 0], lanes: 4, order: 0 }],
+        }
+    }
 
     #[test]
     fn equal_constants_are_stored_once_and_every_one_is_aligned() {
@@ -63,6 +159,30 @@ mod tests {
         let (a, b) = (c.add_f32(&[1.0, 2.0, 3.0]), c.add_f32(&[4.0]));
         assert_eq!(c.add_f32(&[1.0, 2.0, 3.0]), a);
         assert_eq!((a % 64, b % 64), (0, 0));
-        assert_eq!(c.into_bytes().len(), 64 + 4);
+        let (p, q) = (c.add_packed(packing(1.0)), c.add_packed(packing(5.0)));
+        assert_ne!(p, q);
+        assert_eq!(c.add_packed(packing(1.0)), p);
+        assert_eq!(c.finish(1).unwrap().len(), 3 * 64 + 16);
+    }
+
+    #[test]
+    fn the_block_has_each_constant_at_its_offset_for_any_number_of_threads() {
+        for threads in [1, 2, 5] {
+            let mut c = Constants::default();
+            let empty = c.add(&[]);
+            let table = c.reserve(8);
+            let packed = c.add_packed(packing(1.0)) as usize;
+            let bias = c.add_f32(&[0.5]) as usize;
+            c.fill(table, &[7; 8]);
+            let (table, block) = (table as usize, c.finish(threads).unwrap());
+            let floats = |at: usize, n: usize| -> Vec<f32> {
+                let (fours, _) = block[at..at + 4 * n].as_chunks::<4>();
+                fours.iter().map(|b| f32::from_le_bytes(*b)).collect()
+            };
+            assert_eq!(empty, 0);
+            assert_eq!(block[table..table + 8], [7; 8]);
+            assert_eq!(floats(packed, 4), [4.0, 3.0, 2.0, 1.0]);
+            assert_eq!(floats(bias, 1), [0.5]);
+        }
     }
 }

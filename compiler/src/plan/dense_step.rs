@@ -2,12 +2,13 @@
 //! vectors and panels, and the packed weights.
 
 use nnc_ir::op::Conv;
-use nnc_ir::{NodeId, Tensor, Value};
+use nnc_ir::{DType, NodeId, Tensor, TensorError, Value};
 
 use super::buffer::{BufferId, Home};
 use super::channels::output_order;
 use super::dense::{Ahead, DenseArg, DensePlan, LoopOrder, PanelRun, Stage, StageSource, Steps, axes};
 use super::image::{Image, LANES, Pitch, Run, Slot, runs_of};
+use super::packing::{PackedPanel, Packing};
 use super::planner::{ARENA_START, Draft, Place, Planner, RunTable};
 use super::sweep::{Axis, BytePitch, x_tiles};
 use super::tiling::{self, Registers, Work};
@@ -152,8 +153,7 @@ impl Planner<'_> {
         let tile = tiling::choose(registers, &work);
         let panels = cut_panels(&runs, registers, tile.vectors);
 
-        let (packed, bias_packed) =
-            pack(&panels, &input, &weights, bias.flatten().as_ref(), (y.kernel, x_axis.kernel))?;
+        let (packing, bias_packed) = pack(&panels, &input, &weights, bias.flatten().as_ref(), taps)?;
         let mut tables = Vec::new();
         let mut table_at = Vec::new();
         for group in &input.groups {
@@ -163,7 +163,8 @@ impl Planner<'_> {
         let panel_runs = merge_panels(&panels, &input, &table_at, taps * cin);
 
         let name = self.graph.node(id).name.clone();
-        let weight_buffer = self.constant_buffer(&name, bytemuck::cast_slice(&packed));
+        let weight_bytes = packing.bytes() as u64;
+        let weight_buffer = self.packed_buffer(&name, packing);
         let bias_buffer = match bias_packed.is_empty() {
             true => ARENA_START,
             false => self.constant_buffer(&name, bytemuck::cast_slice(&bias_packed)),
@@ -207,7 +208,6 @@ impl Planner<'_> {
         };
 
         let tiles = x_tiles(&x_axis, tile.rows);
-        let weight_bytes = packed.len() as u64 * 4;
         let tile_units = images * y.output * tiles.iter().map(|t| t.count).sum::<usize>();
         let panel_units: usize = panel_runs.iter().map(|p| p.count).sum();
         let order = match stage.is_none()
@@ -554,34 +554,30 @@ fn cut_panels(runs: &[OutputRun], registers: Registers, widest: usize) -> Vec<Pa
     panels
 }
 
-/// Weights in the order in which the kernels read them, `[panel][ky][kx][k][lanes]`, and the bias, `[panel][lanes]`.
+/// What is packed where: weights, and the bias, `[panel][lanes]`.
 fn pack(
     panels: &[Panel],
     input: &Input,
     weights: &Tensor,
     bias: Option<&Tensor>,
-    kernel: (usize, usize),
-) -> Result<(Vec<f32>, Vec<f32>), PlanError> {
-    let w = weights.elems::<f32>()?;
-    let cin = weights.shape()[1];
-    let taps = kernel.0 * kernel.1;
+    taps: usize,
+) -> Result<(Packing, Vec<f32>), PlanError> {
     let lanes_of = |p: &Panel| p.cols.iter().map(|c| c.lanes.count() as usize).sum::<usize>();
-    let total: usize = panels.iter().map(lanes_of).sum();
-    let mut packed = vec![0.0f32; total * cin * taps];
-    let mut at = 0;
-    for panel in panels {
-        let lanes = lanes_of(panel);
-        let order = &input.groups[if input.groups.len() == 1 { 0 } else { panel.group }].order;
-        for tap in 0..taps {
-            for &k in order {
-                let row = &mut packed[at..at + lanes];
-                for (lane, &channel) in row.iter_mut().zip(&panel.channels) {
-                    *lane = w[(channel * cin + k) * taps + tap];
-                }
-                at += lanes;
-            }
-        }
+    let packed = panels.iter().map(|panel| PackedPanel {
+        channels: panel.channels.clone(),
+        lanes: lanes_of(panel),
+        order: if input.groups.len() == 1 { 0 } else { panel.group },
+    });
+    if weights.dtype() != DType::F32 {
+        return Err(TensorError::DType { expected: DType::F32, got: weights.dtype() }.into());
     }
+    let packing = Packing {
+        weights: weights.clone(),
+        taps,
+        depth: weights.shape()[1],
+        orders: input.groups.iter().map(|group| group.order.clone()).collect(),
+        panels: packed.collect(),
+    };
     let mut bias_packed = Vec::new();
     if let Some(bias) = bias {
         let b = bias.elems::<f32>()?;
@@ -591,7 +587,7 @@ fn pack(
             bias_packed.resize(start + lanes_of(panel), 0.0);
         }
     }
-    Ok((packed, bias_packed))
+    Ok((packing, bias_packed))
 }
 
 /// Puts panels together that follow each other at constant distances.

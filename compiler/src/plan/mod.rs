@@ -24,6 +24,7 @@ pub mod image;
 pub mod lanes;
 mod lanes_step;
 pub mod memory;
+pub mod packing;
 mod planner;
 mod print;
 pub mod sweep;
@@ -35,9 +36,11 @@ use std::collections::BTreeMap;
 use nnc_ir::op::{Op, OpError, Residual, Unary};
 use nnc_ir::{DType, Graph, GraphError, TensorError};
 use nnc_runtime::abi::{Arg, Port};
+use nnc_runtime::{Constants, MemoryError};
 
 use crate::codegen::nest::Nest;
 use crate::codegen::tile::programs::epilogue::{Activation, Epilogue, Residual as Added};
+use crate::parallel;
 use crate::target::Target;
 use planner::Planner;
 
@@ -124,7 +127,7 @@ pub struct Plan {
     /// The steps, in order.
     pub steps: Vec<PlanStep>,
     /// Packed weights and tables.
-    pub constants: Vec<u8>,
+    pub constants: Constants,
     /// Size of the arena.
     pub arena_bytes: u64,
     /// Size of each thread's scratch.
@@ -173,6 +176,9 @@ pub enum PlanError {
     /// A constant has another type than its operator needs.
     #[error(transparent)]
     Tensor(#[from] TensorError),
+    /// No memory for the constants.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// A defect of the planner.
     #[error("internal error in planning: {0}")]
     Internal(String),
@@ -240,11 +246,21 @@ pub(crate) fn epilogue(e: &nnc_ir::op::Epilogue, bias: bool) -> Option<Epilogue>
     })
 }
 
-/// Plans a graph. `fused` says, for the name of each layer, which nodes were fused into it.
+/// Plans a graph, on all cores. `fused` says, for the name of each layer, which nodes were fused into it.
 pub fn plan(
     graph: &Graph,
     target: &Target,
     fused: &BTreeMap<String, Vec<String>>,
+) -> Result<Plan, PlanError> {
+    plan_on(graph, target, fused, parallel::available())
+}
+
+/// Plans a graph, on up to `threads` threads: the same plan for any number.
+pub fn plan_on(
+    graph: &Graph,
+    target: &Target,
+    fused: &BTreeMap<String, Vec<String>>,
+    threads: usize,
 ) -> Result<Plan, PlanError> {
     let order = graph.order()?;
     let mut planner = Planner::new(graph, target, &order);
@@ -262,5 +278,5 @@ pub fn plan(
         }
     }
     planner.outputs()?;
-    planner.finish(fused)
+    planner.finish(fused, threads)
 }

@@ -11,6 +11,7 @@ use super::channels::{self, WideBuffers};
 use super::constants::Constants;
 use super::image::{Extent, Image, Pitch, Slot};
 use super::memory::{self, Lifetime};
+use super::packing::Packing;
 use super::view::View;
 use super::{LayerCode, MemoryReport, Plan, PlanError, PlanStep, Traffic};
 use crate::target::Target;
@@ -117,6 +118,13 @@ impl<'g> Planner<'g> {
     pub fn constant_buffer(&mut self, name: &str, data: &[u8]) -> BufferId {
         let at = self.constants.add(data);
         self.buffer(name, Home::Const(at), data.len() as u64, None)
+    }
+
+    /// Adds a buffer with weights that will be packed.
+    pub fn packed_buffer(&mut self, name: &str, packing: Packing) -> BufferId {
+        let bytes = packing.bytes() as u64;
+        let at = self.constants.add_packed(packing);
+        self.buffer(name, Home::Const(at), bytes, None)
     }
 
     /// The buffer at an id.
@@ -309,7 +317,11 @@ impl<'g> Planner<'g> {
     }
 
     /// Lays out the arena, fills the tables, and resolves every buffer.
-    pub fn finish(mut self, fused: &BTreeMap<String, Vec<String>>) -> Result<Plan, PlanError> {
+    pub fn finish(
+        mut self,
+        fused: &BTreeMap<String, Vec<String>>,
+        threads: usize,
+    ) -> Result<Plan, PlanError> {
         let root = |planner: &Planner<'_>, id: BufferId| match planner.at(id).home {
             Home::Alias(root) => root,
             _ => id,
@@ -386,7 +398,7 @@ impl<'g> Planner<'g> {
                 .map(|(name, v)| port(name, self.graph.ty(*v)))
                 .collect::<Result<_, _>>()?,
             steps,
-            constants: self.constants.into_bytes(),
+            constants: self.constants.finish(threads)?,
             arena_bytes: arena.bytes,
             scratch_bytes: scratch,
             memory,

@@ -1,0 +1,113 @@
+//! The weights of a dense layer in the order in which its kernels read them, `[panel][ky][kx][k][lanes]`.
+//!
+//! Planning only says what goes where; the bytes are moved when all constants have their place, by all cores, from
+//! where the model has them straight to where the program will have them.
+
+use nnc_ir::Tensor;
+
+/// Weights of a convolution, `[channel][k][ky][kx]`, to be packed.
+#[derive(Clone, Debug)]
+pub struct Packing {
+    /// As the model has them, of `f32`.
+    pub weights: Tensor,
+    /// Elements of a kernel: `ky · kx`.
+    pub taps: usize,
+    /// Input channels of a group: the extent of `k`.
+    pub depth: usize,
+    /// Orders of input channels that panels name by number.
+    pub orders: Vec<Vec<usize>>,
+    /// The panels, in order.
+    pub panels: Vec<PackedPanel>,
+}
+
+/// Channels that one kernel computes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackedPanel {
+    /// Its output channels.
+    pub channels: Vec<usize>,
+    /// Lanes that it has; those without a channel are zero.
+    pub lanes: usize,
+    /// Which of the orders its input channels are in.
+    pub order: usize,
+}
+
+impl PartialEq for Packing {
+    /// Whether both make the same bytes in the same way.
+    fn eq(&self, other: &Packing) -> bool {
+        let same = |a: &Tensor, b: &Tensor| std::ptr::eq(a.bytes(), b.bytes()) || a.bytes() == b.bytes();
+        (self.taps, self.depth) == (other.taps, other.depth)
+            && same(&self.weights, &other.weights)
+            && self.panels == other.panels
+            && self.orders == other.orders
+    }
+}
+
+/// Input channels that are packed at a time: a cache line of each output channel's weights is read at once, whatever the
+/// distance between channels.
+const BLOCK: usize = 16;
+
+impl Packing {
+    /// Size in bytes.
+    pub fn bytes(&self) -> usize {
+        self.panels.iter().map(|panel| self.panel_bytes(panel)).sum()
+    }
+
+    /// Size of a panel in bytes.
+    pub fn panel_bytes(&self, panel: &PackedPanel) -> usize {
+        panel.lanes * self.taps * self.depth * 4
+    }
+
+    /// Writes a panel to zeroed bytes, as many as [`Packing::panel_bytes`].
+    pub fn write(&self, panel: &PackedPanel, to: &mut [u8]) {
+        let (from, to) = (self.weights.bytes().as_chunks::<4>().0, to.as_chunks_mut::<4>().0);
+        let Some(order) = self.orders.get(panel.order) else { return };
+        for (tap, to) in to.chunks_exact_mut((self.depth * panel.lanes).max(1)).enumerate() {
+            for (rows, order) in to.chunks_mut(BLOCK * panel.lanes).zip(order.chunks(BLOCK)) {
+                for (lane, &channel) in panel.channels.iter().enumerate().take(panel.lanes) {
+                    for (row, &k) in rows.chunks_exact_mut(panel.lanes).zip(order) {
+                        row[lane] = from[(channel * self.depth + k) * self.taps + tap];
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panels_are_packed_in_the_order_in_which_kernels_read_them() {
+        let (channels, depth, taps) = (5, 37, 3);
+        let value = |c: usize, k: usize, tap: usize| (c * 10_000 + k * 10 + tap) as f32;
+        let weights: Vec<f32> = (0..channels * depth * taps)
+            .map(|i| value(i / taps / depth, i / taps % depth, i % taps))
+            .collect();
+        let backwards: Vec<usize> = (0..depth).rev().collect();
+        let packing = Packing {
+            weights: Tensor::new(vec![channels, depth, 1, taps], &weights).unwrap(),
+            taps,
+            depth,
+            orders: vec![(0..depth).collect(), backwards.clone()],
+            panels: vec![
+                PackedPanel { channels: vec![0, 1, 2, 3], lanes: 4, order: 0 },
+                PackedPanel { channels: vec![4], lanes: 4, order: 1 },
+            ],
+        };
+        assert_eq!(packing.bytes(), 2 * 4 * depth * taps * 4);
+        for panel in &packing.panels {
+            let mut bytes = vec![0; packing.panel_bytes(panel)];
+            packing.write(panel, &mut bytes);
+            let mut packed = bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
+            for tap in 0..taps {
+                for &k in &packing.orders[panel.order] {
+                    for lane in 0..panel.lanes {
+                        let expected = panel.channels.get(lane).map_or(0.0, |&c| value(c, k, tap));
+                        assert_eq!(packed.next(), Some(expected), "tap {tap}, k {k}, lane {lane}");
+                    }
+                }
+            }
+        }
+    }
+}
