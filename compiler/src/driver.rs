@@ -314,8 +314,11 @@ impl Code<'_> {
     }
 
     /// The Cranelift IR of all layer functions.
-    pub fn clif(&self) -> String {
-        self.object.clif.join("\n")
+    pub fn clif(&self) -> Result<String, Error> {
+        let Compilation { file, plan, target, .. } = self.compilation;
+        let text = codegen::clif(plan, target);
+        let fault = |source: CodegenError| Error::Code { file: file.clone(), source: source.into() };
+        Ok(text.map_err(fault)?.join("\n"))
     }
 
     /// What the program is.

@@ -170,7 +170,7 @@ impl Compile {
             (Emit::So, Some(code)) => code.artefact()?,
             (Emit::Obj, Some(code)) => code.object()?,
             (Emit::Header, Some(code)) => code.header(&self.name())?.into_bytes(),
-            (Emit::Clif, Some(code)) => code.clif().into_bytes(),
+            (Emit::Clif, Some(code)) => code.clif()?.into_bytes(),
             (Emit::Asm, Some(code)) => code.asm()?.into_bytes(),
             (_, None) => Vec::new(),
         })
@@ -259,7 +259,7 @@ impl<'a> Stages<'a> {
         write("graph.dot", dot(compilation.graph()).as_bytes())?;
         write("plan.txt", compilation.plan().to_string().as_bytes())?;
         if let Some(code) = code {
-            write("code.clif", code.clif().as_bytes())?;
+            write("code.clif", code.clif()?.as_bytes())?;
             write("code.asm", code.asm()?.as_bytes())?;
             write("code.o", &code.object()?)?;
         }

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::default_libcall_names;
+use nnc_runtime::Program;
 use nnc_runtime::abi::LayerFn;
-use nnc_runtime::{Constants, Program};
 
-use super::{CodegenError, describe, emit};
+use super::{CodegenError, describe, emit, perf_map};
+use crate::parallel;
 use crate::plan::Plan;
 use crate::target::{Target, cranelift_isa};
 
@@ -29,30 +30,58 @@ impl Drop for Code {
     }
 }
 
+/// How code in memory is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Threads that compile.
+    pub threads: usize,
+    /// Whether functions are entered in the perf map; see [`perf_map`](super::perf_map).
+    pub perf_map: bool,
+}
+
+impl Default for Settings {
+    /// All cores, no perf map.
+    fn default() -> Settings {
+        Settings { threads: parallel::available(), perf_map: false }
+    }
+}
+
 /// Compiles a plan for the machine at hand.
 pub fn compile(plan: Plan, target: &Target) -> Result<Program, CodegenError> {
+    compile_with(plan, target, Settings::default())
+}
+
+/// Compiles a plan for the machine at hand, with other settings.
+pub fn compile_with(plan: Plan, target: &Target, settings: Settings) -> Result<Program, CodegenError> {
     let isa = cranelift_isa(target, false)?;
     let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
     let memory = ArenaMemoryProvider::new_with_size(CODE_SPACE)
         .map_err(|e| CodegenError::Module(format!("no address space for code: {e}")))?;
     builder.memory_provider(Box::new(memory));
     let mut module = JITModule::new(builder);
-    let emitted = emit(&mut module, &plan, target, false)?;
+    let emitted = emit(&mut module, &plan, target, settings.threads)?;
     // From here on the code is read and executed, never written.
     module.finalize_definitions()?;
+    if settings.perf_map {
+        let named = emitted.layers.iter().chain(&emitted.kernels);
+        perf_map::append(named.map(|f| perf_map::Entry {
+            address: module.get_finalized_function(f.id) as usize,
+            bytes: f.bytes,
+            name: &f.name,
+        }))?;
+    }
     let functions: Vec<LayerFn> = emitted
-        .functions
+        .layers
         .iter()
-        .map(|&id| {
-            let code = module.get_finalized_function(id);
+        .map(|layer| {
+            let code = module.get_finalized_function(layer.id);
             // SAFETY: `emit` defined this function with the layer signature and the System V convention, which is
             // what `LayerFn` says; it stays mapped as long as `Code` lives.
             unsafe { std::mem::transmute::<*const u8, LayerFn>(code) }
         })
         .collect();
     let desc = describe(&plan, &emitted, target);
-    let constants = Constants::copy_of(&plan.constants)?;
-    drop(plan);
+    let constants = plan.constants;
     let owner: Arc<dyn Any + Send + Sync> = Arc::new(Code(Mutex::new(Some(module))));
     // SAFETY: the functions are the plan's, generated for exactly this description, and the owner keeps them mapped.
     Ok(unsafe { Program::from_parts(desc, functions, constants, owner)? })

@@ -1,44 +1,57 @@
-//! The kernels of a module: each distinct tile program once.
+//! The kernels that layer functions call: each distinct tile program once.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
-use cranelift_module::{FuncId, Module};
+use cranelift_codegen::ir::FuncRef;
 
 use super::tile::ir::{Param, Program};
-use super::tile::{self, TileError};
-use crate::target::Target;
 
-/// A kernel in a module: its function, and which arguments it takes.
+/// A kernel, as the layer function that calls it sees it.
 #[derive(Clone, Debug)]
 pub struct Kernel {
     /// The function.
-    pub id: FuncId,
+    pub function: FuncRef,
     /// Its parameters, in order.
     pub params: Vec<Param>,
 }
 
-/// Kernels that have been defined so far.
-#[derive(Debug)]
-pub struct Kernels<'t> {
-    target: &'t Target,
-    known: HashMap<Program, Kernel>,
+/// Distinct programs, numbered in the order in which they came.
+#[derive(Debug, Default)]
+pub struct Programs {
+    list: Vec<Program>,
+    /// Numbers of programs by a hash of their names and parameters: bodies are long, and programs with different bodies
+    /// nearly always reach different memory.
+    alike: BTreeMap<u64, Vec<usize>>,
 }
 
-impl<'t> Kernels<'t> {
-    /// None yet.
-    pub fn new(target: &'t Target) -> Kernels<'t> {
-        Kernels { target, known: HashMap::new() }
+impl Programs {
+    /// The number of a program: its own if it is new, else that of its equal.
+    pub fn number(&mut self, program: Program) -> usize {
+        let mut hasher = DefaultHasher::new();
+        (&program.name, &program.params).hash(&mut hasher);
+        let alike = self.alike.entry(hasher.finish()).or_default();
+        if let Some(&equal) = alike.iter().find(|&&n| self.list.get(n) == Some(&program)) {
+            return equal;
+        }
+        let number = self.list.len();
+        alike.push(number);
+        self.list.push(program);
+        number
     }
 
-    /// The kernel of a program; defined when it is new.
-    pub fn get(&mut self, module: &mut dyn Module, program: Program) -> Result<Kernel, TileError> {
-        if let Some(kernel) = self.known.get(&program) {
-            return Ok(kernel.clone());
-        }
-        let name = format!("nnc_k{}_{}", self.known.len(), program.name);
-        let id = tile::define(module, &name, &program, self.target)?;
-        let kernel = Kernel { id, params: program.params.clone() };
-        self.known.insert(program, kernel.clone());
-        Ok(kernel)
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// All of them, by number.
+    pub fn into_list(self) -> Vec<Program> {
+        self.list
     }
 }

@@ -5,7 +5,8 @@
 //!   equal LayerCode → one function        equal tile program → one kernel
 //! ```
 //!
-//! The same [`emit`] fills a JIT module and an object module, so both hold the same code.
+//! The same [`emit`] fills a JIT module and an object module, so both hold the same code. Functions are compiled on all
+//! cores, and put into the module in the plan's order.
 
 pub mod disassemble;
 pub mod jit;
@@ -13,16 +14,19 @@ pub mod kernels;
 pub mod layer;
 pub mod nest;
 pub mod object;
+pub mod perf_map;
 pub mod tile;
 
 use std::collections::HashMap;
 
-use cranelift_module::{FuncId, Module, ModuleError};
+use cranelift_module::{FuncId, Linkage, Module, ModuleError};
 use nnc_runtime::abi::{CpuFeatures, ProgramDesc, Step};
 
-use crate::plan::{LayerCode, Plan};
-use crate::target::{Target, TargetError};
-use kernels::Kernels;
+use crate::parallel;
+use crate::plan::{LayerCode, Plan, PlanStep};
+use crate::target::{Target, TargetError, cranelift_isa};
+use kernels::Programs;
+use tile::ir::Program;
 
 /// Why code generation failed. None of these is the model's fault.
 #[derive(Debug, thiserror::Error)]
@@ -55,9 +59,9 @@ pub enum CodegenError {
     /// No C function can run the program.
     #[error(transparent)]
     Driver(#[from] crate::artefact::driver::DriverError),
-    /// No memory for the constants.
+    /// The names for `perf` cannot be written.
     #[error(transparent)]
-    Memory(#[from] nnc_runtime::MemoryError),
+    PerfMap(#[from] perf_map::PerfMapError),
 }
 
 impl From<ModuleError> for CodegenError {
@@ -66,50 +70,119 @@ impl From<ModuleError> for CodegenError {
     }
 }
 
-/// Functions of a plan in a module.
-#[derive(Debug)]
+/// A function that [`emit`] has put into a module.
+#[derive(Clone, Debug)]
 pub struct Emitted {
-    /// The function table: one entry for each distinct layer.
-    pub functions: Vec<FuncId>,
-    /// Their names.
-    pub names: Vec<String>,
-    /// For each step, its function's place in the table.
-    pub step_functions: Vec<u32>,
-    /// Text of the Cranelift IR of each layer function, when it was asked for.
-    pub clif: Vec<String>,
+    /// The function.
+    pub id: FuncId,
+    /// Its symbol.
+    pub name: String,
+    /// Size of its code in bytes.
+    pub bytes: usize,
 }
 
-/// Generates every function of a plan into a module.
+/// Functions of a plan in a module.
+#[derive(Debug, Default)]
+pub struct Functions {
+    /// The function table: one entry for each distinct layer.
+    pub layers: Vec<Emitted>,
+    /// What the layers call.
+    pub kernels: Vec<Emitted>,
+    /// For each step, its function's place in the table.
+    pub step_functions: Vec<u32>,
+}
+
+/// The distinct layers of a plan: each code with the first step that has it.
+struct Layers<'p> {
+    distinct: Vec<&'p PlanStep>,
+    step_functions: Vec<u32>,
+}
+
+impl<'p> Layers<'p> {
+    fn of(plan: &'p Plan) -> Layers<'p> {
+        let mut known: HashMap<&LayerCode, u32> = HashMap::new();
+        let mut layers = Layers { distinct: vec![], step_functions: vec![] };
+        for step in &plan.steps {
+            let next = layers.distinct.len() as u32;
+            let index = *known.entry(&step.code).or_insert(next);
+            if index == next {
+                layers.distinct.push(step);
+            }
+            layers.step_functions.push(index);
+        }
+        layers
+    }
+}
+
+/// The symbol of a layer's function. Not `nnc_…`: those are what an artefact shows to the outside.
+fn symbol(index: usize, step: &PlanStep) -> String {
+    format!("layer_{index}_{}_{}", step.code.kind(), symbol_part(&step.name))
+}
+
+/// Generates every function of a plan into a module, on up to `threads` threads.
+///
+/// Layers and kernels are compiled each on its own and then put into the module in the order of the plan, so that the
+/// module's bytes do not depend on the number of threads.
 pub fn emit(
     module: &mut dyn Module,
     plan: &Plan,
     target: &Target,
-    keep_clif: bool,
-) -> Result<Emitted, CodegenError> {
-    let mut known: HashMap<&LayerCode, u32> = HashMap::new();
-    let mut kernels = Kernels::new(target);
-    let mut emitted = Emitted { functions: vec![], names: vec![], step_functions: vec![], clif: vec![] };
-    for step in &plan.steps {
-        if let Some(&index) = known.get(&step.code) {
-            emitted.step_functions.push(index);
-            continue;
-        }
-        let index = emitted.functions.len() as u32;
-        // Not `nnc_…`: those are what an artefact shows to the outside.
-        let symbol = format!("layer_{index}_{}_{}", step.code.kind(), symbol_part(&step.name));
-        let layer = layer::define(module, &symbol, &step.name, &step.code, &mut kernels, target, keep_clif)?;
-        emitted.functions.push(layer.id);
-        emitted.names.push(symbol);
-        emitted.clif.extend(layer.clif);
-        known.insert(&step.code, index);
-        emitted.step_functions.push(index);
+    threads: usize,
+) -> Result<Functions, CodegenError> {
+    let Layers { distinct, step_functions } = Layers::of(plan);
+    let isa = module.isa();
+    let compiled = parallel::map(threads, &distinct, |step| {
+        layer::emit(&step.name, &step.code, target, isa.frontend_config())?.compile(&step.name, isa)
+    });
+    let mut compiled = compiled.into_iter().collect::<Result<Vec<_>, _>>()?;
+
+    // Kernels are numbered by their first use. Which each layer calls, and who was the first to call each.
+    let mut programs = Programs::default();
+    let mut calls: Vec<Vec<usize>> = Vec::with_capacity(compiled.len());
+    let mut callers: Vec<&str> = Vec::new();
+    for (layer, step) in compiled.iter_mut().zip(&distinct) {
+        calls.push(std::mem::take(&mut layer.programs).into_iter().map(|p| programs.number(p)).collect());
+        callers.resize(programs.len(), &step.name);
     }
-    Ok(emitted)
+    let kernels: Vec<(Program, &str)> = programs.into_list().into_iter().zip(callers).collect();
+    let fault = |layer: &str, source| CodegenError::Tile { layer: layer.into(), source };
+    let lowered = parallel::map(threads, &kernels, |(program, layer)| {
+        tile::lower(program, target).map_err(|source| fault(layer, source))
+    });
+
+    let mut functions = Functions { step_functions, ..Functions::default() };
+    let mut lowered = kernels.iter().zip(lowered).enumerate();
+    for ((index, (layer, step)), calls) in compiled.iter().zip(&distinct).enumerate().zip(&calls) {
+        let name = symbol(index, step);
+        let id = module.declare_function(&name, Linkage::Export, &layer::signature())?;
+        // Each kernel stands in front of the first layer that calls it.
+        let fresh = calls.iter().map(|n| n + 1).max().unwrap_or(0).saturating_sub(functions.kernels.len());
+        for (number, ((program, layer), code)) in lowered.by_ref().take(fresh) {
+            let (name, code) = (format!("nnc_k{number}_{}", program.name), code?);
+            let id = tile::define(module, &name, program, &code).map_err(|source| fault(layer, source))?;
+            functions.kernels.push(Emitted { id, name, bytes: code.len() });
+        }
+        let callees: Vec<FuncId> =
+            calls.iter().filter_map(|&n| functions.kernels.get(n)).map(|k| k.id).collect();
+        module.define_function_bytes(id, layer.align, &layer.bytes, &layer.relocs(id, &callees))?;
+        functions.layers.push(Emitted { id, name, bytes: layer.bytes.len() });
+    }
+    Ok(functions)
+}
+
+/// The Cranelift IR of each distinct layer, as text.
+pub fn clif(plan: &Plan, target: &Target) -> Result<Vec<String>, CodegenError> {
+    let config = cranelift_isa(target, true)?.frontend_config();
+    let distinct = Layers::of(plan).distinct;
+    let text = |(index, step): (usize, &&PlanStep)| {
+        Ok(layer::emit(&step.name, &step.code, target, config)?.text(&symbol(index, step)))
+    };
+    distinct.iter().enumerate().map(text).collect()
 }
 
 /// The description of the program that the runtime needs.
-pub fn describe(plan: &Plan, emitted: &Emitted, target: &Target) -> ProgramDesc {
-    let steps = plan.steps.iter().zip(&emitted.step_functions).map(|(step, &func)| Step {
+pub fn describe(plan: &Plan, functions: &Functions, target: &Target) -> ProgramDesc {
+    let steps = plan.steps.iter().zip(&functions.step_functions).map(|(step, &func)| Step {
         name: step.name.clone(),
         func,
         units: step.units as u32,
@@ -123,7 +196,7 @@ pub fn describe(plan: &Plan, emitted: &Emitted, target: &Target) -> ProgramDesc 
         arena_bytes: plan.arena_bytes,
         scratch_bytes: plan.scratch_bytes,
         const_bytes: plan.constants.len() as u64,
-        functions: emitted.functions.len() as u32,
+        functions: functions.layers.len() as u32,
         steps: steps.collect(),
     }
 }

@@ -6,6 +6,7 @@ use nnc_runtime::abi::ProgramDesc;
 
 use super::{CodegenError, describe, emit};
 use crate::artefact::driver;
+use crate::parallel;
 use crate::plan::Plan;
 use crate::target::{Target, cranelift_isa};
 
@@ -27,22 +28,31 @@ pub struct Object {
     pub functions: Vec<String>,
     /// What the functions are for.
     pub desc: ProgramDesc,
-    /// The Cranelift IR of each layer function as text.
-    pub clif: Vec<String>,
 }
 
-/// Compiles a plan into an object.
+/// Compiles a plan into an object, on all cores.
 pub fn compile(plan: &Plan, target: &Target, constants: Constants) -> Result<Object, CodegenError> {
+    compile_on(plan, target, constants, parallel::available())
+}
+
+/// Compiles a plan into an object, on up to `threads` threads: the same bytes for any number.
+pub fn compile_on(
+    plan: &Plan,
+    target: &Target,
+    constants: Constants,
+    threads: usize,
+) -> Result<Object, CodegenError> {
     let isa = cranelift_isa(target, true)?;
     let mut builder = ObjectBuilder::new(isa, "nnc", default_libcall_names())?;
     builder.per_function_section(false);
     let mut module = ObjectModule::new(builder);
-    let emitted = emit(&mut module, plan, target, true)?;
-    let desc = describe(plan, &emitted, target);
-    driver::define(&mut module, &desc, &emitted.functions)?;
+    let functions = emit(&mut module, plan, target, threads)?;
+    let desc = describe(plan, &functions, target);
+    let (ids, names): (Vec<_>, Vec<_>) = functions.layers.into_iter().map(|f| (f.id, f.name)).unzip();
+    driver::define(&mut module, &desc, &ids)?;
     if constants == Constants::Inside {
         driver::define_constants(&mut module, &plan.constants)?;
     }
     let bytes = module.finish().emit().map_err(|e| CodegenError::Module(e.to_string()))?;
-    Ok(Object { bytes, functions: emitted.names, desc, clif: emitted.clif })
+    Ok(Object { bytes, functions: names, desc })
 }

@@ -7,65 +7,119 @@ mod dense;
 mod lanes;
 mod loops;
 
+use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{
-    AbiParam, Function, InstBuilder, MemFlagsData, Signature, UserFuncName, Value, types::I64,
+    AbiParam, ExtFuncData, ExternalName, FuncRef, Function, InstBuilder, MemFlagsData, Signature,
+    UserExternalName, UserFuncName, Value, types::I64,
 };
-use cranelift_codegen::isa::CallConv;
+use cranelift_codegen::isa::{CallConv, TargetFrontendConfig, TargetIsa};
 use cranelift_codegen::{CodegenError as CraneliftError, Context};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use cranelift_module::{FuncId, Linkage, Module, ModuleError};
+use cranelift_module::{FuncId, ModuleReloc, ModuleRelocTarget};
 
-use super::kernels::{Kernel, Kernels};
+use super::kernels::{Kernel, Programs};
 use super::tile::ir::{Program, Role};
 use super::{CodegenError, nest, tile};
 use crate::plan::LayerCode;
 use crate::target::Target;
 
-/// A defined layer function.
-pub struct Defined {
-    /// The function.
-    pub id: FuncId,
-    /// Its Cranelift IR as text, when asked for.
-    pub clif: Option<String>,
+/// The Cranelift IR of a layer function. It belongs to no module yet: the kernels that it calls are numbered by its own
+/// list.
+pub struct Emitted {
+    function: Function,
+    /// The kernels that it calls.
+    pub programs: Vec<Program>,
 }
 
-/// Defines the function of a layer. `layer` is the name to use in errors.
-pub fn define<'t>(
-    module: &mut dyn Module,
-    symbol: &str,
+/// The machine code of a layer function.
+pub struct Compiled {
+    /// The code, then constants.
+    pub bytes: Vec<u8>,
+    /// Alignment that it needs.
+    pub align: u64,
+    relocs: Vec<ModuleReloc>,
+    /// The kernels that it calls.
+    pub programs: Vec<Program>,
+}
+
+/// Writes the function of a layer. `layer` is the name to use in errors.
+pub fn emit(
     layer: &str,
     code: &LayerCode,
-    kernels: &mut Kernels<'t>,
-    target: &'t Target,
-    keep_clif: bool,
-) -> Result<Defined, CodegenError> {
-    let id = module.declare_function(symbol, Linkage::Export, &signature())?;
-    let mut context =
-        Context::for_function(Function::with_name_signature(UserFuncName::user(0, id.as_u32()), signature()));
+    target: &Target,
+    config: TargetFrontendConfig,
+) -> Result<Emitted, CodegenError> {
+    let mut function = Function::with_name_signature(UserFuncName::user(0, 0), signature());
     let mut scratch = FunctionBuilderContext::new();
+    let mut kernels = Kernels::default();
     if let LayerCode::Nest(n) = code {
-        nest::emit::build(n, &mut context.func, &mut scratch, module.target_config());
+        nest::emit::build(n, &mut function, &mut scratch, config);
     } else {
-        let builder = FunctionBuilder::new(&mut context.func, &mut scratch);
-        let mut emit = LayerEmitter::start(builder, module, kernels, layer, target);
+        let builder = FunctionBuilder::new(&mut function, &mut scratch);
+        let mut emit = LayerEmitter::start(builder, &mut kernels, layer, target);
         match code {
             LayerCode::Dense(plan) => dense::emit(&mut emit, plan)?,
             LayerCode::Lanes(plan) => lanes::emit(&mut emit, plan)?,
             LayerCode::Nest(_) => {}
         }
-        emit.finish();
+        emit.finish(config);
     }
-    let clif = keep_clif.then(|| format!("; {symbol}\n{}", context.func.display()));
-    module
-        .define_function(id, &mut context)
-        .map_err(|e| CodegenError::Function { layer: layer.to_string(), message: refusal(e) })?;
-    Ok(Defined { id, clif })
+    Ok(Emitted { function, programs: kernels.programs.into_list() })
+}
+
+impl Emitted {
+    /// The function as text, headed by the name that it will have. Kernels are called by their numbers in its list.
+    pub fn text(&self, symbol: &str) -> String {
+        let mut text = format!("; {symbol}\n");
+        for (number, program) in self.programs.iter().enumerate() {
+            text += &format!("; u0:{number} is {}\n", program.name);
+        }
+        text + &self.function.display().to_string()
+    }
+
+    /// Compiles the function. `layer` is the name to use in errors.
+    pub fn compile(self, layer: &str, isa: &dyn TargetIsa) -> Result<Compiled, CodegenError> {
+        let mut context = Context::for_function(self.function);
+        if let Err(e) = context.compile(isa, &mut ControlPlane::default()) {
+            let message = refusal(e.inner);
+            return Err(CodegenError::Function { layer: layer.to_string(), message });
+        }
+        let Some(code) = context.compiled_code() else {
+            return Err(CodegenError::Module("a function was compiled to nothing".into()));
+        };
+        let (bytes, align) = (code.buffer.data().to_vec(), u64::from(code.buffer.alignment));
+        let own = FuncId::from_u32(0);
+        let relocs = code.buffer.relocs().iter();
+        let relocs = relocs.map(|r| ModuleReloc::from_mach_reloc(r, &context.func, own)).collect();
+        Ok(Compiled { bytes, align, relocs, programs: self.programs })
+    }
+}
+
+impl Compiled {
+    /// What the linker has to fill in, when the function is `own` in its module and kernel `n` of its list is
+    /// `kernels[n]`.
+    pub fn relocs(&self, own: FuncId, kernels: &[FuncId]) -> Vec<ModuleReloc> {
+        let linked = self.relocs.iter().map(|reloc| {
+            let name = match &reloc.name {
+                ModuleRelocTarget::User { index, .. } => match kernels.get(*index as usize) {
+                    Some(&kernel) => kernel.into(),
+                    None => reloc.name.clone(),
+                },
+                ModuleRelocTarget::FunctionOffset(_, offset) => {
+                    ModuleRelocTarget::FunctionOffset(own, *offset)
+                }
+                other => other.clone(),
+            };
+            ModuleReloc { offset: reloc.offset, kind: reloc.kind, name, addend: reloc.addend }
+        });
+        linked.collect()
+    }
 }
 
 /// What Cranelift said, with all that its verifier found: its own text leaves that out.
-fn refusal(error: ModuleError) -> String {
+fn refusal(error: CraneliftError) -> String {
     match error {
-        ModuleError::Compilation(CraneliftError::Verifier(errors)) => errors.to_string(),
+        CraneliftError::Verifier(errors) => errors.to_string(),
         other => other.to_string(),
     }
 }
@@ -80,11 +134,18 @@ pub fn signature() -> Signature {
 /// Arguments of a kernel call, by role; those that the kernel does not take are ignored.
 type Args<'a> = &'a dyn Fn(Role) -> Option<Value>;
 
+/// The kernels that a layer function calls.
+#[derive(Default)]
+struct Kernels {
+    programs: Programs,
+    /// The function's name for each of them.
+    functions: Vec<FuncRef>,
+}
+
 /// Writes the body of a layer function.
 struct LayerEmitter<'a, 'k, 't> {
     b: FunctionBuilder<'a>,
-    module: &'k mut dyn Module,
-    kernels: &'k mut Kernels<'t>,
+    kernels: &'k mut Kernels,
     layer: &'k str,
     target: &'t Target,
     bases: Value,
@@ -96,8 +157,7 @@ struct LayerEmitter<'a, 'k, 't> {
 impl<'a, 'k, 't> LayerEmitter<'a, 'k, 't> {
     fn start(
         mut b: FunctionBuilder<'a>,
-        module: &'k mut dyn Module,
-        kernels: &'k mut Kernels<'t>,
+        kernels: &'k mut Kernels,
         layer: &'k str,
         target: &'t Target,
     ) -> LayerEmitter<'a, 'k, 't> {
@@ -106,12 +166,11 @@ impl<'a, 'k, 't> LayerEmitter<'a, 'k, 't> {
         b.switch_to_block(entry);
         b.seal_block(entry);
         let p = b.block_params(entry).to_vec();
-        LayerEmitter { b, module, kernels, layer, target, bases: p[0], begin: p[1], end: p[2], scratch: p[3] }
+        LayerEmitter { b, kernels, layer, target, bases: p[0], begin: p[1], end: p[2], scratch: p[3] }
     }
 
-    fn finish(mut self) {
+    fn finish(mut self, config: TargetFrontendConfig) {
         self.b.ins().return_(&[]);
-        let config = self.module.target_config();
         self.b.finalize(config);
     }
 
@@ -127,8 +186,27 @@ impl<'a, 'k, 't> LayerEmitter<'a, 'k, 't> {
 
     /// The kernel of a tile program.
     fn kernel(&mut self, program: Result<Program, tile::TileError>) -> Result<Kernel, CodegenError> {
-        let kernel = program.and_then(|p| self.kernels.get(self.module, p));
-        kernel.map_err(|source| CodegenError::Tile { layer: self.layer.to_string(), source })
+        let program =
+            program.map_err(|source| CodegenError::Tile { layer: self.layer.to_string(), source })?;
+        let params = program.params.clone();
+        let number = self.kernels.programs.number(program);
+        let function = match self.kernels.functions.get(number) {
+            Some(&function) => function,
+            None => {
+                let function = self.import(number, params.len());
+                self.kernels.functions.push(function);
+                function
+            }
+        };
+        Ok(Kernel { function, params })
+    }
+
+    /// Declares the kernel of a number: near enough for a direct call, because it will be in the same module.
+    fn import(&mut self, number: usize, params: usize) -> FuncRef {
+        let signature = self.b.func.import_signature(tile::signature(params));
+        let name = UserExternalName { namespace: 0, index: number as u32 };
+        let name = ExternalName::user(self.b.func.declare_imported_user_function(name));
+        self.b.func.import_function(ExtFuncData { name, signature, colocated: true, patchable: false })
     }
 
     /// Calls a kernel.
@@ -142,8 +220,7 @@ impl<'a, 'k, 't> LayerEmitter<'a, 'k, 't> {
                 ))
             })?);
         }
-        let function = self.module.declare_func_in_func(kernel.id, self.b.func);
-        self.b.ins().call(function, &values);
+        self.b.ins().call(kernel.function, &values);
         Ok(())
     }
 }

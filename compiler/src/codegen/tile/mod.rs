@@ -71,21 +71,20 @@ pub fn fits_registers(program: &Program, target: &Target) -> Result<(), TileErro
     }
 }
 
-/// Lowers a program and defines it in a module, as a local function of that name.
+/// Defines the machine code of a program, as [`lower`] returned it, in a module: as a local function of that name.
 pub fn define(
     module: &mut dyn Module,
     name: &str,
     program: &Program,
-    target: &Target,
+    code: &[u8],
 ) -> Result<FuncId, TileError> {
-    let code = lower(program, target)?;
     let refused = |e: cranelift_module::ModuleError| TileError::Define {
         program: program.name.clone(),
         message: e.to_string(),
     };
-    let id =
-        module.declare_function(name, Linkage::Local, &signature(program.params.len())).map_err(refused)?;
-    module.define_function_bytes(id, ALIGN, &code, &[]).map_err(refused)?;
+    let signature = signature(program.params.len());
+    let id = module.declare_function(name, Linkage::Local, &signature).map_err(refused)?;
+    module.define_function_bytes(id, ALIGN, code, &[]).map_err(refused)?;
     Ok(id)
 }
 

@@ -27,7 +27,8 @@ impl Kernel {
         }
         let isa = cranelift_isa(target, false).map_err(|e| refused(e.to_string()))?;
         let mut module = JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()));
-        let id = super::define(&mut module, "kernel", program, target)?;
+        let code = super::lower(program, target)?;
+        let id = super::define(&mut module, "kernel", program, &code)?;
         module.finalize_definitions().map_err(|e| refused(e.to_string()))?;
         Ok(Kernel { program: program.clone(), module: Some(module), id })
     }
