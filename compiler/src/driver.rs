@@ -8,19 +8,23 @@
 //! ```
 
 use std::fmt;
-use std::path::Path;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nnc_ir::Graph;
 use nnc_ir::onnx::{self, Bindings, OnnxError, PortInfo};
+use nnc_runtime::LoadError;
 use nnc_runtime::Program;
 use nnc_runtime::abi::ProgramDesc;
 
 use crate::artefact::driver::DriverError;
 use crate::artefact::{self, LinkError};
+use crate::cache::{CacheUse, Entry};
 use crate::codegen::disassemble::{DisassembleError, code_bytes, disassemble};
 use crate::codegen::object::{Constants, Object};
-use crate::codegen::{self, CodegenError};
+use crate::codegen::{self, CodegenError, jit};
+use crate::parallel;
 use crate::passes::{self, PassError};
 use crate::plan::{self, Plan, PlanError};
 use crate::target::{Target, TargetError};
@@ -69,6 +73,14 @@ pub enum Error {
         /// What is wrong.
         source: Box<DriverError>,
     },
+    /// The program that was made for a cache does not load.
+    #[error("{file}: the compiled program does not load here")]
+    Load {
+        /// The model's file, or `model` when it came from memory.
+        file: String,
+        /// What is wrong.
+        source: Box<LoadError>,
+    },
     /// The code cannot be shown.
     #[error("{file}: {source}")]
     Disassemble {
@@ -107,6 +119,12 @@ pub struct Options {
     pub passes: passes::Options,
     /// What to compile for; `None` is the machine at hand.
     pub target: Option<Target>,
+    /// Threads that compile; `None` is one for each core.
+    pub threads: Option<NonZeroUsize>,
+    /// A folder with programs that were compiled before.
+    pub cache: Option<PathBuf>,
+    /// Whether Linux `perf` is told the names of functions in memory.
+    pub perf_map: bool,
 }
 
 impl Options {
@@ -132,6 +150,34 @@ impl Options {
     pub fn target(mut self, name: &str) -> Result<Options, Error> {
         self.target = Some(Target::named(name)?);
         Ok(self)
+    }
+
+    /// Compiles on up to so many threads, 0 being one for each core. The program is the same for any number.
+    pub fn threads(mut self, threads: usize) -> Options {
+        self.threads = NonZeroUsize::new(threads);
+        self
+    }
+
+    /// Keeps compiled programs in a folder, which is made if need be, and loads them from there the next time. Only
+    /// [`Model::compile`] and [`Model::compile_reported`] look there.
+    ///
+    /// The code of such a program runs in this process: name a folder that only those can write to whom you trust. There is
+    /// an entry for each model, binding, target and version of the compiler; none is ever removed. One that is damaged is
+    /// compiled anew. When the folder cannot be written to, programs are compiled each time and `tracing` gets a warning.
+    pub fn cache(mut self, folder: impl Into<PathBuf>) -> Options {
+        self.cache = Some(folder.into());
+        self
+    }
+
+    /// Enters the functions of programs in `/tmp/perf-PID.map`, so that Linux `perf` shows their names. Such programs are
+    /// compiled in memory, whether they are in a cache or not.
+    pub fn perf_map(mut self, wanted: bool) -> Options {
+        self.perf_map = wanted;
+        self
+    }
+
+    fn thread_count(&self) -> usize {
+        self.threads.map_or_else(parallel::available, NonZeroUsize::get)
     }
 
     /// Leaves out a pass, by its name.
@@ -175,16 +221,31 @@ impl Model {
         &self.onnx
     }
 
-    /// Compiles the model to code in memory.
+    /// Compiles the model to code in memory, or takes the code from a cache.
     pub fn compile(&self, options: &Options) -> Result<Program, Error> {
-        self.lower(options)?.program()
+        Ok(self.compile_reported(options)?.program)
     }
 
-    /// Compiles the model, and tells what the compiler did.
-    pub fn compile_reported(&self, options: &Options) -> Result<(Program, CompileReport), Error> {
+    /// Compiles the model, and tells what the compiler and the cache did.
+    pub fn compile_reported(&self, options: &Options) -> Result<Compiled, Error> {
+        let Some(folder) = options.cache.as_deref().filter(|_| !options.perf_map) else {
+            let compilation = self.lower(options)?;
+            let report = Some(compilation.report().clone());
+            return Ok(Compiled { program: compilation.program()?, report, cache: None });
+        };
+        let entry = Entry::new(folder, &self.onnx, options, &target(options)?);
+        if let Some(program) = entry.load() {
+            let cache = Some(CacheUse::Hit(entry.path().to_owned()));
+            return Ok(Compiled { program, report: None, cache });
+        }
         let compilation = self.lower(options)?;
-        let report = compilation.report().clone();
-        Ok((compilation.program()?, report))
+        let report = Some(compilation.report().clone());
+        let artefact = compilation.code()?.artefact()?;
+        // SAFETY: these bytes are an artefact that this very compiler has just made, and nobody else has seen.
+        let program = unsafe { Program::from_bytes(&artefact) };
+        let program =
+            program.map_err(|source| Error::Load { file: self.file.clone(), source: source.into() })?;
+        Ok(Compiled { program, report, cache: Some(entry.store(&artefact)) })
     }
 
     /// The model's graph as it was read, before any pass.
@@ -203,10 +264,8 @@ impl Model {
         options: &Options,
         observer: &mut dyn FnMut(&str, &Graph),
     ) -> Result<Compilation, Error> {
-        let target = match &options.target {
-            Some(target) => target.clone(),
-            None => Target::host()?,
-        };
+        let target = target(options)?;
+        let threads = options.thread_count();
         let start = Instant::now();
         let mut graph = self.graph(options)?;
         let import = start.elapsed();
@@ -215,7 +274,7 @@ impl Model {
         let fused = passes.fusions.layers().map(|(layer, absorbed)| {
             (layer.to_string(), absorbed.iter().map(|a| format!("{} ({})", a.name, a.op)).collect())
         });
-        let plan = plan::plan(&graph, &target, &fused.collect())
+        let plan = plan::plan_on(&graph, &target, &fused.collect(), threads)
             .map_err(|source| Error::Plan { file: self.file.clone(), source: source.into() })?;
         let report = CompileReport {
             passes,
@@ -226,8 +285,32 @@ impl Model {
             optimise: passed - import,
             plan: start.elapsed() - passed,
         };
-        Ok(Compilation { file: self.file.clone(), target, graph, plan, report })
+        Ok(Compilation {
+            file: self.file.clone(),
+            target,
+            threads,
+            perf_map: options.perf_map,
+            graph,
+            plan,
+            report,
+        })
     }
+}
+
+/// What the options ask to compile for.
+fn target(options: &Options) -> Result<Target, TargetError> {
+    options.target.clone().map_or_else(Target::host, Ok)
+}
+
+/// A program, and how it came about.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The program.
+    pub program: Program,
+    /// What the compiler did; `None` for a program that came from a cache.
+    pub report: Option<CompileReport>,
+    /// What the cache did, if there is one.
+    pub cache: Option<CacheUse>,
 }
 
 /// A model on its way to code: its graph after all passes, and its plan.
@@ -235,6 +318,8 @@ impl Model {
 pub struct Compilation {
     file: String,
     target: Target,
+    threads: usize,
+    perf_map: bool,
     graph: Graph,
     plan: Plan,
     report: CompileReport,
@@ -263,14 +348,16 @@ impl Compilation {
 
     /// Makes code in the memory of this process.
     pub fn program(self) -> Result<Program, Error> {
-        let Compilation { file, target, plan, .. } = self;
-        codegen::jit::compile(plan, &target).map_err(|source| Error::Code { file, source: source.into() })
+        let Compilation { file, target, plan, threads, perf_map, .. } = self;
+        codegen::jit::compile_with(plan, &target, jit::Settings { threads, perf_map })
+            .map_err(|source| Error::Code { file, source: source.into() })
     }
 
     /// Makes code for a file.
     pub fn code(&self) -> Result<Code<'_>, Error> {
         let fault = |source: CodegenError| Error::Code { file: self.file.clone(), source: source.into() };
-        let object = codegen::object::compile(&self.plan, &self.target, Constants::Outside).map_err(fault)?;
+        let object = codegen::object::compile_on(&self.plan, &self.target, Constants::Outside, self.threads)
+            .map_err(fault)?;
         Ok(Code { compilation: self, object })
     }
 }
@@ -292,8 +379,8 @@ impl Code<'_> {
 
     /// A relocatable ELF object with code and constants, for a linker.
     pub fn object(&self) -> Result<Vec<u8>, Error> {
-        let Compilation { file, plan, target, .. } = self.compilation;
-        match codegen::object::compile(plan, target, Constants::Inside) {
+        let Compilation { file, plan, target, threads, .. } = self.compilation;
+        match codegen::object::compile_on(plan, target, Constants::Inside, *threads) {
             Ok(object) => Ok(object.bytes),
             Err(source) => Err(Error::Code { file: file.clone(), source: source.into() }),
         }

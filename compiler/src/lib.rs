@@ -11,6 +11,7 @@
 #![deny(missing_docs)]
 
 pub mod artefact;
+mod cache;
 pub mod codegen;
 mod driver;
 pub mod nearest;
@@ -22,5 +23,6 @@ pub mod plan;
 pub mod roofline;
 pub mod target;
 
-pub use driver::{Code, Compilation, CompileReport, Error, Model, Options};
+pub use cache::CacheUse;
+pub use driver::{Code, Compilation, CompileReport, Compiled, Error, Model, Options};
 pub use nnc_runtime::{InputRef, OutputMut, Outputs, Pool, Program, Session};

@@ -109,6 +109,59 @@ fn input(folder: &Folder) -> String {
 // ---- what works ----------------------------------------------------------------------------------------------------
 
 #[test]
+fn a_cache_serves_the_second_run_and_says_so() {
+    let folder = Folder::with_net();
+    let (net, input, cache) = (folder.net(), input(&folder), folder.path("cache"));
+    let (given, first, second) = (format!("input={input}"), folder.path("1.npz"), folder.path("2.npz"));
+    let run = |output: &str| well(&["run", &net, "--input", &given, "--cache", &cache, "--output", output]);
+    let text = run(&first);
+    assert!(text.contains("cache    compiled, kept in "), "{text}");
+    let text = run(&second);
+    assert!(text.contains("cache    loaded from "), "{text}");
+    assert!(!text.contains("passes "), "nothing was compiled: {text}");
+    assert!(fs::read(&first).expect("results") == fs::read(&second).expect("results"));
+
+    let json = well(&["bench", &net, "--seconds", "0.01", "--json", "--cache", &cache]);
+    let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(report["cached"], true);
+    let json = well(&["bench", &net, "--seconds", "0.01", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(report["cached"], false);
+}
+
+#[test]
+fn processes_that_fill_one_cache_at_once_do_each_other_no_harm() {
+    let folder = Folder::with_net();
+    let (net, cache) = (folder.net(), folder.path("cache"));
+    let start = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nnc"));
+        command.args(["bench", &net, "--seconds", "0.01", "--threads", "1", "--cache", &cache]);
+        command.stdout(std::process::Stdio::null()).spawn().expect("the command starts")
+    };
+    let mut running: Vec<_> = (0..4).map(|_| start()).collect();
+    assert!(running.iter_mut().all(|process| process.wait().expect("it ends").success()));
+    assert_eq!(fs::read_dir(&cache).expect("the cache").count(), 1);
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_to_is_reported_and_the_model_runs() {
+    let folder = Folder::with_net();
+    let cache = folder.write("a file", b"not a folder");
+    let text = well(&["bench", &folder.net(), "--seconds", "0.01", "--cache", &cache]);
+    assert!(text.contains("compiled, but not kept: cannot write "), "{text}");
+}
+
+#[test]
+fn a_compiled_program_has_no_use_for_a_cache_or_compile_threads() {
+    let folder = Folder::with_net();
+    well(&["compile", &folder.net(), "--jobs", "1"]);
+    let program = folder.path("net.nnc.so");
+    fails(2, &["bench", &program, "--cache", "x"], &["--cache has no effect"]);
+    fails(2, &["bench", &program, "-j", "2"], &["--jobs has no effect"]);
+    fails(2, &["bench", &program, "--perf-map"], &["--perf-map has no effect"]);
+}
+
+#[test]
 fn without_arguments_a_built_in_network_sees_a_built_in_picture() {
     let out = well(&["run", "--top", "3", "--threads", "1"]);
     for words in [

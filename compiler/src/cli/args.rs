@@ -27,6 +27,10 @@ pub struct CompileArgs {
     /// Leave out a pass (repeatable), to see what it is worth
     #[arg(long = "disable-pass", value_name = "PASS")]
     pub disabled: Vec<String>,
+
+    /// Threads to compile with; the program is the same for any number [default: one for each core]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: Option<u16>,
 }
 
 impl CompileArgs {
@@ -38,9 +42,29 @@ impl CompileArgs {
             (!self.constants.is_empty(), "--const"),
             (self.target.is_some(), "--target"),
             (!self.disabled.is_empty(), "--disable-pass"),
+            (self.jobs.is_some(), "--jobs"),
         ];
         given.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag)
     }
+}
+
+/// Where compiled programs are kept from one command to the next.
+#[derive(Args, Clone, Debug, Default)]
+pub struct CacheArgs {
+    /// Keep the compiled program in this folder, and load it from there the next time
+    ///
+    /// There is an entry for each model, way to compile it, and version of nnc. Entries are code that runs: name a folder
+    /// that nobody can write to whom you do not trust. A damaged entry is compiled anew; any may be deleted.
+    #[arg(long, value_name = "FOLDER")]
+    pub cache: Option<PathBuf>,
+}
+
+/// What Linux `perf` is told.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct PerfArgs {
+    /// Tell Linux `perf` the names of compiled functions, in /tmp/perf-PID.map
+    #[arg(long)]
+    pub perf_map: bool,
 }
 
 /// `NAME=N`

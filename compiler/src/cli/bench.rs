@@ -8,12 +8,12 @@ use anyhow::Result;
 use clap::Args;
 use nnc::roofline::Roofline;
 use nnc::target::Target;
-use nnc::{Pool, Session};
+use nnc::{CacheUse, Pool, Session};
 
-use super::args::{CompileArgs, ThreadArgs};
+use super::args::{CacheArgs, CompileArgs, PerfArgs, ThreadArgs};
 use super::failure::usage;
 use super::progress::Progress;
-use super::source;
+use super::source::{self, How};
 use super::stats::{percentile, timed};
 use super::tensors::{Inputs, by_formula, type_of};
 use super::units;
@@ -41,9 +41,15 @@ pub struct Bench {
     #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = seconds)]
     pub seconds: f64,
 
-    /// Print one JSON object: load_ms, compile_ms, first_ms, runs_ms (every sample), threads, target
+    /// Print one JSON object: load_ms, compile_ms, cached, first_ms, runs_ms (every sample), threads, target
     #[arg(long)]
     pub json: bool,
+
+    #[command(flatten)]
+    pub cache: CacheArgs,
+
+    #[command(flatten)]
+    pub perf: PerfArgs,
 
     #[command(flatten)]
     pub compile: CompileArgs,
@@ -61,7 +67,7 @@ impl Bench {
     /// Runs the command.
     pub fn run(&self, out: &mut dyn Write) -> Result<()> {
         let Some(model) = &self.model else { return self.roofline(out) };
-        let ready = source::ready(model, &self.compile, None)?;
+        let ready = source::ready(model, &How::from(&self.compile).cache(&self.cache).perf(self.perf), None)?;
         let program = &ready.program;
         let tensors = program.inputs().iter().map(|p| by_formula(&type_of(p))).collect::<Result<Vec<_>>>()?;
         let inputs = Inputs::new(program.inputs(), &tensors);
@@ -87,6 +93,7 @@ impl Bench {
                 "model": ready.name,
                 "load_ms": ready.load_ms,
                 "compile_ms": ready.compile_ms,
+                "cached": matches!(ready.cache, Some(CacheUse::Hit(_))),
                 "first_ms": first_ms,
                 "runs_ms": runs_ms,
                 "threads": threads,
@@ -97,8 +104,9 @@ impl Bench {
         }
         writeln!(out, "{} on {target}, {}", ready.name, units::threads(threads))?;
         writeln!(out, "  load     {:>9}", units::ms(ready.load_ms))?;
-        if ready.report.is_some() {
-            writeln!(out, "  compile  {:>9}", units::ms(ready.compile_ms))?;
+        if ready.report.is_some() || ready.cache.is_some() {
+            let how = ready.cache_line().map(|line| format!("   {line}")).unwrap_or_default();
+            writeln!(out, "  compile  {:>9}{how}", units::ms(ready.compile_ms))?;
         }
         writeln!(out, "  first    {:>9}", units::ms(first_ms))?;
         writeln!(out, "  median   {:>9}   of {} runs", units::ms(percentile(&runs_ms, 50.0)), runs_ms.len())?;
@@ -108,7 +116,8 @@ impl Bench {
     }
     /// The arithmetic peak of a core, and how fast it reads working sets of several sizes.
     fn roofline(&self, out: &mut dyn Write) -> Result<()> {
-        let target = Target::named(self.compile.target.as_deref().unwrap_or("native"))?;
+        let target =
+            Target::named(self.compile.target.as_deref().unwrap_or("native")).map_err(nnc::Error::from)?;
         if !target.runs_here() {
             usage!("this machine cannot run code for target \"{}\"", target.name);
         }

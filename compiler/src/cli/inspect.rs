@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::args::CompileArgs;
 use super::progress::Progress;
-use super::source;
+use super::source::{self, How};
 use super::table;
 use super::tensors::type_of;
 use super::units;
@@ -34,7 +34,7 @@ impl Inspect {
     /// Runs the command.
     pub fn run(&self, out: &mut dyn Write) -> Result<()> {
         if source::is_artefact(&self.model) {
-            let ready = source::ready(&self.model, &self.compile, None)?;
+            let ready = source::ready(&self.model, &How::from(&self.compile), None)?;
             return artefact(out, &self.model, ready.program.desc(), self.json);
         }
         let options = source::options(&self.compile)?;

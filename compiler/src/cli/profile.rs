@@ -11,12 +11,12 @@ use nnc::target::Target;
 use nnc::{Pool, Session};
 use serde_json::json;
 
-use super::args::{CompileArgs, ThreadArgs};
+use super::args::{CompileArgs, PerfArgs, ThreadArgs};
 use super::bench::seconds;
 use super::failure::usage;
 use super::output::Output;
 use super::progress::Progress;
-use super::source::{self, Ready, Work};
+use super::source::{self, How, Ready, Work};
 use super::stats::percentile;
 use super::table;
 use super::tensors::{Inputs, by_formula, type_of};
@@ -57,6 +57,9 @@ pub struct Profile {
     pub trace: Option<PathBuf>,
 
     #[command(flatten)]
+    pub perf: PerfArgs,
+
+    #[command(flatten)]
     pub compile: CompileArgs,
 }
 
@@ -92,7 +95,7 @@ impl Profile {
     /// Runs the command.
     pub fn run(&self, out: &mut dyn Write) -> Result<()> {
         let trace = self.trace.as_deref().map(|path| Output::check(path, &[&self.model])).transpose()?;
-        let ready = source::ready(&self.model, &self.compile, None)?;
+        let ready = source::ready(&self.model, &How::from(&self.compile).perf(self.perf), None)?;
         let threads = self.threads.count();
         let (runs, whole) = self.measure(&ready, threads)?;
         let rows = rows(&ready, &runs, threads)?;

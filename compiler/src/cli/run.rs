@@ -9,13 +9,13 @@ use clap::Args;
 use nnc::{CompileReport, Model, Options, Pool, Session};
 use nnc_ir::Tensor;
 
-use super::args::{CompileArgs, ThreadArgs, named_file};
+use super::args::{CacheArgs, CompileArgs, PerfArgs, ThreadArgs, named_file};
 use super::classes::{self, Labels};
 use super::failure::usage;
 use super::output::{Output, write_npz};
 use super::picture::PictureArgs;
 use super::progress::Progress;
-use super::source::{self, Ready};
+use super::source::{self, How, Ready};
 use super::stats::{percentile, timed};
 use super::tensors::{self, Inputs, type_of};
 use super::units;
@@ -57,6 +57,12 @@ pub struct Run {
     pub threads: ThreadArgs,
 
     #[command(flatten)]
+    pub cache: CacheArgs,
+
+    #[command(flatten)]
+    pub perf: PerfArgs,
+
+    #[command(flatten)]
     pub compile: CompileArgs,
 }
 
@@ -69,7 +75,7 @@ impl Run {
         let output = self.output.as_deref().map(|path| Output::check(path, &read)).transpose()?;
 
         let ready = match &self.model {
-            Some(path) => source::ready(path, &self.compile, Some(&self.picture))?,
+            Some(path) => source::ready(path, &self.how(), Some(&self.picture))?,
             None => self.seed(out)?,
         };
         let program = &ready.program;
@@ -102,6 +108,9 @@ impl Run {
         }
         writeln!(out)?;
         times(out, &ready, first_ms, &runs_ms, threads)?;
+        if let Some(line) = ready.cache_line() {
+            writeln!(out, "cache    {line}")?;
+        }
         if let Some(output) = &output {
             write_npz(output, &results)?;
             writeln!(out, "outputs  {}", output.path().display())?;
@@ -109,12 +118,16 @@ impl Run {
         Ok(())
     }
 
+    fn how(&self) -> How<'_> {
+        How::from(&self.compile).cache(&self.cache).perf(self.perf)
+    }
+
     /// The built-in network, compiled.
     fn seed(&self, out: &mut dyn Write) -> Result<Ready> {
         let progress = Progress::new("building the built-in model");
         let bytes = nnc_models::encode(&nnc_models::Spec::new(DEFAULT_MODEL))?;
         let (model, load_ms) = timed(|| Model::from_bytes(bytes));
-        let options: Options = source::options(&self.compile)?;
+        let options: Options = self.how().options()?;
         let ready = source::compiled(DEFAULT_MODEL.into(), &model?, load_ms, &options, None, &progress)?;
         writeln!(
             out,
@@ -212,7 +225,7 @@ fn times(
     threads: usize,
 ) -> std::io::Result<()> {
     write!(out, "times    load {}, ", units::ms(ready.load_ms))?;
-    if ready.report.is_some() {
+    if ready.report.is_some() || ready.cache.is_some() {
         write!(out, "compile {}, ", units::ms(ready.compile_ms))?;
     }
     writeln!(

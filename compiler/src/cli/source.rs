@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nnc::plan::PlanStep;
-use nnc::{Compilation, CompileReport, Model, Options, Program};
+use nnc::{CacheUse, Compilation, CompileReport, Compiled, Model, Options, Program};
 use nnc_ir::onnx::Dim;
 
-use super::args::CompileArgs;
+use super::args::{CacheArgs, CompileArgs, PerfArgs};
 use super::failure::usage;
 use super::picture::PictureArgs;
 use super::progress::Progress;
@@ -27,12 +27,70 @@ pub struct Ready {
     pub program: Program,
     /// What the compiler did; `None` for an artefact.
     pub report: Option<CompileReport>,
-    /// What each step computes; empty for an artefact, which knows that no longer.
+    /// What each step computes; empty for an artefact, or a program from a cache, which know that no longer.
     pub work: Vec<Work>,
+    /// What the cache did, if there is one.
+    pub cache: Option<CacheUse>,
     /// Time to read and parse the file, or to load the artefact, in milliseconds.
     pub load_ms: f64,
     /// Time for passes, plan and code, in milliseconds; 0 for an artefact.
     pub compile_ms: f64,
+}
+
+/// How a file is made ready, as the flags of a command say.
+#[derive(Clone, Copy, Debug)]
+pub struct How<'a> {
+    /// How it is compiled.
+    pub compile: &'a CompileArgs,
+    /// The folder of a cache.
+    pub cache: Option<&'a Path>,
+    /// Whether `perf` is told the names of functions.
+    pub perf_map: bool,
+}
+
+impl<'a> From<&'a CompileArgs> for How<'a> {
+    fn from(compile: &'a CompileArgs) -> How<'a> {
+        How { compile, cache: None, perf_map: false }
+    }
+}
+
+impl<'a> How<'a> {
+    /// With the folder of a cache, if there is one.
+    pub fn cache(self, args: &'a CacheArgs) -> How<'a> {
+        How { cache: args.cache.as_deref(), ..self }
+    }
+
+    /// With names for `perf`, if they are asked for.
+    pub fn perf(self, args: PerfArgs) -> How<'a> {
+        How { perf_map: args.perf_map, ..self }
+    }
+
+    /// What the flags ask of the compiler.
+    pub fn options(&self) -> Result<Options> {
+        let mut options = options(self.compile)?.perf_map(self.perf_map);
+        options.cache = self.cache.map(Path::to_owned);
+        Ok(options)
+    }
+
+    /// The first flag that was given, for the error that it does not apply.
+    fn first_given(&self) -> Option<&'static str> {
+        let given = [(self.cache.is_some(), "--cache"), (self.perf_map, "--perf-map")];
+        let other = given.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag);
+        self.compile.first_given().or(other)
+    }
+}
+
+impl Ready {
+    /// How the program came about, for people: a line for each thing worth saying.
+    pub fn cache_line(&self) -> Option<String> {
+        match self.cache.as_ref()? {
+            CacheUse::Hit(path) => Some(format!("loaded from {}", path.display())),
+            CacheUse::Stored(path) => Some(format!("compiled, kept in {}", path.display())),
+            CacheUse::NotStored { path, source } => {
+                Some(format!("compiled, but not kept: cannot write {}: {source}", path.display()))
+            }
+        }
+    }
 }
 
 /// What one step computes and moves.
@@ -74,13 +132,13 @@ impl Work {
 }
 
 /// Makes the program of a file ready. `picture` may bind the height and width that a model leaves open.
-pub fn ready(path: &Path, args: &CompileArgs, picture: Option<&PictureArgs>) -> Result<Ready> {
+pub fn ready(path: &Path, args: &How<'_>, picture: Option<&PictureArgs>) -> Result<Ready> {
     if is_artefact(path) {
         return load(path, args);
     }
     let progress = Progress::new("reading the model");
     let (model, load_ms) = timed(|| Model::open(path));
-    compiled(path.display().to_string(), &model?, load_ms, &options(args)?, picture, &progress)
+    compiled(path.display().to_string(), &model?, load_ms, &args.options()?, picture, &progress)
 }
 
 /// Compiles a model in memory.
@@ -97,27 +155,35 @@ pub fn compiled(
     if let Some(picture) = picture {
         complete(&mut options, model, picture);
     }
-    let (program, compile_ms) = timed(|| -> Result<_> {
+    let (made, compile_ms) = timed(|| -> Result<_> {
+        if options.cache.is_some() {
+            runs_here(&options)?;
+            return Ok((model.compile_reported(&options)?, Vec::new()));
+        }
         let compilation = lower(model, &options)?;
-        let report = compilation.report().clone();
+        let report = Some(compilation.report().clone());
         let work = compilation.plan().steps.iter().map(Work::of).collect();
-        Ok((compilation.program()?, report, work))
+        Ok((Compiled { program: compilation.program()?, report, cache: None }, work))
     });
-    let (program, report, work) = program?;
-    Ok(Ready { name, program, report: Some(report), work, load_ms, compile_ms })
+    let (Compiled { program, report, cache }, work) = made?;
+    Ok(Ready { name, program, report, work, cache, load_ms, compile_ms })
 }
 
 /// Plans a model for a target whose code this machine can run.
 fn lower(model: &Model, options: &Options) -> Result<Compilation> {
-    let compilation = model.lower(options)?;
-    let target = compilation.target();
-    if !target.runs_here() {
-        usage!(
+    runs_here(options)?;
+    Ok(model.lower(options)?)
+}
+
+/// Refuses a target whose code this machine cannot run.
+fn runs_here(options: &Options) -> Result<()> {
+    match &options.target {
+        Some(target) if !target.runs_here() => usage!(
             "this machine cannot run code for target \"{}\"; leave --target out, or use `nnc compile` to write a file for the machine that can",
             target.name
-        );
+        ),
+        _ => Ok(()),
     }
-    Ok(compilation)
 }
 
 /// The shapes that `--size` gives to inputs whose height and width are open and not bound otherwise.
@@ -139,7 +205,7 @@ fn complete(options: &mut Options, model: &Model, picture: &PictureArgs) {
     }
 }
 
-fn load(path: &Path, args: &CompileArgs) -> Result<Ready> {
+fn load(path: &Path, args: &How<'_>) -> Result<Ready> {
     if let Some(flag) = args.first_given() {
         usage!(
             "\"{}\" is compiled already, so {flag} has no effect on it; give {flag} to `nnc compile`",
@@ -157,6 +223,7 @@ fn load(path: &Path, args: &CompileArgs) -> Result<Ready> {
         program,
         report: None,
         work: Vec::new(),
+        cache: None,
         load_ms,
         compile_ms: 0.0,
     })
@@ -170,7 +237,7 @@ pub fn is_artefact(path: &Path) -> bool {
 
 /// What the flags ask of the compiler.
 pub fn options(args: &CompileArgs) -> Result<Options> {
-    let mut options = Options::default();
+    let mut options = Options::default().threads(args.jobs.unwrap_or(0).into());
     if let Some(target) = &args.target {
         options = options.target(target)?;
     }

@@ -16,9 +16,9 @@ use nnc::{Pool, Session};
 use nnc_ir::{DType, Tensor};
 use nnc_runtime::abi::Port;
 
-use super::args::{CompileArgs, ThreadArgs};
+use super::args::{CacheArgs, CompileArgs, ThreadArgs};
 use super::failure::usage;
-use super::source;
+use super::source::{self, How};
 use super::table;
 use super::tensors::{self, Inputs, by_formula, type_of};
 
@@ -49,6 +49,9 @@ pub struct Verify {
     pub threads: ThreadArgs,
 
     #[command(flatten)]
+    pub cache: CacheArgs,
+
+    #[command(flatten)]
     pub compile: CompileArgs,
 }
 
@@ -71,7 +74,7 @@ struct Case {
 impl Verify {
     /// Runs the command.
     pub fn run(&self, out: &mut dyn Write) -> Result<()> {
-        let ready = source::ready(&self.model, &self.compile, None)?;
+        let ready = source::ready(&self.model, &How::from(&self.compile).cache(&self.cache), None)?;
         let (inputs, outputs) = (ready.program.inputs(), ready.program.outputs());
         let (case, file) = match (&self.case, &self.data) {
             (Some(file), _) => (sort(nnc::npz::read_npz(file)?, inputs, outputs), file),
