@@ -109,7 +109,7 @@ impl Entry {
 /// A digest of all that decides the bytes of an artefact.
 fn key(model: &onnx::Model, options: &Options, target: &Target) -> blake3::Hash {
     // Every field is named, so that a new one is decided on.
-    let Options { bindings, passes, target: _, threads: _, cache: _, perf_map: _ } = options;
+    let Options { bindings, passes, plan, target: _, threads: _, cache: _, perf_map: _ } = options;
     let onnx::Bindings { dims, shapes, constants } = bindings;
     let mut hasher = blake3::Hasher::new();
     // Lengths go in front, so that no two lists of parts run together to the same bytes.
@@ -120,7 +120,7 @@ fn key(model: &onnx::Model, options: &Options, target: &Target) -> blake3::Hash 
     add(env!("NNC_SOURCES").as_bytes());
     add(format!("format {FORMAT_VERSION}, ABI {ABI_VERSION}").as_bytes());
     add(format!("{target:?}").as_bytes());
-    add(format!("{passes:?}").as_bytes());
+    add(format!("{passes:?} {plan:?}").as_bytes());
     add(format!("{dims:?} {shapes:?}").as_bytes());
     add(&(constants.len() as u64).to_le_bytes());
     for (name, tensor) in constants {

@@ -117,6 +117,8 @@ pub struct Options {
     pub bindings: Bindings,
     /// Passes to leave out.
     pub passes: passes::Options,
+    /// What the planner may do.
+    pub plan: plan::Options,
     /// What to compile for; `None` is the machine at hand.
     pub target: Option<Target>,
     /// Threads that compile; `None` is one for each core.
@@ -184,6 +186,13 @@ impl Options {
     pub fn disable_pass(mut self, name: &str) -> Result<Options, Error> {
         self.passes.disable(name)?;
         Ok(self)
+    }
+
+    /// Whether dense 3×3 convolutions may be done by Winograd's algorithm, which is faster and rounds differently; they may
+    /// unless this says no.
+    pub fn winograd(mut self, allowed: bool) -> Options {
+        self.plan.winograd = if allowed { plan::Winograd::WhereFaster } else { plan::Winograd::Never };
+        self
     }
 }
 
@@ -274,7 +283,7 @@ impl Model {
         let fused = passes.fusions.layers().map(|(layer, absorbed)| {
             (layer.to_string(), absorbed.iter().map(|a| format!("{} ({})", a.name, a.op)).collect())
         });
-        let plan = plan::plan_on(&graph, &target, &fused.collect(), threads)
+        let plan = plan::plan_on(&graph, &target, &options.plan, &fused.collect(), threads)
             .map_err(|source| Error::Plan { file: self.file.clone(), source: source.into() })?;
         let report = CompileReport {
             passes,

@@ -250,6 +250,29 @@ fn inspect_adds_up_what_the_layers_cost() {
 }
 
 #[test]
+fn inspect_names_the_layers_by_winograds_algorithm_unless_it_is_forbidden() {
+    let folder = Folder::empty();
+    let spec = nnc_models::Spec::new("resnet-18").resolution(64).classes(10);
+    let net = folder.write("net.onnx", &nnc_models::encode(&spec).expect("a network"));
+    let kinds = |flags: &[&str]| -> Vec<String> {
+        let args = [&["inspect", &net, "--json"], flags].concat();
+        let report: serde_json::Value = serde_json::from_str(&well(&args)).expect("JSON");
+        let layers = report["layers"].as_array().expect("layers");
+        layers.iter().map(|l| l["kind"].as_str().expect("a kind").to_string()).collect()
+    };
+    let winograd = |kinds: &[String]| kinds.iter().filter(|kind| kind.starts_with("winograd")).count();
+    assert!(winograd(&kinds(&[])) > 3);
+    assert_eq!(winograd(&kinds(&["--no-winograd"])), 0);
+    assert!(well(&["inspect", &net]).contains("winograd 4x4"));
+    let plan = folder.path("net.plan");
+    well(&["compile", &net, "--emit", "plan", "-o", &plan]);
+    assert!(fs::read_to_string(&plan).expect("a plan").contains("winograd 4x4"));
+    let so = folder.path("net.so");
+    well(&["compile", &net, "--no-winograd", "-o", &so]);
+    fails(2, &["bench", &so, "--no-winograd"], &["compiled already", "--no-winograd"]);
+}
+
+#[test]
 fn bench_prints_every_sample_as_json() {
     let folder = Folder::with_net();
     let out = well(&["bench", &folder.net(), "--json", "--seconds", "0.05", "--threads", "1"]);

@@ -113,10 +113,11 @@ fn whatever_changes_the_program_is_another_entry() {
     assert!(stored(&compile(&plain, less)).is_some());
     let older = Options::default().target("x86-64-v2").expect("a target");
     assert!(stored(&compile(&plain, older)).is_some());
+    assert!(stored(&compile(&plain, Options::default().winograd(false))).is_some());
     let input = plain.inputs()[0].name.clone();
     let bound = Options::default().shape(input, [1, 3, 32, 32]);
     assert!(stored(&compile(&plain, bound)).is_some());
-    assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 6);
+    assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 7);
     // Threads change nothing.
     assert!(hit(&compile(&plain, Options::default().threads(3))).is_some());
 }

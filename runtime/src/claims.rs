@@ -74,7 +74,8 @@ impl Iterator for Claim<'_> {
         loop {
             let units = share(self.units, self.victim, self.threads);
             let length = units.end - units.start;
-            let pieces = length.min(PIECES);
+            // Some layers prepare something for each range of units: a thread that is alone takes all at once.
+            let pieces = length.min(if self.threads == 1 { 1 } else { PIECES });
             let slot = &self.claims.shares[self.victim as usize * self.claims.steps + self.step];
             if let Some(claimed) = slot.claim(self.run, pieces as u16, self.victim == self.thread) {
                 let edge = |piece: u16| units.start + length * u64::from(piece) / pieces;
@@ -141,6 +142,15 @@ mod tests {
     #[test]
     fn a_single_unit_is_the_last_threads() {
         assert_eq!(share(1, 3, 4), 0..1);
+    }
+
+    #[test]
+    fn the_only_thread_claims_everything_at_once() {
+        let claims = Claims::new(1, 1);
+        for run in 1..4 {
+            let mut all = claims.of(run, 0, 100, (0, 1));
+            assert_eq!((all.next(), all.next()), (Some(0..100), None));
+        }
     }
 
     #[test]

@@ -45,7 +45,16 @@ pub fn optimise(graph: &Graph) -> Result<Graph, Failure> {
 ///
 /// The planner refuses the graph.
 pub fn plan(graph: &Graph, target: &Target) -> Result<Plan, Failure> {
-    Ok(plan::plan(graph, target, &Default::default())?)
+    plan_with(graph, target, &plan::Options::default())
+}
+
+/// The same, and what the planner may do.
+///
+/// # Errors
+///
+/// The planner refuses the graph.
+pub fn plan_with(graph: &Graph, target: &Target, options: &plan::Options) -> Result<Plan, Failure> {
+    Ok(plan::plan(graph, target, options, &Default::default())?)
 }
 
 /// The plan's program, compiled into this process.

@@ -8,7 +8,7 @@
 use std::fmt::Write;
 use std::sync::OnceLock;
 
-use nnc::plan::{Plan, PlanStep, Traffic};
+use nnc::plan::{Options, Plan, PlanStep, Traffic, Winograd};
 use nnc::target::Target;
 use nnc_ir::{Graph, Op};
 use nnc_models::Spec;
@@ -75,7 +75,10 @@ fn planned(spec: &Spec) -> Network {
     let graph = pipeline::read(spec)
         .and_then(|graph| pipeline::optimise(&graph))
         .unwrap_or_else(|error| panic!("{name}: {error}"));
-    let plan = pipeline::plan(&graph, &target).unwrap_or_else(|error| panic!("{name}: {error}"));
+    // Winograd's algorithm reads up to four times the weights of a layer. That is its price, and says nothing about copies.
+    let options = Options { winograd: Winograd::Never };
+    let plan =
+        pipeline::plan_with(&graph, &target, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
     let audit = Audit::of(&plan).unwrap_or_else(|error| panic!("{name}: {error}"));
     Network { name, logical_bytes: logical_bytes(&graph), plan, audit }
 }
@@ -111,6 +114,24 @@ fn check(title: &str, rows: impl Iterator<Item = (String, bool)>) {
         }
     }
     assert!(failed.is_empty(), "{title}\n{}", failed.join("\n"));
+}
+
+#[test]
+fn winograds_algorithm_changes_neither_steps_nor_the_arena() {
+    let target = Target::named("x86-64-v3").unwrap_or_else(|error| panic!("{error}"));
+    for name in ["squeezenet-1.1", "resnet-18", "densenet-121"] {
+        let direct = networks().iter().find(|network| network.name == name);
+        let direct = &direct.unwrap_or_else(|| panic!("{name} is in the table")).plan;
+        let graph = pipeline::read(&Spec::new(name)).and_then(|graph| pipeline::optimise(&graph));
+        let graph = graph.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let plan = pipeline::plan(&graph, &target).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(plan.steps.iter().any(|s| s.code.kind().starts_with("winograd")), "{name}:\n{plan}");
+        let audit = Audit::of(&plan).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(audit.miscounted.first(), None, "{name}");
+        assert_eq!(audit.faults().next(), None, "{name}");
+        assert_eq!(plan.steps.len(), direct.steps.len(), "{name}");
+        assert_eq!(plan.memory, direct.memory, "{name}");
+    }
 }
 
 #[test]

@@ -4,6 +4,10 @@
 //! any recipe is valid and a failing one shrinks to a few blocks. Every lowering that runs here must agree with
 //! [`nnc_ir::eval`] of the network as it was *before* the passes.
 
+use std::cell::Cell;
+
+use nnc::codegen::tile::programs::winograd::Form;
+use nnc::plan::{LayerCode, Options, Winograd};
 use nnc::target::Target;
 use nnc_ir::op::*;
 use nnc_ir::{Graph, Op, Tensor, TensorType, Value, eval};
@@ -30,12 +34,16 @@ fn random_networks_compute_what_the_evaluator_computes() {
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let targets = targets();
     let recipe = (any::<[u8; 4]>(), vec(any::<Block>(), 1..10));
+    let forced = Cell::new(0);
     let result = runner.run(&recipe, |(image, blocks)| {
-        check(&network(image, &blocks), &targets).map_err(TestCaseError::fail)
+        let count = check(&network(image, &blocks), &targets).map_err(TestCaseError::fail)?;
+        forced.set(forced.get() + count);
+        Ok(())
     });
     if let Err(error) = result {
         panic!("{error}");
     }
+    assert!(forced.get() > 0, "some network had a layer for Winograd's algorithm");
 }
 
 #[test]
@@ -44,7 +52,7 @@ fn a_padded_depthwise_convolution_with_two_results_a_channel_starts_before_its_i
     let x = b.graph.add_input("x", TensorType::f32([1, 3, 5, 4]));
     let y = b.conv(x, 6, 3, square(3, 1, 1));
     b.graph.add_output("y", y);
-    check(&b.graph, &targets()).unwrap_or_else(|error| panic!("{error}"));
+    check(&b.graph, &targets()).map(|_| ()).unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
@@ -59,6 +67,7 @@ fn every_activation_fits_beside_the_accumulators_of_a_tall_tile() {
                 let y = b.activation(y, activation);
                 b.graph.add_output("y", y);
                 check(&b.graph, &targets())
+                    .map(|_| ())
                     .unwrap_or_else(|error| panic!("{activation}, {channels}: {error}"));
             }
         }
@@ -74,36 +83,49 @@ fn targets() -> Vec<Target> {
         .collect()
 }
 
-/// Compiles and runs a network for each target, and compares all its outputs.
-fn check(graph: &Graph, targets: &[Target]) -> Result<(), String> {
+/// Compiles and runs a network for each target, as the planner likes and with all 3×3 convolutions in a form of Winograd's
+/// algorithm, and compares all outputs. Says how many layers had that form.
+fn check(graph: &Graph, targets: &[Target]) -> Result<usize, String> {
     let id = graph.inputs()[0];
     let input = noise(&graph.node(id).outputs[0].shape, 1, 2.0);
     let expected = eval::run(graph, std::slice::from_ref(&input)).map_err(|error| error.to_string())?;
     let input = input.elems::<f32>().map_err(|error| error.to_string())?;
     let optimised = pipeline::optimise(graph).map_err(|error| error.to_string())?;
-    for target in targets {
-        let run = || -> Result<_, pipeline::Failure> {
-            let plan = pipeline::plan(&optimised, target)?;
-            if let Some(fault) = Audit::of(&plan)?.faults().next() {
-                return Err(fault.as_str().into());
+    let mut forced = 0;
+    for (target, form) in targets.iter().zip([Form::F4, Form::F2].into_iter().cycle()) {
+        for winograd in [Winograd::WhereFaster, Winograd::Always(form)] {
+            let plan = pipeline::plan_with(&optimised, target, &Options { winograd })
+                .map_err(|error| format!("{}: {error:?}", target.name))?;
+            let by_winograd = plan.steps.iter().filter(|s| matches!(s.code, LayerCode::Winograd(_))).count();
+            match winograd {
+                Winograd::Always(_) if by_winograd == 0 => continue,
+                Winograd::Always(_) => forced += by_winograd,
+                _ => {}
             }
-            let program = pipeline::jit(&plan, target)?;
-            Ok([pipeline::run(&program, &[&input], 1)?, pipeline::run(&program, &[&input], 2)?])
-        };
-        let [one, two] = run().map_err(|error| format!("{}: {error:?}", target.name))?;
-        for ((expected, got), (name, value)) in expected.iter().zip(&one).zip(graph.outputs()) {
-            let expected = expected.elems::<f32>().map_err(|error| error.to_string())?;
-            let off = deviation(got, &expected);
-            if off > ROUNDING {
-                let node = &graph.node(value.node).name;
-                return Err(format!("{}: {name} (node \"{node}\") is off by {off:.1e}", target.name));
+            let what = format!("{}, {winograd:?}", target.name);
+            let audit = Audit::of(&plan).map_err(|error| format!("{what}: {error}"))?;
+            if let Some(fault) = audit.faults().next() {
+                return Err(format!("{what}: {fault}"));
             }
-        }
-        if pipeline::bits(&one) != pipeline::bits(&two) {
-            return Err(format!("{}: two threads compute other bits", target.name));
+            let run = || -> Result<_, pipeline::Failure> {
+                let program = pipeline::jit(&plan, target)?;
+                Ok([pipeline::run(&program, &[&input], 1)?, pipeline::run(&program, &[&input], 2)?])
+            };
+            let [one, two] = run().map_err(|error| format!("{what}: {error:?}"))?;
+            for ((expected, got), (name, value)) in expected.iter().zip(&one).zip(graph.outputs()) {
+                let expected = expected.elems::<f32>().map_err(|error| error.to_string())?;
+                let off = deviation(got, &expected);
+                if off > ROUNDING {
+                    let node = &graph.node(value.node).name;
+                    return Err(format!("{what}: {name} (node \"{node}\") is off by {off:.1e}"));
+                }
+            }
+            if pipeline::bits(&one) != pipeline::bits(&two) {
+                return Err(format!("{what}: two threads compute other bits"));
+            }
         }
     }
-    Ok(())
+    Ok(forced)
 }
 
 /// Deterministic elements within `±bound`.

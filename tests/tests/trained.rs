@@ -124,7 +124,7 @@ fn run(case: &Case, network: &Network, folder: &Path) -> Result<(), Box<dyn Erro
 fn outputs(mut graph: Graph, input: &[f32]) -> Result<Vec<Vec<f32>>, Box<dyn Error>> {
     let target = Target::named("native")?;
     passes::optimise(&mut graph, &Default::default())?;
-    let plan = plan::plan(&graph, &target, &Default::default())?;
+    let plan = plan::plan(&graph, &target, &Default::default(), &Default::default())?;
     let program = codegen::jit::compile(plan, &target)?;
     let run = |threads| -> Result<Vec<Vec<f32>>, Box<dyn Error>> {
         let mut session = Session::new(&program, &Pool::new(threads)?)?;

@@ -28,6 +28,10 @@ pub struct CompileArgs {
     #[arg(long = "disable-pass", value_name = "PASS")]
     pub disabled: Vec<String>,
 
+    /// Do not use Winograd's algorithm for 3x3 convolutions, which is faster but rounds differently
+    #[arg(long)]
+    pub no_winograd: bool,
+
     /// Threads to compile with; the program is the same for any number [default: one for each core]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,
@@ -42,6 +46,7 @@ impl CompileArgs {
             (!self.constants.is_empty(), "--const"),
             (self.target.is_some(), "--target"),
             (!self.disabled.is_empty(), "--disable-pass"),
+            (self.no_winograd, "--no-winograd"),
             (self.jobs.is_some(), "--jobs"),
         ];
         given.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag)

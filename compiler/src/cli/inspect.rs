@@ -16,7 +16,7 @@ use super::table;
 use super::tensors::type_of;
 use super::units;
 
-/// Show each layer: operator, shape, arithmetic, parameters, bytes moved, and what was fused into it
+/// Show each layer: operator, kind of code, shape, arithmetic, parameters, bytes moved, and what was fused into it
 #[derive(Args, Clone, Debug)]
 pub struct Inspect {
     /// An ONNX model, or a program compiled by `nnc compile`
@@ -83,8 +83,8 @@ fn as_table(out: &mut dyn Write, path: &Path, model: &Model, compilation: &Compi
     ports(out, &plan.inputs, &plan.outputs)?;
     writeln!(out)?;
     let mut table =
-        table::new(["layer", "op", "result", "MACC", "params", "read", "written", "fused or why"]);
-    table::numbers(&mut table, &[3, 4, 5, 6]);
+        table::new(["layer", "op", "kind", "result", "MACC", "params", "read", "written", "fused or why"]);
+    table::numbers(&mut table, &[4, 5, 6, 7]);
     let number = |n: u64| if n == 0 { String::new() } else { units::count(n) };
     for step in &plan.steps {
         // The operators alone: with their names the table would be as wide as the model is deep. JSON has both.
@@ -94,6 +94,7 @@ fn as_table(out: &mut dyn Write, path: &Path, model: &Model, compilation: &Compi
         table.add_row([
             step.name.clone(),
             step.op.clone(),
+            step.code.kind().to_string(),
             step.shape.clone(),
             number(step.macc),
             number(step.params),
@@ -106,6 +107,7 @@ fn as_table(out: &mut dyn Write, path: &Path, model: &Model, compilation: &Compi
     table.add_row([
         "total".to_string(),
         format!("{} steps", plan.steps.len()),
+        String::new(),
         String::new(),
         units::count(t.macc),
         units::count(t.params),
@@ -150,6 +152,7 @@ fn as_json(out: &mut dyn Write, path: &Path, compilation: &Compilation) -> Resul
             json!({
                 "name": s.name,
                 "op": s.op,
+                "kind": s.code.kind(),
                 "result": s.shape,
                 "macc": s.macc,
                 "params": s.params,

@@ -116,7 +116,7 @@ impl<'p> Layers<'p> {
 
 /// The symbol of a layer's function. Not `nnc_…`: those are what an artefact shows to the outside.
 fn symbol(index: usize, step: &PlanStep) -> String {
-    format!("layer_{index}_{}_{}", step.code.kind(), symbol_part(&step.name))
+    format!("layer_{index}_{}_{}", symbol_part(step.code.kind()), symbol_part(&step.name))
 }
 
 /// Generates every function of a plan into a module, on up to `threads` threads.
@@ -207,7 +207,7 @@ fn cpu_features(target: &Target) -> CpuFeatures {
     known.fold(CpuFeatures::default(), CpuFeatures::with)
 }
 
-/// The part of a layer's name that a symbol may carry.
+/// What a symbol may carry of a name.
 fn symbol_part(name: &str) -> String {
     let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     plain.chars().take(48).collect()

@@ -18,6 +18,7 @@
 use nnc_runtime::abi::Arg;
 
 use super::dense::{Ahead, DenseArg, DensePlan, LoopOrder};
+use super::winograd::WinogradArg;
 use super::{LayerCode, PlanStep};
 use crate::codegen::tile::programs::dense::{LINE, Runs, UNROLL, panel_width};
 
@@ -31,7 +32,15 @@ pub(super) fn decide(steps: &mut [PlanStep], l2: u64) {
     // What the steps behind the one at hand read first: where, and how many bytes.
     let mut next: Option<(Arg, u64)> = None;
     for step in steps.iter_mut().rev() {
-        let LayerCode::Dense(plan) = &mut step.code else { continue };
+        let plan = match &mut step.code {
+            LayerCode::Dense(plan) => plan,
+            LayerCode::Winograd(plan) => {
+                let first = plan.panels.first().map_or(0, |p| p.bytes(plan));
+                next = Some((step.args[WinogradArg::Weights as usize], first as u64));
+                continue;
+            }
+            LayerCode::Lanes(_) | LayerCode::Nest(_) => continue,
+        };
         match plan.order {
             LoopOrder::Panels => plan.ahead = next_panel(plan),
             LoopOrder::Tiles => {

@@ -12,7 +12,7 @@ use super::packing::{PackedPanel, Packing};
 use super::planner::{ARENA_START, Draft, Place, Planner, RunTable};
 use super::sweep::{Axis, BytePitch, x_tiles};
 use super::tiling::{self, Registers, Work};
-use super::{LayerCode, PlanError, Traffic, epilogue};
+use super::{LayerCode, PlanError, Traffic, epilogue, winograd_step};
 use crate::codegen::tile::ir::Lanes;
 use crate::codegen::tile::programs::dense::{Col, RunClass, Runs, UNROLL};
 use crate::codegen::tile::programs::epilogue::Activation;
@@ -48,9 +48,9 @@ struct Input {
 
 /// Neighbouring output channels of one group that lie together in the output and in the residual.
 #[derive(Clone, Debug)]
-struct OutputRun {
+pub(super) struct OutputRun {
     group: usize,
-    channels: Vec<usize>,
+    pub channels: Vec<usize>,
     /// First slot in the output buffer.
     at: usize,
     /// First slot in the residual's buffer.
@@ -60,12 +60,19 @@ struct OutputRun {
 }
 
 /// A panel before panels that are alike are put together.
-struct Panel {
-    cols: Vec<Col>,
+pub(super) struct Panel {
+    pub cols: Vec<Col>,
     group: usize,
-    channels: Vec<usize>,
-    at: usize,
-    residual_at: usize,
+    pub channels: Vec<usize>,
+    pub at: usize,
+    pub residual_at: usize,
+}
+
+impl Panel {
+    /// Lanes that are computed.
+    pub fn lanes(&self) -> usize {
+        self.cols.iter().map(|c| c.lanes.count() as usize).sum()
+    }
 }
 
 impl Planner<'_> {
@@ -110,6 +117,21 @@ impl Planner<'_> {
             None => None,
         };
         let (out_image, out_buffer) = self.dense_output(id, output, &image, residual.as_ref());
+        let by_winograd = self.winograd(&winograd_step::Layer {
+            id,
+            conv,
+            axes: (y, x_axis),
+            input: &image,
+            output: &out_image,
+            output_buffer: out_buffer,
+            residual: residual.as_ref(),
+            weights: &weights,
+            bias: bias.as_ref().and_then(Option::as_ref),
+            epilogue: ep,
+        })?;
+        if by_winograd {
+            return Ok(true);
+        }
         let input = match self.dense_input(&image, conv.groups, prologue, pointwise) {
             Some(input) => input,
             None => {
@@ -322,7 +344,7 @@ impl Planner<'_> {
     }
 
     /// How many slots behind a value's last one belong to it.
-    fn padding_of(&self, buffer: BufferId, output: Value) -> usize {
+    pub(super) fn padding_of(&self, buffer: BufferId, output: Value) -> usize {
         let channels = self.graph.ty(output).shape[1];
         match self.at(buffer).home {
             Home::Output(_) => 0,
@@ -488,7 +510,12 @@ fn staged_pitch(channels: usize) -> i64 {
 }
 
 /// Cuts the output's channels, in slot order, where the group changes or a slot is skipped, in the output or in the residual.
-fn output_runs(output: &Image, residual: Option<&Image>, groups: usize, padding: usize) -> Vec<OutputRun> {
+pub(super) fn output_runs(
+    output: &Image,
+    residual: Option<&Image>,
+    groups: usize,
+    padding: usize,
+) -> Vec<OutputRun> {
     let per_group = output.channels() / groups.max(1);
     let mut order: Vec<usize> = (0..output.channels()).collect();
     order.sort_by_key(|&c| output.slots[c].at);
@@ -531,7 +558,7 @@ pub(super) fn vectors(len: usize, spare: usize, widest: Lanes) -> Vec<Col> {
     cols
 }
 
-fn cut_panels(runs: &[OutputRun], registers: Registers, widest: usize) -> Vec<Panel> {
+pub(super) fn cut_panels(runs: &[OutputRun], registers: Registers, widest: usize) -> Vec<Panel> {
     let mut panels = Vec::new();
     for run in runs {
         let cols = vectors(run.channels.len(), run.spare, registers.widest());
@@ -562,10 +589,9 @@ fn pack(
     bias: Option<&Tensor>,
     taps: usize,
 ) -> Result<(Packing, Vec<f32>), PlanError> {
-    let lanes_of = |p: &Panel| p.cols.iter().map(|c| c.lanes.count() as usize).sum::<usize>();
     let packed = panels.iter().map(|panel| PackedPanel {
         channels: panel.channels.clone(),
-        lanes: lanes_of(panel),
+        lanes: panel.lanes(),
         order: if input.groups.len() == 1 { 0 } else { panel.group },
     });
     if weights.dtype() != DType::F32 {
@@ -584,7 +610,7 @@ fn pack(
         for panel in panels {
             let start = bias_packed.len();
             bias_packed.extend(panel.channels.iter().map(|&c| b[c]));
-            bias_packed.resize(start + lanes_of(panel), 0.0);
+            bias_packed.resize(start + panel.lanes(), 0.0);
         }
     }
     Ok((packing, bias_packed))
@@ -597,7 +623,7 @@ fn merge_panels(panels: &[Panel], input: &Input, table_at: &[i64], k: usize) -> 
     for panel in panels {
         let g = if input.groups.len() == 1 { 0 } else { panel.group };
         let group = &input.groups[g];
-        let lanes: usize = panel.cols.iter().map(|c| c.lanes.count() as usize).sum();
+        let lanes = panel.lanes();
         let starts =
             [group.start, weights, panel.at as i64 * 4, bias, panel.residual_at as i64 * 4, table_at[g]];
         weights += (lanes * k) as i64 * 4;

@@ -6,7 +6,7 @@
 //! ```text
 //!   Graph (fused layers, channel selects)
 //!     │ channels      which buffer and slot each channel of each image has; concat, split, shuffle become tables
-//!     │ dense_step, lanes_step, generic_step   one file per kind of layer: geometry, tiles, packed weights
+//!     │ dense_step, winograd_step, lanes_step, generic_step   one file per kind of layer: geometry, tiles, packed weights
 //!     │ memory        lifetimes → offsets in one arena
 //!     ▼
 //!   Plan { steps: [ { name, code, args, units } … ], constants, arena }
@@ -30,6 +30,8 @@ mod print;
 pub mod sweep;
 pub mod tiling;
 pub mod view;
+pub mod winograd;
+mod winograd_step;
 
 use std::collections::BTreeMap;
 
@@ -40,15 +42,38 @@ use nnc_runtime::{Constants, MemoryError};
 
 use crate::codegen::nest::Nest;
 use crate::codegen::tile::programs::epilogue::{Activation, Epilogue, Residual as Added};
+use crate::codegen::tile::programs::winograd::Form;
 use crate::parallel;
 use crate::target::Target;
 use planner::Planner;
+
+/// What the planner may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Which dense 3×3 convolutions are done by Winograd's algorithm.
+    pub winograd: Winograd,
+}
+
+/// Which dense 3×3 convolutions of stride 1 are done by Winograd's algorithm. It rounds differently from a plain sum, and keeps
+/// up to four times as many bytes of weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Winograd {
+    /// None.
+    Never,
+    /// Those for which it is estimated to take less time, in the form that takes the least.
+    #[default]
+    WhereFaster,
+    /// All that it can do, in one form: to test that form, or to measure it.
+    Always(Form),
+}
 
 /// What decides the code of a step. Equal codes share one function.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LayerCode {
     /// A convolution that sums over channels.
     Dense(dense::DensePlan),
+    /// A dense 3×3 convolution with fewer multiplications.
+    Winograd(winograd::WinogradPlan),
     /// A depthwise convolution or a pool.
     Lanes(lanes::LanesPlan),
     /// A general loop nest.
@@ -60,6 +85,10 @@ impl LayerCode {
     pub fn kind(&self) -> &'static str {
         match self {
             LayerCode::Dense(_) => "dense",
+            LayerCode::Winograd(plan) => match plan.form {
+                Form::F2 => "winograd 2x2",
+                Form::F4 => "winograd 4x4",
+            },
             LayerCode::Lanes(plan) => match plan.op {
                 lanes::LanesOp::Depthwise => "depthwise",
                 lanes::LanesOp::Pool(_) => "pool",
@@ -250,20 +279,22 @@ pub(crate) fn epilogue(e: &nnc_ir::op::Epilogue, bias: bool) -> Option<Epilogue>
 pub fn plan(
     graph: &Graph,
     target: &Target,
+    options: &Options,
     fused: &BTreeMap<String, Vec<String>>,
 ) -> Result<Plan, PlanError> {
-    plan_on(graph, target, fused, parallel::available())
+    plan_on(graph, target, options, fused, parallel::available())
 }
 
 /// Plans a graph, on up to `threads` threads: the same plan for any number.
 pub fn plan_on(
     graph: &Graph,
     target: &Target,
+    options: &Options,
     fused: &BTreeMap<String, Vec<String>>,
     threads: usize,
 ) -> Result<Plan, PlanError> {
     let order = graph.order()?;
-    let mut planner = Planner::new(graph, target, &order);
+    let mut planner = Planner::new(graph, target, options, &order);
     planner.inputs();
     for id in order {
         match &graph.node(id).op {

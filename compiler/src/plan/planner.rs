@@ -13,7 +13,7 @@ use super::image::{Extent, Image, Pitch, Slot};
 use super::memory::{self, Lifetime};
 use super::packing::Packing;
 use super::view::View;
-use super::{LayerCode, MemoryReport, Plan, PlanError, PlanStep, Traffic};
+use super::{LayerCode, MemoryReport, Options, Plan, PlanError, PlanStep, Traffic};
 use crate::target::Target;
 
 /// Where a value is. The `arg` of a view is the number of a buffer.
@@ -55,6 +55,9 @@ pub(super) struct RunTable {
 pub(super) struct Planner<'g> {
     pub graph: &'g Graph,
     pub target: &'g Target,
+    pub options: &'g Options,
+    /// Bytes of all constants of the graph.
+    pub weights: u64,
     position: BTreeMap<NodeId, usize>,
     last_use: BTreeMap<Value, usize>,
     pub buffers: Vec<Buffer>,
@@ -71,14 +74,18 @@ pub(super) struct Planner<'g> {
 pub(super) const ARENA_START: BufferId = BufferId(0);
 
 impl<'g> Planner<'g> {
-    pub fn new(graph: &'g Graph, target: &'g Target, order: &[NodeId]) -> Planner<'g> {
+    pub fn new(graph: &'g Graph, target: &'g Target, options: &'g Options, order: &[NodeId]) -> Planner<'g> {
         let position: BTreeMap<NodeId, usize> = order.iter().enumerate().map(|(i, &id)| (id, i)).collect();
         let last_use = last_uses(graph, order, &position);
         let wide = channels::wide_buffers(graph, order, |v| writes_image(graph, v));
+        let constants = graph.node_ids().filter_map(|id| graph.constant(id.into()));
+        let weights = constants.map(|tensor| tensor.bytes().len() as u64).sum();
         let start = Buffer { name: "arena".into(), home: Home::ArenaStart, bytes: 0, image: None };
         Planner {
             graph,
             target,
+            options,
+            weights,
             position,
             last_use,
             buffers: vec![start],

@@ -6,7 +6,9 @@ use nnc_runtime::abi::{Arg, Region};
 
 use super::dense::{DensePlan, LoopOrder};
 use super::lanes::{LanesPlan, RowBlocks};
+use super::winograd::WinogradPlan;
 use super::{LayerCode, Plan};
+use crate::codegen::tile::programs::dense::Col;
 use crate::codegen::tile::programs::window::Along;
 
 impl fmt::Display for Plan {
@@ -40,6 +42,7 @@ impl fmt::Display for Plan {
             }
             match &step.code {
                 LayerCode::Dense(d) => dense(f, d)?,
+                LayerCode::Winograd(w) => winograd(f, w)?,
                 LayerCode::Lanes(l) => lanes(f, l)?,
                 LayerCode::Nest(n) => writeln!(f, "     loops {:?} reduce {}", n.loops, n.reduce.len())?,
             }
@@ -65,10 +68,30 @@ fn dense(f: &mut fmt::Formatter<'_>, d: &DensePlan) -> fmt::Result {
     let tiles: Vec<String> = d.tiles.iter().map(|t| format!("{}x{}", t.count, t.width)).collect();
     writeln!(f, "     rows {}x{} of tiles [{}], outermost {order}", d.images, d.y.output, tiles.join(" "))?;
     for p in &d.panels {
-        let cols: Vec<String> = p.cols.iter().map(|c| format!("{}/{}", c.used, c.lanes.count())).collect();
-        writeln!(f, "     {} panels [{}] reading {:?}", p.count, cols.join(" "), p.k)?;
+        writeln!(f, "     {} panels [{}] reading {:?}", p.count, widths(&p.cols), p.k)?;
     }
     Ok(())
+}
+
+fn winograd(f: &mut fmt::Formatter<'_>, w: &WinogradPlan) -> fmt::Result {
+    let (rows, cols) = w.grid();
+    let (blocks, most) = (w.blocks(), w.tile_rows);
+    writeln!(
+        f,
+        "     tiles {}x{rows}x{cols} in {blocks} blocks of {}, kernels of up to {most}, scratch {} bytes",
+        w.images,
+        w.block,
+        w.scratch()
+    )?;
+    for p in &w.panels {
+        writeln!(f, "     {} panels [{}] over {} channels", p.count, widths(&p.cols), w.depth)?;
+    }
+    Ok(())
+}
+
+/// `16/16 5/8`: lanes that exist, of lanes that are computed.
+fn widths(cols: &[Col]) -> String {
+    cols.iter().map(|c| format!("{}/{}", c.used, c.lanes.count())).collect::<Vec<_>>().join(" ")
 }
 
 fn lanes(f: &mut fmt::Formatter<'_>, l: &LanesPlan) -> fmt::Result {

@@ -88,17 +88,19 @@ pub fn choose(registers: Registers, work: &Work<'_>) -> TileShape {
             if !registers.hold(rows, vectors, work.epilogue) {
                 continue;
             }
-            let cost = cost(registers, work, rows, vectors);
+            let shape = TileShape { rows, vectors };
+            let cost = cycles(registers, work, shape);
             if cost < best.0 {
-                best = (cost, TileShape { rows, vectors });
+                best = (cost, shape);
             }
         }
     }
     best.1
 }
 
-/// Cycles of the layer with this shape.
-fn cost(registers: Registers, work: &Work<'_>, rows: usize, vectors: usize) -> f64 {
+/// Cycles of the layer with tiles of this shape.
+pub fn cycles(registers: Registers, work: &Work<'_>, shape: TileShape) -> f64 {
+    let TileShape { rows, vectors } = shape;
     let tiles = work.row.div_ceil(rows);
     let even = work.row.div_ceil(tiles);
     let rest = work.row - even * (tiles - 1);

@@ -7,3 +7,4 @@ mod random;
 mod refuse;
 mod support;
 mod window;
+mod winograd;

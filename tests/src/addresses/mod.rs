@@ -22,6 +22,7 @@ mod dense;
 mod intervals;
 mod lanes;
 mod nest;
+mod winograd;
 
 use std::collections::BTreeMap;
 
@@ -128,6 +129,7 @@ pub fn walk(plan: &Plan, step: &PlanStep) -> Result<Walk, String> {
     let bases = Bases { args: &step.args, constants: &plan.constants };
     let (units, walk) = match &step.code {
         LayerCode::Dense(code) => (code.units(), dense::walk(code, bases)?),
+        LayerCode::Winograd(code) => (code.units(), winograd::walk(code, bases)?),
         LayerCode::Lanes(code) => (code.units(), lanes::walk(code, bases)?),
         LayerCode::Nest(code) => (code.units(), nest::walk(code, bases)?),
     };

@@ -229,6 +229,13 @@ fn stage(
     Ok(Row { input: scratch, ..at })
 }
 
+/// How many sums a kernel of `rows` by `vectors` makes of each output, and how it broadcasts.
+pub(super) fn sums(registers: Registers, rows: usize, vectors: usize) -> (u32, Broadcast) {
+    let split = registers.split(rows, vectors);
+    let free = registers.count.saturating_sub(rows * vectors * split + vectors);
+    (split as u32, if free >= 2 { Broadcast::Register } else { Broadcast::Embedded })
+}
+
 /// The kernel of a tile and a panel.
 fn descriptor(registers: Registers, plan: &DensePlan, tiles: &XTiles, panels: &PanelRun) -> DenseTile {
     let staged = plan.stage.as_ref();
@@ -240,9 +247,7 @@ fn descriptor(registers: Registers, plan: &DensePlan, tiles: &XTiles, panels: &P
         },
         rows: columns.start as u32..columns.end as u32,
     });
-    let (rows, vectors) = (tiles.width, panels.cols.len());
-    let split = registers.split(rows, vectors);
-    let free = registers.count.saturating_sub(rows * vectors * split + vectors);
+    let (split, broadcast) = sums(registers, tiles.width, panels.cols.len());
     DenseTile {
         rows: tiles.width as u32,
         a_pixel: pitch as i32,
@@ -254,9 +259,9 @@ fn descriptor(registers: Registers, plan: &DensePlan, tiles: &XTiles, panels: &P
         k: panels.k.clone(),
         c_pixel: plan.output.pixel as i32,
         residual_pixel: plan.residual.pixel as i32,
-        split: split as u32,
+        split,
         ahead: plan.ahead.lines,
-        broadcast: if free >= 2 { Broadcast::Register } else { Broadcast::Embedded },
+        broadcast,
         epilogue: plan.epilogue,
     }
 }

@@ -6,6 +6,7 @@
 mod dense;
 mod lanes;
 mod loops;
+mod winograd;
 
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{
@@ -59,6 +60,7 @@ pub fn emit(
         let mut emit = LayerEmitter::start(builder, &mut kernels, layer, target);
         match code {
             LayerCode::Dense(plan) => dense::emit(&mut emit, plan)?,
+            LayerCode::Winograd(plan) => winograd::emit(&mut emit, plan)?,
             LayerCode::Lanes(plan) => lanes::emit(&mut emit, plan)?,
             LayerCode::Nest(_) => {}
         }

@@ -10,6 +10,7 @@ pub mod epilogue;
 pub mod pool;
 pub mod stage;
 pub mod window;
+pub mod winograd;
 
 use super::error::TileError;
 use super::ir::Extent;

@@ -1,0 +1,316 @@
+//! The loops around the tiles of a layer by Winograd's algorithm.
+
+use cranelift_codegen::ir::{InstBuilder, Value};
+
+use super::LayerEmitter;
+use super::dense::sums;
+use crate::codegen::CodegenError;
+use crate::codegen::tile::ir::Role;
+use crate::codegen::tile::programs::dense::{Col, DenseTile, LINE, Runs, Tap, UNROLL, panel_width};
+use crate::codegen::tile::programs::epilogue::Epilogue;
+use crate::codegen::tile::programs::winograd::Sweeps;
+use crate::codegen::tile::programs::winograd::input::InputTile;
+use crate::codegen::tile::programs::winograd::output::OutputTile;
+use crate::plan::dense::Steps;
+use crate::plan::tiling::Registers;
+use crate::plan::winograd::{ChannelRun, Panels, TileSpan, WinogradArg, WinogradPlan, kernel_rows};
+
+/// Base pointers, loaded once.
+struct Bases {
+    output: Value,
+    weights: Value,
+    bias: Value,
+    residual: Value,
+    inputs: Vec<Value>,
+    /// `V`
+    transformed: Value,
+    /// `M`
+    product: Value,
+}
+
+/// The first tile of a block, and how many it has.
+#[derive(Clone, Copy)]
+struct Block {
+    first: Value,
+    tiles: Value,
+}
+
+/// A panel of a run of panels.
+#[derive(Clone, Copy)]
+struct Panel<'p> {
+    of: &'p Panels,
+    index: Value,
+}
+
+/// What is computed for a tile, given where it is: its picture, and its place among the tiles of its spans.
+struct At<'p> {
+    image: Value,
+    rows: (&'p TileSpan, Value),
+    cols: (&'p TileSpan, Value),
+    /// Number of the tile in its block.
+    tile: Value,
+}
+
+pub(super) fn emit(e: &mut LayerEmitter<'_, '_, '_>, plan: &WinogradPlan) -> Result<(), CodegenError> {
+    let transformed = e.scratch;
+    let product = e.add(transformed, plan.product_at());
+    let bases = Bases {
+        output: e.base(WinogradArg::Output as usize),
+        weights: e.base(WinogradArg::Weights as usize),
+        bias: e.base(WinogradArg::Bias as usize),
+        residual: e.base(WinogradArg::Residual as usize),
+        inputs: (0..plan.inputs.len()).map(|i| e.base(WinogradArg::Inputs as usize + i)).collect(),
+        transformed,
+        product,
+    };
+    let (begin, end) = (e.begin, e.end);
+    let panels = plan.panel_count();
+    let whole = plan.tiles() / plan.block;
+    let rest = plan.tiles() % plan.block;
+    e.range(begin, end, &mut |e, unit| {
+        let (number, panel) = e.div_rem(unit, panels);
+        let zero = e.int(0);
+        let first = e.offset(zero, number, plan.block as i64);
+        let left = e.negate(first);
+        let left = e.add(left, plan.tiles() as i64);
+        let block = Block { first, tiles: e.at_most(left, plan.block as i64) };
+        // The first unit of a block in this thread's share transforms its inputs.
+        let done = e.sub(unit, begin);
+        let fresh = e.b.ins().umin(panel, done);
+        e.when_within(fresh, 0, 1, &mut |e| {
+            each_tile(e, plan, block, &mut |e, at| transform_inputs(e, plan, &bases, at))
+        })?;
+        let mut before = 0;
+        for of in &plan.panels {
+            e.when_within(panel, before as i64, (before + of.count) as i64, &mut |e| {
+                let panel = Panel { of, index: e.add(panel, -(before as i64)) };
+                e.when_within(number, 0, whole as i64, &mut |e| {
+                    multiply(e, plan, &bases, panel, plan.block)
+                })?;
+                if rest > 0 {
+                    e.when_within(number, whole as i64, whole as i64 + 1, &mut |e| {
+                        multiply(e, plan, &bases, panel, rest)
+                    })?;
+                }
+                each_tile(e, plan, block, &mut |e, at| transform_outputs(e, plan, &bases, panel, at))
+            })?;
+            before += of.count;
+        }
+        Ok(())
+    })
+}
+
+/// Runs `body` for each tile of a block, once for each kind of tile in the code.
+fn each_tile(
+    e: &mut LayerEmitter<'_, '_, '_>,
+    plan: &WinogradPlan,
+    block: Block,
+    body: &mut dyn FnMut(&mut LayerEmitter<'_, '_, '_>, &At<'_>) -> Result<(), CodegenError>,
+) -> Result<(), CodegenError> {
+    let (grid_rows, grid_cols) = plan.grid();
+    let zero = e.int(0);
+    e.range(zero, block.tiles, &mut |e, tile| {
+        let number = e.b.ins().iadd(block.first, tile);
+        let (image, inside) = match plan.images {
+            1 => (e.int(0), number),
+            _ => e.div_rem(number, grid_rows * grid_cols),
+        };
+        let (row, col) = e.div_rem(inside, grid_cols);
+        for rows in &plan.rows {
+            e.when_within(row, rows.first as i64, (rows.first + rows.count) as i64, &mut |e| {
+                for cols in &plan.cols {
+                    e.when_within(col, cols.first as i64, (cols.first + cols.count) as i64, &mut |e| {
+                        body(e, &At { image, rows: (rows, row), cols: (cols, col), tile })
+                    })?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    })
+}
+
+fn transform_inputs(
+    e: &mut LayerEmitter<'_, '_, '_>,
+    plan: &WinogradPlan,
+    bases: &Bases,
+    at: &At<'_>,
+) -> Result<(), CodegenError> {
+    let step = plan.form.outputs() as i64;
+    for channels in &plan.channels {
+        let &ChannelRun { source, input, position, .. } = channels;
+        let pitch = plan.inputs[source];
+        let kernel = e.kernel(input_kernel(e, plan, channels, at))?;
+        let from = e.offset(bases.inputs[source], at.image, pitch.image);
+        let from = e.offset(from, at.rows.1, step * pitch.row);
+        let from = e.offset(from, at.cols.1, step * pitch.pixel);
+        let above = plan.y.pad as i64 * pitch.row + plan.x.pad as i64 * pitch.pixel;
+        let from = e.add(from, input - above);
+        let to = e.offset(bases.transformed, at.tile, plan.transformed.tile);
+        let to = e.add(to, position);
+        e.call(&kernel, &|role| {
+            Some(match role {
+                Role::Input => from,
+                Role::Output => to,
+                _ => return None,
+            })
+        })?;
+    }
+    Ok(())
+}
+
+fn input_kernel(
+    e: &LayerEmitter<'_, '_, '_>,
+    plan: &WinogradPlan,
+    channels: &ChannelRun,
+    at: &At<'_>,
+) -> Result<crate::codegen::tile::ir::Program, crate::codegen::tile::TileError> {
+    let pitch = plan.inputs[channels.source];
+    InputTile {
+        form: plan.form,
+        rows: at.rows.0.inside.clone(),
+        cols: at.cols.0.inside.clone(),
+        a_pixel: pitch.pixel as i32,
+        a_row: pitch.row as i32,
+        element: plan.transformed.element as i32,
+        lanes: channels.lanes,
+        used: channels.used,
+        vectors: channels.vectors as u32,
+        sweeps: Sweeps::Halves,
+    }
+    .fitted(e.target)
+    .and_then(|tile| tile.program())
+}
+
+/// The products of all elements of a block of `tiles` tiles with one panel.
+fn multiply(
+    e: &mut LayerEmitter<'_, '_, '_>,
+    plan: &WinogradPlan,
+    bases: &Bases,
+    panel: Panel<'_>,
+    tiles: usize,
+) -> Result<(), CodegenError> {
+    let weights = step(e, bases.weights, panel.of.weights, panel.index);
+    let element_weights = i64::from(panel_width(&panel.of.cols)) * plan.depth as i64 * 4;
+    let (v, m) = (plan.transformed, plan.product);
+    e.repeat(plan.form.elements(), &mut |e, element| {
+        let weights = e.offset(weights, element, element_weights);
+        let from = e.offset(bases.transformed, element, v.element);
+        let to = e.offset(bases.product, element, m.element);
+        let kernels = kernel_rows(tiles, plan.tile_rows);
+        let calls: usize = kernels.iter().map(|k| k.1).sum();
+        let ahead = Ahead::of(plan.depth, element_weights, calls);
+        // What follows are the weights of the next element, or of the next panel.
+        let next = e.add(weights, element_weights);
+        let mut before = 0;
+        for (first, count, rows) in kernels {
+            let (split, broadcast) = sums(Registers::of(e.target), rows, panel.of.cols.len());
+            let tile = DenseTile {
+                rows: rows as u32,
+                a_pixel: v.tile as i32,
+                cols: panel.of.cols.iter().map(|c| Col::full(c.lanes)).collect(),
+                taps: vec![Tap { disp: 0, rows: 0..rows as u32 }],
+                a_row: 0,
+                kernel_rows: 1,
+                k: Runs::Contiguous(plan.depth as u32),
+                c_pixel: m.tile as i32,
+                residual_pixel: 0,
+                split,
+                ahead: ahead.lines,
+                broadcast,
+                epilogue: Epilogue::default(),
+            };
+            let kernel = e.kernel(tile.program())?;
+            let (from, to) = (e.add(from, first as i64 * v.tile), e.add(to, first as i64 * m.tile));
+            let next = e.add(next, before as i64 * ahead.share);
+            e.repeat(count, &mut |e, index| {
+                let from = e.offset(from, index, rows as i64 * v.tile);
+                let to = e.offset(to, index, rows as i64 * m.tile);
+                let next = e.offset(next, index, ahead.share);
+                e.call(&kernel, &|role| {
+                    Some(match role {
+                        Role::Input => from,
+                        Role::Weights => weights,
+                        Role::Output => to,
+                        Role::Ahead => next,
+                        _ => return None,
+                    })
+                })
+            })?;
+            before += count;
+        }
+        Ok(())
+    })
+}
+
+/// What each of the kernels of an element asks for of the next element's weights. They come by once for few tiles, faster than
+/// memory, and often the last-level cache, can bring them at once; spread over all the arithmetic of an element they
+/// take little time.
+struct Ahead {
+    /// Cache lines in a round of the loop over channels.
+    lines: u32,
+    /// Bytes of a kernel's share.
+    share: i64,
+}
+
+impl Ahead {
+    /// For so many channels, bytes of an element's weights, and calls of kernels.
+    fn of(depth: usize, bytes: i64, calls: usize) -> Ahead {
+        let rounds = depth as i64 / i64::from(UNROLL);
+        // Shorter loops over channels are not loops.
+        if rounds < 3 {
+            return Ahead { lines: 0, share: 0 };
+        }
+        let round = i64::from(LINE) * rounds;
+        let lines = (bytes as u64).div_ceil(round as u64 * calls as u64);
+        Ahead { lines: lines as u32, share: lines as i64 * round }
+    }
+}
+
+fn transform_outputs(
+    e: &mut LayerEmitter<'_, '_, '_>,
+    plan: &WinogradPlan,
+    bases: &Bases,
+    panel: Panel<'_>,
+    at: &At<'_>,
+) -> Result<(), CodegenError> {
+    let tile = OutputTile {
+        form: plan.form,
+        rows: at.rows.0.outputs,
+        cols: at.cols.0.outputs,
+        element: plan.product.element as i32,
+        c_pixel: plan.output.pixel as i32,
+        c_row: plan.output.row as i32,
+        residual_pixel: plan.residual.pixel as i32,
+        residual_row: plan.residual.row as i32,
+        panel: panel.of.cols.clone(),
+        epilogue: plan.epilogue,
+        sweeps: Sweeps::Halves,
+    };
+    let kernel = e.kernel(tile.fitted(e.target).and_then(|tile| tile.program()))?;
+    let size = plan.form.outputs() as i64;
+    let mut place = |base: Value, pitch: crate::plan::sweep::BytePitch, steps: Steps| {
+        let base = e.offset(base, at.image, pitch.image);
+        let base = e.offset(base, at.rows.1, size * pitch.row);
+        let base = e.offset(base, at.cols.1, size * pitch.pixel);
+        step(e, base, steps, panel.index)
+    };
+    let output = place(bases.output, plan.output, panel.of.output);
+    let residual = place(bases.residual, plan.residual, panel.of.residual);
+    let from = e.offset(bases.product, at.tile, plan.product.tile);
+    let bias = step(e, bases.bias, panel.of.bias, panel.index);
+    e.call(&kernel, &|role| {
+        Some(match role {
+            Role::Input => from,
+            Role::Output => output,
+            Role::Bias => bias,
+            Role::Residual => residual,
+            _ => return None,
+        })
+    })
+}
+
+fn step(e: &mut LayerEmitter<'_, '_, '_>, base: Value, steps: Steps, index: Value) -> Value {
+    let base = e.add(base, steps.start);
+    e.offset(base, index, steps.step)
+}

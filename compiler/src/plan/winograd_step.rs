@@ -1,0 +1,404 @@
+//! From a dense 3×3 convolution of stride 1 to a step by Winograd's algorithm, where that is estimated to take less time.
+//!
+//! The estimate counts cycles: of the products, over the whole layer, by the same model that chooses dense tiles; of the
+//! transforms, for each vector; and of the weights' way from the cache that holds them, once for each block of tiles. So it
+//! weighs what decides: outputs that tiles waste at the border (13 = 3·4 + 1), transforms that outweigh what few channels
+//! save, and weights that are four times as large.
+//!
+//! ```text
+//!                       megacycles of products          of fetching weights from memory
+//!   ResNet-18           direct  F(2×2)  F(4×4)          direct  F(2×2)  F(4×4)      taken
+//!   56×56×64→64          3.6     1.6     0.9             0.0     0.1     0.1        F(4×4)
+//!   14×14×256→256        3.6     1.6     1.2             0.6     1.0     2.4        F(2×2)
+//!   7×7×512→512          3.6     2.1     1.2             2.4     4.2     9.4        direct
+//! ```
+
+use std::collections::BTreeMap;
+
+use nnc_ir::op::Conv;
+use nnc_ir::{NodeId, Tensor, Value};
+
+use super::buffer::BufferId;
+use super::dense_step::{Panel, cut_panels, output_runs, vectors};
+use super::image::{Image, Pitch, Slot};
+use super::planner::{ARENA_START, Draft, Place, Planner};
+use super::sweep::{Axis, BytePitch};
+use super::tiling::{self, Registers, TileShape, Work};
+use super::winograd::{ChannelRun, Panels, ScratchPitch, WinogradArg, WinogradPlan, spans};
+use super::{LayerCode, PlanError, Traffic, Winograd};
+use crate::codegen::tile::programs::dense::{panel_channels, panel_width};
+use crate::codegen::tile::programs::epilogue::Epilogue;
+use crate::codegen::tile::programs::winograd::{Form, KERNEL, KernelTransform};
+use crate::target::Target;
+
+/// A convolution whose operands have been found and whose result has a place.
+pub(super) struct Layer<'a> {
+    pub id: NodeId,
+    pub conv: &'a Conv,
+    pub axes: (Axis, Axis),
+    pub input: &'a Image,
+    pub output: &'a Image,
+    pub output_buffer: BufferId,
+    pub residual: Option<&'a Image>,
+    pub weights: &'a Tensor,
+    pub bias: Option<&'a Tensor>,
+    pub epilogue: Epilogue,
+}
+
+impl Planner<'_> {
+    /// Plans a convolution by Winograd's algorithm. `false` when it is none for it, or the direct form is as fast.
+    pub(super) fn winograd(&mut self, layer: &Layer<'_>) -> Result<bool, PlanError> {
+        let (y, x) = layer.axes;
+        let plain = |axis: &Axis| axis.kernel == KERNEL && axis.stride == 1 && axis.dilation == 1;
+        if self.options.winograd == Winograd::Never
+            || layer.conv.groups != 1
+            || !layer.conv.prologue.is_none()
+            || !plain(&y)
+            || !plain(&x)
+        {
+            return Ok(false);
+        }
+        let registers = Registers::of(self.target);
+        let sources = layer.input.buffers();
+        let pitches: Vec<Pitch> = sources.iter().filter_map(|&b| self.pitch(b)).collect();
+        let (Some(output_pitch), true) = (self.pitch(layer.output_buffer), pitches.len() == sources.len())
+        else {
+            return Ok(false);
+        };
+        let Some((channels, order)) = channel_runs(layer.input, &sources, registers) else {
+            return Ok(false);
+        };
+        let value = Value::from(layer.id);
+        let runs = output_runs(layer.output, layer.residual, 1, self.padding_of(layer.output_buffer, value));
+        let images = layer.output.extent.n;
+        let shape = Shape {
+            images,
+            axes: layer.axes,
+            input_vectors: channels.iter().map(|c| c.vectors).sum(),
+            depth: order.len(),
+            runs: runs.iter().map(|r| r.channels.len()).collect(),
+            epilogue: layer.epilogue.registers(),
+            weights_of_all: self.weights,
+        };
+        let Some(choice) = choose(self.target, registers, &shape, self.options.winograd) else {
+            return Ok(false);
+        };
+
+        let panels = cut_panels(&runs, registers, choice.kernel.vectors);
+        let widest = panels.iter().map(|p| p.lanes()).max().unwrap_or(0);
+        let name = self.graph.node(layer.id).name.clone();
+        let (weights, bias) = pack(choice.form, &panels, &order, layer.weights, layer.bias)?;
+        let weight_buffer = self.constant_buffer(&name, bytemuck::cast_slice(&weights));
+        let bias_buffer = match layer.bias {
+            None => ARENA_START,
+            Some(_) => self.constant_buffer(&name, bytemuck::cast_slice(&bias)),
+        };
+        let residual_buffer = layer.residual.and_then(|r| r.slots.first()).map(|s| s.buffer);
+        let residual_pitch = residual_buffer.and_then(|b| self.pitch(b));
+        let plan = WinogradPlan {
+            form: choice.form,
+            images,
+            y,
+            x,
+            rows: spans(&y, choice.form),
+            cols: spans(&x, choice.form),
+            block: choice.block,
+            tile_rows: choice.kernel.rows,
+            depth: order.len(),
+            inputs: pitches.iter().map(|&p| p.into()).collect(),
+            output: output_pitch.into(),
+            residual: residual_pitch.map(BytePitch::from).unwrap_or_default(),
+            channels,
+            panels: merge(&panels, order.len() * choice.form.elements()),
+            transformed: ScratchPitch::of(choice.block, order.len()),
+            product: ScratchPitch::of(choice.block, widest),
+            epilogue: layer.epilogue,
+        };
+        let traffic = traffic(&plan, layer.input, layer.residual);
+        let mut args = vec![(ARENA_START, 0); WinogradArg::Inputs as usize];
+        args[WinogradArg::Output as usize].0 = layer.output_buffer;
+        args[WinogradArg::Weights as usize].0 = weight_buffer;
+        args[WinogradArg::Bias as usize].0 = bias_buffer;
+        args[WinogradArg::Residual as usize].0 = residual_buffer.unwrap_or(ARENA_START);
+        args.extend(sources.iter().map(|&b| (b, 0)));
+        self.step(Draft {
+            name,
+            node: Some(layer.id),
+            units: plan.units(),
+            scratch: plan.scratch(),
+            code: LayerCode::Winograd(plan),
+            args,
+            also_reads: Vec::new(),
+            traffic,
+            note: None,
+        });
+        self.place(value, Place::Image(layer.output.clone()));
+        Ok(true)
+    }
+}
+
+/// Bytes of the step's address streams, each once.
+fn traffic(plan: &WinogradPlan, image: &Image, residual: Option<&Image>) -> Traffic {
+    let (mut weights, mut bias, mut stored) = (0, 0, 0);
+    for panels in &plan.panels {
+        let count = panels.count as u64;
+        weights += count * panels.bytes(plan) as u64;
+        bias += count * u64::from(panel_width(&panels.cols)) * 4;
+        stored += count * u64::from(panel_channels(&panels.cols)) * 4;
+    }
+    let pixels = plan.images * plan.y.positions_read() * plan.x.positions_read();
+    let written = (plan.images * plan.y.output * plan.x.output) as u64 * stored;
+    let mut read = (pixels * plan.depth) as u64 * 4 + weights;
+    if plan.epilogue.bias {
+        read += bias;
+    }
+    if let Some(residual) = residual {
+        read += written - (pixels * residual.slots_in(image)) as u64 * 4;
+    }
+    Traffic { read, written }
+}
+
+/// How the channels of an image are read, and in which order that is; `None` when they lie too scattered for vectors.
+fn channel_runs(
+    image: &Image,
+    sources: &[BufferId],
+    registers: Registers,
+) -> Option<(Vec<ChannelRun>, Vec<usize>)> {
+    let channel_at: BTreeMap<Slot, usize> = image.slots.iter().enumerate().map(|(c, &s)| (s, c)).collect();
+    if channel_at.len() != image.channels() {
+        return None;
+    }
+    let mut runs: Vec<ChannelRun> = Vec::new();
+    let mut order = Vec::with_capacity(image.channels());
+    for run in image.runs() {
+        let source = sources.iter().position(|&b| b == run.buffer)?;
+        let mut done = 0;
+        let cols = vectors(run.len, 0, registers.widest());
+        for alike in cols.chunk_by(|a, b| a == b) {
+            let col = *alike.first()?;
+            runs.push(ChannelRun {
+                source,
+                input: (run.at + done) as i64 * 4,
+                position: order.len() as i64 * 4 + done as i64 * 4,
+                vectors: alike.len(),
+                lanes: col.lanes,
+                used: col.used,
+            });
+            done += alike.len() * col.used as usize;
+        }
+        for i in 0..run.len {
+            order.push(*channel_at.get(&Slot { buffer: run.buffer, at: run.at + i })?);
+        }
+    }
+    let vectors: usize = runs.iter().map(|r| r.vectors).sum();
+    (order.len() >= 4 * vectors).then_some((runs, order))
+}
+
+/// What of a layer decides its form.
+struct Shape {
+    images: usize,
+    axes: (Axis, Axis),
+    input_vectors: usize,
+    depth: usize,
+    /// Lengths, in channels, of the runs that the output is cut into.
+    runs: Vec<usize>,
+    epilogue: usize,
+    /// Bytes of the constants of the whole model.
+    weights_of_all: u64,
+}
+
+/// How a layer is done.
+#[derive(Clone, Copy, Debug)]
+struct Choice {
+    form: Form,
+    /// Tiles of a block.
+    block: usize,
+    /// Of the dense kernels.
+    kernel: TileShape,
+}
+
+/// The best blocks and kernels of the best form; `None` when the direct form takes no more time.
+fn choose(target: &Target, registers: Registers, shape: &Shape, allowed: Winograd) -> Option<Choice> {
+    let (y, x) = shape.axes;
+    let work = Work {
+        row: x.output,
+        rows: shape.images * y.output,
+        k: y.kernel * x.kernel * shape.depth,
+        runs: &shape.runs,
+        epilogue: shape.epilogue,
+    };
+    let direct = tiling::cycles(registers, &work, tiling::choose(registers, &work));
+    let channels: usize = shape.runs.iter().sum();
+    let direct = with_weights(target, shape, direct, KERNEL * KERNEL * shape.depth * channels * 4, 1);
+    let (limit, forms) = match allowed {
+        Winograd::Never => return None,
+        Winograd::WhereFaster => (direct * LEAST_GAIN, vec![Form::F2, Form::F4]),
+        Winograd::Always(form) => (f64::INFINITY, vec![form]),
+    };
+    let mut best = (limit, None);
+    for form in forms {
+        for block in block_sizes(target, shape, form) {
+            let (cost, kernel) = cost(target, registers, shape, form, block);
+            if cost < best.0 {
+                best = (cost, Some(Choice { form, block, kernel }));
+            }
+        }
+    }
+    best.1
+}
+
+/// The estimate must be below this part of the direct form's: it is no better than that.
+const LEAST_GAIN: f64 = 0.9;
+
+/// Cycles of the transforms of one vector of one tile, of inputs and of outputs.
+const fn transform_cycles(form: Form) -> (f64, f64) {
+    match form {
+        Form::F2 => (40.0, 35.0),
+        Form::F4 => (120.0, 100.0),
+    }
+}
+
+/// Cycles to find a tile and call its transform.
+const TILE_CYCLES: f64 = 80.0;
+
+/// Bytes of weights that a layer gets in one cycle from the last-level cache, and from memory.
+const L3_BYTES_PER_CYCLE: f64 = 8.0;
+const MEMORY_BYTES_PER_CYCLE: f64 = 4.0;
+/// The most bytes of a last-level cache that are counted on.
+const NEAR_L3: u64 = 64 << 20;
+/// The part of the shorter of arithmetic and fetching that the longer one does not hide.
+const NOT_HIDDEN: f64 = 0.25;
+
+/// The most tiles of a block.
+const LARGEST_BLOCK: usize = 64;
+
+fn tiles(shape: &Shape, form: Form) -> usize {
+    let along = |axis: &Axis| axis.output.div_ceil(form.outputs());
+    shape.images * along(&shape.axes.0) * along(&shape.axes.1)
+}
+
+/// Sizes of equal blocks whose scratch stays in the second-level cache.
+fn block_sizes(target: &Target, shape: &Shape, form: Form) -> Vec<usize> {
+    let all = tiles(shape, form);
+    // Of M there is one panel only, of about two vectors.
+    let tile_bytes = (shape.depth + 2 * target.isa.lanes() as usize) * form.elements() * 4;
+    let fitting = (target.l2 as usize * 5 / 8 / tile_bytes).clamp(1, LARGEST_BLOCK);
+    let mut sizes: Vec<usize> =
+        (1..=all).map(|blocks| all.div_ceil(blocks)).filter(|&t| t <= fitting).collect();
+    sizes.dedup();
+    sizes.retain(|&t| 4 * t >= fitting.min(all));
+    sizes
+}
+
+/// Cycles of the layer, and the kernels that need so many.
+fn cost(target: &Target, registers: Registers, shape: &Shape, form: Form, block: usize) -> (f64, TileShape) {
+    let all = tiles(shape, form);
+    let blocks = all.div_ceil(block);
+    let work = |tiles: usize| Work {
+        row: tiles,
+        rows: form.elements(),
+        k: shape.depth,
+        runs: &shape.runs,
+        epilogue: 0,
+    };
+    let kernel = tiling::choose(registers, &work(block));
+    let rest = all - (blocks - 1) * block;
+    let of_rest = TileShape { rows: kernel.rows.min(rest), ..kernel };
+    let products = tiling::cycles(registers, &work(block), kernel) * (blocks - 1) as f64
+        + tiling::cycles(registers, &work(rest), of_rest);
+    let columns = |&run: &usize| run.div_ceil(registers.lanes);
+    let output_vectors: usize = shape.runs.iter().map(columns).sum();
+    let panels: usize = shape.runs.iter().map(|run| columns(run).div_ceil(kernel.vectors)).sum();
+    let (input, output) = transform_cycles(form);
+    let transforms = all as f64
+        * (shape.input_vectors as f64 * input
+            + output_vectors as f64 * output
+            + (panels + 1) as f64 * TILE_CYCLES);
+    let channels: usize = shape.runs.iter().sum();
+    let weights = form.elements() * shape.depth * channels * 4;
+    let total = with_weights(target, shape, products, weights, blocks) + transforms;
+    // Units that do not divide evenly leave threads waiting.
+    let (units, cores) = (blocks * panels, target.cores.max(1) as usize);
+    let longest = (units.div_ceil(cores) * cores) as f64 / units as f64;
+    (total * (1.0 + (longest - 1.0) / 4.0), kernel)
+}
+
+/// Cycles of arithmetic with `bytes` of weights that are read `times` times: the first time from where they stayed since the
+/// program ran last, then from the second-level cache, which costs nothing besides, or the last one. Kernels prefetch, so
+/// what takes longer counts, and a part of the rest.
+fn with_weights(target: &Target, shape: &Shape, cycles: f64, bytes: usize, times: usize) -> f64 {
+    // The last-level cache is shared, with other programs, too, and a large one is far away.
+    let first = match shape.weights_of_all <= target.l3.min(NEAR_L3) / 4 {
+        true => L3_BYTES_PER_CYCLE,
+        false => MEMORY_BYTES_PER_CYCLE,
+    };
+    let again = if bytes as u64 <= target.l2 / 2 { 0.0 } else { 1.0 / L3_BYTES_PER_CYCLE };
+    let fetching = bytes as f64 * (1.0 / first + (times - 1) as f64 * again);
+    cycles.max(fetching) + cycles.min(fetching) * NOT_HIDDEN
+}
+
+/// Transformed weights in the order in which they are read, `[panel][element][channel][lane]`, and the bias, `[panel][lane]`.
+fn pack(
+    form: Form,
+    panels: &[Panel],
+    order: &[usize],
+    weights: &Tensor,
+    bias: Option<&Tensor>,
+) -> Result<(Vec<f32>, Vec<f32>), PlanError> {
+    let values = weights.elems::<f32>()?;
+    let (kernels, _) = values.as_chunks::<{ KERNEL * KERNEL }>();
+    let transform = KernelTransform::new(form);
+    let mut packed = Vec::new();
+    let mut element = vec![0.0f32; form.elements()];
+    for panel in panels {
+        let (start, lanes) = (packed.len(), panel.lanes());
+        packed.resize(start + form.elements() * order.len() * lanes, 0.0f32);
+        for (k, &channel) in order.iter().enumerate() {
+            for (lane, &n) in panel.channels.iter().enumerate() {
+                transform.apply(&kernels[n * order.len() + channel], &mut element);
+                for (e, value) in element.iter().enumerate() {
+                    packed[start + (e * order.len() + k) * lanes + lane] = *value;
+                }
+            }
+        }
+    }
+    let mut packed_bias = Vec::new();
+    if let Some(bias) = bias {
+        let values = bias.elems::<f32>()?;
+        for panel in panels {
+            let start = packed_bias.len();
+            packed_bias.extend(panel.channels.iter().map(|&c| values[c]));
+            packed_bias.resize(start + panel.lanes(), 0.0);
+        }
+    }
+    Ok((packed, packed_bias))
+}
+
+/// Puts panels together that follow each other at constant distances. A panel has `rows` rows of weights.
+fn merge(panels: &[Panel], rows: usize) -> Vec<Panels> {
+    let mut merged: Vec<Panels> = Vec::new();
+    let (mut weights, mut bias) = (0i64, 0i64);
+    for panel in panels {
+        let starts = [weights, panel.at as i64 * 4, bias, panel.residual_at as i64 * 4];
+        weights += (panel.lanes() * rows) as i64 * 4;
+        bias += panel.lanes() as i64 * 4;
+        let follows = merged.last_mut().filter(|run| run.cols == panel.cols).is_some_and(|run| {
+            let fields = [&mut run.weights, &mut run.output, &mut run.bias, &mut run.residual];
+            let n = run.count as i64;
+            let regular = fields.iter().zip(starts).all(|(f, start)| n == 1 || f.start + f.step * n == start);
+            if regular {
+                for (f, start) in fields.into_iter().zip(starts) {
+                    f.step = (start - f.start) / n;
+                }
+                run.count += 1;
+            }
+            regular
+        });
+        if !follows {
+            let [weights, output, bias, residual] =
+                starts.map(|start| super::dense::Steps { start, step: 0 });
+            merged.push(Panels { count: 1, cols: panel.cols.clone(), weights, output, bias, residual });
+        }
+    }
+    merged
+}
