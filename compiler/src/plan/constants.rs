@@ -147,6 +147,7 @@ mod tests {
         Packing {
             weights: Tensor::new(vec![4, 1, 1, 1], &[first, 2.0, 3.0, 4.0]).unwrap(),
             taps: 1,
+            winograd: None,
             depth: 1,
             orders: vec![vec![0]],
             panels: vec![PackedPanel { channels: vec![3, 2, 1, 0], lanes: 4, order: 0 }],

@@ -600,6 +600,7 @@ fn pack(
     let packing = Packing {
         weights: weights.clone(),
         taps,
+        winograd: None,
         depth: weights.shape()[1],
         orders: input.groups.iter().map(|group| group.order.clone()).collect(),
         panels: packed.collect(),

@@ -1,9 +1,12 @@
-//! The weights of a dense layer in the order in which its kernels read them, `[panel][ky][kx][k][lanes]`.
+//! The weights of a dense layer in the order in which its kernels read them, `[panel][ky][kx][k][lanes]`; where Winograd's
+//! algorithm does the layer, the elements of transformed kernels are in place of `[ky][kx]`.
 //!
 //! Planning only says what goes where; the bytes are moved when all constants have their place, by all cores, from
 //! where the model has them straight to where the program will have them.
 
 use nnc_ir::Tensor;
+
+use crate::codegen::tile::programs::winograd::{Form, KernelTransform};
 
 /// Weights of a convolution, `[channel][k][ky][kx]`, to be packed.
 #[derive(Clone, Debug)]
@@ -12,6 +15,8 @@ pub struct Packing {
     pub weights: Tensor,
     /// Elements of a kernel: `ky · kx`.
     pub taps: usize,
+    /// Whether 3×3 kernels are transformed, and how.
+    pub winograd: Option<Form>,
     /// Input channels of a group: the extent of `k`.
     pub depth: usize,
     /// Orders of input channels that panels name by number.
@@ -35,7 +40,7 @@ impl PartialEq for Packing {
     /// Whether both make the same bytes in the same way.
     fn eq(&self, other: &Packing) -> bool {
         let same = |a: &Tensor, b: &Tensor| std::ptr::eq(a.bytes(), b.bytes()) || a.bytes() == b.bytes();
-        (self.taps, self.depth) == (other.taps, other.depth)
+        (self.taps, self.winograd, self.depth) == (other.taps, other.winograd, other.depth)
             && same(&self.weights, &other.weights)
             && self.panels == other.panels
             && self.orders == other.orders
@@ -54,19 +59,39 @@ impl Packing {
 
     /// Size of a panel in bytes.
     pub fn panel_bytes(&self, panel: &PackedPanel) -> usize {
-        panel.lanes * self.taps * self.depth * 4
+        panel.lanes * self.winograd.map_or(self.taps, Form::elements) * self.depth * 4
     }
 
     /// Writes a panel to zeroed bytes, as many as [`Packing::panel_bytes`].
     pub fn write(&self, panel: &PackedPanel, to: &mut [u8]) {
         let (from, to) = (self.weights.bytes().as_chunks::<4>().0, to.as_chunks_mut::<4>().0);
         let Some(order) = self.orders.get(panel.order) else { return };
+        if let Some(form) = self.winograd {
+            return self.write_transformed(panel, order, form, to);
+        }
         for (tap, to) in to.chunks_exact_mut((self.depth * panel.lanes).max(1)).enumerate() {
             for (rows, order) in to.chunks_mut(BLOCK * panel.lanes).zip(order.chunks(BLOCK)) {
                 for (lane, &channel) in panel.channels.iter().enumerate().take(panel.lanes) {
                     for (row, &k) in rows.chunks_exact_mut(panel.lanes).zip(order) {
                         row[lane] = from[(channel * self.depth + k) * self.taps + tap];
                     }
+                }
+            }
+        }
+    }
+}
+
+impl Packing {
+    fn write_transformed(&self, panel: &PackedPanel, order: &[usize], form: Form, to: &mut [[u8; 4]]) {
+        let kernels = self.weights.bytes().as_chunks::<4>().0.as_chunks::<9>().0;
+        let transform = KernelTransform::new(form);
+        let mut elements = vec![0.0f32; form.elements()];
+        for (k, &channel) in order.iter().enumerate() {
+            for (lane, &n) in panel.channels.iter().enumerate() {
+                let kernel = kernels[n * self.depth + channel].map(f32::from_le_bytes);
+                transform.apply(&kernel, &mut elements);
+                for (e, value) in elements.iter().enumerate() {
+                    to[(e * self.depth + k) * panel.lanes + lane] = value.to_le_bytes();
                 }
             }
         }
@@ -88,6 +113,7 @@ mod tests {
         let packing = Packing {
             weights: Tensor::new(vec![channels, depth, 1, taps], &weights).unwrap(),
             taps,
+            winograd: None,
             depth,
             orders: vec![(0..depth).collect(), backwards.clone()],
             panels: vec![
@@ -109,5 +135,33 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn transformed_kernels_are_packed_by_element() {
+        let form = Form::F4;
+        let weights: Vec<f32> = (0..2 * 3 * 9).map(|i| (i % 11) as f32 - 4.5).collect();
+        let packing = Packing {
+            weights: Tensor::new([2, 3, 3, 3], &weights).unwrap(),
+            taps: 9,
+            winograd: Some(form),
+            depth: 3,
+            orders: vec![vec![2, 0, 1]],
+            panels: vec![PackedPanel { channels: vec![1, 0], lanes: 4, order: 0 }],
+        };
+        let mut bytes = vec![0; packing.bytes()];
+        packing.write(&packing.panels[0], &mut bytes);
+        let packed: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        let mut elements = vec![0.0; form.elements()];
+        for (k, channel) in [2, 0, 1].into_iter().enumerate() {
+            for (lane, n) in [1, 0].into_iter().enumerate() {
+                let kernel = weights.as_chunks::<9>().0[n * 3 + channel];
+                KernelTransform::new(form).apply(&kernel, &mut elements);
+                for (e, value) in elements.iter().enumerate() {
+                    assert_eq!(packed[(e * 3 + k) * 4 + lane], *value, "element {e}");
+                }
+            }
+        }
+        assert_eq!(packed.chunks(4).filter(|row| row[2..] != [0.0; 2]).count(), 0);
     }
 }

@@ -16,11 +16,12 @@
 use std::collections::BTreeMap;
 
 use nnc_ir::op::Conv;
-use nnc_ir::{NodeId, Tensor, Value};
+use nnc_ir::{DType, NodeId, Tensor, TensorError, Value};
 
 use super::buffer::BufferId;
 use super::dense_step::{Panel, cut_panels, output_runs, vectors};
 use super::image::{Image, Pitch, Slot};
+use super::packing::{PackedPanel, Packing};
 use super::planner::{ARENA_START, Draft, Place, Planner};
 use super::sweep::{Axis, BytePitch};
 use super::tiling::{self, Registers, TileShape, Work};
@@ -28,7 +29,7 @@ use super::winograd::{ChannelRun, Panels, ScratchPitch, WinogradArg, WinogradPla
 use super::{LayerCode, PlanError, Traffic, Winograd};
 use crate::codegen::tile::programs::dense::{panel_channels, panel_width};
 use crate::codegen::tile::programs::epilogue::Epilogue;
-use crate::codegen::tile::programs::winograd::{Form, KERNEL, KernelTransform};
+use crate::codegen::tile::programs::winograd::{Form, KERNEL};
 use crate::target::Target;
 
 /// A convolution whose operands have been found and whose result has a place.
@@ -87,8 +88,8 @@ impl Planner<'_> {
         let panels = cut_panels(&runs, registers, choice.kernel.vectors);
         let widest = panels.iter().map(|p| p.lanes()).max().unwrap_or(0);
         let name = self.graph.node(layer.id).name.clone();
-        let (weights, bias) = pack(choice.form, &panels, &order, layer.weights, layer.bias)?;
-        let weight_buffer = self.constant_buffer(&name, bytemuck::cast_slice(&weights));
+        let (packing, bias) = pack(choice.form, &panels, &order, layer.weights, layer.bias)?;
+        let weight_buffer = self.packed_buffer(&name, packing);
         let bias_buffer = match layer.bias {
             None => ARENA_START,
             Some(_) => self.constant_buffer(&name, bytemuck::cast_slice(&bias)),
@@ -337,31 +338,30 @@ fn with_weights(target: &Target, shape: &Shape, cycles: f64, bytes: usize, times
     cycles.max(fetching) + cycles.min(fetching) * NOT_HIDDEN
 }
 
-/// Transformed weights in the order in which they are read, `[panel][element][channel][lane]`, and the bias, `[panel][lane]`.
+/// What is packed where: weights, and the bias, `[panel][lane]`.
 fn pack(
     form: Form,
     panels: &[Panel],
     order: &[usize],
     weights: &Tensor,
     bias: Option<&Tensor>,
-) -> Result<(Vec<f32>, Vec<f32>), PlanError> {
-    let values = weights.elems::<f32>()?;
-    let (kernels, _) = values.as_chunks::<{ KERNEL * KERNEL }>();
-    let transform = KernelTransform::new(form);
-    let mut packed = Vec::new();
-    let mut element = vec![0.0f32; form.elements()];
-    for panel in panels {
-        let (start, lanes) = (packed.len(), panel.lanes());
-        packed.resize(start + form.elements() * order.len() * lanes, 0.0f32);
-        for (k, &channel) in order.iter().enumerate() {
-            for (lane, &n) in panel.channels.iter().enumerate() {
-                transform.apply(&kernels[n * order.len() + channel], &mut element);
-                for (e, value) in element.iter().enumerate() {
-                    packed[start + (e * order.len() + k) * lanes + lane] = *value;
-                }
-            }
-        }
+) -> Result<(Packing, Vec<f32>), PlanError> {
+    if weights.dtype() != DType::F32 {
+        return Err(TensorError::DType { expected: DType::F32, got: weights.dtype() }.into());
     }
+    let packed = panels.iter().map(|panel| PackedPanel {
+        channels: panel.channels.clone(),
+        lanes: panel.lanes(),
+        order: 0,
+    });
+    let packing = Packing {
+        weights: weights.clone(),
+        taps: KERNEL * KERNEL,
+        winograd: Some(form),
+        depth: order.len(),
+        orders: vec![order.to_vec()],
+        panels: packed.collect(),
+    };
     let mut packed_bias = Vec::new();
     if let Some(bias) = bias {
         let values = bias.elems::<f32>()?;
@@ -371,7 +371,7 @@ fn pack(
             packed_bias.resize(start + panel.lanes(), 0.0);
         }
     }
-    Ok((packed, packed_bias))
+    Ok((packing, packed_bias))
 }
 
 /// Puts panels together that follow each other at constant distances. A panel has `rows` rows of weights.
