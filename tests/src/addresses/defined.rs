@@ -136,7 +136,7 @@ mod tests {
             inputs: vec![port("x")],
             outputs: vec![port("y")],
             steps,
-            constants: vec![0; 4096],
+            constants: nnc_runtime::Constants::copy_of(&[0; 4096]).expect("memory"),
             arena_bytes: 2048,
             scratch_bytes: 0,
             memory: MemoryReport::default(),
