@@ -89,6 +89,25 @@ fn a_convolution_has_prologue_epilogue_and_any_number_of_axes() {
 }
 
 #[test]
+fn a_reduction_in_lanes_reads_a_scale_that_is_the_same_for_all_of_it() {
+    // Two results a channel keep this off the depthwise kernels; rows of five taps lie in lanes.
+    let mut random = Random::new(35);
+    let tensors = [[1, 17, 3, 7].as_slice(), &[34, 1, 5, 5], &[34], &[17], &[17]]
+        .map(|shape| random.tensor(DType::F32, shape));
+    let [x, w, b, scale, shift] = &tensors;
+    let op = Op::from(Conv {
+        window: window(&[5, 5], &[1, 1], &[1, 1], &[2, 2], &[2, 2]),
+        groups: 17,
+        prologue: Prologue { affine: true, activation: Some(Unary::Relu) },
+        epilogue: Epilogue::default(),
+    });
+    let operands = [Some(x), Some(w), Some(b), None, Some(scale), Some(shift)];
+    for (inputs, out) in layouts() {
+        check_optional(&op, &operands, &inputs, out, 1e-5);
+    }
+}
+
+#[test]
 fn a_transposed_convolution_of_any_window_is_as_evaluated() {
     let mut random = Random::new(33);
     let cases = [

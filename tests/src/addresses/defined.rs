@@ -84,6 +84,7 @@ mod tests {
     use nnc::codegen::nest::{Expr, Lanes, Nest, Operand};
     use nnc::plan::{MemoryReport, Traffic};
     use nnc_ir::DType;
+    use nnc_runtime::Constants;
     use nnc_runtime::abi::{Arg, ElemType, Port};
 
     use super::super::{Audit, lanes::sample, outside, walk};
@@ -136,7 +137,7 @@ mod tests {
             inputs: vec![port("x")],
             outputs: vec![port("y")],
             steps,
-            constants: nnc_runtime::Constants::copy_of(&[0; 4096]).expect("memory"),
+            constants: Constants::copy_of(&[0; 4096]).unwrap(),
             arena_bytes: 2048,
             scratch_bytes: 0,
             memory: MemoryReport::default(),

@@ -352,7 +352,7 @@ impl Emitter<'_, '_> {
     /// Loads the operands that depend neither on the innermost loop nor on the reduction.
     fn hoisted(&mut self, place: &Place, axis: usize) -> Place {
         let nest = self.nest;
-        let lanes = matches!(nest.lanes, Lanes::Loop { .. });
+        let lanes = matches!(nest.lanes, Lanes::Loop { .. } | Lanes::Reduce { .. });
         let fixed = |strides: &[i64]| strides[axis..].iter().all(|&s| s == 0);
         let hoisted = (nest.operands.iter().enumerate())
             .map(|(i, operand)| {
@@ -360,7 +360,11 @@ impl Emitter<'_, '_> {
                     return None;
                 }
                 let one = self.load(operand, place.at[i], 0);
-                let all = if lanes { self.b.ins().splat(types::F32X4, one) } else { one };
+                // What is no f32 stands in no vector.
+                let all = match lanes && operand.dtype == DType::F32 {
+                    true => self.b.ins().splat(types::F32X4, one),
+                    false => one,
+                };
                 Some((one, all))
             })
             .collect();
