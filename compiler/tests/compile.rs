@@ -35,14 +35,15 @@ fn code_and_constants_have_the_same_bytes_for_any_number_of_threads() {
     for name in ["mobilenet-v2", "shufflenet-v1"] {
         let model = model(name);
         for target in ["x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"] {
-            let object = |threads| {
+            let files = |threads| {
                 let options = Options::default().threads(threads).target(target).expect("a target");
                 let compilation = model.lower(&options).expect("a plan");
-                compilation.code().and_then(|code| code.object()).expect("an object")
+                let code = compilation.code().expect("code");
+                (code.object().expect("an object"), code.artefact().expect("an artefact"))
             };
-            let one = object(1);
+            let one = files(1);
             for threads in [2, 5, 0] {
-                assert!(object(threads) == one, "{name} for {target} on {threads} threads");
+                assert!(files(threads) == one, "{name} for {target} on {threads} threads");
             }
         }
     }

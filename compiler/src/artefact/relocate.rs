@@ -67,12 +67,13 @@ pub(super) fn relocate(bytes: &mut [u8], at: u64, relocation: &Relocation) -> Re
                     let words = signed_bits(distance >> 2, 26).ok_or(RelocationError::TooFar(distance))?;
                     instruction & !0x03ff_ffff | words
                 }
-                elf::R_AARCH64_ADR_PREL_PG_HI21 => {
+                elf::R_AARCH64_ADR_PREL_PG_HI21 | elf::R_AARCH64_ADR_GOT_PAGE => {
                     let pages = (to >> 12).wrapping_sub(from >> 12) as i64;
                     let pages = signed_bits(pages, 21).ok_or(RelocationError::TooFar(distance))?;
                     instruction & !0x60ff_ffe0 | (pages & 3) << 29 | (pages >> 2) << 5
                 }
                 elf::R_AARCH64_ADD_ABS_LO12_NC => instruction & !0x003f_fc00 | (to as u32 & 0xfff) << 10,
+                elf::R_AARCH64_LD64_GOT_LO12_NC => ldr_to_add(instruction, to)?,
                 elf::R_AARCH64_PREL32 => {
                     signed_bits(distance, 32).ok_or(RelocationError::TooFar(distance))?
                 }
@@ -93,6 +94,16 @@ fn load_to_lea(bytes: &mut [u8], at: usize) -> Result<(), RelocationError> {
         _ => return Err(RelocationError::Table),
     }
     Ok(())
+}
+
+/// `adrp` and `ldr x, [x, #entry of a table with the address]` become `adrp` of the target's own page and `add x, x, #rest`.
+fn ldr_to_add(instruction: u32, to: u64) -> Result<u32, RelocationError> {
+    const LDR: u32 = 0xf940_0000;
+    const ADD: u32 = 0x9100_0000;
+    match instruction & 0xffc0_0000 {
+        LDR => Ok(ADD | (to as u32 & 0xfff) << 10 | instruction & 0x3ff),
+        _ => Err(RelocationError::Table),
+    }
 }
 
 fn word(bytes: &mut [u8], at: usize) -> Result<&mut [u8; 4], RelocationError> {
@@ -159,6 +170,11 @@ mod tests {
         // adrp x0, 5 pages ahead: 5 = 0b101, low two bits 01 at 29, the rest 1 at 5.
         let adrp = arm(0x9000_0000, elf::R_AARCH64_ADR_PREL_PG_HI21, 0x1ff0, 0x6010);
         assert_eq!(adrp, Ok(0xb000_0020));
+        // The same of an address that would come from a table; ldr x3, [x2] becomes add x3, x2, #0x123.
+        assert_eq!(arm(0x9000_0000, elf::R_AARCH64_ADR_GOT_PAGE, 0x1ff0, 0x6010), Ok(0xb000_0020));
+        assert_eq!(arm(0xf940_0043, elf::R_AARCH64_LD64_GOT_LO12_NC, 0, 0x5123), Ok(0x9104_8c43));
+        let word = arm(0xb940_0043, elf::R_AARCH64_LD64_GOT_LO12_NC, 0, 0x5123);
+        assert_eq!(word, Err(RelocationError::Table));
         // add x0, x0, #0x123
         let add = arm(0x9100_0000, elf::R_AARCH64_ADD_ABS_LO12_NC, 0, 0x5123);
         assert_eq!(add, Ok(0x9104_8c00));
