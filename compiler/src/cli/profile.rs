@@ -28,6 +28,11 @@ const MIN_RUNS: usize = 5;
 const MAX_RUNS: usize = 20_000;
 
 /// Show where the time of a model goes: each step's time, rate, and share of what this machine could do
+///
+/// The limit of a step is its multiply-accumulates at the peak of the cores, or its bytes at the rate at which they read
+/// working sets of the program's size, whichever takes longer; both are measured first. Shares are those of the fastest
+/// run. Layers by Winograd's algorithm need fewer products than are counted, and data that are still in a near cache
+/// come faster, so a share can exceed 100 %.
 #[derive(Args, Clone, Debug)]
 pub struct Profile {
     /// An ONNX model, or a program compiled by `nnc compile` (which knows times only)
