@@ -43,6 +43,7 @@ passes! {
     flatten_gemm: "turns a fully connected layer over an image into a convolution",
     scale_alpha: "folds the factors and the transpose of a Gemm into its constants",
     fuse_activation: "moves activations into the layer before, or else into prologues of the layers behind",
+    pixel_shuffle: "turns a transposed convolution whose windows do not overlap into a convolution and a shuffle of pixels",
     fuse_residual: "moves additions into the epilogue of a layer that makes one of the terms",
 }
 

@@ -35,6 +35,7 @@ pub mod fuse_bias;
 pub mod fuse_pad;
 pub mod fuse_residual;
 pub mod identities;
+pub mod pixel_shuffle;
 pub mod pool_stride;
 pub mod scale_alpha;
 pub mod transposes;
