@@ -4,6 +4,7 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use nnc_runtime::{InputRef, OutputMut, Pool, Session};
 
@@ -36,6 +37,19 @@ fn a_run_allocates_nothing_after_the_first() {
     let inputs = [InputRef::new(&x), InputRef::new(&bias).named("bias")];
     session.run(&inputs).unwrap();
     session.run_profiled(&inputs).unwrap();
+
+    // A run does not wait for a thread that has not started yet, and starting allocates: wait until that is over.
+    let mut quiet = 0;
+    for _ in 0..500 {
+        let before = BLOCKS.load(Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(10));
+        session.run(&inputs).unwrap();
+        quiet = if BLOCKS.load(Ordering::SeqCst) == before { quiet + 1 } else { 0 };
+        if quiet == 10 {
+            break;
+        }
+    }
+    assert_eq!(quiet, 10, "runs go on allocating");
 
     let before = BLOCKS.load(Ordering::SeqCst);
     for _ in 0..100 {
