@@ -318,9 +318,8 @@ impl Session {
         Ok(())
     }
 
-    /// Runs the program as [`Session::run`] does and measures each step: nanoseconds, in the order of the steps. All
-    /// threads meet after every step, so that the sum is somewhat more than the time of a plain run. The results are
-    /// in [`Session::outputs`].
+    /// Runs the program as [`Session::run`] does and measures each step: nanoseconds on the calling thread, in
+    /// the order of the steps, waiting for other threads included. The results are in [`Session::outputs`].
     pub fn run_profiled(&mut self, inputs: &[InputRef<'_>]) -> Result<&[u64], RunError> {
         self.accept_inputs(inputs)?;
         self.use_own_outputs()?;
