@@ -96,6 +96,31 @@ pub struct Steps {
     pub step: i64,
 }
 
+impl Steps {
+    /// A start alone.
+    pub fn at(start: i64) -> Steps {
+        Steps { start, step: 0 }
+    }
+
+    /// Whether `starts` are where the next of `count` regular starts would be, all of them; if so, they are taken up. Two
+    /// starts are always regular.
+    pub(super) fn take_up<const N: usize>(
+        runs: [&mut Steps; N],
+        count: &mut usize,
+        starts: [i64; N],
+    ) -> bool {
+        let n = *count as i64;
+        let regular = runs.iter().zip(starts).all(|(run, start)| n == 1 || run.start + run.step * n == start);
+        if regular {
+            for (run, start) in runs.into_iter().zip(starts) {
+                run.step = (start - run.start) / n;
+            }
+            *count += 1;
+        }
+        regular
+    }
+}
+
 /// Channels of one buffer that are staged.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StageSource {

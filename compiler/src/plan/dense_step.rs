@@ -594,27 +594,36 @@ fn pack(
         lanes: panel.lanes(),
         order: if input.groups.len() == 1 { 0 } else { panel.group },
     });
-    if weights.dtype() != DType::F32 {
-        return Err(TensorError::DType { expected: DType::F32, got: weights.dtype() }.into());
-    }
     let packing = Packing {
-        weights: weights.clone(),
+        weights: f32_weights(weights)?,
         taps,
         winograd: None,
         depth: weights.shape()[1],
         orders: input.groups.iter().map(|group| group.order.clone()).collect(),
         panels: packed.collect(),
     };
-    let mut bias_packed = Vec::new();
-    if let Some(bias) = bias {
-        let b = bias.elems::<f32>()?;
-        for panel in panels {
-            let start = bias_packed.len();
-            bias_packed.extend(panel.channels.iter().map(|&c| b[c]));
-            bias_packed.resize(start + panel.lanes(), 0.0);
-        }
+    Ok((packing, packed_bias(panels, bias)?))
+}
+
+/// Weights that can be packed.
+pub(super) fn f32_weights(weights: &Tensor) -> Result<Tensor, TensorError> {
+    match weights.dtype() {
+        DType::F32 => Ok(weights.clone()),
+        got => Err(TensorError::DType { expected: DType::F32, got }),
     }
-    Ok((packing, bias_packed))
+}
+
+/// The bias, `[panel][lane]`, zero in lanes without a channel; empty if there is none.
+pub(super) fn packed_bias(panels: &[Panel], bias: Option<&Tensor>) -> Result<Vec<f32>, TensorError> {
+    let Some(bias) = bias else { return Ok(Vec::new()) };
+    let values = bias.elems::<f32>()?;
+    let mut packed = Vec::new();
+    for panel in panels {
+        let start = packed.len();
+        packed.extend(panel.channels.iter().map(|&c| values[c]));
+        packed.resize(start + panel.lanes(), 0.0);
+    }
+    Ok(packed)
 }
 
 /// Puts panels together that follow each other at constant distances.
@@ -639,19 +648,10 @@ fn merge_panels(panels: &[Panel], input: &Input, table_at: &[i64], k: usize) -> 
                     &mut run.residual,
                     &mut run.table,
                 ];
-                let n = run.count as i64;
-                let regular =
-                    fields.iter().zip(starts).all(|(f, start)| n == 1 || f.start + f.step * n == start);
-                if regular {
-                    for (f, start) in fields.into_iter().zip(starts) {
-                        f.step = (start - f.start) / n;
-                    }
-                    run.count += 1;
-                }
-                regular
+                Steps::take_up(fields, &mut run.count, starts)
             });
         if !follows {
-            let at = |start: i64| Steps { start, step: 0 };
+            let at = Steps::at;
             runs.push(PanelRun {
                 count: 1,
                 cols: panel.cols.clone(),

@@ -456,20 +456,12 @@ fn merge(vectors: &[Vector], taps: usize, residual: i64) -> Vec<VectorRun> {
         let alike =
             |r: &&mut VectorRun| r.lanes == v.col.lanes && r.used == v.col.used && r.source == v.source;
         let follows = runs.last_mut().filter(alike).is_some_and(|run| {
-            let n = run.count as i64;
             let fields =
                 [&mut run.input, &mut run.output, &mut run.weights, &mut run.parameters, &mut run.residual];
-            let regular = fields.iter().zip(starts).all(|(f, start)| n == 1 || f.start + f.step * n == start);
-            if regular {
-                for (f, start) in fields.into_iter().zip(starts) {
-                    f.step = (start - f.start) / n;
-                }
-                run.count += 1;
-            }
-            regular
+            Steps::take_up(fields, &mut run.count, starts)
         });
         if !follows {
-            let at = |start: i64| Steps { start, step: 0 };
+            let at = Steps::at;
             runs.push(VectorRun {
                 count: 1,
                 lanes: v.col.lanes,

@@ -16,10 +16,11 @@
 use std::collections::BTreeMap;
 
 use nnc_ir::op::Conv;
-use nnc_ir::{DType, NodeId, Tensor, TensorError, Value};
+use nnc_ir::{NodeId, Tensor, Value};
 
 use super::buffer::BufferId;
-use super::dense_step::{Panel, cut_panels, output_runs, vectors};
+use super::dense::Steps;
+use super::dense_step::{Panel, cut_panels, f32_weights, output_runs, packed_bias, vectors};
 use super::image::{Image, Pitch, Slot};
 use super::packing::{PackedPanel, Packing};
 use super::planner::{ARENA_START, Draft, Place, Planner};
@@ -346,32 +347,20 @@ fn pack(
     weights: &Tensor,
     bias: Option<&Tensor>,
 ) -> Result<(Packing, Vec<f32>), PlanError> {
-    if weights.dtype() != DType::F32 {
-        return Err(TensorError::DType { expected: DType::F32, got: weights.dtype() }.into());
-    }
     let packed = panels.iter().map(|panel| PackedPanel {
         channels: panel.channels.clone(),
         lanes: panel.lanes(),
         order: 0,
     });
     let packing = Packing {
-        weights: weights.clone(),
+        weights: f32_weights(weights)?,
         taps: KERNEL * KERNEL,
         winograd: Some(form),
         depth: order.len(),
         orders: vec![order.to_vec()],
         panels: packed.collect(),
     };
-    let mut packed_bias = Vec::new();
-    if let Some(bias) = bias {
-        let values = bias.elems::<f32>()?;
-        for panel in panels {
-            let start = packed_bias.len();
-            packed_bias.extend(panel.channels.iter().map(|&c| values[c]));
-            packed_bias.resize(start + panel.lanes(), 0.0);
-        }
-    }
-    Ok((packing, packed_bias))
+    Ok((packing, packed_bias(panels, bias)?))
 }
 
 /// Puts panels together that follow each other at constant distances. A panel has `rows` rows of weights.
@@ -384,19 +373,10 @@ fn merge(panels: &[Panel], rows: usize) -> Vec<Panels> {
         bias += panel.lanes() as i64 * 4;
         let follows = merged.last_mut().filter(|run| run.cols == panel.cols).is_some_and(|run| {
             let fields = [&mut run.weights, &mut run.output, &mut run.bias, &mut run.residual];
-            let n = run.count as i64;
-            let regular = fields.iter().zip(starts).all(|(f, start)| n == 1 || f.start + f.step * n == start);
-            if regular {
-                for (f, start) in fields.into_iter().zip(starts) {
-                    f.step = (start - f.start) / n;
-                }
-                run.count += 1;
-            }
-            regular
+            Steps::take_up(fields, &mut run.count, starts)
         });
         if !follows {
-            let [weights, output, bias, residual] =
-                starts.map(|start| super::dense::Steps { start, step: 0 });
+            let [weights, output, bias, residual] = starts.map(Steps::at);
             merged.push(Panels { count: 1, cols: panel.cols.clone(), weights, output, bias, residual });
         }
     }

@@ -62,15 +62,11 @@ impl InputTile {
 
     /// The same with as many rows at once as the registers of a target hold.
     pub fn fitted(mut self, target: &Target) -> Result<InputTile, TileError> {
-        let mut last = Ok(());
-        for sweeps in Sweeps::ALL {
+        Sweeps::fit(target, |sweeps| {
             self.sweeps = sweeps;
-            last = super::super::super::fits_registers(&self.program()?, target);
-            if last.is_ok() {
-                return Ok(self);
-            }
-        }
-        last.map(|()| self)
+            self.program()
+        })?;
+        Ok(self)
     }
 
     fn check(&self) -> Result<(), TileError> {

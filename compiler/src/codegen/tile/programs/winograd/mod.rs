@@ -40,7 +40,10 @@
 pub mod input;
 pub mod output;
 
-use super::super::ir::{BinOp, Builder, Inst, Lanes, Operand, Vector};
+use super::super::error::TileError;
+use super::super::fits_registers;
+use super::super::ir::{BinOp, Builder, Inst, Lanes, Operand, Program, Vector};
+use crate::target::Target;
 
 /// Taps of the kernel along an axis.
 pub const KERNEL: usize = 3;
@@ -200,6 +203,21 @@ pub enum Sweeps {
 impl Sweeps {
     /// From few loads to few registers.
     pub const ALL: [Sweeps; 3] = [Sweeps::Halves, Sweeps::Pairs, Sweeps::Rows];
+
+    /// Makes programs until the registers of a target hold one.
+    fn fit(
+        target: &Target,
+        mut program: impl FnMut(Sweeps) -> Result<Program, TileError>,
+    ) -> Result<(), TileError> {
+        let mut last = Ok(());
+        for sweeps in Sweeps::ALL {
+            last = fits_registers(&program(sweeps)?, target);
+            if last.is_ok() {
+                break;
+            }
+        }
+        last
+    }
 }
 
 #[cfg(test)]
