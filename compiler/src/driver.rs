@@ -194,6 +194,13 @@ impl Options {
         self.plan.winograd = if allowed { plan::Winograd::WhereFaster } else { plan::Winograd::Never };
         self
     }
+
+    /// Whether neighbouring layers may run strip by strip, so that large images between them stay in the cache; they may
+    /// unless this says no. The results are the same.
+    pub fn strips(mut self, allowed: bool) -> Options {
+        self.plan.strips = if allowed { plan::Strips::WhereFaster } else { plan::Strips::Never };
+        self
+    }
 }
 
 /// An ONNX model, parsed and checked.

@@ -15,18 +15,25 @@ use cranelift_module::{DataDescription, FuncId, Linkage, Module, default_libcall
 use cranelift_object::{ObjectBuilder, ObjectModule};
 use iced_x86::code_asm::*;
 use nnc::artefact::{LinkError, driver, write_shared_object};
-use nnc_runtime::abi::{Arg, CpuFeatures, ElemType, Port, ProgramDesc, Region, Step};
+use nnc_runtime::abi::{Arg, CpuFeatures, ElemType, Port, ProgramDesc, Region, Step, Strip, Strips};
 use nnc_runtime::artefact::{HEADER_BYTES, HEADER_OFFSET};
 use nnc_runtime::{InputRef, LoadError, Pool, Program, Session};
 
 const N: usize = 50;
+/// Elements of a strip of the second round.
+const STRIP: usize = 8;
 
-/// `y = x·k + x`, `z = y·k + x`, with `k` constant: two functions, each used twice.
+/// `y = x·k + x`, `z = y·k + x`, with `k` constant: two functions, each used twice, the second time strip by strip.
 fn desc() -> ProgramDesc {
     let port = |name: &str| Port { name: name.to_owned(), elem: ElemType::F32, shape: vec![1, N] };
     let arg = |region, offset| Arg { region, offset };
     let step = |name: &str, func, args| Step { name: name.to_owned(), func, units: N as u32, args };
     let product = arg(Region::Arena, 192);
+    let in_strip = arg(Region::Strip(0), 0);
+    let strip = |units: std::ops::Range<u32>| Strip {
+        units: vec![units.clone(); 2],
+        origins: vec![u64::from(units.start) * 4],
+    };
     let (x, k) = (arg(Region::Input(0), 0), arg(Region::Const, 64));
     let (y, z) = (arg(Region::Output(0), 0), arg(Region::Output(1), 0));
     ProgramDesc {
@@ -35,15 +42,23 @@ fn desc() -> ProgramDesc {
         inputs: vec![port("x")],
         outputs: vec![port("y"), port("z")],
         arena_bytes: 192 + 4 * N as u64,
-        scratch_bytes: 10,
+        scratch_bytes: 24 + 4 * STRIP as u64,
         const_bytes: 64 + 4 * N as u64,
         functions: 2,
         steps: vec![
             step("y.product", 0, vec![x, k, product]),
             step("y.sum", 1, vec![product, x, y]),
-            step("z.product", 0, vec![y, k, product]),
-            step("z.sum", 1, vec![product, x, z]),
+            step("z.product", 0, vec![y, k, in_strip]),
+            step("z.sum", 1, vec![in_strip, x, z]),
         ],
+        strips: vec![Strips {
+            first: 2,
+            buffers: vec![24],
+            strips: (0..N as u32)
+                .step_by(STRIP)
+                .map(|at| strip(at..(at + STRIP as u32).min(N as u32)))
+                .collect(),
+        }],
     }
 }
 
@@ -271,7 +286,7 @@ fn an_artefact_runs_in_the_dynamic_loader() {
     assert_eq!(bytes, 448 + 64);
     assert_eq!(
         info,
-        "{\"abi_version\":1,\"target\":\"x86-64\",\"cpu_features\":\"\",\"workspace_bytes\":512,\
+        "{\"abi_version\":2,\"target\":\"x86-64\",\"cpu_features\":\"\",\"workspace_bytes\":512,\
          \"workspace_align\":64,\"inputs\":[{\"name\":\"x\",\"type\":\"f32\",\"shape\":[1, 50],\"bytes\":200}],\
          \"outputs\":[{\"name\":\"y\",\"type\":\"f32\",\"shape\":[1, 50],\"bytes\":200},\
          {\"name\":\"z\",\"type\":\"f32\",\"shape\":[1, 50],\"bytes\":200}]}"
@@ -471,6 +486,7 @@ fn parts_that_do_not_match_are_refused() {
 fn a_program_without_constants_loads_in_both_ways() {
     let mut desc = desc();
     desc.const_bytes = 0;
+    desc.strips.clear();
     desc.steps.retain(|step| step.func == 1);
     desc.steps.iter_mut().for_each(|step| step.args[0] = Arg { region: Region::Input(0), offset: 0 });
     let mut module = module();

@@ -12,8 +12,25 @@
 //!
 //! Functions name no symbol and hold no address, so equal layers share one function and the same bytes serve the
 //! JIT and a file.
+//!
+//! # Strips
+//!
+//! Large images between small layers are written to memory only to be read back once. So some neighbouring steps run strip
+//! by strip ([`Strips`]): a thread takes a band of the last step's result and does, step after step, just the units that
+//! the band needs. What lies between the steps is a few rows, in the thread's scratch, and never leaves its cache:
+//!
+//! ```text
+//!   strip 2 of 4              expand                depthwise 3×3          project
+//!                          units 27..58              units 14..28         units 28..56
+//!   arena ────────────────▶ rows 27..57 ───────────▶ rows 28..56 ───────▶ rows 28..56 ──▶ arena
+//!                             Strip(0)                 Strip(1)
+//! ```
+//!
+//! Rows at the edge of a strip that its neighbour needs as well are computed by both, each in its own scratch. So strips
+//! depend on nothing but what was there before the first of the steps, and can be done in any order by any thread.
 
 use std::fmt;
+use std::ops::Range;
 
 /// A layer function. `bases` points to as many pointers as the step has arguments; the function does the units
 /// `begin..end`; `scratch` is memory of its own for the calling thread ([`ProgramDesc::scratch_bytes`] long, aligned to 64).
@@ -32,6 +49,9 @@ pub enum Region {
     Arena,
     /// Packed constants: weights, tables. Read only, aligned to 4096 bytes.
     Const,
+    /// The n-th buffer of the [`Strips`] that the step belongs to. Offsets count from the start of the whole tensor, of
+    /// which the buffer holds what one strip needs.
+    Strip(u32),
 }
 
 /// One base pointer of a step: a byte offset into a region.
@@ -54,6 +74,43 @@ pub struct Step {
     pub units: u32,
     /// Base pointers, in the order in which the function expects them.
     pub args: Vec<Arg>,
+}
+
+/// Neighbouring steps that run strip by strip. No strip reads what another one writes; outside of the strip's own buffers
+/// different strips never write the same byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Strips {
+    /// Index of the first of the steps.
+    pub first: u32,
+    /// Where in a thread's scratch the buffers of a strip are, in bytes.
+    pub buffers: Vec<u64>,
+    /// The strips; at least one.
+    pub strips: Vec<Strip>,
+}
+
+/// A part of the result of some neighbouring steps, and what is needed for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Strip {
+    /// What is done of each step; one range for each, the same number in every strip.
+    pub units: Vec<Range<u32>>,
+    /// For each buffer, which byte of the whole tensor is its first.
+    pub origins: Vec<u64>,
+}
+
+impl Strips {
+    /// The steps.
+    pub fn steps(&self) -> Range<usize> {
+        let first = self.first as usize;
+        first..first.saturating_add(self.strips.first().map_or(0, |strip| strip.units.len()))
+    }
+
+    /// The offset of an argument in a strip, from the start of its region, or of scratch if it is in a buffer of the strip;
+    /// modulo 2⁶⁴, as the tensor of which such a buffer is a part may begin before scratch does.
+    pub fn offset(&self, strip: &Strip, arg: &Arg) -> u64 {
+        let Region::Strip(buffer) = arg.region else { return arg.offset };
+        let of = |list: &[u64]| list.get(buffer as usize).copied().unwrap_or(0);
+        of(&self.buffers).wrapping_add(arg.offset).wrapping_sub(of(&strip.origins))
+    }
 }
 
 /// Element type of a program's input or output.
@@ -178,4 +235,6 @@ pub struct ProgramDesc {
     pub functions: u32,
     /// The steps, in order.
     pub steps: Vec<Step>,
+    /// Which of them run strip by strip, in order.
+    pub strips: Vec<Strips>,
 }

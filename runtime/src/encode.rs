@@ -8,13 +8,14 @@
 //!   functions   u32
 //!   inputs      [ name string, elem u8, shape [u64] ]
 //!   outputs     likewise
-//!   steps       [ name string, func u32, units u32, args [ region u8, port u32, offset u64 ] ]
+//!   steps       [ name string, func u32, units u32, args [ region u8, index u32, offset u64 ] ]
+//!   strips      [ first u32, buffers [u64], strips [ units [ begin u32, end u32 ], origins [u64] ] ]
 //! ```
 //!
 //! Lengths are `u32`. The decoder trusts none of them: it reserves no more than the bytes that are left can hold, and
 //! never reads past them. What the numbers mean is checked later, by [`ProgramDesc::verify`].
 
-use crate::abi::{Arg, CpuFeatures, ElemType, Port, ProgramDesc, Region, Step};
+use crate::abi::{Arg, CpuFeatures, ElemType, Port, ProgramDesc, Region, Step, Strip, Strips};
 
 /// Bytes that are not the description of a program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,12 +48,12 @@ pub enum DecodeProblem {
     #[error("element type {0}, which does not exist")]
     ElemType(u8),
     /// A region that does not exist.
-    #[error("region {region} with port {port}, which does not exist")]
+    #[error("region {region} with index {index}, which does not exist")]
     Region {
         /// Its code.
         region: u8,
-        /// Position of the input or output; 0 for other regions.
-        port: u32,
+        /// Position of the input, output or buffer; 0 for other regions.
+        index: u32,
     },
     /// An extent that this machine's addresses cannot count.
     #[error("an extent of {0}")]
@@ -89,15 +90,30 @@ pub fn encode(desc: &ProgramDesc) -> Result<Vec<u8>, EncodeError> {
         out.u32(step.units);
         out.len(step.args.len())?;
         for arg in &step.args {
-            let (region, port) = match arg.region {
+            let (region, index) = match arg.region {
                 Region::Input(port) => (0, port),
                 Region::Output(port) => (1, port),
                 Region::Arena => (2, 0),
                 Region::Const => (3, 0),
+                Region::Strip(buffer) => (4, buffer),
             };
             out.u8(region);
-            out.u32(port);
+            out.u32(index);
             out.u64(arg.offset);
+        }
+    }
+    out.len(desc.strips.len())?;
+    for group in &desc.strips {
+        out.u32(group.first);
+        out.u64s(&group.buffers)?;
+        out.len(group.strips.len())?;
+        for strip in &group.strips {
+            out.len(strip.units.len())?;
+            for units in &strip.units {
+                out.u32(units.start);
+                out.u32(units.end);
+            }
+            out.u64s(&strip.origins)?;
         }
     }
     Ok(out.0)
@@ -116,6 +132,7 @@ pub fn decode(bytes: &[u8]) -> Result<ProgramDesc, DecodeError> {
         inputs: from.list(9, Decoder::port)?,
         outputs: from.list(9, Decoder::port)?,
         steps: from.list(16, Decoder::step)?,
+        strips: from.list(12, Decoder::strips)?,
     };
     match from.left.len() {
         0 => Ok(desc),
@@ -140,6 +157,12 @@ impl Encoder {
 
     fn len(&mut self, items: usize) -> Result<(), EncodeError> {
         self.u32(u32::try_from(items).map_err(|_| EncodeError(items))?);
+        Ok(())
+    }
+
+    fn u64s(&mut self, values: &[u64]) -> Result<(), EncodeError> {
+        self.len(values.len())?;
+        values.iter().for_each(|&value| self.u64(value));
         Ok(())
     }
 
@@ -230,15 +253,31 @@ impl<'a> Decoder<'a> {
     }
 
     fn arg(&mut self) -> Result<Arg, DecodeError> {
-        let (region, port) = (self.u8()?, self.u32()?);
-        let region = match (region, port) {
+        let (region, index) = (self.u8()?, self.u32()?);
+        let region = match (region, index) {
             (0, port) => Region::Input(port),
             (1, port) => Region::Output(port),
             (2, 0) => Region::Arena,
             (3, 0) => Region::Const,
-            (region, port) => return Err(self.problem(DecodeProblem::Region { region, port })),
+            (4, buffer) => Region::Strip(buffer),
+            (region, index) => return Err(self.problem(DecodeProblem::Region { region, index })),
         };
         Ok(Arg { region, offset: self.u64()? })
+    }
+
+    fn strips(&mut self) -> Result<Strips, DecodeError> {
+        Ok(Strips {
+            first: self.u32()?,
+            buffers: self.list(8, Decoder::u64)?,
+            strips: self.list(8, Decoder::strip)?,
+        })
+    }
+
+    fn strip(&mut self) -> Result<Strip, DecodeError> {
+        Ok(Strip {
+            units: self.list(8, |from| Ok(from.u32()?..from.u32()?))?,
+            origins: self.list(8, Decoder::u64)?,
+        })
     }
 }
 
@@ -271,8 +310,18 @@ mod tests {
                         arg(Region::Output(0), 0),
                     ],
                 },
-                Step { name: String::new(), func: 0, units: u32::MAX, args: vec![] },
+                Step {
+                    name: String::new(),
+                    func: 0,
+                    units: u32::MAX,
+                    args: vec![arg(Region::Strip(1), 4096)],
+                },
             ],
+            strips: vec![Strips {
+                first: 0,
+                buffers: vec![64, 1 << 40],
+                strips: vec![Strip { units: vec![0..3, 2..u32::MAX], origins: vec![0, 1 << 33] }],
+            }],
         }
     }
 

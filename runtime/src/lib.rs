@@ -20,6 +20,7 @@ mod pool;
 mod program;
 mod session;
 mod tensor;
+mod walk;
 
 pub use artefact::LoadError;
 pub use memory::{Constants, MemoryError, PAGE, Pages};

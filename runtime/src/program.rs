@@ -3,9 +3,10 @@
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::abi::{LayerFn, Port, ProgramDesc, Region};
+use crate::abi::{Arg, LayerFn, Port, ProgramDesc, Region, Step};
 use crate::memory::Constants;
 
 /// A compiled program. Cheap to clone; all clones share code and constants, which live until the last one is gone.
@@ -83,6 +84,14 @@ pub enum ProgramError {
         offset: u64,
         /// Size of that memory in bytes.
         size: u64,
+    },
+    /// Steps that cannot run strip by strip as described.
+    #[error("the strips from step {first} on {problem}; compile the program again")]
+    Strips {
+        /// Index of the first step.
+        first: u32,
+        /// What does not fit.
+        problem: &'static str,
     },
     /// An input or output whose size is not a number of bytes.
     #[error("\"{port}\" of shape {shape:?} is larger than the address space; use smaller extents")]
@@ -188,6 +197,10 @@ impl ProgramDesc {
             }
             for (arg, &place) in step.args.iter().enumerate() {
                 let region = place.region;
+                // Strips check their own.
+                if let Region::Strip(_) = region {
+                    continue;
+                }
                 let Some(size) = self.region_bytes(region) else {
                     return Err(ProgramError::NoSuchPort { step: name(), arg, region });
                 };
@@ -202,10 +215,52 @@ impl ProgramDesc {
                 }
             }
         }
+        self.verify_strips()
+    }
+
+    /// Strips are in order and of existing steps, have units of all of them, and buffers inside of scratch; no other step
+    /// has such a buffer.
+    fn verify_strips(&self) -> Result<(), ProgramError> {
+        // How many buffers of strips each step may name.
+        let mut buffers = vec![0; self.steps.len()];
+        let mut free = 0;
+        for group in &self.strips {
+            let fault = |problem| Err(ProgramError::Strips { first: group.first, problem });
+            let range = group.steps();
+            let Some(steps) = self.steps.get(range.clone()).filter(|steps| !steps.is_empty()) else {
+                return fault("are of steps that do not exist");
+            };
+            if range.start < free {
+                return fault("are of steps that others have");
+            }
+            free = range.end;
+            if group.buffers.iter().any(|&at| at > self.scratch_bytes) {
+                return fault("have a buffer outside of scratch");
+            }
+            for strip in &group.strips {
+                if strip.origins.len() != group.buffers.len() || strip.units.len() != steps.len() {
+                    return fault("are not all of the same steps and buffers");
+                }
+                let inside =
+                    |(units, step): (&Range<u32>, &Step)| units.start <= units.end && units.end <= step.units;
+                if !strip.units.iter().zip(steps).all(inside) {
+                    return fault("have units that a step does not have");
+                }
+            }
+            buffers[range].fill(group.buffers.len());
+        }
+        for (step, buffers) in self.steps.iter().zip(buffers) {
+            let missing =
+                |(_, arg): &(usize, &Arg)| matches!(arg.region, Region::Strip(n) if n as usize >= buffers);
+            if let Some((arg, place)) = step.args.iter().enumerate().find(missing) {
+                return Err(ProgramError::NoSuchPort { step: step.name.clone(), arg, region: place.region });
+            }
+        }
         Ok(())
     }
 
-    /// Size of a region in bytes; `None` for an input or output that does not exist.
+    /// Size of a region in bytes; `None` for an input or output that does not exist, and for a strip's buffer, which has
+    /// no size of its own.
     pub fn region_bytes(&self, region: Region) -> Option<u64> {
         let port_bytes = |ports: &[Port], n: u32| ports.get(n as usize).map(|port| port.bytes() as u64);
         match region {
@@ -213,6 +268,7 @@ impl ProgramDesc {
             Region::Output(n) => port_bytes(&self.outputs, n),
             Region::Arena => Some(self.arena_bytes),
             Region::Const => Some(self.const_bytes),
+            Region::Strip(_) => None,
         }
     }
 }

@@ -16,17 +16,15 @@
 //! ```
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
-use crate::abi::{ElemType, LayerFn, Port, Region};
+use crate::abi::{ElemType, Port, Region};
 use crate::claims::Claims;
-use crate::fpenv::DefaultEnvironment;
 use crate::memory::{MemoryError, Pages};
 use crate::pool::{Member, Pool};
 use crate::program::Program;
 use crate::tensor::{Elem, InputRef, OutputMut};
+use crate::walk::{Schedule, Walk};
 
 /// Alignment of each output that a session owns.
 const ALIGN: u64 = 64;
@@ -38,9 +36,11 @@ const SCRATCH_GAP: u64 = 128;
 pub struct Session {
     program: Program,
     pool: Pool,
-    calls: Vec<Call>,
+    schedule: Schedule,
     /// The base pointers of all steps, one after the other.
     bases: Vec<*mut u8>,
+    /// Room for base pointers of each thread's own.
+    own_bases: Vec<*mut u8>,
     /// The entries of `bases` that point into the caller's buffers.
     inputs: Vec<Patch>,
     outputs: Vec<Patch>,
@@ -66,16 +66,6 @@ pub struct Session {
 // SAFETY: the raw pointers lead into the session's own arena, into the program that it holds, and, during a run, into
 // buffers that the caller has lent to that run.
 unsafe impl Send for Session {}
-
-#[derive(Clone, Copy)]
-struct Call {
-    func: LayerFn,
-    units: u32,
-    /// Index of the step's first base pointer.
-    bases: usize,
-    /// Whether the next step waits until this one is done.
-    barrier: bool,
-}
 
 #[derive(Clone, Copy)]
 struct Patch {
@@ -217,11 +207,14 @@ impl Session {
         let all = stride.checked_mul(pool.threads() as u64).ok_or_else(too_much)?;
         let scratch = Pages::zeroed(all, "scratch")?;
 
+        let schedule = Schedule::of(program);
+        let claims = Claims::new(schedule.turns(), pool.threads());
         let mut session = Session {
             program: program.clone(),
             pool: pool.clone(),
-            calls: Vec::with_capacity(desc.steps.len()),
             bases: Vec::with_capacity(desc.steps.iter().map(|step| step.args.len()).sum()),
+            own_bases: vec![std::ptr::null_mut(); schedule.own_bases() * pool.threads()],
+            schedule,
             inputs: Vec::new(),
             outputs: Vec::new(),
             given: vec![std::ptr::null_mut(); desc.inputs.len()],
@@ -229,7 +222,7 @@ impl Session {
             results: None,
             offsets: Vec::with_capacity(desc.outputs.len()),
             filled: false,
-            claims: Claims::new(desc.steps.len(), pool.threads()),
+            claims,
             runs: 0,
             nanos: Vec::new(),
             profile: Vec::new(),
@@ -241,32 +234,26 @@ impl Session {
         Ok(session)
     }
 
-    /// Fills `calls`, `bases` and the patches. The program is verified, so that indices and offsets hold.
+    /// Fills `bases` and the patches. The program is verified, so that indices and offsets hold.
     fn resolve(&mut self) {
-        let desc = self.program.desc();
-        let mut steps = desc.steps.iter().peekable();
-        while let Some(step) = steps.next() {
-            let Some(func) = self.program.func(step.func) else { continue };
-            // Single units are all done by one thread, the caller, in order, so it need not wait for itself.
-            let barrier = step.units > 1 || steps.peek().is_some_and(|next| next.units > 1);
-            self.calls.push(Call { func, units: step.units, bases: self.bases.len(), barrier });
-            for arg in &step.args {
-                let offset = arg.offset as usize;
-                let patch = |port: u32| Patch { base: self.bases.len(), port: port as usize, offset };
-                let region = match arg.region {
-                    Region::Arena => self._arena.base(),
-                    Region::Const => self.program.consts().base(),
-                    Region::Input(port) => {
-                        self.inputs.push(patch(port));
-                        std::ptr::null_mut()
-                    }
-                    Region::Output(port) => {
-                        self.outputs.push(patch(port));
-                        std::ptr::null_mut()
-                    }
-                };
-                self.bases.push(region.wrapping_add(offset));
-            }
+        for arg in self.program.desc().steps.iter().flat_map(|step| &step.args) {
+            let offset = arg.offset as usize;
+            let patch = |port: u32| Patch { base: self.bases.len(), port: port as usize, offset };
+            let region = match arg.region {
+                Region::Arena => self._arena.base(),
+                Region::Const => self.program.consts().base(),
+                Region::Input(port) => {
+                    self.inputs.push(patch(port));
+                    std::ptr::null_mut()
+                }
+                Region::Output(port) => {
+                    self.outputs.push(patch(port));
+                    std::ptr::null_mut()
+                }
+                // Different for each thread and each strip.
+                Region::Strip(_) => std::ptr::null_mut(),
+            };
+            self.bases.push(region.wrapping_add(offset));
         }
     }
 
@@ -324,7 +311,7 @@ impl Session {
         self.accept_inputs(inputs)?;
         self.use_own_outputs()?;
         let mut nanos = std::mem::take(&mut self.nanos);
-        nanos.resize_with(self.calls.len(), AtomicU64::default);
+        nanos.resize_with(self.schedule.calls(), AtomicU64::default);
         self.execute(Some(&nanos));
         self.profile.clear();
         self.profile.extend(nanos.iter().map(|time| time.load(Ordering::Relaxed)));
@@ -386,15 +373,16 @@ impl Session {
             }
         }
         let walk = Walk {
-            calls: &self.calls,
+            schedule: &self.schedule,
             bases: self.bases.as_ptr(),
+            own_bases: self.own_bases.as_mut_ptr(),
             scratch: self.scratch.base(),
             scratch_stride: self.scratch_stride,
             claims: &self.claims,
             run: self.runs.wrapping_add(1),
             nanos,
         };
-        if self.pool.run(&|member: &Member<'_>| walk.steps(member)) {
+        if self.pool.run(&|member: &Member<'_>| walk.turns(member)) {
             self.runs = self.runs.wrapping_add(1);
         }
     }
@@ -519,70 +507,5 @@ impl<'a> Outputs<'a> {
             Some((port, bytes))
         };
         find().ok_or(RunError::NoSuchOutput { index, count: self.ports.len() })
-    }
-}
-
-/// What all threads of a run need: everything is resolved, nothing changes while they walk.
-struct Walk<'a> {
-    calls: &'a [Call],
-    bases: *const *mut u8,
-    scratch: *mut u8,
-    scratch_stride: usize,
-    claims: &'a Claims,
-    run: u32,
-    nanos: Option<&'a [AtomicU64]>,
-}
-
-// SAFETY: the pointers lead into memory of the session, which is borrowed for as long as the walk lasts; layer functions
-// write what their units own, and each thread has its own scratch.
-unsafe impl Sync for Walk<'_> {}
-
-impl Walk<'_> {
-    fn steps(&self, member: &Member<'_>) {
-        let _environment = DefaultEnvironment::enter();
-        let mut start = Instant::now();
-        for (index, call) in self.calls.iter().enumerate() {
-            match member.place() {
-                (thread, 1) => self.units(call, 0..u64::from(call.units), thread),
-                place => self.step(index, call, member, place),
-            }
-            if let Some(time) = self.nanos.filter(|_| member.is_caller()).and_then(|nanos| nanos.get(index)) {
-                let end = Instant::now();
-                time.store((end - start).as_nanos() as u64, Ordering::Relaxed);
-                start = end;
-            }
-        }
-    }
-
-    /// Does units of a step as long as there are any, and waits until all are done.
-    fn step(&self, index: usize, call: &Call, member: &Member<'_>, place: (u32, u32)) {
-        let done = self.claims.done(self.run, index, call.units);
-        if call.units > 1 {
-            let mut mine = 0;
-            for units in self.claims.of(self.run, index, call.units, place) {
-                mine += (units.end - units.start) as u32;
-                self.units(call, units, place.0);
-            }
-            member.count(done, mine);
-        } else if member.is_caller() {
-            self.units(call, 0..u64::from(call.units), place.0);
-            member.count(done, call.units);
-        }
-        if call.barrier {
-            member.wait(done);
-        }
-    }
-
-    fn units(&self, call: &Call, units: Range<u64>, thread: u32) {
-        if units.is_empty() {
-            return;
-        }
-        // SAFETY: `Program::from_parts` had the promise that the function keeps the contract of `LayerFn`. Its base
-        // pointers are resolved, nobody else has these units, and the steps before are done.
-        unsafe {
-            let bases = self.bases.add(call.bases);
-            let scratch = self.scratch.add(self.scratch_stride * thread as usize);
-            (call.func)(bases, units.start, units.end, scratch);
-        }
     }
 }

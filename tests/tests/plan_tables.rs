@@ -76,7 +76,7 @@ fn planned(spec: &Spec) -> Network {
         .and_then(|graph| pipeline::optimise(&graph))
         .unwrap_or_else(|error| panic!("{name}: {error}"));
     // Winograd's algorithm reads up to four times the weights of a layer. That is its price, and says nothing about copies.
-    let options = Options { winograd: Winograd::Never };
+    let options = Options { winograd: Winograd::Never, ..Options::default() };
     let plan =
         pipeline::plan_with(&graph, &target, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
     let audit = Audit::of(&plan).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -186,6 +186,13 @@ fn what_the_planner_says_of_a_step_is_what_its_addresses_touch() {
 #[test]
 fn no_step_touches_anything_outside_of_arena_constants_and_ports() {
     audited("accesses outside", |audit| &audit.outside);
+}
+
+#[test]
+fn strips_read_only_what_they_have_written_and_have_nothing_to_do_with_each_other() {
+    audited("faults of strips", |audit| &audit.strips);
+    let strips = networks().iter().filter(|network| network.name.starts_with("mobilenet-v2"));
+    assert!(strips.into_iter().any(|network| !network.plan.strips.is_empty()), "MobileNet runs in strips");
 }
 
 #[test]

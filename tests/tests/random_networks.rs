@@ -7,7 +7,7 @@
 use std::cell::Cell;
 
 use nnc::codegen::tile::programs::winograd::Form;
-use nnc::plan::{LayerCode, Options, Winograd};
+use nnc::plan::{LayerCode, Options, Strips, Winograd};
 use nnc::target::Target;
 use nnc_ir::op::*;
 use nnc_ir::{Graph, Op, Tensor, TensorType, Value, eval};
@@ -34,16 +34,19 @@ fn random_networks_compute_what_the_evaluator_computes() {
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let targets = targets();
     let recipe = (any::<[u8; 4]>(), vec(any::<Block>(), 1..10));
-    let forced = Cell::new(0);
+    let forced = Cell::new(Forced::default());
     let result = runner.run(&recipe, |(image, blocks)| {
-        let count = check(&network(image, &blocks), &targets).map_err(TestCaseError::fail)?;
-        forced.set(forced.get() + count);
+        let more = check(&network(image, &blocks), &targets).map_err(TestCaseError::fail)?;
+        let Forced { winograd, strips } = forced.get();
+        forced.set(Forced { winograd: winograd + more.winograd, strips: strips + more.strips });
         Ok(())
     });
     if let Err(error) = result {
         panic!("{error}");
     }
-    assert!(forced.get() > 0, "some network had a layer for Winograd's algorithm");
+    let Forced { winograd, strips } = forced.get();
+    assert!(winograd > 0, "some network had a layer for Winograd's algorithm");
+    assert!(strips > 0, "some network had layers that ran in strips");
 }
 
 #[test]
@@ -83,26 +86,43 @@ fn targets() -> Vec<Target> {
         .collect()
 }
 
-/// Compiles and runs a network for each target, as the planner likes and with all 3×3 convolutions in a form of Winograd's
-/// algorithm, and compares all outputs. Says how many layers had that form.
-fn check(graph: &Graph, targets: &[Target]) -> Result<usize, String> {
+/// How often something was forced.
+#[derive(Clone, Copy, Debug, Default)]
+struct Forced {
+    /// Layers by Winograd's algorithm.
+    winograd: usize,
+    /// Layers that ran strip by strip.
+    strips: usize,
+}
+
+/// Compiles and runs a network for each target, as the planner likes, with all 3×3 convolutions in a form of Winograd's
+/// algorithm, and with all layers in strips that can be, and compares all outputs. Says how many layers were forced.
+fn check(graph: &Graph, targets: &[Target]) -> Result<Forced, String> {
     let id = graph.inputs()[0];
     let input = noise(&graph.node(id).outputs[0].shape, 1, 2.0);
     let expected = eval::run(graph, std::slice::from_ref(&input)).map_err(|error| error.to_string())?;
     let input = input.elems::<f32>().map_err(|error| error.to_string())?;
     let optimised = pipeline::optimise(graph).map_err(|error| error.to_string())?;
-    let mut forced = 0;
-    for (target, form) in targets.iter().zip([Form::F4, Form::F2].into_iter().cycle()) {
-        for winograd in [Winograd::WhereFaster, Winograd::Always(form)] {
-            let plan = pipeline::plan_with(&optimised, target, &Options { winograd })
+    let mut forced = Forced::default();
+    let forms = [(Form::F4, 3), (Form::F2, 2)];
+    for (target, (form, strips)) in targets.iter().zip(forms.into_iter().cycle()) {
+        let free = Options::default();
+        let by_winograd = Options { winograd: Winograd::Always(form), ..free };
+        let in_strips = Options { strips: Strips::Always(strips), ..free };
+        let mut plain: Option<Vec<Vec<u32>>> = None;
+        for options in [free, by_winograd, in_strips] {
+            let plan = pipeline::plan_with(&optimised, target, &options)
                 .map_err(|error| format!("{}: {error:?}", target.name))?;
-            let by_winograd = plan.steps.iter().filter(|s| matches!(s.code, LayerCode::Winograd(_))).count();
-            match winograd {
-                Winograd::Always(_) if by_winograd == 0 => continue,
-                Winograd::Always(_) => forced += by_winograd,
+            let winograd = plan.steps.iter().filter(|s| matches!(s.code, LayerCode::Winograd(_))).count();
+            let strips: usize = plan.strips.iter().map(|group| group.steps().len()).sum();
+            match options {
+                _ if options == by_winograd && winograd == 0 => continue,
+                _ if options == by_winograd => forced.winograd += winograd,
+                _ if options == in_strips && strips == 0 => continue,
+                _ if options == in_strips => forced.strips += strips,
                 _ => {}
             }
-            let what = format!("{}, {winograd:?}", target.name);
+            let what = format!("{}, {options:?}", target.name);
             let audit = Audit::of(&plan).map_err(|error| format!("{what}: {error}"))?;
             if let Some(fault) = audit.faults().next() {
                 return Err(format!("{what}: {fault}"));
@@ -122,6 +142,13 @@ fn check(graph: &Graph, targets: &[Target]) -> Result<usize, String> {
             }
             if pipeline::bits(&one) != pipeline::bits(&two) {
                 return Err(format!("{what}: two threads compute other bits"));
+            }
+            match &plain {
+                None => plain = Some(pipeline::bits(&one)),
+                Some(bits) if options == in_strips && *bits != pipeline::bits(&one) => {
+                    return Err(format!("{what}: strips compute other bits"));
+                }
+                Some(_) => {}
             }
         }
     }

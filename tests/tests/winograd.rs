@@ -109,7 +109,7 @@ fn check(graph: &Graph, layers: usize) {
     for target in targets() {
         for form in [Form::F2, Form::F4] {
             let what = format!("{}, {form:?}", target.name);
-            let options = Options { winograd: Winograd::Always(form) };
+            let options = Options { winograd: Winograd::Always(form), ..Options::default() };
             let plan =
                 pipeline::plan_with(&graph, &target, &options).unwrap_or_else(|e| panic!("{what}: {e}"));
             assert_eq!(count(&plan, form), layers, "{what}:\n{plan}");
@@ -245,7 +245,7 @@ fn infinities_and_nans_spread_no_farther_than_the_tiles_that_see_them() {
     let mut input = noise(&[1, 16, 12, 12], 5, 1.0).elems::<f32>().expect("f32").into_owned();
     input[0] = f32::NAN;
     for target in targets() {
-        let options = Options { winograd: Winograd::Always(Form::F4) };
+        let options = Options { winograd: Winograd::Always(Form::F4), ..Options::default() };
         let plan = pipeline::plan_with(&graph, &target, &options).unwrap_or_else(|error| panic!("{error}"));
         let program = pipeline::jit(&plan, &target).unwrap_or_else(|error| panic!("{error}"));
         let output = &pipeline::run(&program, &[&input], 1).unwrap_or_else(|error| panic!("{error}"))[0];
@@ -267,8 +267,8 @@ fn the_planner_takes_the_form_that_a_layer_gains_most_from() {
         let x = b.point(x, depth);
         let y = b.same(x, channels);
         let graph = pipeline::optimise(&b.finish(y)).unwrap_or_else(|error| panic!("{error}"));
-        let plan =
-            pipeline::plan_with(&graph, &target, &Options { winograd }).unwrap_or_else(|e| panic!("{e}"));
+        let plan = pipeline::plan_with(&graph, &target, &Options { winograd, ..Options::default() })
+            .unwrap_or_else(|e| panic!("{e}"));
         let mut convolutions = plan.steps.iter().filter(|step| step.op == "Conv");
         convolutions.next_back().map(|step| step.code.kind()).unwrap_or_default()
     };
@@ -312,7 +312,7 @@ fn strides_dilations_groups_and_other_kernels_stay_direct() {
     let graph = pipeline::optimise(&b.graph).unwrap_or_else(|error| panic!("{error}"));
     for target in targets() {
         for form in [Form::F2, Form::F4] {
-            let options = Options { winograd: Winograd::Always(form) };
+            let options = Options { winograd: Winograd::Always(form), ..Options::default() };
             let plan = pipeline::plan_with(&graph, &target, &options).unwrap_or_else(|e| panic!("{e}"));
             assert_eq!(count(&plan, form), 0, "{plan}");
         }

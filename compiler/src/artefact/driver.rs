@@ -9,14 +9,16 @@
 //! loop over it, whose size depends on the number of *functions* only:
 //!
 //! ```text
-//!   regions = [workspace, constants, inputs…, outputs…]            on the stack
+//!   regions = [workspace, constants, scratch, inputs…, outputs…]   on the stack
 //!   for each record:
-//!       func u32, units u32, args u32, 0                           16 bytes
+//!       func u32, begin u32, end u32, args u32                     16 bytes
 //!       per arg: offset u64, region u32, 0                         16 bytes
 //!     bases[k] = regions[arg.region] + arg.offset                  on the stack
-//!     switch func:  case i: f_i(bases, 0, units, scratch)
+//!     switch func:  case i: f_i(bases, begin, end, scratch)
 //!   until func is none of them: return 0
 //! ```
+//!
+//! A step is one record. Steps that run strip by strip are one record for each step and strip.
 //!
 //! The calls go through a jump table of distances rather than a table of function addresses: addresses in data would
 //! have to be relocated by whoever loads the file.
@@ -25,6 +27,7 @@
 //! text in JSON that says what the inputs and outputs are.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -35,7 +38,7 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataDescription, FuncId, Linkage, Module, ModuleError};
-use nnc_runtime::abi::{Port, ProgramDesc, Region};
+use nnc_runtime::abi::{Arg, Port, ProgramDesc, Region, Step};
 use nnc_runtime::artefact::ABI_VERSION;
 
 use super::{CONSTS, json};
@@ -130,16 +133,40 @@ fn define_data(
     Ok(id)
 }
 
+/// Places of the first regions.
+const ARENA: u32 = 0;
+const CONSTANTS: u32 = 1;
+const SCRATCH: u32 = 2;
+const PORTS: u32 = 3;
+
 /// The table that the loop walks.
 fn records(desc: &ProgramDesc) -> Vec<u8> {
     let mut out = Vec::new();
     let mut words = |words: [u32; 4]| words.iter().for_each(|word| out.extend(word.to_le_bytes()));
-    for step in &desc.steps {
-        words([step.func, step.units, step.args.len() as u32, 0]);
+    let mut record = |step: &Step, units: Range<u32>, place: &dyn Fn(&Arg) -> (u32, u64)| {
+        words([step.func, units.start, units.end, step.args.len() as u32]);
         for arg in &step.args {
-            let (low, high) = (arg.offset as u32, (arg.offset >> 32) as u32);
-            words([low, high, region_index(desc, arg.region), 0]);
+            let (region, offset) = place(arg);
+            words([offset as u32, (offset >> 32) as u32, region, 0]);
         }
+    };
+    let mut groups = desc.strips.iter().peekable();
+    let mut at = 0;
+    while let Some(step) = desc.steps.get(at) {
+        let Some(group) = groups.next_if(|group| group.first as usize == at) else {
+            record(step, 0..step.units, &|arg| (region_index(desc, arg.region), arg.offset));
+            at += 1;
+            continue;
+        };
+        let steps = desc.steps.get(group.steps()).unwrap_or_default();
+        for strip in &group.strips {
+            for (step, units) in steps.iter().zip(&strip.units) {
+                record(step, units.clone(), &|arg| {
+                    (region_index(desc, arg.region), group.offset(strip, arg))
+                });
+            }
+        }
+        at += steps.len().max(1);
     }
     // No function has this index: the end.
     words([u32::MAX, 0, 0, 0]);
@@ -149,10 +176,11 @@ fn records(desc: &ProgramDesc) -> Vec<u8> {
 /// Where the start of a region is kept.
 fn region_index(desc: &ProgramDesc, region: Region) -> u32 {
     match region {
-        Region::Arena => 0,
-        Region::Const => 1,
-        Region::Input(port) => port.saturating_add(2),
-        Region::Output(port) => port.saturating_add(2).saturating_add(desc.inputs.len() as u32),
+        Region::Arena => ARENA,
+        Region::Const => CONSTANTS,
+        Region::Strip(_) => SCRATCH,
+        Region::Input(port) => port.saturating_add(PORTS),
+        Region::Output(port) => port.saturating_add(PORTS).saturating_add(desc.inputs.len() as u32),
     }
 }
 
@@ -214,7 +242,8 @@ impl<'a> Run<'a> {
                 3,
             )))
         };
-        let regions = pointers(desc.inputs.len().saturating_add(desc.outputs.len()).saturating_add(2))?;
+        let regions =
+            pointers(desc.inputs.len().saturating_add(desc.outputs.len()).saturating_add(PORTS as usize))?;
         let bases = pointers(desc.steps.iter().map(|step| step.args.len()).max().unwrap_or(0))?;
         let refuse = builder.create_block();
         Ok(Run { builder, steps, consts, callees, regions, bases, refuse })
@@ -225,13 +254,14 @@ impl<'a> Run<'a> {
         self.builder.append_block_params_for_function_params(entry);
         self.builder.switch_to_block(entry);
         if let &[inputs, outputs, workspace] = self.builder.block_params(entry) {
-            self.keep_region(0, workspace, WORKSPACE_ALIGN, true);
+            self.keep_region(ARENA, workspace, WORKSPACE_ALIGN, true);
             let consts = self.builder.ins().symbol_value(types::I64, self.consts);
-            self.builder.ins().stack_store(types::I64, consts, self.regions, 8);
-            self.keep_buffers(inputs, &desc.inputs, 2);
-            self.keep_buffers(outputs, &desc.outputs, 2 + desc.inputs.len() as u32);
+            self.keep_region(CONSTANTS, consts, 1, false);
             let arena = desc.arena_bytes.next_multiple_of(WORKSPACE_ALIGN);
             let scratch = self.builder.ins().iadd_imm_s(workspace, arena as i64);
+            self.keep_region(SCRATCH, scratch, 1, false);
+            self.keep_buffers(inputs, &desc.inputs, PORTS);
+            self.keep_buffers(outputs, &desc.outputs, PORTS + desc.inputs.len() as u32);
             self.walk(scratch);
         }
         self.return_in(self.refuse, 1);
@@ -284,7 +314,7 @@ impl<'a> Run<'a> {
 
         let record = self.start(step);
         let ins = self.builder.ins();
-        let args = ins.uload32(trusted, record, 8);
+        let args = ins.uload32(trusted, record, 12);
         let bytes = self.builder.ins().imul_imm_s(args, i64::from(RECORD));
         let first_arg = self.builder.ins().iadd_imm_s(record, i64::from(RECORD));
         let next_record = self.builder.ins().iadd(first_arg, bytes);
@@ -311,8 +341,8 @@ impl<'a> Run<'a> {
 
         self.builder.switch_to_block(dispatch);
         let func = self.builder.ins().load(types::I32, trusted, record, 0);
-        let units = self.builder.ins().uload32(trusted, record, 4);
-        let none = self.builder.ins().iconst(types::I64, 0);
+        let begin = self.builder.ins().uload32(trusted, record, 4);
+        let end = self.builder.ins().uload32(trusted, record, 8);
         let cases: Vec<Block> = self.callees.iter().map(|_| self.builder.create_block()).collect();
         let pool = &mut self.builder.func.dfg.value_lists;
         let table = cases.iter().map(|&case| BlockCall::new(case, [], pool)).collect::<Vec<_>>();
@@ -321,7 +351,7 @@ impl<'a> Run<'a> {
         self.builder.ins().br_table(func, table);
         for (case, callee) in cases.into_iter().zip(std::mem::take(&mut self.callees)) {
             self.builder.switch_to_block(case);
-            self.builder.ins().call(callee, &[bases, none, units, scratch]);
+            self.builder.ins().call(callee, &[bases, begin, end, scratch]);
             self.builder.ins().jump(step, &[BlockArg::from(next_record)]);
         }
         self.return_in(done, 0);

@@ -123,6 +123,7 @@ mod tests {
             const_bytes: 0,
             functions: 0,
             steps: vec![],
+            strips: vec![],
         }
     }
 

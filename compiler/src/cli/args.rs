@@ -32,6 +32,10 @@ pub struct CompileArgs {
     #[arg(long)]
     pub no_winograd: bool,
 
+    /// Do not run neighbouring layers strip by strip, which keeps large images between them in the cache
+    #[arg(long)]
+    pub no_strips: bool,
+
     /// Threads to compile with; the program is the same for any number [default: one for each core]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,
@@ -47,6 +51,7 @@ impl CompileArgs {
             (self.target.is_some(), "--target"),
             (!self.disabled.is_empty(), "--disable-pass"),
             (self.no_winograd, "--no-winograd"),
+            (self.no_strips, "--no-strips"),
             (self.jobs.is_some(), "--jobs"),
         ];
         given.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag)

@@ -237,7 +237,10 @@ pub fn is_artefact(path: &Path) -> bool {
 
 /// What the flags ask of the compiler.
 pub fn options(args: &CompileArgs) -> Result<Options> {
-    let mut options = Options::default().winograd(!args.no_winograd).threads(args.jobs.unwrap_or(0).into());
+    let mut options = Options::default()
+        .winograd(!args.no_winograd)
+        .strips(!args.no_strips)
+        .threads(args.jobs.unwrap_or(0).into());
     if let Some(target) = &args.target {
         options = options.target(target)?;
     }

@@ -198,6 +198,7 @@ pub fn describe(plan: &Plan, functions: &Functions, target: &Target) -> ProgramD
         const_bytes: plan.constants.len() as u64,
         functions: functions.layers.len() as u32,
         steps: steps.collect(),
+        strips: plan.strips.clone(),
     }
 }
 

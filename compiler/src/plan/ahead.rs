@@ -18,6 +18,7 @@
 use nnc_runtime::abi::Arg;
 
 use super::dense::{Ahead, DenseArg, DensePlan, LoopOrder};
+use super::strips::Groups;
 use super::winograd::WinogradArg;
 use super::{LayerCode, PlanStep};
 use crate::codegen::tile::programs::dense::{LINE, Runs, UNROLL, panel_width};
@@ -28,10 +29,11 @@ const MOST_LINES: u64 = 8;
 const MANY_TILES: usize = 16;
 
 /// Decides for each dense layer what it asks for.
-pub(super) fn decide(steps: &mut [PlanStep], l2: u64) {
+pub(super) fn decide(steps: &mut [PlanStep], groups: &Groups, l2: u64) {
     // What the steps behind the one at hand read first: where, and how many bytes.
     let mut next: Option<(Arg, u64)> = None;
-    for step in steps.iter_mut().rev() {
+    for (index, step) in steps.iter_mut().enumerate().rev() {
+        let inside_group = groups.of(index).is_some_and(|group| index + 1 < group.steps.end);
         let plan = match &mut step.code {
             LayerCode::Dense(plan) => plan,
             LayerCode::Winograd(plan) => {
@@ -43,6 +45,8 @@ pub(super) fn decide(steps: &mut [PlanStep], l2: u64) {
         };
         match plan.order {
             LoopOrder::Panels => plan.ahead = next_panel(plan),
+            // From the second strip on, the next layer's weights are near.
+            LoopOrder::Tiles if inside_group => {}
             LoopOrder::Tiles => {
                 if let Some((at, bytes)) = next {
                     plan.ahead = next_layer(plan, step.units, bytes.min(l2 / 4));

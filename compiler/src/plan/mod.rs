@@ -7,6 +7,7 @@
 //!   Graph (fused layers, channel selects)
 //!     │ channels      which buffer and slot each channel of each image has; concat, split, shuffle become tables
 //!     │ dense_step, winograd_step, lanes_step, generic_step   one file per kind of layer: geometry, tiles, packed weights
+//!     │ strips        which steps run band by band, with what lies between them in scratch
 //!     │ memory        lifetimes → offsets in one arena
 //!     ▼
 //!   Plan { steps: [ { name, code, args, units } … ], constants, arena }
@@ -27,6 +28,7 @@ pub mod memory;
 pub mod packing;
 mod planner;
 mod print;
+mod strips;
 pub mod sweep;
 pub mod tiling;
 pub mod view;
@@ -37,7 +39,7 @@ use std::collections::BTreeMap;
 
 use nnc_ir::op::{Op, OpError, Residual, Unary};
 use nnc_ir::{DType, Graph, GraphError, TensorError};
-use nnc_runtime::abi::{Arg, Port};
+use nnc_runtime::abi::{self, Arg, Port};
 use nnc_runtime::{Constants, MemoryError};
 
 use crate::codegen::nest::Nest;
@@ -52,6 +54,20 @@ use planner::Planner;
 pub struct Options {
     /// Which dense 3×3 convolutions are done by Winograd's algorithm.
     pub winograd: Winograd,
+    /// Which steps run strip by strip.
+    pub strips: Strips,
+}
+
+/// Which neighbouring steps run strip by strip. The results are the same, bit by bit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strips {
+    /// None.
+    Never,
+    /// Those for which it is estimated to take less time.
+    #[default]
+    WhereFaster,
+    /// All that can, as many together as can, in so many strips: to test them, or to measure.
+    Always(usize),
 }
 
 /// Which dense 3×3 convolutions of stride 1 are done by Winograd's algorithm. It rounds differently from a plain sum, and keeps
@@ -155,6 +171,8 @@ pub struct Plan {
     pub outputs: Vec<Port>,
     /// The steps, in order.
     pub steps: Vec<PlanStep>,
+    /// Which of them run strip by strip.
+    pub strips: Vec<abi::Strips>,
     /// Packed weights and tables.
     pub constants: Constants,
     /// Size of the arena.

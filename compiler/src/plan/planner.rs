@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use nnc_ir::op::Op;
+use nnc_ir::op::{Cost, Op};
 use nnc_ir::{DType, Graph, NodeId, Tensor, TensorType, Value};
-use nnc_runtime::abi::{Arg, ElemType, Port};
+use nnc_runtime::abi::{Arg, ElemType, Port, Region};
 
 use super::buffer::{Buffer, BufferId, Home};
 use super::channels::{self, WideBuffers};
@@ -12,6 +12,7 @@ use super::constants::Constants;
 use super::image::{Extent, Image, Pitch, Slot};
 use super::memory::{self, Lifetime};
 use super::packing::Packing;
+use super::strips;
 use super::view::View;
 use super::{LayerCode, MemoryReport, Options, Plan, PlanError, PlanStep, Traffic};
 use crate::target::Target;
@@ -333,12 +334,19 @@ impl<'g> Planner<'g> {
             Home::Alias(root) => root,
             _ => id,
         };
+        let macc: Vec<u64> = self.drafts.iter().map(|draft| self.cost(draft).macc).collect();
+        let rule = self.options.strips;
+        let groups = strips::choose(rule, &self.drafts, &macc, &self.buffers, self.target);
+        let in_strips: BTreeMap<BufferId, u32> =
+            groups.groups.iter().flat_map(|group| group.buffers.iter().copied().zip(0..)).collect();
         let mut lives: BTreeMap<BufferId, (usize, usize)> = BTreeMap::new();
         for (step, draft) in self.drafts.iter().enumerate() {
             let touched = draft.args.iter().map(|(b, _)| *b).chain(draft.also_reads.iter().copied());
-            for id in touched.map(|b| root(&self, b)).filter(|b| self.at(*b).home == Home::Arena) {
-                let life = lives.entry(id).or_insert((step, step));
-                life.1 = step;
+            let touched = touched.map(|b| root(&self, b)).filter(|b| self.at(*b).home == Home::Arena);
+            let (first, last) = groups.span(step);
+            for id in touched.filter(|b| !in_strips.contains_key(b)) {
+                let life = lives.entry(id).or_insert((first, last));
+                life.1 = last;
             }
         }
         let ids: Vec<BufferId> = lives.keys().copied().collect();
@@ -367,10 +375,13 @@ impl<'g> Planner<'g> {
             let args: Vec<Arg> = draft
                 .args
                 .iter()
-                .map(|&(id, at)| self.at(root(&self, id)).arg(offset(&self, id), at))
+                .map(|&(id, at)| match in_strips.get(&id) {
+                    Some(&buffer) => Arg { region: Region::Strip(buffer), offset: at },
+                    None => self.at(root(&self, id)).arg(offset(&self, id), at),
+                })
                 .collect();
             scratch = scratch.max(draft.scratch);
-            let cost = draft.node.map(|id| self.graph.cost(id)).unwrap_or_default();
+            let cost = self.cost(draft);
             steps.push(PlanStep {
                 name: draft.name.clone(),
                 op: draft.node.map_or("Copy", |id| self.graph.node(id).op.name()).to_string(),
@@ -385,7 +396,7 @@ impl<'g> Planner<'g> {
                 note: draft.note.clone(),
             });
         }
-        super::ahead::decide(&mut steps, self.target.l2);
+        super::ahead::decide(&mut steps, &groups, self.target.l2);
         let memory = MemoryReport {
             arena: arena.bytes,
             planned_peak: memory::peak(&lifetimes),
@@ -405,11 +416,17 @@ impl<'g> Planner<'g> {
                 .map(|(name, v)| port(name, self.graph.ty(*v)))
                 .collect::<Result<_, _>>()?,
             steps,
+            strips: groups.describe(scratch),
             constants: self.constants.finish(threads)?,
             arena_bytes: arena.bytes,
-            scratch_bytes: scratch,
+            scratch_bytes: groups.scratch(scratch),
             memory,
         })
+    }
+
+    /// What a step costs.
+    fn cost(&self, draft: &Draft) -> Cost {
+        draft.node.map(|id| self.graph.cost(id)).unwrap_or_default()
     }
 
     /// The largest sum of tensor bytes that are alive at one step, each tensor dense and by itself, in the plan's order.

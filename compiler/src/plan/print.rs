@@ -26,6 +26,16 @@ impl fmt::Display for Plan {
         )?;
         writeln!(f, "scratch {} bytes a thread", self.scratch_bytes)?;
         writeln!(f, "consts  {} bytes", self.constants.len())?;
+        for group in &self.strips {
+            let (steps, count) = (group.steps(), group.strips.len());
+            write!(f, "steps {} to {} in {count} strips:", steps.start, steps.end - 1)?;
+            for strip in &group.strips {
+                let units: Vec<String> =
+                    strip.units.iter().map(|u| format!("{}..{}", u.start, u.end)).collect();
+                write!(f, "  {}", units.join(" "))?;
+            }
+            writeln!(f)?;
+        }
         for (i, step) in self.steps.iter().enumerate() {
             writeln!(f, "{i:4} {} {} : {}", step.code.kind(), step.name, step.shape)?;
             let args: Vec<String> = step.args.iter().map(arg).collect();
@@ -57,6 +67,7 @@ fn arg(arg: &Arg) -> String {
         Region::Output(i) => format!("out{i}+{}", arg.offset),
         Region::Arena => format!("arena+{}", arg.offset),
         Region::Const => format!("const+{}", arg.offset),
+        Region::Strip(i) => format!("strip{i}+{}", arg.offset),
     }
 }
 

@@ -110,6 +110,7 @@ pub fn desc() -> ProgramDesc {
                 ],
             ),
         ],
+        strips: vec![],
     }
 }
 

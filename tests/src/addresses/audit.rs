@@ -2,7 +2,7 @@
 
 use nnc::plan::{Plan, Traffic};
 
-use super::{Defined, outside, walk};
+use super::{Defined, outside, strips, walk};
 
 /// What the addresses of a plan's steps tell.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,8 @@ pub struct Audit {
     pub understated: Vec<String>,
     /// Accesses outside of arena, constants and ports, and writes to what is only read.
     pub outside: Vec<String>,
+    /// What is wrong with strips.
+    pub strips: Vec<String>,
     /// Reads of what no step has written.
     pub undefined: Vec<String>,
     /// Undefined bytes that steps read as padding, which is by design.
@@ -50,11 +52,12 @@ impl Audit {
             }
         }
         audit.undefined.extend(defined.unfinished(plan));
+        audit.strips = strips(plan)?;
         Ok(audit)
     }
 
     /// All that is wrong in any plan.
     pub fn faults(&self) -> impl Iterator<Item = &String> {
-        self.understated.iter().chain(&self.outside).chain(&self.undefined)
+        self.understated.iter().chain(&self.outside).chain(&self.undefined).chain(&self.strips)
     }
 }

@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 
 use nnc::plan::{LayerCode, Plan, PlanStep};
-use nnc_runtime::abi::Region;
+use nnc_runtime::abi::{Region, Strips};
 
 use super::{Bases, Intervals, Walk, lanes};
 
@@ -31,7 +31,7 @@ impl Defined {
     fn missing(&self, touched: &BTreeMap<Region, Intervals>) -> u64 {
         let nothing = Intervals::default();
         (touched.iter())
-            .filter(|(region, _)| matches!(region, Region::Arena | Region::Output(_)))
+            .filter(|(region, _)| matches!(region, Region::Arena | Region::Output(_) | Region::Strip(_)))
             .map(|(region, bytes)| bytes.minus(self.bytes.get(region).unwrap_or(&nothing)).bytes())
             .sum()
     }
@@ -42,6 +42,7 @@ impl Defined {
     ///
     /// The step reads bytes that nothing has written and that are no padding.
     pub fn step(&mut self, plan: &Plan, step: &PlanStep, walk: &Walk) -> Result<u64, String> {
+        self.forget_strips(plan, step);
         let missing = self.missing(&walk.read);
         let mut undefined = Vec::new();
         if missing > 0 {
@@ -67,6 +68,15 @@ impl Defined {
             *defined = defined.minus(bytes);
         }
         Ok(missing)
+    }
+
+    /// Images in strips are gone with the last of the steps that run strip by strip.
+    fn forget_strips(&mut self, plan: &Plan, step: &PlanStep) {
+        let first =
+            |group: &Strips| plan.steps.get(group.first as usize).is_some_and(|s| std::ptr::eq(s, step));
+        if plan.strips.iter().any(first) {
+            self.bytes.retain(|region, _| !matches!(region, Region::Strip(_)));
+        }
     }
 
     /// Which output is not defined as a whole, if one is not.
@@ -137,6 +147,7 @@ mod tests {
             inputs: vec![port("x")],
             outputs: vec![port("y")],
             steps,
+            strips: Vec::new(),
             constants: Constants::copy_of(&[0; 4096]).unwrap(),
             arena_bytes: 2048,
             scratch_bytes: 0,

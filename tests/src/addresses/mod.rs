@@ -13,6 +13,8 @@
 //!
 //! Taps outside of the picture are not read, a byte that is touched twice counts once, scratch does not count.
 //!
+//! Of steps that run strip by strip, images in between count as if they were whole: [`strips`] shows what a strip has of them.
+//!
 //! [`walk`] gives the bytes of a step, [`outside`] says whether they lie where they may, [`Defined`] whether something has
 //! been written before it is read, and [`Audit`] is all of it for a plan. Each kind of layer has a file of its own; a new kind is one more arm of [`walk`].
 
@@ -22,6 +24,7 @@ mod dense;
 mod intervals;
 mod lanes;
 mod nest;
+mod strips;
 mod winograd;
 
 use std::collections::BTreeMap;
@@ -33,6 +36,7 @@ use nnc_runtime::abi::{Arg, Region};
 pub use audit::Audit;
 pub use defined::Defined;
 pub use intervals::Intervals;
+pub use strips::strips;
 
 /// The bytes that a step touches, by the memory they are in, counted from its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -147,6 +151,8 @@ pub fn outside(plan: &Plan, walk: &Walk) -> Option<String> {
         Region::Const => Some(plan.constants.len()),
         Region::Input(i) => plan.inputs.get(i as usize).map(|port| port.bytes()),
         Region::Output(i) => plan.outputs.get(i as usize).map(|port| port.bytes()),
+        // A part of a tensor: strips are looked at one by one.
+        Region::Strip(_) => Some(usize::MAX >> 1),
     };
     for (region, bytes) in walk.read.iter().chain(&walk.written) {
         let bounds = bytes.bounds();

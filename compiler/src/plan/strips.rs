@@ -1,0 +1,563 @@
+//! Strips: neighbouring layers that run band by band, so that what lies between them never leaves the cache.
+//!
+//! A layer of a compact network does little with each value, and the first ones make more values than the second-level
+//! cache holds: written to memory, they are read back once. In a strip a thread computes a band of the last layer's rows and,
+//! layer after layer, just what the band needs. The images in between are a few rows each, in the thread's scratch.
+//!
+//! ```text
+//!   112×112×32 ─ expand ─▶ 112×112×96 ─ depthwise ─▶ 56×56×96 ─ project ─▶ 56×56×24
+//!                            4.6 MiB                   1.1 MiB                          step by step
+//!                            17 rows                   8 rows                8 rows     in 7 strips
+//! ```
+//!
+//! Rows that two strips need are computed by both. The more strips, the more of that; the fewer, the more rows. What is
+//! won and lost is estimated in cycles, and layers run in strips only where that is a gain ([`Costs`]).
+//!
+//! Layers qualify that go through their units in the order of pixels: tiles of a dense layer, rows of a layer with channels
+//! in lanes, of one picture. An image between them may be read by any layer of the group, but by no other, and not through a
+//! table of displacements, which are those of the arena.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use nnc_runtime::abi::{Strip, Strips};
+
+use super::buffer::{Buffer, BufferId, Home};
+use super::dense::{DenseArg, DensePlan, LoopOrder};
+use super::lanes::{LanesArg, LanesOp, LanesPlan};
+use super::memory::{self, ALIGN, Lifetime};
+use super::planner::Draft;
+use super::sweep::Axis;
+use super::{LayerCode, Strips as Rule};
+use crate::target::{FMA_PER_CYCLE, Target};
+
+/// The most layers of a group.
+const LONGEST: usize = 8;
+/// The fewest and the most strips of a group: fewer leave nothing to do for a thread that is ahead of the others.
+const FEWEST_STRIPS: usize = 8;
+const MOST_STRIPS: usize = 64;
+/// The part of the second-level cache that a strip may fill: its images, and what it reads and writes of others.
+const PART_OF_L2: u64 = 3;
+/// Cycles that a byte costs that leaves the second-level cache and comes back. (Measured on MobileNet's first layers, whose
+/// times were compared with those of layers of the same kind that fit.)
+const CYCLES_PER_BYTE: f64 = 0.075;
+/// Bytes of images that a layer with little arithmetic reads and writes in a cycle while they are in the second-level cache.
+const BYTES_PER_CYCLE: f64 = 10.0;
+/// Cycles that it takes to call a layer function.
+const CYCLES_PER_CALL: f64 = 150.0;
+
+/// The groups of a plan.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    /// In order.
+    pub groups: Vec<Group>,
+}
+
+/// Steps that run strip by strip.
+#[derive(Debug)]
+pub(super) struct Group {
+    /// The steps.
+    pub steps: Range<usize>,
+    /// Images between them, in the order of [`nnc_runtime::abi::Region::Strip`].
+    pub buffers: Vec<BufferId>,
+    /// Where each is, from the start of the group's part of scratch.
+    offsets: Vec<u64>,
+    /// Bytes of that part.
+    pub bytes: u64,
+    strips: Vec<Strip>,
+}
+
+impl Groups {
+    /// The group of a step.
+    pub fn of(&self, step: usize) -> Option<&Group> {
+        self.groups.iter().find(|group| group.steps.contains(&step))
+    }
+
+    /// The steps at which something is alive that a step touches: all of its group, whose strips have no order.
+    pub fn span(&self, step: usize) -> (usize, usize) {
+        self.of(step).map_or((step, step), |group| (group.steps.start, group.steps.end - 1))
+    }
+
+    /// Scratch that a thread needs, of which steps use the first `used` bytes.
+    pub fn scratch(&self, used: u64) -> u64 {
+        self.groups.iter().map(|group| start(used) + group.bytes).fold(used, u64::max)
+    }
+
+    /// The groups as the runtime reads them.
+    pub fn describe(&self, used: u64) -> Vec<Strips> {
+        let strips = |group: &Group| Strips {
+            first: group.steps.start as u32,
+            buffers: group.offsets.iter().map(|offset| start(used) + offset).collect(),
+            strips: group.strips.clone(),
+        };
+        self.groups.iter().map(strips).collect()
+    }
+}
+
+/// Where the part of scratch begins that strips use.
+fn start(used: u64) -> u64 {
+    used.next_multiple_of(ALIGN)
+}
+
+/// How a step touches an image, pixel by pixel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Touch {
+    /// It writes the pixels that its units are.
+    Write,
+    /// It reads them.
+    Residual,
+    /// It reads the pixels below its windows.
+    Read,
+    /// In some other way.
+    Otherwise,
+}
+
+/// How the units of a step follow the pixels of its result, and what they read.
+#[derive(Debug)]
+struct Sweep {
+    /// The first pixel of each unit, and the end.
+    edges: Vec<usize>,
+    /// Pixels of a row of the result.
+    width: usize,
+    /// Pixels of a row of the input.
+    input_width: usize,
+    /// The vertical axis; `None` where each pixel needs just its own.
+    y: Option<Axis>,
+}
+
+impl Sweep {
+    fn of(code: &LayerCode) -> Option<Sweep> {
+        match code {
+            LayerCode::Dense(plan) if plan.images == 1 && plan.order == LoopOrder::Tiles => {
+                Some(Sweep::dense(plan))
+            }
+            LayerCode::Lanes(plan) if plan.images == 1 && !matches!(plan.op, LanesOp::GlobalPool(_)) => {
+                Some(Sweep::lanes(plan))
+            }
+            _ => None,
+        }
+    }
+
+    fn dense(plan: &DensePlan) -> Sweep {
+        let width = plan.x.output;
+        let tiles = plan.tiles.iter().flat_map(|t| (0..t.count).map(move |i| t.x + i * t.width));
+        let row: Vec<usize> = tiles.collect();
+        let rows = (0..plan.y.output).flat_map(|y| row.iter().map(move |x| y * width + x));
+        let own =
+            |axis: &Axis| axis.kernel == 1 && axis.stride == 1 && axis.pad == 0 && axis.input == axis.output;
+        Sweep {
+            edges: rows.chain([plan.y.output * width]).collect(),
+            width,
+            input_width: plan.x.input,
+            y: (!own(&plan.y) || !own(&plan.x)).then_some(plan.y),
+        }
+    }
+
+    fn lanes(plan: &LanesPlan) -> Sweep {
+        let width = plan.x.output;
+        let rows = plan.blocks.iter().flat_map(|b| (0..b.count).map(move |i| b.y + i * b.rows.len()));
+        Sweep {
+            edges: rows.chain([plan.y.output]).map(|y| y * width).collect(),
+            width,
+            input_width: plan.x.input,
+            y: Some(plan.y),
+        }
+    }
+
+    fn units(&self) -> usize {
+        self.edges.len() - 1
+    }
+
+    /// The fewest units that have all of some pixels.
+    fn covering(&self, pixels: &Range<usize>) -> Range<usize> {
+        if pixels.is_empty() {
+            return 0..0;
+        }
+        let first = self.edges.partition_point(|&edge| edge <= pixels.start) - 1;
+        first..self.edges.partition_point(|&edge| edge < pixels.end)
+    }
+
+    /// The pixels of some units.
+    fn written(&self, units: &Range<usize>) -> Range<usize> {
+        self.edges[units.start]..self.edges[units.end]
+    }
+
+    /// The pixels of the input that some units read.
+    fn read(&self, units: &Range<usize>) -> Range<usize> {
+        let written = self.written(units);
+        let Some(y) = self.y.filter(|_| !written.is_empty()) else { return written };
+        let rows = written.start / self.width..written.end.div_ceil(self.width);
+        let read = rows.flat_map(|row| y.taps(row).map(move |tap| (row, tap)));
+        let read = read.filter_map(|(row, tap)| usize::try_from(y.position(row, tap)).ok());
+        let (first, end) = read.fold((usize::MAX, 0), |(first, end), row| (first.min(row), end.max(row + 1)));
+        first.min(end) * self.input_width..end * self.input_width
+    }
+}
+
+/// What each step touches, and what touches each buffer.
+struct Steps<'p> {
+    drafts: &'p [Draft],
+    macc: &'p [u64],
+    buffers: &'p [Buffer],
+    sweeps: Vec<Option<Sweep>>,
+    touches: Vec<Vec<(BufferId, Touch)>>,
+    /// For each buffer, the steps that touch it.
+    touched_by: BTreeMap<BufferId, Vec<usize>>,
+    /// Buffers that are seen under several pitches.
+    aliased: BTreeSet<BufferId>,
+}
+
+impl<'p> Steps<'p> {
+    fn of(drafts: &'p [Draft], macc: &'p [u64], buffers: &'p [Buffer]) -> Steps<'p> {
+        let aliased = buffers.iter().filter_map(|buffer| match buffer.home {
+            Home::Alias(root) => Some(root),
+            _ => None,
+        });
+        let touches: Vec<_> = drafts.iter().map(|draft| touches(draft, buffers)).collect();
+        let mut touched_by: BTreeMap<BufferId, Vec<usize>> = BTreeMap::new();
+        for (step, touches) in touches.iter().enumerate() {
+            for (buffer, _) in touches {
+                touched_by.entry(*buffer).or_default().push(step);
+            }
+        }
+        let one_picture = |step: usize| {
+            let output = touches[step].iter().find(|(_, touch)| *touch == Touch::Write);
+            let image = output.and_then(|(id, _)| buffers[id.0 as usize].image);
+            image.is_some_and(|(extent, pitch)| extent.n == 1 && pitch.is_flat(extent))
+        };
+        let sweeps = drafts.iter().enumerate();
+        let sweeps = sweeps.map(|(step, d)| Sweep::of(&d.code).filter(|_| one_picture(step))).collect();
+        Steps { drafts, macc, buffers, sweeps, aliased: aliased.collect(), touches, touched_by }
+    }
+
+    fn output(&self, step: usize) -> Option<BufferId> {
+        self.touches[step].iter().find(|(_, touch)| *touch == Touch::Write).map(|(id, _)| *id)
+    }
+
+    /// The images between some steps, if they can run in strips.
+    fn between(&self, steps: &Range<usize>) -> Option<Vec<BufferId>> {
+        let last = steps.end - 1;
+        let mut between = Vec::new();
+        for step in steps.start..last {
+            let image = self.output(step)?;
+            if between.contains(&image) || !self.is_local(image, step, steps) {
+                return None;
+            }
+            between.push(image);
+        }
+        // Other strips still read what the steps before read: the last one may write over nothing of it.
+        let result = self.output(last)?;
+        let earlier = self.touches[steps.start..last].iter().flatten();
+        let own = self.touches[last].iter().filter(|(id, _)| *id == result);
+        let apart = !earlier.into_iter().any(|(id, _)| *id == result)
+            && own.into_iter().all(|(_, touch)| matches!(touch, Touch::Write | Touch::Residual));
+        apart.then_some(between)
+    }
+
+    /// Whether an image is made by one step as a whole and read by others of the group alone, pixel by pixel.
+    fn is_local(&self, image: BufferId, maker: usize, steps: &Range<usize>) -> bool {
+        let buffer = &self.buffers[image.0 as usize];
+        let flat = buffer.image.is_some_and(|(extent, pitch)| extent.n == 1 && pitch.is_flat(extent));
+        let users = self.touched_by.get(&image).map(Vec::as_slice).unwrap_or_default();
+        let fits = |&user: &usize| {
+            let mut touches =
+                self.touches[user].iter().filter(|(id, _)| *id == image).map(|(_, touch)| *touch);
+            match user == maker {
+                true => touches.all(|touch| touch == Touch::Write),
+                false => {
+                    user > maker
+                        && steps.contains(&user)
+                        && touches.all(|touch| matches!(touch, Touch::Read | Touch::Residual))
+                }
+            }
+        };
+        buffer.home == Home::Arena && flat && !self.aliased.contains(&image) && users.iter().all(fits)
+    }
+
+    /// Bytes of a pixel of an image.
+    fn pixel(&self, image: BufferId) -> u64 {
+        self.buffers[image.0 as usize].image.map_or(0, |(_, pitch)| pitch.pixel as u64 * 4)
+    }
+}
+
+/// How a step touches buffers that are not constant.
+fn touches(draft: &Draft, buffers: &[Buffer]) -> Vec<(BufferId, Touch)> {
+    let root = |id: BufferId| match buffers[id.0 as usize].home {
+        Home::Alias(root) => Some(root),
+        Home::Arena | Home::Input(_) | Home::Output(_) => Some(id),
+        Home::Const(_) | Home::ArenaStart => None,
+    };
+    let role = |arg: usize| match &draft.code {
+        LayerCode::Dense(_) if arg == DenseArg::Output as usize => Touch::Write,
+        LayerCode::Dense(_) if arg == DenseArg::Residual as usize => Touch::Residual,
+        LayerCode::Dense(_) if arg == DenseArg::Input as usize || arg >= DenseArg::Staged as usize => {
+            Touch::Read
+        }
+        LayerCode::Lanes(_) if arg == LanesArg::Output as usize => Touch::Write,
+        LayerCode::Lanes(_) if arg == LanesArg::Residual as usize => Touch::Residual,
+        LayerCode::Lanes(_) if arg >= LanesArg::Inputs as usize => Touch::Read,
+        _ => Touch::Otherwise,
+    };
+    let mut touches: Vec<(BufferId, Touch)> = Vec::new();
+    for (arg, &(id, offset)) in draft.args.iter().enumerate() {
+        let touch = if offset == 0 { role(arg) } else { Touch::Otherwise };
+        touches.extend(root(id).map(|id| (id, touch)));
+    }
+    for id in draft.also_reads.iter().filter_map(|&id| root(id)) {
+        if !touches.iter().any(|(known, touch)| *known == id && *touch == Touch::Read) {
+            touches.push((id, Touch::Otherwise));
+        }
+    }
+    touches
+}
+
+/// What is won and lost, in cycles.
+struct Costs {
+    rule: Rule,
+    l2: u64,
+    cores: usize,
+    /// Multiply-accumulates in a cycle.
+    maccs: f64,
+}
+
+impl Costs {
+    fn of(rule: Rule, target: &Target) -> Costs {
+        let maccs = f64::from(FMA_PER_CYCLE * target.isa.lanes());
+        Costs { rule, l2: target.l2, cores: target.cores.max(1) as usize, maccs }
+    }
+
+    /// How many strips are worth a try, of a result that has so many units.
+    fn counts(&self, units: usize) -> Vec<usize> {
+        match self.rule {
+            Rule::Never => Vec::new(),
+            Rule::WhereFaster => (FEWEST_STRIPS..=MOST_STRIPS.min(units))
+                .filter(|count| count.is_multiple_of(self.cores))
+                .collect(),
+            Rule::Always(count) => vec![count.clamp(1, units)],
+        }
+    }
+
+    /// What is won if an image stays in the cache.
+    fn image(&self, bytes: u64) -> f64 {
+        match self.rule {
+            Rule::Always(_) => 1.0,
+            _ if 2 * bytes > self.l2 => bytes as f64 * CYCLES_PER_BYTE,
+            _ => 0.0,
+        }
+    }
+
+    /// What a group loses.
+    fn group(&self, steps: &Steps<'_>, group: &Group, sweeps: &[&Sweep]) -> f64 {
+        if let Rule::Always(_) = self.rule {
+            return 0.0;
+        }
+        if PART_OF_L2 * (steps.outside(group, sweeps) + group.bytes) > self.l2 {
+            return f64::INFINITY;
+        }
+        let (mut whole, mut again) = (0.0, 0.0);
+        for (at, (step, sweep)) in group.steps.clone().zip(sweeps).enumerate() {
+            let time = self.step(&steps.drafts[step], steps.macc[step]);
+            let done: u32 =
+                group.strips.iter().map(|strip| strip.units[at].end - strip.units[at].start).sum();
+            whole += time;
+            again += time * (f64::from(done) / sweep.units() as f64 - 1.0);
+        }
+        let count = group.strips.len();
+        let calls = (count * group.steps.len()) as f64 * CYCLES_PER_CALL;
+        let idle = (count.div_ceil(self.cores) * self.cores) as f64 / count as f64 - 1.0;
+        again + calls + whole * idle
+    }
+
+    /// What a whole step takes whose data are near.
+    fn step(&self, draft: &Draft, macc: u64) -> f64 {
+        let bytes = (draft.traffic.read + draft.traffic.written) as f64;
+        (macc as f64 / self.maccs).max(bytes / BYTES_PER_CYCLE)
+    }
+}
+
+/// Decides which steps run in strips. `macc` is the arithmetic of each step.
+pub(super) fn choose(
+    rule: Rule,
+    drafts: &[Draft],
+    macc: &[u64],
+    buffers: &[Buffer],
+    target: &Target,
+) -> Groups {
+    if rule == Rule::Never {
+        return Groups::default();
+    }
+    let costs = Costs::of(rule, target);
+    let steps = Steps::of(drafts, macc, buffers);
+    // For the last steps, from none to all: what their best groups win, and the first of these if it begins there.
+    let mut best: Vec<(f64, Option<Group>)> = vec![(0.0, None)];
+    for first in (0..drafts.len()).rev() {
+        let mut choice = (best[drafts.len() - first - 1].0, None);
+        for end in first + 2..=(first + LONGEST).min(drafts.len()) {
+            let Some(sweeps) = steps.sweeps(first..end) else { break };
+            let Some((gain, group)) = steps.group(first..end, &sweeps, &costs) else { continue };
+            let gain = gain + best[drafts.len() - end].0;
+            if gain > choice.0 {
+                choice = (gain, Some(group));
+            }
+        }
+        best.push(choice);
+    }
+    let mut groups = Groups::default();
+    let mut at = 0;
+    while at < drafts.len() {
+        match best[drafts.len() - at].1.take() {
+            Some(group) => {
+                at = group.steps.end;
+                groups.groups.push(group);
+            }
+            None => at += 1,
+        }
+    }
+    groups
+}
+
+impl Steps<'_> {
+    /// How some steps sweep, if all do.
+    fn sweeps(&self, steps: Range<usize>) -> Option<Vec<&Sweep>> {
+        self.sweeps[steps].iter().map(Option::as_ref).collect()
+    }
+
+    /// The best strips of some steps, and how many cycles they win; `None` if none do.
+    fn group(&self, steps: Range<usize>, sweeps: &[&Sweep], costs: &Costs) -> Option<(f64, Group)> {
+        let between = self.between(&steps)?;
+        let near: f64 = between.iter().map(|id| costs.image(self.buffers[id.0 as usize].bytes)).sum();
+        if near == 0.0 {
+            return None;
+        }
+        let mut best: Option<(f64, Group)> = None;
+        for count in costs.counts(sweeps.last()?.units()) {
+            let group = self.cut(steps.clone(), &between, sweeps, count);
+            let gain = near - costs.group(self, &group, sweeps);
+            if gain > best.as_ref().map_or(0.0, |(known, _)| *known) {
+                best = Some((gain, group));
+            }
+        }
+        best
+    }
+
+    /// Cuts the result of the last step into `count` strips, and finds what each needs of the steps before.
+    fn cut(&self, steps: Range<usize>, between: &[BufferId], sweeps: &[&Sweep], count: usize) -> Group {
+        let last = sweeps.len() - 1;
+        let units = sweeps[last].units();
+        let mut sizes = vec![0u64; between.len()];
+        let mut strips = Vec::with_capacity(count);
+        for strip in 0..count {
+            let mut needed: Vec<Range<usize>> = vec![0..0; between.len()];
+            let mut ranges = vec![0..0; sweeps.len()];
+            for at in (0..=last).rev() {
+                ranges[at] = match at == last {
+                    true => units * strip / count..units * (strip + 1) / count,
+                    false => sweeps[at].covering(&needed[at]),
+                };
+                let (written, read) = (sweeps[at].written(&ranges[at]), sweeps[at].read(&ranges[at]));
+                for (id, touch) in &self.touches[steps.start + at] {
+                    let Some(image) = between.iter().position(|b| b == id) else { continue };
+                    match touch {
+                        Touch::Write => needed[image] = written.clone(),
+                        Touch::Residual => needed[image] = hull(&needed[image], &written),
+                        Touch::Read | Touch::Otherwise => needed[image] = hull(&needed[image], &read),
+                    }
+                }
+            }
+            let bytes = |(pixels, &id): (&Range<usize>, &BufferId)| {
+                (pixels.start as u64 * self.pixel(id), pixels.len() as u64 * self.pixel(id))
+            };
+            let places: Vec<(u64, u64)> = needed.iter().zip(between).map(bytes).collect();
+            sizes.iter_mut().zip(&places).for_each(|(size, (_, bytes))| *size = (*size).max(*bytes));
+            strips.push(Strip {
+                units: ranges.iter().map(|units| units.start as u32..units.end as u32).collect(),
+                origins: places.into_iter().map(|(origin, _)| origin).collect(),
+            });
+        }
+        let lives: Vec<Lifetime> = (between.iter().zip(&sizes).enumerate())
+            .map(|(at, (id, &bytes))| {
+                let users = self.touched_by.get(id).map(Vec::as_slice).unwrap_or_default();
+                let last = users.iter().map(|user| user - steps.start).max().unwrap_or(at);
+                Lifetime { bytes, first: at, last }
+            })
+            .collect();
+        let place = memory::allocate(&lives);
+        Group { steps, buffers: between.to_vec(), offsets: place.offsets, bytes: place.bytes, strips }
+    }
+
+    /// The most bytes that a strip reads and writes of images outside.
+    fn outside(&self, group: &Group, sweeps: &[&Sweep]) -> u64 {
+        let of_strip = |strip: &Strip| -> u64 {
+            let touched =
+                group.steps.clone().zip(sweeps).zip(&strip.units).flat_map(|((step, sweep), units)| {
+                    let units = units.start as usize..units.end as usize;
+                    let outside = self.touches[step].iter().filter(|(id, _)| !group.buffers.contains(id));
+                    outside.map(move |(id, touch)| {
+                        let pixels = match touch {
+                            Touch::Write | Touch::Residual => sweep.written(&units),
+                            Touch::Read | Touch::Otherwise => sweep.read(&units),
+                        };
+                        pixels.len() as u64 * self.pixel(*id)
+                    })
+                });
+            touched.sum()
+        };
+        group.strips.iter().map(of_strip).max().unwrap_or(0)
+    }
+}
+
+/// The smallest range that holds two; an empty one holds nothing.
+fn hull(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
+    match (a.is_empty(), b.is_empty()) {
+        (true, _) => b.clone(),
+        (_, true) => a.clone(),
+        _ => a.start.min(b.start)..a.end.max(b.end),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::lanes::blocks;
+
+    /// Depthwise 3×3 over 12 rows of 5 pixels, in blocks of `block` rows.
+    fn depthwise(stride: usize, block: usize) -> Sweep {
+        let y = Axis { input: 12, output: 12 / stride, kernel: 3, stride, dilation: 1, pad: 1 };
+        let starts = blocks(&y, block);
+        let rows = starts.iter().flat_map(|b| (0..b.count).map(move |i| b.y + i * b.rows.len()));
+        let width = 5 / stride;
+        let edges = rows.chain([y.output]).map(|row| row * width).collect();
+        Sweep { edges, width, input_width: 5, y: Some(y) }
+    }
+
+    #[test]
+    fn units_cover_what_is_needed_and_no_unit_more() {
+        let sweep = depthwise(1, 2);
+        assert_eq!(sweep.units(), 6);
+        assert_eq!(sweep.covering(&(10..20)), 1..2);
+        assert_eq!(sweep.covering(&(9..21)), 0..3);
+        assert_eq!(sweep.covering(&(0..60)), 0..6);
+        assert_eq!(sweep.covering(&(30..30)), 0..0);
+        assert_eq!(sweep.written(&(1..3)), 10..30);
+    }
+
+    #[test]
+    fn windows_reach_beyond_their_rows_but_not_beyond_the_picture() {
+        let sweep = depthwise(1, 2);
+        assert_eq!(sweep.read(&(0..1)), 0..15, "two rows and one below");
+        assert_eq!(sweep.read(&(2..3)), 15..35, "one row above, two, one below");
+        assert_eq!(sweep.read(&(5..6)), 45..60, "one row above and two");
+        assert_eq!(depthwise(2, 1).read(&(3..4)), 25..40, "rows 5 to 7");
+        assert_eq!(sweep.read(&(2..2)), 20..20, "no units read nothing");
+    }
+
+    #[test]
+    fn what_costs_more_than_it_wins_is_left_alone() {
+        let target = Target::named("x86-64-v3").unwrap();
+        let costs = Costs::of(Rule::WhereFaster, &target);
+        assert_eq!(costs.image(target.l2 / 2), 0.0, "it stays in the cache anyway");
+        assert!(costs.image(target.l2) > 0.0);
+        assert!(costs.counts(5).is_empty(), "too few rows for strips");
+        assert!(costs.counts(100).iter().all(|count| count.is_multiple_of(target.cores as usize)));
+    }
+}
