@@ -102,6 +102,15 @@ impl Error {
             _ => false,
         }
     }
+
+    /// The inputs that decide a shape, when that is why the model cannot be compiled: [`Options::bind`] makes them
+    /// constants.
+    pub fn inputs_to_bind(&self) -> &[String] {
+        match self {
+            Error::Read(e) => e.inputs_to_bind(),
+            _ => &[],
+        }
+    }
 }
 
 impl From<PassError> for Error {
@@ -142,8 +151,8 @@ impl Options {
         self
     }
 
-    /// Makes an input a constant of the program.
-    pub fn constant(mut self, input: impl Into<String>, tensor: nnc_ir::Tensor) -> Options {
+    /// Makes an input a constant of the program: one that decides a shape has to be.
+    pub fn bind(mut self, input: impl Into<String>, tensor: nnc_ir::Tensor) -> Options {
         self.bindings.constants.insert(input.into(), tensor);
         self
     }

@@ -3,4 +3,5 @@
 pub mod addresses;
 pub mod filetest;
 pub mod goldens;
+pub mod onnx_cases;
 pub mod pipeline;

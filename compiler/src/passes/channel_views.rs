@@ -40,7 +40,8 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
             continue;
         }
         separate_channels(graph, id)?;
-        if let Some((channels, what)) = channels(graph, id) {
+        // A select without channels would read nothing, and so have no type.
+        if let Some((channels, what)) = channels(graph, id).filter(|(channels, _)| !channels.0.is_empty()) {
             let select = channels.resolved(graph);
             rewrite(graph, id, select.op(), &select.operands())?;
             notes.count(what);
@@ -144,7 +145,7 @@ fn image_channels(graph: &Graph, value: Value) -> Option<usize> {
 fn split(graph: &Graph, id: NodeId) -> Option<Vec<Channels>> {
     let Op::Split(split) = &graph.node(id).op else { return None };
     let x = graph.operand(id, 0)?;
-    image_channels(graph, x).filter(|_| split.axis == 1)?;
+    image_channels(graph, x).filter(|_| split.axis == 1 && !split.parts.contains(&0))?;
     let mut first = 0;
     let part = |&len: &usize| {
         first += len;

@@ -177,6 +177,8 @@ pub enum NodeFault {
         value: String,
         /// Where it comes from, and what to do.
         origin: String,
+        /// The graph inputs that it is computed from.
+        inputs: Vec<String>,
     },
     /// More operands than the operator takes.
     #[error("has {got} operands, the operator takes {max}")]
@@ -222,6 +224,20 @@ impl NodeFault {
 impl From<TensorError> for NodeFault {
     fn from(e: TensorError) -> NodeFault {
         NodeFault::Op(OpError::Tensor(e))
+    }
+}
+
+impl OnnxError {
+    /// The graph inputs that a shape depends on, when that is what is wrong: bound to constants by
+    /// [`Bindings::constants`](super::Bindings::constants), the model may be read.
+    pub fn inputs_to_bind(&self) -> &[String] {
+        match &*self.fault {
+            Fault::Node { fault, .. } => match &**fault {
+                NodeFault::NotConstant { inputs, .. } => inputs,
+                _ => &[],
+            },
+            _ => &[],
+        }
     }
 }
 

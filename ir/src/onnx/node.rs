@@ -106,17 +106,34 @@ impl<'i, 'm> NodeReader<'i, 'm> {
         };
         match self.constant_of(value) {
             Some(tensor) => Ok(Some(tensor.clone())),
-            None => Err(NodeFault::NotConstant {
-                index,
-                operand,
-                value: self.def.inputs.get(index).cloned().unwrap_or_default(),
-                origin: self.origin(value),
-            }),
+            None => {
+                let inputs = self.sources(value);
+                Err(NodeFault::NotConstant {
+                    index,
+                    operand,
+                    value: self.def.inputs.get(index).cloned().unwrap_or_default(),
+                    origin: self.origin(value, &inputs),
+                    inputs,
+                })
+            }
         }
     }
 
     /// Where a value comes from that should have been constant.
-    fn origin(&self, value: Value) -> String {
+    fn origin(&self, value: Value, inputs: &[String]) -> String {
+        let flags: Vec<String> =
+            inputs.iter().take(3).map(|name| format!("--const {name}=FILE.npy")).collect();
+        if matches!(self.importer.graph.node(value.node).op, Op::Input) {
+            format!("is a graph input; bind it with {}", flags.join(" "))
+        } else if flags.is_empty() {
+            "is computed at run time".to_string()
+        } else {
+            format!("is computed at run time; binding what it depends on would help: {}", flags.join(" "))
+        }
+    }
+
+    /// Names of the graph inputs that a value is computed from.
+    fn sources(&self, value: Value) -> Vec<String> {
         let graph = &self.importer.graph;
         let mut inputs = BTreeSet::new();
         let mut seen = BTreeSet::new();
@@ -130,15 +147,7 @@ impl<'i, 'm> NodeReader<'i, 'm> {
             }
             stack.extend(graph.operands(id).into_iter().flatten().map(|v| v.node));
         }
-        let flags: Vec<String> =
-            inputs.iter().take(3).map(|name| format!("--const {name}=FILE.npy")).collect();
-        if matches!(graph.node(value.node).op, Op::Input) {
-            format!("is a graph input; bind it with {}", flags.join(" "))
-        } else if flags.is_empty() {
-            "is computed at run time".to_string()
-        } else {
-            format!("is computed at run time; binding what it depends on would help: {}", flags.join(" "))
-        }
+        inputs.into_iter().map(str::to_string).collect()
     }
 
     /// A constant operand of integers.
