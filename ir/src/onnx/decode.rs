@@ -1,6 +1,6 @@
 //! From the messages of `onnx.proto` to a [`Model`]. Nothing behind this file knows protocol buffers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use onnx_protobuf::tensor_shape_proto::dimension;
@@ -32,7 +32,10 @@ fn parse_message<M: Message>(bytes: &[u8]) -> Result<M, Fault> {
 /// Reads a tensor that is a file by itself, and its name.
 pub(super) fn tensor(bytes: &[u8], tensors: &mut TensorReader<'_>) -> Result<(String, Tensor), Fault> {
     let bad = |what: String| Fault::Tensor { tensor: String::new(), what };
-    wire::scan_tensor(bytes).map_err(bad)?;
+    wire::scan_tensor(bytes, tensors.limits).map_err(|fault| match fault {
+        Fault::NotOnnx(what) => bad(what),
+        other => other,
+    })?;
     let mut proto =
         TensorProto::parse_from_bytes(bytes).map_err(|e| bad(format!("it cannot be parsed: {e}")))?;
     let name = std::mem::take(&mut proto.name);
@@ -66,8 +69,8 @@ pub(super) fn model(
     let parts = initializers;
     let mut initializers = BTreeMap::new();
     for part in parts {
-        let mut proto = parse_message::<TensorProto>(&part.header)?;
-        let name = std::mem::take(&mut proto.name);
+        let proto = parse_message::<TensorProto>(&part.header)?;
+        let name = proto.name.clone();
         if name.is_empty() {
             return Err(Fault::Tensor { tensor: name, what: "an initializer needs a name".into() });
         }
@@ -79,6 +82,12 @@ pub(super) fn model(
         }
         initializers.insert(name, tensor);
     }
+    for (what, number) in [("inputs", graph.input.len()), ("outputs", graph.output.len())] {
+        if number > tensors.limits.ports.saturating_add(initializers.len()) {
+            let what = format!("the graph with {number} {what}");
+            return Err(Fault::Limit { what, limit: tensors.limits.ports as u64, name: "ports" });
+        }
+    }
     let mut inputs = Vec::new();
     for info in graph.input {
         // An input with an initializer has a default that a caller could override; here it is a constant.
@@ -87,6 +96,11 @@ pub(super) fn model(
         }
     }
     let outputs = graph.output.into_iter().map(|info| port("output", info)).collect::<Result<Vec<_>, _>>()?;
+    let mut names = BTreeSet::new();
+    if let Some(twice) = outputs.iter().find(|output| !names.insert(output.name.as_str())) {
+        let what = "is listed twice; give the second a name of its own".to_string();
+        return Err(Fault::Port { kind: "output", name: twice.name.clone(), what });
+    }
     if outputs.is_empty() {
         return Err(Fault::Unsupported("a graph without outputs".into()));
     }

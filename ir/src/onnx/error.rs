@@ -5,6 +5,7 @@
 use std::fmt::{self, Write as _};
 use std::io;
 
+use super::limits::{Exceeded, flag};
 use crate::op::OpError;
 use crate::tensor::TensorError;
 
@@ -29,7 +30,10 @@ pub enum Fault {
     #[error("not an ONNX model: {0}")]
     NotOnnx(String),
     /// Something is larger than the [`Limits`](super::Limits) allow.
-    #[error("{what} is larger than the limit of {limit} ({name}); raise that limit if you trust the model")]
+    #[error(
+        "{what} is over the limit of {limit} ({name}); if you trust the model, raise it with {}",
+        flag(.name)
+    )]
     Limit {
         /// What is too large, and how large it is.
         what: String,
@@ -207,6 +211,9 @@ pub enum NodeFault {
     /// The operator refuses its operands.
     #[error(transparent)]
     Op(#[from] OpError),
+    /// A result is larger than the [`Limits`](super::Limits) allow.
+    #[error(transparent)]
+    Limit(#[from] Exceeded),
 }
 
 impl NodeFault {
@@ -218,6 +225,12 @@ impl NodeFault {
     /// A [`NodeFault::Unsupported`].
     pub fn unsupported(text: impl Into<String>) -> NodeFault {
         NodeFault::Unsupported(text.into())
+    }
+}
+
+impl From<Exceeded> for Fault {
+    fn from(Exceeded { what, limit, name }: Exceeded) -> Fault {
+        Fault::Limit { what, limit, name }
     }
 }
 
@@ -249,7 +262,7 @@ impl Fault {
 
 fn unbound_text(inputs: &[UnboundInput]) -> String {
     let mut text = String::from("some input dims are not known; ");
-    for (i, input) in inputs.iter().enumerate() {
+    for (i, input) in inputs.iter().take(LISTED).enumerate() {
         let gap = if i == 0 { "" } else { "; " };
         let _ = write!(
             text,
@@ -259,19 +272,28 @@ fn unbound_text(inputs: &[UnboundInput]) -> String {
             input.flags.join(" ")
         );
     }
+    if inputs.len() > LISTED {
+        let _ = write!(text, "; … and {} more", inputs.len() - LISTED);
+    }
     text.push_str(" (a number for each ?)");
     text
 }
 
+/// Entries of a list that an error names; of more it gives the number.
+const LISTED: usize = 24;
+
 fn unsupported_text(ops: &[UnsupportedOperator]) -> String {
     const NAMED: usize = 3;
     let mut text = String::from("operators that nnc does not read: ");
-    for (i, op) in ops.iter().enumerate() {
+    for (i, op) in ops.iter().take(LISTED).enumerate() {
         text.push_str(if i == 0 { "" } else { "; " });
         let _ = write!(text, "{} ", op);
         let names: Vec<String> = op.nodes.iter().take(NAMED).map(|n| format!("\"{n}\"")).collect();
         let more = if op.nodes.len() > NAMED { ", …" } else { "" };
         let _ = write!(text, "× {} ({}{more})", op.nodes.len(), names.join(", "));
+    }
+    if ops.len() > LISTED {
+        let _ = write!(text, "; … and {} more", ops.len() - LISTED);
     }
     text
 }

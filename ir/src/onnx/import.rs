@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::bindings::Bindings;
 use super::error::{Fault, NodeFault, UnsupportedOperator};
+use super::limits::Deadline;
 use super::model::{Model, NodeDef};
 use super::node::NodeReader;
 use super::table;
@@ -26,33 +27,36 @@ pub(super) struct Importer<'m> {
     values: BTreeMap<&'m str, Value>,
     /// Names that some node or graph output reads.
     used: BTreeSet<&'m str>,
+    /// Bytes of constants that may still be made by evaluating nodes.
+    pub foldable: usize,
 }
 
+/// Bytes of constants that are made while reading. What exporters compute of shapes takes a few kilobytes.
+const FOLD_BYTES: usize = 64 << 20;
+
 /// Builds the graph.
-pub(super) fn import(model: &Model, bindings: &Bindings) -> Result<Graph, Fault> {
+pub(super) fn import(model: &Model, bindings: &Bindings, deadline: Deadline) -> Result<Graph, Fault> {
     let rows = rows(model)?;
     let types = bindings.resolve(model)?;
-    let mut importer =
-        Importer { model, graph: Graph::new(), values: BTreeMap::new(), used: used_names(model) };
+    let mut importer = Importer {
+        model,
+        graph: Graph::new(),
+        values: BTreeMap::new(),
+        used: used_names(model),
+        foldable: FOLD_BYTES,
+    };
     for (input, ty) in model.inputs.iter().zip(types) {
         let value = match bindings.constants.get(&input.name) {
             Some(tensor) => importer.graph.add_constant(&input.name, tensor.clone()),
             None => {
-                let fits = ty.shape.checked_elems().and_then(|n| n.checked_mul(ty.dtype.bytes()));
-                if fits.is_none_or(|bytes| bytes as u64 > model.limits.tensor_bytes) {
-                    let what = format!("input \"{}\" of type {ty}", input.name);
-                    return Err(Fault::Limit {
-                        what,
-                        limit: model.limits.tensor_bytes,
-                        name: "tensor_bytes",
-                    });
-                }
+                model.limits.admit(&ty, || format!("input \"{}\"", input.name))?;
                 importer.graph.add_input(&input.name, ty)
             }
         };
         importer.values.insert(&input.name, value);
     }
     for (node, (row, opset)) in model.nodes.iter().zip(rows) {
+        deadline.check(|| format!("node \"{}\"", node.name))?;
         importer.node(node, row, opset)?;
     }
     for output in &model.outputs {

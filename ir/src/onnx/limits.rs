@@ -1,20 +1,181 @@
-//! How large a model may be.
+//! How much a model may ask for.
+//!
+//! A model of a few bytes can describe work and memory without end: a tensor of 2⁶⁰ elements, a chain of a million nodes,
+//! constants that double at each node. Whatever grows with what a model says, and not with the bytes that it has, stands
+//! under one of these limits; each is checked before the memory is taken or the work begun.
+//!
+//! ```text
+//!   bytes ─▶ file ─▶ depth, nodes, parts ─▶ weights, tensor, rank, ports ─▶ time … ─▶ arena ─▶ program
+//!            read      walk over the wire       decode, import                 passes, plan, code
+//! ```
+
+use std::time::{Duration, Instant};
+
+use crate::types::TensorType;
 
 /// Bounds on what a model may ask for. The defaults let every model through that a CPU could sensibly run.
+///
+/// A model keeps the limits that it was opened with, for all that is compiled from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of the model file. Protocol buffers end at 2 GiB; larger models keep their weights in external files.
     pub file_bytes: u64,
     /// Bytes of any one tensor: initializer, constant or intermediate value.
     pub tensor_bytes: u64,
-    /// Bytes of all initializers and constant attributes together.
+    /// Bytes of all initializers and constant attributes together; and of all constants of a program, packed.
     pub weight_bytes: u64,
+    /// Bytes of memory for the activations of a program. No program can address more than 2 GiB.
+    pub arena_bytes: u64,
     /// Number of nodes.
     pub nodes: usize,
+    /// Number of things that the file lists: nodes, names of their operands and results, attributes, dims, tensors. Each
+    /// takes a few hundred bytes of memory once it is read, though it may have two bytes in the file.
+    pub parts: usize,
+    /// Number of inputs, and of outputs, of the graph.
+    pub ports: usize,
+    /// Number of axes of any one tensor.
+    pub rank: usize,
+    /// Messages within messages in the file; ONNX needs four for each level of subgraphs. The parser ends at 100.
+    pub depth: usize,
+    /// Time to compile a model, from its graph to code.
+    pub compile_time: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { file_bytes: 2 << 30, tensor_bytes: 4 << 30, weight_bytes: 16 << 30, nodes: 1_000_000 }
+        Limits {
+            file_bytes: 2 << 30,
+            tensor_bytes: 4 << 30,
+            weight_bytes: 16 << 30,
+            arena_bytes: 2 << 30,
+            nodes: 1_000_000,
+            parts: 4_000_000,
+            ports: 4096,
+            rank: 32,
+            depth: 64,
+            compile_time: Duration::from_secs(600),
+        }
+    }
+}
+
+impl Limits {
+    /// Refuses a tensor type that is too large; `what` says whose it is.
+    pub(super) fn admit(&self, ty: &TensorType, what: impl Fn() -> String) -> Result<(), Exceeded> {
+        if ty.shape.rank() > self.rank {
+            let what = format!("{} of {} axes", what(), ty.shape.rank());
+            return Err(Exceeded { what, limit: self.rank as u64, name: "rank" });
+        }
+        let bytes = ty.shape.checked_elems().and_then(|n| n.checked_mul(ty.dtype.bytes()));
+        if bytes.is_none_or(|bytes| bytes as u64 > self.tensor_bytes) {
+            let size =
+                bytes.map_or("more bytes than can be counted".into(), |bytes| format!("{bytes} bytes"));
+            let what = format!("{} of type {ty} and {size}", what());
+            return Err(Exceeded { what, limit: self.tensor_bytes, name: "tensor_bytes" });
+        }
+        Ok(())
+    }
+}
+
+/// The flag of the `nnc` command that sets a limit, by the name of its field.
+pub fn flag(limit: &str) -> &'static str {
+    match limit {
+        "file_bytes" => "--limit-file",
+        "tensor_bytes" => "--limit-tensor",
+        "weight_bytes" => "--limit-weights",
+        "arena_bytes" => "--limit-arena",
+        "nodes" => "--limit-nodes",
+        "parts" => "--limit-parts",
+        "ports" => "--limit-ports",
+        "rank" => "--limit-rank",
+        "depth" => "--limit-depth",
+        "compile_time" => "--limit-time",
+        _ => "a flag of its own",
+    }
+}
+
+/// Something is larger than a limit allows.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{what} is over the limit of {limit} ({name}); if you trust the model, raise it with {}",
+    flag(.name)
+)]
+pub struct Exceeded {
+    /// What is too large, and how large it is.
+    pub what: String,
+    /// The limit: bytes, a number, or seconds.
+    pub limit: u64,
+    /// The field of [`Limits`].
+    pub name: &'static str,
+}
+
+/// The moment at which compiling a model must be over. Whoever does work that grows with the model asks it now and then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    end: Option<Instant>,
+    limit: Duration,
+}
+
+impl Deadline {
+    /// So much time from now.
+    pub fn after(limit: Duration) -> Deadline {
+        Deadline { end: Instant::now().checked_add(limit), limit }
+    }
+
+    /// What is left of so much time, when some of it is spent already.
+    pub fn after_some(limit: Duration, spent: Duration) -> Deadline {
+        Deadline { limit, ..Deadline::after(limit.saturating_sub(spent)) }
+    }
+
+    /// No end.
+    pub fn never() -> Deadline {
+        Deadline { end: None, limit: Duration::MAX }
+    }
+
+    /// An error if the time is up; `at` says what would come next.
+    pub fn check(&self, at: impl FnOnce() -> String) -> Result<(), Exceeded> {
+        match self.end {
+            Some(end) if Instant::now() >= end => Err(Exceeded {
+                what: format!("the time to compile the model ({} was next)", at()),
+                limit: self.limit.as_secs(),
+                name: "compile_time",
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Default for Deadline {
+    fn default() -> Deadline {
+        Deadline::never()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_is_passed_is_named_with_its_value_and_flag() {
+        let error = Exceeded { what: "tensor \"w\" of 80 bytes".into(), limit: 64, name: "tensor_bytes" };
+        assert_eq!(
+            error.to_string(),
+            "tensor \"w\" of 80 bytes is over the limit of 64 (tensor_bytes); if you trust the model, raise it with \
+             --limit-tensor"
+        );
+    }
+
+    #[test]
+    fn a_deadline_that_has_passed_says_what_was_next() {
+        assert_eq!(Deadline::never().check(|| unreachable!()), Ok(()));
+        assert_eq!(Deadline::after(Duration::MAX).check(|| unreachable!()), Ok(()));
+        assert!(Deadline::after_some(Duration::MAX, Duration::from_secs(9)).check(|| unreachable!()).is_ok());
+        let spent = Deadline::after_some(Duration::from_secs(7), Duration::from_secs(9));
+        assert_eq!(spent.check(String::new).unwrap_err().limit, 7);
+        let error = Deadline::after(Duration::ZERO).check(|| "pass cse".into()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the time to compile the model (pass cse was next) is over the limit of 0 (compile_time); if you trust \
+             the model, raise it with --limit-time"
+        );
     }
 }

@@ -49,5 +49,5 @@ mod wire;
 
 pub use bindings::Bindings;
 pub use error::{Fault, NodeFault, OnnxError, UnboundInput, UnsupportedOperator};
-pub use limits::Limits;
+pub use limits::{Deadline, Exceeded, Limits};
 pub use model::{Dim, Model, PortInfo, read_tensor};

@@ -1,6 +1,6 @@
 //! A model as its file describes it: inputs, outputs, nodes by name, constants; dims may still be open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -13,7 +13,7 @@ use super::decode;
 use super::error::{Fault, OnnxError};
 use super::external::External;
 use super::import;
-use super::limits::Limits;
+use super::limits::{Deadline, Limits};
 use super::order;
 use super::split;
 use super::tensor::TensorReader;
@@ -155,20 +155,28 @@ impl Model {
 
     /// Names of the dims that a [`Bindings`] can bind, in order of the inputs.
     pub fn named_dims(&self) -> Vec<&str> {
-        let mut names = Vec::new();
-        for dim in self.inputs.iter().flat_map(|i| i.dims.iter().flatten()) {
-            if let Dim::Named(name) = dim
-                && !names.contains(&name.as_str())
-            {
-                names.push(name);
-            }
-        }
-        names
+        let mut seen = BTreeSet::new();
+        let dims = self.inputs.iter().flat_map(|i| i.dims.iter().flatten());
+        let names = dims.filter_map(|dim| match dim {
+            Dim::Named(name) => Some(name.as_str()),
+            _ => None,
+        });
+        names.filter(|name| seen.insert(*name)).collect()
+    }
+
+    /// The limits that it was opened with.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// The graph for these bindings, with every shape known.
     pub fn graph(&self, bindings: &Bindings) -> Result<Graph, OnnxError> {
-        import::import(self, bindings).map_err(|f| f.in_file(&self.file))
+        self.graph_before(bindings, Deadline::after(self.limits.compile_time))
+    }
+
+    /// Like [`Model::graph`], as a part of work that must be over by `deadline`.
+    pub fn graph_before(&self, bindings: &Bindings, deadline: Deadline) -> Result<Graph, OnnxError> {
+        import::import(self, bindings, deadline).map_err(|f| f.in_file(&self.file))
     }
 }
 
@@ -210,11 +218,7 @@ fn check_size(size: u64, limits: &Limits) -> Result<(), Fault> {
 
 fn parse(bytes: Vec<u8>, file: &str, folder: Option<&Path>, limits: Limits) -> Result<Model, Fault> {
     check_size(bytes.len() as u64, &limits)?;
-    let census = wire::scan(&bytes).map_err(Fault::NotOnnx)?;
-    if census.nodes > limits.nodes {
-        let what = format!("the model with {} nodes", census.nodes);
-        return Err(Fault::Limit { what, limit: limits.nodes as u64, name: "nodes" });
-    }
+    wire::scan(&bytes, &limits)?;
     let split = split::split(&bytes);
     let proto = decode::parse(&split.skeleton)?;
     let mut tensors = TensorReader::new(External::new(folder), &limits);

@@ -219,15 +219,9 @@ impl<'i, 'm> NodeReader<'i, 'm> {
             GraphError::Op { source, .. } => NodeFault::Op(source),
             other => NodeFault::Invalid(other.to_string()),
         })?;
-        let limit = self.importer.model.limits.tensor_bytes;
         let mut results = Vec::new();
         for (output, ty) in graph.node(id).outputs.iter().enumerate() {
-            let bytes = ty.shape.checked_elems().and_then(|n| n.checked_mul(ty.dtype.bytes()));
-            if bytes.is_none_or(|b| b as u64 > limit) {
-                return Err(NodeFault::unsupported(format!(
-                    "its result {ty} is larger than the limit of {limit} bytes (tensor_bytes)"
-                )));
-            }
+            self.importer.model.limits.admit(ty, || "its result".into())?;
             results.push(Value { node: id, output: output as u32 });
         }
         Ok(results)
@@ -253,7 +247,14 @@ impl<'i, 'm> NodeReader<'i, 'm> {
         if !results.iter().all(small) || work.macc.saturating_add(work.ops) > FOLD_OPERATIONS {
             return Ok(None);
         }
+        let bytes = results.iter().map(TensorType::bytes).sum();
+        // Past the budget nodes stay what they are: run time computes them as well.
+        let Some(left) = self.importer.foldable.checked_sub(bytes) else { return Ok(None) };
+        for ty in &results {
+            self.importer.model.limits.admit(ty, || "its result".into())?;
+        }
         let results = op.eval(&tensors)?;
+        self.importer.foldable = left;
         let name = &self.def.name;
         Ok(Some(results.into_iter().map(|t| self.importer.graph.add_constant(name, t)).collect()))
     }

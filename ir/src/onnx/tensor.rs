@@ -10,7 +10,7 @@ use onnx_protobuf::TensorProto;
 
 use super::dtype::dtype;
 use super::external::{External, Location};
-use super::limits::Limits;
+use super::limits::{Exceeded, Limits};
 use crate::tensor::Tensor;
 use crate::types::{DType, Shape, TensorType};
 
@@ -58,15 +58,9 @@ impl TensorReader<'_> {
         raw: Option<(&Arc<Vec<u8>>, Range<usize>)>,
     ) -> Result<Tensor, Refusal> {
         let ty = tensor_type(&proto)?;
-        let bytes = ty
-            .shape
-            .checked_elems()
-            .and_then(|n| n.checked_mul(ty.dtype.bytes()))
-            .ok_or_else(|| format!("its size overflows: {ty}"))?;
-        if bytes as u64 > self.limits.tensor_bytes {
-            let what = format!("tensor \"{}\" of {bytes} bytes", proto.name);
-            return Err(Refusal::Large(what, self.limits.tensor_bytes, "tensor_bytes"));
-        }
+        let large = |Exceeded { what, limit, name }| Refusal::Large(what, limit, name);
+        self.limits.admit(&ty, || format!("tensor \"{}\"", proto.name)).map_err(large)?;
+        let bytes = ty.bytes();
         self.total = self.total.saturating_add(bytes as u64);
         if self.total > self.limits.weight_bytes {
             let what = format!("the model with {} bytes of constants so far", self.total);
@@ -264,11 +258,12 @@ mod tests {
     fn impossible_sizes_are_refused_before_memory_is_taken() {
         let error = |p| read(p).unwrap_err();
         assert_eq!(error(proto(1, &[-1])), "a dim of -1 makes no sense for constant data");
-        assert!(error(proto(1, &[i64::MAX, 4])).starts_with("its size overflows"));
+        assert!(error(proto(1, &[i64::MAX, 4])).ends_with("more bytes than can be counted"));
         assert_eq!(
             error(TensorProto { name: "w".into(), ..proto(1, &[1 << 19]) }),
-            "tensor \"w\" of 2097152 bytes"
+            "tensor \"w\" of type f32[524288] and 2097152 bytes"
         );
+        assert_eq!(error(proto(1, &[1; 33])), "tensor \"\" of 33 axes");
     }
 
     #[test]

@@ -7,6 +7,9 @@
 
 use std::ops::Range;
 
+use super::error::Fault;
+use super::limits::Limits;
+
 /// The messages that ONNX defines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Message {
@@ -68,6 +71,15 @@ impl Message {
             _ => return None,
         })
     }
+
+    /// Whether a field may be there any number of times with a text or bytes each time, which the parser keeps apart.
+    fn holds_texts(self, number: u64) -> bool {
+        use Message::*;
+        matches!(
+            (self, number),
+            (Node, 1 | 2) | (Attribute, 9) | (Tensor, 6) | (Function, 4..=6) | (Model | Graph, 10)
+        )
+    }
 }
 
 /// What the walk counted.
@@ -75,26 +87,40 @@ impl Message {
 pub(super) struct Census {
     /// Nodes of all graphs and functions.
     pub nodes: usize,
+    /// All messages, and all fields of text.
+    pub parts: usize,
 }
 
-/// Messages within messages; ONNX needs four for each level of subgraphs.
-const MAX_DEPTH: usize = 64;
-
-/// Walks over a model. The error says what the bytes look like.
-pub(super) fn scan(bytes: &[u8]) -> Result<Census, String> {
-    walk(bytes, Message::Model)
+/// Walks over a model. The error says what the bytes look like, or which limit they pass.
+pub(super) fn scan(bytes: &[u8], limits: &Limits) -> Result<Census, Fault> {
+    walk(bytes, Message::Model, limits)
 }
 
 /// Walks over a tensor that is a file by itself.
-pub(super) fn scan_tensor(bytes: &[u8]) -> Result<(), String> {
-    walk(bytes, Message::Tensor).map(drop)
+pub(super) fn scan_tensor(bytes: &[u8], limits: &Limits) -> Result<(), Fault> {
+    walk(bytes, Message::Tensor, limits).map(drop)
 }
 
-fn walk(bytes: &[u8], message: Message) -> Result<Census, String> {
+fn walk(bytes: &[u8], message: Message, limits: &Limits) -> Result<Census, Fault> {
+    let census = count(bytes, message, limits.depth)?;
+    for (what, number, limit, name) in [
+        ("nodes", census.nodes, limits.nodes, "nodes"),
+        ("nodes, names, attributes and other parts", census.parts, limits.parts, "parts"),
+    ] {
+        if number > limit {
+            let what = format!("the model with {number} {what}");
+            return Err(Fault::Limit { what, limit: limit as u64, name });
+        }
+    }
+    Ok(census)
+}
+
+fn count(bytes: &[u8], message: Message, depth: usize) -> Result<Census, Fault> {
     if let Some(look) = looks_like(bytes) {
-        return Err(look);
+        return Err(Fault::NotOnnx(look));
     }
     let mut census = Census::default();
+    let mut graphs = 0;
     let mut at = 0usize;
     // Messages that are open: kind and end.
     let mut open: Vec<(Message, usize)> = vec![(message, bytes.len())];
@@ -121,12 +147,22 @@ fn walk(bytes: &[u8], message: Message) -> Result<Census, String> {
                 match message.field(number) {
                     Some(inner) => {
                         census.nodes += usize::from(inner == Message::Node);
-                        if open.len() == MAX_DEPTH {
-                            return Err(format!("its messages are nested deeper than {MAX_DEPTH} levels"));
+                        census.parts += 1;
+                        graphs += usize::from((message, number) == (Message::Model, 7));
+                        if graphs > 1 {
+                            // Parsers differ in which one counts, so nobody can say what the model is.
+                            return Err(Fault::NotOnnx("it has two graphs".into()));
+                        }
+                        if open.len() >= depth {
+                            let what = format!("the nesting of messages at byte {start}");
+                            return Err(Fault::Limit { what, limit: depth as u64, name: "depth" });
                         }
                         open.push((inner, stop));
                     }
-                    None => at = stop,
+                    None => {
+                        census.parts += usize::from(message.holds_texts(number));
+                        at = stop;
+                    }
                 }
             }
             _ => return Err(broken(start, "a field's wire type")),
@@ -192,16 +228,16 @@ fn varint(bytes: &[u8], at: &mut usize, end: usize) -> Option<u64> {
     None
 }
 
-fn broken(at: usize, what: &str) -> String {
-    format!(
+fn broken(at: usize, what: &str) -> Fault {
+    Fault::NotOnnx(format!(
         "{what} at byte {at} makes no sense for a protocol buffer (damaged, truncated, or another format)"
-    )
+    ))
 }
 
-fn truncated(at: usize, wanted: u64, left: usize) -> String {
-    format!(
+fn truncated(at: usize, wanted: u64, left: usize) -> Fault {
+    Fault::NotOnnx(format!(
         "the field at byte {at} needs {wanted} bytes, {left} are left (truncated, damaged, or another format)"
-    )
+    ))
 }
 
 /// Formats that people mistake for ONNX.
@@ -251,6 +287,10 @@ fn looks_like(bytes: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn refusal(bytes: &[u8]) -> String {
+        scan(bytes, &Limits::default()).unwrap_err().to_string()
+    }
+
     /// A length-delimited field.
     fn field(number: u8, body: &[u8]) -> Vec<u8> {
         let mut bytes = vec![number << 3 | 2];
@@ -270,14 +310,15 @@ mod tests {
         let attribute = field(6, &inner);
         let node = field(5, &attribute);
         let graph = [field(1, &node), field(1, &[])].concat();
-        assert_eq!(scan(&field(7, &graph)), Ok(Census { nodes: 3 }));
+        let census = scan(&field(7, &graph), &Limits::default()).unwrap();
+        assert_eq!(census, Census { nodes: 3, parts: 6 });
     }
 
     #[test]
     fn groups_are_refused_before_the_parser_sees_them() {
         let bomb = vec![0x0b; 100_000];
-        let error = scan(&bomb).unwrap_err();
-        assert!(error.starts_with("a field's wire type at byte 0 makes no sense"), "{error}");
+        let error = refusal(&bomb);
+        assert!(error.contains("a field's wire type at byte 0 makes no sense"), "{error}");
     }
 
     #[test]
@@ -286,24 +327,40 @@ mod tests {
         for _ in 0..40 {
             graph = field(1, &field(5, &field(6, &graph)));
         }
-        assert_eq!(scan(&field(7, &graph)).unwrap_err(), "its messages are nested deeper than 64 levels");
+        let error = refusal(&field(7, &graph));
+        assert!(error.contains(" is over the limit of 64 (depth)"), "{error}");
+        assert!(scan(&field(7, &graph), &Limits { depth: 200, ..Limits::default() }).is_ok());
+    }
+
+    #[test]
+    fn parts_of_two_bytes_are_counted() {
+        let attributes = field(5, &[]).repeat(30);
+        let names = field(1, &[]).repeat(30);
+        let model = field(7, &field(1, &[attributes, names].concat()));
+        let error = scan(&model, &Limits { parts: 61, ..Limits::default() }).unwrap_err().to_string();
+        assert!(error.contains("62 nodes, names, attributes and other parts"), "{error}");
+        assert!(error.contains("--limit-parts"), "{error}");
+        assert!(scan(&model, &Limits { parts: 62, ..Limits::default() }).is_ok());
     }
 
     #[test]
     fn a_field_longer_than_its_message_is_called_truncated() {
         let model = field(7, &field(1, &[0; 40]));
-        let error = scan(&model[..20]).unwrap_err();
+        let error = refusal(&model[..20]);
         assert_eq!(
             error,
-            "the field at byte 0 needs 42 bytes, 18 are left (truncated, damaged, or another format)"
+            "not an ONNX model: the field at byte 0 needs 42 bytes, 18 are left (truncated, damaged, or another format)"
         );
     }
 
     #[test]
     fn other_formats_are_called_by_their_names() {
-        let look = |bytes: &[u8]| scan(bytes).unwrap_err();
-        assert_eq!(look(b""), "the file is empty");
-        assert_eq!(look(b"import torch\nx = 1\n"), "it is a text file that starts with \"import torch\"");
+        let look = refusal;
+        assert_eq!(look(b""), "not an ONNX model: the file is empty");
+        assert_eq!(
+            look(b"import torch\nx = 1\n"),
+            "not an ONNX model: it is a text file that starts with \"import torch\""
+        );
         assert!(look(b"version https://git-lfs.github.com/spec/v1\n").contains("git lfs pull"));
         assert!(look(b"PK\x03\x04rest").contains("zip archive"));
         assert!(look(b"\x1c\0\0\0TFL3").contains("TensorFlow Lite"));

@@ -43,9 +43,12 @@ fn limits_are_named_when_exceeded() {
     let model = one(13, "Relu", &["1"], &[], &[]).bytes();
     let read = |limits| Model::from_bytes_with(model.clone(), None, limits).unwrap_err().to_string();
     let error = read(Limits { file_bytes: 10, ..Limits::default() });
-    assert!(error.contains("is larger than the limit of 10 (file_bytes)"), "{error}");
+    assert!(error.contains("is over the limit of 10 (file_bytes)"), "{error}");
+    assert!(error.contains("--limit-file"), "{error}");
     let error = read(Limits { nodes: 0, ..Limits::default() });
-    assert!(error.contains("the model with 1 nodes is larger than the limit of 0 (nodes)"), "{error}");
+    assert!(error.contains("the model with 1 nodes is over the limit of 0 (nodes)"), "{error}");
+    let error = read(Limits { ports: 0, ..Limits::default() });
+    assert!(error.contains("the graph with 1 inputs is over the limit of 0 (ports)"), "{error}");
 }
 
 #[test]
@@ -239,4 +242,34 @@ fn errors_keep_their_source() {
     let error = model.graph_with(&Bindings::new()).unwrap_err();
     assert_eq!(error.file, "model");
     assert!(std::error::Error::source(&error).is_some());
+}
+
+#[test]
+fn a_model_with_two_graphs_is_refused_because_parsers_differ_in_which_one_counts() {
+    let bytes = one(13, "Relu", &["1"], &[], &[]).bytes();
+    let error = bytes_error(&bytes.repeat(2));
+    assert_eq!(error, "model: not an ONNX model: it has two graphs");
+}
+
+#[test]
+fn an_output_that_is_listed_twice_is_refused() {
+    let error = bytes_error(&one(13, "Relu", &["1"], &[], &[]).output("y").bytes());
+    assert_eq!(error, "model: output \"y\": is listed twice; give the second a name of its own");
+}
+
+#[test]
+fn an_initializer_that_is_too_large_is_named() {
+    let error = bytes_error(&onnx(13).floats("w", &[1 << 40], &[]).output("w").bytes());
+    assert!(error.starts_with("model: tensor \"w\" of type f32[1099511627776]"), "{error}");
+}
+
+#[test]
+fn long_lists_of_unknown_operators_end_with_their_number() {
+    let mut model = onnx(13).input("x", &["1"]);
+    for n in 0..100 {
+        let name = format!("y{n}");
+        model = model.node(&format!("Op{n}"), &["x"], &[&name], &[]).output(&name);
+    }
+    let error = model.graph_with(&Bindings::new()).unwrap_err().to_string();
+    assert!(error.ends_with("; … and 76 more"), "{error}");
 }

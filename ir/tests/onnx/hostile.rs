@@ -33,7 +33,13 @@ fn seed() -> Vec<u8> {
 
 /// Small enough that no guess of a size takes time or memory.
 fn limits() -> Limits {
-    Limits { file_bytes: 1 << 16, tensor_bytes: 1 << 20, weight_bytes: 1 << 20, nodes: 100 }
+    Limits {
+        file_bytes: 1 << 16,
+        tensor_bytes: 1 << 20,
+        weight_bytes: 1 << 20,
+        nodes: 100,
+        ..Limits::default()
+    }
 }
 
 fn read(bytes: Vec<u8>) {

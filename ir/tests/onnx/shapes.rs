@@ -3,7 +3,7 @@
 use nnc_ir::onnx::{Bindings, Dim, Limits, Model};
 use nnc_ir::{Op, Tensor};
 
-use crate::build::{Onnx, iota, one, onnx, value_info};
+use crate::build::{Onnx, ints, iota, one, onnx, value_info};
 
 fn bound(dims: &[&str], shapes: &[&str]) -> Bindings {
     let mut bindings = Bindings::new();
@@ -185,14 +185,44 @@ fn limits_hold_for_inputs_and_results() {
     let model = Model::from_bytes_with(expand.bytes(), None, limits.clone()).unwrap();
     let error = model.graph(&Bindings::new()).unwrap_err().to_string();
     assert!(
-        error.ends_with("its result f32[1000] is larger than the limit of 100 bytes (tensor_bytes)"),
+        error.contains("its result of type f32[1000] and 4000 bytes is over the limit of 100 (tensor_bytes)"),
         "{error}"
     );
     let model = Model::from_bytes_with(one(13, "Relu", &["1000"], &[], &[]).bytes(), None, limits).unwrap();
     let error = model.graph(&Bindings::new()).unwrap_err().to_string();
     assert_eq!(
         error,
-        "model: input \"x\" of type f32[1000] is larger than the limit of 100 (tensor_bytes); raise that limit if you \
-         trust the model"
+        "model: input \"x\" of type f32[1000] and 4000 bytes is over the limit of 100 (tensor_bytes); if you trust the \
+         model, raise it with --limit-tensor"
     );
+}
+
+#[test]
+fn a_stride_that_jumps_over_everything_counts_as_the_shortest_that_does() {
+    let attributes =
+        [ints("kernel_shape", &[2, 1]), ints("strides", &[i64::MAX; 2]), ints("dilations", &[2, i64::MAX])];
+    let graph = one(13, "MaxPool", &["1", "1", "4", "4"], &[], &attributes).graph();
+    let pool = graph.node_ids().find_map(|id| match &graph.node(id).op {
+        Op::Pool(pool) => Some(pool),
+        _ => None,
+    });
+    let window = &pool.unwrap().window;
+    assert_eq!((&window.strides[..], &window.dilations[..]), (&[2, 4][..], &[2, 1][..]));
+}
+
+#[test]
+fn constants_are_not_computed_while_reading_past_a_budget() {
+    let mut model = onnx(13).ints("n", &[1 << 13]).output("y");
+    for n in 0..1100 {
+        // 64 KiB of constants each.
+        model = model.node("ConstantOfShape", &["n"], &[&format!("c{n}")], &[]);
+        model = model.node("Neg", &[&format!("c{n}")], &[&format!("v{n}")], &[]);
+    }
+    let names: Vec<String> = (0..1100).map(|n| format!("v{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let graph = model.node("Sum", &names, &["y"], &[]).graph();
+    let constants = graph.node_ids().filter_map(|id| graph.constant(id.into()));
+    let bytes: usize = constants.map(|tensor| tensor.bytes().len()).sum();
+    assert!(bytes <= 100 << 20, "{bytes}");
+    assert!(graph.len() > 1100, "some nodes are left to be computed later");
 }

@@ -72,7 +72,11 @@ impl WindowAttributes {
     }
 
     /// The window over an input, and of its pads at the end those that `ceil_mode` adds.
-    pub(super) fn over(self, input: &[usize], ceil_mode: bool) -> Result<(Window, Vec<usize>), NodeFault> {
+    pub(super) fn over(
+        mut self,
+        input: &[usize],
+        ceil_mode: bool,
+    ) -> Result<(Window, Vec<usize>), NodeFault> {
         let rank = input.len();
         let mut pads_begin = Vec::with_capacity(rank);
         let mut pads_end = Vec::with_capacity(rank);
@@ -99,6 +103,13 @@ impl WindowAttributes {
                     (begin, end.checked_add(ceil).ok_or(OpError::Overflow)?, ceil)
                 }
             };
+            // What a single window or a single tap makes irrelevant may be any number, and is none that counts on.
+            let padded =
+                extent.checked_add(begin).and_then(|n| n.checked_add(end)).ok_or(OpError::Overflow)?;
+            self.strides[axis] = stride.min(padded.saturating_sub(reach) + 1);
+            if self.kernel[axis] == 1 {
+                self.dilations[axis] = 1;
+            }
             pads_begin.push(signed(begin)?);
             pads_end.push(signed(end)?);
             ceil_pads.push(ceil);
