@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nnc_ir::Graph;
-use nnc_ir::onnx::{self, Bindings, OnnxError, PortInfo};
+use nnc_ir::onnx::{self, Bindings, Deadline, Limits, OnnxError, PortInfo};
 use nnc_runtime::LoadError;
 use nnc_runtime::Program;
 use nnc_runtime::abi::ProgramDesc;
@@ -38,9 +38,17 @@ pub enum Error {
     /// There is no such target, or no code for it.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// A pass failed, or there is no such pass.
+    /// There is no such pass.
     #[error(transparent)]
     Pass(Box<PassError>),
+    /// A pass failed on the model, or took too long.
+    #[error("{file}: {source}")]
+    InPass {
+        /// The model's file, or `model` when it came from memory.
+        file: String,
+        /// What is wrong.
+        source: Box<PassError>,
+    },
     /// No plan can be made for the model.
     #[error("{file}: {source}")]
     Plan {
@@ -92,6 +100,10 @@ pub enum Error {
 }
 
 impl Error {
+    fn in_pass(file: &str, source: PassError) -> Error {
+        Error::InPass { file: file.to_string(), source: source.into() }
+    }
+
     /// Whether the options are at fault and not the model: they name a target, pass, input or dim that does not exist,
     /// or leave a dim open.
     pub fn is_usage(&self) -> bool {
@@ -222,13 +234,23 @@ pub struct Model {
 impl Model {
     /// Reads a model from a file.
     pub fn open(path: impl AsRef<Path>) -> Result<Model, Error> {
+        Model::open_with(path, Limits::default())
+    }
+
+    /// Like [`Model::open`], with other limits: for the file, and for all that is compiled from it.
+    pub fn open_with(path: impl AsRef<Path>, limits: Limits) -> Result<Model, Error> {
         let path = path.as_ref();
-        Ok(Model { onnx: onnx::Model::open(path)?, file: path.display().to_string() })
+        Ok(Model { onnx: onnx::Model::open_with(path, limits)?, file: path.display().to_string() })
     }
 
     /// Reads a model from memory. Weights outside the model are looked for nowhere.
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Model, Error> {
-        Ok(Model { onnx: onnx::Model::from_bytes(bytes, None)?, file: "model".into() })
+        Model::from_bytes_with(bytes, Limits::default())
+    }
+
+    /// Like [`Model::from_bytes`], with other limits.
+    pub fn from_bytes_with(bytes: impl Into<Vec<u8>>, limits: Limits) -> Result<Model, Error> {
+        Ok(Model { onnx: onnx::Model::from_bytes_with(bytes, None, limits)?, file: "model".into() })
     }
 
     /// The inputs, as the model declares them: dims may be open.
@@ -259,7 +281,9 @@ impl Model {
             return Ok(Compiled { program: compilation.program()?, report, cache: None });
         };
         let entry = Entry::new(folder, &self.onnx, options, &target(options)?);
-        if let Some(program) = entry.load() {
+        // A program that was compiled within other limits may be too large for these: then compiling says so.
+        let fits = |program: &Program| program.desc().arena_bytes <= self.onnx.limits().arena_bytes;
+        if let Some(program) = entry.load().filter(fits) {
             let cache = Some(CacheUse::Hit(entry.path().to_owned()));
             return Ok(Compiled { program, report: None, cache });
         }
@@ -292,14 +316,18 @@ impl Model {
         let target = target(options)?;
         let threads = options.thread_count();
         let start = Instant::now();
-        let mut graph = self.graph(options)?;
+        let limits = self.onnx.limits();
+        let deadline = Deadline::after(limits.compile_time);
+        let mut graph = self.onnx.graph_before(&options.bindings, deadline)?;
         let import = start.elapsed();
-        let passes = passes::optimise_observed(&mut graph, &options.passes, observer)?;
+        let passes = passes::optimise_before(&mut graph, &options.passes, observer, deadline)
+            .map_err(|source| Error::in_pass(&self.file, source))?;
         let passed = start.elapsed();
         let fused = passes.fusions.layers().map(|(layer, absorbed)| {
             (layer.to_string(), absorbed.iter().map(|a| format!("{} ({})", a.name, a.op)).collect())
         });
-        let plan = plan::plan_on(&graph, &target, &options.plan, &fused.collect(), threads)
+        let bounds = plan::Bounds::new(limits, deadline);
+        let plan = plan::plan_within(&graph, &target, &options.plan, &fused.collect(), threads, &bounds)
             .map_err(|source| Error::Plan { file: self.file.clone(), source: source.into() })?;
         let report = CompileReport {
             passes,
@@ -315,6 +343,8 @@ impl Model {
             target,
             threads,
             perf_map: options.perf_map,
+            compile_time: limits.compile_time,
+            spent: start.elapsed(),
             graph,
             plan,
             report,
@@ -345,6 +375,9 @@ pub struct Compilation {
     target: Target,
     threads: usize,
     perf_map: bool,
+    /// The limit of the time to compile, and how much of it passes and plan took.
+    compile_time: Duration,
+    spent: Duration,
     graph: Graph,
     plan: Plan,
     report: CompileReport,
@@ -371,18 +404,30 @@ impl Compilation {
         &self.report
     }
 
+    /// When code must be made: what passes and plan have left of the time.
+    fn deadline(&self) -> Deadline {
+        Deadline::after_some(self.compile_time, self.spent)
+    }
+
     /// Makes code in the memory of this process.
     pub fn program(self) -> Result<Program, Error> {
+        let deadline = self.deadline();
         let Compilation { file, target, plan, threads, perf_map, .. } = self;
-        codegen::jit::compile_with(plan, &target, jit::Settings { threads, perf_map })
+        codegen::jit::compile_with(plan, &target, jit::Settings { threads, perf_map, deadline })
             .map_err(|source| Error::Code { file, source: source.into() })
     }
 
     /// Makes code for a file.
     pub fn code(&self) -> Result<Code<'_>, Error> {
         let fault = |source: CodegenError| Error::Code { file: self.file.clone(), source: source.into() };
-        let object = codegen::object::compile_on(&self.plan, &self.target, Constants::Outside, self.threads)
-            .map_err(fault)?;
+        let object = codegen::object::compile_on(
+            &self.plan,
+            &self.target,
+            Constants::Outside,
+            self.threads,
+            self.deadline(),
+        )
+        .map_err(fault)?;
         Ok(Code { compilation: self, object })
     }
 }
@@ -405,7 +450,8 @@ impl Code<'_> {
     /// A relocatable ELF object with code and constants, for a linker.
     pub fn object(&self) -> Result<Vec<u8>, Error> {
         let Compilation { file, plan, target, threads, .. } = self.compilation;
-        match codegen::object::compile_on(plan, target, Constants::Inside, *threads) {
+        let deadline = self.compilation.deadline();
+        match codegen::object::compile_on(plan, target, Constants::Inside, *threads, deadline) {
             Ok(object) => Ok(object.bytes),
             Err(source) => Err(Error::Code { file: file.clone(), source: source.into() }),
         }

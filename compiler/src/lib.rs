@@ -25,4 +25,5 @@ pub mod target;
 
 pub use cache::CacheUse;
 pub use driver::{Code, Compilation, CompileReport, Compiled, Error, Model, Options};
+pub use nnc_ir::onnx::Limits;
 pub use nnc_runtime::{InputRef, OutputMut, Outputs, Pool, Program, Session};

@@ -51,7 +51,7 @@ mod tests {
         for threads in [0, 1, 2, 3, 16] {
             assert_eq!(map(threads, &items, |n| n * n), expected, "{threads} threads");
         }
-        assert_eq!(map(4, &[] as &[u64], |n| n * n), []);
+        assert_eq!(map(4, &[] as &[u64], |n| n * n), Vec::<u64>::new());
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Arguments that several commands share, and how their values are read.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
+use nnc::Limits;
 
 /// What fixes the shapes of a model, and how it is compiled. Only `.onnx` files take these: a compiled artefact has
 /// them behind it.
@@ -39,6 +41,105 @@ pub struct CompileArgs {
     /// Threads to compile with; the program is the same for any number [default: one for each core]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,
+
+    #[command(flatten)]
+    pub limits: LimitArgs,
+}
+
+/// How much a model may ask for. `--limit-X` sets one field of [`Limits`].
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Limits, for models that you do not trust")]
+pub struct LimitArgs {
+    /// Bytes of the model file [default: 2G]
+    #[arg(long = "limit-file", value_name = "SIZE", value_parser = size)]
+    file: Option<u64>,
+
+    /// Bytes of any one tensor [default: 4G]
+    #[arg(long = "limit-tensor", value_name = "SIZE", value_parser = size)]
+    tensor: Option<u64>,
+
+    /// Bytes of all weights together [default: 16G]
+    #[arg(long = "limit-weights", value_name = "SIZE", value_parser = size)]
+    weights: Option<u64>,
+
+    /// Bytes of memory for activations [default: 2G]
+    #[arg(long = "limit-arena", value_name = "SIZE", value_parser = size)]
+    arena: Option<u64>,
+
+    /// Number of nodes [default: 1000000]
+    #[arg(long = "limit-nodes", value_name = "N")]
+    nodes: Option<usize>,
+
+    /// Number of nodes, operands, attributes, dims and all else that the file lists [default: 4000000]
+    #[arg(long = "limit-parts", value_name = "N")]
+    parts: Option<usize>,
+
+    /// Number of inputs, and of outputs [default: 4096]
+    #[arg(long = "limit-ports", value_name = "N")]
+    ports: Option<usize>,
+
+    /// Number of axes of any one tensor [default: 32]
+    #[arg(long = "limit-rank", value_name = "N")]
+    rank: Option<usize>,
+
+    /// Levels of messages within messages in the file [default: 64]
+    #[arg(long = "limit-depth", value_name = "N")]
+    depth: Option<usize>,
+
+    /// Seconds to compile the model in [default: 600]
+    #[arg(long = "limit-time", value_name = "SECONDS")]
+    time: Option<u64>,
+}
+
+impl LimitArgs {
+    /// The limits: those that were given, and the defaults.
+    pub fn limits(&self) -> Limits {
+        let default = Limits::default();
+        Limits {
+            file_bytes: self.file.unwrap_or(default.file_bytes),
+            tensor_bytes: self.tensor.unwrap_or(default.tensor_bytes),
+            weight_bytes: self.weights.unwrap_or(default.weight_bytes),
+            arena_bytes: self.arena.unwrap_or(default.arena_bytes),
+            nodes: self.nodes.unwrap_or(default.nodes),
+            parts: self.parts.unwrap_or(default.parts),
+            ports: self.ports.unwrap_or(default.ports),
+            rank: self.rank.unwrap_or(default.rank),
+            depth: self.depth.unwrap_or(default.depth),
+            compile_time: self.time.map_or(default.compile_time, Duration::from_secs),
+        }
+    }
+
+    /// The first flag that was given.
+    fn first_given(&self) -> Option<&'static str> {
+        let given = [
+            (self.file.is_some(), "--limit-file"),
+            (self.tensor.is_some(), "--limit-tensor"),
+            (self.weights.is_some(), "--limit-weights"),
+            (self.arena.is_some(), "--limit-arena"),
+            (self.nodes.is_some(), "--limit-nodes"),
+            (self.parts.is_some(), "--limit-parts"),
+            (self.ports.is_some(), "--limit-ports"),
+            (self.rank.is_some(), "--limit-rank"),
+            (self.depth.is_some(), "--limit-depth"),
+            (self.time.is_some(), "--limit-time"),
+        ];
+        given.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag)
+    }
+}
+
+/// `512M`: a number of bytes, in units of 1024 (K), 1024² (M) or 1024³ (G) if it says so.
+fn size(text: &str) -> Result<u64, String> {
+    let shift = match text.chars().last() {
+        Some('K' | 'k') => 10,
+        Some('M' | 'm') => 20,
+        Some('G' | 'g') => 30,
+        _ => 0,
+    };
+    let number = if shift == 0 { text } else { &text[..text.len() - 1] };
+    let bytes = number.parse::<u64>().ok().and_then(|n| n.checked_mul(1 << shift));
+    bytes.ok_or_else(|| {
+        format!("\"{text}\" is not a size; write bytes, or a number with K, M or G, as in 512M")
+    })
 }
 
 impl CompileArgs {
@@ -54,7 +155,8 @@ impl CompileArgs {
             (self.no_strips, "--no-strips"),
             (self.jobs.is_some(), "--jobs"),
         ];
-        given.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag)
+        let given = given.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag);
+        given.or_else(|| self.limits.first_given())
     }
 }
 
@@ -138,6 +240,18 @@ mod tests {
     fn a_shape_names_its_input_and_its_extents() {
         assert_eq!(shape("x=1x3x2"), Ok(("x".into(), vec![1, 3, 2])));
         assert_eq!(shape("a=b=1,3"), Ok(("a=b".into(), vec![1, 3])));
+    }
+
+    #[test]
+    fn sizes_have_units_of_1024() {
+        assert_eq!(size("0"), Ok(0));
+        assert_eq!(size("4096"), Ok(4096));
+        assert_eq!(size("3k"), Ok(3072));
+        assert_eq!(size("512M"), Ok(512 << 20));
+        assert_eq!(size("2G"), Ok(2 << 30));
+        for text in ["", "M", "-1", "1.5G", "2GB", "2µ", "18446744073709551615K", "99999999999999999999"] {
+            assert!(size(text).is_err(), "{text}");
+        }
     }
 
     #[test]

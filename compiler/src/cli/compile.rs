@@ -101,7 +101,7 @@ impl Compile {
         let options = source::options(&self.compile)?;
 
         let progress = Progress::new("reading the model");
-        let (model, load_ms) = timed(|| Model::open(&self.model));
+        let (model, load_ms) = timed(|| Model::open_with(&self.model, self.compile.limits.limits()));
         let model = model?;
         let places = self.places()?;
         let mut stages = Stages::new(self)?;

@@ -43,7 +43,31 @@ fn sentence(error: &anyhow::Error) -> String {
             text.push_str(cause);
         }
     }
-    text
+    shortened(&harmless(&text))
+}
+
+/// A text without what could move the cursor, change colours, or turn the direction of writing: names in it come from
+/// models.
+fn harmless(text: &str) -> String {
+    let moves = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+    };
+    text.chars().map(|c| if moves(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
+}
+
+/// Characters of an error, at most; names have no limit.
+const LONGEST: usize = 2000;
+
+/// Beginning and end of a text that is too long.
+fn shortened(text: &str) -> String {
+    let length = text.chars().count();
+    if length <= LONGEST {
+        return text.to_string();
+    }
+    let head: String = text.chars().take(LONGEST / 2).collect();
+    let tail: String = text.chars().skip(length - LONGEST / 2).collect();
+    format!("{head} … {tail}")
 }
 
 /// Whether another command line would have helped: a flag that names what does not exist, or one that is missing.
@@ -64,6 +88,17 @@ mod tests {
     fn causes_are_told_once_and_in_one_line() {
         let error = anyhow!("bad magic\n  at 0.").context("node \"a\": bad magic at 0").context("x.onnx");
         assert_eq!(sentence(&error), "x.onnx: node \"a\": bad magic at 0");
+    }
+
+    #[test]
+    fn names_cannot_write_over_the_terminal_or_fill_it() {
+        let error = anyhow!("node \"\u{1b}[2J\u{202e}a\u{7}\"");
+        assert_eq!(sentence(&error), "node \"\\u{1b}[2J\\u{202e}a\\u{7}\"");
+        let error = anyhow!("node \"{}\": bad", "n".repeat(1 << 20));
+        let text = sentence(&error);
+        assert!(
+            text.starts_with("node \"nnn") && text.ends_with("nnn\": bad") && text.chars().count() < 2010
+        );
     }
 
     #[test]

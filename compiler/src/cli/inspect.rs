@@ -39,7 +39,7 @@ impl Inspect {
         }
         let options = source::options(&self.compile)?;
         let progress = Progress::new("compiling");
-        let model = Model::open(&self.model)?;
+        let model = Model::open_with(&self.model, self.compile.limits.limits())?;
         let compilation = model.lower(&options)?;
         drop(progress);
         if self.json {

@@ -137,7 +137,7 @@ pub fn ready(path: &Path, args: &How<'_>, picture: Option<&PictureArgs>) -> Resu
         return load(path, args);
     }
     let progress = Progress::new("reading the model");
-    let (model, load_ms) = timed(|| Model::open(path));
+    let (model, load_ms) = timed(|| Model::open_with(path, args.compile.limits.limits()));
     compiled(path.display().to_string(), &model?, load_ms, &args.options()?, picture, &progress)
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::default_libcall_names;
+use nnc_ir::onnx::Deadline;
 use nnc_runtime::Program;
 use nnc_runtime::abi::LayerFn;
 
@@ -37,12 +38,14 @@ pub struct Settings {
     pub threads: usize,
     /// Whether functions are entered in the perf map; see [`perf_map`](super::perf_map).
     pub perf_map: bool,
+    /// When the code must be made.
+    pub deadline: Deadline,
 }
 
 impl Default for Settings {
-    /// All cores, no perf map.
+    /// All cores, no perf map, all the time.
     fn default() -> Settings {
-        Settings { threads: parallel::available(), perf_map: false }
+        Settings { threads: parallel::available(), perf_map: false, deadline: Deadline::never() }
     }
 }
 
@@ -59,7 +62,7 @@ pub fn compile_with(plan: Plan, target: &Target, settings: Settings) -> Result<P
         .map_err(|e| CodegenError::Module(format!("no address space for code: {e}")))?;
     builder.memory_provider(Box::new(memory));
     let mut module = JITModule::new(builder);
-    let emitted = emit(&mut module, &plan, target, settings.threads)?;
+    let emitted = emit(&mut module, &plan, target, settings.threads, settings.deadline)?;
     // From here on the code is read and executed, never written.
     module.finalize_definitions()?;
     if settings.perf_map {

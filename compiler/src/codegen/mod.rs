@@ -20,6 +20,7 @@ pub mod tile;
 use std::collections::HashMap;
 
 use cranelift_module::{FuncId, Linkage, Module, ModuleError};
+use nnc_ir::onnx::{Deadline, Exceeded};
 use nnc_runtime::abi::{CpuFeatures, ProgramDesc, Step};
 
 use crate::parallel;
@@ -28,7 +29,7 @@ use crate::target::{Target, TargetError, cranelift_isa};
 use kernels::Programs;
 use tile::ir::Program;
 
-/// Why code generation failed. None of these is the model's fault.
+/// Why code generation failed. But for the limit, none of these is the model's fault.
 #[derive(Debug, thiserror::Error)]
 pub enum CodegenError {
     /// A tile program is not well formed or does not fit the target.
@@ -59,6 +60,9 @@ pub enum CodegenError {
     /// No C function can run the program.
     #[error(transparent)]
     Driver(#[from] crate::artefact::driver::DriverError),
+    /// The time is up.
+    #[error(transparent)]
+    Limit(#[from] Exceeded),
     /// The names for `perf` cannot be written.
     #[error(transparent)]
     PerfMap(#[from] perf_map::PerfMapError),
@@ -128,10 +132,12 @@ pub fn emit(
     plan: &Plan,
     target: &Target,
     threads: usize,
+    deadline: Deadline,
 ) -> Result<Functions, CodegenError> {
     let Layers { distinct, step_functions } = Layers::of(plan);
     let isa = module.isa();
     let compiled = parallel::map(threads, &distinct, |step| {
+        deadline.check(|| format!("the code of layer \"{}\"", step.name))?;
         layer::emit(&step.name, &step.code, target, isa.frontend_config())?.compile(&step.name, isa)
     });
     let mut compiled = compiled.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -147,6 +153,7 @@ pub fn emit(
     let kernels: Vec<(Program, &str)> = programs.into_list().into_iter().zip(callers).collect();
     let fault = |layer: &str, source| CodegenError::Tile { layer: layer.into(), source };
     let lowered = parallel::map(threads, &kernels, |(program, layer)| {
+        deadline.check(|| format!("a kernel of layer \"{layer}\""))?;
         tile::lower(program, target).map_err(|source| fault(layer, source))
     });
 

@@ -2,6 +2,7 @@
 
 use cranelift_module::default_libcall_names;
 use cranelift_object::{ObjectBuilder, ObjectModule};
+use nnc_ir::onnx::Deadline;
 use nnc_runtime::abi::ProgramDesc;
 
 use super::{CodegenError, describe, emit};
@@ -32,21 +33,22 @@ pub struct Object {
 
 /// Compiles a plan into an object, on all cores.
 pub fn compile(plan: &Plan, target: &Target, constants: Constants) -> Result<Object, CodegenError> {
-    compile_on(plan, target, constants, parallel::available())
+    compile_on(plan, target, constants, parallel::available(), Deadline::never())
 }
 
-/// Compiles a plan into an object, on up to `threads` threads: the same bytes for any number.
+/// Compiles a plan into an object, on up to `threads` threads and by `deadline`: the same bytes for any number of threads.
 pub fn compile_on(
     plan: &Plan,
     target: &Target,
     constants: Constants,
     threads: usize,
+    deadline: Deadline,
 ) -> Result<Object, CodegenError> {
     let isa = cranelift_isa(target, true)?;
     let mut builder = ObjectBuilder::new(isa, "nnc", default_libcall_names())?;
     builder.per_function_section(false);
     let mut module = ObjectModule::new(builder);
-    let functions = emit(&mut module, plan, target, threads)?;
+    let functions = emit(&mut module, plan, target, threads, deadline)?;
     let desc = describe(plan, &functions, target);
     let (ids, names): (Vec<_>, Vec<_>) = functions.layers.into_iter().map(|f| (f.id, f.name)).unzip();
     driver::define(&mut module, &desc, &ids)?;

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Results that are much larger than what they are made from (an Expand of a scalar) stay unfolded: the artefact
-//! would carry them. So do results that take long to compute.
+//! would carry them. So do results that take long to compute, and all that are left when the results so far are larger than
+//! the weights of the model, or took longer than anybody waits.
 
 use nnc_ir::op::Tensors;
 use nnc_ir::{Graph, NodeId, Op, Tensor, Value};
@@ -20,12 +21,29 @@ const SMALL: usize = 64 * 1024;
 /// Multiply-accumulates and other operations that a folded node may take.
 const MAX_WORK: u64 = 50_000_000;
 
+/// The same of all nodes that one run of the pass folds.
+const MAX_WORK_TOGETHER: u64 = 2_000_000_000;
+
+/// Bytes that constants may grow by in one run of the pass, if the model's own constants are smaller.
+const MAX_GROWTH: usize = 64 << 20;
+
+/// What a run of the pass may still spend.
+struct Budget {
+    bytes: usize,
+    work: u64,
+}
+
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
+    let constants = graph.node_ids().filter_map(|id| graph.constant(id.into()));
+    let bytes = constants.map(|tensor| tensor.bytes().len()).sum::<usize>();
+    let mut budget = Budget { bytes: bytes.max(MAX_GROWTH), work: MAX_WORK_TOGETHER };
     for id in graph.order()? {
         if !graph.contains(id) {
             continue;
         }
-        let Some(results) = results(graph, id) else { continue };
+        let Some(results) = results(graph, id, &mut budget) else { continue };
+        let operands: Vec<Value> = graph.operands(id).into_iter().flatten().collect();
+        let sizes: Vec<usize> = operands.iter().map(|v| graph.ty(*v).bytes()).collect();
         let name = graph.node(id).name.clone();
         let single = results.len() == 1;
         for (output, tensor) in results.into_iter().enumerate() {
@@ -35,13 +53,16 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
             graph.prune(constant.node);
         }
         graph.prune(id);
+        // What the node alone had read is gone with it.
+        let gone = operands.iter().zip(sizes).filter(|(v, _)| !graph.contains(v.node));
+        budget.bytes += gone.map(|(_, bytes)| bytes).sum::<usize>();
         notes.count("folded");
     }
     Ok(())
 }
 
-/// What a node computes, when that is known and worth storing.
-fn results(graph: &Graph, id: NodeId) -> Option<Vec<Tensor>> {
+/// What a node computes, when that is known, worth storing, and within the budget, which it is taken from.
+fn results(graph: &Graph, id: NodeId, budget: &mut Budget) -> Option<Vec<Tensor>> {
     let node = graph.node(id);
     if matches!(node.op, Op::Input | Op::Constant(_)) {
         return None;
@@ -58,9 +79,12 @@ fn results(graph: &Graph, id: NodeId) -> Option<Vec<Tensor>> {
     let work = node.op.arithmetic(&types, &node.outputs);
     let read: usize = types.iter().flatten().map(|t| t.bytes()).sum();
     let written: usize = node.outputs.iter().map(|t| t.bytes()).sum();
-    if written > read.max(SMALL) || work.macc.saturating_add(work.ops) > MAX_WORK {
+    let work = work.macc.saturating_add(work.ops);
+    if written > read.max(SMALL) || work > MAX_WORK {
         return None;
     }
+    let left = Budget { bytes: budget.bytes.checked_sub(written)?, work: budget.work.checked_sub(work)? };
+    *budget = left;
     let tensors: &Tensors<'_> = &tensors;
     // A node that cannot be computed now is left to fail where its error names the layer.
     let results = node.op.eval(tensors).ok()?;
@@ -71,5 +95,25 @@ fn results(graph: &Graph, id: NodeId) -> Option<Vec<Tensor>> {
 
 #[cfg(test)]
 mod tests {
+    use nnc_ir::op::Transpose;
+    use nnc_ir::{Graph, Op, Tensor};
+
     crate::passes::testing::random_networks!("fold_constants"; Exact);
+
+    #[test]
+    fn copies_of_one_constant_are_not_made_without_end() {
+        let mut graph = Graph::new();
+        let bytes = 1 << 22;
+        let weights = Tensor::new([1 << 10, 1 << 10], &vec![0.5f32; bytes / 4]).unwrap();
+        let weights = graph.add_constant("w", weights);
+        for n in 0..100 {
+            let op = Op::from(Transpose { perm: vec![1, 0] });
+            let id = graph.add(format!("t{n}"), op, &[Some(weights)]).unwrap();
+            graph.add_output(format!("t{n}"), id.into());
+        }
+        crate::passes::run("fold_constants", &mut graph).unwrap();
+        let constants = graph.node_ids().filter_map(|id| graph.constant(id.into()));
+        let made: usize = constants.map(|tensor| tensor.bytes().len()).sum();
+        assert_eq!(made, bytes + super::MAX_GROWTH);
+    }
 }

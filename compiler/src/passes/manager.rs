@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use nnc_ir::onnx::{Deadline, Exceeded};
 use nnc_ir::{Graph, GraphError};
 
 use super::edit::EditError;
@@ -72,6 +73,9 @@ pub enum PassError {
     /// The graph has no order.
     #[error(transparent)]
     Graph(#[from] GraphError),
+    /// The time is up.
+    #[error(transparent)]
+    Limit(#[from] Exceeded),
     /// The graph does not verify after the pass.
     #[error("pass {pass} left a graph that does not hold together")]
     Broken {
@@ -161,6 +165,16 @@ pub fn optimise_observed(
     options: &Options,
     observer: &mut dyn FnMut(&str, &Graph),
 ) -> Result<Report, PassError> {
+    optimise_before(graph, options, observer, Deadline::never())
+}
+
+/// Like [`optimise_observed`], as a part of work that must be over by `deadline`.
+pub fn optimise_before(
+    graph: &mut Graph,
+    options: &Options,
+    observer: &mut dyn FnMut(&str, &Graph),
+    deadline: Deadline,
+) -> Result<Report, PassError> {
     let passes: Vec<&Pass> = PASSES.iter().filter(|p| !options.disabled.contains(&p.name)).collect();
     let mut report = Report::default();
     for pass in &passes {
@@ -170,6 +184,7 @@ pub fn optimise_observed(
         report.rounds += 1;
         let mut changed = false;
         for (pass, total) in passes.iter().zip(&mut report.passes) {
+            deadline.check(|| format!("pass {}", pass.name))?;
             let one = run_logged(pass, graph, &mut report.fusions)?;
             changed |= !one.counts.is_empty();
             total.time += one.time;

@@ -46,6 +46,7 @@ mod testing;
 pub use edit::EditError;
 pub use fuse_activation::is_fusable;
 pub use manager::{
-    Options, PASSES, Pass, PassError, PassReport, Report, find, optimise, optimise_observed, run,
+    Options, PASSES, Pass, PassError, PassReport, Report, find, optimise, optimise_before, optimise_observed,
+    run,
 };
 pub use notes::{Absorbed, FusionLog, Notes};

@@ -46,6 +46,11 @@ enum Work<'a> {
 }
 
 impl Constants {
+    /// Bytes of the block so far.
+    pub fn bytes(&self) -> u64 {
+        self.len as u64
+    }
+
     /// Adds bytes and returns their offset; bytes that are there already are not added again.
     pub fn add(&mut self, data: &[u8]) -> u64 {
         let digest = *blake3::hash(data).as_bytes();

@@ -14,6 +14,8 @@
 //! Finding the smallest arena is NP-hard. First fit over a handful of orders, keeping the best, comes within a few
 //! percent of the lower bound (the largest sum of what is alive at one step) on the networks that nnc is made for.
 
+use super::linear_scan;
+
 /// Alignment of every buffer: a cache line, and the widest vector.
 pub const ALIGN: u64 = 64;
 
@@ -33,7 +35,8 @@ impl Lifetime {
         self.first <= other.last && other.first <= self.last
     }
 
-    fn size(&self) -> u64 {
+    /// Bytes that it takes in the arena.
+    pub(super) fn size(&self) -> u64 {
         self.bytes.next_multiple_of(ALIGN)
     }
 }
@@ -67,8 +70,14 @@ pub fn peak(buffers: &[Lifetime]) -> u64 {
         .max(0) as u64
 }
 
+/// Buffers up to which every pair is looked at. The largest networks have less than half as many.
+const MANY: usize = 4000;
+
 /// Gives every buffer its offset.
 pub fn allocate(buffers: &[Lifetime]) -> Arena {
+    if buffers.len() > MANY {
+        return linear_scan::place(buffers);
+    }
     let bound = peak(buffers);
     let mut best: Option<Arena> = None;
     for order in orders(buffers) {

@@ -24,6 +24,7 @@ mod generic_step;
 pub mod image;
 pub mod lanes;
 mod lanes_step;
+mod linear_scan;
 pub mod memory;
 pub mod packing;
 mod planner;
@@ -37,6 +38,7 @@ mod winograd_step;
 
 use std::collections::BTreeMap;
 
+use nnc_ir::onnx::{Deadline, Exceeded, Limits};
 use nnc_ir::op::{Op, OpError, Residual, Unary};
 use nnc_ir::{DType, Graph, GraphError, TensorError};
 use nnc_runtime::abi::{self, Arg, Port};
@@ -223,6 +225,9 @@ pub enum PlanError {
     /// A constant has another type than its operator needs.
     #[error(transparent)]
     Tensor(#[from] TensorError),
+    /// The plan takes more than it may.
+    #[error(transparent)]
+    Limit(#[from] Exceeded),
     /// No memory for the constants.
     #[error(transparent)]
     Memory(#[from] MemoryError),
@@ -311,10 +316,48 @@ pub fn plan_on(
     fused: &BTreeMap<String, Vec<String>>,
     threads: usize,
 ) -> Result<Plan, PlanError> {
+    plan_within(graph, target, options, fused, threads, &Bounds::default())
+}
+
+/// What a plan may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// When it must be made.
+    pub deadline: Deadline,
+    /// Bytes of its arena.
+    pub arena_bytes: u64,
+    /// Bytes of its constants.
+    pub weight_bytes: u64,
+}
+
+impl Default for Bounds {
+    /// All the time, and the default sizes.
+    fn default() -> Bounds {
+        Bounds::new(&Limits::default(), Deadline::never())
+    }
+}
+
+impl Bounds {
+    /// What the limits say.
+    pub fn new(limits: &Limits, deadline: Deadline) -> Bounds {
+        Bounds { deadline, arena_bytes: limits.arena_bytes, weight_bytes: limits.weight_bytes }
+    }
+}
+
+/// Like [`plan_on`], within bounds.
+pub fn plan_within(
+    graph: &Graph,
+    target: &Target,
+    options: &Options,
+    fused: &BTreeMap<String, Vec<String>>,
+    threads: usize,
+    bounds: &Bounds,
+) -> Result<Plan, PlanError> {
     let order = graph.order()?;
     let mut planner = Planner::new(graph, target, options, &order);
     planner.inputs();
     for id in order {
+        bounds.deadline.check(|| format!("the plan of node \"{}\"", graph.node(id).name))?;
         match &graph.node(id).op {
             Op::Input | Op::Constant(_) => continue,
             Op::ChannelSelect(select) if planner.select(id, select) => continue,
@@ -327,5 +370,5 @@ pub fn plan_on(
         }
     }
     planner.outputs()?;
-    planner.finish(fused, threads)
+    planner.finish(fused, threads, bounds)
 }

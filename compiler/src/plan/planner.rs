@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use nnc_ir::onnx::Exceeded;
 use nnc_ir::op::{Cost, Op};
 use nnc_ir::{DType, Graph, NodeId, Tensor, TensorType, Value};
 use nnc_runtime::abi::{Arg, ElemType, Port, Region};
@@ -14,7 +15,7 @@ use super::memory::{self, Lifetime};
 use super::packing::Packing;
 use super::strips;
 use super::view::View;
-use super::{LayerCode, MemoryReport, Options, Plan, PlanError, PlanStep, Traffic};
+use super::{Bounds, LayerCode, MemoryReport, Options, Plan, PlanError, PlanStep, Traffic};
 use crate::target::Target;
 
 /// Where a value is. The `arg` of a view is the number of a buffer.
@@ -62,7 +63,8 @@ pub(super) struct Planner<'g> {
     position: BTreeMap<NodeId, usize>,
     last_use: BTreeMap<Value, usize>,
     pub buffers: Vec<Buffer>,
-    tenants: BTreeMap<BufferId, Vec<Value>>,
+    /// For each buffer, the last use of any value in it.
+    needed_until: BTreeMap<BufferId, usize>,
     pub places: BTreeMap<Value, Place>,
     wide: WideBuffers,
     wide_ids: BTreeMap<usize, BufferId>,
@@ -90,7 +92,7 @@ impl<'g> Planner<'g> {
             position,
             last_use,
             buffers: vec![start],
-            tenants: BTreeMap::new(),
+            needed_until: BTreeMap::new(),
             places: BTreeMap::new(),
             wide,
             wide_ids: BTreeMap::new(),
@@ -151,8 +153,10 @@ impl<'g> Planner<'g> {
             Place::Image(image) => image.buffers(),
             Place::Window(view) => vec![BufferId(view.arg as u32)],
         };
+        let last_use = self.last_use.get(&value).copied().unwrap_or(0);
         for b in buffers {
-            self.tenants.entry(b).or_default().push(value);
+            let until = self.needed_until.entry(b).or_default();
+            *until = last_use.max(*until);
         }
         self.places.insert(value, place);
     }
@@ -161,10 +165,7 @@ impl<'g> Planner<'g> {
     pub fn dies_at(&self, buffer: BufferId, node: NodeId) -> bool {
         let now = self.position[&node];
         matches!(self.at(buffer).home, Home::Arena)
-            && self
-                .tenants
-                .get(&buffer)
-                .is_none_or(|t| t.iter().all(|v| self.last_use.get(v).copied().unwrap_or(0) <= now))
+            && self.needed_until.get(&buffer).is_none_or(|until| *until <= now)
     }
 
     /// Whether the value is a part of a wide buffer.
@@ -329,6 +330,7 @@ impl<'g> Planner<'g> {
         mut self,
         fused: &BTreeMap<String, Vec<String>>,
         threads: usize,
+        bounds: &Bounds,
     ) -> Result<Plan, PlanError> {
         let root = |planner: &Planner<'_>, id: BufferId| match planner.at(id).home {
             Home::Alias(root) => root,
@@ -354,7 +356,20 @@ impl<'g> Planner<'g> {
             .iter()
             .map(|(id, &(first, last))| Lifetime { bytes: self.at(*id).bytes, first, last })
             .collect();
+        for (what, bytes, limit, name) in [
+            ("the memory for activations", memory::peak(&lifetimes), bounds.arena_bytes, "arena_bytes"),
+            ("the packed constants", self.constants.bytes(), bounds.weight_bytes, "weight_bytes"),
+        ] {
+            if bytes > limit {
+                let what = format!("{what}, {bytes} bytes at least,");
+                return Err(Exceeded { what, limit, name }.into());
+            }
+        }
         let arena = memory::allocate(&lifetimes);
+        if arena.bytes > bounds.arena_bytes {
+            let what = format!("the memory for activations, {} bytes,", arena.bytes);
+            return Err(Exceeded { what, limit: bounds.arena_bytes, name: "arena_bytes" }.into());
+        }
         let offset_of: BTreeMap<BufferId, u64> =
             ids.iter().copied().zip(arena.offsets.iter().copied()).collect();
         let offset =
@@ -434,6 +449,14 @@ impl<'g> Planner<'g> {
     fn logical_peak(&self) -> u64 {
         let step_of: BTreeMap<NodeId, usize> =
             self.drafts.iter().enumerate().filter_map(|(i, d)| d.node.map(|n| (n, i))).collect();
+        // For each position in the order of nodes, the last step of any node up to there.
+        let mut last_step = vec![0; self.position.len()];
+        for (node, &step) in &step_of {
+            last_step[self.position[node]] = step;
+        }
+        for at in 1..last_step.len() {
+            last_step[at] = last_step[at].max(last_step[at - 1]);
+        }
         let lives: Vec<Lifetime> = step_of
             .iter()
             .filter(|(node, _)| {
@@ -443,13 +466,9 @@ impl<'g> Planner<'g> {
             })
             .map(|(node, &first)| {
                 let last_node = self.last_use.get(&Value::from(*node)).copied().unwrap_or(0);
-                let last =
-                    step_of.iter().filter(|(n, _)| self.position[n] <= last_node).map(|(_, s)| *s).max();
-                Lifetime {
-                    bytes: self.graph.ty((*node).into()).bytes() as u64,
-                    first,
-                    last: last.unwrap_or(first).max(first),
-                }
+                let last = last_step.get(last_node).or(last_step.last()).copied().unwrap_or(first);
+                let bytes = self.graph.ty((*node).into()).bytes() as u64;
+                Lifetime { bytes, first, last: last.max(first) }
             })
             .collect();
         memory::peak(&lives)
