@@ -204,7 +204,7 @@ fn layer_time(
         while cols.len() < vectors && n0 + taken < n {
             let left = (n - n0 - taken).min(width) as u32;
             let lanes = Lanes::holding(left)?;
-            cols.push(Col { lanes, used: left });
+            cols.push(Col::part(lanes, left));
             taken += left as usize;
         }
         let mut m0 = 0;

@@ -147,6 +147,8 @@ mod tests {
     use nnc_ir::Tensor;
 
     use super::*;
+    use crate::codegen::tile::ir::Lanes;
+    use crate::codegen::tile::programs::dense::Col;
 
     fn packing(first: f32) -> Packing {
         Packing {
@@ -155,7 +157,11 @@ mod tests {
             winograd: None,
             depth: 1,
             orders: vec![vec![0]],
-            panels: vec![PackedPanel { channels: vec![3, 2, 1, 0], lanes: 4, order: 0 }],
+            panels: vec![PackedPanel {
+                channels: vec![3, 2, 1, 0],
+                cols: vec![Col::full(Lanes::X4)],
+                order: 0,
+            }],
         }
     }
 

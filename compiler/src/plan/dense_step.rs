@@ -11,9 +11,8 @@ use super::image::{Image, LANES, Pitch, Run, Slot, runs_of};
 use super::packing::{PackedPanel, Packing};
 use super::planner::{ARENA_START, Draft, Place, Planner, RunTable};
 use super::sweep::{Axis, BytePitch, x_tiles};
-use super::tiling::{self, Registers, Work};
+use super::tiling::{self, Folding, Registers, Work};
 use super::{LayerCode, PlanError, Traffic, epilogue, winograd_step};
-use crate::codegen::tile::ir::Lanes;
 use crate::codegen::tile::programs::dense::{Col, RunClass, Runs, UNROLL};
 use crate::codegen::tile::programs::epilogue::Activation;
 
@@ -165,7 +164,10 @@ impl Planner<'_> {
         let cin = weights.shape()[1];
         let taps = y.kernel * x_axis.kernel;
         let lengths: Vec<usize> = runs.iter().map(|r| r.channels.len()).collect();
+        let most = input.groups.iter().map(|group| most_folded(&group.k)).min().unwrap_or(1);
+        let folding = Folding { most, products: taps * cin };
         let work = Work {
+            folding,
             row: x_axis.output,
             rows: images * y.output,
             k: taps * cin,
@@ -173,7 +175,7 @@ impl Planner<'_> {
             epilogue: ep.registers(),
         };
         let tile = tiling::choose(registers, &work);
-        let panels = cut_panels(&runs, registers, tile.vectors);
+        let panels = cut_panels(&runs, registers, tile.vectors, folding);
 
         let (packing, bias_packed) = pack(&panels, &input, &weights, bias.flatten().as_ref(), taps)?;
         let mut tables = Vec::new();
@@ -498,6 +500,16 @@ fn table_input(order: Vec<usize>, runs: &[Run]) -> GroupInput {
     }
 }
 
+/// By how much columns may be folded that read their input like this.
+fn most_folded(k: &Runs) -> u32 {
+    match *k {
+        Runs::Contiguous(channels) => {
+            [4, 2].into_iter().find(|fold| channels.is_multiple_of(*fold)).unwrap_or(1)
+        }
+        _ => 1,
+    }
+}
+
 /// Whether output and input positions are the same.
 fn inside_unit(axis: &Axis) -> bool {
     axis.stride == 1 && axis.pad == 0 && axis.input == axis.output
@@ -541,27 +553,16 @@ pub(super) fn output_runs(
     runs
 }
 
-/// Vectors for a run of channels: full ones, then the narrowest that hold the rest.
-pub(super) fn vectors(len: usize, spare: usize, widest: Lanes) -> Vec<Col> {
-    let lanes = widest.count() as usize;
-    let mut cols = vec![Col::full(widest); len / lanes];
-    let mut rest = len % lanes;
-    while rest > 0 {
-        // Three quarters of a wide vector cost less as one than as two narrower ones.
-        let width = Lanes::holding(rest as u32).unwrap_or(widest).min(widest);
-        let count = width.count() as usize;
-        let take = rest.min(count);
-        let used = if count - take <= spare && take == rest { count } else { take };
-        cols.push(Col { lanes: width, used: used as u32 });
-        rest -= take;
-    }
-    cols
-}
-
-pub(super) fn cut_panels(runs: &[OutputRun], registers: Registers, widest: usize) -> Vec<Panel> {
+/// Cuts runs of channels into panels of at most `widest` vectors.
+pub(super) fn cut_panels(
+    runs: &[OutputRun],
+    registers: Registers,
+    widest: usize,
+    folding: Folding,
+) -> Vec<Panel> {
     let mut panels = Vec::new();
     for run in runs {
-        let cols = vectors(run.channels.len(), run.spare, registers.widest());
+        let cols = tiling::columns(run.channels.len(), run.spare, registers, folding);
         let count = cols.len().div_ceil(widest.max(1));
         let wide = cols.len().div_ceil(count.max(1));
         let mut done = 0;
@@ -591,7 +592,7 @@ fn pack(
 ) -> Result<(Packing, Vec<f32>), PlanError> {
     let packed = panels.iter().map(|panel| PackedPanel {
         channels: panel.channels.clone(),
-        lanes: panel.lanes(),
+        cols: panel.cols.clone(),
         order: if input.groups.len() == 1 { 0 } else { panel.group },
     });
     let packing = Packing {

@@ -11,7 +11,7 @@ use super::image::{Image, LANES, Pitch, Run, Slot};
 use super::lanes::{LanesArg, LanesOp, LanesPlan, RowBlocks, VectorRun, blocks};
 use super::planner::{ARENA_START, Draft, Place, Planner};
 use super::sweep::{Axis, BytePitch};
-use super::tiling::Registers;
+use super::tiling::{Folding, Registers};
 use super::{LayerCode, PlanError, Traffic, epilogue};
 use crate::codegen::tile::programs::epilogue::{Epilogue, Residual as Added};
 use crate::codegen::tile::programs::pool::Pool;
@@ -331,7 +331,7 @@ impl Planner<'_> {
             let channels_last = pitches[source].pixel >= run.at + run.len + padding;
             let spare = if exact || !channels_last { 0 } else { padding };
             let mut done = 0;
-            for col in super::dense_step::vectors(run.len, spare, registers.widest()) {
+            for col in super::tiling::columns(run.len, spare, registers, Folding::NONE) {
                 let from = run.at + done;
                 let to = target[&Slot { buffer: run.buffer, at: from }];
                 vectors.push(Vector { col, source, from, to });

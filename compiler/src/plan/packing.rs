@@ -6,6 +6,7 @@
 
 use nnc_ir::Tensor;
 
+use crate::codegen::tile::programs::dense::{Col, panel_width, position};
 use crate::codegen::tile::programs::winograd::{Form, KernelTransform};
 
 /// Weights of a convolution, `[channel][k][ky][kx]`, to be packed.
@@ -30,10 +31,17 @@ pub struct Packing {
 pub struct PackedPanel {
     /// Its output channels.
     pub channels: Vec<usize>,
-    /// Lanes that it has; those without a channel are zero.
-    pub lanes: usize,
+    /// Its vectors; lanes without a channel are zero.
+    pub cols: Vec<Col>,
     /// Which of the orders its input channels are in.
     pub order: usize,
+}
+
+impl PackedPanel {
+    /// Lanes that it has.
+    pub fn lanes(&self) -> usize {
+        panel_width(&self.cols) as usize
+    }
 }
 
 impl PartialEq for Packing {
@@ -59,7 +67,7 @@ impl Packing {
 
     /// Size of a panel in bytes.
     pub fn panel_bytes(&self, panel: &PackedPanel) -> usize {
-        panel.lanes * self.winograd.map_or(self.taps, Form::elements) * self.depth * 4
+        panel.lanes() * self.winograd.map_or(self.taps, Form::elements) * self.depth * 4
     }
 
     /// Writes a panel to zeroed bytes, as many as [`Packing::panel_bytes`].
@@ -69,11 +77,22 @@ impl Packing {
         if let Some(form) = self.winograd {
             return self.write_transformed(panel, order, form, to);
         }
-        for (tap, to) in to.chunks_exact_mut((self.depth * panel.lanes).max(1)).enumerate() {
-            for (rows, order) in to.chunks_mut(BLOCK * panel.lanes).zip(order.chunks(BLOCK)) {
-                for (lane, &channel) in panel.channels.iter().enumerate().take(panel.lanes) {
-                    for (row, &k) in rows.chunks_exact_mut(panel.lanes).zip(order) {
-                        row[lane] = from[(channel * self.depth + k) * self.taps + tap];
+        let lanes = panel.lanes();
+        let folded = panel.cols.iter().any(|col| col.fold > 1);
+        for (tap, to) in to.chunks_exact_mut((self.depth * lanes).max(1)).enumerate() {
+            for (rows, order) in to.chunks_mut(BLOCK * lanes).zip(order.chunks(BLOCK)) {
+                for (lane, &channel) in panel.channels.iter().enumerate().take(lanes) {
+                    let channel = channel * self.depth;
+                    if folded {
+                        // A block is a whole number of rounds.
+                        for (at, &k) in order.iter().enumerate() {
+                            let to = position(&panel.cols, lane as u32, at as u32);
+                            rows[to] = from[(channel + k) * self.taps + tap];
+                        }
+                    } else {
+                        for (row, &k) in rows.chunks_exact_mut(lanes).zip(order) {
+                            row[lane] = from[(channel + k) * self.taps + tap];
+                        }
                     }
                 }
             }
@@ -91,7 +110,7 @@ impl Packing {
                 let kernel = kernels[n * self.depth + channel].map(f32::from_le_bytes);
                 transform.apply(&kernel, &mut elements);
                 for (e, value) in elements.iter().enumerate() {
-                    to[(e * self.depth + k) * panel.lanes + lane] = value.to_le_bytes();
+                    to[(e * self.depth + k) * panel.lanes() + lane] = value.to_le_bytes();
                 }
             }
         }
@@ -101,6 +120,7 @@ impl Packing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codegen::tile::ir::Lanes;
 
     #[test]
     fn panels_are_packed_in_the_order_in_which_kernels_read_them() {
@@ -117,8 +137,8 @@ mod tests {
             depth,
             orders: vec![(0..depth).collect(), backwards.clone()],
             panels: vec![
-                PackedPanel { channels: vec![0, 1, 2, 3], lanes: 4, order: 0 },
-                PackedPanel { channels: vec![4], lanes: 4, order: 1 },
+                PackedPanel { channels: vec![0, 1, 2, 3], cols: vec![Col::full(Lanes::X4)], order: 0 },
+                PackedPanel { channels: vec![4], cols: vec![Col::full(Lanes::X4)], order: 1 },
             ],
         };
         assert_eq!(packing.bytes(), 2 * 4 * depth * taps * 4);
@@ -128,13 +148,48 @@ mod tests {
             let mut packed = bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
             for tap in 0..taps {
                 for &k in &packing.orders[panel.order] {
-                    for lane in 0..panel.lanes {
+                    for lane in 0..panel.lanes() {
                         let expected = panel.channels.get(lane).map_or(0.0, |&c| value(c, k, tap));
                         assert_eq!(packed.next(), Some(expected), "tap {tap}, k {k}, lane {lane}");
                     }
                 }
             }
         }
+    }
+
+    #[test]
+    fn folded_columns_have_neighbouring_channels_side_by_side() {
+        let (channels, depth) = (22, 40);
+        let cols = vec![
+            Col::full(Lanes::X16),
+            Col { fold: 2, ..Col::part(Lanes::X4, 3) },
+            Col { fold: 4, ..Col::part(Lanes::X4, 3) },
+        ];
+        let weights: Vec<f32> = (0..channels * depth).map(|i| (i + 1) as f32).collect();
+        let packing = Packing {
+            weights: Tensor::new(vec![channels, depth, 1, 1], &weights).unwrap(),
+            taps: 1,
+            winograd: None,
+            depth,
+            orders: vec![(0..depth).collect()],
+            panels: vec![PackedPanel { channels: (0..channels).collect(), cols: cols.clone(), order: 0 }],
+        };
+        let mut bytes = vec![0; packing.bytes()];
+        packing.write(&packing.panels[0], &mut bytes);
+        let packed: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        let weight = |n: usize, k: usize| (n * depth + k + 1) as f32;
+        // The second round: four rows of sixteen, two vectors folded by two, one folded by four.
+        let round = &packed[96..192];
+        assert_eq!(round[16..18], [weight(0, 5), weight(1, 5)]);
+        assert_eq!(round[64..68], [weight(16, 4), weight(16, 5), weight(17, 4), weight(17, 5)]);
+        assert_eq!(round[72..74], [weight(16, 6), weight(16, 7)]);
+        assert_eq!(
+            round[80..85],
+            [weight(20, 4), weight(20, 5), weight(20, 6), weight(20, 7), weight(21, 4)]
+        );
+        let mut sorted: Vec<f32> = packed.iter().copied().filter(|w| *w != 0.0).collect();
+        sorted.sort_by(f32::total_cmp);
+        assert_eq!(sorted, weights, "each weight once");
     }
 
     #[test]
@@ -147,7 +202,7 @@ mod tests {
             winograd: Some(form),
             depth: 3,
             orders: vec![vec![2, 0, 1]],
-            panels: vec![PackedPanel { channels: vec![1, 0], lanes: 4, order: 0 }],
+            panels: vec![PackedPanel { channels: vec![1, 0], cols: vec![Col::full(Lanes::X4)], order: 0 }],
         };
         let mut bytes = vec![0; packing.bytes()];
         packing.write(&packing.panels[0], &mut bytes);

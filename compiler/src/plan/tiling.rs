@@ -5,10 +5,14 @@
 //! seven tiles of 7 and no rest. So every shape that fits the registers is costed over the whole layer.
 
 use crate::codegen::tile::ir::Lanes;
+use crate::codegen::tile::programs::dense::Col;
 use crate::target::{FMA_LATENCY, FMA_PER_CYCLE, L2_BYTES_PER_CYCLE, Target};
 
 /// Cycles that calling a tile costs besides its arithmetic: call, addresses, loop.
 const CALL_CYCLES: f64 = 14.0;
+
+/// Cycles that it takes to add neighbouring lanes of one register, and a bias behind them.
+const CYCLES_PER_FOLD: f64 = 4.0;
 
 /// What the register file of a target holds.
 #[derive(Clone, Copy, Debug)]
@@ -46,12 +50,19 @@ impl Registers {
 
     /// Cycles of one step of K of a dense tile: its multiply-adds, or its loads, two of each a cycle; or the latency of its
     /// sums; or the weights' way from the second-level cache; and half a cycle for what does not overlap. Within ten per
-    /// cent of what tiles of all shapes were measured to take.
-    fn step(self, rows: usize, vectors: usize) -> f64 {
-        let fma = (rows * vectors) as f64 / f64::from(FMA_PER_CYCLE);
-        let loads = (rows + vectors) as f64 / 2.0;
-        let latency = f64::from(FMA_LATENCY) / self.split(rows, vectors) as f64;
-        let weights = (4 * self.lanes * vectors) as f64 / f64::from(L2_BYTES_PER_CYCLE);
+    /// cent of what tiles of all shapes were measured to take. A column folded by two or four does a half or a quarter of a
+    /// step.
+    fn step(self, rows: usize, cols: &[Col]) -> f64 {
+        let share =
+            |cols: &mut dyn Iterator<Item = &Col>| -> f64 { cols.map(|c| 1.0 / f64::from(c.fold)).sum() };
+        let columns = share(&mut cols.iter());
+        // Columns that are not folded share one broadcast of a pixel's channel.
+        let broadcasts = share(&mut cols.iter().filter(|c| c.fold > 1))
+            + f64::from(u8::from(cols.iter().any(|c| c.fold == 1)));
+        let fma = rows as f64 * columns / f64::from(FMA_PER_CYCLE);
+        let loads = (rows as f64 * broadcasts + columns) / 2.0;
+        let latency = f64::from(FMA_LATENCY) / self.split(rows, cols.len()) as f64;
+        let weights = 4.0 * self.lanes as f64 * columns / f64::from(L2_BYTES_PER_CYCLE);
         fma.max(loads).max(latency).max(weights) + 0.5
     }
 }
@@ -67,6 +78,8 @@ pub struct Work<'a> {
     pub k: usize,
     /// Lengths, in channels, of the runs that the output is cut into.
     pub runs: &'a [usize],
+    /// Whether columns of few channels may be folded.
+    pub folding: Folding,
     /// Registers that the epilogue needs besides the accumulators.
     pub epilogue: usize,
 }
@@ -78,6 +91,70 @@ pub struct TileShape {
     pub rows: usize,
     /// Vectors of output channels.
     pub vectors: usize,
+}
+
+/// Whether columns of few channels may be folded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Folding {
+    /// By how much at most: 1, 2 or 4.
+    pub most: u32,
+    /// Products of an output: what folding makes fewer steps of.
+    pub products: usize,
+}
+
+impl Folding {
+    /// Not at all.
+    pub const NONE: Folding = Folding { most: 1, products: 0 };
+
+    /// Cycles that one pixel of some columns takes: the multiply-adds, and adding up what is folded.
+    fn cycles(self, cols: &[Col]) -> f64 {
+        let steps = |col: &Col| self.products as f64 / f64::from(FMA_PER_CYCLE * col.fold);
+        cols.iter().map(|col| steps(col) + sums(col)).sum()
+    }
+}
+
+/// Cycles that it takes to add up what is folded into a column of a pixel.
+fn sums(col: &Col) -> f64 {
+    match col.fold {
+        1 => 0.0,
+        2 => CYCLES_PER_FOLD,
+        _ => 2.0 * CYCLES_PER_FOLD,
+    }
+}
+
+/// Vectors for a run of `len` channels, behind which `spare` lanes may be overwritten: full ones, then the narrowest that
+/// hold the rest; or, where that takes less, narrow ones that are folded.
+///
+/// ```text
+///   20 channels    16 + 4          2 multiply-adds for each input channel
+///                  16 + 4 folded   5 for every four
+/// ```
+pub fn columns(len: usize, spare: usize, registers: Registers, folding: Folding) -> Vec<Col> {
+    let widest = registers.widest();
+    let lanes = widest.count() as usize;
+    let mut cols = vec![Col::full(widest); len / lanes];
+    let plain = rest(len % lanes, spare, widest, widest, 1);
+    let narrow = if lanes > 8 { Lanes::X8 } else { Lanes::X4 };
+    let folded = rest(len % lanes, spare, widest, narrow, folding.most);
+    let folds = folding.cycles(&folded) < folding.cycles(&plain);
+    cols.extend(if folds { folded } else { plain });
+    cols
+}
+
+/// Vectors of at most `width` for fewer channels than the widest vector holds, folded up to its width.
+fn rest(mut len: usize, spare: usize, widest: Lanes, width: Lanes, fold: u32) -> Vec<Col> {
+    let mut cols = Vec::new();
+    while len > 0 {
+        // Three quarters of a wide vector cost less as one than as two narrower ones.
+        let lanes = Lanes::holding(len as u32).unwrap_or(width).min(width);
+        let count = lanes.count() as usize;
+        let take = len.min(count);
+        let used = if count - take <= spare && take == len { count } else { take };
+        let fold = fold.min(widest.count() / lanes.count());
+        cols.push(Col { fold, ..Col::part(lanes, used as u32) });
+        len -= take;
+    }
+    cols
 }
 
 /// The tile shape with the lowest cost over a whole layer.
@@ -106,15 +183,14 @@ pub fn cycles(registers: Registers, work: &Work<'_>, shape: TileShape) -> f64 {
     let rest = work.row - even * (tiles - 1);
     let mut total = 0.0;
     for &run in work.runs {
-        let columns = run.div_ceil(registers.lanes);
-        let panels = columns.div_ceil(vectors);
-        let wide = columns.div_ceil(panels);
-        let last = columns - wide * (panels - 1);
-        for (panel_vectors, panel_count) in [(wide, panels - 1), (last, 1)] {
+        let columns = columns(run, 0, registers, work.folding);
+        let panels = columns.len().div_ceil(vectors);
+        let wide = columns.len().div_ceil(panels);
+        for panel in columns.chunks(wide) {
             for (tile_rows, tile_count) in [(even, tiles - 1), (rest, 1)] {
-                let store = (tile_rows * panel_vectors) as f64;
-                let tile = work.k as f64 * registers.step(tile_rows, panel_vectors) + store + CALL_CYCLES;
-                total += tile * (panel_count * tile_count) as f64;
+                let store = tile_rows as f64 * panel.iter().map(|col| 1.0 + sums(col)).sum::<f64>();
+                let tile = work.k as f64 * registers.step(tile_rows, panel) + store + CALL_CYCLES;
+                total += tile * tile_count as f64;
             }
         }
     }
@@ -130,7 +206,10 @@ mod tests {
         for registers in [Registers { lanes: 16, count: 32 }, Registers { lanes: 8, count: 16 }] {
             for (row, n, k) in [(12544, 64, 32), (49, 1024, 1024), (7, 58, 58), (1, 1000, 1024)] {
                 for epilogue in [0, 4] {
-                    let shape = choose(registers, &Work { row, rows: 1, k, runs: &[n], epilogue });
+                    let shape = choose(
+                        registers,
+                        &Work { row, rows: 1, k, runs: &[n], folding: Folding::NONE, epilogue },
+                    );
                     assert!(registers.hold(shape.rows, shape.vectors, epilogue), "{shape:?}");
                     assert!(shape.rows <= row);
                 }
@@ -139,10 +218,29 @@ mod tests {
     }
 
     #[test]
+    fn few_channels_are_folded_where_sums_are_long() {
+        let registers = Registers { lanes: 16, count: 32 };
+        let folds = |len, products| -> Vec<(u32, u32)> {
+            let cols = columns(len, 0, registers, Folding { most: 4, products });
+            cols.iter().map(|col| (col.lanes.count(), col.fold)).collect()
+        };
+        assert_eq!(folds(20, 240), [(16, 1), (4, 4)]);
+        assert_eq!(folds(24, 96), [(16, 1), (8, 2)]);
+        assert_eq!(folds(12, 48), [(16, 1)], "one vector of 16 lanes is not that much more");
+        assert_eq!(folds(44, 264), [(16, 1), (16, 1), (8, 2), (4, 4)]);
+        assert_eq!(folds(30, 1000), [(16, 1), (16, 1)]);
+        assert_eq!(folds(4, 9), [(4, 1)], "short sums");
+        let cols = columns(3, 0, Registers { lanes: 8, count: 16 }, Folding { most: 4, products: 100 });
+        assert_eq!(cols, [Col { fold: 2, ..Col::part(Lanes::X4, 3) }]);
+        let cols = columns(3, 0, Registers { lanes: 4, count: 16 }, Folding { most: 4, products: 100 });
+        assert_eq!(cols, [Col::part(Lanes::X4, 3)]);
+    }
+
+    #[test]
     fn rows_of_seven_are_not_split() {
         let shape = choose(
             Registers { lanes: 16, count: 32 },
-            &Work { row: 7, rows: 7, k: 1152, runs: &[64], epilogue: 1 },
+            &Work { row: 7, rows: 7, k: 1152, runs: &[64], folding: Folding::NONE, epilogue: 1 },
         );
         assert_eq!(shape.rows, 7, "{shape:?}");
     }

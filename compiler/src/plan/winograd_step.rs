@@ -20,12 +20,12 @@ use nnc_ir::{NodeId, Tensor, Value};
 
 use super::buffer::BufferId;
 use super::dense::Steps;
-use super::dense_step::{Panel, cut_panels, f32_weights, output_runs, packed_bias, vectors};
+use super::dense_step::{Panel, cut_panels, f32_weights, output_runs, packed_bias};
 use super::image::{Image, Pitch, Slot};
 use super::packing::{PackedPanel, Packing};
 use super::planner::{ARENA_START, Draft, Place, Planner};
 use super::sweep::{Axis, BytePitch};
-use super::tiling::{self, Registers, TileShape, Work};
+use super::tiling::{self, Folding, Registers, TileShape, Work};
 use super::winograd::{ChannelRun, Panels, ScratchPitch, WinogradArg, WinogradPlan, spans};
 use super::{LayerCode, PlanError, Traffic, Winograd};
 use crate::codegen::tile::programs::dense::{panel_channels, panel_width};
@@ -86,7 +86,7 @@ impl Planner<'_> {
             return Ok(false);
         };
 
-        let panels = cut_panels(&runs, registers, choice.kernel.vectors);
+        let panels = cut_panels(&runs, registers, choice.kernel.vectors, Folding::NONE);
         let widest = panels.iter().map(|p| p.lanes()).max().unwrap_or(0);
         let name = self.graph.node(layer.id).name.clone();
         let (packing, bias) = pack(choice.form, &panels, &order, layer.weights, layer.bias)?;
@@ -175,7 +175,7 @@ fn channel_runs(
     for run in image.runs() {
         let source = sources.iter().position(|&b| b == run.buffer)?;
         let mut done = 0;
-        let cols = vectors(run.len, 0, registers.widest());
+        let cols = tiling::columns(run.len, 0, registers, Folding::NONE);
         for alike in cols.chunk_by(|a, b| a == b) {
             let col = *alike.first()?;
             runs.push(ChannelRun {
@@ -227,6 +227,7 @@ fn choose(target: &Target, registers: Registers, shape: &Shape, allowed: Winogra
         rows: shape.images * y.output,
         k: y.kernel * x.kernel * shape.depth,
         runs: &shape.runs,
+        folding: Folding::NONE,
         epilogue: shape.epilogue,
     };
     let direct = tiling::cycles(registers, &work, tiling::choose(registers, &work));
@@ -301,6 +302,7 @@ fn cost(target: &Target, registers: Registers, shape: &Shape, form: Form, block:
         rows: form.elements(),
         k: shape.depth,
         runs: &shape.runs,
+        folding: Folding::NONE,
         epilogue: 0,
     };
     let kernel = tiling::choose(registers, &work(block));
@@ -349,7 +351,7 @@ fn pack(
 ) -> Result<(Packing, Vec<f32>), PlanError> {
     let packed = panels.iter().map(|panel| PackedPanel {
         channels: panel.channels.clone(),
-        lanes: panel.lanes(),
+        cols: panel.cols.clone(),
         order: 0,
     });
     let packing = Packing {

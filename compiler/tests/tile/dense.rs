@@ -32,6 +32,8 @@ struct Layer {
     lanes: Lanes,
     columns: usize,
     split: u32,
+    /// By how much narrow columns are folded.
+    fold: u32,
     /// Cache lines that are prefetched in a round.
     ahead: u32,
     epilogue: Epilogue,
@@ -55,6 +57,7 @@ impl Default for Layer {
             lanes: Lanes::X16,
             columns: 1,
             split: 1,
+            fold: 1,
             ahead: 0,
             epilogue: Epilogue { bias: true, ..Epilogue::default() },
         }
@@ -181,7 +184,8 @@ fn columns(layer: &Layer, n: usize) -> Vec<Col> {
     while left > 0 {
         let lanes = Lanes::holding(left.min(layer.lanes.count())).expect("at most 16");
         let used = left.min(lanes.count());
-        cols.push(Col { lanes, used });
+        let fold = layer.fold.min(layer.lanes.count() / lanes.count());
+        cols.push(Col { fold, ..Col::part(lanes, used) });
         left -= used;
     }
     cols
@@ -421,6 +425,47 @@ fn several_sums_hide_latency_and_agree_between_tiles() {
         let (one, two) = (of(1).expect("runs"), of(5).expect("runs"));
         assert!(one.iter().zip(&two).all(|(a, b)| same(*a, *b)));
     }
+}
+
+#[test]
+fn narrow_columns_are_folded_over_channels() {
+    let epilogue = Epilogue { bias: true, residual: Residual::BeforeActivation, ..Epilogue::default() };
+    for (fold, lanes) in [(2, Lanes::X16), (4, Lanes::X16), (2, Lanes::X8)] {
+        for outputs in [1, 3, 4, 6, 8, 12, 20, 23, 24, 28] {
+            let layer = Layer { fold, lanes, outputs, columns: 3, ..Layer::default() };
+            for channels in [4, 8, 12, 16, 20, 36] {
+                check(&Layer { channels, ..layer.clone() });
+            }
+            check(&Layer { ahead: 3, channels: 24, epilogue, ..layer.clone() });
+            check(&Layer { split: 2, rows: 1, channels: 20, ..layer.clone() });
+            check(&Layer { split: 4, rows: 1, channels: 32, ..layer.clone() });
+            check(&Layer { kernel: (3, 3), pad: 1, stride: 2, ..layer.clone() });
+            check(&Layer { groups: 2, outputs: 2 * outputs, channels: 24, ..layer });
+        }
+    }
+}
+
+#[test]
+fn columns_cannot_be_folded_over_channels_that_are_not_there() {
+    let cols = vec![Col { fold: 4, ..Col::full(Lanes::X4) }];
+    let tile = |k| DenseTile {
+        rows: 1,
+        a_pixel: 4,
+        cols: cols.clone(),
+        taps: vec![Tap { disp: 0, rows: 0..1 }],
+        a_row: 0,
+        kernel_rows: 1,
+        k,
+        c_pixel: 16,
+        residual_pixel: 0,
+        split: 1,
+        broadcast: Broadcast::Register,
+        ahead: 0,
+        epilogue: Epilogue::default(),
+    };
+    assert!(tile(Runs::Contiguous(8)).program().is_ok());
+    assert!(tile(Runs::Contiguous(6)).program().is_err());
+    assert!(tile(Runs::Stepped { count: 8, step: 8 }).program().is_err());
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn kernel() -> Program {
     let tile = DenseTile {
         rows: 4,
         a_pixel: 128,
-        cols: vec![Col::full(Lanes::X8), Col { lanes: Lanes::X4, used: 3 }],
+        cols: vec![Col::full(Lanes::X8), Col::part(Lanes::X4, 3)],
         taps: vec![Tap { disp: 0, rows: 0..4 }],
         a_row: 0,
         kernel_rows: 1,

@@ -92,9 +92,10 @@ impl Maker {
     fn load(&mut self, dst: Vector) {
         let addr = self.address(self.input);
         let n = 1 + self.random.below(self.b.lanes(dst).count() as usize) as u8;
-        let inst = match self.random.below(4) {
+        let inst = match self.random.below(5) {
             0 => Inst::LoadPart { dst, addr, n },
             1 => Inst::Splat { dst, addr },
+            4 => Inst::Spread { dst, addr, n: [2, 4][self.random.below(2)] },
             2 => Inst::Const { dst, bits: self.random.float().to_bits() },
             _ => Inst::Load { dst, addr },
         };
@@ -106,7 +107,7 @@ impl Maker {
         while left > 0 {
             left -= 1;
             let dst = self.any();
-            match self.random.below(15) {
+            match self.random.below(16) {
                 0 | 1 => self.load(dst),
                 2 | 3 => {
                     let (a, b) = (self.as_wide(dst), self.operand(dst));
@@ -137,6 +138,12 @@ impl Maker {
                     let bytes = 4 * self.random.below(17) as i32 - 32;
                     let ptr = [self.input, self.output][self.random.below(2)];
                     self.b.advance(ptr, bytes);
+                }
+                15 => {
+                    let src = self.any();
+                    if self.b.lanes(src).count() == 2 * self.b.lanes(dst).count() {
+                        self.b.push(Inst::Fold { dst, src });
+                    }
                 }
                 14 => {
                     // Far outside every buffer: nothing is touched.

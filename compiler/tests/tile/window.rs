@@ -427,7 +427,7 @@ fn global(width: u32, height: u32, gap: usize, channels: usize, pool: Pool, prol
     let mut left = channels as u32;
     while left > 0 {
         let lanes = Lanes::holding(left.min(16)).expect("at most 16");
-        cols.push(Col { lanes, used: left.min(lanes.count()) });
+        cols.push(Col::part(lanes, left.min(lanes.count())));
         left -= left.min(lanes.count());
     }
     let row = width as usize * channels + gap;

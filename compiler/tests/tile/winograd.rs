@@ -299,7 +299,7 @@ fn channels_need_not_fill_vectors() {
         for channels in [1, 5, 11, 20, 24, 48, 53] {
             check(&Layer { form, channels, size: (5, 6), ..Layer::default() });
         }
-        let part = |lanes, used| Col { lanes, used };
+        let part = |lanes, used| Col::part(lanes, used);
         let full = Col::full;
         for panel in [
             vec![part(Lanes::X16, 13)],
@@ -317,7 +317,7 @@ fn outputs_go_through_every_epilogue_of_residual_networks() {
         for residual in [Residual::None, Residual::BeforeActivation, Residual::AfterActivation] {
             for bias in [false, true] {
                 let epilogue = Epilogue { bias, residual, activation: Activation::Relu };
-                let panel = vec![Col::full(Lanes::X16), Col { lanes: Lanes::X16, used: 11 }];
+                let panel = vec![Col::full(Lanes::X16), Col::part(Lanes::X16, 11)];
                 check(&Layer { form, epilogue, panel, size: (7, 6), ..Layer::default() });
             }
         }

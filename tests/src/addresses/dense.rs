@@ -224,7 +224,7 @@ mod tests {
             residual: pitch(8),
             panels: vec![PanelRun {
                 count: 1,
-                cols: vec![Col::full(Lanes::X4), Col { lanes: Lanes::X4, used: 1 }],
+                cols: vec![Col::full(Lanes::X4), Col::part(Lanes::X4, 1)],
                 k: Runs::Contiguous(3),
                 input: at(0),
                 weights: at(0),

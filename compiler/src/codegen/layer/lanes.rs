@@ -121,7 +121,7 @@ fn whole_pictures(
         let mut first = 0;
         for vectors in &plan.vectors {
             let tile = GlobalPoolTile {
-                cols: vec![Col { lanes: vectors.lanes, used: vectors.used }],
+                cols: vec![Col::part(vectors.lanes, vectors.used)],
                 width: plan.x.input as u32,
                 height: plan.y.input as u32,
                 a_pixel: plan.inputs[vectors.source].pixel as i32,

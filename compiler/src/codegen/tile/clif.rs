@@ -5,7 +5,7 @@
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::immediates::{Ieee32, Offset32};
-use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I32, I32X4, I64};
+use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I8X16, I32, I32X4, I64};
 use cranelift_codegen::ir::{Endianness, Function, InstBuilder, MemFlagsData, Value};
 use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
@@ -132,6 +132,30 @@ impl Emitter<'_> {
                 let value = self.splat(*addr);
                 self.pieces(*dst).into_iter().for_each(|var| self.b.def_var(var, value));
             }
+            Inst::Spread { dst, addr, n } => {
+                let value = match n {
+                    2 => {
+                        let two = self.load(F64, *addr, 0);
+                        let twice = self.b.ins().splat(F64X2, two);
+                        self.cast(F32X4, twice)
+                    }
+                    _ => self.load(F32X4, *addr, 0),
+                };
+                self.pieces(*dst).into_iter().for_each(|var| self.b.def_var(var, value));
+            }
+            Inst::Fold { dst, src } => {
+                // Both pieces are read before any is written: `dst` may be `src`'s first half.
+                let sums: Vec<Value> = (0..self.pieces(*dst).len())
+                    .map(|i| {
+                        let pair = [self.get(*src, 2 * i), self.get(*src, 2 * i + 1)];
+                        let [even, odd] = [0, 1].map(|first| self.every_other(pair, first));
+                        self.b.ins().fadd(even, odd)
+                    })
+                    .collect();
+                for (var, value) in self.pieces(*dst).into_iter().zip(sums) {
+                    self.b.def_var(var, value);
+                }
+            }
             Inst::Const { dst, bits } => {
                 let value = self.constant(*bits);
                 self.pieces(*dst).into_iter().for_each(|var| self.b.def_var(var, value));
@@ -201,6 +225,16 @@ impl Emitter<'_> {
             }
             Inst::Loop { count, body } => self.repeat(*count, body),
         }
+    }
+
+    /// Lanes `first`, `first + 2`, … of two pieces.
+    fn every_other(&mut self, pair: [Value; 2], first: u8) -> Value {
+        let [a, b] = pair.map(|piece| self.cast(I8X16, piece));
+        let bytes: Vec<u8> =
+            (0..4).flat_map(|lane| (0..4).map(move |byte| 4 * (2 * lane + first) + byte)).collect();
+        let mask = self.b.func.dfg.immediates.push(bytes.into());
+        let lanes = self.b.ins().shuffle(a, b, mask);
+        self.cast(F32X4, lanes)
     }
 
     /// The value of an operand that is the same for all pieces.

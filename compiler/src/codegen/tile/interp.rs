@@ -63,6 +63,15 @@ impl Machine<'_, '_> {
                 let value = [self.lanes_at(*addr, 1)?[0]; 16];
                 self.set(*dst, value)
             }
+            Inst::Spread { dst, addr, n } => {
+                let few = self.lanes_at(*addr, u32::from(*n))?;
+                self.set(*dst, std::array::from_fn(|lane| few[lane % usize::from(*n)]))
+            }
+            Inst::Fold { dst, src } => {
+                let value = self.get(*src)?;
+                let (pairs, _) = value.as_chunks::<2>();
+                self.set(*dst, std::array::from_fn(|lane| pairs.get(lane).map_or(0.0, |[a, b]| a + b)))
+            }
             Inst::Const { dst, bits } => self.set(*dst, [f32::from_bits(*bits); 16]),
             Inst::Copy { dst, src } => {
                 let value = self.get(*src)?;

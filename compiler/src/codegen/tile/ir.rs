@@ -277,6 +277,22 @@ pub enum Inst {
         /// Source.
         addr: Addr,
     },
+    /// `n` f32 from memory, over and over: lane `i` of `dst` gets the `i % n`-th.
+    Spread {
+        /// Result.
+        dst: Vector,
+        /// Source.
+        addr: Addr,
+        /// How many, 2 or 4.
+        n: u8,
+    },
+    /// Sums of neighbours: lane `i` of `dst` = lane `2i` + lane `2i + 1` of `src`, which has twice as many lanes.
+    Fold {
+        /// Result.
+        dst: Vector,
+        /// Source.
+        src: Vector,
+    },
     /// The constant with these bits in every lane of `dst`.
     Const {
         /// Result.
@@ -469,6 +485,16 @@ impl Builder {
         dst
     }
 
+    /// A fresh register with a few f32 of memory over and over: 2 or 4, or 1.
+    pub fn spread(&mut self, lanes: Lanes, addr: Addr, n: u32) -> Vector {
+        let dst = self.vector(lanes);
+        self.push(match n {
+            1 => Inst::Splat { dst, addr },
+            n => Inst::Spread { dst, addr, n: n as u8 },
+        });
+        dst
+    }
+
     /// `acc` += `a` · `b`.
     pub fn fma(&mut self, acc: Vector, a: Vector, b: Operand) {
         self.push(Inst::Fma { acc, a, b });
@@ -531,7 +557,7 @@ impl Inst {
             }
         };
         match self {
-            Inst::Copy { src, .. } | Inst::Shl { src, .. } => f(*src),
+            Inst::Copy { src, .. } | Inst::Shl { src, .. } | Inst::Fold { src, .. } => f(*src),
             Inst::Store { src, .. } | Inst::StorePart { src, .. } => f(*src),
             Inst::Fma { acc, a, b } => {
                 f(*acc);
@@ -542,7 +568,8 @@ impl Inst {
                 f(*a);
                 operand(b, &mut f);
             }
-            Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Const { .. } => {}
+            Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } => {}
+            Inst::Spread { .. } | Inst::Const { .. } => {}
             Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => {}
         }
     }
@@ -551,7 +578,9 @@ impl Inst {
     pub fn vector_write(&self) -> Option<Vector> {
         match self {
             Inst::Load { dst, .. } | Inst::LoadPart { dst, .. } | Inst::Splat { dst, .. } => Some(*dst),
-            Inst::Const { dst, .. }
+            Inst::Spread { dst, .. }
+            | Inst::Fold { dst, .. }
+            | Inst::Const { dst, .. }
             | Inst::Copy { dst, .. }
             | Inst::Bin { dst, .. }
             | Inst::Shl { dst, .. } => Some(*dst),
@@ -566,7 +595,7 @@ impl Inst {
         match self {
             Inst::Load { addr, .. } | Inst::LoadPart { addr, .. } | Inst::Splat { addr, .. } => f(addr.base),
             Inst::Store { addr, .. } | Inst::StorePart { addr, .. } => f(addr.base),
-            Inst::Prefetch { addr } => f(addr.base),
+            Inst::Prefetch { addr } | Inst::Spread { addr, .. } => f(addr.base),
             Inst::Fma { b, .. } | Inst::Bin { b, .. } => match b {
                 Operand::Mem(addr) | Operand::Splat(addr) => f(addr.base),
                 Operand::Reg(_) | Operand::Imm(_) => {}
@@ -578,7 +607,7 @@ impl Inst {
             }
             Inst::Loop { count: Count::Param(n), .. } => f(*n),
             Inst::Loop { count: Count::Imm(_), .. } => {}
-            Inst::Const { .. } | Inst::Copy { .. } | Inst::Shl { .. } => {}
+            Inst::Const { .. } | Inst::Copy { .. } | Inst::Shl { .. } | Inst::Fold { .. } => {}
         }
     }
 

@@ -90,6 +90,25 @@ impl Check<'_> {
                 self.access(*addr, i64::from(*n) * 4, false, state)?;
             }
             Inst::Splat { addr, .. } => self.access(*addr, 4, false, state)?,
+            Inst::Spread { addr, n, .. } => {
+                if !matches!(n, 2 | 4) {
+                    let what = "values to spread".into();
+                    return Err(TileError::Width {
+                        program: self.name(),
+                        what,
+                        found: u32::from(*n),
+                        wanted: 4,
+                    });
+                }
+                self.access(*addr, i64::from(*n) * 4, false, state)?
+            }
+            Inst::Fold { dst, src } => {
+                let (found, wanted) = (self.lanes(*src)? as u32, 2 * self.lanes(*dst)? as u32);
+                if found != wanted {
+                    let what = format!("vector register {}, which is folded,", src.0);
+                    return Err(TileError::Width { program: self.name(), what, found, wanted });
+                }
+            }
             Inst::Store { src, addr } => self.access(*addr, self.lanes(*src)? * 4, true, state)?,
             Inst::StorePart { src, addr, n } => {
                 self.part(*n, *src)?;

@@ -16,12 +16,27 @@
 //! below it by passing a later start and a smaller count. So 1×1, K×K, strided, dilated, grouped and fully connected
 //! layers are all this program.
 //!
+//! # Few output channels
+//!
+//! Four output channels do not fill a register of sixteen lanes. So a column may be *folded*: its register holds sums of
+//! two or four neighbouring input channels side by side, which are added up at the end:
+//!
+//! ```text
+//!   folded by 4        weights        n0: k0 k1 k2 k3   n1: k0 k1 k2 k3   n2: …
+//!                    × input              a0 a1 a2 a3       a0 a1 a2 a3       …      one load of four channels
+//! ```
+//!
+//! A column of four channels then takes a quarter of the multiply-adds. The panel's rows come in rounds of as many
+//! channels as its columns are folded by: first each channel's row of the columns that are not folded, then those that are,
+//! `[k / fold][n][k % fold]` for each.
+//!
 //! # Numeric contract
 //!
 //! An output is `bias` (or 0), plus its products in the order kernel row, kernel column, channel, each added by one
 //! fused multiply-add where the target has it. With [`DenseTile::split`] = s > 1 there are s such sums, the j-th over
 //! the channels at positions j, j+s, … of each tap; the first starts at the bias, the others at 0, and they are added
-//! pairwise at the end. Taps outside the image contribute nothing. The result depends on the layer and on `split`
+//! pairwise at the end. Outputs of a folded column are sums of sums over every second or fourth channel, neighbours first,
+//! to which the bias is added last. Taps outside the image contribute nothing. The result depends on the layer and on `split`
 //! only, not on the tile that computes it.
 //!
 //! # Parameters, in this order, those not needed left out
@@ -51,13 +66,56 @@ pub struct Col {
     pub lanes: Lanes,
     /// Lanes that exist in the output. Fewer than `lanes` only where the output has no lane padding.
     pub used: u32,
+    /// Input channels that are summed side by side: 1, 2 or 4.
+    pub fold: u32,
 }
 
 impl Col {
     /// A vector that is stored as a whole.
     pub const fn full(lanes: Lanes) -> Col {
-        Col { lanes, used: lanes.count() }
+        Col::part(lanes, lanes.count())
     }
+
+    /// A vector of which the first `used` lanes are stored.
+    pub const fn part(lanes: Lanes, used: u32) -> Col {
+        Col { lanes, used, fold: 1 }
+    }
+
+    /// The register that holds its sums.
+    fn register(self) -> Lanes {
+        Lanes::holding(self.lanes.count() * self.fold).unwrap_or(Lanes::X16)
+    }
+}
+
+/// Channels whose rows of a panel come together: as many as its columns are folded by.
+fn together(cols: &[Col]) -> u32 {
+    cols.iter().map(|col| col.fold).max().unwrap_or(1)
+}
+
+/// Where one tap's panel has the weight of lane `lane` and the `k`-th channel, in floats.
+pub fn position(cols: &[Col], lane: u32, k: u32) -> usize {
+    let (round, k) = (k / together(cols), k % together(cols));
+    let start = round * together(cols) * panel_width(cols);
+    let flat: u32 = cols.iter().filter(|col| col.fold == 1).map(|col| col.lanes.count()).sum();
+    let (mut lane, mut flat_before) = (lane, 0);
+    let mut folded_before = flat * together(cols);
+    for col in cols {
+        let lanes = col.lanes.count();
+        if lane >= lanes {
+            lane -= lanes;
+            match col.fold {
+                1 => flat_before += lanes,
+                _ => folded_before += lanes * together(cols),
+            }
+            continue;
+        }
+        let within = match col.fold {
+            1 => k * flat + flat_before + lane,
+            fold => folded_before + (k / fold * lanes + lane) * fold + k % fold,
+        };
+        return (start + within) as usize;
+    }
+    start as usize
 }
 
 /// One column of the convolution kernel.
@@ -189,7 +247,7 @@ pub fn panel_channels(cols: &[Col]) -> u32 {
     cols.iter().map(|c| c.used).sum()
 }
 
-/// The weights of one panel in order of use, `[ky][kx][k][lane]`, zero in lanes without a channel. `weight(n, k, ky, kx)`
+/// The weights of one panel in order of use, `[ky][kx][k][lane]` where no column is folded, zero in lanes without a channel. `weight(n, k, ky, kx)`
 /// is asked for output channels `0..panel_channels(cols)` and for channels `k` in the order in which the tile reads them.
 pub fn pack(
     cols: &[Col],
@@ -197,13 +255,19 @@ pub fn pack(
     channels: u32,
     weight: impl Fn(u32, u32, u32, u32) -> f32,
 ) -> Vec<f32> {
-    let rows = kernel.0 as usize * kernel.1 as usize * channels as usize;
-    let mut panel = Vec::with_capacity(rows * panel_width(cols) as usize);
-    for ky in 0..kernel.0 {
-        for kx in 0..kernel.1 {
-            for k in 0..channels {
-                panel.extend(pack_row(cols, |n| weight(n, k, ky, kx)));
+    let tap = channels as usize * panel_width(cols) as usize;
+    let mut panel = vec![0.0; kernel.0 as usize * kernel.1 as usize * tap];
+    let taps = (0..kernel.0).flat_map(|ky| (0..kernel.1).map(move |kx| (ky, kx)));
+    for (panel, (ky, kx)) in panel.chunks_exact_mut(tap.max(1)).zip(taps) {
+        let (mut lane, mut n) = (0, 0);
+        for col in cols {
+            for used in 0..col.used {
+                for k in 0..channels {
+                    panel[position(cols, lane + used, k)] = weight(n + used, k, ky, kx);
+                }
             }
+            lane += col.lanes.count();
+            n += col.used;
         }
     }
     panel
@@ -265,6 +329,14 @@ impl DenseTile {
         if self.cols.iter().any(|c| c.used == 0 || c.used > c.lanes.count()) {
             return wrong("a column stores at least one lane and at most all");
         }
+        let fits = |c: &Col| matches!(c.fold, 1 | 2 | 4) && c.lanes.count() * c.fold <= 16;
+        if !self.cols.iter().all(fits) {
+            return wrong("a column is folded by 1, 2 or 4, in at most 16 lanes");
+        }
+        let (channels, round) = (self.k.channels(), u64::from(together(&self.cols)));
+        if round > 1 && !(matches!(self.k, Runs::Contiguous(_)) && channels.is_multiple_of(round)) {
+            return wrong("folded columns need contiguous channels, and as many as fill all rounds");
+        }
         if self.taps.iter().any(|t| t.rows.end > self.rows) {
             return wrong("a tap names a pixel that the tile does not have");
         }
@@ -301,6 +373,24 @@ struct Stretch {
     taps: u32,
 }
 
+/// Where a round of channels is.
+struct Place {
+    base: Int,
+    /// Bytes from there to the first channel of pixel 0.
+    disp: i64,
+    /// Bytes from one channel to the next.
+    step: i64,
+    /// Bytes from the weights' pointer to the round's rows of the panel.
+    panel: i64,
+    /// Place of the first channel in its tap.
+    position: u32,
+}
+
+/// Floats of the columns that are not folded, in one row of a panel.
+fn flat_width(cols: &[Col]) -> i64 {
+    cols.iter().filter(|col| col.fold == 1).map(|col| i64::from(col.lanes.count())).sum()
+}
+
 struct Emit<'a> {
     tile: &'a DenseTile,
     b: Builder,
@@ -315,6 +405,8 @@ struct Emit<'a> {
     ahead: Option<Int>,
     /// The widest column.
     widest: Lanes,
+    /// Channels that come together.
+    together: u32,
     /// `sums[split][row][col]`
     sums: Vec<Vec<Vec<Vector>>>,
     /// How far the pointers have moved since the kernel row began.
@@ -365,6 +457,7 @@ impl<'a> Emit<'a> {
             residual,
             ahead,
             widest,
+            together: together(&tile.cols),
             sums: Vec::new(),
             input_moved: 0,
             weights_moved: 0,
@@ -381,16 +474,15 @@ impl<'a> Emit<'a> {
                 let mut offset = 0;
                 let mut row = Vec::new();
                 for (v, col) in self.tile.cols.iter().enumerate() {
-                    let sum = match (self.bias, rows.first()) {
-                        (Some(bias), None) if part == 0 => {
-                            self.b.load(col.lanes, col.lanes.count(), at(bias, offset))
-                        }
-                        (Some(_), Some(first)) if part == 0 => {
+                    let bias = self.bias.filter(|_| part == 0 && col.fold == 1);
+                    let sum = match (bias, rows.first()) {
+                        (Some(bias), None) => self.b.load(col.lanes, col.lanes.count(), at(bias, offset)),
+                        (Some(_), Some(first)) => {
                             let dst = self.b.vector(col.lanes);
                             self.b.push(Inst::Copy { dst, src: first[v] });
                             dst
                         }
-                        _ => self.b.constant(col.lanes, 0.0),
+                        _ => self.b.constant(col.register(), 0.0),
                     };
                     offset += col.lanes.bytes();
                     row.push(sum);
@@ -482,15 +574,9 @@ impl<'a> Emit<'a> {
         if rounds > 2 {
             let panel = self.panel_used - self.weights_moved;
             self.b.begin();
-            for u in 0..UNROLL {
-                self.step(
-                    self.input,
-                    from + i64::from(u) * step,
-                    panel + i64::from(u) * panel_row,
-                    rows.clone(),
-                    u,
-                );
-                self.prefetch(u);
+            for u in (0..UNROLL).step_by(self.together as usize) {
+                let (disp, panel) = (from + i64::from(u) * step, panel + i64::from(u) * panel_row);
+                self.round(&Place { base: self.input, disp, step, panel, position: u }, rows.clone(), true);
             }
             self.prefetched();
             let (a, w) = (i64::from(UNROLL) * step, i64::from(UNROLL) * panel_row);
@@ -505,10 +591,11 @@ impl<'a> Emit<'a> {
             from -= rounds * a;
             done = count / UNROLL * UNROLL;
         }
-        for k in done..count {
+        for k in (done..count).step_by(self.together as usize) {
             let panel = self.panel_used - self.weights_moved;
-            self.step(self.input, from + i64::from(k) * step, panel, rows.clone(), k);
-            self.panel_used += panel_row;
+            let disp = from + i64::from(k) * step;
+            self.round(&Place { base: self.input, disp, step, panel, position: k }, rows.clone(), false);
+            self.panel_used += panel_row * i64::from(self.together);
         }
     }
 
@@ -612,15 +699,48 @@ impl<'a> Emit<'a> {
         }
     }
 
-    /// One channel: a row of the panel times one value of each pixel. `position` is the channel's place in its tap.
+    /// As many channels as columns are folded by, `step` bytes apart: all rows of the panel that come together.
+    fn round(&mut self, place: &Place, rows: Range<u32>, prefetch: bool) {
+        let panel_row = 4 * flat_width(&self.tile.cols);
+        for u in 0..self.together {
+            let (disp, panel) =
+                (place.disp + i64::from(u) * place.step, place.panel + i64::from(u) * panel_row);
+            self.step(place.base, disp, panel, rows.clone(), place.position + u);
+            if prefetch {
+                self.prefetch((place.position + u) % UNROLL);
+            }
+        }
+        let mut panel = place.panel + i64::from(self.together) * panel_row;
+        for (v, col) in self.tile.cols.iter().enumerate().filter(|(_, col)| col.fold > 1) {
+            for k in (0..self.together).step_by(col.fold as usize) {
+                let register = col.register();
+                let addr = at(self.weights, self.displacements.get(panel));
+                let column = self.b.load(register, register.count(), addr);
+                panel += i64::from(register.bytes());
+                let part = ((place.position + k) / col.fold % self.tile.split) as usize;
+                for r in rows.clone() {
+                    let disp = place.disp + i64::from(k) * place.step;
+                    let disp = self.displacements.get(disp + i64::from(r) * i64::from(self.tile.a_pixel));
+                    let value = self.b.spread(register, at(place.base, disp), col.fold);
+                    self.b.fma(self.sums[part][r as usize][v], column, Operand::Reg(value));
+                }
+            }
+        }
+    }
+
+    /// One channel: a row of the panel times one value of each pixel, for the columns that are not folded. `position` is
+    /// the channel's place in its tap.
     fn step(&mut self, base: Int, disp: i64, panel: i64, rows: Range<u32>, position: u32) {
         let part = (position % self.tile.split) as usize;
         let mut offset = panel;
         let mut columns = Vec::new();
-        for col in &self.tile.cols {
+        for (v, col) in self.tile.cols.iter().enumerate().filter(|(_, col)| col.fold == 1) {
             let addr = at(self.weights, self.displacements.get(offset));
-            columns.push(self.b.load(col.lanes, col.lanes.count(), addr));
+            columns.push((v, self.b.load(col.lanes, col.lanes.count(), addr)));
             offset += i64::from(col.lanes.bytes());
+        }
+        if columns.is_empty() {
+            return;
         }
         for r in rows {
             let disp = self.displacements.get(disp + i64::from(r) * i64::from(self.tile.a_pixel));
@@ -628,29 +748,54 @@ impl<'a> Emit<'a> {
                 Broadcast::Embedded => Operand::Splat(at(base, disp)),
                 Broadcast::Register => Operand::Reg(self.b.splat(self.widest, at(base, disp))),
             };
-            for (column, sum) in columns.iter().zip(&self.sums[part][r as usize]) {
-                self.b.fma(*sum, *column, value);
+            for &(v, column) in &columns {
+                self.b.fma(self.sums[part][r as usize][v], column, value);
             }
         }
     }
 
-    /// Adds the parts, applies the epilogue and stores.
-    fn finish(mut self) -> Result<Program, TileError> {
+    /// Adds the parts of each sum, and what is folded into it.
+    fn sum_up(&mut self) -> Vec<Vec<Vector>> {
         use super::super::ir::BinOp::Add;
-        let constants = self.tile.epilogue.begin(&mut self.b, self.widest);
-        for r in 0..self.tile.rows {
+        let mut sums = Vec::new();
+        for r in 0..self.tile.rows as usize {
+            let mut row = Vec::new();
             let mut offset = 0;
             for (v, col) in self.tile.cols.iter().enumerate() {
-                let parts: Vec<Vector> = self.sums.iter().map(|rows| rows[r as usize][v]).collect();
-                let sum = parts[0];
+                let parts: Vec<Vector> = self.sums.iter().map(|rows| rows[r][v]).collect();
+                let mut sum = parts[0];
                 for pair in parts.chunks_exact(2) {
                     self.b.bin(Add, pair[0], pair[0], Operand::Reg(pair[1]));
                 }
                 if parts.len() == 4 {
                     self.b.bin(Add, sum, sum, Operand::Reg(parts[2]));
                 }
+                while self.b.lanes(sum) > col.lanes {
+                    let half = Lanes::holding(self.b.lanes(sum).count() / 2).unwrap_or(Lanes::X4);
+                    let dst = self.b.vector(half);
+                    self.b.push(Inst::Fold { dst, src: sum });
+                    sum = dst;
+                }
+                if let Some(bias) = self.bias.filter(|_| col.fold > 1) {
+                    self.b.bin(Add, sum, sum, Operand::Mem(at(bias, offset)));
+                }
+                offset += col.lanes.bytes();
+                row.push(sum);
+            }
+            sums.push(row);
+        }
+        sums
+    }
+
+    /// Sums up, applies the epilogue and stores.
+    fn finish(mut self) -> Result<Program, TileError> {
+        let sums = self.sum_up();
+        let constants = self.tile.epilogue.begin(&mut self.b, self.widest);
+        for (r, sums) in sums.into_iter().enumerate() {
+            let mut offset = 0;
+            for (sum, col) in sums.into_iter().zip(&self.tile.cols) {
                 let place = |emit: &mut Displacements, pixel: i32| {
-                    emit.get(i64::from(r) * i64::from(pixel) + i64::from(offset))
+                    emit.get(r as i64 * i64::from(pixel) + i64::from(offset))
                 };
                 let residual = self.residual.map(|base| {
                     (at(base, place(&mut self.displacements, self.tile.residual_pixel)), col.used)

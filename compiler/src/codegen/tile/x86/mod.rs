@@ -71,7 +71,7 @@ const LOOP_ALIGN: usize = 64;
 /// The machine code of a verified program.
 pub fn lower(program: &Program, level: Level) -> Result<Vec<u8>, TileError> {
     let encode = |e: EncodeError| TileError::Encode { program: program.name.clone(), message: e.to_string() };
-    let masks = if level == Level::Avx512 { partial_widths(program)? } else { Vec::new() };
+    let masks = if level == Level::Avx512 { masks(program)? } else { Vec::new() };
     let asm = Asm::new().map_err(encode)?;
     let mut emitter = Emitter { program, level, asm, masks, loops: Vec::new() };
     assign(program, level.registers(), &mut emitter)?;
@@ -82,38 +82,50 @@ pub fn lower(program: &Program, level: Level) -> Result<Vec<u8>, TileError> {
 /// Whether a program fits the registers of a level.
 pub fn fits(program: &Program, level: Level) -> Result<(), TileError> {
     if level == Level::Avx512 {
-        partial_widths(program)?;
+        masks(program)?;
     }
     measure(program, level.registers(), &|inst| scratch(inst, program, level))
 }
 
-/// The different widths of partial accesses, ascending: width `w[i]` gets mask register `k(i+1)`.
-fn partial_widths(program: &Program) -> Result<Vec<u8>, TileError> {
-    fn collect(program: &Program, body: &[Inst], widths: &mut Vec<u8>) {
+/// Every other lane.
+const EVEN_LANES: u16 = 0x5555;
+
+/// The first lanes.
+const fn first_lanes(n: u8) -> u16 {
+    ((1u32 << n) - 1) as u16
+}
+
+/// The different masks that a program needs, ascending: mask `i` is kept in `k(i+1)`.
+fn masks(program: &Program) -> Result<Vec<u16>, TileError> {
+    fn collect(program: &Program, body: &[Inst], masks: &mut Vec<u16>) {
         for inst in body {
             match inst {
                 Inst::LoadPart { dst: v, n, .. } | Inst::StorePart { src: v, n, .. }
                     if u32::from(*n) < program.lanes(*v).count() =>
                 {
-                    widths.push(*n)
+                    masks.push(first_lanes(*n))
                 }
-                Inst::Loop { body, .. } => collect(program, body, widths),
+                Inst::Fold { .. } => masks.push(EVEN_LANES),
+                Inst::Loop { body, .. } => collect(program, body, masks),
                 _ => {}
             }
         }
     }
-    let mut widths = Vec::new();
-    collect(program, &program.body, &mut widths);
-    widths.sort_unstable();
-    widths.dedup();
-    match widths.len() {
-        0..=7 => Ok(widths),
+    let mut masks = Vec::new();
+    collect(program, &program.body, &mut masks);
+    masks.sort_unstable();
+    masks.dedup();
+    match masks.len() {
+        0..=7 => Ok(masks),
         _ => Err(TileError::MaskPressure { program: program.name.clone() }),
     }
 }
 
 /// Number of scratch registers that an instruction needs.
 fn scratch(inst: &Inst, program: &Program, level: Level) -> usize {
+    if let Inst::Fold { .. } = inst {
+        return 1;
+    }
     if level == Level::Avx512 {
         return 0;
     }
@@ -183,6 +195,21 @@ const SPLAT: Forms = [
     Code::EVEX_Vbroadcastss_xmm_k1z_xmmm32,
     Code::EVEX_Vbroadcastss_ymm_k1z_xmmm32,
     Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32,
+];
+const SPREAD_TWO: Forms = [
+    Code::VEX_Vmovddup_xmm_xmmm64,
+    Code::VEX_Vbroadcastsd_ymm_m64,
+    Code::EVEX_Vmovddup_xmm_k1z_xmmm64,
+    Code::EVEX_Vbroadcastsd_ymm_k1z_xmmm64,
+    Code::EVEX_Vbroadcastsd_zmm_k1z_xmmm64,
+];
+/// Four lanes are one xmm register.
+const SPREAD_FOUR: Forms = [
+    Code::VEX_Vmovups_xmm_xmmm128,
+    Code::VEX_Vbroadcastf128_ymm_m128,
+    Code::EVEX_Vmovups_xmm_k1z_xmmm128,
+    Code::EVEX_Vbroadcastf32x4_ymm_k1z_m128,
+    Code::EVEX_Vbroadcastf32x4_zmm_k1z_m128,
 ];
 const FMA: Forms = [
     Code::VEX_Vfmadd231ps_xmm_xmm_xmmm128,
@@ -272,8 +299,8 @@ struct Emitter<'a> {
     program: &'a Program,
     level: Level,
     asm: Asm,
-    /// Widths of partial accesses; the mask of `masks[i]` is in `k(i+1)`.
-    masks: Vec<u8>,
+    /// The lanes of partial accesses; `masks[i]` is in `k(i+1)`.
+    masks: Vec<u16>,
     loops: Vec<(Label, Option<Forward>)>,
 }
 
@@ -306,9 +333,9 @@ impl Emitter<'_> {
 
     /// Masks first, through rax while it is free, then the parameters on the stack.
     fn prologue(&mut self, regs: &Regs) -> Result<(), EncodeError> {
-        for (i, n) in self.masks.clone().into_iter().enumerate() {
+        for (i, mask) in self.masks.clone().into_iter().enumerate() {
             let k = Register::K1 + i as u32;
-            self.asm.emit(&Instruction::with2(Code::Mov_r32_imm32, Register::EAX, (1u32 << n) - 1)?)?;
+            self.asm.emit(&Instruction::with2(Code::Mov_r32_imm32, Register::EAX, u32::from(mask))?)?;
             self.asm.emit(&Instruction::with2(Code::VEX_Kmovw_kr_r32, k, Register::EAX)?)?;
         }
         for i in 6..self.program.params.len() as u32 {
@@ -413,6 +440,15 @@ impl Emitter<'_> {
                     self.asm.emit(&Instruction::with2(code, width.reg(d), m)?)?;
                 }
             }
+            Inst::Spread { dst, addr, n } => {
+                let (width, m) = (self.width(*dst), self.memory(*addr, 0, regs));
+                let forms = if *n == 2 { SPREAD_TWO } else { SPREAD_FOUR };
+                for &d in regs.vector(*dst) {
+                    let code = form(forms, width, high(&[d]));
+                    self.asm.emit(&Instruction::with2(code, width.reg(d), m)?)?;
+                }
+            }
+            Inst::Fold { dst, src } => self.fold(*dst, *src, regs)?,
             Inst::Const { dst, bits } => {
                 let width = self.width(*dst);
                 for &d in regs.vector(*dst) {
@@ -458,6 +494,42 @@ impl Emitter<'_> {
             Inst::Loop { .. } => {}
         }
         Ok(())
+    }
+
+    /// Sums of neighbouring lanes. `dst` may share registers with `src`: it is written last.
+    fn fold(&mut self, dst: Vector, src: Vector, regs: &Regs) -> Result<(), EncodeError> {
+        let width = self.width(src);
+        let (&[d], Some(&t)) = (regs.vector(dst), regs.temps().first()) else { return Ok(()) };
+        let (rd, rt) = (width.reg(d), width.reg(t));
+        match (regs.vector(src), self.level) {
+            // Odd lanes beside even ones; then the even sums move together.
+            (&[s], Level::Avx512) => {
+                let (copy, compress) = match width {
+                    Width::Zmm => {
+                        (Code::EVEX_Vmovshdup_zmm_k1z_zmmm512, Code::EVEX_Vcompressps_zmmm512_k1z_zmm)
+                    }
+                    _ => (Code::EVEX_Vmovshdup_ymm_k1z_ymmm256, Code::EVEX_Vcompressps_ymmm256_k1z_ymm),
+                };
+                let rs = width.reg(s);
+                self.asm.emit(&Instruction::with2(copy, rt, rs)?)?;
+                let add = form(arithmetic(BinOp::Add), width, high(&[s, t]));
+                self.asm.emit(&Instruction::with3(add, rt, rs, rt)?)?;
+                let mut inst = Instruction::with2(compress, rd, rt)?;
+                inst.set_op_mask(self.mask(EVEN_LANES));
+                inst.set_zeroing_masking(true);
+                self.asm.emit(&inst)
+            }
+            // Horizontal sums come within halves of 128 bits, alternating where there are two sources.
+            (&[s], Level::Avx2) => self.fold_halves(d, s, s, t),
+            (&[low, high], Level::Avx2) => self.fold_halves(d, low, high, t),
+            _ => Ok(()),
+        }
+    }
+
+    fn fold_halves(&mut self, d: u8, low: u8, high: u8, t: u8) -> Result<(), EncodeError> {
+        let [d, low, high, t] = [d, low, high, t].map(|r| Width::Ymm.reg(r));
+        self.asm.emit(&Instruction::with3(Code::VEX_Vhaddps_ymm_ymm_ymmm256, t, low, high)?)?;
+        self.asm.emit(&Instruction::with3(Code::VEX_Vpermpd_ymm_ymmm256_imm8, d, t, 0b11_01_10_00)?)
     }
 
     fn load(&mut self, width: Width, d: u8, m: MemoryOperand) -> Result<(), EncodeError> {
@@ -531,8 +603,8 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    fn mask(&self, n: u8) -> Register {
-        let i = self.masks.iter().position(|w| *w == n).unwrap_or(0);
+    fn mask(&self, mask: u16) -> Register {
+        let i = self.masks.iter().position(|m| *m == mask).unwrap_or(0);
         Register::K1 + i as u32
     }
 
@@ -542,7 +614,7 @@ impl Emitter<'_> {
             for &d in regs.vector(dst) {
                 let m = self.memory(addr, 0, regs);
                 let mut inst = Instruction::with2(form(LOAD, width, true), width.reg(d), m)?;
-                inst.set_op_mask(self.mask(n));
+                inst.set_op_mask(self.mask(first_lanes(n)));
                 inst.set_zeroing_masking(true);
                 self.asm.emit(&inst)?;
             }
@@ -583,7 +655,7 @@ impl Emitter<'_> {
             for &s in regs.vector(src) {
                 let m = self.memory(addr, 0, regs);
                 let mut inst = Instruction::with2(form(STORE, width, true), m, width.reg(s))?;
-                inst.set_op_mask(self.mask(n));
+                inst.set_op_mask(self.mask(first_lanes(n)));
                 self.asm.emit(&inst)?;
             }
             return Ok(());
