@@ -65,6 +65,11 @@ uint32_t nnc_model_outputs(const nnc_model *model);
 int nnc_model_input(const nnc_model *model, uint32_t index, nnc_tensor *info);
 int nnc_model_output(const nnc_model *model, uint32_t index, nnc_tensor *info);
 
+/* The extents of an output after a run. They differ from those of nnc_model_output where data decide how large it is: then
+ * that names the most, and the elements that are there stand first in the buffer, as a dense tensor of these extents. shape
+ * has room for its rank. Returns 0, or 1 if there is no such output. */
+int nnc_model_output_shape(const nnc_model *model, uint32_t index, uint64_t *shape);
+
 /* Runs the model. inputs and outputs are arrays of pointers to dense row-major tensors in the order of the model, each
  * aligned to its elements; no output overlaps another tensor. Allocates nothing. Returns 0, or 1 if a pointer is null or
  * not aligned; then nothing was computed. One call at a time for each model; threads that run at once open one with

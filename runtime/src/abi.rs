@@ -193,6 +193,18 @@ pub struct Port {
     pub elem: ElemType,
     /// Extents, outermost first, in the model's axis order.
     pub shape: Vec<usize>,
+    /// Where data decide how large an output is: then its extents are the most that can come out.
+    pub count: Option<Count>,
+}
+
+/// How many elements along one axis of an output a run has made. They stand first in its buffer, as a dense tensor of their number;
+/// what is behind them means nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// The axis.
+    pub axis: u32,
+    /// Bytes from the start of the arena to the number, an `i64`.
+    pub at: u64,
 }
 
 impl Port {

@@ -218,6 +218,31 @@ unsafe fn describe(
     0
 }
 
+/// The extents of an output after a run; see `nnc.h`.
+///
+/// # Safety
+///
+/// `model` is null or an open model that nobody runs meanwhile; `shape` is null or has room for as many extents as the
+/// output has.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nnc_model_output_shape(model: *const Model, index: u32, shape: *mut u64) -> c_int {
+    // SAFETY: open or null, by the caller's promise.
+    let Some(model) = (unsafe { model.as_ref() }) else { return fail(&CallError::Null("model")) };
+    if shape.is_null() {
+        return fail(&CallError::Null("shape"));
+    }
+    match model.session.output_shape(index as usize) {
+        Ok(found) => {
+            for (axis, extent) in found.into_iter().enumerate() {
+                // SAFETY: room for each extent, by the caller's promise.
+                unsafe { shape.add(axis).write(extent as u64) };
+            }
+            0
+        }
+        Err(error) => fail(&error),
+    }
+}
+
 /// Runs a model; see `nnc.h`.
 ///
 /// # Safety

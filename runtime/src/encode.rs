@@ -15,7 +15,7 @@
 //! Lengths are `u32`. The decoder trusts none of them: it reserves no more than the bytes that are left can hold, and
 //! never reads past them. What the numbers mean is checked later, by [`ProgramDesc::verify`].
 
-use crate::abi::{Arg, CpuFeatures, ElemType, Port, ProgramDesc, Region, Step, Strip, Strips};
+use crate::abi::{Arg, Count, CpuFeatures, ElemType, Port, ProgramDesc, Region, Step, Strip, Strips};
 
 /// Bytes that are not the description of a program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +58,9 @@ pub enum DecodeProblem {
     /// An extent that this machine's addresses cannot count.
     #[error("an extent of {0}")]
     Extent(u64),
+    /// A port whose count is neither there nor not.
+    #[error("{0} counts of an output")]
+    Count(u8),
 }
 
 /// A list, name or table of more than `u32::MAX` items.
@@ -81,6 +84,11 @@ pub fn encode(desc: &ProgramDesc) -> Result<Vec<u8>, EncodeError> {
             out.u8(port.elem as u8);
             out.len(port.shape.len())?;
             port.shape.iter().for_each(|&extent| out.u64(extent as u64));
+            out.u8(port.count.is_some().into());
+            if let Some(Count { axis, at }) = port.count {
+                out.u32(axis);
+                out.u64(at);
+            }
         }
     }
     out.len(desc.steps.len())?;
@@ -129,8 +137,8 @@ pub fn decode(bytes: &[u8]) -> Result<ProgramDesc, DecodeError> {
         scratch_bytes: from.u64()?,
         const_bytes: from.u64()?,
         functions: from.u32()?,
-        inputs: from.list(9, Decoder::port)?,
-        outputs: from.list(9, Decoder::port)?,
+        inputs: from.list(10, Decoder::port)?,
+        outputs: from.list(10, Decoder::port)?,
         steps: from.list(16, Decoder::step)?,
         strips: from.list(12, Decoder::strips)?,
     };
@@ -240,7 +248,12 @@ impl<'a> Decoder<'a> {
             let extent = from.u64()?;
             usize::try_from(extent).map_err(|_| from.problem(DecodeProblem::Extent(extent)))
         })?;
-        Ok(Port { name, elem, shape })
+        let count = match self.u8()? {
+            0 => None,
+            1 => Some(Count { axis: self.u32()?, at: self.u64()? }),
+            other => return Err(self.problem(DecodeProblem::Count(other))),
+        };
+        Ok(Port { name, elem, shape, count })
     }
 
     fn step(&mut self) -> Result<Step, DecodeError> {
@@ -286,14 +299,21 @@ mod tests {
     use super::*;
 
     fn sample() -> ProgramDesc {
-        let port =
-            |name: &str, elem, shape: &[usize]| Port { name: name.to_owned(), elem, shape: shape.to_vec() };
+        let port = |name: &str, elem, shape: &[usize]| Port {
+            name: name.to_owned(),
+            elem,
+            shape: shape.to_vec(),
+            count: None,
+        };
         let arg = |region, offset| Arg { region, offset };
         ProgramDesc {
             target: "x86-64-v3".to_owned(),
             features: CpuFeatures::AVX2.with(CpuFeatures::FMA),
             inputs: vec![port("data", ElemType::F32, &[1, 3, 224, 224]), port("größe", ElemType::I64, &[])],
-            outputs: vec![port("prob", ElemType::U8, &[0])],
+            outputs: vec![
+                port("prob", ElemType::U8, &[0]),
+                Port { count: Some(Count { axis: 0, at: 64 }), ..port("boxes", ElemType::I64, &[100, 3]) },
+            ],
             arena_bytes: 1 << 33,
             scratch_bytes: 64,
             const_bytes: 4096,

@@ -6,7 +6,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::abi::{Arg, LayerFn, Port, ProgramDesc, Region, Step};
+use crate::abi::{Arg, Count, LayerFn, Port, ProgramDesc, Region, Step};
 use crate::memory::Constants;
 
 /// A compiled program. Cheap to clone; all clones share code and constants, which live until the last one is gone.
@@ -107,6 +107,18 @@ pub enum ProgramError {
         /// The name.
         port: String,
     },
+    /// A port whose number of elements is said to be where there is none.
+    #[error(
+        "the size of \"{port}\" along axis {axis} is at byte {at} of the arena, where it cannot be; compile the model again"
+    )]
+    Count {
+        /// Name of the input or output.
+        port: String,
+        /// The axis.
+        axis: u32,
+        /// Where its extent should be.
+        at: u64,
+    },
 }
 
 impl Program {
@@ -183,6 +195,9 @@ impl ProgramDesc {
         for ports in [&self.inputs, &self.outputs] {
             verify_ports(ports)?;
         }
+        for port in self.inputs.iter().chain(&self.outputs) {
+            self.verify_count(port)?;
+        }
         for step in &self.steps {
             let name = || step.name.clone();
             if step.func >= self.functions {
@@ -257,6 +272,16 @@ impl ProgramDesc {
             }
         }
         Ok(())
+    }
+
+    /// Only an output has a count, of one of its axes, in the arena.
+    fn verify_count(&self, port: &Port) -> Result<(), ProgramError> {
+        let Some(Count { axis, at }) = port.count else { return Ok(()) };
+        let inside = at.checked_add(8).is_some_and(|end| end <= self.arena_bytes);
+        match inside && (axis as usize) < port.shape.len() && self.outputs.contains(port) {
+            true => Ok(()),
+            false => Err(ProgramError::Count { port: port.name.clone(), axis, at }),
+        }
     }
 
     /// Size of a region in bytes; `None` for an input or output that does not exist, and for a strip's buffer, which has

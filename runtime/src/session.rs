@@ -325,9 +325,16 @@ impl Session {
         self.filled.then(|| self.own_outputs())
     }
 
+    /// The extents of output `index`, counted from 0, after a run: those of its port, but where data decide how large it is.
+    pub fn output_shape(&self, index: usize) -> Result<Vec<usize>, RunError> {
+        let ports = self.program.outputs();
+        let port = ports.get(index).ok_or(RunError::NoSuchOutput { index, count: ports.len() })?;
+        Ok(real_shape(port, &self._arena))
+    }
+
     fn own_outputs(&self) -> Outputs<'_> {
         let memory = self.results.as_deref().unwrap_or_default();
-        Outputs { ports: self.program.outputs(), offsets: &self.offsets, memory }
+        Outputs { ports: self.program.outputs(), offsets: &self.offsets, memory, arena: &self._arena }
     }
 
     fn accept_inputs(&mut self, inputs: &[InputRef<'_>]) -> Result<(), RunError> {
@@ -472,6 +479,20 @@ pub struct Outputs<'a> {
     ports: &'a [Port],
     offsets: &'a [usize],
     memory: &'a [u8],
+    arena: &'a [u8],
+}
+
+/// The extents of an output after a run: those of its port, but for the axis along which the run has counted.
+fn real_shape(port: &Port, arena: &[u8]) -> Vec<usize> {
+    let mut shape = port.shape.clone();
+    if let Some(count) = port.count
+        && let Some(extent) = shape.get_mut(count.axis as usize)
+    {
+        let bytes = usize::try_from(count.at).ok().and_then(|at| arena.get(at..)?.first_chunk());
+        let found = bytes.map_or(0, |&bytes| i64::from_ne_bytes(bytes));
+        *extent = usize::try_from(found).unwrap_or(0).min(*extent);
+    }
+    shape
 }
 
 impl<'a> Outputs<'a> {
@@ -491,8 +512,14 @@ impl<'a> Outputs<'a> {
                 found: T::ELEM,
             });
         }
-        // SAFETY: the bytes are `port.elems()` elements of this type, aligned to 64; any bits are a value of it.
-        Ok(unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), port.elems()) })
+        let elems = bytes.len() / size_of::<T>();
+        // SAFETY: the bytes are so many elements of this type, aligned to 64; any bits are a value of it.
+        Ok(unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), elems) })
+    }
+
+    /// The extents of output `index`, counted from 0: those of its port, but where data decide how large it is.
+    pub fn shape(&self, index: usize) -> Result<Vec<usize>, RunError> {
+        self.find(index).map(|(port, _)| real_shape(port, self.arena))
     }
 
     /// The bytes of output `index`, counted from 0.
@@ -503,7 +530,11 @@ impl<'a> Outputs<'a> {
     fn find(&self, index: usize) -> Result<(&'a Port, &'a [u8]), RunError> {
         let find = || {
             let port = self.ports.get(index)?;
-            let bytes = self.memory.get(*self.offsets.get(index)?..)?.get(..port.bytes())?;
+            let bytes = match port.count {
+                None => port.bytes(),
+                Some(_) => real_shape(port, self.arena).iter().product::<usize>() * port.elem.bytes(),
+            };
+            let bytes = self.memory.get(*self.offsets.get(index)?..)?.get(..bytes)?;
             Some((port, bytes))
         };
         find().ok_or(RunError::NoSuchOutput { index, count: self.ports.len() })

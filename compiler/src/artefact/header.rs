@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use nnc_runtime::abi::{ElemType, Port, ProgramDesc};
+use nnc_runtime::abi::{Count, ElemType, Port, ProgramDesc};
 use nnc_runtime::artefact::ABI_VERSION;
 
 use super::driver::{DriverError, WORKSPACE_ALIGN, workspace_bytes};
@@ -65,6 +65,18 @@ fn write_port(out: &mut String, prefix: &str, port: &Port) {
     let _ = writeln!(out, "#define {prefix}_TYPE {}", c_type(port.elem));
     let _ = writeln!(out, "#define {prefix}_ELEMENTS {}ull", port.elems());
     let _ = writeln!(out, "#define {prefix}_BYTES {}ull", port.bytes());
+    if let Some(Count { axis, at }) = port.count {
+        // The workspace begins with the arena.
+        let _ = writeln!(
+            out,
+            "/* The extent of axis {axis} is the most that can come out. How many there are, and stand first in"
+        );
+        let _ = writeln!(
+            out,
+            "   the buffer, as a dense tensor of that number: an int64_t so many bytes into the workspace. */"
+        );
+        let _ = writeln!(out, "#define {prefix}_COUNT_AT {at}ull");
+    }
 }
 
 /// The C type of an element; half-precision numbers are given as their bits.
@@ -112,7 +124,12 @@ mod tests {
     use super::*;
 
     fn desc(inputs: &[&str]) -> ProgramDesc {
-        let port = |name: &&str| Port { name: (*name).to_owned(), elem: ElemType::F32, shape: vec![1, 3] };
+        let port = |name: &&str| Port {
+            name: (*name).to_owned(),
+            elem: ElemType::F32,
+            shape: vec![1, 3],
+            count: None,
+        };
         ProgramDesc {
             target: "baseline".to_owned(),
             features: CpuFeatures::default(),

@@ -67,8 +67,8 @@ impl Inputs {
 /// All outputs of a run, by name, in the model's order.
 pub fn outputs(ports: &[Port], outputs: &Outputs<'_>) -> Result<Vec<(String, Tensor)>> {
     let tensor = |(index, port): (usize, &Port)| -> Result<(String, Tensor)> {
-        let bytes = outputs.bytes(index)?.to_vec();
-        Ok((port.name.clone(), Tensor::from_bytes(type_of(port), bytes)?))
+        let ty = TensorType::new(type_of(port).dtype, outputs.shape(index)?);
+        Ok((port.name.clone(), Tensor::from_bytes(ty, outputs.bytes(index)?.to_vec())?))
     };
     ports.iter().enumerate().map(tensor).collect()
 }
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     fn port(elem: ElemType, shape: &[usize]) -> Port {
-        Port { name: "x".into(), elem, shape: shape.to_vec() }
+        Port { name: "x".into(), elem, shape: shape.to_vec(), count: None }
     }
 
     #[test]

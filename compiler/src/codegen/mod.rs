@@ -9,12 +9,14 @@
 //! cores, and put into the module in the plan's order.
 
 pub mod disassemble;
+pub mod half;
 pub mod jit;
 pub mod kernels;
 pub mod layer;
 pub mod nest;
 pub mod object;
 pub mod perf_map;
+pub mod routine;
 pub mod tile;
 
 use std::collections::HashMap;

@@ -41,7 +41,7 @@ pub(super) fn decide(steps: &mut [PlanStep], groups: &Groups, l2: u64) {
                 next = Some((step.args[WinogradArg::Weights as usize], first as u64));
                 continue;
             }
-            LayerCode::Lanes(_) | LayerCode::Nest(_) => continue,
+            LayerCode::Lanes(_) | LayerCode::Nest(_) | LayerCode::Routine(_) => continue,
         };
         match plan.order {
             LoopOrder::Panels => plan.ahead = next_panel(plan),

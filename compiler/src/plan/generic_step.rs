@@ -1,17 +1,17 @@
 //! Steps for operators without kernels of their own, views that need no step, gathers, and the graph's outputs.
 
-use nnc_ir::op::{Op, Transpose};
+use nnc_ir::op::{Op, Prefix, Transpose};
 use nnc_ir::{DType, NodeId, TensorType, Value};
 
+use super::PlanError;
 use super::buffer::{BufferId, Home};
-use super::generic;
+use super::generic::{self, GenericError};
 use super::image::{Image, Slot};
 use super::planner::{Draft, Place, Planner};
 use super::view::View;
-use super::{LayerCode, PlanError, Traffic};
 
 impl Planner<'_> {
-    /// Plans any operator as loop nests.
+    /// Plans any operator as loop nests or routines.
     pub(super) fn generic(&mut self, id: NodeId) -> Result<(), PlanError> {
         let node = self.graph.node(id);
         let mut inputs = Vec::new();
@@ -31,7 +31,7 @@ impl Planner<'_> {
             let value = Value { node: id, output: index as u32 };
             outputs.push(self.generic_output(id, value, ty, has_image, &inputs));
         }
-        self.nests(id, &node.name, &node.op, &inputs, &outputs, None)
+        self.pieces(id, &node.name, &node.op, &inputs, &outputs, None)
     }
 
     /// Where a generic operator writes: over an operand that dies here, the caller's output, an image, or a dense window.
@@ -94,8 +94,8 @@ impl Planner<'_> {
             || (self.graph.ty(value).shape.rank() == 4 && self.direct_output(value).is_some())
     }
 
-    /// Lowers an operator to nests and adds a step for each.
-    fn nests(
+    /// Lowers an operator and adds a step for each of its pieces.
+    fn pieces(
         &mut self,
         id: NodeId,
         name: &str,
@@ -110,7 +110,7 @@ impl Planner<'_> {
         let base = self.buffers.len();
         let mut wanted: Vec<Wanted> = Vec::new();
         let wanted_cell = std::cell::RefCell::new(&mut wanted);
-        let nests = {
+        let pieces = {
             let mut temp = |ty: TensorType| {
                 let mut w = wanted_cell.borrow_mut();
                 w.push(Wanted::Temporary(temporaries.len()));
@@ -133,23 +133,43 @@ impl Planner<'_> {
                 Wanted::Constant(i) => self.constant(name, &constants[*i]),
             };
         }
-        let count = nests.len();
-        for (index, mut nest) in nests.into_iter().enumerate() {
+        let count = pieces.len();
+        for (index, mut piece) in pieces.into_iter().enumerate() {
             let args =
-                nest.relocate().into_iter().map(|(buffer, at)| (BufferId(buffer as u32), at)).collect();
+                piece.relocate().into_iter().map(|(buffer, at)| (BufferId(buffer as u32), at)).collect();
             let suffix = if count > 1 { format!(".{index}") } else { String::new() };
-            let traffic = Traffic { read: nest.read_bytes(), written: nest.written_bytes() };
+            let traffic = piece.traffic();
             self.step(Draft {
                 name: format!("{name}{suffix}"),
                 node: (index == 0 && note.is_none()).then_some(id),
-                units: nest.units(),
+                units: piece.units(),
                 scratch: 0,
-                code: LayerCode::Nest(nest),
+                code: piece.into(),
                 args,
                 also_reads: Vec::new(),
                 traffic,
                 note: note.map(str::to_string),
             });
+        }
+        Ok(())
+    }
+
+    /// A value of which data decide the size: its number is kept until the end of the run, where the caller is told.
+    pub(super) fn prefix(&mut self, id: NodeId, prefix: &Prefix) -> Result<(), PlanError> {
+        let count = self.graph.operand(id, 1).map(|count| self.view_or_gather(id, count)).transpose()?;
+        if self.output_index(id.into()).is_none() || !self.graph.consumers(id.into()).is_empty() {
+            let source = GenericError::Unsupported {
+                op: "Prefix",
+                what: "a value that is no output of the graph, or read by other nodes too".into(),
+            };
+            return Err(PlanError::Generic { node: self.graph.node(id).name.clone(), op: "Prefix", source });
+        }
+        self.generic(id)?;
+        if let Some(count) = count {
+            let name = format!("{}.count", self.graph.node(id).name);
+            let kept = self.temporary(&name, &TensorType::new(DType::I64, []));
+            self.counts.insert(id.into(), (prefix.axis, BufferId(kept.arg as u32)));
+            self.copy(id, &name, count, kept, "the caller is told how many there are")?;
         }
         Ok(())
     }
@@ -192,7 +212,7 @@ impl Planner<'_> {
     /// A step that copies one window to another of the same shape.
     fn copy(&mut self, id: NodeId, name: &str, from: View, to: View, why: &str) -> Result<(), PlanError> {
         let op = Op::Transpose(Transpose { perm: (0..from.rank()).collect() });
-        self.nests(id, name, &op, &[Some(from)], &[to], Some(why))
+        self.pieces(id, name, &op, &[Some(from)], &[to], Some(why))
     }
 
     /// Operators that look at the same bytes in another way: no step, unless strides cannot say it.

@@ -45,6 +45,7 @@ use nnc_runtime::abi::{self, Arg, Port};
 use nnc_runtime::{Constants, MemoryError};
 
 use crate::codegen::nest::Nest;
+use crate::codegen::routine::Routine;
 use crate::codegen::tile::programs::epilogue::{Activation, Epilogue, Residual as Added};
 use crate::codegen::tile::programs::winograd::Form;
 use crate::parallel;
@@ -96,6 +97,8 @@ pub enum LayerCode {
     Lanes(lanes::LanesPlan),
     /// A general loop nest.
     Nest(Nest),
+    /// A program whose addresses depend on data.
+    Routine(Routine),
 }
 
 impl LayerCode {
@@ -113,6 +116,7 @@ impl LayerCode {
                 lanes::LanesOp::GlobalPool(_) => "globalpool",
             },
             LayerCode::Nest(_) => "nest",
+            LayerCode::Routine(_) => "routine",
         }
     }
 }
@@ -365,6 +369,7 @@ pub fn plan_within(
             Op::Conv(conv) if planner.dense(id, conv)? => continue,
             Op::Pool(pool) if planner.pool(id, pool)? => continue,
             Op::GlobalPool(pool) if planner.global_pool(id, pool)? => continue,
+            Op::Prefix(prefix) => planner.prefix(id, prefix)?,
             op if is_view_op(op) && planner.reviewed(id)? => continue,
             _ => planner.generic(id)?,
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use nnc_ir::onnx::Exceeded;
 use nnc_ir::op::{Cost, Op};
 use nnc_ir::{DType, Graph, NodeId, Tensor, TensorType, Value};
-use nnc_runtime::abi::{Arg, ElemType, Port, Region};
+use nnc_runtime::abi::{Arg, Count, ElemType, Port, Region};
 
 use super::buffer::{Buffer, BufferId, Home};
 use super::channels::{self, WideBuffers};
@@ -71,6 +71,8 @@ pub(super) struct Planner<'g> {
     drafts: Vec<Draft>,
     pub constants: Constants,
     pub tables: Vec<RunTable>,
+    /// For values of which data decide the size: the axis, and the buffer that holds their number until the end of a run.
+    pub counts: BTreeMap<Value, (usize, BufferId)>,
 }
 
 /// Buffer 0 stands for the start of the arena.
@@ -99,6 +101,7 @@ impl<'g> Planner<'g> {
             drafts: Vec::new(),
             constants: Constants::default(),
             tables: Vec::new(),
+            counts: BTreeMap::new(),
         }
     }
 
@@ -351,6 +354,11 @@ impl<'g> Planner<'g> {
                 life.1 = last;
             }
         }
+        for (_, count) in self.counts.values() {
+            if let Some(life) = lives.get_mut(count) {
+                life.1 = self.drafts.len().saturating_sub(1);
+            }
+        }
         let ids: Vec<BufferId> = lives.keys().copied().collect();
         let lifetimes: Vec<Lifetime> = lives
             .iter()
@@ -412,6 +420,10 @@ impl<'g> Planner<'g> {
             });
         }
         super::ahead::decide(&mut steps, &groups, self.target.l2);
+        let count = |value: &Value| {
+            let &(axis, buffer) = self.counts.get(value)?;
+            Some(Count { axis: axis as u32, at: offset(&self, buffer) })
+        };
         let memory = MemoryReport {
             arena: arena.bytes,
             planned_peak: memory::peak(&lifetimes),
@@ -428,8 +440,8 @@ impl<'g> Planner<'g> {
                 .graph
                 .outputs()
                 .iter()
-                .map(|(name, v)| port(name, self.graph.ty(*v)))
-                .collect::<Result<_, _>>()?,
+                .map(|(name, v)| Ok(Port { count: count(v), ..port(name, self.graph.ty(*v))? }))
+                .collect::<Result<_, PlanError>>()?,
             steps,
             strips: groups.describe(scratch),
             constants: self.constants.finish(threads)?,
@@ -519,5 +531,5 @@ fn port(name: &str, ty: &TensorType) -> Result<Port, PlanError> {
         DType::Bool => ElemType::Bool,
         DType::BF16 => return Err(PlanError::PortType { name: name.to_string(), dtype: ty.dtype }),
     };
-    Ok(Port { name: name.to_string(), elem, shape: ty.shape.to_vec() })
+    Ok(Port { name: name.to_string(), elem, shape: ty.shape.to_vec(), count: None })
 }

@@ -55,6 +55,15 @@ impl fmt::Display for Plan {
                 LayerCode::Winograd(w) => winograd(f, w)?,
                 LayerCode::Lanes(l) => lanes(f, l)?,
                 LayerCode::Nest(n) => writeln!(f, "     loops {:?} reduce {}", n.loops, n.reduce.len())?,
+                LayerCode::Routine(r) => {
+                    writeln!(
+                        f,
+                        "     units {:?} locals {} memory {}",
+                        r.units,
+                        r.locals.len(),
+                        r.memory.len()
+                    )?;
+                }
             }
         }
         Ok(())

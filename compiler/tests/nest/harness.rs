@@ -1,10 +1,10 @@
-//! Compiles operators by the general loop nest, runs them over strided windows, and compares with the evaluator.
+//! Compiles operators by the general loop nest or as routines, runs them over strided windows, and compares with the evaluator.
 
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::default_libcall_names;
-use nnc::codegen::nest::{Nest, emit};
-use nnc::plan::generic::{GenericError, lower};
+use nnc::codegen::{nest, routine};
+use nnc::plan::generic::{GenericError, Piece, lower};
 use nnc::plan::view::View;
 use nnc_ir::{DType, Op, Tensor, TensorType};
 use nnc_runtime::abi::LayerFn;
@@ -158,7 +158,7 @@ impl Window {
 
 /// What an operator became.
 pub struct Lowered {
-    pub nests: Vec<Nest>,
+    pub pieces: Vec<Piece>,
     extra: Vec<Window>,
 }
 
@@ -177,11 +177,11 @@ pub fn lowered(op: &Op, inputs: &[Option<View>], outputs: &[View]) -> Result<Low
         extra.borrow_mut().push(window);
         view
     };
-    let nests = lower(op, inputs, outputs, &mut temp, &mut constant)?;
-    Ok(Lowered { nests, extra: extra.into_inner() })
+    let pieces = lower(op, inputs, outputs, &mut temp, &mut constant)?;
+    Ok(Lowered { pieces, extra: extra.into_inner() })
 }
 
-fn module() -> JITModule {
+pub fn module() -> JITModule {
     let mut flags = settings::builder();
     for (name, value) in [("opt_level", "speed"), ("is_pic", "false"), ("enable_verifier", "true")] {
         flags.set(name, value).unwrap();
@@ -190,14 +190,14 @@ fn module() -> JITModule {
     JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()))
 }
 
-/// Runs nests over windows (whose `arg` is their position), all units of a nest in parts cut by `cuts`.
+/// Runs pieces over windows (whose `arg` is their position), all units of each in parts cut by `cuts`.
 fn run(functions: &[(LayerFn, usize)], windows: &mut [&mut Window], cuts: usize) {
     let bases: Vec<*mut u8> = windows.iter_mut().map(|w| w.bytes[GUARD..].as_mut_ptr()).collect();
     for &(function, units) in functions {
         let step = units.div_ceil(cuts).max(1);
         for begin in (0..units).step_by(step) {
             let end = (begin + step).min(units);
-            // SAFETY: `lower` has checked that the nests stay inside of the views, which lie in these buffers.
+            // SAFETY: `lower` has checked that the pieces stay inside of the views, which lie in these buffers.
             unsafe { function(bases.as_ptr(), begin as u64, end as u64, std::ptr::null_mut()) };
         }
     }
@@ -229,17 +229,22 @@ pub fn compiled(op: &Op, inputs: &[Option<&Tensor>], layouts: &[Layout], out: La
     let outputs: Vec<View> = windows[inputs.len()..].iter().map(|w| w.view.clone()).collect();
     let mut lowered = lowered(op, &views, &outputs).unwrap_or_else(|e| panic!("{what}: {e:?}"));
     let mut module = module();
-    let ids: Vec<_> = (lowered.nests.iter().enumerate())
-        .map(|(i, nest)| {
-            emit::emit(nest, &mut module, &format!("nest{i}")).unwrap_or_else(|e| panic!("{what}: {e:?}"))
+    let ids: Vec<_> = (lowered.pieces.iter().enumerate())
+        .map(|(i, piece)| {
+            let name = format!("piece{i}");
+            let emitted = match piece {
+                Piece::Nest(nest) => nest::emit::emit(nest, &mut module, &name),
+                Piece::Routine(routine) => routine::emit::emit(routine, &mut module, &name),
+            };
+            emitted.unwrap_or_else(|e| panic!("{what}: {e:?}"))
         })
         .collect();
     module.finalize_definitions().unwrap();
-    let functions: Vec<(LayerFn, usize)> = (ids.iter().zip(&lowered.nests))
-        .map(|(&id, nest)| {
+    let functions: Vec<(LayerFn, usize)> = (ids.iter().zip(&lowered.pieces))
+        .map(|(&id, piece)| {
             let code = module.get_finalized_function(id);
             // SAFETY: `emit` gives every function the signature of a layer.
-            (unsafe { std::mem::transmute::<*const u8, LayerFn>(code) }, nest.units())
+            (unsafe { std::mem::transmute::<*const u8, LayerFn>(code) }, piece.units())
         })
         .collect();
     let before: Vec<Vec<u8>> = windows.iter().map(|w| w.bytes.clone()).collect();

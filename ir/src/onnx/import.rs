@@ -17,7 +17,9 @@ use super::limits::Deadline;
 use super::model::{Model, NodeDef};
 use super::node::NodeReader;
 use super::table;
-use crate::graph::{Graph, Value};
+use super::varying::{Sizes, Varying};
+use crate::graph::{Graph, GraphError, Value};
+use crate::op::Prefix;
 
 /// The state of the walk.
 pub(super) struct Importer<'m> {
@@ -26,7 +28,9 @@ pub(super) struct Importer<'m> {
     /// What each name stands for.
     values: BTreeMap<&'m str, Value>,
     /// Names that some node or graph output reads.
-    used: BTreeSet<&'m str>,
+    pub used: BTreeSet<&'m str>,
+    /// Values whose size only the run knows.
+    pub sizes: Sizes,
     /// Bytes of constants that may still be made by evaluating nodes.
     pub foldable: usize,
 }
@@ -43,6 +47,7 @@ pub(super) fn import(model: &Model, bindings: &Bindings, deadline: Deadline) -> 
         graph: Graph::new(),
         values: BTreeMap::new(),
         used: used_names(model),
+        sizes: Sizes::default(),
         foldable: FOLD_BYTES,
     };
     for (input, ty) in model.inputs.iter().zip(types) {
@@ -72,6 +77,7 @@ pub(super) fn import(model: &Model, bindings: &Bindings, deadline: Deadline) -> 
                 what: format!("is declared as {output}, but its node makes {ty}"),
             });
         }
+        let value = importer.real_size(&output.name, value)?;
         importer.graph.add_output(&output.name, value);
     }
     let mut graph = importer.graph;
@@ -118,6 +124,15 @@ impl<'m> Importer<'m> {
         let value = self.graph.add_constant(name, tensor.clone());
         self.values.insert(name, value);
         Some(value)
+    }
+
+    /// What an output returns of a value: as much as there is.
+    fn real_size(&mut self, name: &str, value: Value) -> Result<Value, Fault> {
+        let Some(Varying { axis, count }) = self.sizes.get(value) else { return Ok(value) };
+        let added = self.graph.add(name, Prefix { axis }.into(), &[Some(value), Some(count)]);
+        let what =
+            |e: GraphError| Fault::Port { kind: "output", name: name.to_string(), what: e.to_string() };
+        added.map(Value::from).map_err(what)
     }
 
     fn node(&mut self, def: &'m NodeDef, row: &'static table::Row, opset: i64) -> Result<(), Fault> {

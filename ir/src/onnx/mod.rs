@@ -45,6 +45,7 @@ mod order;
 mod split;
 mod table;
 mod tensor;
+mod varying;
 mod wire;
 
 pub use bindings::Bindings;

@@ -6,8 +6,9 @@ use super::attribute::Attributes;
 use super::error::NodeFault;
 use super::import::Importer;
 use super::model::NodeDef;
+use super::varying::Varying;
 use crate::graph::{GraphError, Value};
-use crate::op::{Op, OpError};
+use crate::op::{Op, OpError, Prefix};
 use crate::tensor::{Element, Tensor};
 use crate::types::{DType, Shape, TensorType};
 
@@ -51,6 +52,46 @@ impl<'i, 'm> NodeReader<'i, 'm> {
     /// Number of outputs that the model names.
     pub(super) fn output_count(&self) -> usize {
         self.def.outputs.len()
+    }
+
+    /// Whether the model reads an output.
+    pub(super) fn output_used(&self, index: usize) -> bool {
+        self.def.outputs.get(index).is_some_and(|name| self.importer.used.contains(name.as_str()))
+    }
+
+    /// A value that has as many elements along an axis as another one says.
+    pub(super) fn counted(&mut self, value: Value, axis: usize, count: Value) -> Result<Value, NodeFault> {
+        match (self.constant_of(value).cloned(), self.constant_of(count).cloned()) {
+            (Some(tensor), Some(count)) => {
+                let mut real = Op::from(Prefix { axis }).eval(&[Some(&tensor), Some(&count)])?;
+                let real = real.pop().ok_or_else(|| NodeFault::invalid("has no results"))?;
+                Ok(self.add_constant(real))
+            }
+            _ => {
+                if self.ty(value).shape[axis] > 0 {
+                    self.importer.sizes.set(value, Varying { axis, count });
+                }
+                Ok(value)
+            }
+        }
+    }
+
+    /// Refuses an operand whose size only the run knows.
+    pub(super) fn fixed(&self, value: Value) -> Result<(), NodeFault> {
+        match self.importer.sizes.get(value) {
+            Some(varying) => Err(self.varies(value, varying)),
+            None => Ok(()),
+        }
+    }
+
+    fn varies(&self, value: Value, varying: Varying) -> NodeFault {
+        NodeFault::unsupported(format!(
+            "an operand of which only the run knows how many elements it has along axis {} of {}, behind \"{}\"; \
+             compile the model up to there",
+            varying.axis,
+            self.ty(value),
+            self.importer.graph.node(value.node).name
+        ))
     }
 
     /// An operand that may be left out.
@@ -223,6 +264,15 @@ impl<'i, 'm> NodeReader<'i, 'm> {
         for (output, ty) in graph.node(id).outputs.iter().enumerate() {
             self.importer.model.limits.admit(ty, || "its result".into())?;
             results.push(Value { node: id, output: output as u32 });
+        }
+        let handed = self.importer.sizes.hand_on(graph, &graph.node(id).op, operands, &results);
+        if let Err(index) = handed
+            && let Some(value) = operands.get(index).copied().flatten()
+        {
+            self.fixed(value)?;
+            return Err(NodeFault::unsupported(format!(
+                "operand {index} together with one of which only the run knows how many elements it has"
+            )));
         }
         Ok(results)
     }

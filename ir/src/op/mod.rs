@@ -18,33 +18,45 @@
 pub(crate) mod check;
 pub mod conv;
 pub mod elementwise;
+pub mod gather;
 pub mod matmul;
 pub mod norm;
 pub(crate) mod number;
 pub mod pool;
 pub mod reduce;
 pub mod resize;
+pub mod scan;
+pub mod scatter;
+pub mod select;
 pub mod shape;
 mod strided;
 #[cfg(test)]
 mod testing;
+pub mod topk;
 pub mod unary;
+pub mod unpool;
 mod windows;
 
 use std::fmt;
 
 pub use conv::{Conv, ConvTranspose, Epilogue, Prologue, Residual, Window};
 pub use elementwise::{Binary, BinaryFn, Cast, Where};
+pub use gather::{GatherAt, GatherElements, GatherNd};
 pub use matmul::{Gemm, MatMul};
 pub use norm::{BatchNorm, ChannelAffine, InstanceNorm, LayerNorm, Lrn};
 pub use pool::{GlobalPool, Pool, PoolKind};
 pub use reduce::{LogSoftmax, Reduce, ReduceKind, Softmax};
 pub use resize::{CoordinateMode, NearestMode, Resize, ResizeMode, Tap};
+pub use scan::{Cumulative, CumulativeKind, ReverseSequence};
+pub use scatter::{ScatterElements, ScatterNd, ScatterReduction};
+pub use select::{Compress, NonMaxSuppression, NonZero, Prefix, Unique};
 pub use shape::{
     AxisSlice, ChannelSelect, ChannelSource, Concat, Expand, Gather, Pad, PadMode, Reshape, Slice, Split,
     Transpose,
 };
+pub use topk::TopK;
 pub use unary::Unary;
+pub use unpool::{MaxPoolArg, MaxUnpool};
 
 use crate::tensor::{Tensor, TensorError};
 use crate::types::TensorType;
@@ -200,6 +212,21 @@ operators!(
     Expand,
     Gather,
     ChannelSelect,
+    GatherAt,
+    GatherElements,
+    GatherNd,
+    ScatterElements,
+    ScatterNd,
+    TopK,
+    Cumulative,
+    ReverseSequence,
+    MaxPoolArg,
+    MaxUnpool,
+    NonZero,
+    Compress,
+    Unique,
+    NonMaxSuppression,
+    Prefix,
 );
 
 impl Op {

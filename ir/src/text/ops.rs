@@ -88,6 +88,21 @@ ops!(
     Expand,
     Gather,
     ChannelSelect,
+    GatherAt,
+    GatherElements,
+    GatherNd,
+    ScatterElements,
+    ScatterNd,
+    TopK,
+    Cumulative,
+    ReverseSequence,
+    MaxPoolArg,
+    MaxUnpool,
+    NonZero,
+    Compress,
+    Unique,
+    NonMaxSuppression,
+    Prefix,
 );
 
 /// Structs: each field with its default, or `*` where it must be written; `as W` says in which form it is written.
@@ -134,6 +149,16 @@ attributes! {
     Reshape { shape as ByX = * }
     Expand { shape as ByX = * }
     Transpose { perm as List = * }
+    GatherAt { axis = * }
+    GatherElements { axis = * }
+    GatherNd { batch_dims = 0 }
+    ScatterElements { axis = *, reduction = (ScatterReduction::Replace) }
+    ScatterNd { reduction = (ScatterReduction::Replace) }
+    TopK { axis = *, k = *, largest = true }
+    ReverseSequence { batch_axis = *, time_axis = * }
+    MaxUnpool { sizes as ByX = * }
+    NonMaxSuppression { most = *, center_point_box = false }
+    Prefix { axis = * }
 }
 
 /// Enums whose variants are operators: each variant with the defaults of its parameters.
@@ -144,6 +169,7 @@ macro_rules! variants {
                 vec![$($name::$variant $({ $($field: $default),* })?),*]
             }
 
+            #[allow(unused_variables)]
             fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
                 match self {
                     $($name::$variant $({ $($field),* })? => {
@@ -269,6 +295,74 @@ impl Described for Reduce {
         f.required("axes", &mut axes)?;
         self.axes = axes.0;
         f.optional("keep_dims", &mut self.keep_dims, true)
+    }
+}
+
+variants!(CumulativeKind { Sum, Prod });
+
+impl Described for Cumulative {
+    fn blanks() -> Vec<Self> {
+        let kinds = CumulativeKind::blanks().into_iter();
+        kinds.map(|kind| Cumulative { kind, axis: 0, exclusive: false, reverse: false }).collect()
+    }
+
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+        f.required("axis", &mut self.axis)?;
+        f.optional("exclusive", &mut self.exclusive, false)?;
+        f.optional("reverse", &mut self.reverse, false)
+    }
+}
+
+impl Described for MaxPoolArg {
+    fn blanks() -> Vec<Self> {
+        vec![MaxPoolArg { window: blank_window(), column_major: false }]
+    }
+
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+        window(&mut self.window, f, None)?;
+        f.optional("column_major", &mut self.column_major, false)
+    }
+}
+
+impl Described for NonZero {
+    fn blanks() -> Vec<Self> {
+        vec![NonZero]
+    }
+
+    fn fields(&mut self, _: &mut Fields<'_>) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// An axis, or all elements in row-major order.
+impl Attr for Option<usize> {
+    fn write(&self) -> String {
+        self.map_or("flat".to_string(), |axis| axis.write())
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
+        if text == "flat" { Ok(None) } else { usize::read(text).map(Some) }
+    }
+}
+
+impl Described for Compress {
+    fn blanks() -> Vec<Self> {
+        vec![Compress { axis: None }]
+    }
+
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+        f.optional("axis", &mut self.axis, None)
+    }
+}
+
+impl Described for Unique {
+    fn blanks() -> Vec<Self> {
+        vec![Unique { axis: None, sorted: true }]
+    }
+
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+        f.optional("axis", &mut self.axis, None)?;
+        f.optional("sorted", &mut self.sorted, true)
     }
 }
 
@@ -427,6 +521,14 @@ macro_rules! words {
         }
     };
 }
+
+words!(ScatterReduction {
+    Replace = "none",
+    Add = "add",
+    Mul = "mul",
+    Max = "max",
+    Min = "min",
+});
 
 words!(CoordinateMode {
     HalfPixel = "half_pixel",

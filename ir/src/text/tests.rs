@@ -155,6 +155,51 @@ fn samples() -> Vec<(Op, Vec<Option<TensorType>>)> {
         (Reshape { shape: vec![] }.into(), vec![f(&[1, 1])]),
         (Transpose { perm: vec![0, 2, 3, 1] }.into(), vec![image()]),
         (Expand { shape: vec![2, 3] }.into(), vec![f(&[3])]),
+        (GatherAt { axis: 1 }.into(), vec![image(), Some(TensorType::new(DType::I64, [2, 1]))]),
+        (GatherElements { axis: 1 }.into(), vec![image(), Some(TensorType::new(DType::I64, [1, 2, 1, 1]))]),
+        (
+            ScatterElements { axis: 2, reduction: ScatterReduction::Add }.into(),
+            vec![
+                image(),
+                Some(TensorType::new(DType::I64, [1, 2, 1, 1])),
+                Some(TensorType::f32([1, 2, 1, 1])),
+            ],
+        ),
+        (
+            ScatterNd { reduction: ScatterReduction::Replace }.into(),
+            vec![
+                Some(TensorType::f32([4, 2])),
+                Some(TensorType::new(DType::I64, [3, 1])),
+                Some(TensorType::f32([3, 2])),
+            ],
+        ),
+        (TopK { axis: 1, k: 2, largest: false }.into(), vec![image()]),
+        (
+            Cumulative { kind: CumulativeKind::Sum, axis: 0, exclusive: false, reverse: true }.into(),
+            vec![image()],
+        ),
+        (MaxPoolArg { window: window([3, 2]), column_major: true }.into(), vec![image()]),
+        (
+            Cumulative { kind: CumulativeKind::Prod, axis: 1, exclusive: true, reverse: false }.into(),
+            vec![image()],
+        ),
+        (
+            ReverseSequence { batch_axis: 1, time_axis: 0 }.into(),
+            vec![Some(TensorType::f32([4, 2])), Some(TensorType::new(DType::I64, [2]))],
+        ),
+        (
+            MaxUnpool { sizes: vec![5] }.into(),
+            vec![Some(TensorType::f32([1, 2, 3])), Some(TensorType::new(DType::I64, [1, 2, 3]))],
+        ),
+        (NonZero.into(), vec![image()]),
+        (Compress { axis: Some(1) }.into(), vec![image(), Some(TensorType::new(DType::Bool, [2]))]),
+        (Unique { axis: None, sorted: false }.into(), vec![image()]),
+        (
+            NonMaxSuppression { most: 7, center_point_box: true }.into(),
+            vec![Some(TensorType::f32([1, 6, 4])), Some(TensorType::f32([1, 2, 6]))],
+        ),
+        (Prefix { axis: 3 }.into(), vec![image(), Some(TensorType::new(DType::I64, []))]),
+        (GatherNd { batch_dims: 1 }.into(), vec![image(), Some(TensorType::new(DType::I64, [1, 2, 1]))]),
         (Gather { axis: 1, indices: Tensor::new([2, 1], &[3i64, 0]).unwrap() }.into(), vec![image()]),
         (
             ChannelSelect { sources: vec![ChannelSource { operand: 1, channel: 3 }] }.into(),

@@ -158,6 +158,30 @@ pub fn one(
     model.node(op, &inputs, &["y"], attributes)
 }
 
+/// ONNX's numbers of element types.
+pub const F32: i32 = 1;
+pub const I64: i32 = 7;
+pub const BOOL: i32 = 9;
+
+/// An operator whose results have other types than its inputs.
+pub fn typed(
+    opset: i64,
+    op: &str,
+    inputs: &[(&str, i32, &[&str])],
+    outputs: &[&str],
+    attributes: &[AttributeProto],
+) -> Onnx {
+    let mut model = onnx(opset);
+    for (name, dtype, dims) in inputs {
+        model = model.input_of(name, *dtype, dims);
+    }
+    for output in outputs {
+        model = model.output(output);
+    }
+    let names: Vec<&str> = inputs.iter().map(|(name, ..)| *name).collect();
+    model.node(op, &names, outputs, attributes)
+}
+
 pub fn value_info(name: &str, elem_type: i32, dims: Option<&[&str]>) -> ValueInfoProto {
     let dim = |text: &&str| {
         let value = match text.parse() {

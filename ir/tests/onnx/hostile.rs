@@ -109,6 +109,7 @@ proptest! {
         op in prop::sample::select(vec![
             "Conv", "ConvTranspose", "MaxPool", "AveragePool", "Pad", "Slice", "Split", "Reshape", "Transpose", "Gather",
             "Tile", "Expand", "Squeeze", "Unsqueeze", "Flatten", "DepthToSpace", "SpaceToDepth", "ConstantOfShape", "Range",
+            "TopK", "CumSum", "Trilu", "GatherElements", "GatherND", "OneHot",
         ]),
         opset in 7i64..=22,
         list in prop::collection::vec(extreme(), 0..6),
@@ -127,7 +128,8 @@ proptest! {
         let number_names: &[&str] = match op {
             "Conv" | "ConvTranspose" => &["group"],
             "DepthToSpace" | "SpaceToDepth" => &["blocksize"],
-            "Flatten" | "Gather" | "Split" => &["axis"],
+            "Flatten" | "Gather" | "Split" | "TopK" | "GatherElements" | "OneHot" => &["axis"],
+            "GatherND" => &["batch_dims"],
             _ => &[],
         };
         let mut attributes: Vec<_> = attribute_names.iter().enumerate()
@@ -143,6 +145,11 @@ proptest! {
             "Slice" if opset >= 10 => &["x", "list", "more"],
             "Pad" if opset < 11 => &["x"],
             "Squeeze" | "Unsqueeze" | "Split" if opset < 13 => &["x"],
+            "OneHot" => &["list", "number", "more"],
+            "CumSum" | "Trilu" => &["x", "number"],
+            "TopK" if opset < 10 => &["x"],
+            "TopK" => &["x", "number"],
+            "GatherElements" | "GatherND" => &["x", "list"],
             "Pad" | "Reshape" | "Gather" | "Tile" | "Expand" | "Squeeze" | "Unsqueeze" | "Split" => &["x", "list"],
             _ => &["x"],
         };

@@ -7,3 +7,4 @@ mod operators;
 mod seeds;
 mod shapes;
 mod source;
+mod varying;

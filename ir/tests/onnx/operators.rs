@@ -2,7 +2,9 @@
 
 use nnc_ir::{Op, Tensor};
 
-use crate::build::{Onnx, f32s, float, floats, int, ints, iota, one, onnx, string};
+use onnx_protobuf::AttributeProto;
+
+use crate::build::{F32, I64, Onnx, f32s, float, floats, int, ints, iota, one, onnx, string, typed};
 
 fn type_of(model: Onnx) -> String {
     model.ty().to_string()
@@ -357,4 +359,110 @@ fn group_normalization_scales_groups_in_18_and_channels_in_21() {
     // Each group is 0 1 2 3 shifted: mean 1.5, variance 1.25.
     let first = (0.0 - 1.5) / 1.25f32.sqrt() + 1.0;
     assert!((by_group[0] - first).abs() < 1e-6 && (by_group[4] - (2.0 * (first - 1.0) + 1.0)).abs() < 1e-6);
+}
+
+#[test]
+fn indices_may_be_known_only_at_run_time() {
+    let gather =
+        typed(13, "Gather", &[("x", F32, &["4", "3"]), ("i", I64, &["2"])], &["y"], &[int("axis", 1)]);
+    let i = Tensor::new([2], &[-1i64, 0]).unwrap();
+    assert_eq!(f32s(&gather.run([iota(&[4, 3]), i])), [2.0, 0.0, 5.0, 3.0, 8.0, 6.0, 11.0, 9.0]);
+    let nd = |opset, attributes: &[AttributeProto]| {
+        typed(opset, "GatherND", &[("x", F32, &["2", "2"]), ("i", I64, &["2", "1"])], &["y"], attributes)
+    };
+    assert_eq!(type_of(nd(11, &[])), "f32[2x2]");
+    assert_eq!(type_of(nd(12, &[int("batch_dims", 1)])), "f32[2]");
+    assert!(nd(11, &[int("batch_dims", 1)]).error().contains("batch_dims"));
+    assert!(nd(12, &[int("batch_dims", -1)]).error().contains("cannot be negative"));
+}
+
+#[test]
+fn scattering_reduces_from_the_versions_that_can() {
+    let scatter = |opset, op, attributes: &[AttributeProto]| {
+        let operands = [("x", F32, &["3"][..]), ("i", I64, &["2"]), ("u", F32, &["2"])];
+        typed(opset, op, &operands, &["y"], attributes)
+    };
+    let run = |model: Onnx| {
+        let (i, u) = (Tensor::new([2], &[1i64, 1]).unwrap(), Tensor::new([2], &[10.0f32, 20.0]).unwrap());
+        f32s(&model.run([iota(&[3]), i, u]))
+    };
+    assert_eq!(run(scatter(9, "Scatter", &[])), [0.0, 20.0, 2.0]);
+    assert_eq!(run(scatter(16, "ScatterElements", &[string("reduction", "add")])), [0.0, 31.0, 2.0]);
+    assert_eq!(run(scatter(18, "ScatterElements", &[string("reduction", "min")])), [0.0, 1.0, 2.0]);
+    assert!(scatter(16, "ScatterElements", &[string("reduction", "min")]).error().contains("\"mul\""));
+    assert!(scatter(13, "ScatterElements", &[string("reduction", "add")]).error().contains("reduction"));
+    assert!(scatter(11, "Scatter", &[]).error().contains("Scatter"));
+}
+
+#[test]
+fn top_k_takes_k_from_attribute_and_operand() {
+    assert_eq!(type_of(one(1, "TopK", &["2", "5"], &[], &[int("k", 2)])), "f32[2x2]");
+    assert_eq!(type_of(one(10, "TopK", &["2", "5"], &[("k", &[3])], &[int("axis", 1)])), "f32[2x3]");
+    let smallest = one(11, "TopK", &["5"], &[("k", &[2])], &[int("largest", 0), int("sorted", 0)]);
+    assert_eq!(f32s(&smallest.run([iota(&[5])])), [0.0, 1.0]);
+    assert!(one(11, "TopK", &["5"], &[("k", &[6])], &[]).error().contains("k is 6"));
+    assert!(one(11, "TopK", &["5"], &[("k", &[-1])], &[]).error().contains("cannot be negative"));
+}
+
+#[test]
+fn one_hot_counts_from_the_end_and_leaves_out_what_is_beyond() {
+    let model = onnx(11)
+        .input_of("i", I64, &["4"])
+        .ints("depth", &[3])
+        .floats("values", &[2], &[-1.0, 5.0])
+        .output("y")
+        .node("OneHot", &["i", "depth", "values"], &["y"], &[int("axis", 0)]);
+    let y = model.run([Tensor::new([4], &[0i64, -1, 3, -4]).unwrap()]);
+    assert_eq!(y.shape().to_string(), "3x4");
+    assert_eq!(f32s(&y), [5.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0, 5.0, -1.0, -1.0]);
+}
+
+#[test]
+fn trilu_keeps_a_triangle() {
+    let y = one(14, "Trilu", &["2", "3"], &[], &[]).run([iota(&[2, 3])]);
+    assert_eq!(f32s(&y), [0.0, 1.0, 2.0, 0.0, 4.0, 5.0]);
+    let y = one(14, "Trilu", &["2", "3"], &[("k", &[-1])], &[int("upper", 0)]).run([iota(&[2, 3])]);
+    assert_eq!(f32s(&y), [0.0, 0.0, 0.0, 3.0, 0.0, 0.0]);
+}
+
+#[test]
+fn cumulative_sums_take_their_axis_from_an_operand() {
+    let y = one(11, "CumSum", &["2", "2"], &[("axis", &[-1])], &[int("reverse", 1)]).run([iota(&[2, 2])]);
+    assert_eq!(f32s(&y), [1.0, 1.0, 5.0, 3.0]);
+    assert!(one(11, "CumSum", &["2", "2"], &[("axis", &[2])], &[]).error().contains("axis 2"));
+}
+
+#[test]
+fn places_of_the_largest_are_computed_where_they_are_read() {
+    let pool = |outputs: &[&str]| {
+        typed(
+            8,
+            "MaxPool",
+            &[("x", F32, &["1", "1", "4"])],
+            outputs,
+            &[ints("kernel_shape", &[2]), ints("strides", &[2])],
+        )
+    };
+    let op = |model: &Onnx| {
+        let graph = model.graph();
+        graph.node(graph.outputs()[0].1.node).op.name()
+    };
+    assert_eq!(op(&pool(&["y"])), "MaxPool");
+    assert_eq!(op(&pool(&["y", "places"])), "MaxPoolArg");
+    let unpool = typed(
+        9,
+        "MaxUnpool",
+        &[("x", F32, &["1", "1", "2"]), ("i", I64, &["1", "1", "2"])],
+        &["y"],
+        &[ints("kernel_shape", &[2]), ints("strides", &[2])],
+    );
+    let places = Tensor::new([1, 1, 2], &[1i64, 2]).unwrap();
+    assert_eq!(f32s(&unpool.run([iota(&[1, 1, 2]), places])), [0.0, 0.0, 1.0, 0.0]);
+}
+
+#[test]
+fn sequences_are_reversed_by_default_along_the_first_axis() {
+    let flipped = typed(10, "ReverseSequence", &[("x", F32, &["2", "2"]), ("l", I64, &["2"])], &["y"], &[]);
+    let y = flipped.run([iota(&[2, 2]), Tensor::new([2], &[2i64, 1]).unwrap()]);
+    assert_eq!(f32s(&y), [2.0, 1.0, 0.0, 3.0]);
 }

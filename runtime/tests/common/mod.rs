@@ -73,6 +73,7 @@ pub fn desc() -> ProgramDesc {
         name: name.to_owned(),
         elem: ElemType::F32,
         shape: shape.to_vec(),
+        count: None,
     };
     let totals = ROWS * COLS * 4;
     let step = |name: &str, func, units: usize, args: Vec<Arg>| Step {

@@ -142,7 +142,8 @@ mod tests {
     }
 
     fn plan(steps: Vec<PlanStep>) -> Plan {
-        let port = |name: &str| Port { name: name.into(), elem: ElemType::F32, shape: vec![25, 8] };
+        let port =
+            |name: &str| Port { name: name.into(), elem: ElemType::F32, shape: vec![25, 8], count: None };
         Plan {
             inputs: vec![port("x")],
             outputs: vec![port("y")],

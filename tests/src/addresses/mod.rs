@@ -24,6 +24,7 @@ mod dense;
 mod intervals;
 mod lanes;
 mod nest;
+mod routine;
 mod strips;
 mod winograd;
 
@@ -136,6 +137,7 @@ pub fn walk(plan: &Plan, step: &PlanStep) -> Result<Walk, String> {
         LayerCode::Winograd(code) => (code.units(), winograd::walk(code, bases)?),
         LayerCode::Lanes(code) => (code.units(), lanes::walk(code, bases)?),
         LayerCode::Nest(code) => (code.units(), nest::walk(code, bases)?),
+        LayerCode::Routine(code) => (code.units(), routine::walk(code, bases)?),
     };
     match units == step.units {
         true => Ok(walk),

@@ -155,7 +155,7 @@ fn execute(program: &Program, inputs: &BTreeMap<String, Tensor>) -> Result<Vec<T
     let ports = program.desc().outputs.iter().enumerate();
     ports
         .map(|(index, port)| {
-            let ty = TensorType::new(dtype(port.elem)?, port.shape.clone());
+            let ty = TensorType::new(dtype(port.elem)?, outputs.shape(index)?);
             Ok(Tensor::from_bytes(ty, outputs.bytes(index)?.to_vec())?)
         })
         .collect()

@@ -20,7 +20,7 @@ use cranelift_module::{FuncId, ModuleReloc, ModuleRelocTarget};
 
 use super::kernels::{Kernel, Programs};
 use super::tile::ir::{Program, Role};
-use super::{CodegenError, nest, tile};
+use super::{CodegenError, nest, routine, tile};
 use crate::plan::LayerCode;
 use crate::target::Target;
 
@@ -55,6 +55,8 @@ pub fn emit(
     let mut kernels = Kernels::default();
     if let LayerCode::Nest(n) = code {
         nest::emit::build(n, &mut function, &mut scratch, config);
+    } else if let LayerCode::Routine(r) = code {
+        routine::emit::build(r, &mut function, &mut scratch, config);
     } else {
         let builder = FunctionBuilder::new(&mut function, &mut scratch);
         let mut emit = LayerEmitter::start(builder, &mut kernels, layer, target);
@@ -62,7 +64,7 @@ pub fn emit(
             LayerCode::Dense(plan) => dense::emit(&mut emit, plan)?,
             LayerCode::Winograd(plan) => winograd::emit(&mut emit, plan)?,
             LayerCode::Lanes(plan) => lanes::emit(&mut emit, plan)?,
-            LayerCode::Nest(_) => {}
+            LayerCode::Nest(_) | LayerCode::Routine(_) => {}
         }
         emit.finish(config);
     }

@@ -11,7 +11,7 @@ use cranelift_codegen::ir::{
     AbiParam, BlockArg, ConstantData, Endianness, Function, InstBuilder, MemFlagsData, Signature,
     UserFuncName, Value, types,
 };
-use cranelift_codegen::isa::CallConv;
+use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, Linkage, Module, ModuleError};
 use nnc_ir::DType;
@@ -23,12 +23,21 @@ use super::{Accumulator, Bound, Fold, LANES, Lanes, Nest, Operand, scalar};
 
 /// Defines the layer function of a nest in a module. The nest must have passed [`Nest::check`].
 pub fn emit(nest: &Nest, module: &mut dyn Module, name: &str) -> Result<FuncId, Box<ModuleError>> {
+    define(module, name, |function, context, config| build(nest, function, context, config))
+}
+
+/// Defines a layer function in a module.
+pub fn define(
+    module: &mut dyn Module,
+    name: &str,
+    build: impl FnOnce(&mut Function, &mut FunctionBuilderContext, TargetFrontendConfig),
+) -> Result<FuncId, Box<ModuleError>> {
     let signature = layer_signature(module);
     let id = module.declare_function(name, Linkage::Export, &signature)?;
     let mut context = module.make_context();
     context.func = Function::with_name_signature(UserFuncName::user(0, id.as_u32()), signature);
     let mut builder_context = FunctionBuilderContext::new();
-    build(nest, &mut context.func, &mut builder_context, module.target_config());
+    build(&mut context.func, &mut builder_context, module.target_config());
     module.define_function(id, &mut context)?;
     Ok(id)
 }
@@ -46,7 +55,7 @@ pub fn build(
     nest: &Nest,
     function: &mut Function,
     context: &mut FunctionBuilderContext,
-    config: cranelift_codegen::isa::TargetFrontendConfig,
+    config: TargetFrontendConfig,
 ) {
     let mut b = FunctionBuilder::new(function, context);
     let entry = b.create_block();

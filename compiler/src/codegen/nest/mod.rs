@@ -18,7 +18,7 @@
 pub mod emit;
 pub mod expr;
 pub mod math;
-mod scalar;
+pub(in crate::codegen) mod scalar;
 mod traffic;
 
 use std::ops::Range;

@@ -13,7 +13,7 @@ use super::expr::Constant;
 use super::math::Math;
 
 /// The Cranelift type of an element; `None` for `f16` and `bf16`, which are converted when they are loaded.
-pub(super) fn element_type(dtype: DType) -> Option<Type> {
+pub(in crate::codegen) fn element_type(dtype: DType) -> Option<Type> {
     Some(match dtype {
         DType::F32 => types::F32,
         DType::F64 => types::F64,
@@ -30,13 +30,13 @@ fn is_signed(dtype: DType) -> bool {
 }
 
 /// Whether a function is written for lanes; the others are computed one by one, in `f64`.
-pub(super) fn has_vector_unary(function: Unary) -> bool {
+pub(in crate::codegen) fn has_vector_unary(function: Unary) -> bool {
     use Unary::*;
     !matches!(function, Sin | Cos | Tan | Asin | Acos | Atan | Sinh | Cosh | Asinh | Acosh | Atanh | Not)
 }
 
 /// Whether a function of `f32` is written for lanes.
-pub(super) fn has_vector_binary(function: BinaryFn) -> bool {
+pub(in crate::codegen) fn has_vector_binary(function: BinaryFn) -> bool {
     use BinaryFn::*;
     matches!(
         function,
@@ -45,13 +45,13 @@ pub(super) fn has_vector_binary(function: BinaryFn) -> bool {
 }
 
 /// Whether a function can be compiled for elements of a type.
-pub(super) fn supports_unary(function: Unary, dtype: DType) -> bool {
+pub(in crate::codegen) fn supports_unary(function: Unary, dtype: DType) -> bool {
     element_type(dtype).is_some()
         && !(dtype == DType::F64 && matches!(function, Unary::Erf | Unary::Gelu { tanh: false }))
 }
 
 /// A constant; in all lanes when `lanes` says so.
-pub(super) fn constant(b: &mut FunctionBuilder<'_>, constant: Constant, lanes: bool) -> Value {
+pub(in crate::codegen) fn constant(b: &mut FunctionBuilder<'_>, constant: Constant, lanes: bool) -> Value {
     match constant {
         Constant::F32(bits) if lanes => Math::new(b, types::F32X4).constant(f64::from(f32::from_bits(bits))),
         Constant::F32(bits) => b.ins().f32const(f32::from_bits(bits)),
@@ -71,7 +71,7 @@ fn int(b: &mut FunctionBuilder<'_>, dtype: DType, v: i64) -> Value {
 }
 
 /// `function(x)`, with `x` of type `dtype`.
-pub(super) fn unary(
+pub(in crate::codegen) fn unary(
     b: &mut FunctionBuilder<'_>,
     function: Unary,
     dtype: DType,
@@ -264,7 +264,7 @@ fn int_clip(
 }
 
 /// `function(x, y)`, both of type `dtype`, but for a power, whose exponent may have a type of its own.
-pub(super) fn binary(
+pub(in crate::codegen) fn binary(
     b: &mut FunctionBuilder<'_>,
     function: BinaryFn,
     (x, x_type): (Value, DType),
@@ -532,7 +532,7 @@ fn exponent(b: &mut FunctionBuilder<'_>, v: Value) -> Value {
 }
 
 /// `x` of type `from` as type `to`. Floats become integers by cutting towards zero, and saturate (NaN gives 0).
-pub(super) fn cast(b: &mut FunctionBuilder<'_>, from: DType, to: DType, x: Value) -> Value {
+pub(in crate::codegen) fn cast(b: &mut FunctionBuilder<'_>, from: DType, to: DType, x: Value) -> Value {
     if from == to {
         return x;
     }

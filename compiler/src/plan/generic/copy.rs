@@ -190,11 +190,11 @@ pub(super) fn gather(l: &mut Lowering<'_>, op: &Gather) -> Result<(), GenericErr
                         outputs: std::slice::from_ref(&row),
                         temp: l.temp,
                         constant: l.constant,
-                        nests: std::mem::take(&mut l.nests),
+                        pieces: std::mem::take(&mut l.pieces),
                         extra: std::mem::take(&mut l.extra),
                     };
                     let done = gather(&mut inner, &Gather { axis: op.axis, indices });
-                    (l.nests, l.extra) = (inner.nests, inner.extra);
+                    (l.pieces, l.extra) = (inner.pieces, inner.extra);
                     done?;
                 }
                 return Ok(());
@@ -345,6 +345,21 @@ pub(super) fn pad(l: &mut Lowering<'_>, op: &Pad) -> Result<(), GenericError> {
     picked(l, &x, &y, &axes)
 }
 
+/// Fills a view with zeros.
+pub(super) fn zeros(l: &mut Lowering<'_>, y: &View) -> Result<(), GenericError> {
+    let value = fill_value(l, y.dtype, 0.0)?;
+    fill(l, y, &value)
+}
+
+/// Fills a view with a value that [`fill_value`] has made.
+fn fill(l: &mut Lowering<'_>, y: &View, value: &Expr) -> Result<(), GenericError> {
+    let mut y = y.clone();
+    if matches!(y.dtype, DType::F16 | DType::BF16) {
+        y.dtype = DType::U16;
+    }
+    l.push(Draft::map(&[], &y, value.clone()))
+}
+
 /// Half floats are filled as integers of the same bits.
 fn fill_value(l: &Lowering<'_>, dtype: DType, v: f64) -> Result<Expr, GenericError> {
     match dtype {
@@ -366,18 +381,13 @@ fn padded(
 ) -> Result<(), GenericError> {
     let Some(along) = sources.get(axis) else { return copy(l, x, y) };
     for run in runs(along) {
-        let mut y = part(l, y, axis, run.at, 1, run.len)?;
+        let y = part(l, y, axis, run.at, 1, run.len)?;
         match run.source {
             Some((source, step)) => {
                 let x = part(l, x, axis, source, step, run.len)?;
                 padded(l, &x, &y, sources, value, axis + 1)?;
             }
-            None => {
-                if matches!(y.dtype, DType::F16 | DType::BF16) {
-                    y.dtype = DType::U16;
-                }
-                l.push(Draft::map(&[], &y, value.clone()))?;
-            }
+            None => fill(l, &y, value)?,
         }
     }
     Ok(())

@@ -5,17 +5,25 @@
 //!                            nest 3: s = Σ y          nest 4: y = y / s
 //! ```
 //!
-//! The nests of an operator run one after another, each over all of its units. Operands are [`View`]s, so any layout
+//! What depends on data in its addresses, a loop nest cannot say: such an operator is a routine ([`Piece`]).
+//!
+//! The pieces of an operator run one after another, each over all of its units. Operands are [`View`]s, so any layout
 //! goes: strides only decide the order of loops and what goes in vectors ([`schedule`]).
 
 mod copy;
 mod draft;
+mod gather;
 mod matmul;
 mod norm;
 mod pointwise;
+mod rank;
 mod reduce;
 mod resize;
+mod scan;
+mod scatter;
+mod select;
 mod transposed;
+mod unpool;
 mod window;
 
 use std::ops::Range;
@@ -25,6 +33,8 @@ use nnc_ir::{DType, Tensor, TensorType};
 
 use super::view::View;
 use crate::codegen::nest::{Nest, NestError};
+use crate::codegen::routine::{Routine, RoutineError, Writer};
+use crate::plan::{LayerCode, Traffic};
 use draft::Draft;
 
 /// Why an operator cannot be compiled.
@@ -57,10 +67,62 @@ pub enum GenericError {
         /// How.
         source: NestError,
     },
+    /// A routine that breaks its contract.
+    #[error("the routine of {op} is not well formed")]
+    Routine {
+        /// The operator.
+        op: &'static str,
+        /// How.
+        source: RoutineError,
+    },
+}
+
+/// One step of an operator.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Piece {
+    /// A loop nest.
+    Nest(Nest),
+    /// A program whose addresses depend on data.
+    Routine(Routine),
+}
+
+impl Piece {
+    /// Number of independent units of work.
+    pub fn units(&self) -> usize {
+        match self {
+            Piece::Nest(nest) => nest.units(),
+            Piece::Routine(routine) => routine.units(),
+        }
+    }
+
+    /// The most bytes that it moves.
+    pub fn traffic(&self) -> Traffic {
+        match self {
+            Piece::Nest(nest) => Traffic { read: nest.read_bytes(), written: nest.written_bytes() },
+            Piece::Routine(r) => Traffic { read: r.read_bytes(), written: r.written_bytes() },
+        }
+    }
+
+    /// Renumbers arguments so that equal pieces share one function; see [`Nest::relocate`].
+    pub fn relocate(&mut self) -> Vec<(usize, u64)> {
+        match self {
+            Piece::Nest(nest) => nest.relocate(),
+            Piece::Routine(routine) => routine.relocate(),
+        }
+    }
+}
+
+impl From<Piece> for LayerCode {
+    fn from(piece: Piece) -> LayerCode {
+        match piece {
+            Piece::Nest(nest) => LayerCode::Nest(nest),
+            Piece::Routine(routine) => LayerCode::Routine(routine),
+        }
+    }
 }
 
 /// Lowers an operator. `inputs` and `outputs` say where its operands and results lie; `temp` gives memory that lives
-/// as long as the returned nests run, `constant` memory that holds a tensor.
+/// as long as the returned pieces run, `constant` memory that holds a tensor.
 ///
 /// No result may overlap an operand, but for element-wise operators, where it may be the same view.
 pub fn lower(
@@ -69,9 +131,9 @@ pub fn lower(
     outputs: &[View],
     temp: &mut dyn FnMut(TensorType) -> View,
     constant: &mut dyn FnMut(Tensor) -> View,
-) -> Result<Vec<Nest>, GenericError> {
+) -> Result<Vec<Piece>, GenericError> {
     let mut lowering =
-        Lowering { op: op.name(), inputs, outputs, temp, constant, nests: Vec::new(), extra: Vec::new() };
+        Lowering { op: op.name(), inputs, outputs, temp, constant, pieces: Vec::new(), extra: Vec::new() };
     lowering.check_types(op)?;
     match op {
         Op::Unary(op) => pointwise::unary(&mut lowering, *op)?,
@@ -86,6 +148,21 @@ pub fn lower(
         Op::Concat(op) => copy::concat(&mut lowering, op.axis)?,
         Op::Gather(op) => copy::gather(&mut lowering, op)?,
         Op::ChannelSelect(op) => copy::channel_select(&mut lowering, op)?,
+        Op::GatherAt(op) => gather::gather_at(&mut lowering, op)?,
+        Op::GatherElements(op) => gather::gather_elements(&mut lowering, op)?,
+        Op::GatherNd(op) => gather::gather_nd(&mut lowering, op)?,
+        Op::ScatterElements(op) => scatter::scatter_elements(&mut lowering, op)?,
+        Op::ScatterNd(op) => scatter::scatter_nd(&mut lowering, op)?,
+        Op::TopK(op) => rank::top_k(&mut lowering, op)?,
+        Op::Cumulative(op) => scan::cumulative(&mut lowering, op)?,
+        Op::ReverseSequence(op) => scan::reverse_sequence(&mut lowering, op)?,
+        Op::MaxPoolArg(op) => unpool::max_pool_arg(&mut lowering, op)?,
+        Op::MaxUnpool(op) => unpool::max_unpool(&mut lowering, op)?,
+        Op::NonZero(_) => select::non_zero(&mut lowering)?,
+        Op::Compress(op) => select::compress(&mut lowering, op)?,
+        Op::Unique(op) => select::unique(&mut lowering, op)?,
+        Op::NonMaxSuppression(op) => select::non_max_suppression(&mut lowering, op)?,
+        Op::Prefix(op) => select::prefix(&mut lowering, op)?,
         Op::Pad(op) => copy::pad(&mut lowering, op)?,
         Op::Reduce(op) => reduce::reduce(&mut lowering, op)?,
         Op::Softmax(op) => reduce::softmax(&mut lowering, op.axis)?,
@@ -114,7 +191,7 @@ struct Lowering<'a> {
     outputs: &'a [View],
     temp: &'a mut dyn FnMut(TensorType) -> View,
     constant: &'a mut dyn FnMut(Tensor) -> View,
-    nests: Vec<Nest>,
+    pieces: Vec<Piece>,
     /// Memory that was asked for.
     extra: Vec<View>,
 }
@@ -184,7 +261,7 @@ impl Lowering<'_> {
         for nest in draft.schedule() {
             let allowed = |arg: usize| self.extent(arg);
             nest.check(&allowed).map_err(|source| GenericError::Nest { op: self.op, source })?;
-            self.nests.push(nest);
+            self.pieces.push(Piece::Nest(nest));
         }
         Ok(())
     }
@@ -198,7 +275,16 @@ impl Lowering<'_> {
             .reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))
     }
 
-    fn finish(self) -> Result<Vec<Nest>, GenericError> {
-        Ok(self.nests)
+    /// Takes a routine.
+    fn push_routine(&mut self, writer: Writer) -> Result<(), GenericError> {
+        let routine = writer.finish();
+        let allowed = |arg: usize| self.extent(arg);
+        routine.check(&allowed).map_err(|source| GenericError::Routine { op: self.op, source })?;
+        self.pieces.push(Piece::Routine(routine));
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Vec<Piece>, GenericError> {
+        Ok(self.pieces)
     }
 }

@@ -66,6 +66,7 @@ pub(in crate::onnx) fn constant_of_shape(n: &mut NodeReader<'_, '_>) -> Results 
 /// Shape, since 1; part of it since 15.
 pub(in crate::onnx) fn shape(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "data")?;
+    n.fixed(x)?;
     let shape = n.shape(x);
     let rank = shape.rank() as i64;
     let clamp =
@@ -79,6 +80,7 @@ pub(in crate::onnx) fn shape(n: &mut NodeReader<'_, '_>) -> Results {
 /// Size, since 1.
 pub(in crate::onnx) fn size(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "data")?;
+    n.fixed(x)?;
     let elems = super::product(&n.shape(x))?;
     Ok(vec![n.add_constant(Tensor::new(Shape::default(), &[elems as i64])?)])
 }
@@ -143,6 +145,7 @@ fn elems(count: f64) -> Result<usize, NodeFault> {
 /// EyeLike, since 9.
 pub(in crate::onnx) fn eye_like(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "input")?;
+    n.fixed(x)?;
     let k = i128::from(n.attributes.int("k")?.unwrap_or(0));
     let dtype = match n.attributes.int("dtype")? {
         Some(code) => dtype(code).map_err(|what| value("dtype", format!("asks for {what}")))?,

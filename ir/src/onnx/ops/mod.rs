@@ -7,6 +7,7 @@ pub(super) mod activation;
 pub(super) mod constant;
 pub(super) mod convolution;
 pub(super) mod elementwise;
+pub(super) mod index;
 pub(super) mod normalize;
 pub(super) mod pad;
 pub(super) mod pool;

@@ -2,11 +2,13 @@
 
 use super::Results;
 use super::window::WindowAttributes;
+use crate::graph::Value;
 use crate::onnx::error::NodeFault;
 use crate::onnx::node::NodeReader;
-use crate::op::{Epilogue, GlobalPool, Pool, PoolKind, Prologue};
+use crate::op::{Epilogue, GlobalPool, MaxPoolArg, Pool, PoolKind, Prologue, Window};
 
-fn pool(n: &mut NodeReader<'_, '_>, kind: PoolKind) -> Results {
+/// The image, the window over it, and of its pads at the end those of `ceil_mode`.
+fn sliding(n: &mut NodeReader<'_, '_>) -> Result<(Value, Window, Vec<usize>), NodeFault> {
     let x = n.operand(0, "X")?;
     let shape = n.shape(x);
     let Some(image) = shape.get(2..).filter(|dims| !dims.is_empty()) else {
@@ -17,14 +19,23 @@ fn pool(n: &mut NodeReader<'_, '_>, kind: PoolKind) -> Results {
     let ceil_mode = n.attributes.flag("ceil_mode", false)?;
     let (window, ceil_pads) =
         WindowAttributes::read(&mut n.attributes, image.len(), None)?.over(image, ceil_mode)?;
+    Ok((x, window, ceil_pads))
+}
+
+fn pool(n: &mut NodeReader<'_, '_>, kind: PoolKind) -> Results {
+    let (x, window, ceil_pads) = sliding(n)?;
     let op = Pool { kind, window, ceil_pads, prologue: Prologue::default(), epilogue: Epilogue::default() };
     Ok(vec![n.emit(op, &[x])?])
 }
 
-/// MaxPool, since 1. The indices are not computed, so their storage order has no effect.
+/// MaxPool, since 1. Places are computed where they are read.
 pub(in crate::onnx) fn max_pool(n: &mut NodeReader<'_, '_>) -> Results {
-    n.attributes.flag("storage_order", false)?;
-    pool(n, PoolKind::Max)
+    let column_major = n.attributes.flag("storage_order", false)?;
+    if !n.output_used(1) {
+        return pool(n, PoolKind::Max);
+    }
+    let (x, window, _) = sliding(n)?;
+    n.emit_all(MaxPoolArg { window, column_major }, &[Some(x)])
 }
 
 /// AveragePool, since 1.

@@ -5,7 +5,7 @@ use crate::graph::Value;
 use crate::onnx::attribute::value;
 use crate::onnx::error::NodeFault;
 use crate::onnx::node::{NodeReader, axis, integers};
-use crate::op::{AxisSlice, Concat, Expand, Gather, OpError, Slice, Split};
+use crate::op::{AxisSlice, Concat, Expand, Gather, GatherAt, OpError, Slice, Split};
 use crate::tensor::Tensor;
 
 /// Concat, since 4.
@@ -137,12 +137,15 @@ fn axis_slice(axis: usize, extent: usize, start: i64, end: i64, step: i64) -> Re
     })
 }
 
-/// Gather, since 1, with constant indices.
+/// Gather, since 1.
 pub(in crate::onnx) fn gather(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "data")?;
-    let indices = n.constant(1, "indices")?.ok_or(OpError::Missing { index: 1, name: "indices" })?;
+    let indices = n.operand(1, "indices")?;
     let shape = n.shape(x);
     let along = axis(n.attributes.int("axis")?.unwrap_or(0), shape.rank())?;
+    let Some(indices) = n.constant_of(indices).cloned() else {
+        return Ok(vec![n.emit(GatherAt { axis: along }, &[x, indices])?]);
+    };
     let extent = shape[along] as i64;
     let resolved = integers(&indices, "indices")?
         .into_iter()

@@ -1,0 +1,308 @@
+//! From a [`Routine`] to a layer function in Cranelift IR.
+//!
+//! Locals are variables of the function builder, memory has its base address computed at the start, statements become blocks as they
+//! are written. An index that is not known to lie inside ([`Ranges`]) is clamped before a load, and a store with such an index
+//! stands behind a branch.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{Endianness, Function, InstBuilder, MemFlagsData, Value, types};
+use cranelift_codegen::isa::TargetFrontendConfig;
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
+use cranelift_module::{FuncId, Module, ModuleError};
+use nnc_ir::DType;
+
+use super::ranges::Ranges;
+use super::{Access, Expr, Memory, Routine, Stmt};
+use crate::codegen::half;
+use crate::codegen::nest::{self, Constant, scalar};
+
+/// Defines the layer function of a routine in a module. The routine must have passed [`Routine::check`].
+pub fn emit(routine: &Routine, module: &mut dyn Module, name: &str) -> Result<FuncId, Box<ModuleError>> {
+    nest::emit::define(module, name, |function, context, config| build(routine, function, context, config))
+}
+
+/// Fills in the body of a layer function. The routine must have passed [`Routine::check`].
+pub fn build(
+    routine: &Routine,
+    function: &mut Function,
+    context: &mut FunctionBuilderContext,
+    config: TargetFrontendConfig,
+) {
+    let mut b = FunctionBuilder::new(function, context);
+    let entry = b.create_block();
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    b.seal_block(entry);
+    let (bases, begin, end) = (b.block_params(entry)[0], b.block_params(entry)[1], b.block_params(entry)[2]);
+    let locals = routine.locals.iter().map(|&dtype| b.declare_var(element(dtype))).collect();
+    let mut emitter = Emitter { routine, b: &mut b, locals, at: Vec::new(), ranges: Ranges::new(routine) };
+    emitter.at = emitter.base_addresses(bases);
+    emitter.units(begin, end);
+    b.ins().return_(&[]);
+    b.finalize(config);
+}
+
+/// The type of a value. Half floats are none: the check refused them.
+fn element(dtype: DType) -> cranelift_codegen::ir::Type {
+    scalar::element_type(dtype).unwrap_or(types::I16)
+}
+
+struct Emitter<'a, 'f> {
+    routine: &'a Routine,
+    b: &'a mut FunctionBuilder<'f>,
+    locals: Vec<Variable>,
+    /// The address of the first element of each memory.
+    at: Vec<Value>,
+    ranges: Ranges,
+}
+
+impl Emitter<'_, '_> {
+    fn base_addresses(&mut self, bases: Value) -> Vec<Value> {
+        let flags = MemFlagsData::trusted().with_readonly();
+        let address = |memory: &Memory| {
+            let base = self.b.ins().load(types::I64, flags, bases, (memory.arg * 8) as i32);
+            if memory.offset == 0 { base } else { self.b.ins().iadd_imm_s(base, memory.offset) }
+        };
+        self.routine.memory.iter().map(address).collect()
+    }
+
+    fn int(&mut self, v: i64) -> Value {
+        self.b.ins().iconst(types::I64, v)
+    }
+
+    /// `for unit in begin..end`, with the unit's indices in the first locals and 0 in the others.
+    fn units(&mut self, begin: Value, end: Value) {
+        let routine = self.routine;
+        let counter = self.b.declare_var(types::I64);
+        self.counted(counter, begin, end, |e| {
+            let mut left = e.b.use_var(counter);
+            for (axis, &extent) in routine.units.iter().enumerate().rev() {
+                let index = if axis == 0 {
+                    left
+                } else {
+                    let divisor = e.int(extent as i64);
+                    let index = e.b.ins().urem(left, divisor);
+                    left = e.b.ins().udiv(left, divisor);
+                    index
+                };
+                e.b.def_var(e.locals[axis], index);
+            }
+            for local in routine.units.len()..routine.locals.len() {
+                let zero = scalar::constant(e.b, Constant::of(routine.locals[local], 0.0), false);
+                e.b.def_var(e.locals[local], zero);
+            }
+            e.body(&routine.body);
+        });
+    }
+
+    /// `for index in low..high`
+    fn counted(&mut self, index: Variable, low: Value, high: Value, body: impl FnOnce(&mut Self)) {
+        self.b.def_var(index, low);
+        self.repeated(
+            |e| {
+                let i = e.b.use_var(index);
+                e.b.ins().icmp(IntCC::SignedLessThan, i, high)
+            },
+            |e| {
+                body(e);
+                let i = e.b.use_var(index);
+                let next = e.b.ins().iadd_imm_s(i, 1);
+                e.b.def_var(index, next);
+            },
+        );
+    }
+
+    /// `while condition { body }`
+    fn repeated(&mut self, condition: impl FnOnce(&mut Self) -> Value, body: impl FnOnce(&mut Self)) {
+        let (head, inside, done) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        self.b.ins().jump(head, &[]);
+        self.b.switch_to_block(head);
+        let more = condition(self);
+        self.b.ins().brif(more, inside, &[], done, &[]);
+        self.b.switch_to_block(inside);
+        self.b.seal_block(inside);
+        body(self);
+        self.b.ins().jump(head, &[]);
+        self.b.seal_block(head);
+        self.b.switch_to_block(done);
+        self.b.seal_block(done);
+    }
+
+    /// `if condition { then } else { otherwise }`
+    fn chosen(&mut self, condition: Value, then: impl FnOnce(&mut Self), otherwise: impl FnOnce(&mut Self)) {
+        let (yes, no, done) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(condition, yes, &[], no, &[]);
+        self.b.switch_to_block(yes);
+        self.b.seal_block(yes);
+        then(self);
+        self.b.ins().jump(done, &[]);
+        self.b.switch_to_block(no);
+        self.b.seal_block(no);
+        otherwise(self);
+        self.b.ins().jump(done, &[]);
+        self.b.switch_to_block(done);
+        self.b.seal_block(done);
+    }
+
+    fn body(&mut self, body: &[Stmt]) {
+        body.iter().for_each(|stmt| self.stmt(stmt));
+    }
+
+    fn stmt(&mut self, stmt: &Stmt) {
+        match stmt {
+            Stmt::Set { local, value } => {
+                let v = self.value(value);
+                self.b.def_var(self.locals[*local], v);
+                self.ranges.set(*local, &self.ranges.of(value, self.routine));
+            }
+            Stmt::Store { to, value } => {
+                let v = self.value(value);
+                self.store(to, v);
+            }
+            Stmt::For { local, low, high, body } => {
+                let (first, end) = (self.value(low), self.value(high));
+                let spans = [low, high].map(|bound| self.ranges.of(bound, self.routine));
+                self.ranges.entered(*local, &spans[0], &spans[1]);
+                self.counted(self.locals[*local], first, end, |e| e.body(body));
+                self.ranges.left(self.routine, *local);
+            }
+            Stmt::While { condition, most, body } => {
+                let trips = self.b.declare_var(types::I64);
+                let none = self.int(0);
+                self.b.def_var(trips, none);
+                self.repeated(
+                    |e| {
+                        let holds = e.value(condition);
+                        let taken = e.b.use_var(trips);
+                        let more = e.b.ins().icmp_imm_u(IntCC::UnsignedLessThan, taken, *most as i64);
+                        e.b.ins().band(holds, more)
+                    },
+                    |e| {
+                        let taken = e.b.use_var(trips);
+                        let next = e.b.ins().iadd_imm_s(taken, 1);
+                        e.b.def_var(trips, next);
+                        e.body(body);
+                    },
+                );
+            }
+            Stmt::If { condition, then, otherwise } => {
+                let holds = self.value(condition);
+                self.chosen(holds, |e| e.body(then), |e| e.body(otherwise));
+            }
+        }
+    }
+
+    fn value(&mut self, e: &Expr) -> Value {
+        match e {
+            Expr::Const(c) => scalar::constant(self.b, *c, false),
+            Expr::Local(local) => self.b.use_var(self.locals[*local]),
+            Expr::Load(from) => self.load(from),
+            Expr::Unary(f, x) => {
+                let dtype = self.dtype(x);
+                let x = self.value(x);
+                scalar::unary(self.b, f.0, dtype, x, false)
+            }
+            Expr::Binary(f, x, y) => {
+                let (x_type, y_type) = (self.dtype(x), self.dtype(y));
+                let (x, y) = (self.value(x), self.value(y));
+                scalar::binary(self.b, *f, (x, x_type), (y, y_type), false)
+            }
+            Expr::Cast(to, x) => {
+                let from = self.dtype(x);
+                let x = self.value(x);
+                scalar::cast(self.b, from, *to, x)
+            }
+            Expr::Select(c, x, y) => {
+                let (c, x, y) = (self.value(c), self.value(x), self.value(y));
+                self.b.ins().select(c, x, y)
+            }
+        }
+    }
+
+    /// The type of an expression that was checked.
+    fn dtype(&self, e: &Expr) -> DType {
+        e.dtype(self.routine).unwrap_or(DType::F32)
+    }
+
+    /// The nearest element.
+    fn load(&mut self, from: &Access) -> Value {
+        let memory = &self.routine.memory[from.memory];
+        let mut at = self.at[from.memory];
+        for (axis, index) in from.index.iter().enumerate() {
+            let mut i = self.value(index);
+            let (above, below) = self.known(index, memory.shape[axis]);
+            if !above {
+                let least = self.int(0);
+                i = self.b.ins().smax(i, least);
+            }
+            if !below {
+                let most = self.int(memory.shape[axis] as i64 - 1);
+                i = self.b.ins().smin(i, most);
+            }
+            at = self.moved(at, i, memory.strides[axis]);
+        }
+        match scalar::element_type(memory.dtype) {
+            Some(ty) => self.b.ins().load(ty, flags(), at, 0),
+            None => {
+                let bits = self.b.ins().load(types::I16, flags(), at, 0);
+                half::widened(self.b, memory.dtype, bits)
+            }
+        }
+    }
+
+    fn store(&mut self, to: &Access, value: Value) {
+        let memory = &self.routine.memory[to.memory];
+        let mut at = self.at[to.memory];
+        let mut holds: Option<Value> = None;
+        for (axis, index) in to.index.iter().enumerate() {
+            let i = self.value(index);
+            if self.known(index, memory.shape[axis]) != (true, true) {
+                let extent = self.int(memory.shape[axis] as i64);
+                // Negative numbers are larger than any extent.
+                let inside = self.b.ins().icmp(IntCC::UnsignedLessThan, i, extent);
+                holds = Some(match holds {
+                    Some(others) => self.b.ins().band(others, inside),
+                    None => inside,
+                });
+            }
+            at = self.moved(at, i, memory.strides[axis]);
+        }
+        let value = match scalar::element_type(memory.dtype) {
+            Some(_) => value,
+            None => half::narrowed(self.b, memory.dtype, value),
+        };
+        match holds {
+            None => {
+                self.b.ins().store(flags(), value, at, 0);
+            }
+            Some(holds) => self.chosen(
+                holds,
+                |e| {
+                    e.b.ins().store(flags(), value, at, 0);
+                },
+                |_| (),
+            ),
+        }
+    }
+
+    /// Whether an index is known not to lie before the first element, and not behind the last one.
+    fn known(&self, index: &Expr, extent: usize) -> (bool, bool) {
+        let span = self.ranges.of(index, self.routine);
+        (*span.start() >= 0, *span.end() < extent as i128)
+    }
+
+    fn moved(&mut self, at: Value, index: Value, stride: i64) -> Value {
+        match stride {
+            0 => at,
+            _ => {
+                let by = self.b.ins().imul_imm_s(index, stride);
+                self.b.ins().iadd(at, by)
+            }
+        }
+    }
+}
+
+/// No trap: every access is checked. Not aligned: operands start anywhere.
+fn flags() -> MemFlagsData {
+    MemFlagsData::new().with_notrap().with_endianness(Endianness::Little)
+}

@@ -1,0 +1,165 @@
+//! Elements in order: a binary heap over indices, and TopK on it.
+//!
+//! A heap of indices has the worst of them at its root. The best `k` of many are found by replacing the root by whatever is better;
+//! then the root is taken away again and again, and what is left behind it stands in order. Ties are decided by the indices, so every
+//! order is a total one, and there is one result.
+//!
+//! ```text
+//!   x = 5 9 1 7 8    k = 3    heap 0: 5        replaced by 7, 8     8            sorted 9 8 7
+//!                                 1: 9 2: 1                        9 7 …
+//! ```
+
+use nnc_ir::op::{TopK, Unary};
+
+use super::{GenericError, Lowering};
+use crate::codegen::routine::write::Mem;
+use crate::codegen::routine::{Expr, Role, Writer};
+use nnc_ir::DType;
+
+/// The depth of the deepest heap.
+const DEPTH: u64 = 64;
+
+/// A heap of indices in the last axis of a memory of `i64`.
+pub(super) struct Heap<'a> {
+    pub slots: Mem,
+    /// Where in the other axes.
+    pub at: Vec<Expr>,
+    /// Whether one index ranks before another.
+    pub before: &'a dyn Fn(&mut Writer, Expr, Expr) -> Expr,
+}
+
+impl Heap<'_> {
+    fn place(&self, slot: Expr) -> Vec<Expr> {
+        [self.at.as_slice(), &[slot]].concat()
+    }
+
+    pub(super) fn get(&self, w: &mut Writer, slot: Expr) -> Expr {
+        w.load(self.slots, &self.place(slot))
+    }
+
+    pub(super) fn put(&self, w: &mut Writer, slot: Expr, index: Expr) {
+        w.store(self.slots, &self.place(slot), index);
+    }
+
+    /// Moves what is in a slot down until nothing below ranks behind it.
+    fn sink(&self, w: &mut Writer, slot: Expr, size: &Expr) {
+        let (hole, sinks) = (w.local(DType::I64), w.local(DType::Bool));
+        w.set(hole, slot);
+        w.set(sinks, Expr::bool(true));
+        let item = self.get(w, hole.get());
+        let left = || hole.get() * Expr::int(2) + Expr::int(1);
+        w.repeat(sinks.get().and(left().less(size.clone())), DEPTH, |w| {
+            let child = w.local(DType::I64);
+            w.set(child, left());
+            let index = w.local(DType::I64);
+            let first = self.get(w, child.get());
+            w.set(index, first);
+            let right = w.value(left() + Expr::int(1));
+            w.when(right.clone().less(size.clone()), |w| {
+                let second = self.get(w, right.clone());
+                let behind = (self.before)(w, index.get(), second.clone());
+                w.when(behind, |w| {
+                    w.set(child, right);
+                    w.set(index, second);
+                });
+            });
+            let behind = (self.before)(w, item.clone(), index.get());
+            w.choose(
+                behind,
+                |w| {
+                    self.put(w, hole.get(), index.get());
+                    w.set(hole, child.get());
+                },
+                |w| w.set(sinks, Expr::bool(false)),
+            );
+        });
+        self.put(w, hole.get(), item);
+    }
+
+    /// Makes a heap of the first `size` slots, no more than `most`.
+    pub(super) fn build(&self, w: &mut Writer, size: &Expr, most: usize) {
+        let half = w.value(size.clone() / Expr::int(2));
+        w.for_each(Expr::int(0), half.clone().min(Expr::index(most)), |w, i| {
+            let slot = w.value(half - Expr::int(1) - i);
+            self.sink(w, slot, size);
+        });
+    }
+
+    /// Replaces the root where another index ranks before it.
+    fn offer(&self, w: &mut Writer, index: Expr, size: &Expr) {
+        let root = self.get(w, Expr::int(0));
+        let better = (self.before)(w, index.clone(), root);
+        w.when(better, |w| {
+            self.put(w, Expr::int(0), index);
+            self.sink(w, Expr::int(0), size);
+        });
+    }
+
+    /// Turns a heap into a list, the best first.
+    pub(super) fn sort(&self, w: &mut Writer, size: &Expr, most: usize) {
+        let size = w.value(size.clone());
+        w.for_each(Expr::int(1), size.clone().min(Expr::index(most)), |w, taken| {
+            let last = w.value(size - taken);
+            let (root, other) = (self.get(w, Expr::int(0)), self.get(w, last.clone()));
+            self.put(w, last.clone(), root);
+            self.put(w, Expr::int(0), other);
+            self.sink(w, Expr::int(0), &last);
+        });
+    }
+}
+
+/// `a < b`, with NaN behind all numbers.
+pub(super) fn below(dtype: DType, a: Expr, b: Expr) -> Expr {
+    match dtype {
+        DType::Bool => a.cast(DType::U8).less(b.cast(DType::U8)),
+        _ if dtype.is_float() => {
+            let nan = |e: &Expr| e.clone().unary(Unary::IsNan);
+            let only_b = nan(&b).and(nan(&a).not());
+            a.less(b).or(only_b)
+        }
+        _ => a.less(b),
+    }
+}
+
+pub(super) fn top_k(l: &mut Lowering<'_>, op: &TopK) -> Result<(), GenericError> {
+    let (x, y) = (l.input(0)?, l.output()?);
+    let indices = l.outputs.get(1).cloned().ok_or_else(|| l.misfit("there are no indices"))?;
+    if y.is_empty() {
+        return Ok(());
+    }
+    let (axis, k, extent) = (op.axis, op.k, x.shape[op.axis]);
+    let mut others = y.shape.clone();
+    others.remove(axis);
+    // The axis behind the others, so that a heap lies in the last one.
+    let last = |view: &crate::plan::view::View| {
+        let perm: Vec<usize> = (0..view.rank()).filter(|&a| a != axis).chain([axis]).collect();
+        view.permuted(&perm).ok_or_else(|| l.misfit("no such axis"))
+    };
+    let (x, y, indices) = (last(&x)?, last(&y)?, last(&indices)?);
+    let mut w = Writer::new();
+    let (from, bits) = (w.memory(&x, Role::Read), w.moved(&x, Role::Read));
+    let (to, slots) = (w.moved(&y, Role::Write), w.memory(&indices, Role::Write));
+    let dtype = w.value_type(from);
+    let work = extent.saturating_mul(1 + k.max(1).ilog2() as usize);
+    w.over(&others, work, |w, at| {
+        let before = |w: &mut Writer, a: Expr, b: Expr| {
+            let value = |w: &mut Writer, i: &Expr| w.load(from, &[at, std::slice::from_ref(i)].concat());
+            let (u, v) = (value(w, &a), value(w, &b));
+            let (u, v) = if op.largest { (v, u) } else { (u, v) };
+            let first = w.value(below(dtype, u.clone(), v.clone()));
+            first.or(below(dtype, v, u).not().and(a.less(b)))
+        };
+        let heap = Heap { slots, at: at.to_vec(), before: &before };
+        let size = Expr::index(k);
+        w.for_each(Expr::int(0), size.clone(), |w, i| heap.put(w, i.clone(), i));
+        heap.build(w, &size, k);
+        w.for_each(size.clone(), Expr::index(extent), |w, i| heap.offer(w, i, &size));
+        heap.sort(w, &size, k);
+        w.for_each(Expr::int(0), size, |w, rank| {
+            let index = heap.get(w, rank.clone());
+            let element = w.load(bits, &[at, &[index]].concat());
+            w.store(to, &[at, &[rank]].concat(), element);
+        });
+    });
+    l.push_routine(w)
+}

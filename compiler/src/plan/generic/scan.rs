@@ -1,0 +1,63 @@
+//! Operators that go along an axis step by step.
+
+use nnc_ir::DType;
+use nnc_ir::op::elementwise::BinaryFn;
+use nnc_ir::op::scan::CumulativeKind;
+use nnc_ir::op::{Cumulative, ReverseSequence};
+
+use super::{GenericError, Lowering};
+use crate::codegen::routine::{Expr, Role, Writer};
+
+pub(super) fn cumulative(l: &mut Lowering<'_>, op: &Cumulative) -> Result<(), GenericError> {
+    let (x, y) = (l.input(0)?, l.output()?);
+    if y.is_empty() {
+        return Ok(());
+    }
+    let mut others = y.shape.clone();
+    let extent = others.remove(op.axis);
+    let (function, start) = match op.kind {
+        CumulativeKind::Sum => (BinaryFn::Add, 0.0),
+        CumulativeKind::Prod => (BinaryFn::Mul, 1.0),
+    };
+    let mut w = Writer::new();
+    let (from, to) = (w.memory(&x, Role::Read), w.memory(&y, Role::Write));
+    let dtype = w.value_type(from);
+    // Long sums of floats lose little in f64.
+    let wide = if dtype.is_float() { DType::F64 } else { dtype };
+    w.over(&others, extent, |w, others| {
+        let sum = w.local(wide);
+        w.set(sum, Expr::constant(wide, start));
+        w.for_each(Expr::int(0), Expr::index(extent), |w, step| {
+            let mut at = others.to_vec();
+            at.insert(op.axis, if op.reverse { Expr::index(extent - 1) - step } else { step });
+            let element = w.load(from, &at);
+            let with = w.value(sum.get().binary(function, element.cast(wide)));
+            let result = if op.exclusive { sum.get() } else { with.clone() };
+            w.store(to, &at, result.cast(dtype));
+            w.set(sum, with);
+        });
+    });
+    l.push_routine(w)
+}
+
+pub(super) fn reverse_sequence(l: &mut Lowering<'_>, op: &ReverseSequence) -> Result<(), GenericError> {
+    let (x, lengths, y) = (l.input(0)?, l.input(1)?, l.output()?);
+    if y.is_empty() {
+        return Ok(());
+    }
+    let time = y.shape[op.time_axis];
+    let mut w = Writer::new();
+    let (from, to) = (w.moved(&x, Role::Read), w.moved(&y, Role::Write));
+    let lengths = w.memory(&lengths, Role::Read);
+    w.over(&y.shape, 4, |w, at| {
+        let length = w.load(lengths, &at[op.batch_axis..=op.batch_axis]);
+        let length = w.value(length.max(Expr::int(0)).min(Expr::index(time)));
+        let t = at[op.time_axis].clone();
+        let mirrored = length.clone() - Expr::int(1) - t.clone();
+        let mut source = at.to_vec();
+        source[op.time_axis] = w.value(t.clone().less(length).select(mirrored, t));
+        let element = w.load(from, &source);
+        w.store(to, at, element);
+    });
+    l.push_routine(w)
+}

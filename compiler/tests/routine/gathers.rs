@@ -1,0 +1,74 @@
+//! Gather, GatherElements and GatherND with indices that are only known when they run.
+
+use nnc_ir::op::{GatherAt, GatherElements, GatherNd};
+use nnc_ir::{DType, Tensor};
+
+use crate::harness::{Random, check, layouts};
+
+/// Indices into an axis: inside, from its end, and some outside.
+pub fn indices(random: &mut Random, shape: &[usize], extent: usize) -> Tensor {
+    let elems: usize = shape.iter().product();
+    let extent = extent as i64;
+    let all: Vec<i64> = (0..elems)
+        .map(|_| match random.below(12) {
+            0 => [i64::MIN, i64::MAX, extent, -extent - 1][random.below(4)],
+            _ => random.below(2 * extent as usize) as i64 - extent,
+        })
+        .collect();
+    if random.below(2) == 0 {
+        return Tensor::new(shape.to_vec(), &all).unwrap();
+    }
+    let narrow: Vec<i32> = all.iter().map(|&i| i as i32).collect();
+    Tensor::new(shape.to_vec(), &narrow).unwrap()
+}
+
+#[test]
+fn gather_follows_its_indices_in_any_layout() {
+    let mut random = Random::new(1);
+    for (shape, axis, picked) in [
+        (vec![2, 3, 4, 5], 1, vec![7]),
+        (vec![2, 3, 4, 5], 3, vec![2, 3]),
+        (vec![70], 0, vec![5000]),
+        (vec![30, 40], 0, vec![]),
+        (vec![6, 3], 1, vec![0]),
+    ] {
+        for dtype in [DType::F32, DType::F16, DType::U8, DType::F64] {
+            let x = random.tensor(dtype, &shape);
+            let i = indices(&mut random, &picked, shape[axis]);
+            for (operands, out) in layouts() {
+                check(GatherAt { axis }, &[&x, &i], &operands, out, 0.0);
+            }
+        }
+    }
+}
+
+#[test]
+fn gather_elements_follows_its_indices_in_any_layout() {
+    let mut random = Random::new(2);
+    for (shape, axis, picked) in
+        [(vec![2, 3, 4, 5], 1, vec![2, 7, 3, 5]), (vec![9], 0, vec![4]), (vec![50, 60], 1, vec![50, 90])]
+    {
+        let x = random.tensor(DType::F32, &shape);
+        let i = indices(&mut random, &picked, shape[axis]);
+        for (operands, out) in layouts() {
+            check(GatherElements { axis }, &[&x, &i], &operands, out, 0.0);
+        }
+    }
+}
+
+#[test]
+fn gather_nd_follows_its_positions_in_any_layout() {
+    let mut random = Random::new(3);
+    for (shape, batch_dims, picked) in [
+        (vec![3, 3, 4, 5], 0, vec![6, 2]),
+        (vec![2, 3, 4, 3], 1, vec![2, 5, 3]),
+        (vec![2, 3, 4], 2, vec![2, 3, 7, 1]),
+        (vec![8], 0, vec![1]),
+    ] {
+        let x = random.tensor(DType::I32, &shape);
+        let i = indices(&mut random, &picked, shape[batch_dims]);
+        for (operands, out) in layouts() {
+            check(GatherNd { batch_dims }, &[&x, &i], &operands, out, 0.0);
+        }
+    }
+}

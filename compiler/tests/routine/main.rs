@@ -1,0 +1,12 @@
+//! Routines: the emitter against the interpreter, and the operators that become routines against the evaluator.
+
+#[path = "../nest/harness.rs"]
+#[allow(dead_code)]
+mod harness;
+
+mod gathers;
+mod half;
+mod programs;
+mod ranks;
+mod scatters;
+mod selections;
