@@ -14,6 +14,7 @@ mod claims;
 mod cpu;
 pub mod encode;
 mod fpenv;
+mod guard;
 mod memory;
 mod park;
 mod pool;

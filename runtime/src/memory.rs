@@ -9,6 +9,8 @@ use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use crate::guard::{self, Side};
+
 /// The alignment that every block of memory here has at least.
 pub const PAGE: usize = 4096;
 
@@ -35,6 +37,8 @@ pub struct MemoryError {
 pub struct Pages {
     base: NonNull<u8>,
     len: usize,
+    /// The first page of the mapping, and its size.
+    start: NonNull<u8>,
     mapped: usize,
 }
 
@@ -74,7 +78,43 @@ impl Pages {
             // no huge pages it is refused, and nothing is lost.
             unsafe { libc::madvise(base.as_ptr().cast(), mapped, libc::MADV_HUGEPAGE) };
         }
-        Ok(Pages { base, len, mapped })
+        Ok(Pages { base, len, start: base, mapped })
+    }
+
+    /// `bytes` zero bytes for a buffer that layer functions get, aligned to `align`, at most [`PAGE`]. With guard pages where the
+    /// user asks for them; see [`crate::guard`].
+    pub(crate) fn buffer(bytes: u64, align: usize, purpose: &'static str) -> Result<Pages, MemoryError> {
+        match guard::side() {
+            None => Pages::zeroed(bytes, purpose),
+            Some(side) => Pages::guarded(bytes, align, side, purpose),
+        }
+    }
+
+    /// `bytes` zero bytes between two pages that fault when they are touched. They end as close before the page behind them as
+    /// `align` lets them, or begin right behind the page before them.
+    pub(crate) fn guarded(
+        bytes: u64,
+        align: usize,
+        side: Side,
+        purpose: &'static str,
+    ) -> Result<Pages, MemoryError> {
+        let fail = |source| MemoryError { purpose, bytes, source };
+        let around = 2 * system_page() as u64;
+        let room = bytes.checked_next_multiple_of(system_page() as u64).and_then(|b| b.checked_add(around));
+        let room = room.ok_or_else(|| fail(io::ErrorKind::OutOfMemory.into()))?;
+        let mut pages = Pages::zeroed(room, purpose).map_err(|error| fail(error.source))?;
+        let page = system_page();
+        pages.len = bytes as usize;
+        for guard in [0..page, pages.mapped - page..pages.mapped] {
+            pages.protect(guard, libc::PROT_NONE).map_err(fail)?;
+        }
+        let offset = match side {
+            Side::Before => page,
+            Side::After => (pages.mapped - page - pages.len) / align * align,
+        };
+        // SAFETY: the offset lies inside the mapping: there is a page in front of the bytes and one behind them.
+        pages.base = unsafe { pages.start.add(offset) };
+        Ok(pages)
     }
 
     /// A copy of `bytes`.
@@ -97,7 +137,7 @@ impl Pages {
         // SAFETY: the range is part of our mapping. The callers take the block by value and give out a type with
         // fewer rights, so that no reference outlives a right that it needs.
         let failed = unsafe {
-            let start = self.base.as_ptr().add(range.start);
+            let start = self.start.as_ptr().add(range.start);
             libc::mprotect(start.cast(), range.len(), protection) != 0
         };
         if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
@@ -123,7 +163,7 @@ impl DerefMut for Pages {
 impl Drop for Pages {
     fn drop(&mut self) {
         // SAFETY: the mapping is ours and nobody borrows it any more.
-        unsafe { libc::munmap(self.base.as_ptr().cast(), self.mapped) };
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.mapped) };
     }
 }
 
@@ -217,6 +257,27 @@ mod tests {
         let pages = Pages::zeroed(0, "a test").unwrap();
         assert!(pages.is_empty());
         assert_eq!(pages.base() as usize % PAGE, 0);
+    }
+
+    #[test]
+    fn guarded_bytes_touch_a_page_that_faults() {
+        for (bytes, align) in
+            [(0, 1), (1, 1), (12, 4), (100, 64), (PAGE as u64, 64), (3 * PAGE as u64 + 5, 1)]
+        {
+            let page = system_page();
+            let after = Pages::guarded(bytes, align, Side::After, "a test").unwrap();
+            let end = after.base() as usize + after.len();
+            assert!(end.next_multiple_of(align).is_multiple_of(page), "{bytes} bytes, aligned to {align}");
+            let before = Pages::guarded(bytes, align, Side::Before, "a test").unwrap();
+            assert!((before.base() as usize).is_multiple_of(page));
+            for mut pages in [after, before] {
+                assert!((pages.base() as usize).is_multiple_of(align));
+                assert_eq!(pages.len() as u64, bytes);
+                pages.fill(7);
+                let (start, base) = (pages.start.as_ptr() as usize, pages.base() as usize);
+                assert!(base >= start + page && base + pages.len() <= start + pages.mapped - page);
+            }
+        }
     }
 
     #[test]

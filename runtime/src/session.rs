@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::abi::{ElemType, Port, Region};
 use crate::claims::Claims;
+use crate::guard::{self, Copies};
 use crate::memory::{MemoryError, Pages};
 use crate::pool::{Member, Pool};
 use crate::program::Program;
@@ -57,8 +58,12 @@ pub struct Session {
     runs: u32,
     nanos: Vec<AtomicU64>,
     profile: Vec<u64>,
-    scratch_stride: usize,
-    scratch: Pages,
+    /// Where each thread's scratch begins.
+    scratch: Vec<*mut u8>,
+    /// Copies of the caller's buffers between guard pages, if they are wanted.
+    copies: Option<Copies>,
+    /// Held for the pointers in `scratch`.
+    _scratch: Vec<Pages>,
     /// Held for the pointers in `bases`.
     _arena: Pages,
 }
@@ -196,17 +201,8 @@ impl Session {
     /// A session that runs `program` on the threads of `pool`.
     pub fn new(program: &Program, pool: &Pool) -> Result<Session, MemoryError> {
         let desc = program.desc();
-        let arena = Pages::zeroed(desc.arena_bytes, "the arena")?;
-        let too_much = || MemoryError {
-            purpose: "scratch",
-            bytes: desc.scratch_bytes,
-            source: std::io::ErrorKind::OutOfMemory.into(),
-        };
-        let stride = desc.scratch_bytes.checked_next_multiple_of(SCRATCH_GAP).ok_or_else(too_much)?;
-        let stride = stride.checked_add(SCRATCH_GAP).ok_or_else(too_much)?;
-        let all = stride.checked_mul(pool.threads() as u64).ok_or_else(too_much)?;
-        let scratch = Pages::zeroed(all, "scratch")?;
-
+        let arena = Pages::buffer(desc.arena_bytes, ALIGN as usize, "the arena")?;
+        let (scratch, blocks) = scratch(desc.scratch_bytes, pool.threads())?;
         let schedule = Schedule::of(program);
         let claims = Claims::new(schedule.turns(), pool.threads());
         let mut session = Session {
@@ -226,8 +222,9 @@ impl Session {
             runs: 0,
             nanos: Vec::new(),
             profile: Vec::new(),
-            scratch_stride: stride as usize,
             scratch,
+            copies: Copies::wanted(&desc.inputs, &desc.outputs)?,
+            _scratch: blocks,
             _arena: arena,
         };
         session.resolve();
@@ -371,7 +368,10 @@ impl Session {
 
     /// Does all steps on the buffers in `given` and `room`.
     fn execute(&mut self, nanos: Option<&[AtomicU64]>) {
-        for (patches, buffers) in [(&self.inputs, &self.given), (&self.outputs, &self.room)] {
+        // SAFETY: the pointers that were given have been checked: each leads to a buffer of its port's size.
+        let copies = self.copies.as_mut().map(|copies| unsafe { copies.enter(&self.given) });
+        let (given, room) = copies.unwrap_or((&self.given, &self.room));
+        for (patches, buffers) in [(&self.inputs, given), (&self.outputs, room)] {
             for patch in patches {
                 if let (Some(base), Some(buffer)) = (self.bases.get_mut(patch.base), buffers.get(patch.port))
                 {
@@ -383,8 +383,7 @@ impl Session {
             schedule: &self.schedule,
             bases: self.bases.as_ptr(),
             own_bases: self.own_bases.as_mut_ptr(),
-            scratch: self.scratch.base(),
-            scratch_stride: self.scratch_stride,
+            scratch: &self.scratch,
             claims: &self.claims,
             run: self.runs.wrapping_add(1),
             nanos,
@@ -392,7 +391,27 @@ impl Session {
         if self.pool.run(&|member: &Member<'_>| walk.turns(member)) {
             self.runs = self.runs.wrapping_add(1);
         }
+        if let Some(copies) = &self.copies {
+            // SAFETY: as above.
+            unsafe { copies.leave(&self.room) };
+        }
     }
+}
+
+/// Scratch for some threads: where each one's begins, and the memory.
+fn scratch(bytes: u64, threads: usize) -> Result<(Vec<*mut u8>, Vec<Pages>), MemoryError> {
+    const PURPOSE: &str = "scratch";
+    if guard::side().is_some() {
+        let blocks = (0..threads).map(|_| Pages::buffer(bytes, ALIGN as usize, PURPOSE));
+        let blocks = blocks.collect::<Result<Vec<_>, _>>()?;
+        return Ok((blocks.iter().map(Pages::base).collect(), blocks));
+    }
+    let too_much = || MemoryError { purpose: PURPOSE, bytes, source: std::io::ErrorKind::OutOfMemory.into() };
+    let stride = bytes.checked_next_multiple_of(SCRATCH_GAP).ok_or_else(too_much)?;
+    let stride = stride.checked_add(SCRATCH_GAP).ok_or_else(too_much)?;
+    let all = Pages::zeroed(stride.checked_mul(threads as u64).ok_or_else(too_much)?, PURPOSE)?;
+    let starts = (0..threads).map(|thread| all.base().wrapping_add(stride as usize * thread)).collect();
+    Ok((starts, vec![all]))
 }
 
 /// The buffers of one side of a run, filled one after the other.

@@ -148,8 +148,8 @@ pub(crate) struct Walk<'a> {
     pub bases: *const *mut u8,
     /// Room for base pointers of each thread's own, [`Schedule::own_bases`] each.
     pub own_bases: *mut *mut u8,
-    pub scratch: *mut u8,
-    pub scratch_stride: usize,
+    /// Where each thread's scratch begins.
+    pub scratch: &'a [*mut u8],
     pub claims: &'a Claims,
     pub run: u32,
     pub nanos: Option<&'a [AtomicU64]>,
@@ -254,7 +254,7 @@ impl Walk<'_> {
     }
 
     fn scratch(&self, thread: u32) -> *mut u8 {
-        self.scratch.wrapping_add(self.scratch_stride * thread as usize)
+        self.scratch.get(thread as usize).copied().unwrap_or(std::ptr::null_mut())
     }
 
     /// # Safety
