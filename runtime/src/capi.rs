@@ -332,7 +332,7 @@ mod tests {
             assert!(HEADER.contains(&format!("{name}(")), "{name}");
             count += 1;
         }
-        assert_eq!(count, 9);
+        assert_eq!(count, 10);
         for code in 0..=u8::MAX {
             if let Some(elem) = ElemType::from_code(code) {
                 let constant = format!("NNC_{} = {code},", elem.to_string().to_uppercase());

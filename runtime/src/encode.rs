@@ -389,7 +389,7 @@ mod tests {
         let error = decode(&bytes).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "byte 44 of the program's description: 38654705655 bytes expected, 100 left; compile the program again"
+            "byte 44 of the program's description: 42949672950 bytes expected, 100 left; compile the program again"
         );
     }
 
