@@ -33,6 +33,7 @@ typedef enum nnc_type {
     NNC_F64 = 11,
     NNC_U32 = 12,
     NNC_U64 = 13,
+    NNC_BF16 = 16,
 } nnc_type;
 
 /* An input or output. The pointers live as long as any model that shares this program. */

@@ -130,6 +130,7 @@ pub enum ElemType {
     F64 = 11,
     U32 = 12,
     U64 = 13,
+    BF16 = 16,
 }
 
 impl fmt::Display for ElemType {
@@ -147,13 +148,14 @@ impl fmt::Display for ElemType {
             ElemType::F64 => "f64",
             ElemType::U32 => "u32",
             ElemType::U64 => "u64",
+            ElemType::BF16 => "bf16",
         })
     }
 }
 
 impl ElemType {
     /// All of them.
-    const ALL: [ElemType; 12] = [
+    const ALL: [ElemType; 13] = [
         ElemType::F32,
         ElemType::U8,
         ElemType::I8,
@@ -166,6 +168,7 @@ impl ElemType {
         ElemType::F64,
         ElemType::U32,
         ElemType::U64,
+        ElemType::BF16,
     ];
 
     /// The type with this number, which is ONNX's own for it.
@@ -177,7 +180,7 @@ impl ElemType {
     pub const fn bytes(self) -> usize {
         match self {
             ElemType::U8 | ElemType::I8 | ElemType::Bool => 1,
-            ElemType::U16 | ElemType::I16 | ElemType::F16 => 2,
+            ElemType::U16 | ElemType::I16 | ElemType::F16 | ElemType::BF16 => 2,
             ElemType::F32 | ElemType::I32 | ElemType::U32 => 4,
             ElemType::I64 | ElemType::F64 | ElemType::U64 => 8,
         }

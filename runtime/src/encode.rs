@@ -358,7 +358,7 @@ mod tests {
                 assert_eq!(elem as u8, code);
             }
         }
-        assert_eq!((0..=u8::MAX).filter_map(ElemType::from_code).count(), 12);
+        assert_eq!((0..=u8::MAX).filter_map(ElemType::from_code).count(), 13);
     }
 
     #[test]

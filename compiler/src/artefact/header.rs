@@ -85,7 +85,7 @@ fn c_type(elem: ElemType) -> &'static str {
         ElemType::F32 => "float",
         ElemType::F64 => "double",
         ElemType::U8 | ElemType::Bool => "uint8_t",
-        ElemType::U16 | ElemType::F16 => "uint16_t",
+        ElemType::U16 | ElemType::F16 | ElemType::BF16 => "uint16_t",
         ElemType::U32 => "uint32_t",
         ElemType::U64 => "uint64_t",
         ElemType::I8 => "int8_t",

@@ -18,7 +18,7 @@ pub struct CompileArgs {
     #[arg(long = "shape", value_name = "INPUT=1x3x224x224", value_parser = shape)]
     pub shapes: Vec<(String, Vec<usize>)>,
 
-    /// Bake an input into the program as a constant
+    /// Bake an input into the program as a constant: an array of NumPy, or with .pb a tensor of ONNX
     #[arg(long = "const", value_name = "INPUT=FILE.npy", value_parser = named_file)]
     pub constants: Vec<(String, PathBuf)>,
 

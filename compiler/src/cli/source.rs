@@ -253,7 +253,11 @@ pub fn options(args: &CompileArgs) -> Result<Options> {
     options.bindings.dims.extend(args.dims.iter().cloned());
     options.bindings.shapes.extend(args.shapes.iter().cloned());
     for (name, file) in &args.constants {
-        let tensor = nnc::npz::read_npy(file).with_context(|| format!("--const {name}"))?;
+        let tensor = match file.extension() {
+            Some(end) if end == "pb" => nnc_ir::onnx::read_tensor(file).map(|(_, t)| t).map_err(Into::into),
+            _ => nnc::npz::read_npy(file).map_err(anyhow::Error::from),
+        };
+        let tensor = tensor.with_context(|| format!("--const {name}"))?;
         options.bindings.constants.insert(name.clone(), tensor);
     }
     Ok(options)

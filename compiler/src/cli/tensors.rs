@@ -17,6 +17,7 @@ pub fn type_of(port: &Port) -> TensorType {
         ElemType::F32 => DType::F32,
         ElemType::F64 => DType::F64,
         ElemType::F16 => DType::F16,
+        ElemType::BF16 => DType::BF16,
         ElemType::U8 => DType::U8,
         ElemType::I8 => DType::I8,
         ElemType::U16 => DType::U16,

@@ -1,82 +1,102 @@
-//! Half floats in Cranelift IR: to `f32`, which is exact, and back, rounded to the nearest, ties to even.
+//! Half floats in memory: `f16` and `bf16` are widened to `f32` when they are loaded and rounded when they are stored.
 //!
 //! ```text
-//!   f16    s eeeee mmmmmmmmmm                       f32    s eeeeeeee mmmmmmmmmmmmmmmmmmmmmmm
-//!   bf16   s eeeeeeee mmmmmmm                              the upper half of an f32
+//!   f16   s eeeee mmmmmmmmmm          f32   s eeeeeeee mmmmmmmmmmmmmmmmmmmmmmm          bf16   s eeeeeeee mmmmmmm
 //! ```
+//!
+//! The conversions are plain integer and `f32` arithmetic, so that no target needs instructions or libraries for them.
 
-use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types};
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
 use nnc_ir::DType;
 
-/// The `f32` of the bits (`i16`) of an `f16` or `bf16`.
+use super::nest::math::Math;
+
+/// 2^112, the ratio of two numbers of the same exponent bits in `f32` and `f16`.
+const REBIAS: f32 = f32::from_bits((127 + 112) << 23);
+
+/// The `f32` of a half float's 16 bits.
 pub fn widened(b: &mut FunctionBuilder<'_>, dtype: DType, bits: Value) -> Value {
-    let bits = b.ins().uextend(types::I32, bits);
+    let wide = b.ins().uextend(types::I32, bits);
     if dtype == DType::BF16 {
-        let wide = b.ins().ishl_imm_u(bits, 16);
-        return b.ins().bitcast(types::F32, MemFlagsData::new(), wide);
+        let wide = b.ins().ishl_imm_s(wide, 16);
+        return Math::new(b, types::F32).from_bits(wide);
     }
-    let size = b.ins().band_imm_u(bits, 0x7FFF);
-    let sign = b.ins().band_imm_u(bits, 0x8000);
-    let sign = b.ins().ishl_imm_u(sign, 16);
-    // The exponent is 112 too low: a product puts that right, for denormals too.
-    let moved = b.ins().ishl_imm_u(size, 13);
-    let number = b.ins().bitcast(types::F32, MemFlagsData::new(), moved);
-    let factor = b.ins().f32const(f32::from_bits((127 + 112) << 23));
-    let number = b.ins().fmul(number, factor);
-    let number = b.ins().bitcast(types::I32, MemFlagsData::new(), number);
-    let endless = b.ins().bor_imm_u(moved, 0x7F80_0000);
-    let is_number = b.ins().icmp_imm_u(IntCC::UnsignedLessThan, size, 0x7C00);
-    let size = b.ins().select(is_number, number, endless);
-    let bits = b.ins().bor(size, sign);
-    b.ins().bitcast(types::F32, MemFlagsData::new(), bits)
+    let sign = b.ins().band_imm_s(wide, 0x8000);
+    let sign = b.ins().ishl_imm_s(sign, 16);
+    let size = b.ins().band_imm_s(wide, 0x7fff);
+    // Exponent and mantissa in their places: too small by the difference of the biases, which a product mends, also
+    // for denormals.
+    let moved = b.ins().ishl_imm_s(size, 13);
+    let mut m = Math::new(b, types::F32);
+    let moved = m.from_bits(moved);
+    let rebias = m.b.ins().f32const(REBIAS);
+    let number = m.mul(moved, rebias);
+    let number = m.to_bits(number);
+    // The largest exponent stays the largest: infinity and NaN.
+    let special = b.ins().bor_imm_s(number, 0x7f80_0000);
+    let is_special = b.ins().icmp_imm_s(IntCC::UnsignedGreaterThanOrEqual, size, 0x7c00);
+    let number = b.ins().select(is_special, special, number);
+    let number = b.ins().bor(number, sign);
+    Math::new(b, types::F32).from_bits(number)
 }
 
-/// The bits (`i16`) of an `f32` as `f16` or `bf16`.
-pub fn narrowed(b: &mut FunctionBuilder<'_>, dtype: DType, x: Value) -> Value {
-    let bits = b.ins().bitcast(types::I32, MemFlagsData::new(), x);
-    let size = b.ins().band_imm_u(bits, 0x7FFF_FFFF);
-    let is_nan = b.ins().icmp_imm_u(IntCC::UnsignedGreaterThan, size, 0x7F80_0000);
-    if dtype == DType::BF16 {
-        let rounded = rounded(b, bits, 16);
-        let high = b.ins().ushr_imm_u(bits, 16);
-        let nan = b.ins().bor_imm_u(high, 0x40);
-        let half = b.ins().select(is_nan, nan, rounded);
-        return b.ins().ireduce(types::I16, half);
-    }
-    let sign = b.ins().ushr_imm_u(bits, 16);
-    let sign = b.ins().band_imm_u(sign, 0x8000);
-    // Normal numbers: the exponent moved down by 112.
-    let lower = b.ins().iconst(types::I32, 112 << 23);
-    let normal = b.ins().isub(size, lower);
-    let normal = rounded(b, normal, 13);
-    // Below 2^-14: added to 0.5, whose last place is the least f16, the hardware rounds.
-    let half = b.ins().f32const(0.5);
-    let number = b.ins().bitcast(types::F32, MemFlagsData::new(), size);
-    let number = b.ins().fadd(number, half);
-    let number = b.ins().bitcast(types::I32, MemFlagsData::new(), number);
-    let half = b.ins().iconst(types::I32, i64::from(0.5f32.to_bits()));
-    let denormal = b.ins().isub(number, half);
-    let small = b.ins().icmp_imm_u(IntCC::UnsignedLessThan, size, 0x3880_0000);
-    let number = b.ins().select(small, denormal, normal);
-    let infinity = b.ins().iconst(types::I32, 0x7C00);
-    // From 65520 on, the nearest f16 is infinite.
-    let large = b.ins().icmp_imm_u(IntCC::UnsignedGreaterThanOrEqual, size, 0x477F_F000);
-    let number = b.ins().select(large, infinity, number);
-    let payload = b.ins().ushr_imm_u(size, 13);
-    let payload = b.ins().band_imm_u(payload, 0x3FF);
-    let nan = b.ins().bor_imm_u(payload, 0x7E00);
+/// The 16 bits of the half float nearest to an `f32`, ties to even; NaN stays NaN.
+pub fn narrowed(b: &mut FunctionBuilder<'_>, dtype: DType, v: Value) -> Value {
+    let bits = Math::new(b, types::F32).to_bits(v);
+    let sign = b.ins().ushr_imm_s(bits, 16);
+    let sign = b.ins().band_imm_s(sign, 0x8000);
+    let size = b.ins().band_imm_s(bits, 0x7fff_ffff);
+    let (dropped, quiet) = if dtype == DType::BF16 { (16, 0x40) } else { (13, 0x200) };
+    // Adding just less than half of the last place that stays, and one more where that is odd.
+    let odd = b.ins().ushr_imm_s(size, dropped);
+    let odd = b.ins().band_imm_s(odd, 1);
+    let rounded = b.ins().iadd(size, odd);
+    let below_half = (1i64 << (dropped - 1)) - 1;
+    let number = if dtype == DType::BF16 {
+        let rounded = b.ins().iadd_imm_s(rounded, below_half);
+        b.ins().ushr_imm_s(rounded, dropped)
+    } else {
+        let rounded = b.ins().iadd_imm_s(rounded, below_half - (112 << 23));
+        let normal = b.ins().ushr_imm_s(rounded, dropped);
+        // Below the least normal number: the last place is that of ½ in f32, where an addition rounds.
+        let mut m = Math::new(b, types::F32);
+        let small = m.from_bits(size);
+        let half = m.constant(0.5);
+        let small = m.add(small, half);
+        let small = m.to_bits(small);
+        let small = b.ins().iadd_imm_s(small, -i64::from(0.5f32.to_bits()));
+        let is_small = b.ins().icmp_imm_s(IntCC::UnsignedLessThan, size, 113 << 23);
+        let number = b.ins().select(is_small, small, normal);
+        let infinity = b.ins().iconst(types::I32, 0x7c00);
+        let is_large = b.ins().icmp_imm_s(IntCC::UnsignedGreaterThanOrEqual, size, (127 + 16) << 23);
+        b.ins().select(is_large, infinity, number)
+    };
+    let payload = b.ins().ushr_imm_s(size, dropped);
+    let payload = b.ins().band_imm_s(payload, 2 * quiet - 1);
+    let exponent = if dtype == DType::BF16 { 0x7f80 } else { 0x7c00 };
+    let nan = b.ins().bor_imm_s(payload, exponent | quiet);
+    let is_nan = b.ins().icmp_imm_s(IntCC::UnsignedGreaterThan, size, 0x7f80_0000);
     let number = b.ins().select(is_nan, nan, number);
-    let bits = b.ins().bor(number, sign);
-    b.ins().ireduce(types::I16, bits)
+    let number = b.ins().bor(number, sign);
+    b.ins().ireduce(types::I16, number)
 }
 
-/// `bits` without the lowest ones, rounded to the nearest, ties to even.
-fn rounded(b: &mut FunctionBuilder<'_>, bits: Value, dropped: i64) -> Value {
-    let last = b.ins().ushr_imm_u(bits, dropped);
-    let last = b.ins().band_imm_u(last, 1);
-    let up = b.ins().iadd_imm_s(bits, (1 << (dropped - 1)) - 1);
-    let up = b.ins().iadd(up, last);
-    b.ins().ushr_imm_u(up, dropped)
+/// An `f64` as the `f32` that rounds to the same half float: the nearest, or its neighbour with an odd mantissa where
+/// it is not exact (so that it never falls on a tie of the narrower type that the `f64` was beside).
+pub fn to_be_narrowed(b: &mut FunctionBuilder<'_>, v: Value) -> Value {
+    let near = b.ins().fdemote(types::F32, v);
+    let back = b.ins().fpromote(types::F64, near);
+    let bits = Math::new(b, types::F32).to_bits(near);
+    let (size, back_size) = (b.ins().fabs(v), b.ins().fabs(back));
+    // Towards zero the bits shrink by one, away from it they grow by one; exact ones and NaN stay.
+    let grows = b.ins().fcmp(FloatCC::LessThan, back_size, size);
+    let shrinks = b.ins().fcmp(FloatCC::GreaterThan, back_size, size);
+    let (grown, shrunk) = (b.ins().iadd_imm_s(bits, 1), b.ins().iadd_imm_s(bits, -1));
+    let moved = b.ins().select(grows, grown, bits);
+    let moved = b.ins().select(shrinks, shrunk, moved);
+    let odd = b.ins().band_imm_s(bits, 1);
+    let bits = b.ins().select(odd, bits, moved);
+    Math::new(b, types::F32).from_bits(bits)
 }

@@ -202,16 +202,6 @@ pub enum PlanError {
         /// Why.
         source: generic::GenericError,
     },
-    /// Inputs and outputs of some types have no place in a program.
-    #[error(
-        "\"{name}\" has elements of type {dtype}, which a program cannot take or return: cast it in the model"
-    )]
-    PortType {
-        /// Name of the input or output.
-        name: String,
-        /// Its element type.
-        dtype: DType,
-    },
     /// Activations need more memory than displacements reach.
     #[error(
         "the activations need {bytes} bytes, more than the 2 GiB that a program can address: use a smaller batch or input"
@@ -361,14 +351,16 @@ pub fn plan_within(
     let mut planner = Planner::new(graph, target, options, &order);
     planner.inputs();
     for id in order {
+        // Kernels are for f32; other elements go through loop nests.
+        let fast = graph.node(id).outputs.first().is_some_and(|y| y.dtype == DType::F32);
         bounds.deadline.check(|| format!("the plan of node \"{}\"", graph.node(id).name))?;
         match &graph.node(id).op {
             Op::Input | Op::Constant(_) => continue,
             Op::ChannelSelect(select) if planner.select(id, select) => continue,
-            Op::Conv(conv) if planner.depthwise(id, conv)? => continue,
-            Op::Conv(conv) if planner.dense(id, conv)? => continue,
-            Op::Pool(pool) if planner.pool(id, pool)? => continue,
-            Op::GlobalPool(pool) if planner.global_pool(id, pool)? => continue,
+            Op::Conv(conv) if fast && planner.depthwise(id, conv)? => continue,
+            Op::Conv(conv) if fast && planner.dense(id, conv)? => continue,
+            Op::Pool(pool) if fast && planner.pool(id, pool)? => continue,
+            Op::GlobalPool(pool) if fast && planner.global_pool(id, pool)? => continue,
             Op::Prefix(prefix) => planner.prefix(id, prefix)?,
             op if is_view_op(op) && planner.reviewed(id)? => continue,
             _ => planner.generic(id)?,

@@ -1,14 +1,31 @@
 //! Operators that move elements.
 
 use nnc_ir::op::{
-    AxisSlice, ChannelSelect, ChannelSource, Concat, Expand, Gather, Pad, PadMode, Reshape, Slice, Split,
-    Transpose,
+    AxisSlice, BitCast, ChannelSelect, ChannelSource, Concat, Expand, Gather, Pad, PadMode, Reshape, Slice,
+    Split, Transpose,
 };
 use nnc_ir::{DType, Tensor};
 
 use crate::harness::{Layout, Random, check, layouts};
 
 const TYPES: [DType; 6] = [DType::F32, DType::I64, DType::U8, DType::F16, DType::Bool, DType::I16];
+
+#[test]
+fn a_bit_cast_keeps_the_bits() {
+    let mut random = Random::new(12);
+    for (from, to) in [
+        (DType::F32, DType::I32),
+        (DType::I64, DType::F64),
+        (DType::F16, DType::I16),
+        (DType::U16, DType::BF16),
+        (DType::Bool, DType::U8),
+    ] {
+        let x = random.tensor(from, &[3, 5, 2]);
+        for (inputs, out) in layouts() {
+            check(BitCast { to }, &[&x], &inputs, out, 0.0);
+        }
+    }
+}
 
 #[test]
 fn a_transpose_moves_every_element_whatever_its_size() {

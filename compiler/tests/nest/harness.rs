@@ -43,7 +43,8 @@ impl Random {
                 DType::F32 => bytes.extend((f as f32).to_le_bytes()),
                 DType::F64 => bytes.extend(f.to_le_bytes()),
                 DType::Bool => bytes.push((i & 1) as u8),
-                DType::F16 | DType::BF16 => bytes.extend(((i & 0x3FFF) as u16).to_le_bytes()),
+                DType::F16 => bytes.extend(half::f16::from_f64(f).to_le_bytes()),
+                DType::BF16 => bytes.extend(half::bf16::from_f64(f).to_le_bytes()),
                 _ => bytes.extend(
                     &((i % 23) as i64 - if dtype.name().starts_with('u') { 0 } else { 11 }).to_le_bytes()
                         [..dtype.bytes()],
@@ -277,6 +278,8 @@ pub fn floats(t: &Tensor) -> Vec<f64> {
     match t.dtype() {
         DType::F32 => t.elems::<f32>().unwrap().iter().map(|&v| v.into()).collect(),
         DType::F64 => t.elems::<f64>().unwrap().to_vec(),
+        DType::F16 => t.elems::<half::f16>().unwrap().iter().map(|v| v.to_f64()).collect(),
+        DType::BF16 => t.elems::<half::bf16>().unwrap().iter().map(|v| v.to_f64()).collect(),
         _ => t
             .bytes()
             .chunks(t.dtype().bytes())

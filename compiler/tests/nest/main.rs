@@ -1,8 +1,11 @@
 //! The general loop nest against the evaluator: every operator, over shapes, element types and strides.
 
 mod copies;
+mod halves;
 mod harness;
 mod math;
+mod places;
 mod pointwise;
+mod products;
 mod reductions;
 mod windows;

@@ -188,6 +188,7 @@ fn functions_of_double_keep_their_error() {
         (Unary::Softplus, 4.0),
         (Unary::Mish, 5.0),
         (Unary::Elu { alpha: 1.0 }, 2.0),
+        (Unary::Erf, 6.0),
         (Unary::Asin, 4.0),
         (Unary::Acos, 4.0),
         (Unary::Atan, 4.0),
@@ -213,6 +214,12 @@ fn functions_of_double_keep_their_error() {
             let allowed = (ulps + 1.0) * ulp(exact, 52, -1022) + f64::MIN_POSITIVE;
             assert!(miss <= allowed, "{f:?}({x:e}) is {got:e}, expected {exact:e}, off by {miss:e}");
         }
+    }
+    for (&x, got) in x.iter().zip(run(Unary::Gelu { tanh: false }, &[&tensor])) {
+        let exact = Unary::Gelu { tanh: false }.apply(x);
+        let close =
+            got == exact || (exact.is_nan() && got.is_nan()) || (got - exact).abs() <= 1e-15 * x.abs();
+        assert!(close, "gelu({x:e}) is {got:e}, expected {exact:e}");
     }
     let moderate: Vec<f64> = x.into_iter().filter(|x| x.abs() < 1000.0).collect();
     let tensor = Tensor::new([moderate.len()], &moderate).unwrap();

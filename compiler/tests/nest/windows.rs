@@ -1,8 +1,8 @@
 //! Convolutions, pools and resizing.
 
 use nnc_ir::op::{
-    Conv, ConvTranspose, CoordinateMode, Epilogue, GlobalPool, NearestMode, Pool, PoolKind, Prologue,
-    Residual, Resize, ResizeMode, Unary, Window,
+    Col2Im, Conv, ConvTranspose, CoordinateMode, Crop, Epilogue, GlobalPool, NearestMode, Pool, PoolKind,
+    Prologue, Residual, Resize, ResizeMode, Unary, Window,
 };
 use nnc_ir::{DType, Op, Tensor};
 
@@ -48,6 +48,20 @@ fn a_convolution_of_any_window_and_grouping_is_as_evaluated() {
             for (inputs, out) in layouts() {
                 check(op.clone(), &[&x, &w, &b], &inputs, out, 1e-5);
             }
+        }
+    }
+}
+
+#[test]
+fn a_convolution_of_integers_wraps_like_them() {
+    let mut random = Random::new(39);
+    for dtype in [DType::I32, DType::U8, DType::I64] {
+        let (x, w) = (random.tensor(dtype, &[2, 4, 7, 11]), random.tensor(dtype, &[6, 2, 3, 3]));
+        let b = random.tensor(dtype, &[6]);
+        let window = window(&[3, 3], &[1, 2], &[1, 1], &[1, 0], &[0, 1]);
+        let op = Conv { window, groups: 2, prologue: Prologue::default(), epilogue: Epilogue::default() };
+        for (inputs, out) in layouts() {
+            check(op.clone(), &[&x, &w, &b], &inputs, out, 0.0);
         }
     }
 }
@@ -191,6 +205,56 @@ fn a_pool_of_integers_starts_from_the_least_there_is() {
 }
 
 #[test]
+fn columns_are_added_into_an_image_as_evaluated() {
+    let mut random = Random::new(41);
+    for (image, window) in [
+        ([7, 9], window(&[3, 2], &[1, 1], &[1, 1], &[0, 0], &[0, 0])),
+        ([7, 9], window(&[3, 2], &[2, 3], &[1, 2], &[1, 0], &[0, 2])),
+        ([6, 8], window(&[2, 4], &[2, 4], &[1, 1], &[0, 0], &[0, 0])),
+        ([5, 5], window(&[1, 1], &[3, 2], &[1, 1], &[0, 0], &[0, 0])),
+    ] {
+        let positions: usize = window.positions(&image).unwrap().iter().product();
+        let taps: usize = window.kernel.iter().product();
+        for dtype in [DType::F32, DType::F16, DType::I32] {
+            let x = random.tensor(dtype, &[2, 3 * taps, positions]);
+            let op = Col2Im { image: image.to_vec(), window: window.clone() };
+            let tolerance = if dtype == DType::F16 { 1e-3 } else { 1e-6 };
+            for (inputs, out) in layouts() {
+                check(op.clone(), &[&x], &inputs, out, tolerance);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_resize_filters_excludes_and_extrapolates_as_evaluated() {
+    let mut random = Random::new(37);
+    let x = random.tensor(DType::F32, &[1, 3, 9, 7]);
+    let (sizes, scales) = ([1, 3, 4, 3], [1.0, 1.0, 4.0 / 9.0, 3.0 / 7.0]);
+    let modes = [
+        ResizeMode::Nearest(NearestMode::RoundPreferCeil),
+        ResizeMode::Linear,
+        ResizeMode::Cubic { coeff_a: -0.5 },
+    ];
+    for mode in modes {
+        let plain = Resize::new(sizes, scales, mode, CoordinateMode::HalfPixel);
+        let crop =
+            Crop { begin: vec![0.0, 0.0, -0.3, 0.2], end: vec![1.0, 1.0, 0.8, 1.4], extrapolation: -7.5 };
+        let ops = [
+            Resize { antialias: true, ..plain.clone() },
+            Resize { exclude_outside: true, ..plain.clone() },
+            Resize { antialias: true, exclude_outside: true, ..plain.clone() },
+            Resize { crop: Some(crop), ..plain },
+        ];
+        for op in ops {
+            for (inputs, out) in layouts().take(6) {
+                check(op.clone(), &[&x], &inputs, out, 1e-5);
+            }
+        }
+    }
+}
+
+#[test]
 fn every_mode_of_resize_is_as_evaluated() {
     let mut random = Random::new(36);
     let coordinates = [
@@ -205,8 +269,7 @@ fn every_mode_of_resize_is_as_evaluated() {
         ResizeMode::Nearest(NearestMode::Floor),
         ResizeMode::Nearest(NearestMode::Ceil),
         ResizeMode::Linear,
-        ResizeMode::Cubic { coeff_a: -0.75, exclude_outside: false },
-        ResizeMode::Cubic { coeff_a: -0.5, exclude_outside: true },
+        ResizeMode::Cubic { coeff_a: -0.75 },
     ];
     let x = random.tensor(DType::F32, &[1, 6, 5, 7]);
     for sizes in [[1, 6, 10, 14], [1, 6, 3, 9], [1, 6, 5, 30], [1, 6, 1, 1]] {
@@ -214,18 +277,14 @@ fn every_mode_of_resize_is_as_evaluated() {
             sizes.iter().zip(x.shape().iter()).map(|(&o, &i)| o as f32 / i as f32).collect();
         for mode in modes {
             for coordinates in coordinates {
-                let op = Resize { sizes: sizes.to_vec(), scales: scales.clone(), mode, coordinates };
+                let op = Resize::new(sizes, scales.clone(), mode, coordinates);
                 for (inputs, out) in layouts().take(6) {
                     check(op.clone(), &[&x], &inputs, out, 1e-5);
                 }
             }
         }
     }
-    let doubled = Resize {
-        sizes: vec![1, 2, 6],
-        scales: vec![1.0, 1.0, 2.0],
-        mode: ResizeMode::Nearest(NearestMode::Floor),
-        coordinates: CoordinateMode::Asymmetric,
-    };
+    let nearest = ResizeMode::Nearest(NearestMode::Floor);
+    let doubled = Resize::new([1, 2, 6], [1.0, 1.0, 2.0], nearest, CoordinateMode::Asymmetric);
     check(doubled, &[&Tensor::new([1, 2, 3], &[1u8, 2, 3, 4, 5, 6]).unwrap()], &[], Layout::Dense, 0.0);
 }

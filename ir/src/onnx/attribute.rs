@@ -4,8 +4,10 @@
 //! not have, and the node is refused: an attribute that is silently ignored is a wrong result.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::error::NodeFault;
+use super::subgraph::GraphDef;
 use crate::tensor::Tensor;
 
 /// The value of an attribute.
@@ -17,6 +19,10 @@ pub(super) enum Attribute {
     Tensor(Tensor),
     Ints(Vec<i64>),
     Floats(Vec<f32>),
+    Strings(Vec<String>),
+    Graph(Arc<GraphDef>),
+    /// In a function: the attribute of its call that has this name.
+    Reference(String),
     /// A tensor that cannot be read, and why.
     Unreadable(String),
     /// A kind that no supported operator has.
@@ -32,6 +38,9 @@ impl Attribute {
             Attribute::Tensor(_) | Attribute::Unreadable(_) => "a tensor",
             Attribute::Ints(_) => "integers",
             Attribute::Floats(_) => "floats",
+            Attribute::Strings(_) => "strings",
+            Attribute::Graph(_) => "a graph",
+            Attribute::Reference(_) => "a reference to an attribute of a function",
             Attribute::Other(kind) => kind,
         }
     }
@@ -83,6 +92,14 @@ impl<'m> Attributes<'m> {
 
     pub(super) fn floats(&mut self, name: &str) -> Result<Option<&'m [f32]>, NodeFault> {
         take!(self, name, "floats", Floats(v) => v.as_slice())
+    }
+
+    pub(super) fn strings(&mut self, name: &str) -> Result<Option<&'m [String]>, NodeFault> {
+        take!(self, name, "strings", Strings(v) => v.as_slice())
+    }
+
+    pub(super) fn graph(&mut self, name: &str) -> Result<Option<&'m GraphDef>, NodeFault> {
+        take!(self, name, "a graph", Graph(v) => &**v)
     }
 
     pub(super) fn tensor(&mut self, name: &str) -> Result<Option<&'m Tensor>, NodeFault> {

@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use onnx_protobuf::tensor_shape_proto::dimension;
 use onnx_protobuf::{
-    AttributeProto, GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TypeProto,
-    ValueInfoProto, type_proto,
+    AttributeProto, FunctionProto, GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto,
+    TensorProto, TypeProto, ValueInfoProto, type_proto,
 };
 
 use super::attribute::Attribute;
 use super::dtype::dtype;
 use super::error::Fault;
+use super::functions::{self, FunctionDef, FunctionId};
 use super::limits::Limits;
 use super::model::{Dim, Model, NodeDef, PortInfo};
 use super::split::Initializer;
+use super::subgraph::{self, GraphDef};
 use super::table;
 use super::tensor::{Refusal, TensorReader};
 use super::wire;
@@ -57,12 +59,6 @@ pub(super) fn model(
         return Err(Fault::NotOnnx("it is a protocol buffer, but holds no graph".into()));
     };
     let opsets = opsets(&proto.opset_import, &graph)?;
-    if !proto.functions.is_empty() {
-        let names: Vec<String> = proto.functions.iter().take(3).map(|f| format!("\"{}\"", f.name)).collect();
-        let what =
-            format!("functions defined by the model ({}); inline them when exporting", names.join(", "));
-        return Err(Fault::Unsupported(what));
-    }
     if !graph.sparse_initializer.is_empty() {
         return Err(Fault::Unsupported("sparse initializers".into()));
     }
@@ -108,8 +104,18 @@ pub(super) fn model(
         .node
         .into_iter()
         .enumerate()
-        .map(|(index, proto)| node(index, proto, tensors))
+        .map(|(index, proto)| node(index, proto, &opsets, tensors))
         .collect::<Result<Vec<_>, _>>()?;
+    let functions = proto.functions.into_iter().map(|proto| function(proto, &opsets, tensors));
+    let mut known = BTreeMap::new();
+    for function in functions {
+        let (id, function) = function?;
+        if let Some(name) = known.insert(id.clone(), function).map(|_| id.1) {
+            return Err(Fault::Unsupported(format!("function \"{name}\", which is defined twice")));
+        }
+    }
+    let mut nodes = functions::inline(nodes, &known, tensors.limits.nodes)?;
+    subgraph::capture(&mut nodes);
     let producer = format!("{} {}", proto.producer_name, proto.producer_version).trim().to_string();
     Ok(Model {
         file: file.to_string(),
@@ -194,7 +200,66 @@ fn dim(value: Option<dimension::Value>) -> Dim {
     }
 }
 
-fn node(index: usize, proto: NodeProto, tensors: &mut TensorReader<'_>) -> Result<NodeDef, Fault> {
+/// A function that the model defines.
+fn function(
+    proto: FunctionProto,
+    model: &BTreeMap<String, i64>,
+    tensors: &mut TensorReader<'_>,
+) -> Result<(FunctionId, FunctionDef), Fault> {
+    let mut opsets = model.clone();
+    for import in proto.opset_import {
+        if import.version > table::NEWEST_OPSET && domain(import.domain.clone()).is_empty() {
+            let what = format!(
+                "function \"{}\" is written for opset {}, nnc knows those up to {}",
+                proto.name,
+                import.version,
+                table::NEWEST_OPSET
+            );
+            return Err(Fault::Opset(what));
+        }
+        opsets.insert(domain(import.domain), import.version);
+    }
+    let nodes = proto.node.into_iter().enumerate().map(|(index, proto)| node(index, proto, &opsets, tensors));
+    let nodes = nodes.collect::<Result<_, _>>()?;
+    let mut attributes: BTreeMap<String, Option<Attribute>> =
+        proto.attribute.into_iter().map(|name| (name, None)).collect();
+    for default in proto.attribute_proto {
+        let (name, default) = attribute(default, &opsets, tensors)?;
+        attributes.insert(name, Some(default));
+    }
+    let id = (domain(proto.domain), proto.name, proto.overload);
+    Ok((id, FunctionDef { inputs: proto.input, outputs: proto.output, attributes, nodes }))
+}
+
+fn graph(
+    proto: GraphProto,
+    opsets: &BTreeMap<String, i64>,
+    tensors: &mut TensorReader<'_>,
+) -> Result<GraphDef, Fault> {
+    if !proto.sparse_initializer.is_empty() {
+        return Err(Fault::Unsupported("sparse initializers".into()));
+    }
+    let mut initializers = BTreeMap::new();
+    for mut proto in proto.initializer {
+        let name = std::mem::take(&mut proto.name);
+        let tensor = tensors.read(proto).map_err(|r| refusal(r, &name))?;
+        initializers.insert(name, tensor);
+    }
+    let nodes = proto.node.into_iter().enumerate().map(|(index, proto)| node(index, proto, opsets, tensors));
+    Ok(GraphDef {
+        nodes: nodes.collect::<Result<_, _>>()?,
+        inputs: proto.input.into_iter().map(|info| info.name).collect(),
+        outputs: proto.output.into_iter().map(|info| info.name).collect(),
+        initializers,
+    })
+}
+
+fn node(
+    index: usize,
+    proto: NodeProto,
+    opsets: &BTreeMap<String, i64>,
+    tensors: &mut TensorReader<'_>,
+) -> Result<NodeDef, Fault> {
     let name = if !proto.name.is_empty() {
         proto.name
     } else {
@@ -202,7 +267,7 @@ fn node(index: usize, proto: NodeProto, tensors: &mut TensorReader<'_>) -> Resul
     };
     let mut attributes = BTreeMap::new();
     for a in proto.attribute {
-        let (attribute_name, attribute) = attribute(a, tensors)?;
+        let (attribute_name, attribute) = attribute(a, opsets, tensors)?;
         if attributes.insert(attribute_name.clone(), attribute).is_some() {
             return Err(Fault::Unsupported(format!(
                 "node \"{name}\" ({}) has attribute \"{attribute_name}\" twice",
@@ -210,20 +275,28 @@ fn node(index: usize, proto: NodeProto, tensors: &mut TensorReader<'_>) -> Resul
             )));
         }
     }
+    let domain = domain(proto.domain);
     Ok(NodeDef {
         name,
         op: proto.op_type,
-        domain: domain(proto.domain),
+        opset: opsets.get(&domain).copied().unwrap_or(0),
+        domain,
+        overload: proto.overload,
+        captured: Vec::new(),
         inputs: proto.input,
         outputs: proto.output,
         attributes,
     })
 }
 
-fn attribute(proto: AttributeProto, tensors: &mut TensorReader<'_>) -> Result<(String, Attribute), Fault> {
+fn attribute(
+    proto: AttributeProto,
+    opsets: &BTreeMap<String, i64>,
+    tensors: &mut TensorReader<'_>,
+) -> Result<(String, Attribute), Fault> {
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     let value = match proto.type_.value() {
-        _ if !proto.ref_attr_name.is_empty() => Attribute::Other("a reference to an attribute of a function"),
+        _ if !proto.ref_attr_name.is_empty() => Attribute::Reference(proto.ref_attr_name),
         1 => Attribute::Float(proto.f),
         2 => Attribute::Int(proto.i),
         3 => Attribute::String(text(proto.s)),
@@ -235,8 +308,12 @@ fn attribute(proto: AttributeProto, tensors: &mut TensorReader<'_>) -> Result<(S
         },
         6 => Attribute::Floats(proto.floats),
         7 => Attribute::Ints(proto.ints),
-        8 => Attribute::Other("strings"),
-        5 | 10 => Attribute::Other("a graph"),
+        8 => Attribute::Strings(proto.strings.into_iter().map(text).collect()),
+        5 => match proto.g.into_option() {
+            Some(inner) => Attribute::Graph(Arc::new(graph(inner, opsets, tensors)?)),
+            None => Attribute::Unreadable("it is said to be a graph, but there is none".into()),
+        },
+        10 => Attribute::Other("graphs"),
         9 => Attribute::Other("tensors"),
         11 | 12 => Attribute::Other("a sparse tensor"),
         13 | 14 => Attribute::Other("a type"),

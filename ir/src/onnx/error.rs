@@ -211,12 +211,31 @@ pub enum NodeFault {
     /// The operator refuses its operands.
     #[error(transparent)]
     Op(#[from] OpError),
+    /// A node of a graph inside of it.
+    #[error("in its node \"{node}\" ({op}): {fault}")]
+    Inside {
+        /// Its name, or its first output's.
+        node: String,
+        /// Its operator.
+        op: String,
+        /// What is wrong.
+        #[source]
+        fault: Box<NodeFault>,
+    },
     /// A result is larger than the [`Limits`](super::Limits) allow.
     #[error(transparent)]
     Limit(#[from] Exceeded),
 }
 
 impl NodeFault {
+    fn inputs_to_bind(&self) -> &[String] {
+        match self {
+            NodeFault::NotConstant { inputs, .. } => inputs,
+            NodeFault::Inside { fault, .. } => fault.inputs_to_bind(),
+            _ => &[],
+        }
+    }
+
     /// A [`NodeFault::Invalid`].
     pub fn invalid(text: impl Into<String>) -> NodeFault {
         NodeFault::Invalid(text.into())
@@ -245,10 +264,7 @@ impl OnnxError {
     /// [`Bindings::constants`](super::Bindings::constants), the model may be read.
     pub fn inputs_to_bind(&self) -> &[String] {
         match &*self.fault {
-            Fault::Node { fault, .. } => match &**fault {
-                NodeFault::NotConstant { inputs, .. } => inputs,
-                _ => &[],
-            },
+            Fault::Node { fault, .. } => fault.inputs_to_bind(),
             _ => &[],
         }
     }

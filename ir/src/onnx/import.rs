@@ -16,23 +16,57 @@ use super::error::{Fault, NodeFault, UnsupportedOperator};
 use super::limits::Deadline;
 use super::model::{Model, NodeDef};
 use super::node::NodeReader;
+use super::subgraph::GraphDef;
 use super::table;
 use super::varying::{Sizes, Varying};
 use crate::graph::{Graph, GraphError, Value};
 use crate::op::Prefix;
+use crate::tensor::Tensor;
+
+/// Nodes that bodies of loops and branches may become. Each that is computed while reading may leave a constant behind.
+const MOST_UNROLLED: usize = 1 << 16;
+
+/// Bytes of constants that constructors may make of a few numbers: masks, grids, random numbers.
+const MOST_MADE: usize = 256 << 20;
 
 /// The state of the walk.
 pub(super) struct Importer<'m> {
     pub model: &'m Model,
     pub graph: Graph,
-    /// What each name stands for.
-    values: BTreeMap<&'m str, Value>,
+    /// What names stand for: in the graph, and in the bodies inside of each other that are being read.
+    scopes: Vec<Scope<'m>>,
     /// Names that some node or graph output reads.
     pub used: BTreeSet<&'m str>,
+    /// Nodes of bodies that have been read.
+    unrolled: usize,
+    /// Bytes of constants that constructors have made.
+    made: usize,
     /// Values whose size only the run knows.
     pub sizes: Sizes,
     /// Bytes of constants that may still be made by evaluating nodes.
     pub foldable: usize,
+    deadline: Deadline,
+}
+
+/// The names of one graph.
+struct Scope<'m> {
+    values: BTreeMap<&'m str, Item>,
+    initializers: &'m BTreeMap<String, Tensor>,
+}
+
+/// What a name stands for.
+#[derive(Clone, Debug)]
+pub(super) enum Item {
+    /// A value of the graph.
+    Value(Value),
+    /// A sequence of values.
+    Sequence(Vec<Value>),
+}
+
+impl<'m> Scope<'m> {
+    fn new(initializers: &'m BTreeMap<String, Tensor>) -> Scope<'m> {
+        Scope { values: BTreeMap::new(), initializers }
+    }
 }
 
 /// Bytes of constants that are made while reading. What exporters compute of shapes takes a few kilobytes.
@@ -45,10 +79,13 @@ pub(super) fn import(model: &Model, bindings: &Bindings, deadline: Deadline) -> 
     let mut importer = Importer {
         model,
         graph: Graph::new(),
-        values: BTreeMap::new(),
+        scopes: vec![Scope::new(&model.initializers)],
         used: used_names(model),
+        unrolled: 0,
+        made: 0,
         sizes: Sizes::default(),
         foldable: FOLD_BYTES,
+        deadline,
     };
     for (input, ty) in model.inputs.iter().zip(types) {
         let value = match bindings.constants.get(&input.name) {
@@ -58,17 +95,24 @@ pub(super) fn import(model: &Model, bindings: &Bindings, deadline: Deadline) -> 
                 importer.graph.add_input(&input.name, ty)
             }
         };
-        importer.values.insert(&input.name, value);
+        importer.define(&input.name, Item::Value(value));
     }
-    for (node, (row, opset)) in model.nodes.iter().zip(rows) {
+    for (node, row) in model.nodes.iter().zip(rows) {
         deadline.check(|| format!("node \"{}\"", node.name))?;
-        importer.node(node, row, opset)?;
+        importer.node(node, row)?;
     }
     for output in &model.outputs {
-        let value = importer.value(&output.name).ok_or_else(|| Fault::Undefined {
-            reader: "the graph output".into(),
-            value: output.name.clone(),
-        })?;
+        let value = match importer.item(&output.name) {
+            Some(Item::Value(value)) => value,
+            Some(Item::Sequence(_)) => {
+                let what = "is a sequence; a program gives tensors only".to_string();
+                return Err(Fault::Port { kind: "output", name: output.name.clone(), what });
+            }
+            None => {
+                let reader = "the graph output".to_string();
+                return Err(Fault::Undefined { reader, value: output.name.clone() });
+            }
+        };
         let ty = importer.graph.ty(value);
         if output.dtype.is_some_and(|d| d != ty.dtype) {
             return Err(Fault::Port {
@@ -86,22 +130,15 @@ pub(super) fn import(model: &Model, bindings: &Bindings, deadline: Deadline) -> 
 }
 
 /// The table's row for each node, or all operators that have none.
-fn rows(model: &Model) -> Result<Vec<(&'static table::Row, i64)>, Fault> {
+fn rows(model: &Model) -> Result<Vec<&'static table::Row>, Fault> {
     let mut rows = Vec::with_capacity(model.nodes.len());
     let mut missing: BTreeMap<(&str, &str), UnsupportedOperator> = BTreeMap::new();
     for node in &model.nodes {
-        let opset = model.opsets.get(&node.domain).copied().unwrap_or(0);
-        match table::find(&node.domain, &node.op, opset) {
-            Some(row) => rows.push((row, opset)),
+        match table::find(&node.domain, &node.op, node.opset) {
+            Some(row) => rows.push(row),
             None => missing
                 .entry((&node.domain, &node.op))
-                .or_insert_with(|| UnsupportedOperator {
-                    domain: node.domain.clone(),
-                    op: node.op.clone(),
-                    opset,
-                    supported: table::versions(&node.domain, &node.op),
-                    nodes: Vec::new(),
-                })
+                .or_insert_with(|| unsupported(node))
                 .nodes
                 .push(node.name.clone()),
         }
@@ -109,21 +146,45 @@ fn rows(model: &Model) -> Result<Vec<(&'static table::Row, i64)>, Fault> {
     if missing.is_empty() { Ok(rows) } else { Err(Fault::Operators(missing.into_values().collect())) }
 }
 
+fn unsupported(node: &NodeDef) -> UnsupportedOperator {
+    UnsupportedOperator {
+        domain: node.domain.clone(),
+        op: node.op.clone(),
+        opset: node.opset,
+        supported: table::versions(&node.domain, &node.op),
+        nodes: Vec::new(),
+    }
+}
+
 fn used_names(model: &Model) -> BTreeSet<&str> {
     let read = model.nodes.iter().flat_map(|n| n.inputs.iter().map(String::as_str));
-    read.chain(model.outputs.iter().map(|o| o.name.as_str())).filter(|name| !name.is_empty()).collect()
+    let outputs = model.outputs.iter().map(|o| o.name.as_str());
+    let mut names: BTreeSet<&str> = read.chain(outputs).filter(|name| !name.is_empty()).collect();
+    for graph in model.nodes.iter().flat_map(NodeDef::graphs) {
+        graph.reads(&mut names);
+    }
+    names
 }
 
 impl<'m> Importer<'m> {
     /// What a name stands for. A constant enters the graph when it is first read.
-    pub(super) fn value(&mut self, name: &'m str) -> Option<Value> {
-        if let Some(value) = self.values.get(name) {
-            return Some(*value);
+    pub(super) fn item(&mut self, name: &'m str) -> Option<Item> {
+        for scope in self.scopes.iter_mut().rev() {
+            if let Some(item) = scope.values.get(name) {
+                return Some(item.clone());
+            }
+            if let Some(tensor) = scope.initializers.get(name) {
+                let value = Item::Value(self.graph.add_constant(name, tensor.clone()));
+                scope.values.insert(name, value.clone());
+                return Some(value);
+            }
         }
-        let tensor = self.model.initializers.get(name)?;
-        let value = self.graph.add_constant(name, tensor.clone());
-        self.values.insert(name, value);
-        Some(value)
+        None
+    }
+
+    /// Gives a name a meaning; tells whether it had none in this graph.
+    fn define(&mut self, name: &'m str, item: Item) -> bool {
+        self.scopes.last_mut().is_some_and(|scope| scope.values.insert(name, item).is_none())
     }
 
     /// What an output returns of a value: as much as there is.
@@ -135,30 +196,107 @@ impl<'m> Importer<'m> {
         added.map(Value::from).map_err(what)
     }
 
-    fn node(&mut self, def: &'m NodeDef, row: &'static table::Row, opset: i64) -> Result<(), Fault> {
-        self.results(def, row, opset).map_err(|fault| Fault::Node {
+    fn node(&mut self, def: &'m NodeDef, row: &'static table::Row) -> Result<(), Fault> {
+        self.results(def, row).map_err(|fault| Fault::Node {
             node: def.name.clone(),
-            op: if def.domain.is_empty() { def.op.clone() } else { format!("{}:{}", def.domain, def.op) },
-            opset,
+            op: operator(def),
+            opset: def.opset,
             fault: Box::new(fault),
         })
     }
 
-    fn results(&mut self, def: &'m NodeDef, row: &'static table::Row, opset: i64) -> Result<(), NodeFault> {
-        let mut reader = NodeReader::new(self, def, opset);
+    fn results(&mut self, def: &'m NodeDef, row: &'static table::Row) -> Result<(), NodeFault> {
+        let mut reader = NodeReader::new(self, def);
         let results = (row.read)(&mut reader)?;
-        reader.finish()?;
+        let items = match reader.finish()? {
+            Some(sequence) => vec![Item::Sequence(sequence)],
+            None => results.into_iter().map(Item::Value).collect(),
+        };
         for (index, name) in def.outputs.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
-            match results.get(index) {
-                Some(value) => {
-                    self.values.insert(name, *value);
+            let Some(item) = items.get(index) else {
+                if self.used.contains(name.as_str()) {
+                    return Err(NodeFault::Output { index, value: name.clone(), supported: items.len() });
                 }
-                None if self.used.contains(name.as_str()) => {
-                    return Err(NodeFault::Output { index, value: name.clone(), supported: results.len() });
-                }
-                None => {}
+                continue;
+            };
+            if !self.define(name, item.clone()) {
+                return Err(NodeFault::invalid(format!("value \"{name}\" is made twice")));
             }
         }
         Ok(())
     }
+
+    /// Reads a graph inside of a node, once for these arguments.
+    pub(super) fn body(&mut self, body: &'m GraphDef, arguments: &[Value]) -> Result<Vec<Value>, NodeFault> {
+        if body.inputs.len() != arguments.len() {
+            return Err(NodeFault::invalid(format!(
+                "the body takes {} values, there are {}",
+                body.inputs.len(),
+                arguments.len()
+            )));
+        }
+        // An iteration of nothing still is one.
+        self.unroll(body.nodes.len().max(1))?;
+        self.scopes.push(Scope::new(&body.initializers));
+        let results = self.inside(body, arguments);
+        self.scopes.pop();
+        results
+    }
+
+    /// Counts nodes that are written out for a loop, a branch or the steps of a sequence.
+    pub(super) fn unroll(&mut self, nodes: usize) -> Result<(), NodeFault> {
+        let limit = MOST_UNROLLED.min(self.model.limits.nodes);
+        self.unrolled = self.unrolled.saturating_add(nodes);
+        if self.unrolled <= limit {
+            return Ok(());
+        }
+        Err(NodeFault::unsupported(format!(
+            "more than {limit} nodes when loops and branches are written out; a loop must have fewer iterations"
+        )))
+    }
+
+    /// Counts bytes of constants that constructors make.
+    pub(super) fn make(&mut self, bytes: usize) -> Result<(), NodeFault> {
+        self.made = self.made.saturating_add(bytes);
+        if self.made <= MOST_MADE {
+            return Ok(());
+        }
+        Err(NodeFault::unsupported(format!(
+            "more than {MOST_MADE} bytes of constants that nodes make of nothing; store them in the model"
+        )))
+    }
+
+    fn inside(&mut self, body: &'m GraphDef, arguments: &[Value]) -> Result<Vec<Value>, NodeFault> {
+        for (name, &value) in body.inputs.iter().zip(arguments) {
+            self.define(name, Item::Value(value));
+        }
+        for def in &body.nodes {
+            self.deadline.check(|| format!("node \"{}\"", def.name))?;
+            let row = table::find(&def.domain, &def.op, def.opset);
+            let row = row.ok_or_else(|| {
+                NodeFault::unsupported(format!(
+                    "operator that nnc does not read, in a graph of it: {}",
+                    unsupported(def)
+                ))
+            })?;
+            self.results(def, row).map_err(|fault| NodeFault::Inside {
+                node: def.name.clone(),
+                op: operator(def),
+                fault: Box::new(fault),
+            })?;
+        }
+        let outputs = body.outputs.iter().map(|name| match self.item(name) {
+            Some(Item::Value(value)) => Ok(value),
+            Some(Item::Sequence(_)) => {
+                Err(NodeFault::unsupported(format!("\"{name}\" leaves a body, but is a sequence")))
+            }
+            None => Err(NodeFault::invalid(format!("the output \"{name}\" of a body has no source"))),
+        });
+        outputs.collect()
+    }
+}
+
+/// An operator's name, with its domain when that is not ONNX's own.
+fn operator(def: &NodeDef) -> String {
+    if def.domain.is_empty() { def.op.clone() } else { format!("{}:{}", def.domain, def.op) }
 }

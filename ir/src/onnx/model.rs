@@ -72,11 +72,17 @@ pub(super) struct NodeDef {
     pub op: String,
     /// `""` for ONNX's own operators.
     pub domain: String,
+    /// Which of the functions of this name, where a model defines several.
+    pub overload: String,
+    /// The version of its operator set; 0 when its domain is not imported.
+    pub opset: i64,
     /// Names of the operands; empty where one is left out.
     pub inputs: Vec<String>,
     /// Names of the results; empty where one is not wanted.
     pub outputs: Vec<String>,
     pub attributes: BTreeMap<String, Attribute>,
+    /// Names that the graphs in its attributes read from around it.
+    pub captured: Vec<String>,
 }
 
 impl Model {

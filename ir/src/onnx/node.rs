@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use super::attribute::Attributes;
 use super::error::NodeFault;
-use super::import::Importer;
+use super::import::{Importer, Item};
 use super::model::NodeDef;
+use super::subgraph::GraphDef;
 use super::varying::Varying;
 use crate::graph::{GraphError, Value};
+use crate::op::number::to_be_narrowed;
 use crate::op::{Op, OpError, Prefix};
 use crate::tensor::{Element, Tensor};
 use crate::types::{DType, Shape, TensorType};
@@ -27,21 +29,70 @@ pub(super) struct NodeReader<'i, 'm> {
     pub attributes: Attributes<'m>,
     /// Number of operands that the constructor has asked for.
     asked: usize,
+    /// The result, when it is a sequence.
+    sequence: Option<Vec<Value>>,
 }
 
 impl<'i, 'm> NodeReader<'i, 'm> {
-    pub(super) fn new(importer: &'i mut Importer<'m>, def: &'m NodeDef, opset: i64) -> NodeReader<'i, 'm> {
-        NodeReader { importer, def, opset, attributes: Attributes::new(&def.attributes), asked: 0 }
+    pub(super) fn new(importer: &'i mut Importer<'m>, def: &'m NodeDef) -> NodeReader<'i, 'm> {
+        let attributes = Attributes::new(&def.attributes);
+        NodeReader { importer, def, opset: def.opset, attributes, asked: 0, sequence: None }
     }
 
-    /// Refuses attributes and operands that the constructor did not ask for.
-    pub(super) fn finish(self) -> Result<(), NodeFault> {
+    /// Refuses attributes and operands that the constructor did not ask for; gives the result that is a sequence.
+    pub(super) fn finish(self) -> Result<Option<Vec<Value>>, NodeFault> {
         self.attributes.finish()?;
         let got = self.def.inputs.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1);
         if got > self.asked {
             return Err(NodeFault::Operands { max: self.asked, got });
         }
-        Ok(())
+        Ok(self.sequence)
+    }
+
+    /// Reads a graph of the node for these arguments; its outputs.
+    pub(super) fn body(&mut self, body: &'m GraphDef, arguments: &[Value]) -> Result<Vec<Value>, NodeFault> {
+        self.importer.body(body, arguments)
+    }
+
+    /// Counts nodes that are written out for the steps of a sequence; too many are refused.
+    pub(super) fn unroll(&mut self, nodes: usize) -> Result<(), NodeFault> {
+        self.importer.unroll(nodes)
+    }
+
+    /// Counts bytes of constants that a constructor makes, before it does; too many are refused.
+    pub(super) fn make(&mut self, elems: usize, dtype: DType) -> Result<(), NodeFault> {
+        self.importer.make(elems.saturating_mul(dtype.bytes()))
+    }
+
+    /// Number of operands that the model names.
+    pub(super) fn operand_count(&self) -> usize {
+        self.def.inputs.len()
+    }
+
+    /// Whether an operand is there.
+    pub(super) fn is_given(&mut self, index: usize) -> bool {
+        self.asked = self.asked.max(index + 1);
+        self.def.inputs.get(index).is_some_and(|name| !name.is_empty())
+    }
+
+    /// An operand that is a sequence.
+    pub(super) fn sequence(&mut self, index: usize, name: &'static str) -> Result<Vec<Value>, NodeFault> {
+        let sequence = self.optional_sequence(index)?;
+        sequence.ok_or_else(|| NodeFault::invalid(format!("operand {index} ({name}) must be a sequence")))
+    }
+
+    /// An operand, if it is a sequence.
+    pub(super) fn optional_sequence(&mut self, index: usize) -> Result<Option<Vec<Value>>, NodeFault> {
+        self.asked = self.asked.max(index + 1);
+        match self.def.inputs.get(index).map(|name| self.importer.item(name)) {
+            Some(Some(Item::Sequence(list))) => Ok(Some(list)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Makes the result a sequence.
+    pub(super) fn give_sequence(&mut self, list: Vec<Value>) {
+        self.sequence = Some(list);
     }
 
     /// Name of the operator.
@@ -98,8 +149,11 @@ impl<'i, 'm> NodeReader<'i, 'm> {
     pub(super) fn optional(&mut self, index: usize) -> Result<Option<Value>, NodeFault> {
         self.asked = self.asked.max(index + 1);
         match self.def.inputs.get(index) {
-            Some(name) if !name.is_empty() => match self.importer.value(name) {
-                Some(value) => Ok(Some(value)),
+            Some(name) if !name.is_empty() => match self.importer.item(name) {
+                Some(Item::Value(value)) => Ok(Some(value)),
+                Some(Item::Sequence(_)) => {
+                    Err(NodeFault::invalid(format!("operand {index} (\"{name}\") is a sequence")))
+                }
                 None => Err(NodeFault::invalid(format!("operand {index} (\"{name}\") has no source"))),
             },
             _ => Ok(None),
@@ -158,6 +212,13 @@ impl<'i, 'm> NodeReader<'i, 'm> {
                 })
             }
         }
+    }
+
+    /// How to make a value known when the model is compiled.
+    pub(super) fn advice(&self, value: Value) -> String {
+        let flags: Vec<String> =
+            self.sources(value).iter().take(3).map(|name| format!("--const {name}=FILE.npy")).collect();
+        format!("it has to be known at compile time: {}", flags.join(" "))
     }
 
     /// Where a value comes from that should have been constant.
@@ -327,8 +388,8 @@ pub(super) fn scalar_tensor(dtype: DType, number: f64) -> Result<Tensor, NodeFau
     match dtype {
         DType::F32 => of(number as f32),
         DType::F64 => of(number),
-        DType::F16 => of(half::f16::from_f64(number)),
-        DType::BF16 => of(half::bf16::from_f64(number)),
+        DType::F16 => of(half::f16::from_f32(to_be_narrowed(number))),
+        DType::BF16 => of(half::bf16::from_f32(to_be_narrowed(number))),
         DType::I8 => of(number as i8),
         DType::U8 => of(number as u8),
         DType::I16 => of(number as i16),

@@ -11,7 +11,7 @@ pub(super) fn check(model: &Model) -> Result<(), Fault> {
     let mut known: BTreeSet<&str> = model.initializers.keys().map(String::as_str).collect();
     known.extend(model.inputs.iter().map(|i| i.name.as_str()));
     for node in &model.nodes {
-        for value in node.inputs.iter().filter(|v| !v.is_empty()) {
+        for value in node.reads() {
             if known.contains(value.as_str()) {
                 continue;
             }
@@ -68,7 +68,7 @@ fn makers(model: &Model) -> Result<BTreeMap<&str, usize>, Fault> {
 /// A node that depends on itself, if there is one: what is left when nodes that wait for nothing are taken away.
 fn find_cycle(model: &Model, makers: &BTreeMap<&str, usize>) -> Option<Fault> {
     let sources = |index: usize| {
-        model.nodes[index].inputs.iter().filter_map(|v| makers.get(v.as_str()).map(|&m| (v.as_str(), m)))
+        model.nodes[index].reads().filter_map(|v| makers.get(v.as_str()).map(|&m| (v.as_str(), m)))
     };
     let mut waits: Vec<usize> = (0..model.nodes.len()).map(|i| sources(i).count()).collect();
     let mut readers: Vec<Vec<usize>> = vec![Vec::new(); model.nodes.len()];
@@ -105,7 +105,7 @@ pub(super) fn drop_unused(model: &mut Model) {
     for (index, node) in model.nodes.iter().enumerate().rev() {
         if node.outputs.iter().any(|o| used.contains(o)) {
             keep[index] = true;
-            used.extend(node.inputs.iter().cloned());
+            used.extend(node.reads().cloned());
         }
     }
     let mut keep = keep.into_iter();

@@ -1,11 +1,12 @@
 //! Convolutions: [`Conv`] (ONNX Conv, opsets 1, 11, 22) and [`ConvTranspose`] (1, 11, 22), and what passes fuse into them.
 
+use super::number::Number;
 use super::windows::Windows;
 use super::{
     Arithmetic, OpError, Operator, Tensors, Types, Unary, check, number, optional, required, strided,
 };
 use crate::tensor::Tensor;
-use crate::types::TensorType;
+use crate::types::{DType, TensorType};
 
 /// How a window slides over the spatial axes; one entry per axis, outermost first.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -64,7 +65,7 @@ impl Epilogue {
     }
 }
 
-/// ONNX Conv with what was fused into it.
+/// ONNX Conv with what was fused into it; of integers too, which wrap around (ConvInteger is one over `i32`).
 ///
 /// Operands: 0 `x` `[N, C, spatial…]`, 1 `w` `[M, C / groups, kernel…]`, 2 `b` `[M]` (optional), 3 `residual` (the result's
 /// type, when the epilogue has one), 4 `scale` `[C]` and 5 `shift` `[C]` (when the prologue is affine).
@@ -215,7 +216,14 @@ impl Operator for Conv {
 
     fn infer(&self, operands: &Types<'_>) -> Result<Vec<TensorType>, OpError> {
         check::at_most(operands, 6)?;
-        let x = check::float_of_rank(operands, Self::X, "x", 3)?;
+        let x = required(operands, Self::X, "x")?;
+        if x.dtype == DType::Bool || x.shape.rank() < 3 {
+            return Err(check::unfit(Self::X, "x", x, "numbers of rank 3 or more"));
+        }
+        let plain = self.prologue.is_none() && self.epilogue.is_none();
+        if !x.dtype.is_float() && !plain {
+            return Err(check::unfit(Self::X, "x", x, "floating-point elements for a prologue or epilogue"));
+        }
         let w = required(operands, Self::W, "w")?;
         let positions = self.window.positions(&x.shape[2..])?;
         let (channels, groups) = (x.shape[1], self.groups);
@@ -239,39 +247,16 @@ impl Operator for Conv {
         let x = required(operands, Self::X, "x")?;
         let w = required(operands, Self::W, "w")?;
         let [y] = results else { return Ok(Vec::new()) };
-        let windows = Windows::new(&self.window, &x.shape()[2..], &y.shape[2..]);
-        let (batch, in_channels, in_plane) = (x.shape()[0], x.shape()[1], x.shape()[2..].iter().product());
-        let (out_channels, out_plane) = (y.shape[1], y.shape[2..].iter().product());
-        let image = self.prologue.eval(x, operands, [Self::SCALE, Self::SHIFT])?;
-        let weights = number::floats(w)?;
-        let bias = number::optional_floats(optional(operands, Self::B))?;
-        let (group_in, group_out) = (in_channels / self.groups, out_channels / self.groups);
-        let taps: usize = self.window.kernel.iter().product();
-
-        let mut out = vec![0.0; batch * out_channels * out_plane];
-        for n in 0..batch {
-            for m in 0..out_channels {
-                let sums = &mut out[(n * out_channels + m) * out_plane..][..out_plane];
-                sums.fill(bias.as_ref().map_or(0.0, |b| b[m]));
-                for c in 0..group_in {
-                    let channel = m / group_out * group_in + c;
-                    let plane = &image[(n * in_channels + channel) * in_plane..][..in_plane];
-                    let kernel = &weights[(m * group_in + c) * taps..][..taps];
-                    for (&weight, runs) in kernel.iter().zip(windows.taps()) {
-                        for run in runs {
-                            let sums = &mut sums[run.position..run.position + run.len];
-                            if windows.step == 1 {
-                                let plane = &plane[run.element..run.element + run.len];
-                                sums.iter_mut().zip(plane).for_each(|(s, v)| *s += weight * v);
-                            } else {
-                                let plane = plane[run.element..].iter().step_by(windows.step);
-                                sums.iter_mut().zip(plane).for_each(|(s, v)| *s += weight * v);
-                            }
-                        }
-                    }
-                }
-            }
+        let bias = optional(operands, Self::B);
+        if !y.dtype.is_float() {
+            let (image, weights) = (number::integers(x)?, number::integers(w)?);
+            let bias = bias.map(number::integers).transpose()?;
+            let out = self.sums(x.shape(), &y.shape, &image, &weights, bias.as_deref());
+            return Ok(vec![number::from_integers(y.clone(), &out)?]);
         }
+        let image = self.prologue.eval(x, operands, [Self::SCALE, Self::SHIFT])?;
+        let bias = number::optional_floats(bias)?;
+        let mut out = self.sums(x.shape(), &y.shape, &image, &number::floats(w)?, bias.as_deref());
         self.epilogue.eval(&mut out, operands, Self::RESIDUAL)?;
         Ok(vec![number::from_floats(y.clone(), &out)?])
     }
@@ -285,6 +270,50 @@ impl Operator for Conv {
             macc: elems.saturating_mul(per_elem),
             ops: elems.saturating_mul(own).saturating_add(x.saturating_mul(self.prologue.ops())),
         }
+    }
+}
+
+impl Conv {
+    /// The sums over all windows of an image of shape `x`, `[N, M, positions…]`, for weights `[M, C / groups, taps…]`.
+    fn sums<T: Number>(
+        &self,
+        x: &[usize],
+        y: &[usize],
+        image: &[T],
+        weights: &[T],
+        bias: Option<&[T]>,
+    ) -> Vec<T> {
+        let windows = Windows::new(&self.window, &x[2..], &y[2..]);
+        let (batch, in_channels, in_plane): (_, _, usize) = (x[0], x[1], x[2..].iter().product());
+        let (out_channels, out_plane): (_, usize) = (y[1], y[2..].iter().product());
+        let (group_in, group_out) = (in_channels / self.groups, out_channels / self.groups);
+        let taps: usize = self.window.kernel.iter().product();
+
+        let mut out = vec![T::ZERO; batch * out_channels * out_plane];
+        for n in 0..batch {
+            for m in 0..out_channels {
+                let sums = &mut out[(n * out_channels + m) * out_plane..][..out_plane];
+                sums.fill(bias.map_or(T::ZERO, |b| b[m]));
+                for c in 0..group_in {
+                    let channel = m / group_out * group_in + c;
+                    let plane = &image[(n * in_channels + channel) * in_plane..][..in_plane];
+                    let kernel = &weights[(m * group_in + c) * taps..][..taps];
+                    for (&weight, runs) in kernel.iter().zip(windows.taps()) {
+                        for run in runs {
+                            let sums = &mut sums[run.position..run.position + run.len];
+                            if windows.step == 1 {
+                                let plane = &plane[run.element..run.element + run.len];
+                                sums.iter_mut().zip(plane).for_each(|(s, &v)| *s = s.add(weight.mul(v)));
+                            } else {
+                                let plane = plane[run.element..].iter().step_by(windows.step);
+                                sums.iter_mut().zip(plane).for_each(|(s, &v)| *s = s.add(weight.mul(v)));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        out
     }
 }
 

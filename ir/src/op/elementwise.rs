@@ -58,6 +58,13 @@ pub struct Cast {
     pub to: DType,
 }
 
+/// ONNX BitCast (opset 26): the same bits as elements of another type of that size. Operand: 0 `x`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BitCast {
+    /// Type of the result's elements; no boolean, which not all bits are.
+    pub to: DType,
+}
+
 impl BinaryFn {
     /// Element type of the result for these elements; `None` where the function is not defined for them.
     pub fn result_dtype(self, a: DType, b: DType) -> Option<DType> {
@@ -321,6 +328,34 @@ impl Operator for Cast {
 
     fn arithmetic(&self, _: &Types<'_>, results: &[TensorType]) -> Arithmetic {
         Arithmetic { macc: 0, ops: check::result_elems(results) }
+    }
+}
+
+impl Operator for BitCast {
+    fn name(&self) -> &'static str {
+        "BitCast"
+    }
+
+    fn infer(&self, operands: &Types<'_>) -> Result<Vec<TensorType>, OpError> {
+        check::at_most(operands, 1)?;
+        let x = required(operands, 0, "x")?;
+        if x.dtype.bytes() != self.to.bytes() {
+            return Err(check::unfit(0, "x", x, format_args!("elements as large as those of {}", self.to)));
+        }
+        if self.to == DType::Bool && x.dtype != DType::Bool {
+            return Err(OpError::Unsupported(format!("the bits of {} as booleans", x.dtype)));
+        }
+        Ok(vec![check::result(self.to, x.shape.to_vec())?])
+    }
+
+    fn eval(&self, operands: &Tensors<'_>, results: &[TensorType]) -> Result<Vec<Tensor>, OpError> {
+        let x = required(operands, 0, "x")?;
+        let [y] = results else { return Ok(Vec::new()) };
+        Ok(vec![Tensor::from_bytes(y.clone(), x.bytes().to_vec())?])
+    }
+
+    fn arithmetic(&self, _: &Types<'_>, _: &[TensorType]) -> Arithmetic {
+        Arithmetic::default()
     }
 }
 

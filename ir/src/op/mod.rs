@@ -16,7 +16,11 @@
 //! residual and applies an activation to what it has in registers; with a [`Prologue`] it normalises what it reads.
 
 pub(crate) mod check;
+pub mod col2im;
 pub mod conv;
+pub mod deform;
+pub mod det;
+pub mod einsum;
 pub mod elementwise;
 pub mod gather;
 pub mod matmul;
@@ -25,6 +29,8 @@ pub(crate) mod number;
 pub mod pool;
 pub mod reduce;
 pub mod resize;
+pub mod roi;
+pub mod sample;
 pub mod scan;
 pub mod scatter;
 pub mod select;
@@ -39,14 +45,20 @@ mod windows;
 
 use std::fmt;
 
+pub use col2im::Col2Im;
 pub use conv::{Conv, ConvTranspose, Epilogue, Prologue, Residual, Window};
-pub use elementwise::{Binary, BinaryFn, Cast, Where};
+pub use deform::DeformConv;
+pub use det::Det;
+pub use einsum::Einsum;
+pub use elementwise::{Binary, BinaryFn, BitCast, Cast, Where};
 pub use gather::{GatherAt, GatherElements, GatherNd};
 pub use matmul::{Gemm, MatMul};
 pub use norm::{BatchNorm, ChannelAffine, InstanceNorm, LayerNorm, Lrn};
 pub use pool::{GlobalPool, Pool, PoolKind};
 pub use reduce::{LogSoftmax, Reduce, ReduceKind, Softmax};
-pub use resize::{CoordinateMode, NearestMode, Resize, ResizeMode, Tap};
+pub use resize::{CoordinateMode, Crop, NearestMode, Resize, ResizeMode, Tap};
+pub use roi::{MaxRoiPool, RoiAlign};
+pub use sample::{GridSample, SampleMode, SamplePadding};
 pub use scan::{Cumulative, CumulativeKind, ReverseSequence};
 pub use scatter::{ScatterElements, ScatterNd, ScatterReduction};
 pub use select::{Compress, NonMaxSuppression, NonZero, Prefix, Unique};
@@ -186,8 +198,15 @@ macro_rules! operators {
 operators!(
     Conv,
     ConvTranspose,
+    DeformConv,
+    Col2Im,
+    GridSample,
+    RoiAlign,
+    MaxRoiPool,
+    Det,
     Gemm,
     MatMul,
+    Einsum,
     Pool,
     GlobalPool,
     BatchNorm,
@@ -199,6 +218,7 @@ operators!(
     Binary,
     Where,
     Cast,
+    BitCast,
     Softmax,
     LogSoftmax,
     Reduce,

@@ -66,14 +66,44 @@ macro_rules! store {
     };
 }
 
+/// Rounds as the type does in which elements are computed: half floats are `f32` then. One operation in `f64`, rounded so,
+/// is that operation in the type.
+pub(crate) fn rounding(dtype: DType) -> fn(f64) -> f64 {
+    match dtype {
+        DType::F64 => |v| v,
+        _ => |v| f64::from(v as f32),
+    }
+}
+
+/// The `f32` that rounds to the half float nearest to `v`: the nearest one, or, where it is not exact, the one of the
+/// two beside `v` whose mantissa is odd, which lies on no tie of a half float.
+pub(crate) fn to_be_narrowed(v: f64) -> f32 {
+    let near = v as f32;
+    let back = f64::from(near);
+    if back == v || v.is_nan() || near.to_bits() & 1 == 1 {
+        return near;
+    }
+    let (bits, grows) = (near.to_bits(), back.abs() < v.abs());
+    f32::from_bits(if grows { bits + 1 } else { bits - 1 })
+}
+
+/// An integer of up to 64 bits as `f64`, odd in the same sense where it is not exact.
+fn odd(v: i128) -> f64 {
+    const BEHIND: i128 = (1 << 11) - 1;
+    match v.unsigned_abs() > 1 << 53 && v & BEHIND != 0 {
+        true => (v & !BEHIND | (BEHIND + 1)) as f64,
+        false => v as f64,
+    }
+}
+
 /// A tensor of these floats, rounded to the nearest; into integers they are cut towards zero and saturate (NaN gives
 /// 0), a boolean is "not zero".
 pub(crate) fn from_floats(ty: TensorType, values: &[f64]) -> Result<Tensor, OpError> {
     store!(ty, values, {
         F32 => |&v| v as f32,
         F64 => |&v| v,
-        F16 => |&v| half::f16::from_f64(v),
-        BF16 => |&v| half::bf16::from_f64(v),
+        F16 => |&v| half::f16::from_f32(to_be_narrowed(v)),
+        BF16 => |&v| half::bf16::from_f32(to_be_narrowed(v)),
         I8 => |&v| v as i8,
         U8 => |&v| v as u8,
         I16 => |&v| v as i16,
@@ -91,8 +121,8 @@ pub(crate) fn from_integers(ty: TensorType, values: &[i128]) -> Result<Tensor, O
     store!(ty, values, {
         F32 => |&v| v as f32,
         F64 => |&v| v as f64,
-        F16 => |&v| half::f16::from_f64(v as f64),
-        BF16 => |&v| half::bf16::from_f64(v as f64),
+        F16 => |&v| half::f16::from_f32(to_be_narrowed(odd(v))),
+        BF16 => |&v| half::bf16::from_f32(to_be_narrowed(odd(v))),
         I8 => |&v| v as i8,
         U8 => |&v| v as u8,
         I16 => |&v| v as i16,

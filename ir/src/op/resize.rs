@@ -1,4 +1,4 @@
-//! ONNX Resize (opsets 10 to 19) and Upsample (7, 9).
+//! ONNX Resize (opsets 10 to 19) and Upsample (1 to 9).
 //!
 //! Resizing is separable: along each axis, every element of the result is a weighted sum of a few elements of the
 //! input. [`Resize::taps`] is that table; who evaluates or compiles a Resize applies it axis by axis.
@@ -17,6 +17,8 @@ pub enum CoordinateMode {
     PytorchHalfPixel,
     AlignCorners,
     Asymmetric,
+    /// `(i + ½) / scale`, of opset 11 for the nearest mode.
+    TfHalfPixelForNn,
 }
 
 /// How the nearest element is chosen.
@@ -35,7 +37,7 @@ pub enum NearestMode {
 pub enum ResizeMode {
     Nearest(NearestMode),
     Linear,
-    Cubic { coeff_a: f32, exclude_outside: bool },
+    Cubic { coeff_a: f32 },
 }
 
 /// Resizes some axes. Operand: 0 `x`.
@@ -47,8 +49,25 @@ pub struct Resize {
     pub scales: Vec<f32>,
     /// How elements are made.
     pub mode: ResizeMode,
-    /// How coordinates are made.
+    /// How coordinates are made, without a `crop`.
     pub coordinates: CoordinateMode,
+    /// Whether elements outside have no weight, the others sharing theirs; else they are those at the edge.
+    pub exclude_outside: bool,
+    /// Whether the linear and the cubic filter are stretched where an axis shrinks, so that all elements count.
+    pub antialias: bool,
+    /// The region that is resized.
+    pub crop: Option<Crop>,
+}
+
+/// The region of `tf_crop_and_resize`, in parts of the extents.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Crop {
+    /// Where it begins along each axis; 0 is the first element.
+    pub begin: Vec<f32>,
+    /// Where it ends; 1 is the last element.
+    pub end: Vec<f32>,
+    /// What lies outside of the input.
+    pub extrapolation: f32,
 }
 
 /// The part that one element of the input has in one of the result.
@@ -71,7 +90,28 @@ impl NearestMode {
     }
 }
 
+/// The least scale of an antialiased axis: beyond it one element would be made of 2^20 others.
+const LEAST_ANTIALIASED: f32 = 1.0 / 262144.0;
+
 impl Resize {
+    /// A plain resize.
+    pub fn new(
+        sizes: impl Into<Vec<usize>>,
+        scales: impl Into<Vec<f32>>,
+        mode: ResizeMode,
+        coordinates: CoordinateMode,
+    ) -> Resize {
+        Resize {
+            sizes: sizes.into(),
+            scales: scales.into(),
+            mode,
+            coordinates,
+            exclude_outside: false,
+            antialias: false,
+            crop: None,
+        }
+    }
+
     /// Where element `i` of an axis of the result lies in the input, whose extent along it is `input`.
     ///
     /// The formulas are those of ONNX Resize. They are computed in `f32`, as ONNX Runtime does: with a scale that
@@ -81,6 +121,13 @@ impl Resize {
     pub fn coordinate(&self, axis: usize, input: usize, i: usize) -> f32 {
         let (input, output, scale) = (input as f32, self.sizes[axis] as f32, self.scales[axis]);
         let i = i as f32;
+        if let Some(crop) = &self.crop {
+            let (begin, end) = (crop.begin[axis], crop.end[axis]);
+            return match output > 1.0 {
+                true => begin * (input - 1.0) + i * (end - begin) * (input - 1.0) / (output - 1.0),
+                false => 0.5 * (begin + end) * (input - 1.0),
+            };
+        }
         match self.coordinates {
             CoordinateMode::HalfPixel => (i + 0.5) / scale - 0.5,
             CoordinateMode::HalfPixelSymmetric => {
@@ -93,7 +140,18 @@ impl Resize {
             CoordinateMode::AlignCorners if output > 1.0 => i * (input - 1.0) / (output - 1.0),
             CoordinateMode::AlignCorners => 0.0,
             CoordinateMode::Asymmetric => i / scale,
+            CoordinateMode::TfHalfPixelForNn => (i + 0.5) / scale,
         }
+    }
+
+    /// The elements of an axis of the result that a crop has outside of the input: they are the extrapolation.
+    pub fn outside(&self, axis: usize, input: usize) -> Vec<usize> {
+        if self.crop.is_none() {
+            return Vec::new();
+        }
+        let last = input.saturating_sub(1) as f32;
+        let inside = |&i: &usize| (0.0..=last).contains(&self.coordinate(axis, input, i));
+        (0..self.sizes[axis]).filter(|i| !inside(i)).collect()
     }
 
     /// For each element of an axis of the result, what it is made of, when the input's extent is `input`.
@@ -105,14 +163,26 @@ impl Resize {
                 let x = self.coordinate(axis, input, i);
                 match self.mode {
                     ResizeMode::Nearest(mode) => vec![Tap { index: clamped(mode.round(x)), weight: 1.0 }],
+                    ResizeMode::Linear if self.antialias && self.scales[axis] < 1.0 => {
+                        let filter = |d: f64| (1.0 - d.abs()).max(0.0);
+                        self.filtered(x, 1.0 / f64::from(self.scales[axis]), 1.0, filter, last)
+                    }
+                    ResizeMode::Cubic { coeff_a } if self.antialias && self.scales[axis] < 1.0 => {
+                        let filter = |d: f64| keys(d.abs(), f64::from(coeff_a));
+                        self.filtered(x, 1.0 / f64::from(self.scales[axis]), 2.0, filter, last)
+                    }
                     ResizeMode::Linear => {
                         let x = x.clamp(0.0, last as f32);
                         let (low, part) = (x.floor(), f64::from(x - x.floor()));
                         let taps = [(low, 1.0 - part), (low + 1.0, part)];
                         taps.map(|(index, weight)| Tap { index: clamped(index), weight }).to_vec()
                     }
-                    ResizeMode::Cubic { coeff_a, exclude_outside } => {
-                        cubic(x, f64::from(coeff_a), exclude_outside, last)
+                    ResizeMode::Cubic { coeff_a } => {
+                        let floor = x.floor();
+                        let s = f64::from(x - floor);
+                        let weights = [s + 1.0, s, 1.0 - s, 2.0 - s].map(|d| keys(d, coeff_a.into()));
+                        let taps = weights.into_iter().enumerate();
+                        self.inside(taps.map(|(i, weight)| (f64::from(floor) + i as f64 - 1.0, weight)), last)
                     }
                 }
             })
@@ -120,28 +190,63 @@ impl Resize {
     }
 }
 
-/// Cubic convolution (Keys, Cubic Convolution Interpolation for Digital Image Processing, 1981, with parameter `a`).
-/// Elements outside are those at the edge; or have no weight, the others sharing theirs.
-fn cubic(x: f32, a: f64, exclude_outside: bool, last: usize) -> Vec<Tap> {
-    let floor = x.floor();
-    let s = f64::from(x - floor);
-    let near = |d: f64| ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0;
-    let far = |d: f64| ((a * d - 5.0 * a) * d + 8.0 * a) * d - 4.0 * a;
-    let weights = [far(s + 1.0), near(s), near(1.0 - s), far(2.0 - s)];
-    let mut taps: Vec<Tap> = Vec::with_capacity(4);
-    let mut sum = 0.0;
-    for (i, weight) in weights.into_iter().enumerate() {
-        let index = floor + i as f32 - 1.0;
-        let inside = index >= 0.0 && index <= last as f32;
-        if inside || !exclude_outside {
-            sum += weight;
-            taps.push(Tap { index: (index.max(0.0) as usize).min(last), weight });
+impl Resize {
+    /// The taps of a filter of radius `radius`, stretched by a factor, around `x`.
+    fn filtered(
+        &self,
+        x: f32,
+        stretch: f64,
+        radius: f64,
+        filter: impl Fn(f64) -> f64,
+        last: usize,
+    ) -> Vec<Tap> {
+        let x = f64::from(x);
+        let (first, end) = ((x - radius * stretch).ceil(), (x + radius * stretch).floor());
+        let count = if end >= first { (end - first) as usize + 1 } else { 0 };
+        let weights: Vec<(f64, f64)> = (0..count)
+            .map(|i| first + i as f64)
+            .map(|index| (index, filter((index - x) / stretch)))
+            .collect();
+        let sum: f64 = weights.iter().map(|(_, weight)| weight).sum();
+        self.inside(weights.into_iter().map(|(index, weight)| (index, weight / sum)), last)
+    }
+
+    /// Taps at any indices: outside they are those at the edge, or left out.
+    fn inside(&self, taps: impl Iterator<Item = (f64, f64)>, last: usize) -> Vec<Tap> {
+        let mut inside: Vec<Tap> = Vec::new();
+        for (index, weight) in taps {
+            let clamped = (index.max(0.0) as usize).min(last);
+            if clamped as f64 != index && self.exclude_outside {
+                continue;
+            }
+            match inside.last_mut().filter(|tap| tap.index == clamped) {
+                Some(tap) => tap.weight += weight,
+                None => inside.push(Tap { index: clamped, weight }),
+            }
         }
+        let sum: f64 = inside.iter().map(|t| t.weight).sum();
+        if self.exclude_outside && sum != 0.0 {
+            inside.iter_mut().for_each(|t| t.weight /= sum);
+        }
+        if inside.is_empty() {
+            inside.push(Tap { index: 0, weight: 0.0 });
+        }
+        inside
     }
-    if exclude_outside && sum != 0.0 {
-        taps.iter_mut().for_each(|t| t.weight /= sum);
+}
+
+/// The weight of an element at a distance (NaN goes through), by cubic convolution (Keys, Cubic Convolution Interpolation for Digital
+/// Image Processing, 1981, with parameter `a`).
+pub(super) fn keys(d: f64, a: f64) -> f64 {
+    if d.is_nan() {
+        d
+    } else if d <= 1.0 {
+        ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0
+    } else if d < 2.0 {
+        ((a * d - 5.0 * a) * d + 8.0 * a) * d - 4.0 * a
+    } else {
+        0.0
     }
-    taps
 }
 
 impl Operator for Resize {
@@ -162,6 +267,17 @@ impl Operator for Resize {
         }
         if let Some(scale) = self.scales.iter().find(|s| !s.is_finite() || **s <= 0.0) {
             return Err(OpError::Mismatch(format!("scale {scale}, expected a number above 0")));
+        }
+        if let Some(crop) = &self.crop
+            && (crop.begin.len() != rank || crop.end.len() != rank)
+        {
+            return Err(OpError::Mismatch(format!("the region does not have {rank} begins and ends")));
+        }
+        if self.antialias && self.scales.iter().any(|&s| s < LEAST_ANTIALIASED) {
+            return Err(OpError::Unsupported(format!(
+                "antialiasing at scales {:?}; expected {LEAST_ANTIALIASED} or more",
+                self.scales
+            )));
         }
         if !matches!(self.mode, ResizeMode::Nearest(_)) && !x.dtype.is_float() {
             return Err(OpError::Unsupported(format!(
@@ -188,6 +304,10 @@ impl Operator for Resize {
                 bytes = strided::pick(&bytes, size, &shape, axis, &indices, &vec![0; size]);
                 shape[axis] = self.sizes[axis];
             }
+            let fill = number::from_floats(TensorType::new(y.dtype, Vec::new()), &[self.extrapolation()])?;
+            for at in self.outside_elements(x.shape(), &y.shape) {
+                bytes[at * size..][..size].copy_from_slice(fill.bytes());
+            }
             return Ok(vec![Tensor::from_bytes(y.clone(), bytes)?]);
         }
         let mut values = number::floats(x)?;
@@ -199,6 +319,9 @@ impl Operator for Resize {
                 values = resample(&values, &shape, axis, &taps);
                 shape[axis] = self.sizes[axis];
             }
+        }
+        for at in self.outside_elements(x.shape(), &y.shape) {
+            values[at] = self.extrapolation();
         }
         Ok(vec![number::from_floats(y.clone(), &values)?])
     }
@@ -213,6 +336,24 @@ impl Operator for Resize {
             .map_or(0, |x| x.shape.iter().zip(&self.sizes).filter(|(from, to)| from != to).count());
         let each = taps.saturating_pow(resized as u32);
         Arithmetic { macc: 0, ops: check::result_elems(results).saturating_mul(each) }
+    }
+}
+
+impl Resize {
+    fn extrapolation(&self) -> f64 {
+        self.crop.as_ref().map_or(0.0, |crop| crop.extrapolation.into())
+    }
+
+    /// Positions of the elements of the result that are outside along some axis.
+    fn outside_elements(&self, x: &[usize], y: &[usize]) -> Vec<usize> {
+        let mut all = Vec::new();
+        for (axis, &input) in x.iter().enumerate() {
+            let (outer, extent, inner) = strided::around(y, axis);
+            for i in self.outside(axis, input) {
+                all.extend((0..outer).flat_map(|o| (o * extent + i) * inner..(o * extent + i + 1) * inner));
+            }
+        }
+        all
     }
 }
 

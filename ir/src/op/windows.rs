@@ -126,7 +126,7 @@ impl Window {
     }
 
     /// How many positions the window takes along each axis of an image.
-    pub(crate) fn positions(&self, image: &[usize]) -> Result<Vec<usize>, OpError> {
+    pub fn positions(&self, image: &[usize]) -> Result<Vec<usize>, OpError> {
         self.check(image.len())?;
         image
             .iter()

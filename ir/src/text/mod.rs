@@ -42,9 +42,10 @@ pub use print::{describe, print, print_full};
 #[cfg(test)]
 mod tests;
 
-/// Whether a name can be written without quotes. One of digits alone would be taken for a number.
+/// Whether a name can be written without quotes. One of digits alone would be taken for a number, one that begins with
+/// two slashes for a comment.
 fn is_bare(name: &str) -> bool {
-    name.chars().all(is_name_char) && !name.chars().all(|c| c.is_ascii_digit())
+    name.chars().all(is_name_char) && !name.chars().all(|c| c.is_ascii_digit()) && !name.starts_with("//")
 }
 
 /// Characters of names that need no quotes.

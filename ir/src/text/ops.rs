@@ -3,7 +3,7 @@
 //! To give an operator a text form, list it in `ops!` and describe it with `attributes!` (or by hand, where an
 //! attribute is written in another way than it is stored).
 
-use crate::op::resize::{CoordinateMode, NearestMode, Resize, ResizeMode};
+use crate::op::resize::{CoordinateMode, Crop, NearestMode, Resize, ResizeMode};
 use crate::op::*;
 use crate::tensor::Tensor;
 use crate::types::DType;
@@ -62,8 +62,15 @@ macro_rules! ops {
 ops!(
     Conv,
     ConvTranspose,
+    DeformConv,
+    Col2Im,
+    GridSample,
+    RoiAlign,
+    MaxRoiPool,
+    Det,
     Gemm,
     MatMul,
+    Einsum,
     Pool,
     GlobalPool,
     BatchNorm,
@@ -75,6 +82,7 @@ ops!(
     Binary,
     Where,
     Cast,
+    BitCast,
     Softmax,
     LogSoftmax,
     Reduce,
@@ -376,6 +384,43 @@ impl Described for MatMul {
     }
 }
 
+/// `ij,jk->ik`
+#[derive(PartialEq)]
+struct Equation(Einsum);
+
+impl Attr for Equation {
+    fn write(&self) -> String {
+        let terms: Vec<String> = self.0.terms.iter().map(|t| t.iter().collect()).collect();
+        format!("{}->{}", terms.join("*"), self.0.result.iter().collect::<String>())
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
+        let sound = |c: char| c.is_ascii_alphanumeric() || c == '*';
+        match text.split_once("->") {
+            Some((terms, result))
+                if format!("{terms}{result}").chars().all(sound) && !result.contains('*') =>
+            {
+                let terms = terms.split('*').map(|t| t.chars().collect()).collect();
+                Ok(Equation(Einsum { terms, result: result.chars().collect() }))
+            }
+            _ => Err("an equation like ij*jk->ik".to_string()),
+        }
+    }
+}
+
+impl Described for Einsum {
+    fn blanks() -> Vec<Self> {
+        vec![Einsum { terms: Vec::new(), result: Vec::new() }]
+    }
+
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+        let mut equation = Equation(self.clone());
+        f.required("equation", &mut equation)?;
+        *self = equation.0;
+        Ok(())
+    }
+}
+
 impl Described for Where {
     fn blanks() -> Vec<Self> {
         vec![Where]
@@ -393,6 +438,100 @@ impl Described for Cast {
 
     fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
         f.required("to", &mut self.to)
+    }
+}
+
+impl Described for BitCast {
+    fn blanks() -> Vec<Self> {
+        vec![BitCast { to: DType::F32 }]
+    }
+
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+        f.required("to", &mut self.to)
+    }
+}
+
+impl Described for DeformConv {
+    fn blanks() -> Vec<Self> {
+        vec![DeformConv { window: blank_window(), groups: 1, offset_groups: 1 }]
+    }
+
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+        window(&mut self.window, f, Some(DeformConv::W))?;
+        f.optional("groups", &mut self.groups, 1)?;
+        f.optional("offset_groups", &mut self.offset_groups, 1)
+    }
+}
+
+impl Described for GridSample {
+    fn blanks() -> Vec<Self> {
+        vec![GridSample { mode: SampleMode::Linear, padding: SamplePadding::Zeros, align_corners: false }]
+    }
+
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+        f.optional("mode", &mut self.mode, SampleMode::Linear)?;
+        f.optional("padding", &mut self.padding, SamplePadding::Zeros)?;
+        f.optional("align_corners", &mut self.align_corners, false)
+    }
+}
+
+/// Bins of a region, height by width.
+fn bins(bins: &mut [usize; 2], f: &mut Fields<'_>) -> Result<(), Fault> {
+    let mut written = ByX(bins.to_vec());
+    f.required("bins", &mut written)?;
+    match written.0[..] {
+        [height, width] => *bins = [height, width],
+        // What has no two extents is refused as a region without bins.
+        _ => *bins = [0, 0],
+    }
+    Ok(())
+}
+
+impl Described for RoiAlign {
+    fn blanks() -> Vec<Self> {
+        vec![RoiAlign { bins: [0, 0], samples: 0, scale: 1.0, half_pixel: true, max: false }]
+    }
+
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+        bins(&mut self.bins, f)?;
+        f.optional("samples", &mut self.samples, 0)?;
+        f.optional("scale", &mut self.scale, 1.0)?;
+        f.optional("half_pixel", &mut self.half_pixel, true)?;
+        f.optional("max", &mut self.max, false)
+    }
+}
+
+impl Described for MaxRoiPool {
+    fn blanks() -> Vec<Self> {
+        vec![MaxRoiPool { bins: [0, 0], scale: 1.0 }]
+    }
+
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+        bins(&mut self.bins, f)?;
+        f.optional("scale", &mut self.scale, 1.0)
+    }
+}
+
+impl Described for Det {
+    fn blanks() -> Vec<Self> {
+        vec![Det]
+    }
+
+    fn fields(&mut self, _: &mut Fields<'_>) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+impl Described for Col2Im {
+    fn blanks() -> Vec<Self> {
+        vec![Col2Im { image: Vec::new(), window: blank_window() }]
+    }
+
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+        let mut image = ByX(std::mem::take(&mut self.image));
+        f.required("image", &mut image)?;
+        self.image = image.0;
+        window(&mut self.window, f, None)
     }
 }
 
@@ -536,7 +675,12 @@ words!(CoordinateMode {
     PytorchHalfPixel = "pytorch_half_pixel",
     AlignCorners = "align_corners",
     Asymmetric = "asymmetric",
+    TfHalfPixelForNn = "tf_half_pixel_for_nn",
 });
+
+words!(SampleMode { Nearest = "nearest", Linear = "linear", Cubic = "cubic" });
+
+words!(SamplePadding { Zeros = "zeros", Border = "border", Reflection = "reflection" });
 
 words!(NearestMode {
     RoundPreferFloor = "round_prefer_floor",
@@ -557,12 +701,7 @@ words!(ModeWord { Nearest = "nearest", Linear = "linear", Cubic = "cubic" });
 
 impl Described for Resize {
     fn blanks() -> Vec<Self> {
-        vec![Resize {
-            sizes: Vec::new(),
-            scales: Vec::new(),
-            mode: ResizeMode::Linear,
-            coordinates: CoordinateMode::HalfPixel,
-        }]
+        vec![Resize::new([], [], ResizeMode::Linear, CoordinateMode::HalfPixel)]
     }
 
     fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
@@ -592,16 +731,26 @@ impl Described for Resize {
             }
             (ModeWord::Linear, _) => ResizeMode::Linear,
             (ModeWord::Cubic, old) => {
-                let (mut coeff_a, mut exclude_outside) = match old {
-                    ResizeMode::Cubic { coeff_a, exclude_outside } => (coeff_a, exclude_outside),
-                    _ => (-0.75, false),
+                let mut coeff_a = match old {
+                    ResizeMode::Cubic { coeff_a } => coeff_a,
+                    _ => -0.75,
                 };
                 f.optional("coeff_a", &mut coeff_a, -0.75)?;
-                f.optional("exclude_outside", &mut exclude_outside, false)?;
-                ResizeMode::Cubic { coeff_a, exclude_outside }
+                ResizeMode::Cubic { coeff_a }
             }
         };
-        f.optional("coordinates", &mut self.coordinates, CoordinateMode::HalfPixel)
+        f.optional("coordinates", &mut self.coordinates, CoordinateMode::HalfPixel)?;
+        f.optional("exclude_outside", &mut self.exclude_outside, false)?;
+        f.optional("antialias", &mut self.antialias, false)?;
+        // A region is there when its begin is.
+        let crop =
+            self.crop.take().unwrap_or(Crop { begin: Vec::new(), end: Vec::new(), extrapolation: 0.0 });
+        let (mut begin, mut end, mut extrapolation) = (List(crop.begin), List(crop.end), crop.extrapolation);
+        f.optional("crop_begin", &mut begin, List(Vec::new()))?;
+        f.optional("crop_end", &mut end, List(Vec::new()))?;
+        f.optional("extrapolation", &mut extrapolation, 0.0)?;
+        self.crop = (!begin.0.is_empty()).then_some(Crop { begin: begin.0, end: end.0, extrapolation });
+        Ok(())
     }
 }
 

@@ -60,7 +60,7 @@ fn white_space_and_comments_mean_nothing() {
 fn names_that_repeat_are_odd_or_empty_survive() {
     let mut graph = Graph::new();
     let mut value = graph.add_input("a \"b\"\n\\", TensorType::f32([1]));
-    for name in ["", "same", "same", "12", "/block/conv.0", "", "ü"] {
+    for name in ["", "same", "same", "12", "/block/conv.0", "", "ü", "//"] {
         value = graph.add(name, Op::Unary(Unary::Relu), &[Some(value)]).unwrap().into();
     }
     graph.add_output("", value);
@@ -77,6 +77,7 @@ fn names_that_repeat_are_odd_or_empty_survive() {
             "%/block/conv.0",
             "%1",
             "%\"ü\"",
+            "%\"//\"",
             "output \"\""
         ]
     );
@@ -131,6 +132,28 @@ fn samples() -> Vec<(Op, Vec<Option<TensorType>>)> {
             vec![f(&[3, 2]), f(&[4, 3]), f(&[4])],
         ),
         (MatMul.into(), vec![f(&[2, 3]), f(&[3])]),
+        (
+            Einsum { terms: vec!["0ij".chars().collect(), "jK".chars().collect()], result: vec!['0', 'K'] }
+                .into(),
+            vec![f(&[2, 3, 4]), f(&[4, 5])],
+        ),
+        (Col2Im { image: vec![9, 9], window: window([3, 2]) }.into(), vec![f(&[1, 24, 48])]),
+        (BitCast { to: DType::U32 }.into(), vec![f(&[3])]),
+        (
+            GridSample { mode: SampleMode::Cubic, padding: SamplePadding::Reflection, align_corners: true }
+                .into(),
+            vec![image(), f(&[1, 3, 5, 2])],
+        ),
+        (
+            RoiAlign { bins: [3, 2], samples: 2, scale: 0.5, half_pixel: false, max: true }.into(),
+            vec![image(), f(&[5, 4]), Some(TensorType::new(DType::I64, [5]))],
+        ),
+        (MaxRoiPool { bins: [3, 2], scale: 0.5 }.into(), vec![image(), f(&[5, 5])]),
+        (
+            DeformConv { window: window([3, 2]), groups: 2, offset_groups: 4 }.into(),
+            vec![image(), f(&[6, 2, 3, 2]), f(&[1, 48, 4, 12]), f(&[6]), f(&[1, 24, 4, 12])],
+        ),
+        (Det.into(), vec![f(&[2, 3, 3])]),
         (BatchNorm { epsilon: 0.001 }.into(), vec![image(), f(&[4]), f(&[4]), f(&[4]), f(&[4])]),
         (ChannelAffine { activation: clip }.into(), vec![image(), f(&[4]), f(&[4])]),
         (InstanceNorm { epsilon: 0.001 }.into(), vec![image(), f(&[4]), f(&[4])]),
@@ -217,12 +240,21 @@ fn samples() -> Vec<(Op, Vec<Option<TensorType>>)> {
         ResizeMode::Nearest(NearestMode::Floor),
         ResizeMode::Nearest(NearestMode::RoundPreferFloor),
         ResizeMode::Linear,
-        ResizeMode::Cubic { coeff_a: -0.5, exclude_outside: true },
+        ResizeMode::Cubic { coeff_a: -0.5 },
     ];
     samples.extend(modes.map(|mode| {
         let (sizes, scales) = (vec![1, 4, 18, 5], vec![1.0, 1.0, 2.0, 0.6]);
-        (Resize { sizes, scales, mode, coordinates: CoordinateMode::Asymmetric }.into(), vec![image()])
+        (Resize::new(sizes, scales, mode, CoordinateMode::Asymmetric).into(), vec![image()])
     }));
+    let filtered =
+        Resize::new([1, 4, 4, 4], [1.0, 1.0, 0.5, 0.5], ResizeMode::Linear, CoordinateMode::HalfPixel);
+    samples
+        .push((Resize { antialias: true, exclude_outside: true, ..filtered.clone() }.into(), vec![image()]));
+    let (begin, end) = (vec![0.0, 0.0, 0.25, -0.5], vec![1.0, 1.0, 0.75, 1.5]);
+    samples.push((
+        Resize { crop: Some(Crop { begin, end, extrapolation: 2.5 }), ..filtered }.into(),
+        vec![image()],
+    ));
     samples.extend(PoolKind::blanks().into_iter().flat_map(|kind| {
         let pool = Pool {
             kind,

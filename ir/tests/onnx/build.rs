@@ -5,8 +5,8 @@ use nnc_ir::{Graph, Tensor, TensorType, eval};
 use onnx_protobuf::tensor_shape_proto::{Dimension, dimension};
 use onnx_protobuf::type_proto;
 use onnx_protobuf::{
-    AttributeProto, GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-    TensorShapeProto, TypeProto, ValueInfoProto,
+    AttributeProto, FunctionProto, GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto,
+    TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
 };
 use protobuf::{EnumOrUnknown, MessageField};
 
@@ -97,6 +97,37 @@ impl Onnx {
     pub fn named(mut self, name: &str) -> Onnx {
         if let Some(node) = self.graph_mut().node.last_mut() {
             node.name = name.into();
+        }
+        self
+    }
+
+    /// A function of domain `f`, whose body is that of another model and of its opset.
+    pub fn function(mut self, name: &str, attributes: &[&str], body: Onnx) -> Onnx {
+        let graph = body.proto.graph.unwrap_or_default();
+        self.proto.functions.push(FunctionProto {
+            name: name.into(),
+            domain: "f".into(),
+            input: graph.input.into_iter().map(|i| i.name).collect(),
+            output: graph.output.into_iter().map(|o| o.name).collect(),
+            attribute: attributes.iter().map(|a| a.to_string()).collect(),
+            node: graph.node,
+            opset_import: body.proto.opset_import,
+            ..Default::default()
+        });
+        self
+    }
+
+    /// A call of a function.
+    pub fn call(
+        mut self,
+        name: &str,
+        inputs: &[&str],
+        outputs: &[&str],
+        attributes: &[AttributeProto],
+    ) -> Onnx {
+        self = self.node(name, inputs, outputs, attributes);
+        if let Some(node) = self.graph_mut().node.last_mut() {
+            node.domain = "f".into();
         }
         self
     }
@@ -223,6 +254,16 @@ pub fn floats(name: &str, floats: &[f32]) -> AttributeProto {
 
 pub fn ints(name: &str, ints: &[i64]) -> AttributeProto {
     AttributeProto { ints: ints.to_vec(), ..attribute(name, 7) }
+}
+
+/// The graph of another model.
+pub fn graph(name: &str, inner: Onnx) -> AttributeProto {
+    AttributeProto { g: inner.proto.graph, ..attribute(name, 5) }
+}
+
+/// In a function: the attribute of its call that is called `outer`; `code` is its type.
+pub fn reference(name: &str, outer: &str, code: i32) -> AttributeProto {
+    AttributeProto { ref_attr_name: outer.into(), ..attribute(name, code) }
 }
 
 /// 0, 1, 2 … of a shape.

@@ -1,10 +1,15 @@
 //! The ONNX reader, from bytes to graphs.
 
 mod build;
+mod control;
 mod errors;
+mod functions;
 mod hostile;
 mod operators;
+mod ops_md;
+mod quantised;
 mod seeds;
 mod shapes;
+mod signal;
 mod source;
 mod varying;

@@ -1,6 +1,7 @@
 //! What becomes of operators, in their different versions.
 
 use nnc_ir::{Op, Tensor};
+use onnx_protobuf::{AttributeProto, TensorProto};
 
 use onnx_protobuf::AttributeProto;
 
@@ -280,22 +281,58 @@ fn a_power_takes_the_type_of_its_base() {
 }
 
 #[test]
-fn dropout_is_the_identity_and_its_mask_is_not_made() {
+fn dropout_is_the_identity_and_its_mask_keeps_everything() {
     let model =
         |used: &str| onnx(13).input("x", &["2"]).output(used).node("Dropout", &["x"], &["y", "mask"], &[]);
     assert_eq!(model("y").graph().len(), 1);
-    assert!(model("mask").error().contains("output 1 (\"mask\") is used"));
+    assert_eq!(model("mask").run([iota(&[2])]).to_bools().unwrap(), [true, true]);
 }
 
 #[test]
-fn training_is_refused() {
-    let model = onnx(14).input("x", &["1", "2"]).floats("v", &[2], &[1.0; 2]).output("y").node(
-        "BatchNormalization",
-        &["x", "v", "v", "v", "v"],
-        &["y"],
-        &[int("training_mode", 1)],
-    );
-    assert!(model.error().ends_with("unsupported: training mode; export the model for inference"));
+fn what_dropout_drops_in_training_is_decided_by_the_seed_and_told_by_the_mask() {
+    let model = |used: &str, seed: i64| {
+        let training =
+            TensorProto { name: "training".into(), data_type: 9, int32_data: vec![1], ..Default::default() };
+        let mut model = onnx(13).input("x", &["1000"]).floats("ratio", &[], &[0.25]).output(used);
+        model.graph_mut().initializer.push(training);
+        model.node("Dropout", &["x", "ratio", "training"], &["y", "mask"], &[int("seed", seed)])
+    };
+    let ones = [Tensor::new([1000], &[1f32; 1000]).unwrap()];
+    let (y, mask) = (f32s(&model("y", 1).run(&ones)), model("mask", 1).run(&ones).to_bools().unwrap());
+    assert!(y.iter().zip(&mask).all(|(&y, &kept)| y == if kept { 1.0 / 0.75 } else { 0.0 }));
+    let kept = mask.iter().filter(|kept| **kept).count();
+    assert!((700..800).contains(&kept), "{kept} of 1000 are kept");
+    assert_ne!(f32s(&model("y", 2).run(&ones)), y);
+}
+
+#[test]
+fn training_before_opset_7_is_refused() {
+    let model = |is_test: i64| {
+        onnx(6).input("x", &["1", "2"]).floats("v", &[2], &[1.0; 2]).output("y").node(
+            "BatchNormalization",
+            &["x", "v", "v", "v", "v"],
+            &["y"],
+            &[int("is_test", is_test)],
+        )
+    };
+    assert!(model(0).error().contains("training mode (attribute \"is_test\" is 0)"));
+    assert_eq!(model(1).graph().len(), 3);
+}
+
+#[test]
+fn operands_before_opset_7_broadcast_along_the_axis_that_they_name() {
+    let model = |attributes: &[AttributeProto]| {
+        onnx(6).input("x", &["2", "3", "2"]).floats("v", &[3], &[0.0, 10.0, 20.0]).output("y").node(
+            "Add",
+            &["x", "v"],
+            &["y"],
+            attributes,
+        )
+    };
+    let y = model(&[int("broadcast", 1), int("axis", 1)]).run([iota(&[2, 3, 2])]);
+    assert_eq!(f32s(&y)[..6], [0.0, 1.0, 12.0, 13.0, 24.0, 25.0]);
+    assert!(model(&[]).error().contains("B of shape 3 does not broadcast to A of shape 2x3x2"));
+    assert!(model(&[int("broadcast", 1)]).error().contains("does not broadcast"));
 }
 
 #[test]

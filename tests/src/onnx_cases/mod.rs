@@ -10,6 +10,7 @@
 mod compare;
 mod list;
 mod run;
+mod sets;
 mod summary;
 
 use std::io;

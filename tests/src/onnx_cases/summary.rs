@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::sets::SETS;
 use super::{Case, Outcome};
 
 /// Refusals that a row names.
@@ -46,6 +47,12 @@ pub fn summary(cases: &[Case], outcomes: &BTreeMap<String, Outcome>) -> String {
             text,
             "{kind}: {passed} of {total} pass, {bound} of them with inputs bound at compile time; {refused} are refused, {failed} fail"
         );
+    }
+    text.push('\n');
+    for set in SETS {
+        let members: Vec<&Case> = cases.iter().filter(|case| set.contains(case)).collect();
+        let passed = members.iter().filter(|case| matches!(outcomes.get(&case.name), Some(Outcome::Pass(_))));
+        let _ = writeln!(text, "{}: {} of {} pass", set.name, passed.count(), members.len());
     }
     let _ = writeln!(
         text,

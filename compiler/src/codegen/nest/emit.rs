@@ -20,6 +20,7 @@ use nnc_ir::op::elementwise::BinaryFn;
 use super::expr::Expr;
 use super::math::Math;
 use super::{Accumulator, Bound, Fold, LANES, Lanes, Nest, Operand, scalar};
+use crate::codegen::half;
 
 /// Defines the layer function of a nest in a module. The nest must have passed [`Nest::check`].
 pub fn emit(nest: &Nest, module: &mut dyn Module, name: &str) -> Result<FuncId, Box<ModuleError>> {
@@ -381,11 +382,12 @@ impl Emitter<'_, '_> {
     }
 
     fn load(&mut self, operand: &Operand, at: Value, displacement: i32) -> Value {
-        let ty = scalar::element_type(operand.dtype);
-        match (operand.dtype, ty) {
-            (_, Some(ty)) => self.b.ins().load(ty, memory(), at, displacement),
-            // Refused by the check of types.
-            (_, None) => self.b.ins().load(types::I16, memory(), at, displacement),
+        match scalar::element_type(operand.dtype) {
+            Some(ty) => self.b.ins().load(ty, memory(), at, displacement),
+            None => {
+                let bits = self.b.ins().load(types::I16, memory(), at, displacement);
+                half::widened(self.b, operand.dtype, bits)
+            }
         }
     }
 
@@ -403,7 +405,11 @@ impl Emitter<'_, '_> {
             for vector in 0..width.vectors() {
                 let at = At { place, axis: inner, vector, lanes: width.lanes() };
                 let v = self.value(&nest.value, &at, &accumulators[i * width.vectors() + vector]);
-                let v = if width.lanes() { self.floats(v) } else { v };
+                let v = match (width.lanes(), nest.result.dtype) {
+                    (true, _) => self.floats(v),
+                    (false, dtype @ (DType::F16 | DType::BF16)) => half::narrowed(self.b, dtype, v),
+                    (false, _) => v,
+                };
                 values.push((v, place.at[nest.operands.len()], (16 * vector) as i32));
             }
         }

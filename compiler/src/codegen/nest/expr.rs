@@ -12,6 +12,14 @@ use nnc_ir::DType;
 use nnc_ir::op::Unary;
 use nnc_ir::op::elementwise::BinaryFn;
 
+/// The type in which elements are computed: half floats lie in memory only, and are `f32` everywhere else.
+pub fn computed(dtype: DType) -> DType {
+    match dtype {
+        DType::F16 | DType::BF16 => DType::F32,
+        _ => dtype,
+    }
+}
+
 /// A constant, by its bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Constant {
@@ -24,13 +32,13 @@ pub enum Constant {
 }
 
 impl Constant {
-    /// A float constant of a type; integers are cut towards zero and saturate.
+    /// A float constant of a type, or of `f32` for a half float; integers are cut towards zero and saturate.
     pub fn of(dtype: DType, value: f64) -> Constant {
-        match dtype {
+        match computed(dtype) {
             DType::F32 => Constant::F32((value as f32).to_bits()),
             DType::F64 => Constant::F64(value.to_bits()),
             DType::U64 => Constant::Int(dtype, value as u64 as i64),
-            _ => Constant::Int(dtype, value as i64),
+            dtype => Constant::Int(dtype, value as i64),
         }
     }
 
@@ -102,7 +110,7 @@ pub enum Expr {
     /// A function of two elements of one type.
     Binary(BinaryFn, Box<Expr>, Box<Expr>),
     /// Another element type. Floats become integers by cutting towards zero, and saturate (NaN gives 0); integers
-    /// wrap around; booleans are "not zero".
+    /// wrap around; booleans are "not zero". What is cast to a half float is the `f32` that rounds to it once stored.
     Cast(DType, Box<Expr>),
     /// `condition ? then : otherwise`
     Select(Box<Expr>, Box<Expr>, Box<Expr>),
@@ -165,7 +173,7 @@ impl Expr {
     pub fn dtype(&self, operands: &[DType], accumulators: &[DType]) -> Option<DType> {
         let of = |e: &Expr| e.dtype(operands, accumulators);
         match self {
-            Expr::Operand(i) => operands.get(*i).copied(),
+            Expr::Operand(i) => operands.get(*i).copied().map(computed),
             Expr::Const(c) => Some(c.dtype()),
             Expr::Index(_) => Some(DType::I64),
             Expr::Acc(i) => accumulators.get(*i).copied(),
@@ -174,7 +182,7 @@ impl Expr {
                 let (a, b) = (of(a)?, of(b)?);
                 f.result_dtype(a, b)
             }
-            Expr::Cast(to, x) => of(x).map(|_| *to),
+            Expr::Cast(to, x) => of(x).map(|_| computed(*to)),
             Expr::Select(c, a, b) => {
                 let (a, b) = (of(a)?, of(b)?);
                 (of(c)? == DType::Bool && a == b).then_some(a)

@@ -26,7 +26,7 @@ use std::ops::Range;
 use nnc_ir::DType;
 use nnc_ir::op::elementwise::BinaryFn;
 
-pub use expr::{Constant, Expr, Function};
+pub use expr::{Constant, Expr, Function, computed};
 
 /// Lanes of a vector of `f32`.
 pub const LANES: usize = 4;
@@ -267,7 +267,7 @@ impl Nest {
                 return Err(NestError::Type("accumulated"));
             }
         }
-        if self.value.dtype(&operands, &accumulators) != Some(self.result.dtype) {
+        if self.value.dtype(&operands, &accumulators) != Some(computed(self.result.dtype)) {
             return Err(NestError::Type("stored"));
         }
         self.check_support()?;
@@ -279,7 +279,7 @@ impl Nest {
         if fits { Ok(()) } else { Err(NestError::Type("index")) }
     }
 
-    /// Half floats are moved, never computed with; some functions are not written for `f64`.
+    /// Some functions are not written for all types.
     fn check_support(&self) -> Result<(), NestError> {
         let (operands, accumulators) = self.dtypes();
         let mut refused = None;
@@ -290,7 +290,7 @@ impl Nest {
                     (format!("{:?}", f.0), [dtype(x), None])
                 }
                 Expr::Binary(f, x, y) => (format!("{f:?}"), [dtype(x), dtype(y)]),
-                Expr::Cast(to, x) => ("Cast".to_owned(), [dtype(x), Some(*to)]),
+                Expr::Cast(to, x) => ("Cast".to_owned(), [dtype(x), Some(computed(*to))]),
                 Expr::Const(c) => ("a constant".to_owned(), [Some(c.dtype()), None]),
                 _ => return,
             };
@@ -305,9 +305,9 @@ impl Nest {
         refused.map_or(Ok(()), Err)
     }
 
-    /// Types of operands and accumulators.
+    /// Types of operands and accumulators as they are computed with.
     pub fn dtypes(&self) -> (Vec<DType>, Vec<DType>) {
-        let operands = self.operands.iter().map(|o| o.dtype).collect();
+        let operands = self.operands.iter().map(|o| computed(o.dtype)).collect();
         (operands, self.accumulators.iter().map(|a| a.init.dtype()).collect())
     }
 

@@ -11,8 +11,9 @@ use nnc_ir::op::elementwise::BinaryFn;
 
 use super::expr::Constant;
 use super::math::Math;
+use crate::codegen::half;
 
-/// The Cranelift type of an element; `None` for `f16` and `bf16`, which are converted when they are loaded.
+/// The Cranelift type of an element; `None` for `f16` and `bf16`, which are `f32` once they are loaded.
 pub(in crate::codegen) fn element_type(dtype: DType) -> Option<Type> {
     Some(match dtype {
         DType::F32 => types::F32,
@@ -46,8 +47,7 @@ pub(in crate::codegen) fn has_vector_binary(function: BinaryFn) -> bool {
 
 /// Whether a function can be compiled for elements of a type.
 pub(in crate::codegen) fn supports_unary(function: Unary, dtype: DType) -> bool {
-    element_type(dtype).is_some()
-        && !(dtype == DType::F64 && matches!(function, Unary::Erf | Unary::Gelu { tanh: false }))
+    element_type(dtype).is_some() && function.result_dtype(dtype).is_some()
 }
 
 /// A constant; in all lanes when `lanes` says so.
@@ -531,12 +531,21 @@ fn exponent(b: &mut FunctionBuilder<'_>, v: Value) -> Value {
     b.ins().select(normal, normal, denormal)
 }
 
-/// `x` of type `from` as type `to`. Floats become integers by cutting towards zero, and saturate (NaN gives 0).
+/// `x` of type `from` as type `to`. Floats become integers by cutting towards zero, and saturate (NaN gives 0). What
+/// becomes a half float is an `f32` that storing rounds as if it were the only rounding.
 pub(in crate::codegen) fn cast(b: &mut FunctionBuilder<'_>, from: DType, to: DType, x: Value) -> Value {
     if from == to {
         return x;
     }
     match (from.is_float(), to.is_float()) {
+        (true, true) if matches!(to, DType::F16 | DType::BF16) => match from {
+            DType::F64 => half::to_be_narrowed(b, x),
+            _ => x,
+        },
+        (false, true) if matches!(to, DType::F16 | DType::BF16) => {
+            let wide = int_to_f64_odd(b, from, x);
+            half::to_be_narrowed(b, wide)
+        }
         (true, true) if to == DType::F64 => b.ins().fpromote(types::F64, x),
         (true, true) => b.ins().fdemote(types::F32, x),
         (true, false) => float_to_int(b, from, to, x),
@@ -577,6 +586,23 @@ fn float_to_int(b: &mut FunctionBuilder<'_>, from: DType, to: DType, x: Value) -
             resize(b, DType::I64, to.bytes(), wide)
         }
     }
+}
+
+/// An integer as the nearest `f64`, or where `f64` does not hold it, one that rounds to every shorter float as the
+/// integer does: its last bit says whether there was more behind it.
+fn int_to_f64_odd(b: &mut FunctionBuilder<'_>, from: DType, x: Value) -> Value {
+    if from.bytes() < 8 {
+        return int_to_float(b, from, DType::F64, x);
+    }
+    const BEHIND: i64 = (1 << 11) - 1;
+    let size = if from == DType::I64 { b.ins().iabs(x) } else { x };
+    let behind = b.ins().band_imm_s(x, BEHIND);
+    let kept = b.ins().band_imm_s(x, !BEHIND);
+    let marked = b.ins().bor_imm_s(kept, BEHIND + 1);
+    let marked = b.ins().select(behind, marked, kept);
+    let is_large = b.ins().icmp_imm_s(IntCC::UnsignedGreaterThan, size, 1 << 53);
+    let x = b.ins().select(is_large, marked, x);
+    int_to_float(b, from, DType::F64, x)
 }
 
 fn int_to_float(b: &mut FunctionBuilder<'_>, from: DType, to: DType, x: Value) -> Value {

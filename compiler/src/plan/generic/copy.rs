@@ -20,6 +20,12 @@ pub(super) fn copy(l: &mut Lowering<'_>, from: &View, to: &View) -> Result<(), G
     l.push(Draft::map(std::slice::from_ref(from), to, Expr::Operand(0)))
 }
 
+/// The bytes of an operand, seen as elements of another type.
+pub(super) fn bit_cast(l: &mut Lowering<'_>, to: DType) -> Result<(), GenericError> {
+    let x = View { dtype: to, ..l.input(0)? };
+    copy(l, &x, &l.output()?)
+}
+
 pub(super) fn reshape(l: &mut Lowering<'_>) -> Result<(), GenericError> {
     let (x, y) = (l.input(0)?, l.output()?);
     reshaped_copy(l, &x, &y)
@@ -331,7 +337,10 @@ pub(super) fn pad(l: &mut Lowering<'_>, op: &Pad) -> Result<(), GenericError> {
     let (x, y) = (l.input(0)?, l.output()?);
     let sources: Vec<Vec<Option<usize>>> = (0..x.rank()).map(|a| op.sources(a, x.shape[a])).collect();
     if let PadMode::Constant(v) = op.mode {
-        let value = fill_value(l, y.dtype, v)?;
+        let value = match y.dtype {
+            DType::Bool => Expr::constant(DType::Bool, f64::from(v != 0.0)),
+            dtype => Expr::constant(dtype, v),
+        };
         return padded(l, &x, &y, &sources, &value, 0);
     }
     if y.is_empty() {
@@ -347,27 +356,7 @@ pub(super) fn pad(l: &mut Lowering<'_>, op: &Pad) -> Result<(), GenericError> {
 
 /// Fills a view with zeros.
 pub(super) fn zeros(l: &mut Lowering<'_>, y: &View) -> Result<(), GenericError> {
-    let value = fill_value(l, y.dtype, 0.0)?;
-    fill(l, y, &value)
-}
-
-/// Fills a view with a value that [`fill_value`] has made.
-fn fill(l: &mut Lowering<'_>, y: &View, value: &Expr) -> Result<(), GenericError> {
-    let mut y = y.clone();
-    if matches!(y.dtype, DType::F16 | DType::BF16) {
-        y.dtype = DType::U16;
-    }
-    l.push(Draft::map(&[], &y, value.clone()))
-}
-
-/// Half floats are filled as integers of the same bits.
-fn fill_value(l: &Lowering<'_>, dtype: DType, v: f64) -> Result<Expr, GenericError> {
-    match dtype {
-        DType::F16 | DType::BF16 if v == 0.0 => Ok(Expr::constant(DType::U16, 0.0)),
-        DType::F16 | DType::BF16 => Err(l.unsupported(format!("{dtype} with a value that is not 0"))),
-        DType::Bool => Ok(Expr::constant(dtype, f64::from(v != 0.0))),
-        _ => Ok(Expr::constant(dtype, v)),
-    }
+    l.push(Draft::map(&[], y, Expr::constant(y.dtype, 0.0)))
 }
 
 /// Fills what has no source, axis by axis, and copies the rest.
@@ -387,7 +376,7 @@ fn padded(
                 let x = part(l, x, axis, source, step, run.len)?;
                 padded(l, &x, &y, sources, value, axis + 1)?;
             }
-            None => fill(l, &y, value)?,
+            None => l.push(Draft::map(&[], &y, value.clone()))?,
         }
     }
     Ok(())

@@ -215,11 +215,14 @@ impl Draft {
         let n = &mut self.nest;
         let [operand] = n.operands.as_mut_slice() else { return };
         let (from, to) = (operand.dtype, n.result.dtype);
-        if n.value != Expr::Operand(0)
-            || from != to
-            || !operand.tables.is_empty()
-            || !n.accumulators.is_empty()
-        {
+        if n.value != Expr::Operand(0) || from != to || !n.accumulators.is_empty() {
+            return;
+        }
+        if from.bytes() == 2 {
+            // Half floats are moved as integers.
+            (operand.dtype, n.result.dtype) = (DType::U16, DType::U16);
+        }
+        if !operand.tables.is_empty() {
             return;
         }
         if from.bytes() == 4 {
@@ -229,20 +232,12 @@ impl Draft {
         // Along an axis on which both are dense, several elements make a word, or an element several words.
         let size = from.bytes() as i64;
         let dense = (0..n.loops.len()).find(|&a| operand.strides[a] == size && n.result.strides[a] == size);
-        let Some(axis) = dense else {
-            if size == 2 {
-                // Half floats are moved as integers.
-                (operand.dtype, n.result.dtype) = (DType::U16, DType::U16);
-            }
-            return;
-        };
+        let Some(axis) = dense else { return };
         let bytes = n.loops[axis].saturating_mul(size as usize);
         if bytes.is_multiple_of(4) {
             n.loops[axis] = bytes / 4;
             (operand.strides[axis], n.result.strides[axis]) = (4, 4);
             (operand.dtype, n.result.dtype) = (DType::F32, DType::F32);
-        } else if size == 2 {
-            (operand.dtype, n.result.dtype) = (DType::U16, DType::U16);
         }
     }
 

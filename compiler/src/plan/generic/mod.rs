@@ -11,7 +11,10 @@
 //! goes: strides only decide the order of loops and what goes in vectors ([`schedule`]).
 
 mod copy;
+mod deform;
+mod det;
 mod draft;
+mod einsum;
 mod gather;
 mod matmul;
 mod norm;
@@ -19,6 +22,8 @@ mod pointwise;
 mod rank;
 mod reduce;
 mod resize;
+mod roi;
+mod sample;
 mod scan;
 mod scatter;
 mod select;
@@ -32,7 +37,7 @@ use nnc_ir::op::{Op, OpError};
 use nnc_ir::{DType, Tensor, TensorType};
 
 use super::view::View;
-use crate::codegen::nest::{Nest, NestError};
+use crate::codegen::nest::{Nest, NestError, computed};
 use crate::codegen::routine::{Routine, RoutineError, Writer};
 use crate::plan::{LayerCode, Traffic};
 use draft::Draft;
@@ -140,6 +145,7 @@ pub fn lower(
         Op::Binary(op) => pointwise::binary(&mut lowering, op)?,
         Op::Where(_) => pointwise::where_(&mut lowering)?,
         Op::Cast(op) => pointwise::cast(&mut lowering, op.to)?,
+        Op::BitCast(op) => copy::bit_cast(&mut lowering, op.to)?,
         Op::Reshape(_) => copy::reshape(&mut lowering)?,
         Op::Transpose(op) => copy::transpose(&mut lowering, &op.perm)?,
         Op::Expand(_) => copy::expand(&mut lowering)?,
@@ -174,8 +180,15 @@ pub fn lower(
         Op::Lrn(op) => norm::lrn(&mut lowering, op)?,
         Op::Gemm(op) => matmul::gemm(&mut lowering, op)?,
         Op::MatMul(_) => matmul::matmul(&mut lowering)?,
+        Op::GridSample(op) => sample::grid_sample(&mut lowering, op)?,
+        Op::RoiAlign(op) => roi::roi_align(&mut lowering, op)?,
+        Op::MaxRoiPool(op) => roi::max_roi_pool(&mut lowering, op)?,
+        Op::DeformConv(op) => deform::deform_conv(&mut lowering, op)?,
+        Op::Det(_) => det::det(&mut lowering)?,
+        Op::Einsum(op) => einsum::einsum(&mut lowering, op)?,
         Op::Conv(op) => window::conv(&mut lowering, op)?,
         Op::ConvTranspose(op) => transposed::conv_transpose(&mut lowering, op)?,
+        Op::Col2Im(op) => transposed::col2im(&mut lowering, op)?,
         Op::Pool(op) => window::pool(&mut lowering, op)?,
         Op::GlobalPool(op) => window::global_pool(&mut lowering, op)?,
         Op::Resize(op) => resize::resize(&mut lowering, op)?,
@@ -238,8 +251,9 @@ impl Lowering<'_> {
         self.outputs.first().cloned().ok_or_else(|| self.misfit("there is no result"))
     }
 
+    /// Memory for intermediate values, half floats as `f32`: what is computed is rounded once, in the result.
     fn temp(&mut self, dtype: DType, shape: &[usize]) -> View {
-        let view = (self.temp)(TensorType::new(dtype, shape));
+        let view = (self.temp)(TensorType::new(computed(dtype), shape));
         self.extra.push(view.clone());
         view
     }

@@ -8,7 +8,7 @@ use nnc_ir::op::{Reduce, ReduceKind, Unary};
 
 use super::draft::{Draft, folded};
 use super::{GenericError, Lowering};
-use crate::codegen::nest::{Accumulator, Constant, Expr, Fold};
+use crate::codegen::nest::{Accumulator, Constant, Expr, Fold, computed};
 use crate::plan::view::View;
 
 /// The axes of `x` that stay, then those that are reduced; and the extents of the latter.
@@ -159,11 +159,13 @@ pub(super) fn softmax(l: &mut Lowering<'_>, axis: usize) -> Result<(), GenericEr
     let repeated = |v: &View| v.with_axis(v.rank(), extent);
     let max = maxima(l, &grouped, &group, &reduced)?;
     let exp = Expr::Operand(0).sub(Expr::Operand(1)).unary(Unary::Exp);
-    l.push(Draft::map(&[grouped, repeated(&max)], &written, exp))?;
+    // The powers lie where the result will, but for half floats, which would round them.
+    let powers = if computed(y.dtype) == y.dtype { written.clone() } else { l.temp(y.dtype, &written.shape) };
+    l.push(Draft::map(&[grouped, repeated(&max)], &powers, exp))?;
     let total = l.temp(x.dtype, &group.shape);
     let sums = vec![sum(x.dtype, Expr::Operand(0))];
-    l.push(Draft::reduce(std::slice::from_ref(&written), &total, &reduced, sums, Expr::Acc(0)))?;
-    let operands = [written.clone(), repeated(&total)];
+    l.push(Draft::reduce(std::slice::from_ref(&powers), &total, &reduced, sums, Expr::Acc(0)))?;
+    let operands = [powers, repeated(&total)];
     l.push(Draft::map(&operands, &written, Expr::Operand(0).div(Expr::Operand(1))))
 }
 

@@ -12,11 +12,11 @@ use std::ops::Mul;
 use nnc_ir::op::{Resize, ResizeMode};
 use nnc_ir::{DType, Tensor};
 
-use super::copy::{picked, with_table};
+use super::copy::{part, picked, with_table};
 use super::draft::Draft;
 use super::reduce::sum;
 use super::{GenericError, Lowering};
-use crate::codegen::nest::Expr;
+use crate::codegen::nest::{Expr, computed};
 use crate::plan::view::View;
 
 pub(super) fn resize(l: &mut Lowering<'_>, op: &Resize) -> Result<(), GenericError> {
@@ -24,6 +24,22 @@ pub(super) fn resize(l: &mut Lowering<'_>, op: &Resize) -> Result<(), GenericErr
     if y.is_empty() {
         return Ok(());
     }
+    resampled(l, op, &x, &y)?;
+    // What a crop has outside of the input was given some element or other; it is filled at last.
+    let Some(crop) = &op.crop else { return Ok(()) };
+    let value = Expr::constant(y.dtype, crop.extrapolation.into());
+    for axis in 0..x.rank() {
+        let outside = op.outside(axis, x.shape[axis]);
+        for run in outside.chunk_by(|a, b| a + 1 == *b) {
+            let Some(&first) = run.first() else { continue };
+            let stripe = part(l, &y, axis, first, 1, run.len())?;
+            l.push(Draft::map(&[], &stripe, value.clone()))?;
+        }
+    }
+    Ok(())
+}
+
+fn resampled(l: &mut Lowering<'_>, op: &Resize, x: &View, y: &View) -> Result<(), GenericError> {
     let taps: Vec<_> = (0..x.rank()).map(|axis| op.taps(axis, x.shape[axis])).collect();
     // Axes along which every element is itself.
     let resized = |axis: &usize| {
@@ -34,10 +50,7 @@ pub(super) fn resize(l: &mut Lowering<'_>, op: &Resize) -> Result<(), GenericErr
     if let ResizeMode::Nearest(_) = op.mode {
         let sources = |axis: usize| taps[axis].iter().filter_map(|t| t.first().map(|t| t.index)).collect();
         let axes: Vec<(usize, Vec<usize>)> = axes.iter().map(|&a| (a, sources(a))).collect();
-        return picked(l, &x, &y, &axes);
-    }
-    if !matches!(x.dtype, DType::F32 | DType::F64) {
-        return Err(l.unsupported(format!("elements of type {}", x.dtype)));
+        return picked(l, x, y, &axes);
     }
     let rank = y.rank();
     let counts: Vec<usize> =
@@ -65,12 +78,13 @@ pub(super) fn resize(l: &mut Lowering<'_>, op: &Resize) -> Result<(), GenericErr
         }
         from.strides[axis] = 0;
         tables.push((offsets, [(axis, 4 * count as i64), (rank + i, 4)]));
-        let tensor = match x.dtype {
+        let dtype = computed(x.dtype);
+        let tensor = match dtype {
             DType::F64 => Tensor::new([weights.len()], &weights),
             _ => Tensor::new([weights.len()], &weights.iter().map(|&w| w as f32).collect::<Vec<f32>>()),
         };
         let mut weight = l.constant(tensor.map_err(nnc_ir::OpError::from)?);
-        let size = x.dtype.bytes() as i64;
+        let size = dtype.bytes() as i64;
         weight.shape = from.shape.clone();
         weight.strides = vec![0; from.shape.len()];
         weight.strides[axis] = size * count as i64;
@@ -79,7 +93,7 @@ pub(super) fn resize(l: &mut Lowering<'_>, op: &Resize) -> Result<(), GenericErr
         value = value.mul(Expr::Operand(i + 1));
     }
     operands[0] = from;
-    let mut draft = Draft::reduce(&operands, &y, &counts, vec![sum(x.dtype, value)], Expr::Acc(0));
+    let mut draft = Draft::reduce(&operands, y, &counts, vec![sum(x.dtype, value)], Expr::Acc(0));
     for (offsets, strides) in tables {
         draft = with_table(l, draft, 0, &offsets, &strides, rank + counts.len())?;
     }

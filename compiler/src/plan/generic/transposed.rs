@@ -1,4 +1,4 @@
-//! Transposed convolution without wasted taps.
+//! Transposed convolution without wasted taps, and Col2Im, which is one without weights.
 //!
 //! Element `o` of the result gets tap `k` from element `i` of the image where `o = i · s + k · d - p`: only every
 //! `s`-th tap. So the result is cut into phases, `o = s · q + f`; in each the taps that meet form a smaller kernel, and
@@ -14,14 +14,15 @@
 
 use std::ops::{Add, Mul};
 
-use nnc_ir::op::ConvTranspose;
+use nnc_ir::DType;
+use nnc_ir::op::{Col2Im, ConvTranspose, Unary, Window};
 
 use super::draft::Draft;
 use super::reduce::sum;
 use super::window::{grouped, packed, push};
 use super::{GenericError, Lowering};
 use crate::codegen::nest::{Bound, Expr};
-use crate::plan::view::View;
+use crate::plan::view::{View, dense_strides};
 
 /// Phases beyond which a convolution is refused: each is a function of its own.
 const MAX_PHASES: usize = 1024;
@@ -37,9 +38,53 @@ struct Axis {
     step: i64,
 }
 
+/// What is added up.
+struct Layer<'a> {
+    window: &'a Window,
+    /// Whether an element is weighted; else the taps of `w` are distances in the image, whose elements have one for
+    /// each tap.
+    weighted: bool,
+    activation: Option<Unary>,
+}
+
 pub(super) fn conv_transpose(l: &mut Lowering<'_>, op: &ConvTranspose) -> Result<(), GenericError> {
     let (x, w, y) = (l.input(0)?, l.input(1)?, l.output()?);
-    let window = &op.window;
+    // [C, M / groups, taps…] as [groups, M / groups, C / groups, taps…]
+    let mut w = grouped(&w, 0, op.groups);
+    w.shape.swap(1, 2);
+    w.strides.swap(1, 2);
+    if y.strides[1].abs() <= y.strides[y.rank() - 1].abs() {
+        w = packed(l, &w)?;
+    }
+    phases(l, &Layer { window: &op.window, weighted: true, activation: op.activation }, &x, &w, &y)
+}
+
+/// A transposed convolution of one channel a group, whose weights are all 1, but for each tap of another channel.
+pub(super) fn col2im(l: &mut Lowering<'_>, op: &Col2Im) -> Result<(), GenericError> {
+    let (x, y) = (l.input(0)?, l.output()?);
+    let positions = op.window.positions(&op.image)?;
+    let (row, column) = (x.strides[1], x.strides[2]);
+    let dense = |shape: &[usize], step: i64| -> Vec<i64> {
+        dense_strides(shape, DType::U8).into_iter().map(|s| s * step).collect()
+    };
+    let channels = y.shape[1];
+    let taps = op.window.kernel.iter().product::<usize>() as i64;
+    let image = View {
+        shape: [&[x.shape[0], channels], &positions[..]].concat(),
+        strides: [&[x.strides[0], row * taps], &dense(&positions, column)[..]].concat(),
+        ..x
+    };
+    let w = View {
+        offset: 0,
+        shape: [&[channels, 1, 1], &op.window.kernel[..]].concat(),
+        strides: [&[0, 0, 0], &dense(&op.window.kernel, row)[..]].concat(),
+        ..image
+    };
+    phases(l, &Layer { window: &op.window, weighted: false, activation: None }, &image, &w, &y)
+}
+
+fn phases(l: &mut Lowering<'_>, op: &Layer<'_>, x: &View, w: &View, y: &View) -> Result<(), GenericError> {
+    let window = op.window;
     let spatial = x.rank() - 2;
     // An axis with one tap a phase is seen as two: the elements of the image, and the taps.
     let whole = |a: usize| {
@@ -53,20 +98,13 @@ pub(super) fn conv_transpose(l: &mut Lowering<'_>, op: &ConvTranspose) -> Result
     if phases.is_none_or(|n| n > MAX_PHASES) {
         return Err(l.unsupported(format!("strides {:?}, more than {MAX_PHASES} phases", window.strides)));
     }
-    // [C, M / groups, taps…] as [groups, M / groups, C / groups, taps…]
-    let mut w = grouped(&w, 0, op.groups);
-    w.shape.swap(1, 2);
-    w.strides.swap(1, 2);
-    if y.strides[1].abs() <= y.strides[y.rank() - 1].abs() {
-        w = packed(l, &w)?;
-    }
-    phase(l, op, &x, &w, &y, &whole, &mut Vec::new())
+    phase(l, op, x, w, y, &whole, &mut Vec::new())
 }
 
 /// Fixes the phase of one axis after another, then writes the correlation.
 fn phase(
     l: &mut Lowering<'_>,
-    op: &ConvTranspose,
+    op: &Layer<'_>,
     x: &View,
     w: &View,
     y: &View,
@@ -74,7 +112,7 @@ fn phase(
     axes: &mut Vec<Axis>,
 ) -> Result<(), GenericError> {
     let axis = axes.len();
-    let window = &op.window;
+    let window = op.window;
     if axis == x.rank() - 2 {
         return correlation(l, op, x, w, y, axes, whole);
     }
@@ -122,7 +160,7 @@ fn gcd(a: usize, b: usize) -> usize {
 /// Loops [N, groups, M / groups, positions…, whole taps…], reduction [taps…, C / groups].
 fn correlation(
     l: &mut Lowering<'_>,
-    op: &ConvTranspose,
+    op: &Layer<'_>,
     x: &View,
     w: &View,
     y: &View,
@@ -175,13 +213,18 @@ fn correlation(
         .concat(),
         ..*w
     };
-    let mut operands = vec![from, weights];
-    let terms = vec![sum(y.dtype, Expr::Operand(0).mul(Expr::Operand(1)))];
     let mut value = Expr::Acc(0);
+    let (mut operands, term) = if op.weighted {
+        (vec![from, weights], Expr::Operand(0).mul(Expr::Operand(1)))
+    } else {
+        let strides = from.strides.iter().zip(&weights.strides).map(|(a, b)| a + b).collect();
+        (vec![View { offset: from.offset + weights.offset, strides, ..from }], Expr::Operand(0))
+    };
+    let terms = vec![sum(y.dtype, term)];
     if taps.contains(&0) {
         (operands, value) = (Vec::new(), Expr::constant(y.dtype, 0.0));
     }
-    if let Some(b) = l.optional(2) {
+    if let Some(b) = l.optional(2).filter(|_| op.weighted) {
         let s = b.strides.first().copied().unwrap_or(0);
         let mut strides = vec![0; shape.len()];
         (strides[1], strides[2]) = (s * out as i64, s);

@@ -13,7 +13,7 @@ use super::draft::{Draft, folded};
 use super::norm::per_channel;
 use super::reduce::{extreme, kept_first, sum, without};
 use super::{GenericError, Lowering};
-use crate::codegen::nest::{Accumulator, Bound, Expr};
+use crate::codegen::nest::{Accumulator, Bound, Expr, computed};
 use crate::plan::view::View;
 
 /// How many output elements a weight must serve before it is worth laying it out anew.
@@ -264,7 +264,7 @@ fn divisor(
     y: &View,
     operands: &mut Vec<View>,
 ) -> Result<Expr, GenericError> {
-    let dtype = y.dtype;
+    let dtype = computed(y.dtype);
     let mut uniform = 1.0;
     let mut varying = Vec::new();
     for axis in 0..image.len() {

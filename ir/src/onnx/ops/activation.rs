@@ -5,7 +5,7 @@ use crate::graph::Value;
 use crate::onnx::error::NodeFault;
 use crate::onnx::node::{NodeReader, axis, number};
 use crate::op::elementwise::BinaryFn;
-use crate::op::{Binary, LogSoftmax, Softmax, Unary};
+use crate::op::{Binary, LogSoftmax, ReduceKind, Softmax, Unary};
 use crate::types::DType;
 
 /// All operators of one operand that are a [`Unary`].
@@ -13,6 +13,7 @@ pub(in crate::onnx) fn unary(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "X")?;
     let op = n.op();
     let a = &mut n.attributes;
+    a.ignore("consumed_inputs");
     let mut float =
         |name: &str, default: f32| -> Result<f32, NodeFault> { Ok(a.float(name)?.unwrap_or(default)) };
     let unary = match op {
@@ -67,18 +68,54 @@ pub(in crate::onnx) fn unary(n: &mut NodeReader<'_, '_>) -> Results {
 pub(in crate::onnx) fn swish(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "X")?;
     let alpha = n.attributes.float("alpha")?.unwrap_or(1.0);
+    Ok(vec![swish_of(n, x, alpha)?])
+}
+
+pub(super) fn swish_of(n: &mut NodeReader<'_, '_>, x: Value, alpha: f32) -> Result<Value, NodeFault> {
     if alpha == 1.0 {
-        return Ok(vec![n.emit(Unary::Silu, &[x])?]);
+        return n.emit(Unary::Silu, &[x]);
     }
     let scale = n.scalar(n.dtype(x), f64::from(alpha))?;
     let multiply = Binary { function: BinaryFn::Mul, activation: None };
     let scaled = n.emit(Binary { activation: Some(Unary::Sigmoid), ..multiply.clone() }, &[x, scale])?;
-    Ok(vec![n.emit(multiply, &[x, scaled])?])
+    n.emit(multiply, &[x, scaled])
 }
 
-/// Clip of opset 6: bounds are attributes.
+/// Shrink, since 9: `x + bias` below `−lambd`, `x − bias` above `lambd`, 0 in between.
+pub(in crate::onnx) fn shrink(n: &mut NodeReader<'_, '_>) -> Results {
+    let x = n.operand(0, "input")?;
+    let bias = f64::from(n.attributes.float("bias")?.unwrap_or(0.0));
+    let lambd = f64::from(n.attributes.float("lambd")?.unwrap_or(0.5));
+    let below = n.binary_with(BinaryFn::Less, x, -lambd)?;
+    let above = n.binary_with(BinaryFn::Greater, x, lambd)?;
+    let raised = n.binary_with(BinaryFn::Add, x, bias)?;
+    let lowered = n.binary_with(BinaryFn::Sub, x, bias)?;
+    let zero = n.scalar(n.dtype(x), 0.0)?;
+    let y = n.choose(above, lowered, zero)?;
+    Ok(vec![n.choose(below, raised, y)?])
+}
+
+/// Hardmax: 1 for the first largest element along an axis (since 13) or of all axes from one on (before), 0 elsewhere.
+pub(in crate::onnx) fn hardmax(n: &mut NodeReader<'_, '_>) -> Results {
+    let x = n.operand(0, "input")?;
+    let (shape, dtype) = (n.shape(x), n.dtype(x));
+    let default = if n.opset >= 13 { -1 } else { 1 };
+    let first = axis(n.attributes.int("axis")?.unwrap_or(default), shape.rank())?;
+    let last = if n.opset >= 13 { first + 1 } else { shape.rank() };
+    let (rows, columns, rest) =
+        (product(&shape[..first])?, product(&shape[first..last])?, product(&shape[last..])?);
+    let flat = n.reshape(x, [rows, columns, rest])?;
+    let best = n.reduce(ReduceKind::ArgMax { last: false }, flat, vec![1], true)?;
+    let columns = n.counting(DType::I64, [1, columns, 1])?;
+    let equal = n.binary(BinaryFn::Equal, columns, best)?;
+    let y = n.cast(equal, dtype)?;
+    Ok(vec![n.reshape(y, shape.to_vec())?])
+}
+
+/// Clip before opset 11: bounds are attributes.
 pub(in crate::onnx) fn clip_attributes(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "input")?;
+    n.attributes.ignore("consumed_inputs");
     let min = n.attributes.float("min")?.unwrap_or(f32::MIN);
     let max = n.attributes.float("max")?.unwrap_or(f32::MAX);
     Ok(vec![n.emit(Unary::Clip { min, max }, &[x])?])
@@ -123,9 +160,19 @@ fn bound(
     }
 }
 
-/// PRelu, since 7: the slope broadcasts to X.
+/// PRelu: the slope broadcasts to X; before opset 7 it is one number, or one for each channel.
 pub(in crate::onnx) fn prelu(n: &mut NodeReader<'_, '_>) -> Results {
-    let (x, slope) = (n.operand(0, "X")?, n.operand(1, "slope")?);
+    let (x, mut slope) = (n.operand(0, "X")?, n.operand(1, "slope")?);
+    if n.opset < 7 {
+        n.attributes.ignore("consumed_inputs");
+        let rank = n.ty(x).shape.rank();
+        let count = product(&n.shape(slope))?;
+        let mut shape = vec![1; rank];
+        if let Some(channels) = shape.get_mut(1) {
+            *channels = count;
+        }
+        slope = reshaped(n, slope, shape)?;
+    }
     let y = n.emit(Binary { function: BinaryFn::PRelu, activation: None }, &[x, slope])?;
     if n.ty(y) != n.ty(x) {
         return Err(NodeFault::invalid(format!(

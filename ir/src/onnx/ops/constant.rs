@@ -4,10 +4,11 @@ use super::Results;
 use crate::onnx::attribute::value;
 use crate::onnx::dtype::dtype;
 use crate::onnx::error::NodeFault;
-use crate::onnx::node::{NodeReader, integers, number};
+use crate::onnx::node::{NodeReader, number};
+use crate::op::number::{from_integers, integers, to_be_narrowed};
 use crate::op::{Expand, OpError};
 use crate::tensor::{Element, Tensor};
-use crate::types::{DType, Shape};
+use crate::types::{DType, Shape, TensorType};
 
 /// Elements that Range and EyeLike may make.
 const MOST_ELEMS: usize = 1 << 24;
@@ -98,44 +99,46 @@ pub(in crate::onnx) fn range(n: &mut NodeReader<'_, '_>) -> Results {
         return Err(NodeFault::invalid("start, limit and delta must be scalars of one type"));
     }
     let tensor = match dtype {
-        DType::I64 | DType::I32 => integer_range(&bounds, dtype)?,
-        DType::F32 => float_range(&bounds, |v| v as f32)?,
-        DType::F64 => float_range(&bounds, |v| v)?,
+        DType::I64 | DType::I32 | DType::I16 => integer_range(n, &bounds, dtype)?,
+        DType::F16 => float_range(n, &bounds, |v| half::f16::from_f32(to_be_narrowed(v)))?,
+        DType::BF16 => float_range(n, &bounds, |v| half::bf16::from_f32(to_be_narrowed(v)))?,
+        DType::F32 => float_range(n, &bounds, |v| v as f32)?,
+        DType::F64 => float_range(n, &bounds, |v| v)?,
         other => return Err(NodeFault::unsupported(format!("a range of {other}"))),
     };
     Ok(vec![n.add_constant(tensor)])
 }
 
-fn integer_range(bounds: &[Tensor], dtype: DType) -> Result<Tensor, NodeFault> {
-    let scalar = |i: usize| -> Result<i128, NodeFault> {
-        Ok(integers(&bounds[i], "of a range")?.first().copied().unwrap_or(0).into())
-    };
+fn integer_range(n: &mut NodeReader<'_, '_>, bounds: &[Tensor], dtype: DType) -> Result<Tensor, NodeFault> {
+    let scalar =
+        |i: usize| -> Result<i128, NodeFault> { Ok(integers(&bounds[i])?.first().copied().unwrap_or(0)) };
     let (start, limit, delta) = (scalar(0)?, scalar(1)?, scalar(2)?);
     if delta == 0 {
         return Err(NodeFault::invalid("a delta of 0 makes no sense"));
     }
     let span = limit - start;
     let count = if (span > 0) == (delta > 0) { (span.abs() + delta.abs() - 1) / delta.abs() } else { 0 };
-    let count = elems(count as f64)?;
+    let count = elems(n, count as f64)?;
     let list = (0..count as i128).map(|i| start + i * delta);
     // All elements lie between start and limit, which are of this type.
-    if dtype == DType::I64 {
-        Ok(Tensor::new([count], &list.map(|v| v as i64).collect::<Vec<_>>())?)
-    } else {
-        Ok(Tensor::new([count], &list.map(|v| v as i32).collect::<Vec<_>>())?)
-    }
+    Ok(from_integers(TensorType::new(dtype, [count]), &list.collect::<Vec<_>>())?)
 }
 
-fn float_range<T: Element>(bounds: &[Tensor], round: fn(f64) -> T) -> Result<Tensor, NodeFault> {
+fn float_range<T: Element>(
+    n: &mut NodeReader<'_, '_>,
+    bounds: &[Tensor],
+    round: fn(f64) -> T,
+) -> Result<Tensor, NodeFault> {
     let scalar = |i: usize| number(&bounds[i], "of a range");
     let (start, limit, delta) = (scalar(0)?, scalar(1)?, scalar(2)?);
-    let count = elems(((limit - start) / delta).ceil().max(0.0))?;
+    let count = elems(n, ((limit - start) / delta).ceil().max(0.0))?;
     let list: Vec<T> = (0..count).map(|i| round(start + i as f64 * delta)).collect();
     Ok(Tensor::new([count], &list)?)
 }
 
-fn elems(count: f64) -> Result<usize, NodeFault> {
+fn elems(n: &mut NodeReader<'_, '_>, count: f64) -> Result<usize, NodeFault> {
     if count <= MOST_ELEMS as f64 {
+        n.make(count as usize, DType::I64)?;
         Ok(count as usize)
     } else {
         Err(NodeFault::unsupported(format!("a constant of {count} elements; up to {MOST_ELEMS} are made")))
@@ -155,7 +158,7 @@ pub(in crate::onnx) fn eye_like(n: &mut NodeReader<'_, '_>) -> Results {
     let [rows, columns] = shape[..] else {
         return Err(NodeFault::invalid(format!("input must be a matrix, its shape is {shape}")));
     };
-    let count = elems(rows as f64 * columns as f64)?;
+    let count = elems(n, rows as f64 * columns as f64)?;
     let (zero, one) = (vec![0u8; dtype.bytes()], crate::onnx::node::scalar_tensor(dtype, 1.0)?);
     let mut bytes = zero.repeat(count);
     for row in 0..rows {
@@ -172,20 +175,4 @@ pub(in crate::onnx) fn eye_like(n: &mut NodeReader<'_, '_>) -> Results {
 /// Identity, since 1.
 pub(in crate::onnx) fn identity(n: &mut NodeReader<'_, '_>) -> Results {
     Ok(vec![n.operand(0, "input")?])
-}
-
-/// Dropout, since 7: in inference it does nothing. The mask is not made.
-pub(in crate::onnx) fn dropout(n: &mut NodeReader<'_, '_>) -> Results {
-    let x = n.operand(0, "data")?;
-    n.attributes.ignore("seed");
-    n.attributes.ignore("ratio");
-    if n.opset >= 12 {
-        n.optional(1)?;
-        if let Some(training) = n.constant(2, "training_mode")?
-            && training.bytes().iter().any(|&b| b != 0)
-        {
-            return Err(NodeFault::unsupported("training mode; export the model for inference"));
-        }
-    }
-    Ok(vec![x])
 }

@@ -2,6 +2,7 @@
 
 use super::Results;
 use super::window::{AutoPad, WindowAttributes, reach, signed};
+use crate::graph::Value;
 use crate::onnx::attribute::value;
 use crate::onnx::error::NodeFault;
 use crate::onnx::node::NodeReader;
@@ -27,14 +28,20 @@ fn same_rank(x: &[usize], w: &[usize]) -> Result<(), NodeFault> {
 /// Conv, since 1.
 pub(in crate::onnx) fn conv(n: &mut NodeReader<'_, '_>) -> Results {
     let (x, w, b) = (n.operand(0, "X")?, n.operand(1, "W")?, n.optional(2)?);
+    let (window, groups) = window(n, x, w)?;
+    let op = Conv { window, groups, prologue: Prologue::default(), epilogue: Epilogue::default() };
+    Ok(vec![n.emit_optional(op, &[Some(x), Some(w), b])?])
+}
+
+/// The window and the groups of a convolution of `x` with weights `w`.
+pub(super) fn window(n: &mut NodeReader<'_, '_>, x: Value, w: Value) -> Result<(Window, usize), NodeFault> {
     let (x_shape, w_shape) = (n.shape(x), n.shape(w));
     let (image, kernel) = (spatial(&x_shape, "X")?, spatial(&w_shape, "W")?);
     same_rank(image, kernel)?;
     let groups = n.attributes.count("group", 1)?;
     let attributes = WindowAttributes::read(&mut n.attributes, image.len(), Some(kernel))?;
     let (window, _) = attributes.over(image, false)?;
-    let op = Conv { window, groups, prologue: Prologue::default(), epilogue: Epilogue::default() };
-    Ok(vec![n.emit_optional(op, &[Some(x), Some(w), b])?])
+    Ok((window, groups))
 }
 
 /// ConvTranspose, since 1. Pads are what is cut off the full result; `output_shape` decides them when it is given.

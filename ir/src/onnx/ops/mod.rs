@@ -4,18 +4,31 @@
 //! axes, automatic padding, `-1` in a shape), emits operators, and returns a value for each result it supports.
 
 pub(super) mod activation;
+pub(super) mod attention;
+pub(super) mod col2im;
+mod compose;
 pub(super) mod constant;
+pub(super) mod control;
 pub(super) mod convolution;
+pub(super) mod einsum;
 pub(super) mod elementwise;
 pub(super) mod index;
+pub(super) mod loss;
+pub(super) mod matrix;
 pub(super) mod normalize;
 pub(super) mod pad;
 pub(super) mod pool;
 pub(super) mod product;
+pub(super) mod quantize;
+pub(super) mod random;
+pub(super) mod recurrent;
 pub(super) mod reduce;
 pub(super) mod resample;
 pub(super) mod reshape;
+pub(super) mod sample;
 pub(super) mod select;
+pub(super) mod sequence;
+pub(super) mod signal;
 pub(super) mod window;
 
 use super::error::NodeFault;

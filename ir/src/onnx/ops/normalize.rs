@@ -3,24 +3,33 @@
 use super::{Results, product, reshaped};
 use crate::graph::Value;
 use crate::onnx::attribute::value;
+use crate::onnx::dtype::dtype;
 use crate::onnx::error::NodeFault;
 use crate::onnx::node::{NodeReader, axis, scalar_tensor};
 use crate::op::elementwise::BinaryFn;
-use crate::op::{BatchNorm, Binary, Expand, InstanceNorm, LayerNorm, Lrn};
+use crate::op::{BatchNorm, Binary, Expand, InstanceNorm, LayerNorm, Lrn, ReduceKind, Unary};
+use crate::types::DType;
 
 fn epsilon(n: &mut NodeReader<'_, '_>) -> Result<f32, NodeFault> {
     Ok(n.attributes.float("epsilon")?.unwrap_or(1e-5))
 }
 
-/// BatchNormalization, since 7, with the statistics that the model brings.
+/// BatchNormalization, with the statistics that the model brings, or since 14 in training mode with those of the batch.
 pub(in crate::onnx) fn batch_norm(n: &mut NodeReader<'_, '_>) -> Results {
     let names = ["X", "scale", "B", "input_mean", "input_var"];
     let operands =
         names.iter().enumerate().map(|(i, name)| n.operand(i, name)).collect::<Result<Vec<Value>, _>>()?;
     let epsilon = epsilon(n)?;
-    n.attributes.ignore("momentum");
+    let momentum = n.attributes.float("momentum")?.unwrap_or(0.9);
+    n.attributes.ignore("consumed_inputs");
     if n.attributes.flag("training_mode", false)? {
-        return Err(NodeFault::unsupported("training mode; export the model for inference"));
+        return batch_statistics(n, &operands, epsilon, momentum);
+    }
+    // Before 7, inference was asked for.
+    if !n.attributes.flag("is_test", n.opset >= 7)? {
+        return Err(NodeFault::unsupported(
+            "training mode (attribute \"is_test\" is 0); export the model for inference",
+        ));
     }
     if !n.attributes.flag("spatial", true)? {
         return Err(NodeFault::unsupported("statistics for each element (attribute \"spatial\" is 0)"));
@@ -28,22 +37,94 @@ pub(in crate::onnx) fn batch_norm(n: &mut NodeReader<'_, '_>) -> Results {
     Ok(vec![n.emit(BatchNorm { epsilon }, &operands)?])
 }
 
-/// InstanceNormalization, since 6.
+/// Mean and variance over all axes but the channels, and what they make of the running ones.
+fn batch_statistics(n: &mut NodeReader<'_, '_>, operands: &[Value], epsilon: f32, momentum: f32) -> Results {
+    let [x, scale, bias, mean, variance] = operands[..] else {
+        return Err(NodeFault::invalid("needs five operands"));
+    };
+    let axes: Vec<usize> = (0..n.ty(x).shape.rank()).filter(|axis| *axis != 1).collect();
+    let batch_mean = n.reduce(ReduceKind::Mean, x, axes.clone(), true)?;
+    let distance = n.binary(BinaryFn::Sub, x, batch_mean)?;
+    let square = n.binary(BinaryFn::Mul, distance, distance)?;
+    let batch_variance = n.reduce(ReduceKind::Mean, square, axes, false)?;
+    let channels = n.shape(batch_variance).to_vec();
+    let batch_mean = n.reshape(batch_mean, channels)?;
+    let y = n.emit(BatchNorm { epsilon }, &[x, scale, bias, batch_mean, batch_variance])?;
+    let mut results = vec![y];
+    for (running, batch) in [(mean, batch_mean), (variance, batch_variance)] {
+        let old = n.binary_with(BinaryFn::Mul, running, f64::from(momentum))?;
+        let new = n.binary_with(BinaryFn::Mul, batch, 1.0 - f64::from(momentum))?;
+        results.push(n.binary(BinaryFn::Add, old, new)?);
+    }
+    Ok(results)
+}
+
+/// InstanceNormalization.
 pub(in crate::onnx) fn instance_norm(n: &mut NodeReader<'_, '_>) -> Results {
     let operands = [n.operand(0, "input")?, n.operand(1, "scale")?, n.operand(2, "B")?];
     let epsilon = epsilon(n)?;
+    n.attributes.ignore("consumed_inputs");
     Ok(vec![n.emit(InstanceNorm { epsilon }, &operands)?])
 }
 
-/// LayerNormalization, since 17, first result only.
+/// LayerNormalization, since 17; mean and inverse deviation where they are asked for.
 pub(in crate::onnx) fn layer_norm(n: &mut NodeReader<'_, '_>) -> Results {
     let (x, scale, bias) = (n.operand(0, "X")?, n.operand(1, "Scale")?, n.optional(2)?);
     let rank = n.ty(x).shape.rank();
     let axis = axis(n.attributes.int("axis")?.unwrap_or(-1), rank)?;
     let epsilon = epsilon(n)?;
-    // The precision of intermediate results; 1 is f32.
-    n.attributes.ignore("stash_type");
-    Ok(vec![n.emit_optional(LayerNorm { axis, epsilon }, &[Some(x), Some(scale), bias])?])
+    let stash = stash_type(n)?;
+    let mut results = vec![n.emit_optional(LayerNorm { axis, epsilon }, &[Some(x), Some(scale), bias])?];
+    if n.output_count() > 1 {
+        let axes: Vec<usize> = (axis..rank).collect();
+        let x = n.cast(x, stash)?;
+        let mean = n.reduce(ReduceKind::Mean, x, axes.clone(), true)?;
+        let distance = n.binary(BinaryFn::Sub, x, mean)?;
+        let square = n.binary(BinaryFn::Mul, distance, distance)?;
+        let variance = n.reduce(ReduceKind::Mean, square, axes, true)?;
+        let variance = n.binary_with(BinaryFn::Add, variance, f64::from(epsilon))?;
+        let deviation = n.unary(Unary::Sqrt, variance)?;
+        results.extend([mean, n.unary(Unary::Reciprocal, deviation)?]);
+    }
+    Ok(results)
+}
+
+/// The type of intermediate results.
+fn stash_type(n: &mut NodeReader<'_, '_>) -> Result<DType, NodeFault> {
+    let code = n.attributes.int("stash_type")?.unwrap_or(1);
+    dtype(code).map_err(|what| value("stash_type", format!("asks for {what}")))
+}
+
+/// RMSNormalization, since 23: `x / √(mean of x² + epsilon) · scale`.
+pub(in crate::onnx) fn rms_norm(n: &mut NodeReader<'_, '_>) -> Results {
+    let (x, scale) = (n.operand(0, "X")?, n.operand(1, "scale")?);
+    let (rank, to) = (n.ty(x).shape.rank(), n.dtype(scale));
+    let axis = axis(n.attributes.int("axis")?.unwrap_or(-1), rank)?;
+    let epsilon = epsilon(n)?;
+    let stash = stash_type(n)?;
+    let wide = n.cast(x, stash)?;
+    let square = n.binary(BinaryFn::Mul, wide, wide)?;
+    let mean = n.reduce(ReduceKind::Mean, square, (axis..rank).collect(), true)?;
+    let mean = n.binary_with(BinaryFn::Add, mean, f64::from(epsilon))?;
+    let root = n.unary(Unary::Sqrt, mean)?;
+    let normal = n.binary(BinaryFn::Div, wide, root)?;
+    let normal = n.cast(normal, to)?;
+    Ok(vec![n.binary(BinaryFn::Mul, normal, scale)?])
+}
+
+/// MeanVarianceNormalization, since 9: without scale and bias.
+pub(in crate::onnx) fn mean_variance(n: &mut NodeReader<'_, '_>) -> Results {
+    let x = n.operand(0, "X")?;
+    let list = n.attributes.ints("axes")?.unwrap_or(&[0, 2, 3]);
+    let axes = crate::onnx::node::axes(list, n.ty(x).shape.rank())?;
+    let mean = n.reduce(ReduceKind::Mean, x, axes.clone(), true)?;
+    let distance = n.binary(BinaryFn::Sub, x, mean)?;
+    let square = n.binary(BinaryFn::Mul, distance, distance)?;
+    let variance = n.reduce(ReduceKind::Mean, square, axes, true)?;
+    let deviation = n.unary(Unary::Sqrt, variance)?;
+    // So that constant data give 0, as ONNX defines the function.
+    let deviation = n.binary_with(BinaryFn::Add, deviation, 1e-9)?;
+    Ok(vec![n.binary(BinaryFn::Div, distance, deviation)?])
 }
 
 /// GroupNormalization, since 18: an instance normalisation of the groups, then scale and bias.

@@ -7,11 +7,12 @@ use crate::onnx::error::NodeFault;
 use crate::onnx::node::{NodeReader, axis, number, scalar_tensor};
 use crate::op::{OpError, Pad, PadMode};
 
-/// Pad, since 2; pads and value are operands since 11, some axes only since 18, wrapping since 19.
+/// Pad; pads and value are operands since 11, some axes only since 18, wrapping since 19.
 pub(in crate::onnx) fn pad(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "data")?;
     let rank = n.ty(x).shape.rank();
-    let pads = n.ints_of_version("pads", 11, 1)?.ok_or_else(|| NodeFault::invalid("has no pads"))?;
+    let name = if n.opset >= 2 { "pads" } else { "paddings" };
+    let pads = n.ints_of_version(name, 11, 1)?.ok_or_else(|| NodeFault::invalid("has no pads"))?;
     let filler = filler(n, x)?;
     let axes: Vec<usize> = match if n.opset >= 18 { n.ints(3, "axes")? } else { None } {
         None => (0..rank).collect(),

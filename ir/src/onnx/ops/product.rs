@@ -4,9 +4,12 @@ use super::Results;
 use crate::onnx::node::NodeReader;
 use crate::op::{Gemm, MatMul};
 
-/// Gemm, since 7 (before, broadcasting of C was an attribute).
+/// Gemm. Before opset 7 broadcasting C had to be asked for.
 pub(in crate::onnx) fn gemm(n: &mut NodeReader<'_, '_>) -> Results {
     let (a, b, c) = (n.operand(0, "A")?, n.operand(1, "B")?, n.optional(2)?);
+    if n.opset < 7 {
+        n.attributes.ignore("broadcast");
+    }
     let op = Gemm {
         alpha: n.attributes.float("alpha")?.unwrap_or(1.0),
         beta: n.attributes.float("beta")?.unwrap_or(1.0),

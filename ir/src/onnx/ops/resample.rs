@@ -5,21 +5,37 @@ use crate::graph::Value;
 use crate::onnx::attribute::value;
 use crate::onnx::error::NodeFault;
 use crate::onnx::node::{NodeReader, axis, numbers};
-use crate::op::{CoordinateMode, NearestMode, OpError, Resize, ResizeMode};
+use crate::op::{CoordinateMode, Crop, NearestMode, OpError, Resize, ResizeMode};
+
+/// Upsample of opset 1: scales of the last two axes, as attributes.
+pub(in crate::onnx) fn upsample_image(n: &mut NodeReader<'_, '_>) -> Results {
+    let x = n.operand(0, "X")?;
+    let shape = n.shape(x);
+    let mode = mode_of_upsample(n)?;
+    let mut scales = vec![1.0f32; shape.rank()];
+    let Some(first) = shape.rank().checked_sub(2) else {
+        return Err(NodeFault::invalid(format!(
+            "operand X needs a height and a width, its shape is {shape}"
+        )));
+    };
+    for (at, name) in [(first, "height_scale"), (first + 1, "width_scale")] {
+        scales[at] = n.attributes.float(name)?.ok_or_else(|| value(name, "is missing"))?;
+    }
+    let sizes = scaled(&shape, &scales)?;
+    emit(n, x, Resize::new(sizes, scales, mode, CoordinateMode::Asymmetric))
+}
+
+fn mode_of_upsample(n: &mut NodeReader<'_, '_>) -> Result<ResizeMode, NodeFault> {
+    let nearest = ResizeMode::Nearest(NearestMode::Floor);
+    let modes = [("nearest", nearest), ("linear", ResizeMode::Linear), ("bilinear", ResizeMode::Linear)];
+    n.attributes.choice("mode", nearest, &modes)
+}
 
 /// Upsample (7: scales as attribute, 9: as operand) and Resize of opset 10: element `o` of the result comes from
 /// `o / scale`, rounded down for the nearest.
 pub(in crate::onnx) fn upsample(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "X")?;
-    let mode = n.attributes.choice(
-        "mode",
-        ResizeMode::Nearest(NearestMode::Floor),
-        &[
-            ("nearest", ResizeMode::Nearest(NearestMode::Floor)),
-            ("linear", ResizeMode::Linear),
-            ("bilinear", ResizeMode::Linear),
-        ],
-    )?;
+    let mode = mode_of_upsample(n)?;
     let scales = if n.op() == "Upsample" && n.opset < 9 {
         n.attributes.floats("scales")?.map(<[f32]>::to_vec)
     } else {
@@ -31,7 +47,7 @@ pub(in crate::onnx) fn upsample(n: &mut NodeReader<'_, '_>) -> Results {
         return Err(NodeFault::invalid(format!("has {} scales for data of shape {shape}", scales.len())));
     }
     let sizes = scaled(&shape, &scales)?;
-    emit(n, x, Resize { sizes, scales, mode, coordinates: CoordinateMode::Asymmetric })
+    emit(n, x, Resize::new(sizes, scales, mode, CoordinateMode::Asymmetric))
 }
 
 /// Resize, since 11.
@@ -39,15 +55,18 @@ pub(in crate::onnx) fn resize(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "X")?;
     let shape = n.shape(x);
     let rank = shape.rank();
+    // No coordinates are those of a crop.
     let coordinates = n.attributes.choice(
         "coordinate_transformation_mode",
-        CoordinateMode::HalfPixel,
+        Some(CoordinateMode::HalfPixel),
         &[
-            ("half_pixel", CoordinateMode::HalfPixel),
-            ("half_pixel_symmetric", CoordinateMode::HalfPixelSymmetric),
-            ("pytorch_half_pixel", CoordinateMode::PytorchHalfPixel),
-            ("align_corners", CoordinateMode::AlignCorners),
-            ("asymmetric", CoordinateMode::Asymmetric),
+            ("half_pixel", Some(CoordinateMode::HalfPixel)),
+            ("half_pixel_symmetric", Some(CoordinateMode::HalfPixelSymmetric)),
+            ("pytorch_half_pixel", Some(CoordinateMode::PytorchHalfPixel)),
+            ("align_corners", Some(CoordinateMode::AlignCorners)),
+            ("asymmetric", Some(CoordinateMode::Asymmetric)),
+            ("tf_half_pixel_for_nn", Some(CoordinateMode::TfHalfPixelForNn)),
+            ("tf_crop_and_resize", None),
         ],
     )?;
     let nearest = n.attributes.choice(
@@ -62,19 +81,15 @@ pub(in crate::onnx) fn resize(n: &mut NodeReader<'_, '_>) -> Results {
     )?;
     let coeff_a = n.attributes.float("cubic_coeff_a")?.unwrap_or(-0.75);
     let exclude_outside = n.attributes.flag("exclude_outside", false)?;
-    // Only cropping looks outside, and only cropping reads the region of interest.
-    n.attributes.ignore("extrapolation_value");
-    n.optional(1)?;
-    if n.attributes.flag("antialias", false)? {
-        return Err(NodeFault::unsupported("antialiasing when resizing"));
-    }
+    let antialias = n.attributes.flag("antialias", false)?;
+    let extrapolation = n.attributes.float("extrapolation_value")?.unwrap_or(0.0);
     let mode = n.attributes.choice(
         "mode",
         ResizeMode::Nearest(nearest),
         &[
             ("nearest", ResizeMode::Nearest(nearest)),
             ("linear", ResizeMode::Linear),
-            ("cubic", ResizeMode::Cubic { coeff_a, exclude_outside }),
+            ("cubic", ResizeMode::Cubic { coeff_a }),
         ],
     )?;
     let policy = n.attributes.choice(
@@ -85,6 +100,17 @@ pub(in crate::onnx) fn resize(n: &mut NodeReader<'_, '_>) -> Results {
     let axes: Vec<usize> = match n.attributes.ints("axes")? {
         None => (0..rank).collect(),
         Some(list) => list.iter().map(|&a| axis(a, rank)).collect::<Result<_, _>>()?,
+    };
+    // Only a crop looks outside, and only a crop reads the region of interest.
+    let crop = match coordinates {
+        Some(_) => {
+            n.optional(1)?;
+            None
+        }
+        None => {
+            let roi = floats(n, 1, "roi")?.ok_or_else(|| NodeFault::invalid("has no region to crop"))?;
+            Some(region(&roi, &axes, rank, extrapolation)?)
+        }
     };
     let mut given_scales = floats(n, 2, "scales")?;
     let given_sizes = n.ints(3, "sizes")?.filter(|list| !list.is_empty());
@@ -97,7 +123,9 @@ pub(in crate::onnx) fn resize(n: &mut NodeReader<'_, '_>) -> Results {
     match (given_scales, given_sizes) {
         (Some(list), None) if list.len() == axes.len() => {
             axes.iter().zip(list).for_each(|(&a, s)| scales[a] = s);
-            sizes = scaled(&shape, &scales)?;
+            let part = |a: usize| crop.as_ref().map_or(1.0, |c| c.end[a] - c.begin[a]);
+            let factors: Vec<f32> = (0..rank).map(|a| part(a) * scales[a]).collect();
+            sizes = scaled(&shape, &factors)?;
         }
         (None, Some(list)) if list.len() == axes.len() => {
             let list = list
@@ -114,11 +142,25 @@ pub(in crate::onnx) fn resize(n: &mut NodeReader<'_, '_>) -> Results {
         (Some(_), Some(_)) => return Err(NodeFault::invalid("has both scales and sizes")),
         (None, None) => return Err(NodeFault::invalid("has neither scales nor sizes")),
     }
-    emit(n, x, Resize { sizes, scales, mode, coordinates })
+    let coordinates = coordinates.unwrap_or(CoordinateMode::HalfPixel);
+    let plain = Resize::new(sizes, scales, mode, coordinates);
+    emit(n, x, Resize { exclude_outside, antialias, crop, ..plain })
+}
+
+/// The region of interest: begins of the axes, then ends; whole along all others.
+fn region(roi: &[f32], axes: &[usize], rank: usize, extrapolation: f32) -> Result<Crop, NodeFault> {
+    if roi.len() != 2 * axes.len() || !roi.iter().all(|v| v.is_finite()) {
+        return Err(NodeFault::invalid(format!("has a region {roi:?} for {} axes", axes.len())));
+    }
+    let (mut begin, mut end) = (vec![0.0; rank], vec![1.0; rank]);
+    for (i, &a) in axes.iter().enumerate() {
+        (begin[a], end[a]) = (roi[i], roi[i + axes.len()]);
+    }
+    Ok(Crop { begin, end, extrapolation })
 }
 
 fn emit(n: &mut NodeReader<'_, '_>, x: Value, op: Resize) -> Results {
-    if op.scales.iter().all(|&s| s == 1.0) && op.sizes[..] == n.ty(x).shape[..] {
+    if op.crop.is_none() && op.scales.iter().all(|&s| s == 1.0) && op.sizes[..] == n.ty(x).shape[..] {
         return Ok(vec![x]);
     }
     Ok(vec![n.emit(op, &[x])?])

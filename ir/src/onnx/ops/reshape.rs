@@ -6,10 +6,11 @@ use crate::onnx::error::NodeFault;
 use crate::onnx::node::{NodeReader, axes, axis};
 use crate::op::{OpError, Reshape, Transpose};
 
-/// Reshape, since 5 (before, the shape was an attribute).
+/// Reshape; the shape is an operand since 5.
 pub(in crate::onnx) fn reshape(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "data")?;
-    let wanted = n.ints(1, "shape")?.ok_or(OpError::Missing { index: 1, name: "shape" })?;
+    n.attributes.ignore("consumed_inputs");
+    let wanted = n.ints_of_version("shape", 5, 1)?.ok_or(OpError::Missing { index: 1, name: "shape" })?;
     let allow_zero = n.attributes.flag("allowzero", false)?;
     let shape = resolve(&n.shape(x), &wanted, allow_zero)?;
     Ok(vec![reshaped(n, x, shape)?])

@@ -8,10 +8,11 @@ use crate::onnx::node::{NodeReader, axis, integers};
 use crate::op::{AxisSlice, Concat, Expand, Gather, GatherAt, OpError, Slice, Split};
 use crate::tensor::Tensor;
 
-/// Concat, since 4.
+/// Concat. Before opset 4 the axis need not be given.
 pub(in crate::onnx) fn concat(n: &mut NodeReader<'_, '_>) -> Results {
     let operands = n.operands("inputs")?;
-    let Some(along) = n.attributes.int("axis")? else {
+    let default = (n.opset < 4).then_some(1);
+    let Some(along) = n.attributes.int("axis")?.or(default) else {
         return Err(value("axis", "is missing"));
     };
     let along = axis(along, n.ty(operands[0]).shape.rank())?;

@@ -3,7 +3,7 @@ use crate::op::testing::{assert_close, elems, f32s, refusal, tensor, ty};
 use crate::types::DType;
 
 fn row(input: usize, output: usize, mode: ResizeMode, coordinates: CoordinateMode) -> Resize {
-    Resize { sizes: vec![output], scales: vec![output as f32 / input as f32], mode, coordinates }
+    Resize::new([output], [output as f32 / input as f32], mode, coordinates)
 }
 
 const FLOOR: ResizeMode = ResizeMode::Nearest(NearestMode::Floor);
@@ -54,12 +54,7 @@ fn a_single_element_takes_the_middle_or_the_first() {
 #[test]
 fn symmetric_coordinates_stay_centred_when_the_scale_is_not_exact() {
     // 4 elements at scale 0.6 make 2 (2.4 cut): the ONNX operator's example of a centred result.
-    let resize = Resize {
-        sizes: vec![2],
-        scales: vec![0.6],
-        mode: ResizeMode::Linear,
-        coordinates: CoordinateMode::HalfPixelSymmetric,
-    };
+    let resize = Resize::new([2], [0.6], ResizeMode::Linear, CoordinateMode::HalfPixelSymmetric);
     let y = elems::<f32>(resize, &[&tensor([4], &[0.0f32, 1.0, 2.0, 3.0])]);
     assert!((y[0] + y[1] - 3.0).abs() < 1e-6, "{y:?} is not symmetric");
     assert!((y[1] - y[0] - 1.0 / 0.6).abs() < 1e-6);
@@ -68,8 +63,8 @@ fn symmetric_coordinates_stay_centred_when_the_scale_is_not_exact() {
 #[test]
 fn cubic_weights_sum_to_one_and_pass_through_whole_coordinates() {
     for exclude_outside in [false, true] {
-        let mode = ResizeMode::Cubic { coeff_a: -0.75, exclude_outside };
-        let resize = row(4, 8, mode, CoordinateMode::AlignCorners);
+        let mode = ResizeMode::Cubic { coeff_a: -0.75 };
+        let resize = Resize { exclude_outside, ..row(4, 8, mode, CoordinateMode::AlignCorners) };
         for taps in resize.taps(0, 4) {
             assert!((taps.iter().map(|t| t.weight).sum::<f64>() - 1.0).abs() < 1e-12);
         }
@@ -80,7 +75,7 @@ fn cubic_weights_sum_to_one_and_pass_through_whole_coordinates() {
 
 #[test]
 fn a_cubic_row_is_as_computed_by_hand() {
-    let mode = ResizeMode::Cubic { coeff_a: -0.5, exclude_outside: false };
+    let mode = ResizeMode::Cubic { coeff_a: -0.5 };
     // At 0.5: weights -1/16, 9/16, 9/16, -1/16, the first element standing for the one before it.
     let y = elems::<f32>(
         row(4, 8, mode, CoordinateMode::Asymmetric),
@@ -92,13 +87,34 @@ fn a_cubic_row_is_as_computed_by_hand() {
 #[test]
 fn axes_are_resized_independently() {
     let x = tensor([2, 2], &[0.0f32, 4.0, 8.0, 12.0]);
-    let resize = Resize {
-        sizes: vec![2, 3],
-        scales: vec![1.0, 1.5],
-        mode: ResizeMode::Linear,
-        coordinates: CoordinateMode::AlignCorners,
-    };
+    let resize = Resize::new([2, 3], [1.0, 1.5], ResizeMode::Linear, CoordinateMode::AlignCorners);
     assert_close(&elems::<f32>(resize, &[&x]), &[0.0, 2.0, 4.0, 8.0, 10.0, 12.0]);
+}
+
+#[test]
+fn an_antialiased_row_counts_all_elements_that_shrink_into_one() {
+    // ONNX Resize 19, example downsample_scales_linear_antialias: 1 to 16 in rows of 4 at scale 0.6.
+    let x: Vec<f32> = (1..17).map(|v| v as f32).collect();
+    let plain = Resize::new([2, 2], [0.6, 0.6], ResizeMode::Linear, CoordinateMode::HalfPixel);
+    let y = elems::<f32>(Resize { antialias: true, ..plain.clone() }, &[&tensor([4, 4], &x)]);
+    assert_close(&y, &[2.875, 4.5, 9.375, 11.0]);
+    // Example downsample_scales_cubic_antialias.
+    let cubic = Resize { mode: ResizeMode::Cubic { coeff_a: -0.75 }, antialias: true, ..plain };
+    let y = elems::<f32>(cubic, &[&tensor([4, 4], &x)]);
+    assert_close(&y, &[2.5180721, 4.2858863, 9.589329, 11.357142]);
+}
+
+#[test]
+fn a_crop_is_resized_and_extrapolated() {
+    let x: Vec<f32> = (0..5).map(|v| v as f32).collect();
+    let plain = row(5, 3, ResizeMode::Linear, CoordinateMode::HalfPixel);
+    let crop = |begin, end| {
+        let crop = Crop { begin: vec![begin], end: vec![end], extrapolation: 10.0 };
+        elems::<f32>(Resize { crop: Some(crop), ..plain.clone() }, &[&tensor([5], &x)])
+    };
+    assert_eq!(crop(0.25, 0.75), [1.0, 2.0, 3.0]);
+    assert_eq!(crop(0.5, 1.5), [2.0, 4.0, 10.0]);
+    assert_eq!(crop(-0.5, 0.5), [10.0, 0.0, 2.0]);
 }
 
 #[test]

@@ -1,0 +1,132 @@
+//! DeformConv: a routine reads the image where the offsets point, once for each channel and tap; a nest sums.
+//!
+//! ```text
+//!   image, offset, mask ─ routine ─▶ samples [N, C, kernel…, positions…] ─ nest ─▶ Σ over C / groups and taps of w · sample
+//! ```
+
+use std::ops::{Add, Mul};
+
+use nnc_ir::DType;
+use nnc_ir::op::elementwise::BinaryFn;
+use nnc_ir::op::{DeformConv, Unary};
+
+use super::draft::Draft;
+use super::reduce::sum;
+use super::window::{grouped, push};
+use super::{GenericError, Lowering};
+use crate::codegen::nest;
+use crate::codegen::routine::{Expr, Role, Writer};
+use crate::plan::view::View;
+
+/// Operations that find a place and its four neighbours.
+const WORK: usize = 48;
+
+pub(super) fn deform_conv(l: &mut Lowering<'_>, op: &DeformConv) -> Result<(), GenericError> {
+    let (x, y) = (l.input(DeformConv::X)?, l.output()?);
+    if y.is_empty() {
+        return Ok(());
+    }
+    let shape = [&x.shape[..2], &op.window.kernel, &y.shape[2..]].concat();
+    let samples = l.temp(x.dtype, &shape);
+    if !samples.is_empty() {
+        sample(l, op, &x, &samples)?;
+    }
+    contract(l, op, &samples, &y)
+}
+
+/// The image at every tap of every position, times the mask.
+fn sample(l: &mut Lowering<'_>, op: &DeformConv, x: &View, samples: &View) -> Result<(), GenericError> {
+    let offset = l.input(DeformConv::OFFSET)?;
+    let dtype = samples.dtype;
+    let window = &op.window;
+    let (height, width) = (x.shape[2], x.shape[3]);
+    let per_group = x.shape[1] / op.offset_groups;
+    let mut w = Writer::new();
+    let (image, offsets) = (w.memory(x, Role::Read), w.memory(&offset, Role::Read));
+    let mask = l.optional(DeformConv::MASK).map(|mask| w.memory(&mask, Role::Read));
+    let to = w.memory(samples, Role::Write);
+    let axes = [&[x.shape[0], op.offset_groups], &samples.shape[2..]].concat();
+    w.over(&axes, WORK + 16 * per_group, |w, at| {
+        let [batch, group, kernel_row, kernel_column, row, column] = at else { return };
+        let tap = kernel_row.clone() * Expr::index(window.kernel[1]) + kernel_column.clone();
+        let moved = w.value(group.clone() * Expr::index(op.taps()) + tap);
+        let mut place = |axis: usize, tap: &Expr, position: &Expr| {
+            let fixed = position.clone() * Expr::index(window.strides[axis])
+                + tap.clone() * Expr::index(window.dilations[axis])
+                - Expr::int(window.pads_begin[axis] as i64);
+            let channel = moved.clone() * Expr::int(2) + Expr::index(axis);
+            let by = w.load(offsets, &[batch.clone(), channel, row.clone(), column.clone()]);
+            w.value(fixed.cast(dtype) + by)
+        };
+        let (y, x) = (place(0, kernel_row, row), place(1, kernel_column, column));
+        // The two neighbours along each axis: index, weight, and whether it is inside.
+        let mut neighbours = |at: Expr, extent: usize| {
+            let low = w.value(at.clone().unary(Unary::Floor));
+            let part = w.value(at - low.clone());
+            let one = Expr::constant(dtype, 1.0);
+            [(low.clone(), one.clone() - part.clone()), (low + one, part)].map(|(at, weight)| {
+                let at = w.value(at);
+                let inside = Expr::constant(dtype, 0.0)
+                    .binary(BinaryFn::LessOrEqual, at.clone())
+                    .and(at.clone().less(Expr::constant(dtype, extent as f64)));
+                (w.value(at.cast(DType::I64)), w.value(weight), w.value(inside))
+            })
+        };
+        let (rows, columns) = (neighbours(y, height), neighbours(x, width));
+        let mut corners = Vec::new();
+        for (i, by_row, inside_row) in &rows {
+            for (j, by_column, inside_column) in &columns {
+                let weight = w.value(by_row.clone() * by_column.clone());
+                let inside = w.value(inside_row.clone().and(inside_column.clone()));
+                corners.push((i.clone(), j.clone(), weight, inside));
+            }
+        }
+        let scale =
+            mask.map(|mask| w.load(mask, &[batch.clone(), moved.clone(), row.clone(), column.clone()]));
+        w.for_each(Expr::int(0), Expr::index(per_group), |w, c| {
+            let channel = w.value(group.clone() * Expr::index(per_group) + c);
+            let mut sum = Expr::constant(dtype, 0.0);
+            for (i, j, weight, inside) in &corners {
+                let element = w.load(image, &[batch.clone(), channel.clone(), i.clone(), j.clone()]);
+                let term = inside.clone().select(element * weight.clone(), Expr::constant(dtype, 0.0));
+                sum = w.value(sum + term);
+            }
+            if let Some(scale) = scale {
+                sum = sum * scale;
+            }
+            let target = [&[batch.clone(), channel], &at[2..]].concat();
+            w.store(to, &target, sum);
+        });
+    });
+    l.push_routine(w)
+}
+
+/// Loops [N, groups, M / groups, positions…], reduction [C / groups, kernel…].
+fn contract(l: &mut Lowering<'_>, op: &DeformConv, samples: &View, y: &View) -> Result<(), GenericError> {
+    let w = grouped(&l.input(DeformConv::W)?, 0, op.groups);
+    let written = grouped(y, 1, op.groups);
+    let inner = w.shape[2];
+    let all = [&written.shape[..], &[inner], &op.window.kernel].concat();
+    let s = &samples.strides;
+    let from = View {
+        shape: all.clone(),
+        strides: vec![s[0], s[1] * inner as i64, 0, s[4], s[5], s[1], s[2], s[3]],
+        ..*samples
+    };
+    let weights =
+        View { shape: all, strides: [&[0, w.strides[0], w.strides[1], 0, 0], &w.strides[2..]].concat(), ..w };
+    let mut operands = vec![from, weights];
+    let (v, acc) = (nest::Expr::Operand, nest::Expr::Acc(0));
+    let terms = vec![sum(y.dtype, v(0).mul(v(1)))];
+    let value = match l.optional(DeformConv::B) {
+        Some(b) => {
+            let stride = b.strides.first().copied().unwrap_or(0);
+            let strides = vec![0, stride * written.shape[2] as i64, stride, 0, 0];
+            let bias = View { shape: written.shape.clone(), strides, ..b };
+            acc.add(push(&mut operands, bias))
+        }
+        None => acc,
+    };
+    let reduced = [&[inner], &op.window.kernel[..]].concat();
+    l.push(Draft::reduce(&operands, &written, &reduced, terms, value))
+}

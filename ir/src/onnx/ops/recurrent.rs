@@ -1,0 +1,344 @@
+//! RNN, GRU and LSTM: every step of the sequence, one behind the other.
+//!
+//! ```text
+//!   X [S, N, in] · Wᵀ + b  for all steps at once ─▶ slice t ─▶ + H · Rᵀ ─▶ gates ─▶ H, C ─▶ step t + 1
+//! ```
+//!
+//! Gates lie next to each other in W, R and b: `i o f c` of an LSTM, `z r h` of a GRU. Formulas are those of ONNX's documents.
+
+use super::Results;
+use crate::graph::Value;
+use crate::onnx::attribute::value;
+use crate::onnx::error::NodeFault;
+use crate::onnx::node::{NodeReader, integers};
+use crate::op::Unary;
+use crate::op::elementwise::BinaryFn;
+
+/// Operators that a step of the longest formula takes, about.
+const OPERATORS_PER_STEP: usize = 40;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Rnn,
+    Gru,
+    Lstm,
+}
+
+impl Kind {
+    fn gates(self) -> usize {
+        match self {
+            Kind::Rnn => 1,
+            Kind::Gru => 3,
+            Kind::Lstm => 4,
+        }
+    }
+
+    fn activations(self) -> &'static [&'static str] {
+        match self {
+            Kind::Rnn => &["Tanh"],
+            Kind::Gru => &["Sigmoid", "Tanh"],
+            Kind::Lstm => &["Sigmoid", "Tanh", "Tanh"],
+        }
+    }
+}
+
+/// What one direction computes with.
+struct Cell {
+    kind: Kind,
+    hidden: usize,
+    /// `Rᵀ`, `[hidden, gates · hidden]`.
+    r: Value,
+    /// The bias of the recurrent part, `[gates · hidden]`, where it is not one with the other.
+    r_bias: Option<Value>,
+    /// Peepholes `i o f`, `[3 · hidden]`.
+    peepholes: Option<Value>,
+    activations: Vec<Unary>,
+    clip: Option<f32>,
+    linear_before_reset: bool,
+    input_forget: bool,
+}
+
+/// RNN, GRU and LSTM, since 7.
+pub(in crate::onnx) fn recurrent(n: &mut NodeReader<'_, '_>) -> Results {
+    let kind = match n.op() {
+        "RNN" => Kind::Rnn,
+        "GRU" => Kind::Gru,
+        _ => Kind::Lstm,
+    };
+    let (x, w, r) = (n.operand(0, "X")?, n.operand(1, "W")?, n.operand(2, "R")?);
+    let (bias, lens, initial) = (n.optional(3)?, n.constant(4, "sequence_lens")?, n.optional(5)?);
+    let (initial_c, peepholes) =
+        if kind == Kind::Lstm { (n.optional(6)?, n.optional(7)?) } else { (None, None) };
+    let batch_first = n.attributes.flag("layout", false)?;
+    let x = if batch_first { n.transpose(x, &[1, 0, 2])? } else { x };
+    let (x_shape, w_shape, r_shape) = (n.shape(x), n.shape(w), n.shape(r));
+    let gates = kind.gates();
+    let (&[steps, batch, _], &[directions, rows, _], &[_, _, hidden]) =
+        (&x_shape[..], &w_shape[..], &r_shape[..])
+    else {
+        return Err(NodeFault::invalid(format!(
+            "X, W and R must have three axes, they are {x_shape}, {w_shape} and {r_shape}"
+        )));
+    };
+    if hidden.checked_mul(gates) != Some(rows) || r_shape[..2] != w_shape[..2] {
+        return Err(NodeFault::invalid(format!("W of shape {w_shape} and R of shape {r_shape} do not fit")));
+    }
+    if n.attributes.int("hidden_size")?.is_some_and(|size| usize::try_from(size) != Ok(hidden)) {
+        return Err(value("hidden_size", format!("is not that of R, {hidden}")));
+    }
+    if let Some(lens) = lens
+        && integers(&lens, "sequence_lens")?.iter().any(|len| usize::try_from(*len) != Ok(steps))
+    {
+        return Err(NodeFault::unsupported(format!(
+            "sequences that are shorter than the {steps} steps of X"
+        )));
+    }
+    let turns: &[bool] = n.attributes.choice(
+        "direction",
+        &[false][..],
+        &[("forward", &[false][..]), ("reverse", &[true][..]), ("bidirectional", &[false, true][..])],
+    )?;
+    if turns.len() != directions {
+        return Err(value("direction", format!("has {} directions, W has {directions}", turns.len())));
+    }
+    n.unroll(steps.saturating_mul(directions).saturating_mul(OPERATORS_PER_STEP))?;
+    let activations = activations(n, kind, directions)?;
+    let clip = n.attributes.float("clip")?;
+    let linear_before_reset = n.attributes.flag("linear_before_reset", false)?;
+    let input_forget = n.attributes.flag("input_forget", false)?;
+
+    let state_shape = [batch, hidden];
+    let (mut all, mut last_h, mut last_c) = (Vec::new(), Vec::new(), Vec::new());
+    for (direction, &reverse) in turns.iter().enumerate() {
+        let of_direction = |n: &mut NodeReader<'_, '_>, v: Value, shape: &[usize]| {
+            let part = n.part(v, 0, direction, 1, 1)?;
+            n.reshape(part, shape)
+        };
+        let w = of_direction(n, w, &w_shape[1..])?;
+        let w = n.transpose(w, &[1, 0])?;
+        let mut inputs = n.mat_mul(x, w)?;
+        let r = of_direction(n, r, &r_shape[1..])?;
+        let r = n.transpose(r, &[1, 0])?;
+        let mut r_bias = None;
+        if let Some(bias) = bias {
+            let both = of_direction(n, bias, &[super::product(&[2, rows])?])?;
+            let (own, recurrent) = (n.part(both, 0, 0, rows, 1)?, n.part(both, 0, rows, rows, 1)?);
+            inputs = n.binary(BinaryFn::Add, inputs, own)?;
+            r_bias = Some(recurrent);
+        }
+        let peepholes = match peepholes {
+            Some(p) => Some(of_direction(n, p, &[3 * hidden])?),
+            None => None,
+        };
+        let initial_state = |n: &mut NodeReader<'_, '_>, state: Option<Value>| match state {
+            Some(state) => {
+                let state = if batch_first { n.transpose(state, &[1, 0, 2])? } else { state };
+                of_direction(n, state, &state_shape)
+            }
+            None => {
+                let zero = n.scalar(n.dtype(x), 0.0)?;
+                n.expand(zero, state_shape)
+            }
+        };
+        let (mut h, mut c) = (initial_state(n, initial)?, initial_state(n, initial_c)?);
+        let activations = activations.get(direction).cloned().unwrap_or_default();
+        let cell =
+            Cell { kind, hidden, r, r_bias, peepholes, activations, clip, linear_before_reset, input_forget };
+        let mut states = Vec::with_capacity(steps);
+        for step in 0..steps {
+            let at = if reverse { steps - 1 - step } else { step };
+            let slice = n.part(inputs, 0, at, 1, 1)?;
+            let input = n.reshape(slice, [batch, rows])?;
+            (h, c) = cell.step(n, input, h, c)?;
+            states.push(n.reshape(h, [1, 1, batch, hidden])?);
+        }
+        if reverse {
+            states.reverse();
+        }
+        all.push(n.concat(0, &states)?);
+        last_h.push(n.reshape(h, [1, batch, hidden])?);
+        last_c.push(n.reshape(c, [1, batch, hidden])?);
+    }
+    let mut results = vec![n.concat(1, &all)?, n.concat(0, &last_h)?];
+    if kind == Kind::Lstm {
+        results.push(n.concat(0, &last_c)?);
+    }
+    if batch_first {
+        results[0] = n.transpose(results[0], &[2, 0, 1, 3])?;
+        for state in &mut results[1..] {
+            *state = n.transpose(*state, &[1, 0, 2])?;
+        }
+    }
+    Ok(results)
+}
+
+/// The functions of each direction.
+fn activations(
+    n: &mut NodeReader<'_, '_>,
+    kind: Kind,
+    directions: usize,
+) -> Result<Vec<Vec<Unary>>, NodeFault> {
+    for name in ["activation_alpha", "activation_beta"] {
+        if n.attributes.has(name) {
+            return Err(NodeFault::unsupported(format!(
+                "other parameters of its functions (attribute \"{name}\")"
+            )));
+        }
+    }
+    let defaults = kind.activations();
+    let names: Vec<&str> = match n.attributes.strings("activations")? {
+        Some(names) => names.iter().map(String::as_str).collect(),
+        None => defaults.repeat(directions),
+    };
+    if names.len() != defaults.len() * directions {
+        return Err(value("activations", format!("has {} functions", names.len())));
+    }
+    let function = |name: &&str| {
+        Ok(match name.to_ascii_lowercase().as_str() {
+            "sigmoid" => Unary::Sigmoid,
+            "tanh" => Unary::Tanh,
+            "relu" => Unary::Relu,
+            "leakyrelu" => Unary::LeakyRelu { alpha: 0.01 },
+            "hardsigmoid" => Unary::HardSigmoid { alpha: 0.2, beta: 0.5 },
+            "elu" => Unary::Elu { alpha: 1.0 },
+            "softsign" => Unary::Softsign,
+            "softplus" => Unary::Softplus,
+            _ => return Err(value("activations", format!("has \"{name}\", which is not supported"))),
+        })
+    };
+    let functions = names.iter().map(function).collect::<Result<Vec<_>, NodeFault>>()?;
+    Ok(functions.chunks(defaults.len()).map(<[Unary]>::to_vec).collect())
+}
+
+impl Cell {
+    /// The states after a step.
+    fn step(
+        &self,
+        n: &mut NodeReader<'_, '_>,
+        input: Value,
+        h: Value,
+        c: Value,
+    ) -> Result<(Value, Value), NodeFault> {
+        match self.kind {
+            Kind::Rnn => {
+                let sum = self.sum(n, input, h)?;
+                Ok((self.activate(n, 0, sum)?, c))
+            }
+            Kind::Gru => Ok((self.gru(n, input, h)?, c)),
+            Kind::Lstm => self.lstm(n, input, h, c),
+        }
+    }
+
+    fn gru(&self, n: &mut NodeReader<'_, '_>, input: Value, h: Value) -> Result<Value, NodeFault> {
+        // The gates z and r, and apart from them what the candidate takes from the input and from the state.
+        let count = 2 * self.hidden;
+        let r_gates = n.part(self.r, 1, 0, count, 1)?;
+        let r_candidate = n.part(self.r, 1, count, self.hidden, 1)?;
+        let bias = |n: &mut NodeReader<'_, '_>, start, len| match self.r_bias {
+            Some(bias) => n.part(bias, 0, start, len, 1).map(Some),
+            None => Ok(None),
+        };
+        let (gate_bias, candidate_bias) = (bias(n, 0, count)?, bias(n, count, self.hidden)?);
+        let gates = n.part(input, 1, 0, count, 1)?;
+        let gates = product_added(n, h, r_gates, gate_bias, Some(gates))?;
+        let gates = self.activate(n, 0, gates)?;
+        let (z, r) = (self.gate(n, gates, 0)?, self.gate(n, gates, 1)?);
+        let candidate = n.part(input, 1, count, self.hidden, 1)?;
+        let candidate = if self.linear_before_reset {
+            let state = product_added(n, h, r_candidate, candidate_bias, None)?;
+            let reset = n.binary(BinaryFn::Mul, r, state)?;
+            n.binary(BinaryFn::Add, candidate, reset)?
+        } else {
+            let reset = n.binary(BinaryFn::Mul, r, h)?;
+            product_added(n, reset, r_candidate, candidate_bias, Some(candidate))?
+        };
+        let candidate = self.activate(n, 1, candidate)?;
+        // (1 − z) · candidate + z · h
+        let distance = n.binary(BinaryFn::Sub, h, candidate)?;
+        let kept = n.binary(BinaryFn::Mul, z, distance)?;
+        n.binary(BinaryFn::Add, candidate, kept)
+    }
+
+    fn lstm(
+        &self,
+        n: &mut NodeReader<'_, '_>,
+        input: Value,
+        h: Value,
+        c: Value,
+    ) -> Result<(Value, Value), NodeFault> {
+        let sum = self.sum(n, input, h)?;
+        let [i, o, f, g] = [0, 1, 2, 3].map(|gate| self.gate(n, sum, gate));
+        let (i, o, f, g) = (i?, o?, f?, g?);
+        let i = self.peep(n, i, 0, c)?;
+        let i = self.activate(n, 0, i)?;
+        let f = if self.input_forget {
+            let one = n.scalar(n.dtype(i), 1.0)?;
+            n.binary(BinaryFn::Sub, one, i)?
+        } else {
+            let f = self.peep(n, f, 2, c)?;
+            self.activate(n, 0, f)?
+        };
+        let g = self.activate(n, 1, g)?;
+        let kept = n.binary(BinaryFn::Mul, f, c)?;
+        let new = n.binary(BinaryFn::Mul, i, g)?;
+        let c = n.binary(BinaryFn::Add, kept, new)?;
+        let o = self.peep(n, o, 1, c)?;
+        let o = self.activate(n, 0, o)?;
+        let shown = match self.activations.get(2) {
+            Some(function) => n.unary(*function, c)?,
+            None => c,
+        };
+        Ok((n.binary(BinaryFn::Mul, o, shown)?, c))
+    }
+
+    /// `input + h · Rᵀ + bias`, all gates.
+    fn sum(&self, n: &mut NodeReader<'_, '_>, input: Value, h: Value) -> Result<Value, NodeFault> {
+        product_added(n, h, self.r, self.r_bias, Some(input))
+    }
+
+    fn gate(&self, n: &mut NodeReader<'_, '_>, gates: Value, index: usize) -> Result<Value, NodeFault> {
+        n.part(gates, 1, index * self.hidden, self.hidden, 1)
+    }
+
+    /// A gate that looks at the cell, too.
+    fn peep(
+        &self,
+        n: &mut NodeReader<'_, '_>,
+        gate: Value,
+        index: usize,
+        c: Value,
+    ) -> Result<Value, NodeFault> {
+        let Some(peepholes) = self.peepholes else {
+            return Ok(gate);
+        };
+        let weights = n.part(peepholes, 0, index * self.hidden, self.hidden, 1)?;
+        let seen = n.binary(BinaryFn::Mul, weights, c)?;
+        n.binary(BinaryFn::Add, gate, seen)
+    }
+
+    fn activate(&self, n: &mut NodeReader<'_, '_>, index: usize, x: Value) -> Result<Value, NodeFault> {
+        let x = match self.clip {
+            Some(bound) => n.unary(Unary::Clip { min: -bound, max: bound }, x)?,
+            None => x,
+        };
+        match self.activations.get(index) {
+            Some(function) => n.unary(*function, x),
+            None => Ok(x),
+        }
+    }
+}
+
+/// `a · b + bias + more`.
+fn product_added(
+    n: &mut NodeReader<'_, '_>,
+    a: Value,
+    b: Value,
+    bias: Option<Value>,
+    more: Option<Value>,
+) -> Result<Value, NodeFault> {
+    let mut sum = n.mat_mul(a, b)?;
+    for part in [bias, more].into_iter().flatten() {
+        sum = n.binary(BinaryFn::Add, sum, part)?;
+    }
+    Ok(sum)
+}
