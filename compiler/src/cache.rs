@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use nnc_ir::onnx;
+use nnc_ir::onnx::{self, OnnxError};
 use nnc_runtime::Program;
 use nnc_runtime::artefact::{ABI_VERSION, FORMAT_VERSION, LoadError};
 
@@ -52,9 +52,14 @@ pub(crate) struct Entry {
 
 impl Entry {
     /// The place for a model that is compiled with these options for this target.
-    pub fn new(folder: &Path, model: &onnx::Model, options: &Options, target: &Target) -> Entry {
-        let name = format!("{}.nnc.so", key(model, options, target).to_hex());
-        Entry { folder: folder.to_owned(), path: folder.join(name) }
+    pub fn new(
+        folder: &Path,
+        model: &onnx::Model,
+        options: &Options,
+        target: &Target,
+    ) -> Result<Entry, OnnxError> {
+        let name = format!("{}.nnc.so", key(model, options, target)?.to_hex());
+        Ok(Entry { folder: folder.to_owned(), path: folder.join(name) })
     }
 
     /// The file.
@@ -107,7 +112,7 @@ impl Entry {
 }
 
 /// A digest of all that decides the bytes of an artefact.
-fn key(model: &onnx::Model, options: &Options, target: &Target) -> blake3::Hash {
+fn key(model: &onnx::Model, options: &Options, target: &Target) -> Result<blake3::Hash, OnnxError> {
     // Every field is named, so that a new one is decided on.
     let Options { bindings, passes, plan, target: _, threads: _, cache: _, perf_map: _ } = options;
     let onnx::Bindings { dims, shapes, constants } = bindings;
@@ -129,7 +134,10 @@ fn key(model: &onnx::Model, options: &Options, target: &Target) -> blake3::Hash 
         add(tensor.bytes());
     }
     for part in model.source() {
-        add(part);
+        hasher.update(&part.len().to_le_bytes());
+        part.read(|piece| {
+            hasher.update(piece);
+        })?;
     }
-    hasher.finalize()
+    Ok(hasher.finalize())
 }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   Model::open ─▶ lower(&Options) ─▶ Compilation ─┬─ program()   code in memory
-//!     parsed        passes, plan        graph, plan └─ code()      code for a file: artefact, object, text
+//!     parsed        passes, plan        plan,       └─ code()      code for a file: artefact, object, text
 //!                                       report
 //! ```
 
@@ -280,7 +280,7 @@ impl Model {
             let report = Some(compilation.report().clone());
             return Ok(Compiled { program: compilation.program()?, report, cache: None });
         };
-        let entry = Entry::new(folder, &self.onnx, options, &target(options)?);
+        let entry = Entry::new(folder, &self.onnx, options, &target(options)?)?;
         // A program that was compiled within other limits may be too large for these: then compiling says so.
         let fits = |program: &Program| program.desc().arena_bytes <= self.onnx.limits().arena_bytes;
         if let Some(program) = entry.load().filter(fits) {
@@ -300,6 +300,15 @@ impl Model {
     /// The model's graph as it was read, before any pass.
     pub fn graph(&self, options: &Options) -> Result<Graph, Error> {
         Ok(self.onnx.graph(&options.bindings)?)
+    }
+
+    /// The model's graph after all passes.
+    pub fn optimised(&self, options: &Options) -> Result<Graph, Error> {
+        let deadline = Deadline::after(self.onnx.limits().compile_time);
+        let mut graph = self.onnx.graph_before(&options.bindings, deadline)?;
+        passes::optimise_before(&mut graph, &options.passes, &mut |_, _| (), deadline)
+            .map_err(|source| Error::in_pass(&self.file, source))?;
+        Ok(graph)
     }
 
     /// Runs passes and plans, so that what remains is to make code.
@@ -326,9 +335,13 @@ impl Model {
         let fused = passes.fusions.layers().map(|(layer, absorbed)| {
             (layer.to_string(), absorbed.iter().map(|a| format!("{} ({})", a.name, a.op)).collect())
         });
+        let fault = |source: PlanError| Error::Plan { file: self.file.clone(), source: source.into() };
         let bounds = plan::Bounds::new(limits, deadline);
-        let plan = plan::plan_within(&graph, &target, &options.plan, &fused.collect(), threads, &bounds)
-            .map_err(|source| Error::Plan { file: self.file.clone(), source: source.into() })?;
+        let plan =
+            plan::unpacked(&graph, &target, &options.plan, &fused.collect(), &bounds).map_err(fault)?;
+        // Weights are let go one by one while they are packed; a graph would keep them all.
+        drop(graph);
+        let plan = plan.pack(threads).map_err(fault)?;
         let report = CompileReport {
             passes,
             steps: plan.steps.len(),
@@ -345,7 +358,6 @@ impl Model {
             perf_map: options.perf_map,
             compile_time: limits.compile_time,
             spent: start.elapsed(),
-            graph,
             plan,
             report,
         })
@@ -368,7 +380,7 @@ pub struct Compiled {
     pub cache: Option<CacheUse>,
 }
 
-/// A model on its way to code: its graph after all passes, and its plan.
+/// A model on its way to code: its plan.
 #[derive(Clone, Debug)]
 pub struct Compilation {
     file: String,
@@ -378,17 +390,11 @@ pub struct Compilation {
     /// The limit of the time to compile, and how much of it passes and plan took.
     compile_time: Duration,
     spent: Duration,
-    graph: Graph,
     plan: Plan,
     report: CompileReport,
 }
 
 impl Compilation {
-    /// The graph after all passes.
-    pub fn graph(&self) -> &Graph {
-        &self.graph
-    }
-
     /// The plan.
     pub fn plan(&self) -> &Plan {
         &self.plan

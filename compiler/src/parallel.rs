@@ -1,6 +1,7 @@
 //! Work shared out over threads, with results in the order of the work: who computed what, and when, shows nowhere.
 
 use std::num::NonZeroUsize;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{panic, thread};
 
@@ -40,6 +41,17 @@ pub fn map<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&T) -> R
     results.into_iter().map(|(_, result)| result).collect()
 }
 
+/// Like [`map`], of items that `work` takes: each is gone when its result is there.
+pub fn consume<T: Send, R: Send>(threads: usize, items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let items: Vec<Mutex<Option<T>>> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
+    let results = map(threads, &items, |item| {
+        // Each item is taken once, so nobody waits here.
+        let item = item.lock().ok().and_then(|mut item| item.take());
+        item.map(&work)
+    });
+    results.into_iter().flatten().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +64,22 @@ mod tests {
             assert_eq!(map(threads, &items, |n| n * n), expected, "{threads} threads");
         }
         assert_eq!(map(4, &[] as &[u64], |n| n * n), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn items_that_are_consumed_are_gone_with_their_results() {
+        use std::sync::Arc;
+        for threads in [1, 3] {
+            let shared = Arc::new(());
+            let items: Vec<_> = (0..100).map(|n| (n, Arc::clone(&shared))).collect();
+            let alive = consume(threads, items, |(n, mine): (usize, Arc<()>)| {
+                drop(mine);
+                (n, Arc::strong_count(&shared))
+            });
+            assert!(alive.iter().enumerate().all(|(i, (n, _))| i == *n));
+            // All others may be at work on one item each.
+            assert!(alive.iter().any(|(_, count)| *count <= threads), "{threads} threads");
+        }
     }
 
     #[test]

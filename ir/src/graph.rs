@@ -215,6 +215,14 @@ impl Graph {
         }
     }
 
+    /// The bytes of a constant, to be changed; its type stays.
+    pub fn constant_bytes_mut(&mut self, value: Value) -> Option<&mut [u8]> {
+        match &mut self.nodes.node_weight_mut(value.node)?.op {
+            Op::Constant(t) => Some(t.bytes_mut()),
+            _ => None,
+        }
+    }
+
     /// What a node reads, by position; `None` for an optional input that is left out. Trailing ones are absent.
     pub fn operands(&self, id: NodeId) -> Vec<Option<Value>> {
         let mut operands = Vec::new();

@@ -6,6 +6,7 @@
 //!                          └─ eval:  plain evaluation, the oracle of every test
 //! ```
 
+mod block;
 pub mod dot;
 pub mod eval;
 pub mod graph;

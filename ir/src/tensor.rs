@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use bytemuck::{AnyBitPattern, NoUninit};
 
+use crate::block::Block;
 use crate::types::{DType, Shape, TensorType};
 
 /// A dense row-major tensor. The bytes are shared, so a clone costs nothing; they may stand at any alignment
-/// (they are often taken as they are out of a parsed file).
+/// (they are often taken as they are out of a parsed model).
 #[derive(Clone)]
 pub struct Tensor {
     ty: TensorType,
-    data: Arc<Vec<u8>>,
+    data: Arc<Block>,
     /// The tensor's part of `data`.
     place: Range<usize>,
 }
@@ -67,20 +68,23 @@ impl Tensor {
     /// A tensor over these bytes (little endian, row-major); `bool` is one byte, 0 or 1.
     pub fn from_bytes(ty: TensorType, data: Vec<u8>) -> Result<Tensor, TensorError> {
         let place = 0..data.len();
-        Tensor::from_shared(ty, &Arc::new(data), place)
+        Tensor::from_shared(ty, &Arc::new(data.into()), place)
+    }
+
+    /// A tensor of zeros.
+    pub fn zeros(ty: TensorType) -> Result<Tensor, TensorError> {
+        let data = Block::zeroed(size(&ty)?);
+        let place = 0..data.len();
+        Ok(Tensor { ty, data: Arc::new(data), place })
     }
 
     /// A tensor over a part of bytes that others share, and which it keeps alive as a whole.
-    pub fn from_shared(
+    pub(crate) fn from_shared(
         ty: TensorType,
-        data: &Arc<Vec<u8>>,
+        data: &Arc<Block>,
         place: Range<usize>,
     ) -> Result<Tensor, TensorError> {
-        let expected = ty
-            .shape
-            .checked_elems()
-            .and_then(|n| n.checked_mul(ty.dtype.bytes()))
-            .ok_or_else(|| TensorError::Overflow(ty.shape.clone()))?;
+        let expected = size(&ty)?;
         let got = data.get(place.clone()).map_or(0, <[u8]>::len);
         if expected != got {
             return Err(TensorError::Length { ty, expected, got });
@@ -120,6 +124,15 @@ impl Tensor {
         self.data.get(self.place.clone()).unwrap_or_default()
     }
 
+    /// The bytes, to be changed: in place when no other tensor shares them, else in a copy.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        if self.place.len() != self.data.len() || Arc::get_mut(&mut self.data).is_none() {
+            let own = Block::copy_of(self.bytes());
+            (self.place, self.data) = (0..own.len(), Arc::new(own));
+        }
+        Arc::get_mut(&mut self.data).map(|data| &mut data[..]).unwrap_or_default()
+    }
+
     /// The elements; borrowed when the bytes happen to be aligned, else copied.
     pub fn elems<T: Element>(&self) -> Result<Cow<'_, [T]>, TensorError> {
         if T::DTYPE != self.ty.dtype {
@@ -153,8 +166,52 @@ impl Tensor {
     }
 }
 
+/// Bytes that a tensor of this type takes.
+fn size(ty: &TensorType) -> Result<usize, TensorError> {
+    let bytes = ty.shape.checked_elems().and_then(|n| n.checked_mul(ty.dtype.bytes()));
+    bytes.ok_or_else(|| TensorError::Overflow(ty.shape.clone()))
+}
+
 impl fmt::Debug for Tensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tensor({})", self.ty)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_nobody_shares_are_changed_in_place() {
+        let mut alone = Tensor::new([2], &[1.0f32, 2.0]).unwrap();
+        let address = alone.bytes().as_ptr();
+        alone.bytes_mut()[..4].copy_from_slice(&3.0f32.to_le_bytes());
+        assert_eq!(alone.elems::<f32>().unwrap()[..], [3.0, 2.0]);
+        assert_eq!(alone.bytes().as_ptr(), address);
+    }
+
+    #[test]
+    fn a_change_does_not_show_in_other_tensors_over_the_same_bytes() {
+        let shared = Arc::new(Block::from(vec![1, 2, 3, 4]));
+        let ty = |n: usize| TensorType::new(DType::U8, [n]);
+        let mut part = Tensor::from_shared(ty(2), &shared, 1..3).unwrap();
+        let whole = Tensor::from_shared(ty(4), &shared, 0..4).unwrap();
+        drop(shared);
+        let mut clone = whole.clone();
+        part.bytes_mut().fill(9);
+        clone.bytes_mut().fill(8);
+        assert_eq!(
+            (part.bytes(), clone.bytes(), whole.bytes()),
+            (&[9; 2][..], &[8; 4][..], &[1, 2, 3, 4][..])
+        );
+    }
+
+    #[test]
+    fn zeros_take_the_bytes_of_their_type() {
+        let tensor = Tensor::zeros(TensorType::new(DType::U16, [3])).unwrap();
+        assert_eq!(tensor.bytes(), [0; 6]);
+        let huge = TensorType::new(DType::F32, [usize::MAX, 2]);
+        assert!(matches!(Tensor::zeros(huge), Err(TensorError::Overflow(_))));
     }
 }

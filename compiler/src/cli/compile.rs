@@ -113,7 +113,10 @@ impl Compile {
         let (code, code_ms) = timed(|| needs_code.then(|| compilation.code()).transpose());
         let code = code?;
         progress.say("writing");
-        stages.finish(out, &compilation, code.as_ref())?;
+        let needs_graph =
+            self.dump_to.is_some() || self.emit.iter().any(|e| matches!(e, Emit::Ir | Emit::Dot));
+        let graph = needs_graph.then(|| model.optimised(&options)).transpose()?;
+        stages.finish(out, graph.as_ref(), &compilation, code.as_ref())?;
 
         let mut written = Vec::new();
         for (&emit, place) in self.emit.iter().zip(&places) {
@@ -121,7 +124,7 @@ impl Compile {
             if emit == Emit::Ir && self.print_after.is_some() && matches!(place, Place::Stdout) {
                 continue;
             }
-            let bytes = self.render(emit, &compilation, code.as_ref())?;
+            let bytes = self.render(emit, graph.as_ref(), &compilation, code.as_ref())?;
             match place {
                 Place::Stdout => out.write_all(&bytes)?,
                 Place::File(output) => {
@@ -162,10 +165,16 @@ impl Compile {
         self.model.file_stem().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    fn render(&self, emit: Emit, compilation: &Compilation, code: Option<&Code<'_>>) -> Result<Vec<u8>> {
+    fn render(
+        &self,
+        emit: Emit,
+        graph: Option<&Graph>,
+        compilation: &Compilation,
+        code: Option<&Code<'_>>,
+    ) -> Result<Vec<u8>> {
         Ok(match (emit, code) {
-            (Emit::Ir, _) => text::print(compilation.graph()).into_bytes(),
-            (Emit::Dot, _) => dot(compilation.graph()).into_bytes(),
+            (Emit::Ir, _) => graph.map(text::print).unwrap_or_default().into_bytes(),
+            (Emit::Dot, _) => graph.map(dot).unwrap_or_default().into_bytes(),
             (Emit::Plan, _) => compilation.plan().to_string().into_bytes(),
             (Emit::So, Some(code)) => code.artefact()?,
             (Emit::Obj, Some(code)) => code.object()?,
@@ -245,7 +254,13 @@ impl<'a> Stages<'a> {
         }
     }
 
-    fn finish(&self, out: &mut dyn Write, compilation: &Compilation, code: Option<&Code<'_>>) -> Result<()> {
+    fn finish(
+        &self,
+        out: &mut dyn Write,
+        graph: Option<&Graph>,
+        compilation: &Compilation,
+        code: Option<&Code<'_>>,
+    ) -> Result<()> {
         for (pass, graph) in &self.seen {
             if self.print_after == Some(pass) {
                 writeln!(out, "// after {pass}\n{graph}")?;
@@ -256,7 +271,9 @@ impl<'a> Stages<'a> {
         for (index, (pass, graph)) in self.seen.iter().enumerate() {
             write(&format!("{:02}-{pass}.nnir", index + 1), graph.as_bytes())?;
         }
-        write("graph.dot", dot(compilation.graph()).as_bytes())?;
+        if let Some(graph) = graph {
+            write("graph.dot", dot(graph).as_bytes())?;
+        }
         write("plan.txt", compilation.plan().to_string().as_bytes())?;
         if let Some(code) = code {
             write("code.clif", code.clif()?.as_bytes())?;

@@ -29,6 +29,7 @@ use crate::parallel;
 use crate::plan::{LayerCode, Plan, PlanStep};
 use crate::target::{Target, TargetError, cranelift_isa};
 use kernels::Programs;
+use tile::Lowered;
 use tile::ir::Program;
 
 /// Why code generation failed. But for the limit, none of these is the model's fault.
@@ -154,22 +155,24 @@ pub fn emit(
     }
     let kernels: Vec<(Program, &str)> = programs.into_list().into_iter().zip(callers).collect();
     let fault = |layer: &str, source| CodegenError::Tile { layer: layer.into(), source };
-    let lowered = parallel::map(threads, &kernels, |(program, layer)| {
+    // Programs are larger than their code; each goes when it is lowered.
+    let lowered = parallel::consume(threads, kernels, |(program, layer)| {
         deadline.check(|| format!("a kernel of layer \"{layer}\""))?;
-        tile::lower(program, target).map_err(|source| fault(layer, source))
+        Lowered::new(&program, target).map_err(|source| fault(layer, source))
     });
 
     let mut functions = Functions { step_functions, ..Functions::default() };
-    let mut lowered = kernels.iter().zip(lowered).enumerate();
+    let mut lowered = lowered.into_iter().enumerate();
     for ((index, (layer, step)), calls) in compiled.iter().zip(&distinct).enumerate().zip(&calls) {
         let name = symbol(index, step);
         let id = module.declare_function(&name, Linkage::Export, &layer::signature())?;
         // Each kernel stands in front of the first layer that calls it.
         let fresh = calls.iter().map(|n| n + 1).max().unwrap_or(0).saturating_sub(functions.kernels.len());
-        for (number, ((program, layer), code)) in lowered.by_ref().take(fresh) {
-            let (name, code) = (format!("nnc_k{number}_{}", program.name), code?);
-            let id = tile::define(module, &name, program, &code).map_err(|source| fault(layer, source))?;
-            functions.kernels.push(Emitted { id, name, bytes: code.len() });
+        for (number, kernel) in lowered.by_ref().take(fresh) {
+            let kernel = kernel?;
+            let name = format!("nnc_k{number}_{}", kernel.name);
+            let id = kernel.define(module, &name).map_err(|source| fault(&step.name, source))?;
+            functions.kernels.push(Emitted { id, name, bytes: kernel.code.len() });
         }
         let callees: Vec<FuncId> =
             calls.iter().filter_map(|&n| functions.kernels.get(n)).map(|k| k.id).collect();

@@ -156,34 +156,48 @@ enum WeightOrder {
 }
 
 impl WeightOrder {
-    /// The bytes of the weights, each times the factor of its channel.
-    fn scaled(self, weights: &[u8], scale: &[f64]) -> Vec<u8> {
-        let weights = weights.as_chunks::<4>().0;
-        let times = |w: &[u8; 4], s: &f64| ((f64::from(f32::from_le_bytes(*w)) * s) as f32).to_le_bytes();
-        let mut result = Vec::with_capacity(weights.len());
+    /// Multiplies each weight by the factor of its channel.
+    fn scale(self, weights: &mut [u8], scale: &[f64]) {
+        let weights = weights.as_chunks_mut::<4>().0;
         match self {
             WeightOrder::Rows { inner } => {
-                for (row, s) in weights.chunks(inner.max(1)).zip(scale) {
-                    result.extend(row.iter().map(|w| times(w, s)));
+                for (row, s) in weights.chunks_mut(inner.max(1)).zip(scale) {
+                    row.iter_mut().for_each(|w| times(w, *s));
                 }
             }
             WeightOrder::Columns { columns } => {
-                for row in weights.chunks(columns.max(1)) {
-                    result.extend(row.iter().zip(scale).map(|(w, s)| times(w, s)));
+                for row in weights.chunks_mut(columns.max(1)) {
+                    row.iter_mut().zip(scale).for_each(|(w, s)| times(w, *s));
                 }
             }
             WeightOrder::Transposed { groups, channels, inner } => {
                 let per_group = weights.len() / groups.max(1);
-                for (group, scale) in weights.chunks(per_group.max(1)).zip(scale.chunks(channels.max(1))) {
-                    for (i, w) in group.chunks(inner.max(1)).enumerate() {
+                for (group, scale) in weights.chunks_mut(per_group.max(1)).zip(scale.chunks(channels.max(1)))
+                {
+                    for (i, w) in group.chunks_mut(inner.max(1)).enumerate() {
                         let s = scale.get(i % channels.max(1)).copied().unwrap_or(1.0);
-                        result.extend(w.iter().map(|w| times(w, &s)));
+                        w.iter_mut().for_each(|w| times(w, s));
                     }
                 }
             }
         }
-        result.into_flattened()
     }
+}
+
+/// Multiplies a weight, and rounds once.
+fn times(weight: &mut [u8; 4], scale: f64) {
+    *weight = ((f64::from(f32::from_le_bytes(*weight)) * scale) as f32).to_le_bytes();
+}
+
+/// A constant with the elements of `weights` that `layer` alone reads, so that it may change them: the constant itself where it
+/// has no other reader, so that there are never two copies of all weights.
+fn own(graph: &mut Graph, weights: Value, layer: NodeId) -> Option<Value> {
+    if read_only_by(graph, weights, layer) {
+        return Some(weights);
+    }
+    let tensor = graph.constant(weights)?.clone();
+    let name = graph.node(weights.node).name.clone();
+    Some(graph.add_constant(name, tensor))
 }
 
 fn scalable(graph: &Graph, layer: NodeId) -> Option<Scalable> {
@@ -228,14 +242,6 @@ impl Scalable {
                 None => return Ok(false),
             },
         };
-        let mut operands = graph.operands(layer);
-        if affine.scale.iter().any(|s| *s != 1.0) {
-            let Some(weights) = graph.constant(self.weights) else { return Ok(false) };
-            let scaled = self.order.scaled(weights.bytes(), &affine.scale);
-            let tensor = Tensor::from_bytes(weights.ty().clone(), scaled)?;
-            let name = graph.node(self.weights.node).name.clone();
-            operands[1] = Some(graph.add_constant(name, tensor));
-        }
         let (name, bias) = match self.bias {
             None => (format!("{}:bias", graph.node(layer).name), rounded(&affine.shift)),
             Some(bias) => {
@@ -245,6 +251,13 @@ impl Scalable {
                 (bias_name, rounded(&scaled_and_shifted(&elems, affine)))
             }
         };
+        let mut operands = graph.operands(layer);
+        if affine.scale.iter().any(|s| *s != 1.0) {
+            let Some(weights) = own(graph, self.weights, layer) else { return Ok(false) };
+            let Some(bytes) = graph.constant_bytes_mut(weights) else { return Ok(false) };
+            self.order.scale(bytes, &affine.scale);
+            operands[1] = Some(weights);
+        }
         let bias = vector(graph, name, &bias)?;
         set(&mut operands, 2, bias);
         rewrite(graph, layer, op, &operands)?;

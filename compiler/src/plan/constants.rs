@@ -1,16 +1,17 @@
 //! The constants of a program: packed weights, biases, tables of displacements, one block of bytes.
 //!
 //! Equal constants are stored once. While a network is planned, constants only get their places; the block is written
-//! at the end, once, by all cores: weights are most of what a compiler moves. Tables of channel runs hold arena
-//! displacements, which are known only when the arena has been laid out; their bytes are reserved first and filled in
-//! then.
+//! at the end, once, by all cores: weights are most of what a compiler moves. Each part goes when it has been written, so
+//! that weights are not in memory twice. Tables of channel runs hold arena displacements, which are known only when the
+//! arena has been laid out; their bytes are reserved first and filled in then.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::Arc;
 
+use nnc_ir::Tensor;
 use nnc_runtime::{MemoryError, Pages};
 
-use super::packing::{PackedPanel, Packing};
+use super::packing::Packing;
 use crate::parallel;
 
 /// Alignment of every constant: a cache line, and the widest vector.
@@ -34,15 +35,26 @@ struct Part {
 #[derive(Debug)]
 enum Content {
     Bytes(Vec<u8>),
+    Tensor(Tensor),
     Packed(Packing),
 }
 
-/// A piece of the block that is still to be written.
-type Job<'a> = (&'a mut [u8], Work<'a>);
+/// What is still to be written to a piece of the block. Whoever has written the last piece of some weights drops them.
+enum Work {
+    Bytes(Vec<u8>),
+    Tensor(Tensor),
+    /// A panel, by its number.
+    Pack(Arc<Packing>, usize),
+}
 
-enum Work<'a> {
-    Copy(&'a [u8]),
-    Pack(&'a Packing, &'a PackedPanel),
+impl Work {
+    fn write(self, to: &mut [u8]) {
+        match self {
+            Work::Bytes(bytes) => to.copy_from_slice(&bytes),
+            Work::Tensor(tensor) => to.copy_from_slice(tensor.bytes()),
+            Work::Pack(packing, panel) => packing.write(&packing.panels[panel], to),
+        }
+    }
 }
 
 impl Constants {
@@ -53,11 +65,20 @@ impl Constants {
 
     /// Adds bytes and returns their offset; bytes that are there already are not added again.
     pub fn add(&mut self, data: &[u8]) -> u64 {
+        self.add_once(data, || Content::Bytes(data.to_vec()))
+    }
+
+    /// Adds a tensor's bytes as they are and returns their offset; bytes that are there already are not added again.
+    pub fn add_tensor(&mut self, tensor: &Tensor) -> u64 {
+        self.add_once(tensor.bytes(), || Content::Tensor(tensor.clone()))
+    }
+
+    fn add_once(&mut self, data: &[u8], content: impl FnOnce() -> Content) -> u64 {
         let digest = *blake3::hash(data).as_bytes();
         if let Some(&offset) = self.known.get(&digest) {
             return offset;
         }
-        let offset = self.place(data.len(), Content::Bytes(data.to_vec()));
+        let offset = self.place(data.len(), content());
         self.known.insert(digest, offset);
         offset
     }
@@ -106,46 +127,36 @@ impl Constants {
     /// The whole block, written by up to `threads` threads.
     pub fn finish(self, threads: usize) -> Result<nnc_runtime::Constants, MemoryError> {
         let mut pages = Pages::zeroed(self.len as u64, "constants")?;
-        let mut jobs: Vec<Mutex<Job<'_>>> = Vec::new();
+        let mut jobs: Vec<(&mut [u8], Work)> = Vec::new();
         let mut rest: &mut [u8] = &mut pages;
         let mut end = 0;
-        let mut cut = |at: usize, len: usize| {
+        let mut add = |at: usize, len: usize, work: Work| {
             let (piece, after) = std::mem::take(&mut rest).split_at_mut(at - end).1.split_at_mut(len);
             (rest, end) = (after, at + len);
-            piece
+            jobs.push((piece, work));
         };
-        for Part { at, content } in &self.parts {
+        for Part { at, content } in self.parts {
             match content {
-                Content::Bytes(bytes) => {
-                    jobs.push(Mutex::new((cut(*at, bytes.len()), Work::Copy(bytes))));
-                }
+                Content::Bytes(bytes) => add(at, bytes.len(), Work::Bytes(bytes)),
+                Content::Tensor(tensor) => add(at, tensor.bytes().len(), Work::Tensor(tensor)),
                 Content::Packed(packing) => {
-                    let mut at = *at;
-                    for panel in &packing.panels {
+                    let (mut at, packing) = (at, Arc::new(packing));
+                    for (index, panel) in packing.panels.iter().enumerate() {
                         let len = packing.panel_bytes(panel);
-                        jobs.push(Mutex::new((cut(at, len), Work::Pack(packing, panel))));
+                        add(at, len, Work::Pack(Arc::clone(&packing), index));
                         at += len;
                     }
                 }
             }
         }
-        parallel::map(threads, &jobs, |job| {
-            // Each job is taken once, so nobody waits here.
-            let Ok(mut job) = job.lock() else { return };
-            match &mut *job {
-                (to, Work::Copy(bytes)) => to.copy_from_slice(bytes),
-                (to, Work::Pack(packing, panel)) => packing.write(panel, to),
-            }
-        });
-        drop(jobs);
+        parallel::consume(threads, jobs, |(to, work)| work.write(to));
         nnc_runtime::Constants::new(pages)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use nnc_ir::Tensor;
-
+    use super::super::packing::PackedPanel;
     use super::*;
     use crate::codegen::tile::ir::Lanes;
     use crate::codegen::tile::programs::dense::Col;
@@ -170,6 +181,7 @@ mod tests {
         let mut c = Constants::default();
         let (a, b) = (c.add_f32(&[1.0, 2.0, 3.0]), c.add_f32(&[4.0]));
         assert_eq!(c.add_f32(&[1.0, 2.0, 3.0]), a);
+        assert_eq!(c.add_tensor(&Tensor::new([3, 1], &[1.0f32, 2.0, 3.0]).unwrap()), a);
         assert_eq!((a % 64, b % 64), (0, 0));
         let (p, q) = (c.add_packed(packing(1.0)), c.add_packed(packing(5.0)));
         assert_ne!(p, q);
@@ -185,6 +197,7 @@ mod tests {
             let table = c.reserve(8);
             let packed = c.add_packed(packing(1.0)) as usize;
             let bias = c.add_f32(&[0.5]) as usize;
+            let tensor = c.add_tensor(&Tensor::new([2], &[6.0f32, 7.0]).unwrap()) as usize;
             c.fill(table, &[7; 8]);
             let (table, block) = (table as usize, c.finish(threads).unwrap());
             let floats = |at: usize, n: usize| -> Vec<f32> {
@@ -195,6 +208,7 @@ mod tests {
             assert_eq!(block[table..table + 8], [7; 8]);
             assert_eq!(floats(packed, 4), [4.0, 3.0, 2.0, 1.0]);
             assert_eq!(floats(bias, 1), [0.5]);
+            assert_eq!(floats(tensor, 2), [6.0, 7.0]);
         }
     }
 }

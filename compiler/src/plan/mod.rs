@@ -189,6 +189,29 @@ pub struct Plan {
     pub memory: MemoryReport,
 }
 
+/// A plan whose constants have places but no bytes: it holds the weights as the graph had them. Without the graph it is their
+/// only owner, and each goes when it is packed.
+#[derive(Debug)]
+pub struct Unpacked {
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    steps: Vec<PlanStep>,
+    strips: Vec<abi::Strips>,
+    constants: constants::Constants,
+    arena_bytes: u64,
+    scratch_bytes: u64,
+    memory: MemoryReport,
+}
+
+impl Unpacked {
+    /// Packs the constants, on up to `threads` threads: the same bytes for any number.
+    pub fn pack(self, threads: usize) -> Result<Plan, PlanError> {
+        let Unpacked { inputs, outputs, steps, strips, constants, arena_bytes, scratch_bytes, memory } = self;
+        let constants = constants.finish(threads)?;
+        Ok(Plan { inputs, outputs, steps, strips, constants, arena_bytes, scratch_bytes, memory })
+    }
+}
+
 /// Why a graph cannot be planned.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
@@ -292,27 +315,6 @@ pub(crate) fn epilogue(e: &nnc_ir::op::Epilogue, bias: bool) -> Option<Epilogue>
     })
 }
 
-/// Plans a graph, on all cores. `fused` says, for the name of each layer, which nodes were fused into it.
-pub fn plan(
-    graph: &Graph,
-    target: &Target,
-    options: &Options,
-    fused: &BTreeMap<String, Vec<String>>,
-) -> Result<Plan, PlanError> {
-    plan_on(graph, target, options, fused, parallel::available())
-}
-
-/// Plans a graph, on up to `threads` threads: the same plan for any number.
-pub fn plan_on(
-    graph: &Graph,
-    target: &Target,
-    options: &Options,
-    fused: &BTreeMap<String, Vec<String>>,
-    threads: usize,
-) -> Result<Plan, PlanError> {
-    plan_within(graph, target, options, fused, threads, &Bounds::default())
-}
-
 /// What a plan may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -338,15 +340,24 @@ impl Bounds {
     }
 }
 
-/// Like [`plan_on`], within bounds.
-pub fn plan_within(
+/// Plans a graph, on all cores. `fused` says, for the name of each layer, which nodes were fused into it.
+pub fn plan(
     graph: &Graph,
     target: &Target,
     options: &Options,
     fused: &BTreeMap<String, Vec<String>>,
-    threads: usize,
-    bounds: &Bounds,
 ) -> Result<Plan, PlanError> {
+    unpacked(graph, target, options, fused, &Bounds::default())?.pack(parallel::available())
+}
+
+/// Plans a graph within bounds, and leaves it to the caller when the constants are packed.
+pub fn unpacked(
+    graph: &Graph,
+    target: &Target,
+    options: &Options,
+    fused: &BTreeMap<String, Vec<String>>,
+    bounds: &Bounds,
+) -> Result<Unpacked, PlanError> {
     let order = graph.order()?;
     let mut planner = Planner::new(graph, target, options, &order);
     planner.inputs();
@@ -367,5 +378,5 @@ pub fn plan_within(
         }
     }
     planner.outputs()?;
-    planner.finish(fused, threads, bounds)
+    planner.finish(fused, bounds)
 }

@@ -15,7 +15,7 @@ use super::memory::{self, Lifetime};
 use super::packing::Packing;
 use super::strips;
 use super::view::View;
-use super::{Bounds, LayerCode, MemoryReport, Options, Plan, PlanError, PlanStep, Traffic};
+use super::{Bounds, LayerCode, MemoryReport, Options, PlanError, PlanStep, Traffic, Unpacked};
 use crate::target::Target;
 
 /// Where a value is. The `arg` of a view is the number of a buffer.
@@ -131,6 +131,12 @@ impl<'g> Planner<'g> {
     pub fn constant_buffer(&mut self, name: &str, data: &[u8]) -> BufferId {
         let at = self.constants.add(data);
         self.buffer(name, Home::Const(at), data.len() as u64, None)
+    }
+
+    /// Adds a buffer with a tensor's bytes as they are.
+    pub fn tensor_buffer(&mut self, name: &str, tensor: &Tensor) -> BufferId {
+        let at = self.constants.add_tensor(tensor);
+        self.buffer(name, Home::Const(at), tensor.bytes().len() as u64, None)
     }
 
     /// Adds a buffer with weights that will be packed.
@@ -292,7 +298,7 @@ impl<'g> Planner<'g> {
     pub fn view(&mut self, value: Value) -> Option<View> {
         if let Some(tensor) = self.graph.constant(value).filter(|_| !self.places.contains_key(&value)) {
             let name = self.graph.node(value.node).name.clone();
-            let id = self.constant_buffer(&name, tensor.bytes());
+            let id = self.tensor_buffer(&name, tensor);
             let ty = tensor.ty();
             self.place(value, Place::Window(View::dense(id.0 as usize, ty.dtype, ty.shape.to_vec())));
         }
@@ -318,7 +324,7 @@ impl<'g> Planner<'g> {
 
     /// Places a constant and returns its window.
     pub fn constant(&mut self, name: &str, tensor: &Tensor) -> View {
-        let id = self.constant_buffer(name, tensor.bytes());
+        let id = self.tensor_buffer(name, tensor);
         View::dense(id.0 as usize, tensor.dtype(), tensor.shape().to_vec())
     }
 
@@ -332,9 +338,8 @@ impl<'g> Planner<'g> {
     pub fn finish(
         mut self,
         fused: &BTreeMap<String, Vec<String>>,
-        threads: usize,
         bounds: &Bounds,
-    ) -> Result<Plan, PlanError> {
+    ) -> Result<Unpacked, PlanError> {
         let root = |planner: &Planner<'_>, id: BufferId| match planner.at(id).home {
             Home::Alias(root) => root,
             _ => id,
@@ -429,7 +434,7 @@ impl<'g> Planner<'g> {
             planned_peak: memory::peak(&lifetimes),
             logical_peak: self.logical_peak(),
         };
-        Ok(Plan {
+        Ok(Unpacked {
             inputs: self
                 .graph
                 .inputs()
@@ -444,7 +449,7 @@ impl<'g> Planner<'g> {
                 .collect(),
             steps,
             strips: groups.describe(scratch),
-            constants: self.constants.finish(threads)?,
+            constants: self.constants,
             arena_bytes: arena.bytes,
             scratch_bytes: groups.scratch(scratch),
             memory,

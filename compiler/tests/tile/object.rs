@@ -5,7 +5,7 @@ use cranelift_object::{ObjectBuilder, ObjectModule};
 use nnc::codegen::tile::ir::{Lanes, Program};
 use nnc::codegen::tile::programs::dense::{Broadcast, Col, DenseTile, Runs, Tap};
 use nnc::codegen::tile::programs::epilogue::{Activation, Epilogue};
-use nnc::codegen::tile::{define, lower};
+use nnc::codegen::tile::{Lowered, lower};
 use nnc::target::{Target, cranelift_isa};
 use object::{Object, ObjectSection, ObjectSymbol};
 
@@ -36,8 +36,8 @@ fn an_object_holds_the_bytes_that_the_jit_runs_for_every_target() {
         let isa = cranelift_isa(&target, true).unwrap_or_else(|e| panic!("{e}"));
         let builder = ObjectBuilder::new(isa, "kernels", default_libcall_names()).expect("an object");
         let mut module = ObjectModule::new(builder);
-        let code = lower(&program, &target).unwrap_or_else(|e| panic!("{e}"));
-        define(&mut module, "a_kernel", &program, &code).unwrap_or_else(|e| panic!("{e}"));
+        let lowered = Lowered::new(&program, &target).unwrap_or_else(|e| panic!("{e}"));
+        lowered.define(&mut module, "a_kernel").unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(module.declarations().get_functions().count(), 1, "{name}: names no other function");
         let bytes = module.finish().emit().expect("an object file");
 

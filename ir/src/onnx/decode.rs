@@ -15,6 +15,7 @@ use super::error::Fault;
 use super::functions::{self, FunctionDef, FunctionId};
 use super::limits::Limits;
 use super::model::{Dim, Model, NodeDef, PortInfo};
+use super::source::Source;
 use super::split::Initializer;
 use super::subgraph::{self, GraphDef};
 use super::table;
@@ -47,11 +48,11 @@ pub(super) fn tensor(bytes: &[u8], tensors: &mut TensorReader<'_>) -> Result<(St
 
 /// Takes the message apart.
 ///
-/// `bytes` are those of the model, in which its initializers lie.
+/// `source` is where the model is, and in it its initializers.
 pub(super) fn model(
     proto: ModelProto,
     initializers: Vec<Initializer>,
-    bytes: Arc<Vec<u8>>,
+    source: Source,
     file: &str,
     tensors: &mut TensorReader<'_>,
 ) -> Result<Model, Fault> {
@@ -70,13 +71,13 @@ pub(super) fn model(
         if name.is_empty() {
             return Err(Fault::Tensor { tensor: name, what: "an initializer needs a name".into() });
         }
-        let raw = part.raw.map(|place| (&bytes, place));
-        let tensor = tensors.read_with(proto, raw).map_err(|r| refusal(r, &name))?;
+        let raw = part.raw.map(|place| (&source, place));
+        let weights = tensors.weights(proto, raw).map_err(|r| refusal(r, &name))?;
         if initializers.contains_key(&name) {
             let by = "an initializer".to_string();
             return Err(Fault::Duplicate { value: name, first: by.clone(), second: by });
         }
-        initializers.insert(name, tensor);
+        initializers.insert(name, weights);
     }
     for (what, number) in [("inputs", graph.input.len()), ("outputs", graph.output.len())] {
         if number > tensors.limits.ports.saturating_add(initializers.len()) {
@@ -127,13 +128,14 @@ pub(super) fn model(
         outputs,
         nodes,
         initializers,
-        bytes,
+        source,
         outside: Vec::new(),
     })
 }
 
 fn refusal(refusal: Refusal, tensor: &str) -> Fault {
     match refusal {
+        Refusal::Unread(fault) => fault,
         Refusal::Bad(what) => Fault::Tensor { tensor: tensor.to_string(), what },
         Refusal::Large(what, limit, name) => Fault::Limit { what, limit, name },
     }
@@ -303,7 +305,7 @@ fn attribute(
         4 => match proto.t.into_option().map(|t| tensors.read(t)) {
             Some(Ok(tensor)) => Attribute::Tensor(tensor),
             Some(Err(Refusal::Bad(what))) => Attribute::Unreadable(what),
-            Some(Err(large)) => return Err(refusal(large, &proto.name)),
+            Some(Err(refused)) => return Err(refusal(refused, &proto.name)),
             None => Attribute::Unreadable("it is said to be a tensor, but there is none".into()),
         },
         6 => Attribute::Floats(proto.floats),

@@ -26,6 +26,12 @@ pub enum Fault {
     /// The file cannot be read at all.
     #[error("cannot be read: {0}")]
     Io(io::Error),
+    /// A file was written to after the model had been opened.
+    #[error("\"{file}\" has changed since the model was opened; open the model again")]
+    Changed {
+        /// The model's file, or one beside it.
+        file: String,
+    },
     /// The bytes are no ONNX model; says what they look like.
     #[error("not an ONNX model: {0}")]
     NotOnnx(String),

@@ -5,13 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use super::source::SourceFile;
 
 /// The files of one model.
 pub(super) struct External {
     folder: Option<PathBuf>,
-    open: BTreeMap<PathBuf, (File, u64)>,
+    open: BTreeMap<PathBuf, Arc<SourceFile>>,
 }
 
 /// Where the data of a tensor are.
@@ -51,30 +53,31 @@ impl External {
         External { folder: folder.map(Path::to_path_buf), open: BTreeMap::new() }
     }
 
-    /// Reads the data of a tensor that takes `bytes` bytes.
-    pub(super) fn read(&mut self, location: &Location, bytes: usize) -> Result<Vec<u8>, String> {
+    /// Where the data of a tensor that takes `bytes` bytes begin, and in which file.
+    pub(super) fn find(
+        &mut self,
+        location: &Location,
+        bytes: usize,
+    ) -> Result<(Arc<SourceFile>, u64), String> {
         let name = &location.path;
-        let (file, size) = self.file(name)?;
+        let file = self.file(name)?;
         if let Some(length) = location.length
             && length != bytes as u64
         {
             return Err(format!("its type needs {bytes} bytes, its external data have {length}"));
         }
-        let end = location.offset.checked_add(bytes as u64).filter(|end| *end <= *size);
+        let end = location.offset.checked_add(bytes as u64).filter(|end| *end <= file.len());
         if end.is_none() {
             return Err(format!(
-                "needs {bytes} bytes from offset {} of \"{name}\", which is {size} bytes long",
-                location.offset
+                "needs {bytes} bytes from offset {} of \"{name}\", which is {} bytes long",
+                location.offset,
+                file.len()
             ));
         }
-        let failed = |e: std::io::Error| format!("external data \"{name}\" cannot be read: {e}");
-        file.seek(SeekFrom::Start(location.offset)).map_err(failed)?;
-        let mut data = vec![0; bytes];
-        file.read_exact(&mut data).map_err(failed)?;
-        Ok(data)
+        Ok((file, location.offset))
     }
 
-    fn file(&mut self, name: &str) -> Result<&mut (File, u64), String> {
+    fn file(&mut self, name: &str) -> Result<Arc<SourceFile>, String> {
         let Some(folder) = &self.folder else {
             return Err(format!("its data are in the file \"{name}\", but the model came without a folder"));
         };
@@ -91,22 +94,31 @@ impl External {
         if !path.starts_with(&root) {
             return Err(outside());
         }
-        if !self.open.contains_key(&path) {
-            // Asked before opening: opening a pipe would wait for its writer.
-            if !path.metadata().map_err(failed)?.is_file() {
-                return Err(format!("external data \"{name}\" are not in a regular file"));
-            }
-            let file = File::open(&path).map_err(failed)?;
-            let size = file.metadata().map_err(failed)?.len();
-            self.open.insert(path.clone(), (file, size));
+        if let Some(file) = self.open.get(&path) {
+            return Ok(Arc::clone(file));
         }
-        self.open.get_mut(&path).ok_or_else(outside)
+        // Asked before opening: opening a pipe would wait for its writer.
+        if !path.metadata().map_err(failed)?.is_file() {
+            return Err(format!("external data \"{name}\" are not in a regular file"));
+        }
+        let file =
+            File::open(&path).and_then(|file| SourceFile::new(name.to_string(), file)).map_err(failed)?;
+        let file = Arc::new(file);
+        self.open.insert(path, Arc::clone(&file));
+        Ok(file)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(external: &mut External, location: &Location, bytes: usize) -> Result<Vec<u8>, String> {
+        let (file, at) = external.find(location, bytes)?;
+        let mut data = vec![0; bytes];
+        file.read(at, &mut data).map_err(|e| e.to_string())?;
+        Ok(data)
+    }
 
     fn location(path: &str, offset: u64, length: Option<u64>) -> Location {
         Location { path: path.into(), offset, length }
@@ -118,8 +130,8 @@ mod tests {
         std::fs::create_dir(folder.path().join("sub")).unwrap();
         std::fs::write(folder.path().join("sub/w.bin"), [1, 2, 3, 4, 5]).unwrap();
         let mut external = External::new(Some(folder.path()));
-        assert_eq!(external.read(&location("sub/w.bin", 1, Some(3)), 3).unwrap(), [2, 3, 4]);
-        assert_eq!(external.read(&location("./sub/w.bin", 3, None), 2).unwrap(), [4, 5]);
+        assert_eq!(read(&mut external, &location("sub/w.bin", 1, Some(3)), 3).unwrap(), [2, 3, 4]);
+        assert_eq!(read(&mut external, &location("./sub/w.bin", 3, None), 2).unwrap(), [4, 5]);
     }
 
     #[test]
@@ -127,10 +139,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("w.bin"), [0; 5]).unwrap();
         let mut external = External::new(Some(folder.path()));
-        let error = external.read(&location("w.bin", 4, None), 2).unwrap_err();
+        let error = read(&mut external, &location("w.bin", 4, None), 2).unwrap_err();
         assert_eq!(error, "needs 2 bytes from offset 4 of \"w.bin\", which is 5 bytes long");
-        assert!(external.read(&location("w.bin", u64::MAX, None), 2).is_err());
-        let error = external.read(&location("w.bin", 0, Some(4)), 2).unwrap_err();
+        assert!(read(&mut external, &location("w.bin", u64::MAX, None), 2).is_err());
+        let error = read(&mut external, &location("w.bin", 0, Some(4)), 2).unwrap_err();
         assert_eq!(error, "its type needs 2 bytes, its external data have 4");
     }
 
@@ -143,33 +155,33 @@ mod tests {
         let mut external = External::new(Some(&folder));
         let absolute = parent.path().join("secret");
         for path in ["../secret", "a/../../secret", absolute.to_str().unwrap(), "..\\secret"] {
-            let error = external.read(&location(path, 0, None), 4).unwrap_err();
+            let error = read(&mut external, &location(path, 0, None), 4).unwrap_err();
             assert!(error.contains("outside the model's folder"), "{path}: {error}");
         }
         #[cfg(unix)]
         {
             std::os::unix::fs::symlink(parent.path().join("secret"), folder.join("link")).unwrap();
-            let error = external.read(&location("link", 0, None), 4).unwrap_err();
+            let error = read(&mut external, &location("link", 0, None), 4).unwrap_err();
             assert!(error.contains("outside the model's folder"), "{error}");
         }
-        let error = external.read(&location(".", 0, None), 4).unwrap_err();
+        let error = read(&mut external, &location(".", 0, None), 4).unwrap_err();
         assert!(error.contains("not in a regular file"), "{error}");
     }
 
     #[test]
     fn a_model_from_memory_has_no_external_data() {
-        let error = External::new(None).read(&location("w.bin", 0, None), 4).unwrap_err();
+        let error = read(&mut External::new(None), &location("w.bin", 0, None), 4).unwrap_err();
         assert_eq!(error, "its data are in the file \"w.bin\", but the model came without a folder");
     }
 
     #[test]
     fn entries_that_are_no_numbers_are_refused() {
-        let read = |entries: &[(&'static str, &'static str)]| Location::new(entries.iter().copied());
-        assert_eq!(read(&[("location", "w"), ("offset", "8")]).unwrap(), location("w", 8, None));
+        let parse = |entries: &[(&'static str, &'static str)]| Location::new(entries.iter().copied());
+        assert_eq!(parse(&[("location", "w"), ("offset", "8")]).unwrap(), location("w", 8, None));
         assert_eq!(
-            read(&[("location", "w"), ("offset", "-8")]).unwrap_err(),
+            parse(&[("location", "w"), ("offset", "-8")]).unwrap_err(),
             "external data have offset \"-8\", not a number"
         );
-        assert_eq!(read(&[]).unwrap_err(), "external data have no location");
+        assert_eq!(parse(&[]).unwrap_err(), "external data have no location");
     }
 }

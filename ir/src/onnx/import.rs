@@ -19,6 +19,7 @@ use super::node::NodeReader;
 use super::subgraph::GraphDef;
 use super::table;
 use super::varying::{Sizes, Varying};
+use super::weights;
 use crate::graph::{Graph, GraphError, Value};
 use crate::op::Prefix;
 use crate::tensor::Tensor;
@@ -51,7 +52,8 @@ pub(super) struct Importer<'m> {
 /// The names of one graph.
 struct Scope<'m> {
     values: BTreeMap<&'m str, Item>,
-    initializers: &'m BTreeMap<String, Tensor>,
+    /// Initializers that nothing has read yet. Each goes into the graph, which is their only owner.
+    weights: BTreeMap<&'m str, Tensor>,
 }
 
 /// What a name stands for.
@@ -64,8 +66,8 @@ pub(super) enum Item {
 }
 
 impl<'m> Scope<'m> {
-    fn new(initializers: &'m BTreeMap<String, Tensor>) -> Scope<'m> {
-        Scope { values: BTreeMap::new(), initializers }
+    fn new(weights: BTreeMap<&'m str, Tensor>) -> Scope<'m> {
+        Scope { values: BTreeMap::new(), weights }
     }
 }
 
@@ -79,7 +81,7 @@ pub(super) fn import(model: &Model, bindings: &Bindings, deadline: Deadline) -> 
     let mut importer = Importer {
         model,
         graph: Graph::new(),
-        scopes: vec![Scope::new(&model.initializers)],
+        scopes: vec![Scope::new(weights::read_all(&model.initializers)?)],
         used: used_names(model),
         unrolled: 0,
         made: 0,
@@ -173,8 +175,8 @@ impl<'m> Importer<'m> {
             if let Some(item) = scope.values.get(name) {
                 return Some(item.clone());
             }
-            if let Some(tensor) = scope.initializers.get(name) {
-                let value = Item::Value(self.graph.add_constant(name, tensor.clone()));
+            if let Some(tensor) = scope.weights.remove(name) {
+                let value = Item::Value(self.graph.add_constant(name, tensor));
                 scope.values.insert(name, value.clone());
                 return Some(value);
             }
@@ -237,7 +239,8 @@ impl<'m> Importer<'m> {
         }
         // An iteration of nothing still is one.
         self.unroll(body.nodes.len().max(1))?;
-        self.scopes.push(Scope::new(&body.initializers));
+        let weights = body.initializers.iter().map(|(name, tensor)| (name.as_str(), tensor.clone()));
+        self.scopes.push(Scope::new(weights.collect()));
         let results = self.inside(body, arguments);
         self.scopes.pop();
         results

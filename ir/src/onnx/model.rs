@@ -15,14 +15,19 @@ use super::external::External;
 use super::import;
 use super::limits::{Deadline, Limits};
 use super::order;
+use super::source::{Bytes, Source, SourceFile, Window};
 use super::split;
 use super::tensor::TensorReader;
+use super::weights::{Stored, Weights};
 use super::wire;
 use crate::graph::Graph;
 use crate::tensor::Tensor;
 use crate::types::DType;
 
 /// An ONNX model, read and checked but for what depends on its input shapes.
+///
+/// Of a model in a file only the structure is in memory. Its weights are read whenever a graph is built, so the file stays open;
+/// when it has been written to meanwhile, building a graph fails.
 #[derive(Clone, Debug)]
 pub struct Model {
     pub(super) file: String,
@@ -35,11 +40,18 @@ pub struct Model {
     pub(super) outputs: Vec<PortInfo>,
     /// Nodes that an output depends on, each after those that it reads.
     pub(super) nodes: Vec<NodeDef>,
-    pub(super) initializers: BTreeMap<String, Tensor>,
-    /// What it was read from; most initializers lie in here.
-    pub(super) bytes: Arc<Vec<u8>>,
-    /// Tensors that were read from files beside the model.
-    pub(super) outside: Vec<Tensor>,
+    pub(super) initializers: BTreeMap<String, Weights>,
+    /// What it is read from; most initializers lie in here.
+    pub(super) source: Source,
+    /// Tensors in files beside the model.
+    pub(super) outside: Vec<Stored>,
+}
+
+/// A part of what a model is read from.
+#[derive(Clone, Copy, Debug)]
+pub struct SourcePart<'m> {
+    model: &'m Model,
+    outside: Option<&'m Stored>,
 }
 
 /// A graph input or output as the model declares it.
@@ -95,13 +107,13 @@ impl Model {
     pub fn open_with(path: impl AsRef<Path>, limits: Limits) -> Result<Model, OnnxError> {
         let path = path.as_ref();
         let name = path.display().to_string();
-        let bytes = read_file(path, &limits).map_err(|f| f.in_file(&name))?;
+        let source = open_file(path, &name, &limits).map_err(|f| f.in_file(&name))?;
         let folder = match path.parent() {
             Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
             Some(parent) => parent,
             None => Path::new("/"),
         };
-        parse(bytes, &name, Some(folder), limits).map_err(|f| f.in_file(&name))
+        parse(source, &name, Some(folder), limits).map_err(|f| f.in_file(&name))
     }
 
     /// Reads a model from memory. Data outside the model are looked for below `folder`, if there is one.
@@ -115,7 +127,12 @@ impl Model {
         folder: Option<&Path>,
         limits: Limits,
     ) -> Result<Model, OnnxError> {
-        parse(bytes.into(), "model", folder, limits).map_err(|f| f.in_file("model"))
+        let bytes: Vec<u8> = bytes.into();
+        let read = || {
+            check_size(bytes.len() as u64, &limits)?;
+            parse(Source::Memory(Arc::new(bytes.into())), "model", folder, limits)
+        };
+        read().map_err(|f| f.in_file("model"))
     }
 
     /// The inputs that a caller gives: those without an initializer.
@@ -148,10 +165,11 @@ impl Model {
         self.ir_version
     }
 
-    /// All bytes that it was read from: those of the model itself, then those of each tensor from a file beside it. Models
-    /// for which they are equal are equal.
-    pub fn source(&self) -> impl Iterator<Item = &[u8]> {
-        [self.bytes.as_slice()].into_iter().chain(self.outside.iter().map(Tensor::bytes))
+    /// All that it is read from: the model itself, then each tensor in a file beside it. Models for which the bytes of all
+    /// parts are equal are equal.
+    pub fn source(&self) -> impl Iterator<Item = SourcePart<'_>> {
+        let outside = self.outside.iter().map(Some);
+        [None].into_iter().chain(outside).map(|outside| SourcePart { model: self, outside })
     }
 
     /// Number of nodes that the outputs depend on.
@@ -192,22 +210,30 @@ pub fn read_tensor(path: impl AsRef<Path>) -> Result<(String, Tensor), OnnxError
     let path = path.as_ref();
     let limits = Limits::default();
     let read = || {
-        let bytes = read_file(path, &limits)?;
+        let bytes = read_all(File::open(path).map_err(Fault::Io)?, &limits)?;
         decode::tensor(&bytes, &mut TensorReader::new(External::new(None), &limits))
     };
     read().map_err(|f| f.in_file(&path.display().to_string()))
 }
 
-fn read_file(path: &Path, limits: &Limits) -> Result<Vec<u8>, Fault> {
-    let mut file = File::open(path).map_err(Fault::Io)?;
+/// A regular file is read when it is needed. A pipe has no length, and is read as a whole.
+fn open_file(path: &Path, name: &str, limits: &Limits) -> Result<Source, Fault> {
+    let file = File::open(path).map_err(Fault::Io)?;
     let metadata = file.metadata().map_err(Fault::Io)?;
-    if metadata.is_dir() {
-        return Err(Fault::NotOnnx("it is a folder".into()));
+    if !metadata.is_file() {
+        return Ok(Source::Memory(Arc::new(read_all(file, limits)?.into())));
     }
     check_size(metadata.len(), limits)?;
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
-    // A pipe has no length, and a file may grow: the limit holds while reading too.
-    file.by_ref().take(limits.file_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(Fault::Io)?;
+    Ok(Source::File(Arc::new(SourceFile::new(name.to_string(), file).map_err(Fault::Io)?)))
+}
+
+fn read_all(file: File, limits: &Limits) -> Result<Vec<u8>, Fault> {
+    if file.metadata().map_err(Fault::Io)?.is_dir() {
+        return Err(Fault::NotOnnx("it is a folder".into()));
+    }
+    let mut bytes = Vec::new();
+    file.take(limits.file_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(Fault::Io)?;
+    check_size(bytes.len() as u64, limits)?;
     Ok(bytes)
 }
 
@@ -222,18 +248,70 @@ fn check_size(size: u64, limits: &Limits) -> Result<(), Fault> {
     })
 }
 
-fn parse(bytes: Vec<u8>, file: &str, folder: Option<&Path>, limits: Limits) -> Result<Model, Fault> {
-    check_size(bytes.len() as u64, &limits)?;
-    wire::scan(&bytes, &limits)?;
-    let split = split::split(&bytes);
+fn parse(source: Source, file: &str, folder: Option<&Path>, limits: Limits) -> Result<Model, Fault> {
+    let split = match &source {
+        Source::Memory(bytes) => split(&mut &bytes[..], &limits)?,
+        Source::File(file) => {
+            let mut window = Window::new(file);
+            let split = split(&mut window, &limits);
+            // Where the file cannot be read, what was made of it means nothing.
+            window.finish()?;
+            split?
+        }
+    };
     let proto = decode::parse(&split.skeleton)?;
     let mut tensors = TensorReader::new(External::new(folder), &limits);
-    let mut model = decode::model(proto, split.initializers, Arc::new(bytes), file, &mut tensors)?;
+    let mut model = decode::model(proto, split.initializers, source, file, &mut tensors)?;
     model.outside = tensors.outside;
     model.limits = limits;
     order::check(&model)?;
     order::drop_unused(&mut model);
     Ok(model)
+}
+
+/// Sets the weights aside, once the rest is known to be sound.
+fn split(bytes: &mut impl Bytes, limits: &Limits) -> Result<split::Split, Fault> {
+    wire::scan(bytes, limits)?;
+    Ok(split::split(bytes))
+}
+
+impl SourcePart<'_> {
+    /// How many bytes it has.
+    pub fn len(&self) -> u64 {
+        match (self.outside, &self.model.source) {
+            (Some(stored), _) => stored.ty.bytes() as u64,
+            (None, Source::Memory(bytes)) => bytes.len() as u64,
+            (None, Source::File(file)) => file.len(),
+        }
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Gives all its bytes to `take`, a piece at a time.
+    pub fn read(&self, mut take: impl FnMut(&[u8])) -> Result<(), OnnxError> {
+        let (file, start) = match (self.outside, &self.model.source) {
+            (Some(stored), _) => (&stored.file, stored.at),
+            (None, Source::File(file)) => (file, 0),
+            (None, Source::Memory(bytes)) => {
+                take(bytes);
+                return Ok(());
+            }
+        };
+        const PIECE: u64 = 64 << 10;
+        let mut piece = vec![0; self.len().min(PIECE) as usize];
+        let mut read = || {
+            for at in (0..self.len()).step_by(PIECE as usize) {
+                let piece = &mut piece[..(self.len() - at).min(PIECE) as usize];
+                file.read(start + at, piece)?;
+                take(piece);
+            }
+            file.check_unchanged()
+        };
+        read().map_err(|fault: Fault| fault.in_file(&self.model.file))
+    }
 }
 
 impl fmt::Display for Dim {

@@ -1,18 +1,19 @@
 //! Sets the weights of a model aside before it is parsed.
 //!
 //! Nearly all bytes of a model are raw data of initializers. A parser would copy them into messages of its own; here
-//! they stay where they were read, and the parser sees the rest.
+//! they stay where they are, and the parser sees the rest.
 //!
 //! ```text
 //!   model ┬ graph ┬ nodes, inputs, outputs …   ──▶ skeleton, for the parser
 //!         │       └ initializer ┬ name, dims … ──▶ header, for the parser
-//!         │                     └ raw data     ──▶ a range of the file's bytes
+//!         │                     └ raw data     ──▶ a range of the model's bytes
 //!         └ opsets …                           ──▶ skeleton
 //! ```
 
 use std::ops::Range;
 
-use super::wire::{Field, fields};
+use super::source::Bytes;
+use super::wire::{Field, next_field};
 
 /// A model in parts.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -39,36 +40,38 @@ const TENSOR_RAW_DATA: u64 = 9;
 
 /// Splits a model that [`wire::scan`](super::wire::scan) has passed. What cannot be walked over goes to the parser, whose
 /// it is to refuse it.
-pub(super) fn split(model: &[u8]) -> Split {
+pub(super) fn split(model: &mut impl Bytes) -> Split {
     let mut split = Split::default();
-    for field in fields(model, 0..model.len()) {
+    let mut place = 0..model.len();
+    while let Some(field) = next_field(model, &mut place) {
         match graph(model, &field, &mut split.initializers) {
             Some(graph) => append(&mut split.skeleton, MODEL_GRAPH, &graph),
-            None => split.skeleton.extend_from_slice(&model[field.all]),
+            None => model.append(field.all, &mut split.skeleton),
         }
     }
     split
 }
 
 /// The graph in a field of a model, without its initializers.
-fn graph(model: &[u8], field: &Field, initializers: &mut Vec<Initializer>) -> Option<Vec<u8>> {
+fn graph(model: &mut impl Bytes, field: &Field, initializers: &mut Vec<Initializer>) -> Option<Vec<u8>> {
     let mut skeleton = Vec::new();
-    for field in fields(model, field.body(MODEL_GRAPH)?) {
+    let mut place = field.body(MODEL_GRAPH)?;
+    while let Some(field) = next_field(model, &mut place) {
         match field.body(GRAPH_INITIALIZER) {
             Some(tensor) => initializers.push(initializer(model, tensor)),
-            None => skeleton.extend_from_slice(&model[field.all]),
+            None => model.append(field.all, &mut skeleton),
         }
     }
     Some(skeleton)
 }
 
-fn initializer(model: &[u8], tensor: Range<usize>) -> Initializer {
+fn initializer(model: &mut impl Bytes, mut place: Range<usize>) -> Initializer {
     let mut initializer = Initializer::default();
-    for field in fields(model, tensor) {
+    while let Some(field) = next_field(model, &mut place) {
         match field.body(TENSOR_RAW_DATA) {
             // Of a field that is there twice, the last one counts.
             Some(raw) => initializer.raw = Some(raw),
-            None => initializer.header.extend_from_slice(&model[field.all]),
+            None => model.append(field.all, &mut initializer.header),
         }
     }
     initializer
@@ -115,7 +118,7 @@ mod tests {
             ..ModelProto::new()
         };
         let bytes = model.write_to_bytes().unwrap();
-        let split = split(&bytes);
+        let split = split(&mut &bytes[..]);
 
         let mut rest = model.clone();
         rest.graph.mut_or_insert_default().initializer.clear();
@@ -135,6 +138,6 @@ mod tests {
     #[test]
     fn a_graph_in_the_wrong_wire_type_is_left_to_the_parser() {
         let number = [7 << 3, 5];
-        assert_eq!(split(&number), Split { skeleton: number.to_vec(), initializers: vec![] });
+        assert_eq!(split(&mut &number[..]), Split { skeleton: number.to_vec(), initializers: vec![] });
     }
 }

@@ -1,4 +1,4 @@
-//! Constant data: from a `TensorProto` to a [`Tensor`], taken over without a copy where the bytes stand ready.
+//! Constant data: from a `TensorProto` to [`Weights`], taken over without a copy where the bytes stand ready.
 //!
 //! ONNX writes the same data in three ways: raw bytes; a typed list (small integers, booleans and the bit patterns of
 //! half floats as 32-bit numbers); or a file beside the model.
@@ -9,8 +9,12 @@ use std::sync::Arc;
 use onnx_protobuf::TensorProto;
 
 use super::dtype::dtype;
+use super::error::Fault;
 use super::external::{External, Location};
 use super::limits::{Exceeded, Limits};
+use super::source::Source;
+use super::weights::{Stored, Weights, normalise};
+use crate::block::Block;
 use crate::tensor::Tensor;
 use crate::types::{DType, Shape, TensorType};
 
@@ -20,8 +24,8 @@ pub(super) struct TensorReader<'l> {
     pub limits: &'l Limits,
     /// Bytes read so far.
     pub total: u64,
-    /// Tensors whose data came from files beside the model, in the order of reading.
-    pub outside: Vec<Tensor>,
+    /// Data in files beside the model, in the order in which the model names them.
+    pub outside: Vec<Stored>,
 }
 
 impl<'l> TensorReader<'l> {
@@ -33,6 +37,8 @@ impl<'l> TensorReader<'l> {
 
 /// Why a tensor cannot be read.
 pub(super) enum Refusal {
+    /// Its file cannot be read.
+    Unread(Fault),
     /// It is damaged or of a kind that is not read.
     Bad(String),
     /// Too large: what, the limit, its name.
@@ -48,15 +54,16 @@ impl From<String> for Refusal {
 impl TensorReader<'_> {
     /// Turns a message into a tensor.
     pub(super) fn read(&mut self, proto: TensorProto) -> Result<Tensor, Refusal> {
-        self.read_with(proto, None)
+        let name = proto.name.clone();
+        self.weights(proto, None)?.tensor(&name).map_err(Refusal::Unread)
     }
 
-    /// Turns a message into a tensor; its raw data may be a part of the model's bytes.
-    pub(super) fn read_with(
+    /// Turns a message into constant data; the raw data may be a part of the model's source.
+    pub(super) fn weights(
         &mut self,
         mut proto: TensorProto,
-        raw: Option<(&Arc<Vec<u8>>, Range<usize>)>,
-    ) -> Result<Tensor, Refusal> {
+        raw: Option<(&Source, Range<usize>)>,
+    ) -> Result<Weights, Refusal> {
         let ty = tensor_type(&proto)?;
         let large = |Exceeded { what, limit, name }| Refusal::Large(what, limit, name);
         self.limits.admit(&ty, || format!("tensor \"{}\"", proto.name)).map_err(large)?;
@@ -69,30 +76,42 @@ impl TensorReader<'_> {
         if proto.segment.is_some() {
             return Err(Refusal::Bad("it is stored in segments, which are not supported".into()));
         }
-        let location = proto.data_location.value();
-        let (data, place) = match (location, raw.filter(|(_, place)| !place.is_empty())) {
-            (0, Some((model, place))) => {
-                if lists(&proto).iter().any(|&n| n > 0) {
-                    return Err(Refusal::Bad(SEVERAL_WAYS.into()));
-                }
-                (Arc::clone(model), place)
+        let expected = |got: usize| match got == bytes {
+            true => Ok(()),
+            false => Err(Refusal::Bad(format!("{ty} needs {bytes} bytes of data, it has {got}"))),
+        };
+        let raw = raw.filter(|(_, place)| !place.is_empty());
+        if raw.is_some() && proto.data_location.value() == 0 && lists(&proto).iter().any(|&n| n > 0) {
+            return Err(Refusal::Bad(SEVERAL_WAYS.into()));
+        }
+        let (data, place) = match (proto.data_location.value(), raw) {
+            (0, Some((Source::File(file), place))) => {
+                expected(place.len())?;
+                let file = Arc::clone(file);
+                return Ok(Weights::Stored(Stored { ty, file, at: place.start as u64 }));
             }
-            (0, None) => whole(stored_data(&mut proto, ty.dtype)?),
+            (0, Some((Source::Memory(model), place))) => (Arc::clone(model), place),
+            (0, None) => {
+                let data = stored_data(&mut proto, ty.dtype)?;
+                let place = 0..data.len();
+                (Arc::new(Block::from(data)), place)
+            }
             (1, _) => {
                 let entries = proto.external_data.iter().map(|e| (e.key.as_str(), e.value.as_str()));
-                whole(self.external.read(&Location::new(entries)?, bytes)?)
+                let (file, at) = self.external.find(&Location::new(entries)?, bytes)?;
+                let stored = Stored { ty, file, at };
+                self.outside.push(stored.clone());
+                return Ok(Weights::Stored(stored));
             }
             (n, _) => return Err(Refusal::Bad(format!("its data are at a location of unknown kind {n}"))),
         };
-        if place.len() != bytes {
-            return Err(Refusal::Bad(format!("{ty} needs {bytes} bytes of data, it has {}", place.len())));
+        expected(place.len())?;
+        let mut tensor = Tensor::from_shared(ty, &data, place).map_err(|e| Refusal::Bad(e.to_string()))?;
+        if tensor.dtype() == DType::Bool {
+            drop(data);
+            normalise(tensor.bytes_mut());
         }
-        let tensor = Tensor::from_shared(ty, &data, place).map_err(|e| Refusal::Bad(e.to_string()))?;
-        let tensor = if tensor.dtype() == DType::Bool { normalised(&tensor)? } else { tensor };
-        if location == 1 {
-            self.outside.push(tensor.clone());
-        }
-        Ok(tensor)
+        Ok(Weights::Here(tensor))
     }
 }
 
@@ -103,18 +122,6 @@ fn tensor_type(proto: &TensorProto) -> Result<TensorType, String> {
         .map(|&d| usize::try_from(d).map_err(|_| format!("a dim of {d} makes no sense for constant data")))
         .collect();
     Ok(TensorType::new(dtype(i64::from(proto.data_type))?, Shape::new(dims?)))
-}
-
-/// All of some bytes.
-fn whole(data: Vec<u8>) -> (Arc<Vec<u8>>, Range<usize>) {
-    let place = 0..data.len();
-    (Arc::new(data), place)
-}
-
-/// Booleans as 0 and 1.
-fn normalised(tensor: &Tensor) -> Result<Tensor, Refusal> {
-    let data = tensor.bytes().iter().map(|b| u8::from(*b != 0)).collect();
-    Tensor::from_bytes(tensor.ty().clone(), data).map_err(|e| Refusal::Bad(e.to_string()))
 }
 
 /// Lengths of the ways to give data in the message itself.
@@ -183,6 +190,7 @@ mod tests {
         TensorReader::new(External::new(None), &limits).read(proto).map_err(|r| match r {
             Refusal::Bad(what) => what,
             Refusal::Large(what, ..) => what,
+            Refusal::Unread(fault) => fault.to_string(),
         })
     }
 

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use super::error::Fault;
 use super::limits::Limits;
+use super::source::Bytes;
 
 /// The messages that ONNX defines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,16 +93,16 @@ pub(super) struct Census {
 }
 
 /// Walks over a model. The error says what the bytes look like, or which limit they pass.
-pub(super) fn scan(bytes: &[u8], limits: &Limits) -> Result<Census, Fault> {
+pub(super) fn scan(bytes: &mut impl Bytes, limits: &Limits) -> Result<Census, Fault> {
     walk(bytes, Message::Model, limits)
 }
 
 /// Walks over a tensor that is a file by itself.
-pub(super) fn scan_tensor(bytes: &[u8], limits: &Limits) -> Result<(), Fault> {
-    walk(bytes, Message::Tensor, limits).map(drop)
+pub(super) fn scan_tensor(mut bytes: &[u8], limits: &Limits) -> Result<(), Fault> {
+    walk(&mut bytes, Message::Tensor, limits).map(drop)
 }
 
-fn walk(bytes: &[u8], message: Message, limits: &Limits) -> Result<Census, Fault> {
+fn walk(bytes: &mut impl Bytes, message: Message, limits: &Limits) -> Result<Census, Fault> {
     let census = count(bytes, message, limits.depth)?;
     for (what, number, limit, name) in [
         ("nodes", census.nodes, limits.nodes, "nodes"),
@@ -115,15 +116,16 @@ fn walk(bytes: &[u8], message: Message, limits: &Limits) -> Result<Census, Fault
     Ok(census)
 }
 
-fn count(bytes: &[u8], message: Message, depth: usize) -> Result<Census, Fault> {
-    if let Some(look) = looks_like(bytes) {
+fn count(bytes: &mut impl Bytes, message: Message, depth: usize) -> Result<Census, Fault> {
+    let len = bytes.len();
+    if let Some(look) = looks_like(bytes.peek(0, HEAD), len) {
         return Err(Fault::NotOnnx(look));
     }
     let mut census = Census::default();
     let mut graphs = 0;
     let mut at = 0usize;
     // Messages that are open: kind and end.
-    let mut open: Vec<(Message, usize)> = vec![(message, bytes.len())];
+    let mut open: Vec<(Message, usize)> = vec![(message, len)];
     while let Some(&(message, end)) = open.last() {
         if at == end {
             open.pop();
@@ -187,27 +189,26 @@ impl Field {
     }
 }
 
-/// The fields of the message at `place` in bytes that [`scan`] has passed. Ends early where there is none.
-pub(super) fn fields(bytes: &[u8], place: Range<usize>) -> impl Iterator<Item = Field> {
-    let (mut at, end) = (place.start, place.end);
-    std::iter::from_fn(move || {
-        let start = at;
-        let key = varint(bytes, &mut at, end)?;
-        let mut body = None;
-        match key & 7 {
-            0 => drop(varint(bytes, &mut at, end)?),
-            1 => at = advance(at, 8, end)?,
-            5 => at = advance(at, 4, end)?,
-            2 => {
-                let length = varint(bytes, &mut at, end)?;
-                let stop = advance(at, length, end)?;
-                body = Some(at..stop);
-                at = stop;
-            }
-            _ => return None,
+/// Takes the first field from the message at `place` in bytes that [`scan`] has passed. `None` where there is none.
+pub(super) fn next_field(bytes: &mut impl Bytes, place: &mut Range<usize>) -> Option<Field> {
+    let (start, end) = (place.start, place.end);
+    let mut at = start;
+    let key = varint(bytes, &mut at, end)?;
+    let mut body = None;
+    match key & 7 {
+        0 => drop(varint(bytes, &mut at, end)?),
+        1 => at = advance(at, 8, end)?,
+        5 => at = advance(at, 4, end)?,
+        2 => {
+            let length = varint(bytes, &mut at, end)?;
+            let stop = advance(at, length, end)?;
+            body = Some(at..stop);
+            at = stop;
         }
-        Some(Field { number: key >> 3, all: start..at, body })
-    })
+        _ => return None,
+    }
+    place.start = at;
+    Some(Field { number: key >> 3, all: start..at, body })
 }
 
 fn advance(at: usize, by: u64, end: usize) -> Option<usize> {
@@ -215,13 +216,13 @@ fn advance(at: usize, by: u64, end: usize) -> Option<usize> {
     (to <= end).then_some(to)
 }
 
-fn varint(bytes: &[u8], at: &mut usize, end: usize) -> Option<u64> {
+/// A number of up to ten bytes, seven bits in each, which ends before `end`.
+fn varint(bytes: &mut impl Bytes, at: &mut usize, end: usize) -> Option<u64> {
     let mut value = 0u64;
-    for i in 0..10 {
-        let byte = *bytes.get(..end)?.get(*at)?;
-        *at += 1;
+    for (i, byte) in bytes.peek(*at, end.checked_sub(*at)?.min(10)).iter().enumerate() {
         value |= u64::from(byte & 0x7f) << (7 * i);
         if byte & 0x80 == 0 {
+            *at += i + 1;
             return Some(value);
         }
     }
@@ -252,20 +253,23 @@ const SIGNATURES: [(usize, &[u8], &str); 8] = [
     (4, b"ORTM", "an onnxruntime model (.ort); compile the .onnx file that it was made from"),
 ];
 
-fn looks_like(bytes: &[u8]) -> Option<String> {
-    if bytes.is_empty() {
+/// Bytes that tell what a file looks like.
+const HEAD: usize = 256;
+
+/// What a file of `len` bytes that starts with `head` looks like.
+fn looks_like(head: &[u8], len: usize) -> Option<String> {
+    if len == 0 {
         return Some("the file is empty".into());
     }
     for (at, signature, look) in SIGNATURES {
-        if bytes.get(at..).is_some_and(|b| b.starts_with(signature)) {
+        if head.get(at..).is_some_and(|b| b.starts_with(signature)) {
             return Some(format!("it is {look}"));
         }
     }
-    let head = &bytes[..bytes.len().min(256)];
     // A character may be cut at the end of the head.
     let text = match std::str::from_utf8(head) {
         Ok(text) => text,
-        Err(e) if e.error_len().is_none() && bytes.len() > head.len() => {
+        Err(e) if e.error_len().is_none() && len > head.len() => {
             std::str::from_utf8(&head[..e.valid_up_to()]).unwrap_or_default()
         }
         Err(_) => return None,
@@ -286,6 +290,10 @@ fn looks_like(bytes: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn scan(mut bytes: &[u8], limits: &Limits) -> Result<Census, Fault> {
+        super::scan(&mut bytes, limits)
+    }
 
     fn refusal(bytes: &[u8]) -> String {
         scan(bytes, &Limits::default()).unwrap_err().to_string()

@@ -3,8 +3,6 @@
 use nnc_ir::{Op, Tensor};
 use onnx_protobuf::{AttributeProto, TensorProto};
 
-use onnx_protobuf::AttributeProto;
-
 use crate::build::{F32, I64, Onnx, f32s, float, floats, int, ints, iota, one, onnx, string, typed};
 
 fn type_of(model: Onnx) -> String {

@@ -523,11 +523,15 @@ impl Builder {
         if self.open.len() < 2 {
             return;
         }
-        let body = self.open.pop().unwrap_or_default();
+        let mut body = self.open.pop().unwrap_or_default();
         match count {
             Count::Imm(0) => {}
             Count::Imm(1) => body.into_iter().for_each(|inst| self.push(inst)),
-            _ => self.push(Inst::Loop { count, body }),
+            _ => {
+                // A large network has some thousand loops in memory at a time.
+                body.shrink_to_fit();
+                self.push(Inst::Loop { count, body });
+            }
         }
     }
 
@@ -539,6 +543,8 @@ impl Builder {
     /// The finished program.
     pub fn finish(mut self) -> Program {
         self.program.body = self.open.pop().unwrap_or_default();
+        self.program.body.shrink_to_fit();
+        self.program.vectors.shrink_to_fit();
         self.program
     }
 }

@@ -71,21 +71,34 @@ pub fn fits_registers(program: &Program, target: &Target) -> Result<(), TileErro
     }
 }
 
-/// Defines the machine code of a program, as [`lower`] returned it, in a module: as a local function of that name.
-pub fn define(
-    module: &mut dyn Module,
-    name: &str,
-    program: &Program,
-    code: &[u8],
-) -> Result<FuncId, TileError> {
-    let refused = |e: cranelift_module::ModuleError| TileError::Define {
-        program: program.name.clone(),
-        message: e.to_string(),
-    };
-    let signature = signature(program.params.len());
-    let id = module.declare_function(name, Linkage::Local, &signature).map_err(refused)?;
-    module.define_function_bytes(id, ALIGN, code, &[]).map_err(refused)?;
-    Ok(id)
+/// The machine code of a program, with what a module must know of it.
+#[derive(Clone, Debug)]
+pub struct Lowered {
+    /// The program's name.
+    pub name: String,
+    /// How many parameters it has.
+    pub params: usize,
+    /// The code.
+    pub code: Box<[u8]>,
+}
+
+impl Lowered {
+    /// Lowers a program.
+    pub fn new(program: &Program, target: &Target) -> Result<Lowered, TileError> {
+        let code = lower(program, target)?.into_boxed_slice();
+        Ok(Lowered { name: program.name.clone(), params: program.params.len(), code })
+    }
+
+    /// Defines the code in a module, as a local function of that name.
+    pub fn define(&self, module: &mut dyn Module, name: &str) -> Result<FuncId, TileError> {
+        let refused = |e: cranelift_module::ModuleError| TileError::Define {
+            program: self.name.clone(),
+            message: e.to_string(),
+        };
+        let id = module.declare_function(name, Linkage::Local, &signature(self.params)).map_err(refused)?;
+        module.define_function_bytes(id, ALIGN, &self.code, &[]).map_err(refused)?;
+        Ok(id)
+    }
 }
 
 /// Kernels are compiled apart from the module's other functions, because they want another register allocator.

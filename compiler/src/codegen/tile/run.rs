@@ -27,8 +27,7 @@ impl Kernel {
         }
         let isa = cranelift_isa(target, false).map_err(|e| refused(e.to_string()))?;
         let mut module = JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()));
-        let code = super::lower(program, target)?;
-        let id = super::define(&mut module, "kernel", program, &code)?;
+        let id = super::Lowered::new(program, target)?.define(&mut module, "kernel")?;
         module.finalize_definitions().map_err(|e| refused(e.to_string()))?;
         Ok(Kernel { program: program.clone(), module: Some(module), id })
     }
