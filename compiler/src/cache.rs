@@ -12,6 +12,8 @@
 //! as good as none, and is written anew. Entries appear under their names as a whole, so any number of processes may share a
 //! folder; two that miss at once both compile, and leave the same bytes.
 //!
+//! A process that is killed while it writes leaves a temporary file, which whoever writes an hour later removes.
+//!
 //! An entry is code that will run. Who names a folder says that whoever can write to it may run code as this process.
 
 use std::fs::{self, File};
@@ -19,6 +21,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use nnc_ir::onnx::{self, OnnxError};
 use nnc_runtime::Program;
@@ -102,12 +105,37 @@ impl Entry {
         let write = || {
             // Not flushed to the disk: an entry that a power cut leaves half-written does not load, and is compiled anew.
             File::create(&temporary)?.write_all(artefact)?;
-            fs::rename(&temporary, &self.path)
+            if fs::rename(&temporary, &self.path).is_err() {
+                // What is there is no file: an empty folder is as good as nothing.
+                fs::remove_dir(&self.path)?;
+                fs::rename(&temporary, &self.path)?;
+            }
+            self.sweep();
+            Ok(())
         };
         write().inspect_err(|_| {
             // What is left of it is of no use to anybody.
             let _ = fs::remove_file(&temporary);
         })
+    }
+}
+
+/// Age from which on nobody is writing to a temporary file any more.
+const STALE: Duration = Duration::from_secs(3600);
+
+impl Entry {
+    /// Removes temporary files of processes that were killed while they wrote.
+    fn sweep(&self) {
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let temporary = name.starts_with('.') && name.contains(".nnc.so.") && name.ends_with(".tmp");
+            let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|then| then.elapsed().ok());
+            if temporary && age.is_some_and(|age| age > STALE) {
+                // Another process may have done it.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 }
 

@@ -161,11 +161,12 @@ impl From<io::Error> for ReadError {
 
 /// Reads a whole file, but no more than its start if it is no artefact.
 fn read(path: &Path) -> Result<Pages, ReadError> {
-    let mut file = File::open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
+    // Asked before opening: opening a pipe would wait for its writer.
+    if !path.metadata()?.is_file() {
         return Err(ReadError::Load(LoadError::NotAnArtefact));
     }
+    let mut file = File::open(path)?;
+    let metadata = file.metadata()?;
     let mut start = Vec::with_capacity(HEADER_OFFSET + HEADER_BYTES);
     file.by_ref().take(start.capacity() as u64).read_to_end(&mut start)?;
     header::identify(&start).map_err(ReadError::Load)?;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use nnc_runtime::abi::{CpuFeatures, ProgramDesc, Step};
+use nnc_runtime::abi::{Arg, CpuFeatures, ElemType, Port, ProgramDesc, Region, Step};
 use nnc_runtime::artefact::{self, HEADER_BYTES, HEADER_OFFSET, Header, LoadError, Machine};
 use nnc_runtime::{Program, encode};
 
@@ -45,6 +45,9 @@ fn file(change: impl FnOnce(&mut Header, &mut ProgramDesc, &mut Vec<u8>)) -> Vec
     file[804..808].copy_from_slice(&16_u32.to_le_bytes());
     change(&mut header, &mut desc, &mut file);
     let encoded = encode::encode(&desc).unwrap();
+    if desc != self::desc() {
+        header.desc = 1024..1024 + encoded.len() as u64;
+    }
     file[1024..1024 + encoded.len()].copy_from_slice(&encoded);
     assert!(artefact::header::seal(&mut file, &header));
     file
@@ -225,6 +228,57 @@ fn parts_that_do_not_fit_are_refused_though_the_checksum_matches() {
 fn a_description_that_does_not_fit_is_refused_though_the_checksum_matches() {
     let refused = refusal(&file(|_, desc, _| desc.steps[0].func = 2));
     assert_eq!(refused, "step \"only\" calls function 2 of 2; compile the program again");
+}
+
+#[test]
+fn steps_that_reach_outside_of_their_regions_are_refused_though_the_checksum_matches() {
+    let step = |change: fn(&mut ProgramDesc)| refusal(&file(|_, desc, _| change(desc)));
+    for refused in [
+        step(|desc| desc.steps[0].args.push(Arg { region: Region::Arena, offset: 65 })),
+        step(|desc| desc.steps[0].args.push(Arg { region: Region::Arena, offset: u64::MAX })),
+        step(|desc| desc.steps[0].args.push(Arg { region: Region::Const, offset: 101 })),
+        step(|desc| desc.steps[0].args.push(Arg { region: Region::Input(0), offset: 0 })),
+        step(|desc| desc.steps[0].args.push(Arg { region: Region::Output(7), offset: 0 })),
+    ] {
+        assert!(refused.contains("of step \"only\""), "{refused}");
+    }
+    assert!(step(|desc| desc.steps[0].units = 0).contains("no units of work"));
+    assert!(step(|desc| desc.steps[0].func = u32::MAX).contains("calls function 4294967295 of 2"));
+    let port = |shape: &[usize]| Port { name: "x".into(), elem: ElemType::F32, shape: shape.to_vec() };
+    let ports = |list: Vec<Port>| refusal(&file(|_, desc, _| desc.inputs = list));
+    assert!(ports(vec![port(&[1 << 62, 4])]).contains("larger than the address space"));
+    assert!(ports(vec![port(&[1]), port(&[2])]).contains("stands for two inputs"));
+}
+
+#[test]
+fn any_description_with_a_matching_checksum_loads_or_is_refused() {
+    let file = file(|_, desc, _| {
+        desc.steps[0].args.push(Arg { region: Region::Arena, offset: 0 });
+        desc.inputs = vec![Port { name: "x".into(), elem: ElemType::F32, shape: vec![2, 3] }];
+        desc.steps[0].args.push(Arg { region: Region::Input(0), offset: 0 });
+    });
+    let end = u64::from_le_bytes(file[HEADER_OFFSET + 48..HEADER_OFFSET + 56].try_into().unwrap()) as usize;
+    let mut refused = 0;
+    for at in 1024..1024 + end {
+        for flip in [0x01, 0x40, 0x80, 0xff] {
+            let mut file = file.clone();
+            file[at] ^= flip;
+            reseal(&mut file);
+            match load(&file) {
+                Ok(program) => program.desc().verify().unwrap(),
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    assert!(refused > 2 * end, "{refused} of {}", 4 * end);
+}
+
+#[test]
+fn a_pipe_is_refused_without_waiting_for_its_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(matches!(load_path(&pipe), Err(LoadError::NotAnArtefact)));
 }
 
 #[test]

@@ -61,6 +61,14 @@ pub enum LinkError {
         #[source]
         source: RelocationError,
     },
+    /// No memory for the file.
+    #[error(
+        "cannot get {bytes} bytes of memory for the program's file; free some memory or use a smaller model"
+    )]
+    Memory {
+        /// How many there should be.
+        bytes: u64,
+    },
     /// Parts that are not what the description says.
     #[error("{found} {what} come with a description of {expected}; this is a mistake in the code generator")]
     Mismatch {
@@ -81,6 +89,9 @@ pub enum LinkError {
     #[error("the artefact cannot be laid out; this is a mistake in the code generator")]
     Layout(#[from] object::write::Error),
 }
+
+/// Bytes of a file for headers, and for parts that begin at a page.
+const PADDING: usize = 1 << 20;
 
 /// Turns `object`, a relocatable ELF file, into an artefact: a shared object with the code, the program's description
 /// and its constants. `funcs` are the symbols of the layer functions, in the order of the function table. The same
@@ -114,6 +125,10 @@ pub fn write_shared_object(
         symbols: &input.symbols,
     };
     let mut file = Vec::new();
+    let bytes = [object.len(), encoded.len(), table.len(), consts.len()]
+        .into_iter()
+        .fold(PADDING, usize::saturating_add);
+    file.try_reserve(bytes).map_err(|_| LinkError::Memory { bytes: bytes as u64 })?;
     let layout = SharedObject::lay_out(&mut file, &contents);
     let places = layout.places.clone();
 

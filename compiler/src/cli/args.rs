@@ -255,6 +255,31 @@ mod tests {
     }
 
     #[test]
+    fn each_limit_has_a_flag() {
+        use clap::FromArgMatches;
+        let flags = "nnc --limit-file 1K --limit-tensor 2 --limit-weights 3 --limit-arena 4 --limit-nodes 5 --limit-parts 6 \
+                     --limit-ports 7 --limit-rank 8 --limit-depth 9 --limit-time 10";
+        let command = CompileArgs::augment_args(clap::Command::new("nnc"));
+        let given = command.get_matches_from(flags.split_whitespace());
+        let args = CompileArgs::from_arg_matches(&given).unwrap();
+        let expected = Limits {
+            file_bytes: 1024,
+            tensor_bytes: 2,
+            weight_bytes: 3,
+            arena_bytes: 4,
+            nodes: 5,
+            parts: 6,
+            ports: 7,
+            rank: 8,
+            depth: 9,
+            compile_time: Duration::from_secs(10),
+        };
+        assert_eq!(args.limits.limits(), expected);
+        assert_eq!(args.first_given(), Some("--limit-file"));
+        assert_eq!(LimitArgs::default().limits(), Limits::default());
+    }
+
+    #[test]
     fn values_that_are_no_shape_or_dim_are_refused() {
         for text in ["", "x", "x=", "=1x2", "x=1x", "x=1x0", "x=1x-3", "x=axb"] {
             assert!(shape(text).is_err(), "{text}");

@@ -232,7 +232,10 @@ fn load(path: &Path, args: &How<'_>) -> Result<Ready> {
 /// Whether a file starts as compiled programs do.
 pub fn is_artefact(path: &Path) -> bool {
     let mut start = [0; ELF_MAGIC.len()];
-    File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == ELF_MAGIC
+    // A pipe is left alone: what is read from it is gone, and nobody may have begun to write.
+    path.is_file()
+        && File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok()
+        && start == ELF_MAGIC
 }
 
 /// What the flags ask of the compiler.

@@ -77,6 +77,12 @@ fn affine(graph: &Graph, id: NodeId) -> Option<Affine> {
     }
 }
 
+/// Whether all factors are finite. With others, `x · scale + shift` is another NaN or infinity than `(x − μ) · scale + β`, and
+/// weights times them are, too.
+fn is_ordinary(affine: &Affine) -> bool {
+    affine.scale.iter().chain(&affine.shift).all(|&x| (x as f32).is_finite())
+}
+
 /// Gives a node the operator and operands of an affine.
 fn rewrite_as(graph: &mut Graph, id: NodeId, affine: &Affine) -> Result<(), EditError> {
     let name = graph.node(id).name.clone();
@@ -91,7 +97,7 @@ fn rounded(elems: &[f64]) -> Vec<f32> {
 }
 
 fn fold(graph: &mut Graph, notes: &mut Notes, id: NodeId) -> Result<(), EditError> {
-    let Some(affine) = affine(graph, id) else { return Ok(()) };
+    let Some(affine) = affine(graph, id).filter(is_ordinary) else { return Ok(()) };
     if affine.scale.iter().all(|s| *s == 1.0) && affine.shift.iter().all(|s| *s == 0.0) {
         match affine.activation {
             None => replace(graph, id, affine.x)?,
@@ -118,7 +124,7 @@ fn fold(graph: &mut Graph, notes: &mut Notes, id: NodeId) -> Result<(), EditErro
 
 /// One affine that does what two do that follow each other.
 fn merged(graph: &Graph, id: NodeId, second: &Affine) -> Option<Affine> {
-    let first = affine(graph, second.x.node)?;
+    let first = affine(graph, second.x.node).filter(is_ordinary)?;
     if first.activation.is_some() || !read_only_by(graph, second.x, id) {
         return None;
     }

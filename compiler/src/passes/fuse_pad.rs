@@ -11,7 +11,7 @@
 use nnc_ir::op::{Conv, Pad, PadMode, Pool, PoolKind, Window};
 use nnc_ir::{Graph, NodeId, Op, Value};
 
-use super::edit::{is_f32, is_non_negative, rewrite};
+use super::edit::{floats, is_f32, is_non_negative, rewrite};
 use super::{EditError, Notes};
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
@@ -125,7 +125,8 @@ fn framed(graph: &Graph, reader: NodeId, input: usize, frame: &Frame) -> Option<
     match &graph.node(reader).op {
         // A prologue comes before the padding of the window, but after the frame.
         Op::Conv(conv) => {
-            let fits = !padded || (frame.value == 0.0 && conv.prologue.is_none());
+            let fits = !padded
+                || (frame.value == 0.0 && conv.prologue.is_none() && zeros_add_nothing(graph, reader));
             fits.then_some(Conv { window: widen(&conv.window)?, ..conv.clone() }.into())
         }
         Op::Pool(pool) if !padded => Some(Pool { window: widen_pool(pool, frame)?, ..pool.clone() }.into()),
@@ -150,6 +151,12 @@ fn framed(graph: &Graph, reader: NodeId, input: usize, frame: &Frame) -> Option<
         }
         _ => None,
     }
+}
+
+/// Whether taps on zeros can be left out: zero times NaN or infinity would be NaN.
+fn zeros_add_nothing(graph: &Graph, conv: NodeId) -> bool {
+    let weights = graph.operand(conv, Conv::W).and_then(|w| floats(graph, w));
+    weights.is_none_or(|weights| weights.iter().all(|w| w.is_finite()))
 }
 
 /// The pool's window with the frame around. Of its padding, what `ceil_mode` added comes last and stays last.

@@ -134,9 +134,21 @@ pub fn graph_ends() -> Vec<Case> {
         Case::right(
             "no_elements",
             "an input of no elements",
-            with_dims(&[0, 1 << 62]),
-            &[("x", array(&[0, 1 << 62], &[]))],
-            &[("y", array(&[0, 1 << 62], &[]))],
+            with_dims(&[0, 1000]),
+            &[("x", array(&[0, 1000], &[]))],
+            &[("y", array(&[0, 1000], &[]))],
+        ),
+        Case::refused(
+            "no_elements_of_many",
+            "a pool over no images of 2^40 by 2^40 pixels",
+            unary("MaxPool", &[0, 4, 1 << 40, 1 << 40], &[ints("kernel_shape", &[2, 2])]).bytes(),
+            &["input \"x\"", "--limit-tensor"],
+        ),
+        Case::refused(
+            "no_elements_last",
+            "the same where the extent of 0 comes last",
+            unary("Transpose", &[1 << 40, 1 << 40, 0], &[]).bytes(),
+            &["input \"x\"", "--limit-tensor"],
         ),
         Case::right(
             "empty_image",
@@ -193,6 +205,13 @@ pub fn odd_numbers() -> Vec<Case> {
         ),
         Case::right("variance_negative", "a variance of -1", norm(0.0, [-1.0; 2], &[]), &[x()], &y(nan, nan)),
         Case::right("variance_inf", "an infinite variance", norm(0.0, [inf; 2], &[]), &[x()], &y(1.0, 1.0)),
+        Case::right(
+            "variance_zero",
+            "a variance of 0, without an epsilon: folded into weights, infinity would meet zeros",
+            norm(0.0, [0.0; 2], &[float("epsilon", 0.0)]),
+            &[x()],
+            &y(inf, -inf),
+        ),
         Case::right("mean_inf", "an infinite mean", norm(inf, [1.0; 2], &[]), &[x()], &y(-inf, -inf)),
         Case::right(
             "epsilon_nan",

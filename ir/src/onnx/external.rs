@@ -1,7 +1,8 @@
 //! Tensor data in files beside the model.
 //!
 //! A model names such files itself, so a hostile one could name any. Only files below the model's own folder are
-//! read, with symbolic links followed first, and only the bytes that the file has.
+//! read, with symbolic links followed first, and only the bytes that the file has. A hard link is another name of the
+//! same file and looks like any other: who can make one in the model's folder can read the file already.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -20,7 +20,7 @@ use crate::types::TensorType;
 pub struct Limits {
     /// Bytes of the model file. Protocol buffers end at 2 GiB; larger models keep their weights in external files.
     pub file_bytes: u64,
-    /// Bytes of any one tensor: initializer, constant or intermediate value.
+    /// Bytes of any one tensor: initializer, constant or intermediate value. An extent of 0 counts as 1. Never more than 1 TiB.
     pub tensor_bytes: u64,
     /// Bytes of all initializers and constant attributes together; and of all constants of a program, packed.
     pub weight_bytes: u64,
@@ -58,6 +58,9 @@ impl Default for Limits {
     }
 }
 
+/// Bytes that no tensor may have, whatever the limit: sums and products of a few sizes below it cannot overflow.
+const LARGEST: u64 = 1 << 40;
+
 impl Limits {
     /// Refuses a tensor type that is too large; `what` says whose it is.
     pub(super) fn admit(&self, ty: &TensorType, what: impl Fn() -> String) -> Result<(), Exceeded> {
@@ -65,8 +68,9 @@ impl Limits {
             let what = format!("{} of {} axes", what(), ty.shape.rank());
             return Err(Exceeded { what, limit: self.rank as u64, name: "rank" });
         }
-        let bytes = ty.shape.checked_elems().and_then(|n| n.checked_mul(ty.dtype.bytes()));
-        if bytes.is_none_or(|bytes| bytes as u64 > self.tensor_bytes) {
+        // An extent of 0 makes a tensor small, but not the products of its other extents, which planning multiplies.
+        let bytes = ty.shape.iter().try_fold(ty.dtype.bytes(), |n, &extent| n.checked_mul(extent.max(1)));
+        if bytes.is_none_or(|bytes| bytes as u64 > self.tensor_bytes.min(LARGEST)) {
             let size =
                 bytes.map_or("more bytes than can be counted".into(), |bytes| format!("{bytes} bytes"));
             let what = format!("{} of type {ty} and {size}", what());
@@ -162,6 +166,16 @@ mod tests {
             "tensor \"w\" of 80 bytes is over the limit of 64 (tensor_bytes); if you trust the model, raise it with \
              --limit-tensor"
         );
+    }
+
+    #[test]
+    fn an_extent_of_0_does_not_hide_the_others() {
+        let admit = |dims: &[usize]| Limits::default().admit(&TensorType::f32(dims), || "it".into());
+        assert!(admit(&[0, 4, 224, 224]).is_ok());
+        assert!(admit(&[0, 4, 1 << 40, 1 << 40]).is_err());
+        let limits = Limits { tensor_bytes: u64::MAX, ..Limits::default() };
+        assert!(limits.admit(&TensorType::f32([1 << 38]), || "it".into()).is_ok());
+        assert!(limits.admit(&TensorType::f32([1 << 39]), || "it".into()).is_err());
     }
 
     #[test]

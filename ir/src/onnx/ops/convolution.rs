@@ -6,7 +6,7 @@ use crate::graph::Value;
 use crate::onnx::attribute::value;
 use crate::onnx::error::NodeFault;
 use crate::onnx::node::NodeReader;
-use crate::op::{Conv, ConvTranspose, Epilogue, OpError, Prologue, Window};
+use crate::op::{Conv, ConvTranspose, Epilogue, OpError, Pad, PadMode, Prologue, Window};
 
 /// Extents of the spatial axes of an image or a kernel.
 fn spatial<'a>(shape: &'a [usize], operand: &str) -> Result<&'a [usize], NodeFault> {
@@ -28,7 +28,8 @@ fn same_rank(x: &[usize], w: &[usize]) -> Result<(), NodeFault> {
 /// Conv, since 1.
 pub(in crate::onnx) fn conv(n: &mut NodeReader<'_, '_>) -> Results {
     let (x, w, b) = (n.operand(0, "X")?, n.operand(1, "W")?, n.optional(2)?);
-    let (window, groups) = window(n, x, w)?;
+    let (mut window, groups) = window(n, x, w)?;
+    let x = if is_padded(&window) && has_odd_numbers(n, w) { pad(n, x, &mut window)? } else { x };
     let op = Conv { window, groups, prologue: Prologue::default(), epilogue: Epilogue::default() };
     Ok(vec![n.emit_optional(op, &[Some(x), Some(w), b])?])
 }
@@ -42,6 +43,26 @@ pub(super) fn window(n: &mut NodeReader<'_, '_>, x: Value, w: Value) -> Result<(
     let attributes = WindowAttributes::read(&mut n.attributes, image.len(), Some(kernel))?;
     let (window, _) = attributes.over(image, false)?;
     Ok((window, groups))
+}
+
+fn is_padded(window: &Window) -> bool {
+    window.pads_begin.iter().chain(&window.pads_end).any(|&pad| pad > 0)
+}
+
+/// Whether weights that are known are NaN or infinite somewhere.
+fn has_odd_numbers(n: &NodeReader<'_, '_>, weights: Value) -> bool {
+    let elems = n.constant_of(weights).and_then(|tensor| tensor.elems::<f32>().ok());
+    elems.is_some_and(|elems| elems.iter().any(|w| !w.is_finite()))
+}
+
+/// Makes the padding of a window one of its operand. Taps outside of an image are left out, as zeros add nothing; but zero
+/// times NaN or infinity is NaN.
+fn pad(n: &mut NodeReader<'_, '_>, x: Value, window: &mut Window) -> Result<Value, NodeFault> {
+    let all = |pads: &[isize]| [&[0, 0], pads].concat();
+    let (begin, end) = (all(&window.pads_begin), all(&window.pads_end));
+    window.pads_begin.fill(0);
+    window.pads_end.fill(0);
+    n.emit(Pad { begin, end, mode: PadMode::Constant(0.0) }, &[x])
 }
 
 /// ConvTranspose, since 1. Pads are what is cut off the full result; `output_shape` decides them when it is given.
