@@ -20,21 +20,19 @@ pub(crate) enum Block {
 }
 
 impl Block {
-    /// So many zero bytes.
-    pub(crate) fn zeroed(len: usize) -> Block {
-        if len >= LARGE
-            && let Ok(pages) = MmapMut::map_anon(len)
-        {
-            return Block::Pages(pages);
+    /// So many zero bytes; `None` when there is no memory for a large block.
+    pub(crate) fn zeroed(len: usize) -> Option<Block> {
+        match len {
+            LARGE.. => MmapMut::map_anon(len).ok().map(Block::Pages),
+            _ => Some(Block::Heap(vec![0; len])),
         }
-        Block::Heap(vec![0; len])
     }
 
-    /// A copy of bytes.
-    pub(crate) fn copy_of(bytes: &[u8]) -> Block {
-        let mut block = Block::zeroed(bytes.len());
+    /// A copy of bytes; `None` when there is no memory for it.
+    pub(crate) fn copy_of(bytes: &[u8]) -> Option<Block> {
+        let mut block = Block::zeroed(bytes.len())?;
         block.copy_from_slice(bytes);
-        block
+        Some(block)
     }
 }
 
@@ -77,10 +75,15 @@ mod tests {
     #[test]
     fn blocks_of_any_size_are_zero_and_writable() {
         for len in [0, 1, LARGE - 1, LARGE, 3 * LARGE + 5] {
-            let mut block = Block::zeroed(len);
+            let mut block = Block::zeroed(len).unwrap();
             assert_eq!((block.len(), block.iter().any(|&b| b != 0)), (len, false));
             block.fill(7);
-            assert!(Block::copy_of(&block).iter().all(|&b| b == 7));
+            assert!(Block::copy_of(&block).unwrap().iter().all(|&b| b == 7));
         }
+    }
+
+    #[test]
+    fn a_block_that_no_machine_has_is_none() {
+        assert!(Block::zeroed(isize::MAX as usize).is_none());
     }
 }

@@ -218,7 +218,7 @@ impl Graph {
     /// The bytes of a constant, to be changed; its type stays.
     pub fn constant_bytes_mut(&mut self, value: Value) -> Option<&mut [u8]> {
         match &mut self.nodes.node_weight_mut(value.node)?.op {
-            Op::Constant(t) => Some(t.bytes_mut()),
+            Op::Constant(t) => t.bytes_mut().ok(),
             _ => None,
         }
     }

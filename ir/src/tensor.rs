@@ -54,6 +54,9 @@ pub enum TensorError {
     /// The shape holds more elements than memory can.
     #[error("the number of elements of shape {0} overflows")]
     Overflow(Shape),
+    /// There is no memory for the data.
+    #[error("there is no memory for its {0} bytes; free some, or use a smaller model")]
+    Memory(usize),
     /// The elements were asked for as another type.
     #[error("expected elements of type {expected}, the tensor has {got}")]
     DType {
@@ -73,7 +76,8 @@ impl Tensor {
 
     /// A tensor of zeros.
     pub fn zeros(ty: TensorType) -> Result<Tensor, TensorError> {
-        let data = Block::zeroed(size(&ty)?);
+        let bytes = size(&ty)?;
+        let data = Block::zeroed(bytes).ok_or(TensorError::Memory(bytes))?;
         let place = 0..data.len();
         Ok(Tensor { ty, data: Arc::new(data), place })
     }
@@ -125,12 +129,16 @@ impl Tensor {
     }
 
     /// The bytes, to be changed: in place when no other tensor shares them, else in a copy.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
+    ///
+    /// # Errors
+    ///
+    /// There is no memory for the copy.
+    pub fn bytes_mut(&mut self) -> Result<&mut [u8], TensorError> {
         if self.place.len() != self.data.len() || Arc::get_mut(&mut self.data).is_none() {
-            let own = Block::copy_of(self.bytes());
+            let own = Block::copy_of(self.bytes()).ok_or(TensorError::Memory(self.bytes().len()))?;
             (self.place, self.data) = (0..own.len(), Arc::new(own));
         }
-        Arc::get_mut(&mut self.data).map(|data| &mut data[..]).unwrap_or_default()
+        Ok(Arc::get_mut(&mut self.data).map(|data| &mut data[..]).unwrap_or_default())
     }
 
     /// The elements; borrowed when the bytes happen to be aligned, else copied.
@@ -186,7 +194,7 @@ mod tests {
     fn bytes_that_nobody_shares_are_changed_in_place() {
         let mut alone = Tensor::new([2], &[1.0f32, 2.0]).unwrap();
         let address = alone.bytes().as_ptr();
-        alone.bytes_mut()[..4].copy_from_slice(&3.0f32.to_le_bytes());
+        alone.bytes_mut().unwrap()[..4].copy_from_slice(&3.0f32.to_le_bytes());
         assert_eq!(alone.elems::<f32>().unwrap()[..], [3.0, 2.0]);
         assert_eq!(alone.bytes().as_ptr(), address);
     }
@@ -199,8 +207,8 @@ mod tests {
         let whole = Tensor::from_shared(ty(4), &shared, 0..4).unwrap();
         drop(shared);
         let mut clone = whole.clone();
-        part.bytes_mut().fill(9);
-        clone.bytes_mut().fill(8);
+        part.bytes_mut().unwrap().fill(9);
+        clone.bytes_mut().unwrap().fill(8);
         assert_eq!(
             (part.bytes(), clone.bytes(), whole.bytes()),
             (&[9; 2][..], &[8; 4][..], &[1, 2, 3, 4][..])

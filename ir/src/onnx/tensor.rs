@@ -109,7 +109,7 @@ impl TensorReader<'_> {
         let mut tensor = Tensor::from_shared(ty, &data, place).map_err(|e| Refusal::Bad(e.to_string()))?;
         if tensor.dtype() == DType::Bool {
             drop(data);
-            normalise(tensor.bytes_mut());
+            normalise(tensor.bytes_mut().map_err(|e| Refusal::Bad(e.to_string()))?);
         }
         Ok(Weights::Here(tensor))
     }

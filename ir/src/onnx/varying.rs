@@ -94,7 +94,10 @@ fn carried(
     let to = &graph.ty(*results.first()?).shape;
     match op {
         Op::Unary(_) | Op::Cast(_) => Some(axis),
-        Op::Binary(_) | Op::Where(_) => Some(axis + to.rank() - from.rank()),
+        // An axis that is broadcast would repeat what may not be there.
+        Op::Binary(_) | Op::Where(_) => {
+            Some(axis + to.rank() - from.rank()).filter(|&result| to[result] == from[axis])
+        }
         Op::Transpose(op) => op.perm.iter().position(|&a| a == axis),
         Op::Slice(op) => op.axes.iter().all(|s| s.axis != axis).then_some(axis),
         Op::Split(op) => (op.axis != axis).then_some(axis),

@@ -50,9 +50,9 @@ impl Stored {
     fn tensor(&self, name: &str) -> Result<Tensor, Fault> {
         let bad = |e: TensorError| Fault::Tensor { tensor: name.to_string(), what: e.to_string() };
         let mut tensor = Tensor::zeros(self.ty.clone()).map_err(bad)?;
-        self.file.read(self.at, tensor.bytes_mut())?;
+        self.file.read(self.at, tensor.bytes_mut().map_err(bad)?)?;
         if self.ty.dtype == DType::Bool {
-            normalise(tensor.bytes_mut());
+            normalise(tensor.bytes_mut().map_err(bad)?);
         }
         Ok(tensor)
     }

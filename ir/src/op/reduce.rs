@@ -60,12 +60,17 @@ impl ReduceKind {
         matches!(self, ReduceKind::ArgMax { .. } | ReduceKind::ArgMin { .. })
     }
 
-    /// Whether it is defined for integers (exactly; those with roots and logarithms are for floats).
+    /// Whether integers have integers as result; those with roots and logarithms do not.
+    pub(crate) fn is_exact(self) -> bool {
+        !matches!(self, ReduceKind::L2 | ReduceKind::LogSum | ReduceKind::LogSumExp)
+    }
+
+    /// Whether it is defined for elements of a type.
     fn takes(self, dtype: DType) -> bool {
         match self {
             ReduceKind::Max | ReduceKind::Min => true,
-            ReduceKind::L2 | ReduceKind::LogSum | ReduceKind::LogSumExp => dtype.is_float(),
-            _ => dtype != DType::Bool,
+            _ if self.is_exact() => dtype != DType::Bool,
+            _ => dtype.is_float(),
         }
     }
 

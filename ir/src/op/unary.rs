@@ -218,14 +218,14 @@ fn softplus(x: f64) -> f64 {
 
 /// The error function, to a few units in the last place of `f64`.
 ///
-/// Abramowitz and Stegun, Handbook of Mathematical Functions: the series 7.1.6 (all terms positive) up to 3, from
+/// Abramowitz and Stegun, Handbook of Mathematical Functions: the series 7.1.6 (all terms positive) up to 2, from
 /// there the continued fraction 7.1.14 of `1 - erf`.
 fn erf(x: f64) -> f64 {
     let a = x.abs();
     if a.is_nan() || a == 0.0 {
         return x;
     }
-    let y = if a < 3.0 {
+    let y = if a < 2.0 {
         let (mut term, mut sum, mut n) = (a, a, 0.0);
         while term > sum * f64::EPSILON / 4.0 {
             n += 1.0;

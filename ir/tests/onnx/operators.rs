@@ -118,6 +118,16 @@ fn a_clip_of_integers_is_a_maximum_and_a_minimum() {
 }
 
 #[test]
+fn roots_of_integers_are_cut() {
+    let x = Tensor::new([2, 2], &[3i32, 4, 1, 1]).unwrap();
+    let model = |op: &str| {
+        onnx(13).input_of("x", 6, &["2", "2"]).output("y").node(op, &["x"], &["y"], &[ints("axes", &[1])])
+    };
+    assert_eq!(model("ReduceL2").run([x.clone()]).elems::<i32>().unwrap()[..], [5, 1]);
+    assert_eq!(model("ReduceLogSum").run([x]).elems::<i32>().unwrap()[..], [1, 0]);
+}
+
+#[test]
 fn softmax_was_flat_before_13() {
     let x = Tensor::new([1, 2, 2], &[0f32; 4]).unwrap();
     let old = one(11, "Softmax", &["1", "2", "2"], &[], &[]);

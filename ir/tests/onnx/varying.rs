@@ -83,6 +83,18 @@ fn a_tensor_that_is_all_there_is_no_partner_of_one_that_is_not() {
 }
 
 #[test]
+fn what_may_not_be_there_is_not_repeated() {
+    let model = onnx(13)
+        .input("x", &["1"])
+        .input_of("c", BOOL, &["1"])
+        .input("z", &["3"])
+        .output("y")
+        .node("Compress", &["x", "c"], &["some"], &[int("axis", 0)])
+        .node("Add", &["some", "z"], &["y"], &[]);
+    assert!(model.error().contains("only the run knows"), "{}", model.error());
+}
+
+#[test]
 fn a_known_condition_is_a_gather() {
     let model =
         typed(11, "Compress", &[("x", F32, &["3", "2"]), ("c", BOOL, &["3"])], &["y"], &[int("axis", 0)]);

@@ -61,7 +61,7 @@ mod tests {
         let bytes = Intervals::first(8).spread([0, 16, 32]).moved(12);
         let found: Vec<_> = walk.read.iter().chain(&walk.written).collect();
         let (input, output, arena) = (&args[0].region, &args[1].region, &args[2].region);
-        assert_eq!(found, [(arena, &bytes), (input, &bytes), (arena, &bytes), (output, &bytes)]);
+        assert_eq!(found, [(input, &bytes), (arena, &bytes), (output, &bytes), (arena, &bytes)]);
         assert_eq!(walk.traffic(), Traffic { read: routine.read_bytes(), written: routine.written_bytes() });
     }
 }

@@ -42,7 +42,7 @@ pub fn strips(plan: &Plan) -> Result<Vec<String>, String> {
         }
         faults.extend(dependence(&outside).map(|what| fault(0, what)));
         let last = steps.last().ok_or("strips of no steps")?;
-        let result = outside.iter().fold(Walk::default(), |all, strip| union(all, strip));
+        let result = outside.iter().fold(Walk::default(), union);
         if result.written != walk(plan, last)?.written {
             faults.push(fault(0, format!("and the others write something else than \"{}\"", last.name)));
         }
@@ -82,7 +82,7 @@ fn alone(
             let Region::Strip(image) = *region else { continue };
             // Padding behind the channels of a pixel is nobody's, and is read with the rest: pixels are taken as a whole.
             let bounds = bytes.moved(place(image)).bounds();
-            let whole: Intervals = [bounds.start..(bounds.end + 15) / 16 * 16].into_iter().collect();
+            let whole = std::iter::once(bounds.start..(bounds.end + 15) / 16 * 16).collect::<Intervals>();
             let bounds = whole.bounds();
             if bounds.start < own || bounds.end > plan.scratch_bytes as i64 {
                 return Ok(Err(format!("writes bytes {bounds:?} of scratch in \"{name}\"")));

@@ -66,6 +66,8 @@ impl List {
             (Outcome::Pass(_), None) => {
                 Err(format!("passes and is not in the list; to write the list anew: {BLESS}"))
             }
+            (Outcome::Disputed(why), Some(_)) => Err(format!("is in the list, but is disputed: {why}")),
+            (Outcome::Disputed(_), None) => Ok(()),
             (Outcome::Refused(error), Some(_)) => Err(format!("passed before, and is refused now: {error}")),
             (Outcome::Refused(_), None) => Ok(()),
         }

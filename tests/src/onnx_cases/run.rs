@@ -22,8 +22,8 @@ use nnc_ir::{DType, Tensor, TensorType};
 use nnc_runtime::InputRef;
 use nnc_runtime::abi::ElemType;
 
-use super::Case;
 use super::compare::compare;
+use super::{Case, DISPUTED};
 
 /// How a case ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +34,8 @@ pub enum Outcome {
     Refused(String),
     /// It computes something else.
     Wrong(String),
+    /// It computes something else, knowingly, for this reason.
+    Disputed(&'static str),
     /// The compiler or the program fails in a way that no user should see.
     Broken(String),
 }
@@ -52,6 +54,10 @@ pub fn run(case: &Case) -> Outcome {
     });
     match panic::catch_unwind(AssertUnwindSafe(|| run_all(case))) {
         Ok(Ok(bound)) => Outcome::Pass(bound),
+        Ok(Err(Outcome::Wrong(what))) => {
+            let known = DISPUTED.iter().find(|(name, _)| *name == case.name);
+            known.map_or(Outcome::Wrong(what), |(_, why)| Outcome::Disputed(why))
+        }
         Ok(Err(outcome)) => outcome,
         Err(payload) => Outcome::Broken(format!("panic at {}: {}", PANIC.take(), message(&*payload))),
     }

@@ -16,6 +16,7 @@ struct Row {
     passed: usize,
     bound: usize,
     failed: usize,
+    disputed: usize,
     refusals: BTreeMap<String, usize>,
 }
 
@@ -35,17 +36,18 @@ pub fn summary(cases: &[Case], outcomes: &BTreeMap<String, Outcome>) -> String {
         match outcome {
             Outcome::Pass(_) => {}
             Outcome::Refused(error) => _ = writeln!(list, "refused {}: {error}", case.name),
+            Outcome::Disputed(why) => _ = writeln!(list, "disputed {}: {why}", case.name),
             Outcome::Wrong(what) => _ = writeln!(list, "WRONG   {}: {what}", case.name),
             Outcome::Broken(what) => _ = writeln!(list, "BROKEN  {}: {what}", case.name),
         }
     }
     let mut text = String::new();
     for (kind, row) in &kinds {
-        let Row { total, passed, bound, failed, .. } = row;
-        let refused = total - passed - failed;
+        let Row { total, passed, bound, failed, disputed, .. } = row;
+        let refused = total - passed - failed - disputed;
         let _ = writeln!(
             text,
-            "{kind}: {passed} of {total} pass, {bound} of them with inputs bound at compile time; {refused} are refused, {failed} fail"
+            "{kind}: {passed} of {total} pass, {bound} of them with inputs bound at compile time; {refused} are refused, {disputed} are disputed, {failed} fail"
         );
     }
     text.push('\n');
@@ -83,6 +85,7 @@ impl Row {
                 self.bound += usize::from(!bound.is_empty());
             }
             Outcome::Refused(error) => *self.refusals.entry(reason(error)).or_default() += 1,
+            Outcome::Disputed(_) => self.disputed += 1,
             Outcome::Wrong(_) | Outcome::Broken(_) => self.failed += 1,
         }
     }

@@ -14,7 +14,7 @@ use crate::types::DType;
 /// Attention, since 23, as the function that ONNX defines it to be.
 ///
 /// ```text
-///   Q · scale ─┐
+///   Q · √scale ─┐
 ///              MatMul ─▶ softcap ─▶ + bias ─▶ Softmax ─▶ MatMul ─▶ Y       heads are an axis: [N, heads, S, size]
 ///   past ++ K ─┘                                           │
 ///   past ++ V ─────────────────────────────────────────────┘
@@ -47,8 +47,11 @@ pub(in crate::onnx) fn attention(n: &mut NodeReader<'_, '_>) -> Results {
     };
 
     let repeated = (repeat_heads(n, present_k, heads)?, repeat_heads(n, present_v, heads)?);
-    let scaled = n.binary_with(BinaryFn::Mul, q, scale)?;
+    // Half of it on each side, as ONNX says: half floats round both.
+    let root = scale.sqrt();
+    let scaled = n.binary_with(BinaryFn::Mul, q, root)?;
     let turned = n.transpose(repeated.0, &[0, 1, 3, 2])?;
+    let turned = n.binary_with(BinaryFn::Mul, turned, root)?;
     let raw = n.mat_mul(scaled, turned)?;
     let mut capped = raw;
     if softcap > 0.0 {

@@ -3,7 +3,8 @@
 use super::Results;
 use crate::onnx::error::NodeFault;
 use crate::onnx::node::{NodeReader, axes, axis};
-use crate::op::{Reduce, ReduceKind};
+use crate::op::{Cast, Reduce, ReduceKind};
+use crate::types::DType;
 
 /// The Reduce… operators, since 1. Axes are an operand since 18, for ReduceSum since 13.
 pub(in crate::onnx) fn reduce(n: &mut NodeReader<'_, '_>) -> Results {
@@ -31,7 +32,15 @@ pub(in crate::onnx) fn reduce(n: &mut NodeReader<'_, '_>) -> Results {
         true => (0..rank).collect(),
         false => axes(&list, rank)?,
     };
-    Ok(vec![n.emit(Reduce { kind, axes, keep_dims }, &[x])?])
+    let op = Reduce { kind, axes, keep_dims };
+    let dtype = n.dtype(x);
+    if kind.is_exact() || dtype.is_float() {
+        return Ok(vec![n.emit(op, &[x])?]);
+    }
+    // Roots and logarithms of integers are cut.
+    let x = n.emit(Cast { to: DType::F64 }, &[x])?;
+    let y = n.emit(op, &[x])?;
+    Ok(vec![n.emit(Cast { to: dtype }, &[y])?])
 }
 
 /// ArgMax and ArgMin, since 1.
