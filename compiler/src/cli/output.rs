@@ -1,5 +1,5 @@
 //! Files that are there whole or not at all: written under a temporary name in the same folder, flushed to the disk,
-//! then renamed.
+//! then renamed. A device or a pipe is written to as it is: a rename would put a file in its place.
 
 use std::fs::{self, File};
 use std::io::{self, Cursor, ErrorKind, Write};
@@ -12,6 +12,8 @@ use anyhow::{Context, Result, bail};
 pub struct Output {
     path: PathBuf,
     temporary: PathBuf,
+    /// Whether something is there that is no file, such as `/dev/null`.
+    device: bool,
 }
 
 impl Output {
@@ -36,7 +38,12 @@ impl Output {
         let mut temporary = std::ffi::OsString::from(".");
         temporary.push(name);
         temporary.push(format!(".{}.tmp", std::process::id()));
-        let output = Output { path: path.to_owned(), temporary: path.with_file_name(temporary) };
+        let device = fs::metadata(path).is_ok_and(|there| !there.is_file());
+        let temporary = path.with_file_name(temporary);
+        let output = Output { path: path.to_owned(), temporary, device };
+        if device {
+            return Ok(output);
+        }
         output.create().and_then(|_| fs::remove_file(&output.temporary)).map_err(|e| output.refused(e))?;
         Ok(output)
     }
@@ -56,6 +63,9 @@ impl Output {
     }
 
     fn write_whole(&self, bytes: &[u8]) -> io::Result<()> {
+        if self.device {
+            return File::options().write(true).open(&self.path)?.write_all(bytes);
+        }
         let mut file = self.create()?;
         file.write_all(bytes)?;
         file.sync_all()?;
@@ -96,6 +106,23 @@ pub fn write_npz(output: &Output, arrays: &[(String, nnc_ir::Tensor)]) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_written_to_and_stays_one() {
+        use std::os::unix::fs::FileTypeExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let reader = std::thread::spawn({
+            let path = path.clone();
+            move || fs::read(path).unwrap()
+        });
+        Output::check(&path, &[]).unwrap().write(b"program").unwrap();
+        assert_eq!(reader.join().unwrap(), b"program");
+        assert!(fs::metadata(&path).unwrap().file_type().is_fifo());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
 
     #[test]
     fn a_file_is_replaced_and_nothing_else_stays_in_the_folder() {
