@@ -327,7 +327,7 @@ impl Model {
         let start = Instant::now();
         let limits = self.onnx.limits();
         let deadline = Deadline::after(limits.compile_time);
-        let mut graph = self.onnx.graph_before(&options.bindings, deadline)?;
+        let mut graph = self.onnx.graph_of_stored_weights(&options.bindings, deadline)?;
         let import = start.elapsed();
         let passes = passes::optimise_before(&mut graph, &options.passes, observer, deadline)
             .map_err(|source| Error::in_pass(&self.file, source))?;
@@ -339,9 +339,10 @@ impl Model {
         let bounds = plan::Bounds::new(limits, deadline);
         let plan =
             plan::unpacked(&graph, &target, &options.plan, &fused.collect(), &bounds).map_err(fault)?;
-        // Weights are let go one by one while they are packed; a graph would keep them all.
+        // Weights are let go one by one while they are packed, if they are in memory at all; a graph would keep them.
         drop(graph);
         let plan = plan.pack(threads).map_err(fault)?;
+        self.onnx.check_weights()?;
         let report = CompileReport {
             passes,
             steps: plan.steps.len(),

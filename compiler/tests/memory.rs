@@ -32,28 +32,18 @@ fn run(path: &Path) -> (u64, u64) {
     (program.desc().const_bytes, program.desc().arena_bytes)
 }
 
-fn write(path: &Path, width: f64) {
-    let spec = Spec::new("mobilenet-v2").resolution(32).width(width);
-    fs::write(path, nnc_models::encode(&spec).expect("a network")).expect("a file");
-}
-
-#[test]
-fn weights_are_never_in_memory_twice() {
-    if let Some(model) = env::var_os(MODEL) {
-        // What any compilation takes is there before, so that it does not count.
-        run(&Path::new(&model).with_file_name("small.onnx"));
-        let before = status("VmRSS");
-        let (constants, arena) = run(Path::new(&model));
-        let peak = status("VmHWM");
-        println!("grown by {} of {constants} and {arena}", peak.saturating_sub(before));
-        return;
-    }
+/// Compiles and runs a model in a process of its own, which is the test of this name; returns by how many bytes that grew, and the
+/// bytes of constants and activations.
+#[track_caller]
+fn grown(test: &str, spec: &Spec) -> [u64; 3] {
     let folder = tempfile::tempdir().expect("a folder");
     let model = folder.path().join("large.onnx");
-    write(&model, 2.0);
-    write(&model.with_file_name("small.onnx"), 0.35);
+    let write = |path: &Path, spec| fs::write(path, nnc_models::encode(spec).expect("a network"));
+    write(&model, spec).expect("a file");
+    let small = Spec::new("mobilenet-v2").resolution(32).width(0.35);
+    write(&model.with_file_name("small.onnx"), &small).expect("a file");
     let measured = Command::new(env::current_exe().expect("this program"))
-        .args(["--exact", "weights_are_never_in_memory_twice", "--nocapture"])
+        .args(["--exact", test, "--nocapture"])
         .env(MODEL, &model)
         .output()
         .expect("a process");
@@ -62,11 +52,41 @@ fn weights_are_never_in_memory_twice() {
     let numbers = numbers.unwrap_or_else(|| panic!("{told}{}", String::from_utf8_lossy(&measured.stderr)));
     let numbers: Vec<u64> = numbers.split(' ').filter_map(|word| word.parse().ok()).collect();
     let [grown, constants, arena] = numbers[..] else { panic!("{numbers:?}") };
-    // The weights of a few layers at a time are there as the model has them and as kernels read them.
     assert!(constants > 32 << 20, "{constants} bytes of constants are too few to tell");
-    let limit = constants + constants / 2 + arena;
-    assert!(
-        grown < limit,
-        "{grown} bytes at the peak for {constants} bytes of constants and {arena} of arena"
-    );
+    println!("{grown} bytes at the peak for {constants} bytes of constants and {arena} of arena");
+    [grown, constants, arena]
+}
+
+/// In the process that is measured: does what is measured, and says so. `false` in the test itself.
+fn measured() -> bool {
+    let Some(model) = env::var_os(MODEL) else { return false };
+    // What any compilation takes is there before, so that it does not count.
+    run(&Path::new(&model).with_file_name("small.onnx"));
+    let before = status("VmRSS");
+    let (constants, arena) = run(Path::new(&model));
+    println!("grown by {} {constants} {arena}", status("VmHWM").saturating_sub(before));
+    true
+}
+
+#[test]
+fn weights_that_a_pass_changes_are_not_in_memory_twice() {
+    if measured() {
+        return;
+    }
+    let test = "weights_that_a_pass_changes_are_not_in_memory_twice";
+    // Batch norms are folded into them.
+    let [grown, constants, arena] = grown(test, &Spec::new("mobilenet-v2").resolution(32).width(2.0));
+    // The weights of a few layers at a time are there as the model has them and as kernels read them.
+    assert!(grown < constants + constants / 2 + arena);
+}
+
+#[test]
+fn the_largest_matrix_is_in_memory_only_as_kernels_read_it() {
+    if measured() {
+        return;
+    }
+    let test = "the_largest_matrix_is_in_memory_only_as_kernels_read_it";
+    // One of its three matrices has four fifths of all weights.
+    let [grown, constants, arena] = grown(test, &Spec::new("alexnet").resolution(63));
+    assert!(grown < constants + constants / 10 + arena);
 }

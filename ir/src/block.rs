@@ -2,14 +2,24 @@
 //!
 //! Weights are most of what a compiler holds, and each of them only for a while. Large blocks have pages of their own, which
 //! the system has back as soon as nobody needs them; an allocator would keep them for later, with small pieces in between.
+//!
+//! Large weights may also stay in their file until somebody looks at them. Who wants a piece only, as packing does, has it read
+//! and nothing else: the largest matrix of a network is never in memory beside its packed form.
 
 use std::fmt;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
+use std::sync::{Arc, LazyLock};
 
 use memmap2::MmapMut;
 
 /// Blocks of so many bytes and more have pages of their own.
-const LARGE: usize = 64 << 10;
+pub(crate) const LARGE: usize = 64 << 10;
+
+/// Where bytes are read from later. Whoever reads cannot be told of a failure then; the store is asked afterwards.
+pub(crate) trait Store: Send + Sync {
+    /// Reads the bytes from `at` on; zeros where that fails, which the store remembers.
+    fn read_or_zero(&self, at: u64, to: &mut [u8]);
+}
 
 /// A block of bytes.
 pub(crate) enum Block {
@@ -17,6 +27,17 @@ pub(crate) enum Block {
     Heap(Vec<u8>),
     /// Anonymous pages.
     Pages(MmapMut),
+    /// Bytes that are read when somebody looks at them.
+    Stored(Stored),
+}
+
+/// A part of a store.
+pub(crate) struct Stored {
+    store: Arc<dyn Store>,
+    at: u64,
+    len: usize,
+    /// The pages are there from the beginning, so that there is no failure later; untouched, they take no memory.
+    pages: LazyLock<MmapMut, Box<dyn FnOnce() -> MmapMut + Send>>,
 }
 
 impl Block {
@@ -25,6 +46,42 @@ impl Block {
         match len {
             LARGE.. => MmapMut::map_anon(len).ok().map(Block::Pages),
             _ => Some(Block::Heap(vec![0; len])),
+        }
+    }
+
+    /// Bytes that stay where they are until somebody looks at them; `None` when there is no memory for them.
+    pub(crate) fn stored(store: Arc<dyn Store>, at: u64, len: usize) -> Option<Block> {
+        let mut pages = MmapMut::map_anon(len).ok()?;
+        let from = Arc::clone(&store);
+        let read = move || {
+            from.read_or_zero(at, &mut pages);
+            pages
+        };
+        Some(Block::Stored(Stored { store, at, len, pages: LazyLock::new(Box::new(read)) }))
+    }
+
+    /// How many bytes it has.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Block::Heap(bytes) => bytes.len(),
+            Block::Pages(pages) => pages.len(),
+            Block::Stored(stored) => stored.len,
+        }
+    }
+
+    /// The bytes if they are in memory.
+    pub(crate) fn at_hand(&self) -> Option<&[u8]> {
+        match self {
+            Block::Stored(stored) => LazyLock::get(&stored.pages).map(|pages| &pages[..]),
+            _ => Some(self),
+        }
+    }
+
+    /// Copies some of its bytes; those that are not in memory are read, and no others.
+    pub(crate) fn read(&self, place: Range<usize>, to: &mut [u8]) {
+        match (self, self.at_hand()) {
+            (Block::Stored(stored), None) => stored.store.read_or_zero(stored.at + place.start as u64, to),
+            (_, bytes) => to.copy_from_slice(&bytes.unwrap_or_default()[place]),
         }
     }
 
@@ -49,6 +106,7 @@ impl Deref for Block {
         match self {
             Block::Heap(bytes) => bytes,
             Block::Pages(pages) => pages,
+            Block::Stored(stored) => &stored.pages,
         }
     }
 }
@@ -58,6 +116,7 @@ impl DerefMut for Block {
         match self {
             Block::Heap(bytes) => bytes,
             Block::Pages(pages) => pages,
+            Block::Stored(stored) => &mut LazyLock::force_mut(&mut stored.pages)[..],
         }
     }
 }
@@ -70,6 +129,8 @@ impl fmt::Debug for Block {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[test]
@@ -80,6 +141,34 @@ mod tests {
             block.fill(7);
             assert!(Block::copy_of(&block).unwrap().iter().all(|&b| b == 7));
         }
+    }
+
+    /// Gives 0, 1, 2 … and counts the bytes that it was asked for.
+    #[derive(Default)]
+    struct Counting(AtomicUsize);
+
+    impl Store for Counting {
+        fn read_or_zero(&self, at: u64, to: &mut [u8]) {
+            self.0.fetch_add(to.len(), Ordering::Relaxed);
+            to.iter_mut().enumerate().for_each(|(i, byte)| *byte = (at as usize + i) as u8);
+        }
+    }
+
+    #[test]
+    fn stored_bytes_are_read_piece_by_piece_or_once() {
+        let store = Arc::new(Counting::default());
+        let mut block = Block::stored(store.clone(), 3, 100).unwrap();
+        let read = || store.0.load(Ordering::Relaxed);
+        assert_eq!((block.len(), block.at_hand(), read()), (100, None, 0));
+        let mut piece = [0; 4];
+        block.read(10..14, &mut piece);
+        assert_eq!((piece, block.at_hand(), read()), ([13, 14, 15, 16], None, 4));
+        assert_eq!((block[0], block[99], read()), (3, 102, 104));
+        block.read(1..5, &mut piece);
+        assert_eq!((piece, read()), ([4, 5, 6, 7], 104), "from memory now");
+        block[2] = 77;
+        block.read(1..5, &mut piece);
+        assert_eq!((piece, read()), ([4, 77, 6, 7], 104));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytemuck::{AnyBitPattern, NoUninit};
 
-use crate::block::Block;
+use crate::block::{Block, Store};
 use crate::types::{DType, Shape, TensorType};
 
 /// A dense row-major tensor. The bytes are shared, so a clone costs nothing; they may stand at any alignment
@@ -22,7 +22,7 @@ pub struct Tensor {
 
 impl PartialEq for Tensor {
     fn eq(&self, other: &Tensor) -> bool {
-        self.ty == other.ty && self.bytes() == other.bytes()
+        self.ty == other.ty && self.same_bytes(other)
     }
 }
 
@@ -82,6 +82,13 @@ impl Tensor {
         Ok(Tensor { ty, data: Arc::new(data), place })
     }
 
+    /// A tensor over bytes that are read when somebody looks at them.
+    pub(crate) fn stored(ty: TensorType, store: Arc<dyn Store>, at: u64) -> Result<Tensor, TensorError> {
+        let bytes = size(&ty)?;
+        let data = Block::stored(store, at, bytes).ok_or(TensorError::Memory(bytes))?;
+        Ok(Tensor { ty, data: Arc::new(data), place: 0..bytes })
+    }
+
     /// A tensor over a part of bytes that others share, and which it keeps alive as a whole.
     pub(crate) fn from_shared(
         ty: TensorType,
@@ -89,7 +96,8 @@ impl Tensor {
         place: Range<usize>,
     ) -> Result<Tensor, TensorError> {
         let expected = size(&ty)?;
-        let got = data.get(place.clone()).map_or(0, <[u8]>::len);
+        let inside = place.start <= place.end && place.end <= data.len();
+        let got = if inside { place.len() } else { 0 };
         if expected != got {
             return Err(TensorError::Length { ty, expected, got });
         }
@@ -123,9 +131,51 @@ impl Tensor {
         &self.ty.shape
     }
 
-    /// The bytes, row-major, little endian.
+    /// The bytes, row-major, little endian. Those of a large initializer may still be in the model's file; then they are read
+    /// now, and stay in memory as long as the tensor.
     pub fn bytes(&self) -> &[u8] {
         self.data.get(self.place.clone()).unwrap_or_default()
+    }
+
+    /// Copies the bytes of a part, which must be as many as `to` has. Of a tensor that is still in a file, no more is read.
+    ///
+    /// # Panics
+    ///
+    /// The tensor has no such part.
+    pub fn read(&self, part: Range<usize>, to: &mut [u8]) {
+        assert!(part.len() == to.len() && part.end <= self.place.len(), "a part of the tensor");
+        self.data.read(self.place.start + part.start..self.place.start + part.end, to);
+    }
+
+    /// The bytes of a part where the whole tensor is in memory.
+    pub fn at_hand(&self, part: Range<usize>) -> Option<&[u8]> {
+        self.data.at_hand()?.get(self.place.clone())?.get(part)
+    }
+
+    /// Whether two tensors have the same bytes. No more of them are in memory afterwards.
+    pub fn same_bytes(&self, other: &Tensor) -> bool {
+        if self.place.len() != other.place.len() {
+            return false;
+        }
+        if Arc::ptr_eq(&self.data, &other.data) && self.place == other.place {
+            return true;
+        }
+        const PIECE: usize = 4 << 10;
+        let mut pieces = [[0; PIECE]; 2];
+        let [a, b] = &mut pieces;
+        (0..self.place.len()).step_by(PIECE).all(|at| {
+            let part = at..self.place.len().min(at + PIECE);
+            self.piece(part.clone(), a) == other.piece(part, b)
+        })
+    }
+
+    /// A part: where it is, or copied to the beginning of `to`.
+    fn piece<'t>(&'t self, part: Range<usize>, to: &'t mut [u8]) -> &'t [u8] {
+        self.at_hand(part.clone()).unwrap_or_else(|| {
+            let to = &mut to[..part.len()];
+            self.read(part, to);
+            to
+        })
     }
 
     /// The bytes, to be changed: in place when no other tensor shares them, else in a copy.

@@ -71,6 +71,7 @@ impl Bench {
         let program = &ready.program;
         let tensors = program.inputs().iter().map(|p| by_formula(&type_of(p))).collect::<Result<Vec<_>>>()?;
         let inputs = Inputs::new(program.inputs(), &tensors);
+        drop(tensors);
         let inputs = inputs.refs();
         let threads = self.threads.count();
         let mut session = Session::new(program, &Pool::new(threads)?)?;

@@ -23,7 +23,7 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
     for id in graph.order()? {
         let twin = match &graph.node(id).op {
             Op::Input => continue,
-            Op::Constant(t) if t.bytes().len() > SMALL => continue,
+            Op::Constant(t) if t.ty().bytes() > SMALL => continue,
             Op::Constant(t) => {
                 let first = *constants.entry((t.ty().to_string(), t.bytes().to_vec())).or_insert(id);
                 Some(first).filter(|first| *first != id)

@@ -35,7 +35,7 @@ struct Budget {
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
     let constants = graph.node_ids().filter_map(|id| graph.constant(id.into()));
-    let bytes = constants.map(|tensor| tensor.bytes().len()).sum::<usize>();
+    let bytes = constants.map(|tensor| tensor.ty().bytes()).sum::<usize>();
     let mut budget = Budget { bytes: bytes.max(MAX_GROWTH), work: MAX_WORK_TOGETHER };
     for id in graph.order()? {
         if !graph.contains(id) {
@@ -113,7 +113,7 @@ mod tests {
         }
         crate::passes::run("fold_constants", &mut graph).unwrap();
         let constants = graph.node_ids().filter_map(|id| graph.constant(id.into()));
-        let made: usize = constants.map(|tensor| tensor.bytes().len()).sum();
+        let made: usize = constants.map(|tensor| tensor.ty().bytes()).sum();
         assert_eq!(made, bytes + super::MAX_GROWTH);
     }
 }

@@ -138,7 +138,7 @@ impl Constants {
         for Part { at, content } in self.parts {
             match content {
                 Content::Bytes(bytes) => add(at, bytes.len(), Work::Bytes(bytes)),
-                Content::Tensor(tensor) => add(at, tensor.bytes().len(), Work::Tensor(tensor)),
+                Content::Tensor(tensor) => add(at, tensor.ty().bytes(), Work::Tensor(tensor)),
                 Content::Packed(packing) => {
                     let (mut at, packing) = (at, Arc::new(packing));
                     for (index, panel) in packing.panels.iter().enumerate() {

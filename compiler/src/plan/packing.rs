@@ -2,7 +2,10 @@
 //! algorithm does the layer, the elements of transformed kernels are in place of `[ky][kx]`.
 //!
 //! Planning only says what goes where; the bytes are moved when all constants have their place, by all cores, from
-//! where the model has them straight to where the program will have them.
+//! where the model has them straight to where the program will have them. Weights that are still in the model's file are read
+//! panel by panel, so that no matrix is in memory twice.
+
+use std::borrow::Cow;
 
 use nnc_ir::Tensor;
 
@@ -47,17 +50,19 @@ impl PackedPanel {
 impl PartialEq for Packing {
     /// Whether both make the same bytes in the same way.
     fn eq(&self, other: &Packing) -> bool {
-        let same = |a: &Tensor, b: &Tensor| std::ptr::eq(a.bytes(), b.bytes()) || a.bytes() == b.bytes();
         (self.taps, self.winograd, self.depth) == (other.taps, other.winograd, other.depth)
-            && same(&self.weights, &other.weights)
             && self.panels == other.panels
             && self.orders == other.orders
+            && self.weights.same_bytes(&other.weights)
     }
 }
 
 /// Input channels that are packed at a time: a cache line of each output channel's weights is read at once, whatever the
 /// distance between channels.
 const BLOCK: usize = 16;
+/// Output channels that are packed at a time: together they fill cache lines of packed weights, and those of a large matrix
+/// are half a megabyte.
+const ROWS: usize = 16;
 
 impl Packing {
     /// Size in bytes.
@@ -72,48 +77,101 @@ impl Packing {
 
     /// Writes a panel to zeroed bytes, as many as [`Packing::panel_bytes`].
     pub fn write(&self, panel: &PackedPanel, to: &mut [u8]) {
-        let (from, to) = (self.weights.bytes().as_chunks::<4>().0, to.as_chunks_mut::<4>().0);
+        let to = to.as_chunks_mut::<4>().0;
         let Some(order) = self.orders.get(panel.order) else { return };
-        if let Some(form) = self.winograd {
-            return self.write_transformed(panel, order, form, to);
+        for first in (0..panel.channels.len().min(panel.lanes())).step_by(ROWS) {
+            let rows = Rows::of(self, &panel.channels[first..panel.channels.len().min(first + ROWS)]);
+            match self.winograd {
+                None => self.write_rows(panel, first, &rows, order, to),
+                Some(form) => self.write_transformed(panel, first, &rows, order, form, to),
+            }
         }
+    }
+
+    /// Writes the lanes from `first` on, for which there are rows.
+    fn write_rows(
+        &self,
+        panel: &PackedPanel,
+        first: usize,
+        rows: &Rows<'_>,
+        order: &[usize],
+        to: &mut [[u8; 4]],
+    ) {
         let lanes = panel.lanes();
         let folded = panel.cols.iter().any(|col| col.fold > 1);
         for (tap, to) in to.chunks_exact_mut((self.depth * lanes).max(1)).enumerate() {
-            for (rows, order) in to.chunks_mut(BLOCK * lanes).zip(order.chunks(BLOCK)) {
-                for (lane, &channel) in panel.channels.iter().enumerate().take(lanes) {
-                    let channel = channel * self.depth;
+            for (block, order) in to.chunks_mut(BLOCK * lanes).zip(order.chunks(BLOCK)) {
+                for (row, lane) in rows.each().zip(first..lanes) {
                     if folded {
                         // A block is a whole number of rounds.
                         for (at, &k) in order.iter().enumerate() {
                             let to = position(&panel.cols, lane as u32, at as u32);
-                            rows[to] = from[(channel + k) * self.taps + tap];
+                            block[to] = row[k * self.taps + tap];
                         }
                     } else {
-                        for (row, &k) in rows.chunks_exact_mut(lanes).zip(order) {
-                            row[lane] = from[(channel + k) * self.taps + tap];
+                        for (to, &k) in block.chunks_exact_mut(lanes).zip(order) {
+                            to[lane] = row[k * self.taps + tap];
                         }
                     }
                 }
             }
         }
     }
-}
 
-impl Packing {
-    fn write_transformed(&self, panel: &PackedPanel, order: &[usize], form: Form, to: &mut [[u8; 4]]) {
-        let kernels = self.weights.bytes().as_chunks::<4>().0.as_chunks::<9>().0;
+    /// The same for transformed kernels.
+    fn write_transformed(
+        &self,
+        panel: &PackedPanel,
+        first: usize,
+        rows: &Rows<'_>,
+        order: &[usize],
+        form: Form,
+        to: &mut [[u8; 4]],
+    ) {
         let transform = KernelTransform::new(form);
         let mut elements = vec![0.0f32; form.elements()];
-        for (k, &channel) in order.iter().enumerate() {
-            for (lane, &n) in panel.channels.iter().enumerate() {
-                let kernel = kernels[n * self.depth + channel].map(f32::from_le_bytes);
-                transform.apply(&kernel, &mut elements);
+        for (row, lane) in rows.each().zip(first..panel.lanes()) {
+            let kernels = row.as_chunks::<9>().0;
+            for (k, &channel) in order.iter().enumerate() {
+                transform.apply(&kernels[channel].map(f32::from_le_bytes), &mut elements);
                 for (e, value) in elements.iter().enumerate() {
                     to[(e * self.depth + k) * panel.lanes() + lane] = value.to_le_bytes();
                 }
             }
         }
+    }
+}
+
+/// The weights of some output channels, `[k][ky][kx]` each.
+struct Rows<'w> {
+    /// Bytes in which they are, and where each begins.
+    bytes: Cow<'w, [u8]>,
+    starts: Vec<usize>,
+    /// Bytes of a channel.
+    len: usize,
+}
+
+impl<'w> Rows<'w> {
+    fn of(packing: &'w Packing, channels: &[usize]) -> Rows<'w> {
+        let len = packing.depth * packing.taps * 4;
+        let all = packing.weights.ty().bytes();
+        if let Some(bytes) = packing.weights.at_hand(0..all) {
+            let starts = channels.iter().map(|channel| channel * len).collect();
+            return Rows { bytes: bytes.into(), starts, len };
+        }
+        let mut bytes = vec![0; channels.len() * len];
+        let mut rest = &mut bytes[..];
+        for run in channels.chunk_by(|a, b| a + 1 == *b) {
+            let (piece, after) = rest.split_at_mut(run.len() * len);
+            packing.weights.read(run[0] * len..(run[0] + run.len()) * len, piece);
+            rest = after;
+        }
+        Rows { starts: (0..channels.len()).map(|row| row * len).collect(), bytes: bytes.into(), len }
+    }
+
+    /// Those of each channel.
+    fn each(&self) -> impl Iterator<Item = &[[u8; 4]]> {
+        self.starts.iter().map(|&start| self.bytes[start..start + self.len].as_chunks::<4>().0)
     }
 }
 

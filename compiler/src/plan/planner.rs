@@ -84,7 +84,7 @@ impl<'g> Planner<'g> {
         let last_use = last_uses(graph, order, &position);
         let wide = channels::wide_buffers(graph, order, |v| writes_image(graph, v));
         let constants = graph.node_ids().filter_map(|id| graph.constant(id.into()));
-        let weights = constants.map(|tensor| tensor.bytes().len() as u64).sum();
+        let weights = constants.map(|tensor| tensor.ty().bytes() as u64).sum();
         let start = Buffer { name: "arena".into(), home: Home::ArenaStart, bytes: 0, image: None };
         Planner {
             graph,
@@ -136,7 +136,7 @@ impl<'g> Planner<'g> {
     /// Adds a buffer with a tensor's bytes as they are.
     pub fn tensor_buffer(&mut self, name: &str, tensor: &Tensor) -> BufferId {
         let at = self.constants.add_tensor(tensor);
-        self.buffer(name, Home::Const(at), tensor.bytes().len() as u64, None)
+        self.buffer(name, Home::Const(at), tensor.ty().bytes() as u64, None)
     }
 
     /// Adds a buffer with weights that will be packed.

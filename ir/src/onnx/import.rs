@@ -19,7 +19,7 @@ use super::node::NodeReader;
 use super::subgraph::GraphDef;
 use super::table;
 use super::varying::{Sizes, Varying};
-use super::weights;
+use super::weights::{self, Reading};
 use crate::graph::{Graph, GraphError, Value};
 use crate::op::Prefix;
 use crate::tensor::Tensor;
@@ -75,13 +75,18 @@ impl<'m> Scope<'m> {
 const FOLD_BYTES: usize = 64 << 20;
 
 /// Builds the graph.
-pub(super) fn import(model: &Model, bindings: &Bindings, deadline: Deadline) -> Result<Graph, Fault> {
+pub(super) fn import(
+    model: &Model,
+    bindings: &Bindings,
+    deadline: Deadline,
+    reading: Reading,
+) -> Result<Graph, Fault> {
     let rows = rows(model)?;
     let types = bindings.resolve(model)?;
     let mut importer = Importer {
         model,
         graph: Graph::new(),
-        scopes: vec![Scope::new(weights::read_all(&model.initializers)?)],
+        scopes: vec![Scope::new(weights::tensors(&model.initializers, reading)?)],
         used: used_names(model),
         unrolled: 0,
         made: 0,

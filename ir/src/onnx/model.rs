@@ -18,7 +18,7 @@ use super::order;
 use super::source::{Bytes, Source, SourceFile, Window};
 use super::split;
 use super::tensor::TensorReader;
-use super::weights::{Stored, Weights};
+use super::weights::{self, Reading, Stored, Weights};
 use super::wire;
 use crate::graph::Graph;
 use crate::tensor::Tensor;
@@ -26,8 +26,8 @@ use crate::types::DType;
 
 /// An ONNX model, read and checked but for what depends on its input shapes.
 ///
-/// Of a model in a file only the structure is in memory. Its weights are read whenever a graph is built, so the file stays open;
-/// when it has been written to meanwhile, building a graph fails.
+/// Of a model in a file only the structure is in memory. Its weights are read whenever a graph is built or used, so the file
+/// stays open; when it has been written to meanwhile, that fails.
 #[derive(Clone, Debug)]
 pub struct Model {
     pub(super) file: String,
@@ -200,7 +200,23 @@ impl Model {
 
     /// Like [`Model::graph`], as a part of work that must be over by `deadline`.
     pub fn graph_before(&self, bindings: &Bindings, deadline: Deadline) -> Result<Graph, OnnxError> {
-        import::import(self, bindings, deadline).map_err(|f| f.in_file(&self.file))
+        import::import(self, bindings, deadline, Reading::AtOnce).map_err(|f| f.in_file(&self.file))
+    }
+
+    /// Like [`Model::graph_before`], but large weights stay in their files until somebody looks at them. Where a file cannot be
+    /// read then, there are zeros instead: what was made of the graph is worth something only if
+    /// [`Model::check_weights`] finds nothing wrong afterwards.
+    pub fn graph_of_stored_weights(
+        &self,
+        bindings: &Bindings,
+        deadline: Deadline,
+    ) -> Result<Graph, OnnxError> {
+        import::import(self, bindings, deadline, Reading::Later).map_err(|f| f.in_file(&self.file))
+    }
+
+    /// Whether all weights that graphs have looked at could be read, from files that have not changed since the model was opened.
+    pub fn check_weights(&self) -> Result<(), OnnxError> {
+        weights::check(&self.initializers).map_err(|f| f.in_file(&self.file))
     }
 }
 
@@ -308,7 +324,7 @@ impl SourcePart<'_> {
                 file.read(start + at, piece)?;
                 take(piece);
             }
-            file.check_unchanged()
+            file.check()
         };
         read().map_err(|fault: Fault| fault.in_file(&self.model.file))
     }

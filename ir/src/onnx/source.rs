@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   file ──window──▶ walks over the structure (wire, split)      a few KiB at a time
-//!        ──read────▶ weights                                     each when a graph is built, where it will stay
+//!        ──read────▶ weights                                     when a graph is built, or packed
 //! ```
 //!
 //! A file is read, never mapped: a mapped file that another process shortens kills its reader. It stays open instead, and one
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::error::Fault;
-use crate::block::Block;
+use crate::block::{Block, Store};
 
 /// Where a model is.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub(super) struct SourceFile {
     file: Mutex<File>,
     len: u64,
     modified: Option<SystemTime>,
+    /// The first failure to read what somebody looked at.
+    failed: Mutex<Option<io::Error>>,
 }
 
 impl SourceFile {
@@ -40,7 +42,8 @@ impl SourceFile {
     pub(super) fn new(name: String, file: File) -> io::Result<SourceFile> {
         let metadata = file.metadata()?;
         let modified = metadata.modified().ok();
-        Ok(SourceFile { name, file: Mutex::new(file), len: metadata.len(), modified })
+        let (file, failed) = (Mutex::new(file), Mutex::new(None));
+        Ok(SourceFile { name, file, len: metadata.len(), modified, failed })
     }
 
     /// Its length when it was opened.
@@ -50,17 +53,29 @@ impl SourceFile {
 
     /// Reads the bytes from `at` on.
     pub(super) fn read(&self, at: u64, to: &mut [u8]) -> Result<(), Fault> {
-        // A reader that panicked has left the file at some place; here each reader goes to its own.
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(to));
-        read.map_err(|e| match e.kind() {
-            io::ErrorKind::UnexpectedEof => self.changed(),
-            _ => Fault::Io(e),
-        })
+        self.try_read(at, to).map_err(|e| self.fault(&e))
     }
 
-    /// Refuses a file that has been written to since it was opened. To be asked after reading.
-    pub(super) fn check_unchanged(&self) -> Result<(), Fault> {
+    fn try_read(&self, at: u64, to: &mut [u8]) -> io::Result<()> {
+        // A reader that panicked has left the file at some place; here each reader goes to its own.
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(to)
+    }
+
+    fn fault(&self, error: &io::Error) -> Fault {
+        match (error.kind(), error.raw_os_error()) {
+            (io::ErrorKind::UnexpectedEof, _) => self.changed(),
+            (_, Some(code)) => Fault::Io(io::Error::from_raw_os_error(code)),
+            (kind, None) => Fault::Io(kind.into()),
+        }
+    }
+
+    /// Refuses a file that could not be read or has been written to since it was opened. To be asked after reading.
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        if let Some(error) = self.failed.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            return Err(self.fault(error));
+        }
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let metadata = file.metadata().map_err(Fault::Io)?;
         let same = metadata.len() == self.len && metadata.modified().ok() == self.modified;
@@ -69,6 +84,15 @@ impl SourceFile {
 
     fn changed(&self) -> Fault {
         Fault::Changed { file: self.name.clone() }
+    }
+}
+
+impl Store for SourceFile {
+    fn read_or_zero(&self, at: u64, to: &mut [u8]) {
+        if let Err(error) = self.try_read(at, to) {
+            to.fill(0);
+            self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
     }
 }
 
@@ -195,14 +219,19 @@ mod tests {
         let mut window = Window::new(&file);
         assert_eq!(window.peek(0, 10), []);
         assert!(changed(window.finish()));
-        assert!(changed(file.check_unchanged()));
+        assert!(changed(file.check()));
+        let mut bytes = [1; 20];
+        file.read_or_zero(40, &mut bytes);
+        assert_eq!(bytes, [0; 20]);
+        named.as_file().set_len(100).unwrap();
+        assert!(changed(file.check()), "what could not be read then is not there now");
     }
 
     #[test]
     fn a_file_that_was_written_to_is_refused() {
         let (mut named, file) = file(&[7; 100]);
-        file.check_unchanged().unwrap();
+        file.check().unwrap();
         named.write_all(&[8]).unwrap();
-        assert!(matches!(file.check_unchanged(), Err(Fault::Changed { .. })));
+        assert!(matches!(file.check(), Err(Fault::Changed { .. })));
     }
 }
