@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 use criterion::measurement::{Measurement, ValueFormatter};
 use criterion::{Criterion, Throughput};
 use nnc::codegen::jit;
-use nnc::codegen::tile::programs::winograd::Form;
+use nnc::codegen::tile::programs::winograd::{Form, Sweeps};
+use nnc::plan::winograd::Kernels;
 use nnc::plan::{self, Strips, Winograd};
 use nnc::roofline::Roofline;
 use nnc::target::Target;
@@ -205,10 +206,15 @@ fn layers() -> Vec<Layer> {
         layers.push(conv.layer("depthwise"));
     }
     // What counts are the products of the direct form; more than the peak is what the transforms save.
-    for (form, group) in [(Form::F2, "winograd F(2x2)"), (Form::F4, "winograd F(4x4)")] {
+    for (form, kernels, group) in [
+        (Form::F2, Kernels::Transformed, "winograd F(2x2)"),
+        (Form::F2, Kernels::Plain(Sweeps::Pairs), "winograd F(2x2), plain kernels"),
+        (Form::F4, Kernels::Transformed, "winograd F(4x4)"),
+        (Form::F4, Kernels::Plain(Sweeps::Pairs), "winograd F(4x4), plain kernels"),
+    ] {
         for (size, channels) in [(56, 64), (28, 128), (14, 256)] {
             let conv = Conv { kernel: 3, ..Conv::new(size, channels, channels) };
-            layers.push(Layer { winograd: Winograd::Always(form), ..conv.layer(group) });
+            layers.push(Layer { winograd: Winograd::Always(form, kernels), ..conv.layer(group) });
         }
     }
     for (op, (size, channels), attributes, out) in [

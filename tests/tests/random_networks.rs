@@ -6,7 +6,8 @@
 
 use std::cell::Cell;
 
-use nnc::codegen::tile::programs::winograd::Form;
+use nnc::codegen::tile::programs::winograd::{Form, Sweeps};
+use nnc::plan::winograd::Kernels;
 use nnc::plan::{LayerCode, Options, Strips, Winograd};
 use nnc::target::Target;
 use nnc_ir::op::*;
@@ -104,10 +105,14 @@ fn check(graph: &Graph, targets: &[Target]) -> Result<Forced, String> {
     let input = input.elems::<f32>().map_err(|error| error.to_string())?;
     let optimised = pipeline::optimise(graph).map_err(|error| error.to_string())?;
     let mut forced = Forced::default();
-    let forms = [(Form::F4, 3), (Form::F2, 2)];
-    for (target, (form, strips)) in targets.iter().zip(forms.into_iter().cycle()) {
+    let forms = [
+        (Form::F4, Kernels::Transformed, 3),
+        (Form::F2, Kernels::Plain(Sweeps::Pairs), 2),
+        (Form::F4, Kernels::Plain(Sweeps::Pairs), 2),
+    ];
+    for (target, (form, kernels, strips)) in targets.iter().zip(forms.into_iter().cycle()) {
         let free = Options::default();
-        let by_winograd = Options { winograd: Winograd::Always(form), ..free };
+        let by_winograd = Options { winograd: Winograd::Always(form, kernels), ..free };
         let in_strips = Options { strips: Strips::Always(strips), ..free };
         let mut plain: Option<Vec<Vec<u32>>> = None;
         for options in [free, by_winograd, in_strips] {

@@ -1,6 +1,7 @@
 //! Whole 3×3 layers by Winograd's algorithm, in both forms, against the evaluator.
 
-use nnc::codegen::tile::programs::winograd::Form;
+use nnc::codegen::tile::programs::winograd::{Form, Sweeps};
+use nnc::plan::winograd::Kernels;
 use nnc::plan::{LayerCode, Options, Plan, Winograd};
 use nnc::target::Target;
 use nnc_ir::op::*;
@@ -11,6 +12,15 @@ use nnc_tests::pipeline;
 
 /// What may differ from the evaluator's sums, relative to the largest value.
 const ROUNDING: f64 = 1e-5;
+
+/// Both forms, with kernels that the compiler transforms, and that layers do.
+const FORMS: [(Form, Kernels); 5] = [
+    (Form::F4, Kernels::Plain(Sweeps::Pairs)),
+    (Form::F2, Kernels::Transformed),
+    (Form::F2, Kernels::Plain(Sweeps::Pairs)),
+    (Form::F4, Kernels::Transformed),
+    (Form::F4, Kernels::Plain(Sweeps::Rows)),
+];
 
 /// A graph whose constants are noise.
 #[derive(Default)]
@@ -107,9 +117,9 @@ fn check(graph: &Graph, layers: usize) {
     let input = input.elems::<f32>().unwrap_or_else(|error| panic!("{error}"));
     let graph = pipeline::optimise(graph).unwrap_or_else(|error| panic!("{error}"));
     for target in targets() {
-        for form in [Form::F2, Form::F4] {
-            let what = format!("{}, {form:?}", target.name);
-            let options = Options { winograd: Winograd::Always(form), ..Options::default() };
+        for (form, kernels) in FORMS {
+            let what = format!("{}, {form:?}, {kernels:?}", target.name);
+            let options = Options { winograd: Winograd::Always(form, kernels), ..Options::default() };
             let plan =
                 pipeline::plan_with(&graph, &target, &options).unwrap_or_else(|e| panic!("{what}: {e}"));
             assert_eq!(count(&plan, form), layers, "{what}:\n{plan}");
@@ -245,7 +255,8 @@ fn infinities_and_nans_spread_no_farther_than_the_tiles_that_see_them() {
     let mut input = noise(&[1, 16, 12, 12], 5, 1.0).elems::<f32>().expect("f32").into_owned();
     input[0] = f32::NAN;
     for target in targets() {
-        let options = Options { winograd: Winograd::Always(Form::F4), ..Options::default() };
+        let options =
+            Options { winograd: Winograd::Always(Form::F4, Kernels::Transformed), ..Options::default() };
         let plan = pipeline::plan_with(&graph, &target, &options).unwrap_or_else(|error| panic!("{error}"));
         let program = pipeline::jit(&plan, &target).unwrap_or_else(|error| panic!("{error}"));
         let output = &pipeline::run(&program, &[&input], 1).unwrap_or_else(|error| panic!("{error}"))[0];
@@ -311,8 +322,8 @@ fn strides_dilations_groups_and_other_kernels_stay_direct() {
     }
     let graph = pipeline::optimise(&b.graph).unwrap_or_else(|error| panic!("{error}"));
     for target in targets() {
-        for form in [Form::F2, Form::F4] {
-            let options = Options { winograd: Winograd::Always(form), ..Options::default() };
+        for (form, kernels) in FORMS {
+            let options = Options { winograd: Winograd::Always(form, kernels), ..Options::default() };
             let plan = pipeline::plan_with(&graph, &target, &options).unwrap_or_else(|e| panic!("{e}"));
             assert_eq!(count(&plan, form), 0, "{plan}");
         }

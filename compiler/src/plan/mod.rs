@@ -82,8 +82,8 @@ pub enum Winograd {
     /// Those for which it is estimated to take less time, in the form that takes the least.
     #[default]
     WhereFaster,
-    /// All that it can do, in one form: to test that form, or to measure it.
-    Always(Form),
+    /// All that it can do, in one form, with kernels stored so: to test that form, or to measure it.
+    Always(Form, winograd::Kernels),
 }
 
 /// What decides the code of a step. Equal codes share one function.

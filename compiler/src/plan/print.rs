@@ -6,7 +6,7 @@ use nnc_runtime::abi::{Arg, Region};
 
 use super::dense::{DensePlan, LoopOrder};
 use super::lanes::{LanesPlan, RowBlocks};
-use super::winograd::WinogradPlan;
+use super::winograd::{Kernels, WinogradPlan};
 use super::{LayerCode, Plan};
 use crate::codegen::tile::programs::dense::Col;
 use crate::codegen::tile::programs::window::Along;
@@ -104,7 +104,11 @@ fn winograd(f: &mut fmt::Formatter<'_>, w: &WinogradPlan) -> fmt::Result {
         w.scratch()
     )?;
     for p in &w.panels {
-        writeln!(f, "     {} panels [{}] over {} channels", p.count, widths(&p.cols), w.depth)?;
+        let kernels = match w.kernels {
+            Kernels::Transformed => "",
+            Kernels::Plain(_) => ", kernels transformed before use",
+        };
+        writeln!(f, "     {} panels [{}] over {} channels{kernels}", p.count, widths(&p.cols), w.depth)?;
     }
     Ok(())
 }

@@ -6,14 +6,16 @@
 //!     picture ── input tiles ──▶ V[e][tile][channel]        once for all panels of a block in the thread's share
 //!                                  │  dense tiles, for each e:  [tiles × C] · [C × panel]
 //!                                  ▼
-//!     weights U[panel][e][C][lane]  M[e][tile][lane]
+//!             U[panel][e][C][lane]  M[e][tile][lane]
 //!                                  │
 //!     picture ◀─ output tiles ─────┘                        bias, residual, activation
 //! ```
 //!
 //! `V` and `M` are scratch of the thread; for 16 tiles of 128 channels they are 300 and 74 KB, so they stay in its second-level
-//! cache. The weights are four times as large as the layer's for `F(4×4, 3×3)` and come by once for each block, which is
-//! why late layers, with few pixels and many channels, have one block only. All distances in scratch are whole cache lines, an
+//! cache. `U` is four times as large as the layer's weights for `F(4×4, 3×3)` and comes by once for each block, which is
+//! why late layers, with few pixels and many channels, have one block only. Either `U` is what is stored, or the weights are
+//! as the model has them, and each unit transforms those of its panel before it needs them ([`Kernels`]): a few rows of
+//! elements, then their products. All distances in scratch are whole cache lines, an
 //! odd number of them from one element to the next, so that the elements of a tile fall into different cache sets.
 //!
 //! Channels are read as [lanes](super::lanes) layers read them, in vectors of neighbouring slots, from however many buffers;
@@ -26,7 +28,7 @@ use super::sweep::{Axis, BytePitch};
 use crate::codegen::tile::ir::Lanes;
 use crate::codegen::tile::programs::dense::{Col, panel_width};
 use crate::codegen::tile::programs::epilogue::Epilogue;
-use crate::codegen::tile::programs::winograd::{Form, KERNEL};
+use crate::codegen::tile::programs::winograd::{Form, KERNEL, Sweeps};
 
 /// Which base pointer is which. The input's buffers follow behind these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +36,7 @@ use crate::codegen::tile::programs::winograd::{Form, KERNEL};
 pub enum WinogradArg {
     /// The output's buffer.
     Output,
-    /// Packed weights, `[panel][element][channel][lane]`.
+    /// Packed weights, `[panel][element][channel][lane]`, or `[panel][tap][channel][lane]`.
     Weights,
     /// Bias, in slot order.
     Bias,
@@ -42,6 +44,25 @@ pub enum WinogradArg {
     Residual,
     /// The first buffer of the input.
     Inputs,
+}
+
+/// How the kernels are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kernels {
+    /// Transformed.
+    Transformed,
+    /// As the model has them; a unit transforms those of its panel, to scratch of the thread, some rows of elements at a time.
+    Plain(Sweeps),
+}
+
+impl Kernels {
+    /// Floats of one kernel.
+    pub fn floats(self, form: Form) -> usize {
+        match self {
+            Kernels::Transformed => form.elements(),
+            Kernels::Plain(_) => KERNEL * KERNEL,
+        }
+    }
 }
 
 /// Tiles that follow one another along an axis and are alike.
@@ -125,6 +146,8 @@ impl ScratchPitch {
 pub struct WinogradPlan {
     /// Outputs of a tile.
     pub form: Form,
+    /// How its weights are stored.
+    pub kernels: Kernels,
     /// Pictures in the batch.
     pub images: usize,
     /// The vertical axis.
@@ -160,9 +183,14 @@ pub struct WinogradPlan {
 }
 
 impl Panels {
+    /// Bytes of one element, or one tap, of all kernels of a panel.
+    pub fn tap_bytes(&self, plan: &WinogradPlan) -> i64 {
+        4 * i64::from(panel_width(&self.cols)) * plan.depth as i64
+    }
+
     /// Bytes of one panel's weights.
     pub fn bytes(&self, plan: &WinogradPlan) -> i64 {
-        4 * i64::from(panel_width(&self.cols)) * (plan.form.elements() * plan.depth) as i64
+        self.tap_bytes(plan) * plan.kernels.floats(plan.form) as i64
     }
 }
 
@@ -199,9 +227,27 @@ impl WinogradPlan {
         self.transformed.bytes(self.form) as i64
     }
 
+    /// Byte of the scratch at which transformed kernels of some rows start, behind `M`.
+    pub fn kernels_at(&self) -> i64 {
+        self.product_at() + self.product.bytes(self.form) as i64
+    }
+
+    /// From one element of transformed kernels to the next in scratch.
+    pub fn kernel_pitch(&self) -> ScratchPitch {
+        let widest = self.panels.iter().map(|panels| panel_width(&panels.cols) as usize).max();
+        ScratchPitch::of(1, self.depth * widest.unwrap_or(0))
+    }
+
     /// Scratch that a thread needs, in bytes.
     pub fn scratch(&self) -> u64 {
-        self.transformed.bytes(self.form) + self.product.bytes(self.form)
+        let kernels = match self.kernels {
+            Kernels::Transformed => 0,
+            Kernels::Plain(sweeps) => {
+                let rows = sweeps.rows(self.form).iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+                self.kernel_pitch().element as u64 * (rows * self.form.window()) as u64
+            }
+        };
+        self.transformed.bytes(self.form) + self.product.bytes(self.form) + kernels
     }
 }
 

@@ -3,7 +3,7 @@
 //! The estimate counts cycles: of the products, over the whole layer, by the same model that chooses dense tiles; of the
 //! transforms, for each vector; and of the weights' way from the cache that holds them, once for each block of tiles. So it
 //! weighs what decides: outputs that tiles waste at the border (13 = 3·4 + 1), transforms that outweigh what few channels
-//! save, and weights that are four times as large.
+//! save, and weights that are four times as large, or are transformed anew for each block.
 //!
 //! ```text
 //!                       megacycles of products          of fetching weights from memory
@@ -26,11 +26,11 @@ use super::packing::{PackedPanel, Packing};
 use super::planner::{ARENA_START, Draft, Place, Planner};
 use super::sweep::{Axis, BytePitch};
 use super::tiling::{self, Folding, Registers, TileShape, Work};
-use super::winograd::{ChannelRun, Panels, ScratchPitch, WinogradArg, WinogradPlan, spans};
+use super::winograd::{ChannelRun, Kernels, Panels, ScratchPitch, WinogradArg, WinogradPlan, spans};
 use super::{LayerCode, PlanError, Traffic, Winograd};
 use crate::codegen::tile::programs::dense::{panel_channels, panel_width};
 use crate::codegen::tile::programs::epilogue::Epilogue;
-use crate::codegen::tile::programs::winograd::{Form, KERNEL};
+use crate::codegen::tile::programs::winograd::{Form, KERNEL, Sweeps};
 use crate::target::Target;
 
 /// A convolution whose operands have been found and whose result has a place.
@@ -89,7 +89,7 @@ impl Planner<'_> {
         let panels = cut_panels(&runs, registers, choice.kernel.vectors, Folding::NONE);
         let widest = panels.iter().map(|p| p.lanes()).max().unwrap_or(0);
         let name = self.graph.node(layer.id).name.clone();
-        let (packing, bias) = pack(choice.form, &panels, &order, layer.weights, layer.bias)?;
+        let (packing, bias) = pack(choice, &panels, &order, layer.weights, layer.bias)?;
         let weight_buffer = self.packed_buffer(&name, packing);
         let bias_buffer = match layer.bias {
             None => ARENA_START,
@@ -99,6 +99,7 @@ impl Planner<'_> {
         let residual_pitch = residual_buffer.and_then(|b| self.pitch(b));
         let plan = WinogradPlan {
             form: choice.form,
+            kernels: choice.kernels,
             images,
             y,
             x,
@@ -111,7 +112,7 @@ impl Planner<'_> {
             output: output_pitch.into(),
             residual: residual_pitch.map(BytePitch::from).unwrap_or_default(),
             channels,
-            panels: merge(&panels, order.len() * choice.form.elements()),
+            panels: merge(&panels, order.len() * choice.kernels.floats(choice.form)),
             transformed: ScratchPitch::of(choice.block, order.len()),
             product: ScratchPitch::of(choice.block, widest),
             epilogue: layer.epilogue,
@@ -213,6 +214,7 @@ struct Shape {
 #[derive(Clone, Copy, Debug)]
 struct Choice {
     form: Form,
+    kernels: Kernels,
     /// Tiles of a block.
     block: usize,
     /// Of the dense kernels.
@@ -232,23 +234,30 @@ fn choose(target: &Target, registers: Registers, shape: &Shape, allowed: Winogra
     };
     let direct = tiling::cycles(registers, &work, tiling::choose(registers, &work));
     let channels: usize = shape.runs.iter().sum();
-    let direct = with_weights(target, shape, direct, KERNEL * KERNEL * shape.depth * channels * 4, 1);
+    let bytes = KERNEL * KERNEL * shape.depth * channels * 4;
+    let direct = with_weights(target, shape, direct, bytes, 1) + bytes as f64 * STORED_BYTE;
     let (limit, forms) = match allowed {
         Winograd::Never => return None,
-        Winograd::WhereFaster => (direct * LEAST_GAIN, vec![Form::F2, Form::F4]),
-        Winograd::Always(form) => (f64::INFINITY, vec![form]),
+        Winograd::WhereFaster => {
+            let forms = [Form::F2, Form::F4].into_iter();
+            (direct * LEAST_GAIN, forms.flat_map(|form| KERNELS.map(|kernels| (form, kernels))).collect())
+        }
+        Winograd::Always(form, kernels) => (f64::INFINITY, vec![(form, kernels)]),
     };
     let mut best = (limit, None);
-    for form in forms {
-        for block in block_sizes(target, shape, form) {
-            let (cost, kernel) = cost(target, registers, shape, form, block);
+    for (form, kernels) in forms {
+        for block in block_sizes(target, shape, form, kernels) {
+            let (cost, kernel) = cost(target, registers, shape, (form, kernels), block);
             if cost < best.0 {
-                best = (cost, Some(Choice { form, block, kernel }));
+                best = (cost, Some(Choice { form, kernels, block, kernel }));
             }
         }
     }
     best.1
 }
+
+/// Smaller first: where both take as long, it is those that are stored.
+const KERNELS: [Kernels; 2] = [Kernels::Plain(Sweeps::Pairs), Kernels::Transformed];
 
 /// The estimate must be below this part of the direct form's: it is no better than that.
 const LEAST_GAIN: f64 = 0.9;
@@ -260,6 +269,17 @@ const fn transform_cycles(form: Form) -> (f64, f64) {
         Form::F4 => (120.0, 100.0),
     }
 }
+
+/// Cycles of the transform of one vector of kernels.
+const fn kernel_cycles(form: Form) -> f64 {
+    match form {
+        Form::F2 => 60.0,
+        Form::F4 => 140.0,
+    }
+}
+
+/// Cycles that a byte of weights may cost for not being stored: it takes memory, room on the disk, and time to load.
+const STORED_BYTE: f64 = 0.1;
 
 /// Cycles to find a tile and call its transform.
 const TILE_CYCLES: f64 = 80.0;
@@ -280,12 +300,29 @@ fn tiles(shape: &Shape, form: Form) -> usize {
     shape.images * along(&shape.axes.0) * along(&shape.axes.1)
 }
 
+/// What scratch may fill of the second-level cache, in bytes.
+fn part_of_l2(target: &Target) -> usize {
+    target.l2 as usize * 5 / 8
+}
+
+/// Bytes that a unit has in the second-level cache: `V` and `M` of a block of tiles and, of plain kernels, those of a panel of so
+/// many bytes in width, as they are and transformed.
+fn scratch(depth: usize, form: Form, kernels: Kernels, block: usize, panel: usize) -> usize {
+    let kernels = match kernels {
+        Kernels::Transformed => 0,
+        // As many rows of elements as there are at most at a time.
+        Kernels::Plain(_) => depth * panel * (2 * form.window() + kernels.floats(form)),
+    };
+    block * (depth * 4 + panel) * form.elements() + kernels
+}
+
 /// Sizes of equal blocks whose scratch stays in the second-level cache.
-fn block_sizes(target: &Target, shape: &Shape, form: Form) -> Vec<usize> {
+fn block_sizes(target: &Target, shape: &Shape, form: Form, kernels: Kernels) -> Vec<usize> {
     let all = tiles(shape, form);
-    // Of M there is one panel only, of about two vectors.
-    let tile_bytes = (shape.depth + 2 * target.isa.lanes() as usize) * form.elements() * 4;
-    let fitting = (target.l2 as usize * 5 / 8 / tile_bytes).clamp(1, LARGEST_BLOCK);
+    // Panels are about two vectors wide.
+    let bytes = |block| scratch(shape.depth, form, kernels, block, 2 * target.isa.lanes() as usize * 4);
+    let room = part_of_l2(target).saturating_sub(bytes(0));
+    let fitting = (room / (bytes(1) - bytes(0))).clamp(1, LARGEST_BLOCK);
     let mut sizes: Vec<usize> =
         (1..=all).map(|blocks| all.div_ceil(blocks)).filter(|&t| t <= fitting).collect();
     sizes.dedup();
@@ -294,7 +331,13 @@ fn block_sizes(target: &Target, shape: &Shape, form: Form) -> Vec<usize> {
 }
 
 /// Cycles of the layer, and the kernels that need so many.
-fn cost(target: &Target, registers: Registers, shape: &Shape, form: Form, block: usize) -> (f64, TileShape) {
+fn cost(
+    target: &Target,
+    registers: Registers,
+    shape: &Shape,
+    (form, kernels): (Form, Kernels),
+    block: usize,
+) -> (f64, TileShape) {
     let all = tiles(shape, form);
     let blocks = all.div_ceil(block);
     let work = |tiles: usize| Work {
@@ -314,17 +357,24 @@ fn cost(target: &Target, registers: Registers, shape: &Shape, form: Form, block:
     let output_vectors: usize = shape.runs.iter().map(columns).sum();
     let panels: usize = shape.runs.iter().map(|run| columns(run).div_ceil(kernel.vectors)).sum();
     let (input, output) = transform_cycles(form);
-    let transforms = all as f64
+    let mut transforms = all as f64
         * (shape.input_vectors as f64 * input
             + output_vectors as f64 * output
             + (panels + 1) as f64 * TILE_CYCLES);
+    if let Kernels::Plain(_) = kernels {
+        let panel = kernel.vectors * target.isa.lanes() as usize * 4;
+        if scratch(shape.depth, form, kernels, block, panel) > part_of_l2(target) {
+            return (f64::INFINITY, kernel);
+        }
+        transforms += (blocks * shape.depth * output_vectors) as f64 * kernel_cycles(form);
+    }
     let channels: usize = shape.runs.iter().sum();
-    let weights = form.elements() * shape.depth * channels * 4;
+    let weights = kernels.floats(form) * shape.depth * channels * 4;
     let total = with_weights(target, shape, products, weights, blocks) + transforms;
     // Units that do not divide evenly leave threads waiting.
     let (units, cores) = (blocks * panels, target.cores.max(1) as usize);
     let longest = (units.div_ceil(cores) * cores) as f64 / units as f64;
-    (total * (1.0 + (longest - 1.0) / 4.0), kernel)
+    (total * (1.0 + (longest - 1.0) / 4.0) + weights as f64 * STORED_BYTE, kernel)
 }
 
 /// Cycles of arithmetic with `bytes` of weights that are read `times` times: the first time from where they stayed since the
@@ -343,7 +393,7 @@ fn with_weights(target: &Target, shape: &Shape, cycles: f64, bytes: usize, times
 
 /// What is packed where: weights, and the bias, `[panel][lane]`.
 fn pack(
-    form: Form,
+    choice: Choice,
     panels: &[Panel],
     order: &[usize],
     weights: &Tensor,
@@ -357,7 +407,7 @@ fn pack(
     let packing = Packing {
         weights: f32_weights(weights)?,
         taps: KERNEL * KERNEL,
-        winograd: Some(form),
+        winograd: (choice.kernels == Kernels::Transformed).then_some(choice.form),
         depth: order.len(),
         orders: vec![order.to_vec()],
         panels: packed.collect(),

@@ -7,6 +7,7 @@ use nnc::codegen::tile::ir::{Lanes, Program, Role};
 use nnc::codegen::tile::programs::dense::Col;
 use nnc::codegen::tile::programs::epilogue::{Activation, Epilogue, Residual};
 use nnc::codegen::tile::programs::winograd::input::InputTile;
+use nnc::codegen::tile::programs::winograd::kernel::KernelTile;
 use nnc::codegen::tile::programs::winograd::output::OutputTile;
 use nnc::codegen::tile::programs::winograd::{Form, KernelTransform, Sweeps};
 
@@ -364,6 +365,51 @@ fn every_target_has_registers_for_some_number_of_rows() {
         }
     }
     assert!(wide > 0, "some target holds half of all rows");
+}
+
+/// Some rows of elements of kernels that are transformed in vectors of these lanes; `None` if the program does not fit.
+fn transformed(engine: &Engine, tile: &KernelTile, weights: &[f32]) -> Option<Vec<f32>> {
+    let program = tile.program().unwrap_or_else(|e| panic!("{e}"));
+    let ready = engine.prepare(&program)?;
+    let elements = tile.rows.len() * tile.form.window();
+    let (mut weights, mut output) = (bytes(weights), bytes(&vec![f32::NAN; elements * weights.len() / 9]));
+    let buffers = [(Role::Weights, &mut weights, 0), (Role::Output, &mut output, 0)];
+    let mut given = Given { buffers: buffers.into(), ..Given::default() };
+    ready.call(&mut given.args(&program));
+    Some(floats(&output))
+}
+
+#[test]
+fn kernels_are_transformed_as_by_the_compiler() {
+    let kernels = 48;
+    let weights = Random::new(5).floats(9 * kernels);
+    for form in [Form::F2, Form::F4] {
+        let exact = |kernel: usize| {
+            let g: [f32; 9] = std::array::from_fn(|tap| weights[tap * kernels + kernel]);
+            let mut elements = vec![0.0; form.elements()];
+            KernelTransform::new(form).apply(&g, &mut elements);
+            elements
+        };
+        let exact: Vec<Vec<f32>> = (0..kernels).map(exact).collect();
+        for engine in Engine::all() {
+            for rows in Sweeps::ALL.into_iter().flat_map(|sweeps| sweeps.rows(form)) {
+                let mut ran = 0;
+                for lanes in [Lanes::X16, Lanes::X8, Lanes::X4] {
+                    let (vectors, pitch) = (kernels as u32 / lanes.count(), 4 * kernels as i32);
+                    let rows = rows.clone();
+                    let tile = KernelTile { form, tap: pitch, element: pitch, lanes, vectors, rows };
+                    let Some(found) = transformed(&engine, &tile, &weights) else { continue };
+                    ran += 1;
+                    for (i, found) in found.into_iter().enumerate() {
+                        let (element, kernel) = (tile.rows.start * form.window() + i / kernels, i % kernels);
+                        let off = (found - exact[kernel][element]).abs();
+                        assert!(off <= 1e-6, "{}: element {element} of {tile:?} is off", engine.name());
+                    }
+                }
+                assert!(ran > 0, "{} transforms rows {rows:?} of {form:?}", engine.name());
+            }
+        }
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //!   for each picture, row and column of tiles:
 //!     read   input[the window's pixels that lie inside][channels]         to scratch
 //!   for each panel:
-//!     read   weights[panel][element][channels][lanes]
+//!     read   weights[panel][element, or tap][channels][lanes]
 //!     read   bias[panel][lanes], residual[the tile's outputs][lanes that exist]
 //!     write  output[the tile's outputs][lanes that exist]
 //! ```
@@ -47,7 +47,7 @@ pub(super) fn walk(plan: &WinogradPlan, bases: Bases<'_>) -> Result<Walk, String
         let all = |bytes: i64, at: Steps| over_panels(panels, bytes, at);
         let lanes: i64 = panels.cols.iter().map(|col| 4 * i64::from(col.lanes.count())).sum();
         let stored: i64 = panels.cols.iter().map(|col| 4 * i64::from(col.used)).sum();
-        let weights = lanes * (plan.depth * plan.form.elements()) as i64;
+        let weights = lanes * (plan.depth * plan.kernels.floats(plan.form)) as i64;
         walk.reads(arg(WinogradArg::Weights)?, &all(weights, panels.weights));
         if plan.epilogue.bias {
             walk.reads(arg(WinogradArg::Bias)?, &all(lanes, panels.bias));
@@ -76,7 +76,7 @@ mod tests {
     use nnc::codegen::tile::programs::winograd::Form;
     use nnc::plan::Traffic;
     use nnc::plan::sweep::{Axis, BytePitch};
-    use nnc::plan::winograd::{ChannelRun, ScratchPitch, spans};
+    use nnc::plan::winograd::{ChannelRun, Kernels, ScratchPitch, spans};
     use nnc_runtime::abi::{Arg, Region};
 
     use super::*;
@@ -89,6 +89,7 @@ mod tests {
         let pitch = BytePitch { pixel: 32, row: 256, image: 0 };
         WinogradPlan {
             form,
+            kernels: Kernels::Transformed,
             images: 1,
             y: axis,
             x: axis,

@@ -1,19 +1,22 @@
 //! The loops around the tiles of a layer by Winograd's algorithm.
 
+use std::ops::Range;
+
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::LayerEmitter;
 use super::dense::sums;
 use crate::codegen::CodegenError;
-use crate::codegen::tile::ir::Role;
-use crate::codegen::tile::programs::dense::{Col, DenseTile, LINE, Runs, Tap, UNROLL, panel_width};
+use crate::codegen::tile::ir::{Lanes, Role};
+use crate::codegen::tile::programs::dense::{Col, DenseTile, LINE, Runs, Tap, UNROLL};
 use crate::codegen::tile::programs::epilogue::Epilogue;
 use crate::codegen::tile::programs::winograd::Sweeps;
 use crate::codegen::tile::programs::winograd::input::InputTile;
+use crate::codegen::tile::programs::winograd::kernel::KernelTile;
 use crate::codegen::tile::programs::winograd::output::OutputTile;
 use crate::plan::dense::Steps;
 use crate::plan::tiling::Registers;
-use crate::plan::winograd::{ChannelRun, Panels, TileSpan, WinogradArg, WinogradPlan, kernel_rows};
+use crate::plan::winograd::{ChannelRun, Kernels, Panels, TileSpan, WinogradArg, WinogradPlan, kernel_rows};
 
 /// Base pointers, loaded once.
 struct Bases {
@@ -26,6 +29,8 @@ struct Bases {
     transformed: Value,
     /// `M`
     product: Value,
+    /// Where a unit transforms kernels.
+    kernels: Value,
 }
 
 /// The first tile of a block, and how many it has.
@@ -54,6 +59,7 @@ struct At<'p> {
 pub(super) fn emit(e: &mut LayerEmitter<'_, '_, '_>, plan: &WinogradPlan) -> Result<(), CodegenError> {
     let transformed = e.scratch;
     let product = e.add(transformed, plan.product_at());
+    let kernels = e.add(transformed, plan.kernels_at());
     let bases = Bases {
         output: e.base(WinogradArg::Output as usize),
         weights: e.base(WinogradArg::Weights as usize),
@@ -62,6 +68,7 @@ pub(super) fn emit(e: &mut LayerEmitter<'_, '_, '_>, plan: &WinogradPlan) -> Res
         inputs: (0..plan.inputs.len()).map(|i| e.base(WinogradArg::Inputs as usize + i)).collect(),
         transformed,
         product,
+        kernels,
     };
     let (begin, end) = (e.begin, e.end);
     let panels = plan.panel_count();
@@ -190,18 +197,102 @@ fn multiply(
     panel: Panel<'_>,
     tiles: usize,
 ) -> Result<(), CodegenError> {
-    let weights = step(e, bases.weights, panel.of.weights, panel.index);
-    let element_weights = i64::from(panel_width(&panel.of.cols)) * plan.depth as i64 * 4;
+    let stored = step(e, bases.weights, panel.of.weights, panel.index);
+    let window = plan.form.window();
+    match plan.kernels {
+        Kernels::Transformed => {
+            let pitch = panel.of.tap_bytes(plan);
+            // What is fetched are the weights of the next element.
+            let fetched = e.add(stored, pitch);
+            let all = Elements { of: 0..window * window, weights: stored, pitch, fetched, share: pitch };
+            products(e, plan, bases, panel, tiles, &all)
+        }
+        Kernels::Plain(sweeps) => {
+            let bytes = panel.of.bytes(plan);
+            // A part of those of the next panel.
+            let share = (bytes as usize).div_ceil(window * window).next_multiple_of(LINE as usize) as i64;
+            let fetched = e.add(stored, bytes);
+            for rows in sweeps.rows(plan.form) {
+                transform_kernels(e, plan, bases, panel, stored, &rows)?;
+                let of = rows.start * window..rows.end * window;
+                let pitch = plan.kernel_pitch().element;
+                let fetched = e.add(fetched, of.start as i64 * share);
+                let elements = Elements { of, weights: bases.kernels, pitch, fetched, share };
+                products(e, plan, bases, panel, tiles, &elements)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Some rows of elements of a panel's kernels, of which all lanes of all channels lie in a row.
+fn transform_kernels(
+    e: &mut LayerEmitter<'_, '_, '_>,
+    plan: &WinogradPlan,
+    bases: &Bases,
+    panel: Panel<'_>,
+    stored: Value,
+    rows: &Range<usize>,
+) -> Result<(), CodegenError> {
+    let (tap, element) = (panel.of.tap_bytes(plan), plan.kernel_pitch().element);
+    let mut done = 0;
+    for lanes in [Lanes::X16, Lanes::X8, Lanes::X4].into_iter().filter(|l| l.count() <= e.target.isa.lanes())
+    {
+        let bytes = i64::from(lanes.bytes());
+        let vectors = (tap - done) / bytes;
+        if vectors == 0 {
+            continue;
+        }
+        let (tap, element, vectors) = (tap as i32, element as i32, vectors as u32);
+        let tile = KernelTile { form: plan.form, tap, element, lanes, vectors, rows: rows.clone() };
+        let kernel = e.kernel(tile.program())?;
+        let (from, to) = (e.add(stored, done), e.add(bases.kernels, done));
+        e.call(&kernel, &|role| {
+            Some(match role {
+                Role::Weights => from,
+                Role::Output => to,
+                _ => return None,
+            })
+        })?;
+        done += i64::from(vectors) * bytes;
+    }
+    Ok(())
+}
+
+/// Elements whose kernels lie at constant distances.
+struct Elements {
+    of: Range<usize>,
+    /// Kernels of the first.
+    weights: Value,
+    /// From one to the next.
+    pitch: i64,
+    /// Weights that are asked for during the first, for later.
+    fetched: Value,
+    /// From what one of them asks for to what the next one does.
+    share: i64,
+}
+
+/// The products of some elements.
+fn products(
+    e: &mut LayerEmitter<'_, '_, '_>,
+    plan: &WinogradPlan,
+    bases: &Bases,
+    panel: Panel<'_>,
+    tiles: usize,
+    elements: &Elements,
+) -> Result<(), CodegenError> {
     let (v, m) = (plan.transformed, plan.product);
-    e.repeat(plan.form.elements(), &mut |e, element| {
-        let weights = e.offset(weights, element, element_weights);
-        let from = e.offset(bases.transformed, element, v.element);
-        let to = e.offset(bases.product, element, m.element);
+    let first = elements.of.start as i64;
+    let from = e.add(bases.transformed, first * v.element);
+    let to = e.add(bases.product, first * m.element);
+    e.repeat(elements.of.len(), &mut |e, element| {
+        let weights = e.offset(elements.weights, element, elements.pitch);
+        let from = e.offset(from, element, v.element);
+        let to = e.offset(to, element, m.element);
         let kernels = kernel_rows(tiles, plan.tile_rows);
         let calls: usize = kernels.iter().map(|k| k.1).sum();
-        let ahead = Ahead::of(plan.depth, element_weights, calls);
-        // What follows are the weights of the next element, or of the next panel.
-        let next = e.add(weights, element_weights);
+        let ahead = Ahead::of(plan.depth, elements.share, calls);
+        let next = e.offset(elements.fetched, element, elements.share);
         let mut before = 0;
         for (first, count, rows) in kernels {
             let (split, broadcast) = sums(Registers::of(e.target), rows, panel.of.cols.len());
@@ -243,7 +334,7 @@ fn multiply(
     })
 }
 
-/// What each of the kernels of an element asks for of the next element's weights. They come by once for few tiles, faster than
+/// What each of the kernels of an element asks for of the weights that come next. They come by once for few tiles, faster than
 /// memory, and often the last-level cache, can bring them at once; spread over all the arithmetic of an element they
 /// take little time.
 struct Ahead {

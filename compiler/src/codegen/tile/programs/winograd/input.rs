@@ -109,7 +109,8 @@ impl InputTile {
         let elements = strided(form.elements() as u32, i64::from(self.element), self.channel_bytes());
         let output = b.param(Role::Output, Kind::Write { extent: elements });
         b.begin();
-        for rows in row_groups(form, self.sweeps) {
+        for rows in self.sweeps.rows(form) {
+            let rows: Vec<usize> = rows.collect();
             let mut columns: Vec<Vec<Option<Vector>>> = Vec::new();
             for x in 0..window {
                 let mut pixels: Vec<Option<Vector>> = vec![None; window];
@@ -139,22 +140,6 @@ impl InputTile {
         b.end(Count::Imm(self.vectors));
         displacements.check(&self.name())?;
         Ok(b.finish())
-    }
-}
-
-/// Which rows of `Bᵀ` are computed together. Row 0 is for the point 0, then come the pairs, ∞ is last.
-fn row_groups(form: Form, sweeps: Sweeps) -> Vec<Vec<usize>> {
-    let last = form.window() - 1;
-    match sweeps {
-        Sweeps::Halves => {
-            let half = form.window() / 2;
-            vec![(0..half).collect(), (half..=last).collect()]
-        }
-        Sweeps::Pairs => {
-            let pairs = (1..last).step_by(2).map(|first| vec![first, first + 1]);
-            std::iter::once(vec![0]).chain(pairs).chain([vec![last]]).collect()
-        }
-        Sweeps::Rows => (0..=last).map(|row| vec![row]).collect(),
     }
 }
 

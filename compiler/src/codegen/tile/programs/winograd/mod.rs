@@ -11,9 +11,10 @@
 //!   kernel g  3×3     ──▶  U = G g Gᵀ   ┘   M[e] = V[e] · U[e]
 //! ```
 //!
-//! The kernel's transform is done once, by the compiler. For each element `e` of the `(m+2)²` the sums over channels of all
+//! The kernel's transform is done once, by the compiler, or before its products where that is less work than to fetch
+//! the larger result ([`kernel::KernelTile`]). For each element `e` of the `(m+2)²` the sums over channels of all
 //! tiles and all output channels are one matrix product, done by [dense](super::dense) tiles. What is left for this module
-//! are the two transforms of activations, with channels in lanes: [`input::InputTile`] and [`output::OutputTile`].
+//! are the transforms of activations, with channels in lanes: [`input::InputTile`] and [`output::OutputTile`].
 //!
 //! | form | window | products for an output, of 9 | points |
 //! |---|---|---|---|
@@ -25,7 +26,7 @@
 //! Which points are taken decides how much rounding errors grow. The usual 0, ±1, ±2, ∞ of `F(4×4, 3×3)` make factors from
 //! 1/24 to 8; with 0, ±3/4, ±3/2 they stay within 0.4 to 3.4, the same number of operations gives an error three times
 //! smaller, and every coefficient of the two transforms of activations is a dyadic fraction, exact in f32. The kernel's
-//! transform is not exact: it is computed in f64 and rounded once.
+//! transform is not exact: the compiler computes it in f64 and rounds once.
 //!
 //! # The matrices
 //!
@@ -38,7 +39,10 @@
 //! The rows for `p` and `−p` have the same even and the opposite odd part, so both together cost little more than one.
 
 pub mod input;
+pub mod kernel;
 pub mod output;
+
+use std::ops::Range;
 
 use super::super::error::TileError;
 use super::super::fits_registers;
@@ -203,6 +207,22 @@ pub enum Sweeps {
 impl Sweeps {
     /// From few loads to few registers.
     pub const ALL: [Sweeps; 3] = [Sweeps::Halves, Sweeps::Pairs, Sweeps::Rows];
+
+    /// Which rows of `Bᵀ`, or of `G`, are computed together. Row 0 is for the point 0, then come the pairs, ∞ is last.
+    pub fn rows(self, form: Form) -> Vec<Range<usize>> {
+        let last = form.window() - 1;
+        match self {
+            Sweeps::Halves => {
+                let half = form.window() / 2;
+                vec![0..half, half..last + 1]
+            }
+            Sweeps::Pairs => {
+                let pairs = (1..last).step_by(2).map(|first| first..first + 2);
+                std::iter::once(0..1).chain(pairs).chain(std::iter::once(last..last + 1)).collect()
+            }
+            Sweeps::Rows => (0..=last).map(|row| row..row + 1).collect(),
+        }
+    }
 
     /// Makes programs until the registers of a target hold one.
     fn fit(
