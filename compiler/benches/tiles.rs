@@ -53,7 +53,7 @@ struct Layer {
 
 fn bench(criterion: &mut Criterion<Limits>, layer: &Layer, target: &Target) -> Result<(), Box<dyn Error>> {
     let graph = nnc_ir::text::parse(&layer.graph)?;
-    let options = plan::Options { winograd: layer.winograd, strips: Strips::Never };
+    let options = plan::Options { winograd: layer.winograd, strips: Strips::Never, ..Default::default() };
     let plan = plan::plan(&graph, target, &options, &BTreeMap::new())?;
     let own: Vec<usize> =
         (0..plan.steps.len()).filter(|&i| plan.steps[i].name.starts_with("layer")).collect();

@@ -322,6 +322,24 @@ impl Model {
         options: &Options,
         observer: &mut dyn FnMut(&str, &Graph),
     ) -> Result<Compilation, Error> {
+        self.lower_to(options, observer, &|plan, threads| plan.pack(threads))
+    }
+
+    /// Compiles the model to code in memory. Constants that `shared` has are the program's, too.
+    pub(crate) fn compile_sharing(
+        &self,
+        options: &Options,
+        shared: &plan::SharedConstants,
+    ) -> Result<Program, Error> {
+        self.lower_to(options, &mut |_, _| (), &|plan, threads| plan.pack_shared(threads, shared))?.program()
+    }
+
+    fn lower_to(
+        &self,
+        options: &Options,
+        observer: &mut dyn FnMut(&str, &Graph),
+        pack: &dyn Fn(plan::Unpacked, usize) -> Result<Plan, PlanError>,
+    ) -> Result<Compilation, Error> {
         let target = target(options)?;
         let threads = options.thread_count();
         let start = Instant::now();
@@ -341,7 +359,7 @@ impl Model {
             plan::unpacked(&graph, &target, &options.plan, &fused.collect(), &bounds).map_err(fault)?;
         // Weights are let go one by one while they are packed, if they are in memory at all; a graph would keep them.
         drop(graph);
-        let plan = plan.pack(threads).map_err(fault)?;
+        let plan = pack(plan, threads).map_err(fault)?;
         self.onnx.check_weights()?;
         let report = CompileReport {
             passes,
@@ -450,7 +468,7 @@ impl Code<'_> {
     /// The bytes of an artefact: a shared object that runs wherever the target does.
     pub fn artefact(&self) -> Result<Vec<u8>, Error> {
         let (object, constants) = (&self.object, &self.compilation.plan.constants);
-        artefact::write_shared_object(&object.bytes, &object.functions, &object.desc, constants)
+        artefact::write_shared_object(&object.bytes, &object.functions, &object.desc, &constants.bytes())
             .map_err(|source| Error::Link { file: self.compilation.file.clone(), source: source.into() })
     }
 

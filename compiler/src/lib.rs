@@ -6,6 +6,12 @@
 #![doc = include_str!("../examples/embed.rs")]
 //! ```
 //!
+//! The shapes of its inputs are fixed when a model is compiled. A [`DynamicModel`] does that for each shape that it meets:
+//!
+//! ```no_run
+#![doc = include_str!("../examples/dynamic.rs")]
+//! ```
+//!
 //! What the stages are, and which module holds which, is told in `docs/architecture.md`.
 
 #![deny(missing_docs)]
@@ -14,6 +20,7 @@ pub mod artefact;
 mod cache;
 pub mod codegen;
 mod driver;
+mod dynamic;
 pub mod nearest;
 #[cfg(feature = "npz")]
 pub mod npz;
@@ -25,5 +32,6 @@ pub mod target;
 
 pub use cache::CacheUse;
 pub use driver::{Code, Compilation, CompileReport, Compiled, Error, Model, Options};
+pub use dynamic::{DynamicError, DynamicModel, DynamicSession, ShapeError, TensorRef, Unfit, Usage};
 pub use nnc_ir::onnx::Limits;
 pub use nnc_runtime::{InputRef, OutputMut, Outputs, Pool, Program, Session};

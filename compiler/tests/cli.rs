@@ -512,6 +512,33 @@ fn locked_folder(folder: &Folder) -> PathBuf {
 }
 
 #[test]
+fn a_model_with_open_dims_runs_at_the_shape_of_its_array() {
+    use onnx_protobuf::tensor_shape_proto::dimension::Value;
+    use onnx_protobuf::{Message, ModelProto};
+
+    let folder = Folder::with_net();
+    let mut model = ModelProto::parse_from_bytes(&fs::read(folder.net()).expect("a file")).expect("a model");
+    let graph = model.graph.mut_or_insert_default();
+    for (port, axes) in [(&mut graph.input[0], &[0, 2, 3][..]), (&mut graph.output[0], &[0])] {
+        let shape = port.type_.mut_or_insert_default().mut_tensor_type().shape.mut_or_insert_default();
+        axes.iter().for_each(|&axis| shape.dim[axis].value = Some(Value::DimParam(format!("d{axis}"))));
+    }
+    let open = folder.path("open.onnx");
+    fs::write(&open, model.write_to_bytes().expect("bytes")).expect("a file");
+    let (array, output) = (npy(&folder, "pair.npy", "2, 3, 40, 48", 2 * 3 * 40 * 48), folder.path("y.npz"));
+    well(&["run", &open, "--input", &format!("input={array}"), "--output", &output]);
+    let results = nnc::npz::read_npz(Path::new(&output)).expect("results");
+    assert_eq!(results[0].1.shape().to_vec(), [2, 10]);
+    // What is bound stays bound, and what is not given is asked for.
+    fails(
+        1,
+        &["run", &open, "--input", &format!("input={array}"), "--shape", "input=1x3x32x32"],
+        &["pair.npy"],
+    );
+    fails(2, &["run", &open], &["--shape"]);
+}
+
+#[test]
 fn misspelt_names_are_refused_with_the_nearest_right_one() {
     let folder = Folder::with_net();
     let net = folder.net();

@@ -47,7 +47,7 @@ pub enum Region {
     Output(u32),
     /// The session's arena, aligned to 64 bytes.
     Arena,
-    /// Packed constants: weights, tables. Read only, aligned to 4096 bytes.
+    /// Packed constants: weights, tables. Read only, aligned to 64 bytes; see [`Constants`](crate::Constants).
     Const,
     /// The n-th buffer of the [`Strips`] that the step belongs to. Offsets count from the start of the whole tensor, of
     /// which the buffer holds what one strip needs.

@@ -31,6 +31,7 @@ use std::sync::Arc;
 
 pub use self::header::{ABI_VERSION, FORMAT_VERSION, HEADER_BYTES, HEADER_OFFSET, Header, Machine};
 use crate::abi::{CpuFeatures, LayerFn};
+use crate::constants::Constants;
 use crate::encode::{self, DecodeError};
 use crate::memory::{Image, MemoryError, PAGE, Pages, system_page};
 use crate::program::{Program, ProgramError};
@@ -206,7 +207,7 @@ unsafe fn from_pages(pages: Pages) -> Result<Program, LoadError> {
             unsafe { std::mem::transmute::<*mut u8, LayerFn>(address) }
         })
         .collect();
-    let consts = image.constants(parts.consts);
+    let consts = Constants::in_block(Arc::clone(image.block()), parts.consts);
     // SAFETY: the image keeps the code; that the code keeps the contract is the caller's promise.
     Ok(unsafe { Program::from_parts(desc, funcs, consts, Arc::new(image)) }?)
 }

@@ -11,6 +11,7 @@ pub mod artefact;
 #[cfg(unix)]
 pub mod capi;
 mod claims;
+mod constants;
 mod cpu;
 pub mod encode;
 mod fpenv;
@@ -24,7 +25,8 @@ mod tensor;
 mod walk;
 
 pub use artefact::LoadError;
-pub use memory::{Constants, MemoryError, PAGE, Pages};
+pub use constants::{Constants, Piece};
+pub use memory::{Block, MemoryError, PAGE, Pages};
 pub use pool::{Pool, PoolError};
 pub use program::{Program, ProgramError};
 pub use session::{Outputs, Role, RunError, Session};

@@ -129,6 +129,12 @@ impl Pages {
         self.base.as_ptr()
     }
 
+    /// Makes all pages read only, whatever they are for.
+    fn forbid_writing(&self, purpose: &'static str) -> Result<(), MemoryError> {
+        let fail = |source| MemoryError { purpose, bytes: self.len as u64, source };
+        self.protect(0..self.mapped, libc::PROT_READ).map_err(fail)
+    }
+
     /// Changes what may be done with the pages of `range`, which lies inside the mapping.
     fn protect(&self, range: Range<usize>, protection: libc::c_int) -> io::Result<()> {
         if range.start > range.end || range.end > self.mapped {
@@ -167,57 +173,51 @@ impl Drop for Pages {
     }
 }
 
-/// The packed constants of a program: read only, aligned to [`PAGE`].
-///
-/// The pages are write-protected, so that a layer function that stores to a constant faults where it happens.
-#[derive(Clone, Debug)]
-pub struct Constants {
-    pages: Arc<Pages>,
-    place: Range<usize>,
-}
+/// Pages that can no longer be written to, so that a layer function that stores to them faults where it does.
+#[derive(Debug)]
+pub struct Block(Pages);
 
-impl Constants {
-    /// Write-protects `pages`.
-    pub fn new(pages: Pages) -> Result<Constants, MemoryError> {
-        let fail = |source| MemoryError { purpose: "constants", bytes: pages.len as u64, source };
-        pages.protect(0..pages.mapped, libc::PROT_READ).map_err(fail)?;
-        let place = 0..pages.len;
-        Ok(Constants { pages: Arc::new(pages), place })
+impl Block {
+    /// Takes the right to write.
+    pub fn new(pages: Pages) -> Result<Block, MemoryError> {
+        pages.forbid_writing("constants")?;
+        Ok(Block(pages))
     }
 
-    /// A write-protected copy of `bytes`.
-    pub fn copy_of(bytes: &[u8]) -> Result<Constants, MemoryError> {
-        Constants::new(Pages::copy_of(bytes, "constants")?)
+    /// Bytes of memory that it takes.
+    pub fn mapped(&self) -> u64 {
+        self.0.mapped as u64
     }
 
+    /// The first byte.
     pub(crate) fn base(&self) -> *mut u8 {
-        self.pages.base().wrapping_add(self.place.start)
+        self.0.base()
     }
 }
 
-impl Deref for Constants {
+impl Deref for Block {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.pages.get(self.place.clone()).unwrap_or_default()
+        &self.0
     }
 }
 
 /// A program as it lies in a file, in memory: code that may run and may no longer be written, and data that may only be
 /// read.
 #[derive(Clone, Debug)]
-pub(crate) struct Image(Arc<Pages>);
+pub(crate) struct Image(Arc<Block>);
 
 impl Image {
     /// Takes the right to write from all pages and gives those of `text` the right to execute. `text` begins at a
     /// page of its own and nothing else lies on its last page.
     pub(crate) fn new(pages: Pages, text: Range<usize>) -> Result<Image, MemoryError> {
         let fail = |source| MemoryError { purpose: "code", bytes: pages.len as u64, source };
-        pages.protect(0..pages.mapped, libc::PROT_READ).map_err(fail)?;
+        pages.forbid_writing("code")?;
         if !text.is_empty() {
             pages.protect(text, libc::PROT_READ | libc::PROT_EXEC).map_err(fail)?;
         }
-        Ok(Image(Arc::new(pages)))
+        Ok(Image(Arc::new(Block(pages))))
     }
 
     /// The first byte.
@@ -225,9 +225,9 @@ impl Image {
         self.0.base()
     }
 
-    /// The constants, which lie at `place` in the image.
-    pub(crate) fn constants(&self, place: Range<usize>) -> Constants {
-        Constants { pages: Arc::clone(&self.0), place }
+    /// All of it.
+    pub(crate) fn block(&self) -> &Arc<Block> {
+        &self.0
     }
 }
 

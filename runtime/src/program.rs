@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::abi::{Arg, Count, LayerFn, Port, ProgramDesc, Region, Step};
-use crate::memory::Constants;
+use crate::constants::Constants;
 
 /// A compiled program. Cheap to clone; all clones share code and constants, which live until the last one is gone.
 #[derive(Clone)]
@@ -85,6 +85,18 @@ pub enum ProgramError {
         /// Size of that memory in bytes.
         size: u64,
     },
+    /// A base pointer to where no piece of the constants lies.
+    #[error(
+        "argument {arg} of step \"{step}\" is at byte {offset} of the constants, where there is none; compile the program again"
+    )]
+    NoSuchConstant {
+        /// The step's name.
+        step: String,
+        /// Position of the argument.
+        arg: usize,
+        /// Its offset in bytes.
+        offset: u64,
+    },
     /// Steps that cannot run strip by strip as described.
     #[error("the strips from step {first} on {problem}; compile the program again")]
     Strips {
@@ -131,10 +143,10 @@ impl Program {
     ///
     /// - each of `funcs` stays callable, and its code unchanged, as long as `owner` lives;
     /// - each step's function, called with the step's base pointers and any range of its units, keeps the contract
-    ///   of [`LayerFn`]: it reads and writes inside the regions of its base pointers only, writes neither inputs nor
-    ///   constants, different units of a step never write the same byte, and it does not unwind;
-    /// - it expects of inputs and outputs the alignment of one element, of the arena and scratch 64 bytes, of
-    ///   constants 4096;
+    ///   of [`LayerFn`]: it reads and writes inside the regions of its base pointers only, of constants inside the
+    ///   [`Piece`](crate::Piece) that the pointer leads to, writes neither inputs nor constants, different units of a step never write the same byte, and it does not unwind;
+    /// - it expects of inputs and outputs the alignment of one element, and of the arena, of scratch and of constants that of
+    ///   their offsets, up to 64 bytes;
     /// - any output byte is written before a step reads it, and the CPU that runs it has `desc.features`.
     pub unsafe fn from_parts(
         desc: ProgramDesc,
@@ -148,6 +160,14 @@ impl Program {
         }
         if consts.len() as u64 != desc.const_bytes {
             return Err(ProgramError::ConstantBytes { expected: desc.const_bytes, found: consts.len() });
+        }
+        for step in &desc.steps {
+            let missing =
+                |(_, arg): &(usize, &Arg)| arg.region == Region::Const && consts.at(arg.offset).is_none();
+            if let Some((arg, place)) = step.args.iter().enumerate().find(missing) {
+                let (step, offset) = (step.name.clone(), place.offset);
+                return Err(ProgramError::NoSuchConstant { step, arg, offset });
+            }
         }
         Ok(Program(Arc::new(Parts { desc, funcs, consts, _owner: owner })))
     }
@@ -171,7 +191,8 @@ impl Program {
         self.0.funcs.get(index as usize).copied()
     }
 
-    pub(crate) fn consts(&self) -> &Constants {
+    /// Its constants, some of which other programs may share.
+    pub fn constants(&self) -> &Constants {
         &self.0.consts
     }
 }

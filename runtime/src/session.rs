@@ -18,7 +18,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::abi::{ElemType, Port, Region};
+use crate::abi::{ElemType, Port, ProgramDesc, Region};
 use crate::claims::Claims;
 use crate::guard::{self, Copies};
 use crate::memory::{MemoryError, Pages};
@@ -38,7 +38,7 @@ pub struct Session {
     program: Program,
     pool: Pool,
     schedule: Schedule,
-    /// The base pointers of all steps, one after the other.
+    /// The base pointers of all steps, one after the other, into `memory`, constants, and the buffers of a run.
     bases: Vec<*mut u8>,
     /// Room for base pointers of each thread's own.
     own_bases: Vec<*mut u8>,
@@ -48,9 +48,10 @@ pub struct Session {
     /// Buffers of the current run by position; null: not given yet.
     given: Vec<*mut u8>,
     room: Vec<*mut u8>,
-    /// Memory for the results of `run`, made by the first one, and where in it each output begins.
+    /// Memory for the results of `run`, made by the first one; where in it each output begins, and how much they need.
     results: Option<Pages>,
     offsets: Vec<usize>,
+    result_bytes: u64,
     /// Whether a run has filled `results`.
     filled: bool,
     claims: Claims,
@@ -58,14 +59,19 @@ pub struct Session {
     runs: u32,
     nanos: Vec<AtomicU64>,
     profile: Vec<u64>,
-    /// Where each thread's scratch begins.
-    scratch: Vec<*mut u8>,
     /// Copies of the caller's buffers between guard pages, if they are wanted.
     copies: Option<Copies>,
+    memory: Memory,
+}
+
+/// A session's own memory.
+struct Memory {
+    arena: Pages,
+    /// Where each thread's scratch begins, and how long it is.
+    scratch: Vec<*mut u8>,
+    scratch_bytes: u64,
     /// Held for the pointers in `scratch`.
-    _scratch: Vec<Pages>,
-    /// Held for the pointers in `bases`.
-    _arena: Pages,
+    _blocks: Vec<Pages>,
 }
 
 // SAFETY: the raw pointers lead into the session's own arena, into the program that it holds, and, during a run, into
@@ -200,45 +206,88 @@ fn list(names: &[String]) -> String {
 impl Session {
     /// A session that runs `program` on the threads of `pool`.
     pub fn new(program: &Program, pool: &Pool) -> Result<Session, MemoryError> {
-        let desc = program.desc();
-        let arena = Pages::buffer(desc.arena_bytes, ALIGN as usize, "the arena")?;
-        let (scratch, blocks) = scratch(desc.scratch_bytes, pool.threads())?;
-        let schedule = Schedule::of(program);
-        let claims = Claims::new(schedule.turns(), pool.threads());
+        let memory = Memory::for_program(program.desc(), pool.threads())?;
+        let copies = Copies::wanted(program.inputs(), program.outputs())?;
         let mut session = Session {
             program: program.clone(),
             pool: pool.clone(),
-            bases: Vec::with_capacity(desc.steps.iter().map(|step| step.args.len()).sum()),
-            own_bases: vec![std::ptr::null_mut(); schedule.own_bases() * pool.threads()],
-            schedule,
+            schedule: Schedule::default(),
+            bases: Vec::new(),
+            own_bases: Vec::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
-            given: vec![std::ptr::null_mut(); desc.inputs.len()],
-            room: vec![std::ptr::null_mut(); desc.outputs.len()],
+            given: Vec::new(),
+            room: Vec::new(),
             results: None,
-            offsets: Vec::with_capacity(desc.outputs.len()),
+            offsets: Vec::new(),
+            result_bytes: 0,
             filled: false,
-            claims,
+            claims: Claims::new(0, pool.threads()),
             runs: 0,
             nanos: Vec::new(),
             profile: Vec::new(),
-            scratch,
-            copies: Copies::wanted(&desc.inputs, &desc.outputs)?,
-            _scratch: blocks,
-            _arena: arena,
+            copies: None,
+            memory,
         };
-        session.resolve();
+        session.prepare(program, copies);
         Ok(session)
+    }
+
+    /// Turns to another program, in the memory that there is where that is enough: a session that goes from program to
+    /// program keeps what the largest of them needs. The results of the last run are gone. After an error the session is as
+    /// it was.
+    pub fn switch_to(&mut self, program: &Program) -> Result<(), MemoryError> {
+        let desc = program.desc();
+        // Between guard pages, sizes are exact.
+        let fits = guard::side().is_none()
+            && desc.arena_bytes <= self.memory.arena.len() as u64
+            && desc.scratch_bytes <= self.memory.scratch_bytes;
+        let copies = Copies::wanted(&desc.inputs, &desc.outputs)?;
+        if !fits {
+            self.memory = Memory::for_program(desc, self.pool.threads())?;
+        }
+        self.prepare(program, copies);
+        Ok(())
+    }
+
+    /// Makes everything ready for a program, for which the memory is large enough.
+    fn prepare(&mut self, program: &Program, copies: Option<Copies>) {
+        let desc = program.desc();
+        let threads = self.pool.threads();
+        self.program = program.clone();
+        self.schedule = Schedule::of(program);
+        self.claims = Claims::new(self.schedule.turns(), threads);
+        self.runs = 0;
+        refill(&mut self.own_bases, self.schedule.own_bases() * threads);
+        refill(&mut self.given, desc.inputs.len());
+        refill(&mut self.room, desc.outputs.len());
+        self.copies = copies;
+        self.filled = false;
+        self.result_bytes = 0;
+        self.offsets.clear();
+        for port in &desc.outputs {
+            self.offsets.push(self.result_bytes as usize);
+            let end = self.result_bytes.saturating_add(port.bytes() as u64);
+            self.result_bytes = end.checked_next_multiple_of(ALIGN).unwrap_or(u64::MAX);
+        }
+        self.resolve();
     }
 
     /// Fills `bases` and the patches. The program is verified, so that indices and offsets hold.
     fn resolve(&mut self) {
+        self.bases.clear();
+        self.bases.reserve_exact(self.program.desc().steps.iter().map(|step| step.args.len()).sum());
+        self.inputs.clear();
+        self.outputs.clear();
         for arg in self.program.desc().steps.iter().flat_map(|step| &step.args) {
             let offset = arg.offset as usize;
             let patch = |port: u32| Patch { base: self.bases.len(), port: port as usize, offset };
             let region = match arg.region {
-                Region::Arena => self._arena.base(),
-                Region::Const => self.program.consts().base(),
+                Region::Arena => self.memory.arena.base(),
+                Region::Const => {
+                    self.bases.push(self.program.constants().at(arg.offset).unwrap_or(std::ptr::null_mut()));
+                    continue;
+                }
                 Region::Input(port) => {
                     self.inputs.push(patch(port));
                     std::ptr::null_mut()
@@ -326,12 +375,12 @@ impl Session {
     pub fn output_shape(&self, index: usize) -> Result<Vec<usize>, RunError> {
         let ports = self.program.outputs();
         let port = ports.get(index).ok_or(RunError::NoSuchOutput { index, count: ports.len() })?;
-        Ok(real_shape(port, &self._arena))
+        Ok(real_shape(port, &self.memory.arena))
     }
 
     fn own_outputs(&self) -> Outputs<'_> {
         let memory = self.results.as_deref().unwrap_or_default();
-        Outputs { ports: self.program.outputs(), offsets: &self.offsets, memory, arena: &self._arena }
+        Outputs { ports: self.program.outputs(), offsets: &self.offsets, memory, arena: &self.memory.arena }
     }
 
     fn accept_inputs(&mut self, inputs: &[InputRef<'_>]) -> Result<(), RunError> {
@@ -345,24 +394,15 @@ impl Session {
 
     /// Lets the outputs go to the session's own memory.
     fn use_own_outputs(&mut self) -> Result<(), RunError> {
-        let memory = match &mut self.results {
+        let enough = |memory: &Pages| memory.len() as u64 >= self.result_bytes;
+        let memory = match self.results.take().filter(enough) {
             Some(memory) => memory,
-            none => {
-                self.offsets.clear();
-                let mut end = 0_u64;
-                for port in self.program.outputs() {
-                    self.offsets.push(end as usize);
-                    end = end
-                        .saturating_add(port.bytes() as u64)
-                        .checked_next_multiple_of(ALIGN)
-                        .unwrap_or(u64::MAX);
-                }
-                none.insert(Pages::zeroed(end, "the outputs")?)
-            }
+            None => Pages::zeroed(self.result_bytes, "the outputs")?,
         };
         for (room, &offset) in self.room.iter_mut().zip(&self.offsets) {
             *room = memory.base().wrapping_add(offset);
         }
+        self.results = Some(memory);
         Ok(())
     }
 
@@ -383,7 +423,7 @@ impl Session {
             schedule: &self.schedule,
             bases: self.bases.as_ptr(),
             own_bases: self.own_bases.as_mut_ptr(),
-            scratch: &self.scratch,
+            scratch: &self.memory.scratch,
             claims: &self.claims,
             run: self.runs.wrapping_add(1),
             nanos,
@@ -395,6 +435,21 @@ impl Session {
             // SAFETY: as above.
             unsafe { copies.leave(&self.room) };
         }
+    }
+}
+
+/// `len` pointers to nothing, in place of what there was.
+fn refill(pointers: &mut Vec<*mut u8>, len: usize) {
+    pointers.clear();
+    pointers.resize(len, std::ptr::null_mut());
+}
+
+impl Memory {
+    /// What a program needs on some threads.
+    fn for_program(desc: &ProgramDesc, threads: usize) -> Result<Memory, MemoryError> {
+        let arena = Pages::buffer(desc.arena_bytes, ALIGN as usize, "the arena")?;
+        let (scratch, blocks) = scratch(desc.scratch_bytes, threads)?;
+        Ok(Memory { arena, scratch, scratch_bytes: desc.scratch_bytes, _blocks: blocks })
     }
 }
 

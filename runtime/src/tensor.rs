@@ -52,6 +52,21 @@ impl<'a> InputRef<'a> {
     pub fn named(self, name: &'a str) -> InputRef<'a> {
         InputRef { name: Some(name), ..self }
     }
+
+    /// The name of the input, if it was given.
+    pub fn name(&self) -> Option<&'a str> {
+        self.name
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The type of its elements.
+    pub fn elem(&self) -> ElemType {
+        self.elem
+    }
 }
 
 impl<'a, T: Elem> From<&'a [T]> for InputRef<'a> {

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{COLS, ROWS, constants, desc, expected, input, program};
 use nnc_runtime::abi::{Arg, ElemType, LayerFn, ProgramDesc, Region};
-use nnc_runtime::{Constants, InputRef, OutputMut, Pool, Program, ProgramError, Session};
+use nnc_runtime::{
+    Block, Constants, InputRef, OutputMut, Pages, Piece, Pool, Program, ProgramError, Session,
+};
 
 #[test]
 fn results_are_the_same_for_any_number_of_threads() {
@@ -231,4 +233,71 @@ fn the_code_lives_as_long_as_the_last_clone() {
     assert!(!gone.load(Ordering::SeqCst), "the session still needs the code");
     drop(session);
     assert!(gone.load(Ordering::SeqCst));
+}
+
+/// The test program with its activations `shift` bytes further back in a larger arena, and its constants from `consts`.
+fn shifted(shift: u64, consts: Constants) -> Program {
+    let mut desc = desc();
+    desc.arena_bytes += shift;
+    for arg in desc.steps.iter_mut().flat_map(|step| &mut step.args) {
+        if arg.region == Region::Arena {
+            arg.offset += shift;
+        }
+    }
+    common::with(desc, consts)
+}
+
+#[test]
+fn a_session_turns_from_program_to_program() {
+    let consts = || program().constants().clone();
+    let programs = [program(), shifted(1 << 20, consts()), shifted(64, consts())];
+    let (x, bias) = (input(3), vec![0.25; COLS]);
+    let expected = expected(&x, &bias);
+    for threads in [1, 3] {
+        let pool = Pool::new(threads).unwrap();
+        let mut session = Session::new(&programs[0], &pool).unwrap();
+        for program in programs.iter().cycle().take(7) {
+            session.switch_to(program).unwrap();
+            assert_eq!(session.program().desc(), program.desc());
+            assert!(session.outputs().is_none(), "results of another program");
+            for _ in 0..2 {
+                let outputs = session.run(&[InputRef::new(&x), InputRef::new(&bias)]).unwrap();
+                assert_eq!(outputs.get::<f32>(0).unwrap(), expected, "{threads} threads");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_session_that_cannot_turn_stays_as_it_was() {
+    let mut session = Session::new(&program(), &Pool::new(2).unwrap()).unwrap();
+    let (x, bias) = (input(4), vec![1.0; COLS]);
+    let error = session.switch_to(&shifted(1 << 62, program().constants().clone())).unwrap_err();
+    assert!(error.to_string().contains("for the arena"), "{error}");
+    let outputs = session.run(&[InputRef::new(&x), InputRef::new(&bias)]).unwrap();
+    assert_eq!(outputs.get::<f32>(0).unwrap(), expected(&x, &bias));
+}
+
+#[test]
+fn constants_may_lie_in_pieces_of_shared_blocks() {
+    let bytes = program().constants().bytes().into_owned();
+    let mut pages = Pages::zeroed(64 + bytes.len() as u64, "a test").unwrap();
+    pages[64..].copy_from_slice(&bytes);
+    let block = Arc::new(Block::new(pages).unwrap());
+    let piece = |at, place| Piece { at, block: Arc::clone(&block), place };
+    let consts = Constants::of_pieces(vec![piece(0, 64..64 + bytes.len())], bytes.len()).unwrap();
+    let (x, bias) = (input(5), vec![1.5; COLS]);
+    for shift in [0, 64] {
+        let program = shifted(shift, consts.clone());
+        let mut session = Session::new(&program, &Pool::new(1).unwrap()).unwrap();
+        let outputs = session.run(&[InputRef::new(&x), InputRef::new(&bias)]).unwrap();
+        assert_eq!(outputs.get::<f32>(0).unwrap(), expected(&x, &bias));
+    }
+    let late = Constants::of_pieces(vec![piece(64, 64..192)], bytes.len()).unwrap();
+    // SAFETY: the program is never run.
+    let refused = unsafe { Program::from_parts(desc(), vec![nothing as LayerFn; 3], late, Arc::new(())) };
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "argument 1 of step \"scale\" is at byte 0 of the constants, where there is none; compile the program again"
+    );
 }

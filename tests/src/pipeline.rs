@@ -73,7 +73,12 @@ pub fn jit(plan: &Plan, target: &Target) -> Result<Program, Failure> {
 /// Code generation or linking fails.
 pub fn artefact(plan: &Plan, target: &Target) -> Result<Vec<u8>, Failure> {
     let object = codegen::object::compile(plan, target, codegen::object::Constants::Outside)?;
-    Ok(artefact::write_shared_object(&object.bytes, &object.functions, &object.desc, &plan.constants)?)
+    Ok(artefact::write_shared_object(
+        &object.bytes,
+        &object.functions,
+        &object.desc,
+        &plan.constants.bytes(),
+    )?)
 }
 
 /// The program in an artefact that [`artefact`] has just made.

@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
-"""Fetches the trained networks that tests/tests/trained.rs compiles: the text detector and the text-direction
-classifier of PP-OCR, out of one version of the Python package that distributes them (Apache-2.0).
+"""Fetches the trained networks that tests/tests/trained.rs and tests/tests/ocr.rs compile: the text detector, the text-direction
+classifier and the recogniser of PP-OCR, out of one version of the Python package that distributes them (Apache-2.0).
 
     python3 tests/trained/fetch.py
 
-They go to target/trained/ (or to the folder that the environment variable NNC_TRAINED names) and are not part of the
-repository. Checksums are verified; a folder that already holds the files is left as it is, without network access.
-Needs nothing but Python 3.9 or later with pip.
+They go to target/trained/ (or to the folder that the environment variable NNC_TRAINED names) and are not part of the repository.
+The package itself, which reads pages by these networks, goes to target/ocr-venv/ with what it needs: onnxruntime and others, which
+pip installs there with the checksums of requirements.txt. All checksums are verified; what is there already is left as it is,
+without network access. Needs nothing but Python with pip, 3.11 to 3.14 on Linux; with another Python, or elsewhere, the networks are
+fetched and the package is left out.
 """
 
 import hashlib
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,7 +25,9 @@ WHEEL = "971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf"
 MODELS = {
     "ch_PP-OCRv4_det_infer.onnx": "d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
     "ch_ppocr_mobile_v2.0_cls_infer.onnx": "e47acedf663230f8863ff1ab0e64dd2d82b838fceb5957146dab185a89d6215c",
+    "ch_PP-OCRv4_rec_infer.onnx": "48fc40f24f6d2a207a2b1091d3437eb3cc3eb6b676dc3ef9c37384005483683b",
 }
+REQUIREMENTS = pathlib.Path(__file__).resolve().parent / "requirements.txt"
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
@@ -52,17 +57,26 @@ def checked(what, data, expected):
 
 def main():
     folder = pathlib.Path(os.environ.get("NNC_TRAINED") or ROOT / "target" / "trained")
-    if complete(folder):
-        print(f"{folder} holds the trained networks already")
+    environment = ROOT / "target" / "ocr-venv"
+    here = [complete(folder), installed(environment)]
+    if all(here):
+        print(f"{folder} holds the trained networks already, {environment} the package that reads pages")
         return
     with tempfile.TemporaryDirectory() as scratch:
         wheel = download(pathlib.Path(scratch))
         checked(wheel.name, wheel.read_bytes(), WHEEL)
         with zipfile.ZipFile(wheel) as archive:
-            models = {
-                name: checked(name, archive.read(f"rapidocr_onnxruntime/models/{name}"), expected)
-                for name, expected in MODELS.items()
-            }
+            if not here[0]:
+                put_networks(archive, folder)
+            if not here[1]:
+                install(archive, environment)
+
+
+def put_networks(archive, folder):
+    models = {
+        name: checked(name, archive.read(f"rapidocr_onnxruntime/models/{name}"), expected)
+        for name, expected in MODELS.items()
+    }
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in models.items():
         # Named last, so that no test ever sees half a model.
@@ -70,6 +84,37 @@ def main():
         part.write_bytes(data)
         part.replace(folder / name)
         print(f"{folder / name}: {len(data)} bytes")
+
+
+def pins():
+    return sha256(REQUIREMENTS.read_bytes() + WHEEL.encode())
+
+
+def installed(environment):
+    """Whether the environment was made from these pins; of a Python that has no such packages nothing is expected."""
+    marker = environment / "installed"
+    return not suitable() or marker.is_file() and marker.read_text() == pins()
+
+
+def suitable():
+    return sys.platform == "linux" and (3, 11) <= sys.version_info[:2] <= (3, 14)
+
+
+def install(archive, environment):
+    print(f"installing {PACKAGE} and the packages of {REQUIREMENTS.relative_to(ROOT)} into {environment}")
+    shutil.rmtree(environment, ignore_errors=True)
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+    python = environment / "bin" / "python"
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip += ["--no-deps", "--only-binary=:all:", "--require-hashes", "-r", str(REQUIREMENTS)]
+    if subprocess.run(pip).returncode != 0:
+        sys.exit("fetch.py: pip could not install the pinned packages; its messages are above")
+    # Not by pip, which would refuse it for the Python that it names.
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    packages = subprocess.run([str(python), "-c", ask], check=True, capture_output=True, text=True).stdout.strip()
+    archive.extractall(packages)
+    # Written last, so that no test ever runs in half an environment.
+    (environment / "installed").write_text(pins())
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ impl Run {
     }
 
     fn how(&self) -> How<'_> {
-        How::from(&self.compile).cache(&self.cache).perf(self.perf)
+        How::from(&self.compile).cache(&self.cache).perf(self.perf).arrays(&self.inputs)
     }
 
     /// The built-in network, compiled.

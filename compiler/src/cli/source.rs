@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use nnc::plan::PlanStep;
 use nnc::{CacheUse, Compilation, CompileReport, Compiled, Model, Options, Program};
-use nnc_ir::onnx::Dim;
+use nnc_ir::onnx::{Bindings, Dim};
 
 use super::args::{CacheArgs, CompileArgs, PerfArgs};
 use super::failure::usage;
@@ -46,11 +46,13 @@ pub struct How<'a> {
     pub cache: Option<&'a Path>,
     /// Whether `perf` is told the names of functions.
     pub perf_map: bool,
+    /// Arrays for inputs: what the model leaves open of their shapes is as it is in these files.
+    pub arrays: &'a [(String, PathBuf)],
 }
 
 impl<'a> From<&'a CompileArgs> for How<'a> {
     fn from(compile: &'a CompileArgs) -> How<'a> {
-        How { compile, cache: None, perf_map: false }
+        How { compile, cache: None, perf_map: false, arrays: &[] }
     }
 }
 
@@ -63,6 +65,11 @@ impl<'a> How<'a> {
     /// With names for `perf`, if they are asked for.
     pub fn perf(self, args: PerfArgs) -> How<'a> {
         How { perf_map: args.perf_map, ..self }
+    }
+
+    /// With arrays for inputs.
+    pub fn arrays(self, arrays: &'a [(String, PathBuf)]) -> How<'a> {
+        How { arrays, ..self }
     }
 
     /// What the flags ask of the compiler.
@@ -138,7 +145,9 @@ pub fn ready(path: &Path, args: &How<'_>, picture: Option<&PictureArgs>) -> Resu
     }
     let progress = Progress::new("reading the model");
     let (model, load_ms) = timed(|| Model::open_with(path, args.compile.limits.limits()));
-    compiled(path.display().to_string(), &model?, load_ms, &args.options()?, picture, &progress)
+    let (model, mut options) = (model?, args.options()?);
+    take_shapes(&mut options, &model, args.arrays)?;
+    compiled(path.display().to_string(), &model, load_ms, &options, picture, &progress)
 }
 
 /// Compiles a model in memory.
@@ -184,6 +193,29 @@ fn runs_here(options: &Options) -> Result<()> {
         ),
         _ => Ok(()),
     }
+}
+
+/// The shapes that arrays give to inputs with open dims that are not bound otherwise.
+fn take_shapes(options: &mut Options, model: &Model, arrays: &[(String, PathBuf)]) -> Result<()> {
+    for (name, file) in arrays {
+        let input = model.inputs().iter().find(|input| input.name == *name);
+        let Some(dims) = input.and_then(|input| input.dims.as_ref()) else { continue };
+        let Bindings { dims: bound, shapes, .. } = &mut options.bindings;
+        let open = |dim: &Dim| match dim {
+            Dim::Known(_) => false,
+            Dim::Named(name) => !bound.contains_key(name),
+            Dim::Unknown => true,
+        };
+        if !dims.iter().any(open) || shapes.contains_key(name) {
+            continue;
+        }
+        let tensor = nnc::npz::read_npy(file)?;
+        // Another number of dims is refused when the tensor is taken, or for what is still open.
+        if tensor.shape().rank() == dims.len() {
+            shapes.insert(name.clone(), tensor.shape().to_vec());
+        }
+    }
+    Ok(())
 }
 
 /// The shapes that `--size` gives to inputs whose height and width are open and not bound otherwise.

@@ -53,7 +53,7 @@ pub fn compile_on(
     let (ids, names): (Vec<_>, Vec<_>) = functions.layers.into_iter().map(|f| (f.id, f.name)).unzip();
     driver::define(&mut module, &desc, &ids)?;
     if constants == Constants::Inside {
-        driver::define_constants(&mut module, &plan.constants)?;
+        driver::define_constants(&mut module, &plan.constants.bytes())?;
     }
     let bytes = module.finish().emit().map_err(|e| CodegenError::Module(e.to_string()))?;
     Ok(Object { bytes, functions: names, desc })

@@ -11,11 +11,13 @@ use std::sync::Arc;
 use nnc_ir::Tensor;
 use nnc_runtime::{MemoryError, Pages};
 
+use super::PlanError;
 use super::packing::Packing;
+use super::shared::SharedConstants;
 use crate::parallel;
 
 /// Alignment of every constant: a cache line, and the widest vector.
-const ALIGN: usize = 64;
+pub(super) const ALIGN: usize = 64;
 
 /// A growing block of constants.
 #[derive(Debug, Default)]
@@ -27,16 +29,56 @@ pub struct Constants {
 
 /// What is at a place of the block.
 #[derive(Debug)]
-struct Part {
-    at: usize,
-    content: Content,
+pub(super) struct Part {
+    pub at: usize,
+    pub content: Content,
 }
 
 #[derive(Debug)]
-enum Content {
+pub(super) enum Content {
     Bytes(Vec<u8>),
     Tensor(Tensor),
     Packed(Packing),
+}
+
+impl Content {
+    /// Size in bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Content::Bytes(bytes) => bytes.len(),
+            Content::Tensor(tensor) => tensor.ty().bytes(),
+            Content::Packed(packing) => packing.bytes(),
+        }
+    }
+
+    /// A digest of the bytes that it makes, or of all that decides them.
+    pub fn digest(&self) -> [u8; 32] {
+        match self {
+            Content::Bytes(bytes) => *blake3::hash(bytes).as_bytes(),
+            Content::Tensor(tensor) => {
+                let mut hasher = blake3::Hasher::new();
+                hash(tensor, &mut hasher);
+                *hasher.finalize().as_bytes()
+            }
+            Content::Packed(packing) => packing.digest(),
+        }
+    }
+}
+
+/// Hashes a tensor's bytes. Those that are in a file are no more in memory afterwards.
+pub(super) fn hash(tensor: &Tensor, hasher: &mut blake3::Hasher) {
+    const PIECE: usize = 1 << 16;
+    let len = tensor.ty().bytes();
+    if let Some(bytes) = tensor.at_hand(0..len) {
+        hasher.update(bytes);
+        return;
+    }
+    let mut piece = vec![0; len.min(PIECE)];
+    for at in (0..len).step_by(PIECE) {
+        let piece = &mut piece[..PIECE.min(len - at)];
+        tensor.read(at..at + piece.len(), piece);
+        hasher.update(piece);
+    }
 }
 
 /// What is still to be written to a piece of the block. Whoever has written the last piece of some weights drops them.
@@ -124,18 +166,35 @@ impl Constants {
         at as u64
     }
 
-    /// The whole block, written by up to `threads` threads.
+    /// All in one block, written by up to `threads` threads.
     pub fn finish(self, threads: usize) -> Result<nnc_runtime::Constants, MemoryError> {
         let mut pages = Pages::zeroed(self.len as u64, "constants")?;
-        let mut jobs: Vec<(&mut [u8], Work)> = Vec::new();
-        let mut rest: &mut [u8] = &mut pages;
+        write(threads, vec![(&mut pages, self.parts)]);
+        nnc_runtime::Constants::new(pages)
+    }
+
+    /// Those that other programs have at the places where these have them, and the rest in new blocks.
+    pub fn finish_shared(
+        self,
+        threads: usize,
+        shared: &SharedConstants,
+    ) -> Result<nnc_runtime::Constants, PlanError> {
+        shared.place(self.parts, self.len, threads)
+    }
+}
+
+/// Writes parts to zeroed blocks, on up to `threads` threads. The parts of a block lie one behind the other.
+pub(super) fn write(threads: usize, blocks: Vec<(&mut Pages, Vec<Part>)>) {
+    let mut jobs: Vec<(&mut [u8], Work)> = Vec::new();
+    for (pages, parts) in blocks {
+        let mut rest: &mut [u8] = pages;
         let mut end = 0;
         let mut add = |at: usize, len: usize, work: Work| {
             let (piece, after) = std::mem::take(&mut rest).split_at_mut(at - end).1.split_at_mut(len);
             (rest, end) = (after, at + len);
             jobs.push((piece, work));
         };
-        for Part { at, content } in self.parts {
+        for Part { at, content } in parts {
             match content {
                 Content::Bytes(bytes) => add(at, bytes.len(), Work::Bytes(bytes)),
                 Content::Tensor(tensor) => add(at, tensor.ty().bytes(), Work::Tensor(tensor)),
@@ -149,9 +208,8 @@ impl Constants {
                 }
             }
         }
-        parallel::consume(threads, jobs, |(to, work)| work.write(to));
-        nnc_runtime::Constants::new(pages)
     }
+    parallel::consume(threads, jobs, |(to, work)| work.write(to));
 }
 
 #[cfg(test)]
@@ -199,7 +257,7 @@ mod tests {
             let bias = c.add_f32(&[0.5]) as usize;
             let tensor = c.add_tensor(&Tensor::new([2], &[6.0f32, 7.0]).unwrap()) as usize;
             c.fill(table, &[7; 8]);
-            let (table, block) = (table as usize, c.finish(threads).unwrap());
+            let (table, block) = (table as usize, c.finish(threads).unwrap().bytes().into_owned());
             let floats = |at: usize, n: usize| -> Vec<f32> {
                 let (fours, _) = block[at..at + 4 * n].as_chunks::<4>();
                 fours.iter().map(|b| f32::from_le_bytes(*b)).collect()

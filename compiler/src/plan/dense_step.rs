@@ -12,7 +12,7 @@ use super::packing::{PackedPanel, Packing};
 use super::planner::{ARENA_START, Draft, Place, Planner, RunTable};
 use super::sweep::{Axis, BytePitch, x_tiles};
 use super::tiling::{self, Folding, Registers, Work};
-use super::{LayerCode, PlanError, Traffic, epilogue, winograd_step};
+use super::{LayerCode, Panels, PlanError, Traffic, epilogue, winograd_step};
 use crate::codegen::tile::programs::dense::{Col, RunClass, Runs, UNROLL};
 use crate::codegen::tile::programs::epilogue::Activation;
 
@@ -174,7 +174,10 @@ impl Planner<'_> {
             runs: &lengths,
             epilogue: ep.registers(),
         };
-        let tile = tiling::choose(registers, &work);
+        let tile = match self.options.panels {
+            Panels::Fastest => tiling::choose(registers, &work),
+            Panels::Common => tiling::choose_common(registers, &work),
+        };
         let panels = cut_panels(&runs, registers, tile.vectors, folding);
 
         let (packing, bias_packed) = pack(&panels, &input, &weights, bias.flatten().as_ref(), taps)?;

@@ -9,6 +9,7 @@
 //!     │ dense_step, winograd_step, lanes_step, generic_step   one file per kind of layer: geometry, tiles, packed weights
 //!     │ strips        which steps run band by band, with what lies between them in scratch
 //!     │ memory        lifetimes → offsets in one arena
+//!     │ constants     weights packed into one block, or (shared) into blocks that several programs have
 //!     ▼
 //!   Plan { steps: [ { name, code, args, units } … ], constants, arena }
 //! ```
@@ -29,6 +30,7 @@ pub mod memory;
 pub mod packing;
 mod planner;
 mod print;
+mod shared;
 mod strips;
 pub mod sweep;
 pub mod tiling;
@@ -51,6 +53,7 @@ use crate::codegen::tile::programs::winograd::Form;
 use crate::parallel;
 use crate::target::Target;
 use planner::Planner;
+pub use shared::SharedConstants;
 
 /// What the planner may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +62,19 @@ pub struct Options {
     pub winograd: Winograd,
     /// Which steps run strip by strip.
     pub strips: Strips,
+    /// How wide the panels are that weights are packed in.
+    pub panels: Panels,
+}
+
+/// How wide the panels of dense layers are. It decides how sums are split, so results may differ in the last bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Panels {
+    /// As is estimated to be fastest.
+    #[default]
+    Fastest,
+    /// As wide as for a large image, whatever the image, where that costs little: so that programs for different shapes have the
+    /// same packed weights, and may share them.
+    Common,
 }
 
 /// Which neighbouring steps run strip by strip. The results are the same, bit by bit.
@@ -206,8 +222,20 @@ pub struct Unpacked {
 impl Unpacked {
     /// Packs the constants, on up to `threads` threads: the same bytes for any number.
     pub fn pack(self, threads: usize) -> Result<Plan, PlanError> {
+        self.with_constants(|constants| Ok(constants.finish(threads)?))
+    }
+
+    /// Like [`Unpacked::pack`], but constants that programs packed with the same `shared` have are theirs, too.
+    pub fn pack_shared(self, threads: usize, shared: &SharedConstants) -> Result<Plan, PlanError> {
+        self.with_constants(|constants| constants.finish_shared(threads, shared))
+    }
+
+    fn with_constants(
+        self,
+        finish: impl FnOnce(constants::Constants) -> Result<Constants, PlanError>,
+    ) -> Result<Plan, PlanError> {
         let Unpacked { inputs, outputs, steps, strips, constants, arena_bytes, scratch_bytes, memory } = self;
-        let constants = constants.finish(threads)?;
+        let constants = finish(constants)?;
         Ok(Plan { inputs, outputs, steps, strips, constants, arena_bytes, scratch_bytes, memory })
     }
 }

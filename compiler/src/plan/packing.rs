@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use nnc_ir::Tensor;
 
+use super::constants::hash;
 use crate::codegen::tile::programs::dense::{Col, panel_width, position};
 use crate::codegen::tile::programs::winograd::{Form, KernelTransform};
 
@@ -68,6 +69,16 @@ impl Packing {
     /// Size in bytes.
     pub fn bytes(&self) -> usize {
         self.panels.iter().map(|panel| self.panel_bytes(panel)).sum()
+    }
+
+    /// A digest of all that decides the packed bytes.
+    pub fn digest(&self) -> [u8; 32] {
+        // Every field is named, so that a new one is decided on.
+        let Packing { weights, taps, winograd, depth, orders, panels } = self;
+        let mut hasher = blake3::Hasher::new_derive_key("nnc packed weights");
+        hasher.update(format!("{taps} {winograd:?} {depth} {orders:?} {panels:?} ").as_bytes());
+        hash(weights, &mut hasher);
+        *hasher.finalize().as_bytes()
     }
 
     /// Size of a panel in bytes.

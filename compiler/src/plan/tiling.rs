@@ -4,6 +4,8 @@
 //! `r·v` accumulators. Which shape is best depends on how the layer's pixels and channels divide by it: 49 pixels are
 //! seven tiles of 7 and no rest. So every shape that fits the registers is costed over the whole layer.
 
+use std::ops::Range;
+
 use crate::codegen::tile::ir::Lanes;
 use crate::codegen::tile::programs::dense::Col;
 use crate::target::{FMA_LATENCY, FMA_PER_CYCLE, L2_BYTES_PER_CYCLE, Target};
@@ -159,8 +161,27 @@ fn rest(mut len: usize, spare: usize, widest: Lanes, width: Lanes, fold: u32) ->
 
 /// The tile shape with the lowest cost over a whole layer.
 pub fn choose(registers: Registers, work: &Work<'_>) -> TileShape {
+    cheapest(registers, work, 1..registers.count).1
+}
+
+/// Pixels of an image for which all widths of panels are near their best.
+const LARGE_IMAGE: usize = 1 << 12;
+/// How much longer a layer may take with panels of the common width.
+const FOR_COMMON_PANELS: f64 = 1.1;
+
+/// The tile shape with the lowest cost among those with as many vectors as a large image would have, whose weights are packed
+/// the same way; unless that costs too much. It depends on nothing but the layer, as everything that a plan decides.
+pub fn choose_common(registers: Registers, work: &Work<'_>) -> TileShape {
+    let best = cheapest(registers, work, 1..registers.count);
+    let vectors = choose(registers, &Work { row: LARGE_IMAGE, rows: 1, ..work.clone() }).vectors;
+    let common = cheapest(registers, work, vectors..vectors + 1);
+    if common.0 <= FOR_COMMON_PANELS * best.0 { common.1 } else { best.1 }
+}
+
+/// The cheapest tile shape with so many vectors, and its cost.
+fn cheapest(registers: Registers, work: &Work<'_>, vectors: Range<usize>) -> (f64, TileShape) {
     let mut best = (f64::INFINITY, TileShape { rows: 1, vectors: 1 });
-    for vectors in 1..registers.count {
+    for vectors in vectors {
         for rows in (1..=work.row.min(registers.count)).rev() {
             if !registers.hold(rows, vectors, work.epilogue) {
                 continue;
@@ -172,7 +193,7 @@ pub fn choose(registers: Registers, work: &Work<'_>) -> TileShape {
             }
         }
     }
-    best.1
+    best
 }
 
 /// Cycles of the layer with tiles of this shape.
@@ -214,6 +235,22 @@ mod tests {
                     assert!(shape.rows <= row);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn images_of_all_sizes_have_panels_of_one_width_where_that_costs_little() {
+        let registers = Registers { lanes: 16, count: 32 };
+        let folding = Folding::NONE;
+        let work = |row, rows| Work { row, rows, k: 192, runs: &[320], folding, epilogue: 1 };
+        let common = choose_common(registers, &work(LARGE_IMAGE, 1)).vectors;
+        let others = (40..400).filter(|&n| choose_common(registers, &work(n, 1)).vectors != common).count();
+        assert!(others < 36, "{others} of 360 sizes have panels of another width than {common}");
+        for pixels in [1, 7, 49, 64, 72, 1000] {
+            let (common, best) =
+                (choose_common(registers, &work(pixels, 1)), choose(registers, &work(pixels, 1)));
+            let cost = |shape| cycles(registers, &work(pixels, 1), shape);
+            assert!(cost(common) <= FOR_COMMON_PANELS * cost(best), "{pixels} pixels: {common:?}");
         }
     }
 

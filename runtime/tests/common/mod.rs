@@ -117,7 +117,11 @@ pub fn desc() -> ProgramDesc {
 
 pub fn program() -> Program {
     let bytes: Vec<u8> = constants().iter().flat_map(|x| x.to_ne_bytes()).collect();
-    let consts = Constants::copy_of(&bytes).unwrap();
+    with(desc(), Constants::copy_of(&bytes).unwrap())
+}
+
+/// The program under another description of the same steps.
+pub fn with(desc: ProgramDesc, consts: Constants) -> Program {
     // SAFETY: the functions are static and do what the description says.
-    unsafe { Program::from_parts(desc(), vec![scale, sum, spread], consts, Arc::new(())) }.unwrap()
+    unsafe { Program::from_parts(desc, vec![scale, sum, spread], consts, Arc::new(())) }.unwrap()
 }

@@ -49,7 +49,8 @@ impl Defined {
             let LayerCode::Lanes(code) = &step.code else {
                 return Err(format!("\"{}\" reads {missing} bytes that nothing has written", step.name));
             };
-            let bases = Bases { args: &step.args, constants: &plan.constants };
+            let constants = plan.constants.bytes();
+            let bases = Bases { args: &step.args, constants: &constants };
             for vector in lanes::lanes(code, bases)? {
                 let holds = |lane: &Walk| self.missing(&lane.read) == 0;
                 let channels = vector.iter().position(|lane| !holds(lane)).unwrap_or(vector.len());

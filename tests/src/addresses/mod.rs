@@ -131,7 +131,8 @@ fn sorted(mut positions: Vec<i64>) -> Vec<i64> {
 ///
 /// The step names a base pointer or a table that it does not have, or another number of units than its loops have.
 pub fn walk(plan: &Plan, step: &PlanStep) -> Result<Walk, String> {
-    let bases = Bases { args: &step.args, constants: &plan.constants };
+    let constants = plan.constants.bytes();
+    let bases = Bases { args: &step.args, constants: &constants };
     let (units, walk) = match &step.code {
         LayerCode::Dense(code) => (code.units(), dense::walk(code, bases)?),
         LayerCode::Winograd(code) => (code.units(), winograd::walk(code, bases)?),
