@@ -105,6 +105,14 @@ impl Constants {
         Cow::Owned(whole)
     }
 
+    /// The bytes of a part that lies in one piece.
+    pub fn get(&self, part: Range<u64>) -> Option<&[u8]> {
+        let (start, end) = (usize::try_from(part.start).ok()?, usize::try_from(part.end).ok()?);
+        let next = self.pieces.partition_point(|piece| piece.at <= start);
+        let piece = self.pieces.get(next.checked_sub(1)?)?;
+        piece.bytes().get(start - piece.at..end.checked_sub(piece.at)?)
+    }
+
     /// The address of an offset: of a byte of a piece, or of the end of all. `None` where no piece is.
     pub(crate) fn at(&self, offset: u64) -> Option<*mut u8> {
         let offset = usize::try_from(offset).ok()?;

@@ -364,7 +364,7 @@ mod tests {
     #[test]
     fn every_prefix_is_refused_as_truncated() {
         let bytes = encode(&sample()).unwrap();
-        for len in 0..bytes.len() {
+        for len in (0..bytes.len()).step_by(if cfg!(miri) { 13 } else { 1 }) {
             let error = decode(&bytes[..len]).unwrap_err();
             assert!(matches!(error.problem, DecodeProblem::Truncated { .. }), "{len}: {error}");
             assert!(error.at <= len);
@@ -397,7 +397,7 @@ mod tests {
     fn any_byte_changed_gives_a_description_or_an_error() {
         let bytes = encode(&sample()).unwrap();
         let mut refused = 0;
-        for at in 0..bytes.len() {
+        for at in (0..bytes.len()).step_by(if cfg!(miri) { 13 } else { 1 }) {
             for flip in [0x01, 0x80, 0xff] {
                 let mut bytes = bytes.clone();
                 bytes[at] ^= flip;

@@ -18,6 +18,7 @@ mod fpenv;
 mod guard;
 mod memory;
 mod park;
+mod poison;
 mod pool;
 mod program;
 mod session;

@@ -22,6 +22,7 @@ use crate::abi::{ElemType, Port, ProgramDesc, Region};
 use crate::claims::Claims;
 use crate::guard::{self, Copies};
 use crate::memory::{MemoryError, Pages};
+use crate::poison;
 use crate::pool::{Member, Pool};
 use crate::program::Program;
 use crate::tensor::{Elem, InputRef, OutputMut};
@@ -71,7 +72,7 @@ struct Memory {
     scratch: Vec<*mut u8>,
     scratch_bytes: u64,
     /// Held for the pointers in `scratch`.
-    _blocks: Vec<Pages>,
+    blocks: Vec<Pages>,
 }
 
 // SAFETY: the raw pointers lead into the session's own arena, into the program that it holds, and, during a run, into
@@ -419,6 +420,14 @@ impl Session {
                 }
             }
         }
+        if poison::wanted() {
+            poison::spread(&mut self.memory.arena);
+            self.memory.blocks.iter_mut().for_each(|block| poison::spread(block));
+            for (port, &buffer) in self.program.outputs().iter().zip(room) {
+                // SAFETY: each output has been checked to lead to a buffer of its port's size that is ours for the run.
+                poison::spread(unsafe { std::slice::from_raw_parts_mut(buffer, port.bytes()) });
+            }
+        }
         let walk = Walk {
             schedule: &self.schedule,
             bases: self.bases.as_ptr(),
@@ -449,7 +458,7 @@ impl Memory {
     fn for_program(desc: &ProgramDesc, threads: usize) -> Result<Memory, MemoryError> {
         let arena = Pages::buffer(desc.arena_bytes, ALIGN as usize, "the arena")?;
         let (scratch, blocks) = scratch(desc.scratch_bytes, threads)?;
-        Ok(Memory { arena, scratch, scratch_bytes: desc.scratch_bytes, _blocks: blocks })
+        Ok(Memory { arena, scratch, scratch_bytes: desc.scratch_bytes, blocks })
     }
 }
 

@@ -1,4 +1,7 @@
 //! A run allocates nothing after the first. In a file of its own, so that no other test allocates meanwhile.
+//!
+//! Its many runs take Miri long, and show it nothing that `session.rs` does not.
+#![cfg(not(miri))]
 
 mod common;
 

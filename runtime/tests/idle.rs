@@ -1,4 +1,6 @@
-//! An idle pool sleeps. In a file of its own, because it reads the CPU time of the whole process.
+//! An idle pool sleeps. In a file of its own, because it reads the CPU time of the whole process, of which Miri knows
+//! nothing.
+#![cfg(not(miri))]
 
 mod common;
 

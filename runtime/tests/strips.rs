@@ -83,10 +83,10 @@ fn program() -> Program {
 #[test]
 fn strips_give_what_whole_steps_give_on_any_number_of_threads() {
     let program = program();
-    for threads in [1, 2, 3, 8, 16] {
+    for threads in if cfg!(miri) { vec![1, 2] } else { vec![1, 2, 3, 8, 16] } {
         let pool = Pool::new(threads).unwrap();
         let mut session = Session::new(&program, &pool).unwrap();
-        for seed in 0..20 {
+        for seed in 0..if cfg!(miri) { 1 } else { 20 } {
             let x = input(seed);
             let outputs = session.run(&[InputRef::new(&x)]).unwrap();
             assert_eq!(outputs.get::<f32>(0).unwrap(), blurred(&blurred(&x)), "{threads} threads");

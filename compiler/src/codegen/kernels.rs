@@ -12,6 +12,8 @@ use super::tile::ir::{Param, Program};
 pub struct Kernel {
     /// The function.
     pub function: FuncRef,
+    /// Its number among the programs of the layer.
+    pub number: usize,
     /// Its parameters, in order.
     pub params: Vec<Param>,
 }

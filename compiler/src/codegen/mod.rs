@@ -8,6 +8,7 @@
 //! The same [`emit`] fills a JIT module and an object module, so both hold the same code. Functions are compiled on all
 //! cores, and put into the module in the plan's order.
 
+pub mod bounds;
 pub mod disassemble;
 pub mod half;
 pub mod jit;
@@ -50,6 +51,16 @@ pub enum CodegenError {
         layer: String,
         /// What it said.
         message: String,
+    },
+    /// A layer would touch memory that is not its own.
+    #[error(
+        "internal error in code generation: layer \"{layer}\" {source}; this is a defect of nnc, please report it"
+    )]
+    Bounds {
+        /// The layer.
+        layer: String,
+        /// What it would do.
+        source: bounds::BoundsError,
     },
     /// A module could not be finished.
     #[error("the code generator failed: {0}")]
@@ -103,18 +114,22 @@ pub struct Functions {
 struct Layers<'p> {
     distinct: Vec<&'p PlanStep>,
     step_functions: Vec<u32>,
+    /// The steps that have each code.
+    users: Vec<Vec<usize>>,
 }
 
 impl<'p> Layers<'p> {
     fn of(plan: &'p Plan) -> Layers<'p> {
         let mut known: HashMap<&LayerCode, u32> = HashMap::new();
-        let mut layers = Layers { distinct: vec![], step_functions: vec![] };
-        for step in &plan.steps {
+        let mut layers = Layers { distinct: vec![], step_functions: vec![], users: vec![] };
+        for (number, step) in plan.steps.iter().enumerate() {
             let next = layers.distinct.len() as u32;
             let index = *known.entry(&step.code).or_insert(next);
             if index == next {
                 layers.distinct.push(step);
+                layers.users.push(vec![]);
             }
+            layers.users[index as usize].push(number);
             layers.step_functions.push(index);
         }
         layers
@@ -137,11 +152,14 @@ pub fn emit(
     threads: usize,
     deadline: Deadline,
 ) -> Result<Functions, CodegenError> {
-    let Layers { distinct, step_functions } = Layers::of(plan);
+    let Layers { distinct, step_functions, users } = Layers::of(plan);
     let isa = module.isa();
-    let compiled = parallel::map(threads, &distinct, |step| {
+    let work: Vec<_> = distinct.iter().zip(&users).collect();
+    let compiled = parallel::map(threads, &work, |(step, users)| {
         deadline.check(|| format!("the code of layer \"{}\"", step.name))?;
-        layer::emit(&step.name, &step.code, target, isa.frontend_config())?.compile(&step.name, isa)
+        let emitted = layer::emit(&step.name, &step.code, target, isa.frontend_config())?;
+        bounds::check(plan, users, &emitted)?;
+        emitted.compile(&step.name, isa)
     });
     let mut compiled = compiled.into_iter().collect::<Result<Vec<_>, _>>()?;
 
@@ -180,6 +198,15 @@ pub fn emit(
         functions.layers.push(Emitted { id, name, bytes: layer.bytes.len() });
     }
     Ok(functions)
+}
+
+/// Proves that no step of a plan touches memory that is not its own, as [`emit`] does before it makes code of it.
+pub fn prove(plan: &Plan, target: &Target) -> Result<(), CodegenError> {
+    let config = cranelift_isa(target, true)?.frontend_config();
+    let Layers { distinct, users, .. } = Layers::of(plan);
+    distinct.iter().zip(&users).try_for_each(|(step, users)| {
+        bounds::check(plan, users, &layer::emit(&step.name, &step.code, target, config)?)
+    })
 }
 
 /// The Cranelift IR of each distinct layer, as text.

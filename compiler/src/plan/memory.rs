@@ -14,7 +14,9 @@
 //! Finding the smallest arena is NP-hard. First fit over a handful of orders, keeping the best, comes within a few
 //! percent of the lower bound (the largest sum of what is alive at one step) on the networks that nnc is made for.
 
-use super::linear_scan;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Life, linear_scan};
 
 /// Alignment of every buffer: a cache line, and the widest vector.
 pub const ALIGN: u64 = 64;
@@ -33,6 +35,11 @@ pub struct Lifetime {
 impl Lifetime {
     fn meets(&self, other: &Lifetime) -> bool {
         self.first <= other.last && other.first <= self.last
+    }
+
+    /// The buffer at a place in the arena.
+    pub(super) fn at(&self, offset: u64) -> Life {
+        Life { bytes: offset..offset.saturating_add(self.bytes), steps: self.first..self.last + 1 }
     }
 
     /// Bytes that it takes in the arena.
@@ -68,6 +75,40 @@ pub fn peak(buffers: &[Lifetime]) -> u64 {
         .max()
         .unwrap_or(0)
         .max(0) as u64
+}
+
+/// Two buffers that are alive at the same step and share bytes, or one that lies outside of the arena: none, unless the allocator
+/// is wrong. It is asked of every plan. Buffers are taken in the order of their lives; each needs to be compared only with its
+/// neighbours among those alive, which share nothing with each other.
+pub fn overlap(buffers: &[Lifetime], arena: &Arena) -> Option<(usize, usize)> {
+    let mut order: Vec<usize> = (0..buffers.len()).collect();
+    order.sort_by_key(|&i| buffers[i].first);
+    // By offset, and by the last step.
+    let mut alive: BTreeMap<u64, usize> = BTreeMap::new();
+    let mut ends: BTreeSet<(usize, usize)> = BTreeSet::new();
+    for index in order {
+        let Lifetime { bytes, first, last } = buffers[index];
+        let Some(&start) = arena.offsets.get(index) else { return Some((index, index)) };
+        let Some(end) = start.checked_add(bytes).filter(|end| *end <= arena.bytes) else {
+            return Some((index, index));
+        };
+        if start == end {
+            continue;
+        }
+        while let Some((ended, over)) = ends.first().copied().filter(|(ended, _)| *ended < first) {
+            ends.remove(&(ended, over));
+            alive.remove(&arena.offsets[over]);
+        }
+        let reaches = |&other: &usize| arena.offsets[other] + buffers[other].bytes > start;
+        let before = alive.range(..=start).next_back().map(|(_, other)| *other).filter(reaches);
+        let behind = alive.range(start..end).next().map(|(_, other)| *other);
+        if let Some(other) = before.or(behind) {
+            return Some((other, index));
+        }
+        alive.insert(start, index);
+        ends.insert((last, index));
+    }
+    None
 }
 
 /// Buffers up to which every pair is looked at. The largest networks have less than half as many.
@@ -162,7 +203,35 @@ mod tests {
         assert_eq!(arena.bytes, 1088);
     }
 
+    #[test]
+    fn an_overlap_is_found() {
+        let buffers = [life(100, 0, 2), life(100, 1, 3), life(100, 3, 4)];
+        let placed = |offsets: [u64; 3], bytes| Arena { offsets: offsets.to_vec(), bytes };
+        assert_eq!(overlap(&buffers, &placed([0, 100, 0], 200)), None);
+        assert_eq!(overlap(&buffers, &placed([0, 99, 0], 200)), Some((0, 1)), "one byte");
+        assert_eq!(overlap(&buffers, &placed([100, 1, 200], 300)), Some((0, 1)), "from below");
+        assert_eq!(overlap(&buffers, &placed([0, 100, 150], 250)), Some((1, 2)), "at one step");
+        assert_eq!(overlap(&buffers, &placed([0, 101, 0], 200)), Some((1, 1)), "outside");
+        assert_eq!(overlap(&buffers, &placed([0, u64::MAX, 0], u64::MAX)), Some((1, 1)));
+    }
+
     proptest! {
+        #[test]
+        fn what_is_found_to_overlap_is_what_overlaps(
+            raw in prop::collection::vec((0u64..200, 0usize..12, 0usize..4, 0u64..1000), 0..12)
+        ) {
+            let buffers: Vec<Lifetime> = raw.iter().map(|&(b, f, l, _)| life(b, f, f + l)).collect();
+            let offsets: Vec<u64> = raw.iter().map(|&(.., at)| at).collect();
+            let pairs = (0..raw.len()).flat_map(|i| (0..i).map(move |j| (i, j)));
+            let share = |(i, j): (usize, usize)| {
+                buffers[i].meets(&buffers[j])
+                    && offsets[i].max(offsets[j])
+                        < (offsets[i] + buffers[i].bytes).min(offsets[j] + buffers[j].bytes)
+            };
+            let expected = pairs.into_iter().any(share);
+            prop_assert_eq!(overlap(&buffers, &Arena { offsets, bytes: 2000 }).is_some(), expected);
+        }
+
         #[test]
         fn buffers_alive_together_never_overlap(
             raw in prop::collection::vec((1u64..5000, 0usize..40, 0usize..10), 0..60)

@@ -39,6 +39,7 @@ pub mod winograd;
 mod winograd_step;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use nnc_ir::onnx::{Deadline, Exceeded, Limits};
 use nnc_ir::op::{Op, OpError, Residual, Unary};
@@ -118,6 +119,17 @@ pub enum LayerCode {
 }
 
 impl LayerCode {
+    /// Number of independent units of work.
+    pub fn units(&self) -> usize {
+        match self {
+            LayerCode::Dense(plan) => plan.units(),
+            LayerCode::Winograd(plan) => plan.units(),
+            LayerCode::Lanes(plan) => plan.units(),
+            LayerCode::Nest(nest) => nest.units(),
+            LayerCode::Routine(routine) => routine.units(),
+        }
+    }
+
     /// A word for it.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -146,6 +158,19 @@ pub struct Traffic {
     pub written: u64,
 }
 
+/// The bytes that a step may touch. Code generation proves of each step that it touches no others
+/// ([`crate::codegen::bounds`]).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Windows {
+    /// For each base pointer, where its buffer lies: bytes of the pointer's region, or of scratch for an image of a strip. Empty
+    /// for the start of the arena.
+    pub args: Vec<Range<u64>>,
+    /// The buffers that displacements from the start of the arena may lead to, as bytes of the arena.
+    pub displaced: Vec<Range<u64>>,
+    /// How much of scratch it uses, from its start.
+    pub scratch: u64,
+}
+
 /// One step of a plan.
 #[derive(Clone, Debug)]
 pub struct PlanStep {
@@ -159,6 +184,8 @@ pub struct PlanStep {
     pub code: LayerCode,
     /// Base pointers.
     pub args: Vec<Arg>,
+    /// What the step may touch of its memory.
+    pub windows: Windows,
     /// Units of work.
     pub units: usize,
     /// Multiply-accumulates.
@@ -171,6 +198,15 @@ pub struct PlanStep {
     pub fused: Vec<String>,
     /// Why a copy is there, for steps that only move data.
     pub note: Option<String>,
+}
+
+/// A buffer in the arena.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// Where it is.
+    pub bytes: Range<u64>,
+    /// The steps at which it is alive: from the first that touches it to the last.
+    pub steps: Range<usize>,
 }
 
 /// Sizes that tell how good the arena is.
@@ -199,6 +235,8 @@ pub struct Plan {
     pub constants: Constants,
     /// Size of the arena.
     pub arena_bytes: u64,
+    /// The buffers in the arena. No two that are alive at the same step overlap.
+    pub lives: Vec<Life>,
     /// Size of each thread's scratch.
     pub scratch_bytes: u64,
     /// How good the arena is.
@@ -215,6 +253,7 @@ pub struct Unpacked {
     strips: Vec<abi::Strips>,
     constants: constants::Constants,
     arena_bytes: u64,
+    lives: Vec<Life>,
     scratch_bytes: u64,
     memory: MemoryReport,
 }
@@ -234,9 +273,10 @@ impl Unpacked {
         self,
         finish: impl FnOnce(constants::Constants) -> Result<Constants, PlanError>,
     ) -> Result<Plan, PlanError> {
-        let Unpacked { inputs, outputs, steps, strips, constants, arena_bytes, scratch_bytes, memory } = self;
+        let Unpacked { inputs, outputs, steps, strips, constants, arena_bytes, lives, scratch_bytes, memory } =
+            self;
         let constants = finish(constants)?;
-        Ok(Plan { inputs, outputs, steps, strips, constants, arena_bytes, scratch_bytes, memory })
+        Ok(Plan { inputs, outputs, steps, strips, constants, arena_bytes, lives, scratch_bytes, memory })
     }
 }
 

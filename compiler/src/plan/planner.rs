@@ -1,6 +1,7 @@
 //! The state of planning: which buffer holds what, and the steps so far.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use nnc_ir::onnx::Exceeded;
 use nnc_ir::op::{Cost, Op};
@@ -15,7 +16,7 @@ use super::memory::{self, Lifetime};
 use super::packing::Packing;
 use super::strips;
 use super::view::View;
-use super::{Bounds, LayerCode, MemoryReport, Options, PlanError, PlanStep, Traffic, Unpacked};
+use super::{Bounds, LayerCode, MemoryReport, Options, PlanError, PlanStep, Traffic, Unpacked, Windows};
 use crate::target::Target;
 
 /// Where a value is. The `arg` of a view is the number of a buffer.
@@ -383,6 +384,12 @@ impl<'g> Planner<'g> {
             let what = format!("the memory for activations, {} bytes,", arena.bytes);
             return Err(Exceeded { what, limit: bounds.arena_bytes, name: "arena_bytes" }.into());
         }
+        let name = |at: usize| ids.get(at).map_or("", |id| self.at(*id).name.as_str());
+        if let Some((a, b)) = memory::overlap(&lifetimes, &arena) {
+            let what = format!("the buffers of \"{}\" and \"{}\" overlap", name(a), name(b));
+            return Err(PlanError::Internal(what));
+        }
+        groups.check()?;
         let offset_of: BTreeMap<BufferId, u64> =
             ids.iter().copied().zip(arena.offsets.iter().copied()).collect();
         let offset =
@@ -397,7 +404,12 @@ impl<'g> Planner<'g> {
             }
             self.constants.fill(table.at, &data);
         }
-        let mut scratch = 0;
+        let scratch = self.drafts.iter().map(|draft| draft.scratch).max().unwrap_or(0);
+        let places = groups.places(scratch);
+        let window = |planner: &Planner<'_>, id: BufferId| match places.get(&id) {
+            Some(place) => place.clone(),
+            None => planner.window(root(planner, id), offset(planner, id)),
+        };
         let mut steps = Vec::with_capacity(self.drafts.len());
         for draft in &self.drafts {
             let args: Vec<Arg> = draft
@@ -408,7 +420,11 @@ impl<'g> Planner<'g> {
                     None => self.at(root(&self, id)).arg(offset(&self, id), at),
                 })
                 .collect();
-            scratch = scratch.max(draft.scratch);
+            let windows = Windows {
+                args: draft.args.iter().map(|&(id, _)| window(&self, id)).collect(),
+                displaced: draft.also_reads.iter().map(|&id| window(&self, id)).collect(),
+                scratch: draft.scratch,
+            };
             let cost = self.cost(draft);
             steps.push(PlanStep {
                 name: draft.name.clone(),
@@ -416,6 +432,7 @@ impl<'g> Planner<'g> {
                 shape: draft.node.map_or(String::new(), |id| self.graph.node(id).outputs[0].to_string()),
                 code: draft.code.clone(),
                 args,
+                windows,
                 units: draft.units,
                 macc: cost.macc,
                 params: cost.params,
@@ -451,9 +468,17 @@ impl<'g> Planner<'g> {
             strips: groups.describe(scratch),
             constants: self.constants,
             arena_bytes: arena.bytes,
+            lives: lifetimes.iter().zip(&arena.offsets).map(|(life, &at)| life.at(at)).collect(),
             scratch_bytes: groups.scratch(scratch),
             memory,
         })
+    }
+
+    /// The bytes of a buffer in its region, given where it is if that is the arena.
+    fn window(&self, id: BufferId, arena_offset: u64) -> Range<u64> {
+        let buffer = self.at(id);
+        let start = buffer.arg(arena_offset, 0).offset;
+        start..start.saturating_add(buffer.bytes)
     }
 
     /// What a step costs.

@@ -25,10 +25,10 @@ use nnc_runtime::abi::{Strip, Strips};
 use super::buffer::{Buffer, BufferId, Home};
 use super::dense::{DenseArg, DensePlan, LoopOrder};
 use super::lanes::{LanesArg, LanesOp, LanesPlan};
-use super::memory::{self, ALIGN, Lifetime};
+use super::memory::{self, ALIGN, Arena, Lifetime};
 use super::planner::Draft;
 use super::sweep::Axis;
-use super::{LayerCode, Strips as Rule};
+use super::{LayerCode, PlanError, Strips as Rule};
 use crate::target::{FMA_PER_CYCLE, Target};
 
 /// The most layers of a group.
@@ -62,6 +62,8 @@ pub(super) struct Group {
     pub buffers: Vec<BufferId>,
     /// Where each is, from the start of the group's part of scratch.
     offsets: Vec<u64>,
+    /// How large each is, and at which of the steps it is alive.
+    lives: Vec<Lifetime>,
     /// Bytes of that part.
     pub bytes: u64,
     strips: Vec<Strip>,
@@ -81,6 +83,28 @@ impl Groups {
     /// Scratch that a thread needs, of which steps use the first `used` bytes.
     pub fn scratch(&self, used: u64) -> u64 {
         self.groups.iter().map(|group| start(used) + group.bytes).fold(used, u64::max)
+    }
+
+    /// Checks that no two images of a strip overlap that are alive at the same time.
+    pub fn check(&self) -> Result<(), PlanError> {
+        let overlap = |group: &Group| {
+            memory::overlap(&group.lives, &Arena { offsets: group.offsets.clone(), bytes: group.bytes })
+        };
+        match self.groups.iter().find_map(overlap) {
+            None => Ok(()),
+            Some((a, b)) => Err(PlanError::Internal(format!("images {a} and {b} of a strip overlap"))),
+        }
+    }
+
+    /// Where in scratch each image is, if steps use the first `used` bytes.
+    pub fn places(&self, used: u64) -> BTreeMap<BufferId, Range<u64>> {
+        let of_group = |group: &Group| {
+            let places = group.offsets.iter().zip(&group.lives);
+            let places =
+                places.map(move |(offset, life)| start(used) + offset..start(used) + offset + life.bytes);
+            group.buffers.clone().into_iter().zip(places.collect::<Vec<_>>())
+        };
+        self.groups.iter().flat_map(of_group).collect()
     }
 
     /// The groups as the runtime reads them.
@@ -482,7 +506,7 @@ impl Steps<'_> {
             })
             .collect();
         let place = memory::allocate(&lives);
-        Group { steps, buffers: between.to_vec(), offsets: place.offsets, bytes: place.bytes, strips }
+        Group { steps, buffers: between.to_vec(), offsets: place.offsets, lives, bytes: place.bytes, strips }
     }
 
     /// The most bytes that a strip reads and writes of images outside.

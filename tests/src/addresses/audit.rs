@@ -1,8 +1,9 @@
 //! All that addresses tell about a plan, step after step.
 
 use nnc::plan::{Plan, Traffic};
+use nnc_runtime::abi::Region;
 
-use super::{Defined, outside, strips, walk};
+use super::{Defined, Intervals, Walk, outside, strips, walk};
 
 /// What the addresses of a plan's steps tell.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +34,7 @@ impl Audit {
     pub fn of(plan: &Plan) -> Result<Audit, String> {
         let mut audit = Audit::default();
         let mut defined = Defined::default();
-        for step in &plan.steps {
+        for (number, step) in plan.steps.iter().enumerate() {
             let walk = walk(plan, step)?;
             let moved = walk.traffic();
             if moved != step.traffic {
@@ -46,10 +47,16 @@ impl Audit {
             }
             audit.moved.push(moved);
             audit.outside.extend(outside(plan, &walk).map(|what| format!("\"{}\" {what}", step.name)));
+            let stray = stray(plan, number, &walk);
+            if stray > 0 {
+                let what = "of the arena outside of the buffers that are alive";
+                audit.outside.push(format!("\"{}\" touches {stray} bytes {what}", step.name));
+            }
             match defined.step(plan, step, &walk) {
                 Ok(bytes) => audit.padding += bytes,
                 Err(what) => audit.undefined.push(what),
             }
+            defined.end(plan, number);
         }
         audit.undefined.extend(defined.unfinished(plan));
         audit.strips = strips(plan)?;
@@ -60,4 +67,12 @@ impl Audit {
     pub fn faults(&self) -> impl Iterator<Item = &String> {
         self.understated.iter().chain(&self.outside).chain(&self.undefined).chain(&self.strips)
     }
+}
+
+/// How many bytes of the arena a step touches that belong to no buffer that is alive.
+fn stray(plan: &Plan, step: usize, walk: &Walk) -> u64 {
+    let alive = plan.lives.iter().filter(|life| life.steps.contains(&step));
+    let alive: Intervals = alive.map(|life| life.bytes.start as i64..life.bytes.end as i64).collect();
+    let touched = [&walk.read, &walk.written].into_iter().filter_map(|all| all.get(&Region::Arena));
+    touched.map(|bytes| bytes.minus(&alive).bytes()).sum()
 }

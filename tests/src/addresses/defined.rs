@@ -80,6 +80,15 @@ impl Defined {
         }
     }
 
+    /// Forgets what lies in buffers that end with a step: whoever reads it behind that reads what is not his.
+    pub fn end(&mut self, plan: &Plan, step: usize) {
+        let ended = plan.lives.iter().filter(|life| life.steps.end == step + 1);
+        let ended = ended.map(|life| life.bytes.start as i64..life.bytes.end as i64).collect();
+        if let Some(arena) = self.bytes.get_mut(&Region::Arena) {
+            *arena = arena.minus(&ended);
+        }
+    }
+
     /// Which output is not defined as a whole, if one is not.
     pub fn unfinished(&self, plan: &Plan) -> Option<String> {
         let whole = |(i, port): (u32, &nnc_runtime::abi::Port)| {
@@ -93,7 +102,9 @@ impl Defined {
 #[cfg(test)]
 mod tests {
     use nnc::codegen::nest::{Expr, Lanes, Nest, Operand};
-    use nnc::plan::{MemoryReport, Traffic};
+    use std::ops::Range;
+
+    use nnc::plan::{Life, MemoryReport, Traffic, Windows};
     use nnc_ir::DType;
     use nnc_runtime::Constants;
     use nnc_runtime::abi::{Arg, ElemType, Port};
@@ -108,6 +119,7 @@ mod tests {
             shape: String::new(),
             code,
             args,
+            windows: Windows::default(),
             units,
             macc: 0,
             params: 0,
@@ -142,6 +154,10 @@ mod tests {
         step("depthwise", LayerCode::Lanes(plan), units, sample::args(1024))
     }
 
+    fn life(bytes: Range<u64>, steps: Range<usize>) -> Life {
+        Life { bytes, steps }
+    }
+
     fn plan(steps: Vec<PlanStep>) -> Plan {
         let port =
             |name: &str| Port { name: name.into(), elem: ElemType::F32, shape: vec![25, 8], count: None };
@@ -152,6 +168,7 @@ mod tests {
             strips: Vec::new(),
             constants: Constants::copy_of(&[0; 4096]).unwrap(),
             arena_bytes: 2048,
+            lives: vec![life(0..2048, 0..9)],
             scratch_bytes: 0,
             memory: MemoryReport::default(),
         }
@@ -197,6 +214,22 @@ mod tests {
         assert_eq!(
             faults[0], "\"depthwise\" reads a channel that nothing has written",
             "a vector of nothing else"
+        );
+    }
+
+    #[test]
+    fn what_lies_in_a_buffer_is_gone_with_its_last_step() {
+        let steps = || vec![copy(8, INPUT, ARENA), copy(8, INPUT, RESULT), copy(8, ARENA, OUTPUT)];
+        let audit = |first: Range<usize>| {
+            let plan = Plan { lives: vec![life(0..1024, first), life(1024..2048, 1..2)], ..plan(steps()) };
+            Audit::of(&plan).unwrap_or_else(|error| panic!("{error}"))
+        };
+        assert_eq!((audit(0..3).outside, audit(0..3).undefined), (vec![], vec![]));
+        let audit = audit(0..2);
+        assert_eq!(audit.undefined[0], "\"copy\" reads 800 bytes that nothing has written");
+        assert_eq!(
+            audit.outside,
+            ["\"copy\" touches 800 bytes of the arena outside of the buffers that are alive"]
         );
     }
 

@@ -1,22 +1,29 @@
-//! Small vocabulary for loops and addresses in Cranelift IR.
+//! Small vocabulary for loops and addresses in Cranelift IR. Each word is written down in the [trace](super::trace) as well.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types::I64};
 
 use super::LayerEmitter;
+use super::trace::{Act, Function, Term};
 use crate::codegen::CodegenError;
 
 impl LayerEmitter<'_, '_, '_> {
     /// A constant.
     pub(super) fn int(&mut self, n: i64) -> Value {
-        self.b.ins().iconst(I64, n)
+        let value = self.b.ins().iconst(I64, n);
+        self.trace.is(value, Some(Term::constant(n)));
+        value
     }
 
     /// `value + n`
     pub(super) fn add(&mut self, value: Value, n: i64) -> Value {
         match n {
             0 => value,
-            _ => self.b.ins().iadd_imm_s(value, n),
+            _ => {
+                let sum = self.b.ins().iadd_imm_s(value, n);
+                self.is_sum(sum, value, &Term::constant(n), 1);
+                sum
+            }
         }
     }
 
@@ -26,9 +33,36 @@ impl LayerEmitter<'_, '_, '_> {
             0 => base,
             _ => {
                 let bytes = self.b.ins().imul_imm_s(index, step);
-                self.b.ins().iadd(base, bytes)
+                let sum = self.b.ins().iadd(base, bytes);
+                self.is_sum_of(sum, base, index, step);
+                sum
             }
         }
+    }
+
+    /// `a + b`
+    pub(super) fn sum(&mut self, a: Value, b: Value) -> Value {
+        let sum = self.b.ins().iadd(a, b);
+        self.is_sum_of(sum, a, b, 1);
+        sum
+    }
+
+    /// A value is `a + term · factor`.
+    fn is_sum(&mut self, value: Value, a: Value, term: &Term, factor: i64) {
+        let sum = self.trace.term(a).and_then(|a| a.plus(term, factor));
+        self.trace.is(value, sum);
+    }
+
+    /// A value is `a + b · factor`.
+    fn is_sum_of(&mut self, value: Value, a: Value, b: Value, factor: i64) {
+        let sum = self.trace.term(b).and_then(|b| self.trace.term(a)?.plus(b, factor));
+        self.trace.is(value, sum);
+    }
+
+    /// A value is a function of another.
+    fn is_result(&mut self, result: Value, function: Function, of: Value) {
+        let (value, result) = (self.trace.id(of), self.trace.symbol(result));
+        self.trace.push(Act::Apply { function, value, result });
     }
 
     /// For `from ≤ i < to`.
@@ -47,7 +81,11 @@ impl LayerEmitter<'_, '_, '_> {
         self.b.ins().brif(more, inside, &[], after, &[]);
         self.b.switch_to_block(inside);
         self.b.seal_block(inside);
+        let (from, to, index) = (self.trace.id(from), self.trace.id(to), self.trace.symbol(i));
+        self.trace.begin();
         body(self, i)?;
+        let body = self.trace.end();
+        self.trace.push(Act::Loop { index, from, to, body });
         let next = self.b.ins().iadd_imm_s(i, 1);
         self.b.ins().jump(head, &[next.into()]);
         self.b.seal_block(head);
@@ -79,17 +117,30 @@ impl LayerEmitter<'_, '_, '_> {
         let divisor = self.int(n as i64);
         let quotient = self.b.ins().udiv(value, divisor);
         let whole = self.b.ins().imul(quotient, divisor);
-        (quotient, self.b.ins().isub(value, whole))
+        let remainder = self.b.ins().isub(value, whole);
+        let act = Act::Divide {
+            value: self.trace.id(value),
+            by: n as i64,
+            quotient: self.trace.symbol(quotient),
+            remainder: self.trace.symbol(remainder),
+        };
+        self.trace.push(act);
+        (quotient, remainder)
     }
 
     /// `-value`
     pub(super) fn negate(&mut self, value: Value) -> Value {
-        self.b.ins().ineg(value)
+        let negative = self.b.ins().ineg(value);
+        let term = self.trace.term(value).and_then(|term| Term::default().plus(term, -1));
+        self.trace.is(negative, term);
+        negative
     }
 
     /// `a - b`
     pub(super) fn sub(&mut self, a: Value, b: Value) -> Value {
-        self.b.ins().isub(a, b)
+        let difference = self.b.ins().isub(a, b);
+        self.is_sum_of(difference, a, b, -1);
+        difference
     }
 
     /// `value / n`, rounded up, for a value that may be negative (then not exactly, but at most 0).
@@ -99,21 +150,27 @@ impl LayerEmitter<'_, '_, '_> {
             _ => {
                 let up = self.b.ins().iadd_imm_s(value, n - 1);
                 let divisor = self.int(n);
-                self.b.ins().sdiv(up, divisor)
+                let quotient = self.b.ins().sdiv(up, divisor);
+                self.is_result(quotient, Function::DivideUp(n), value);
+                quotient
             }
         }
     }
 
     /// The larger of a value and a constant, as signed integers.
     pub(super) fn at_least(&mut self, value: Value, n: i64) -> Value {
-        let n = self.int(n);
-        self.b.ins().smax(value, n)
+        let least = self.int(n);
+        let larger = self.b.ins().smax(value, least);
+        self.is_result(larger, Function::AtLeast(n), value);
+        larger
     }
 
     /// The smaller of a value and a constant, as signed integers.
     pub(super) fn at_most(&mut self, value: Value, n: i64) -> Value {
-        let n = self.int(n);
-        self.b.ins().smin(value, n)
+        let most = self.int(n);
+        let smaller = self.b.ins().smin(value, most);
+        self.is_result(smaller, Function::AtMost(n), value);
+        smaller
     }
 
     /// Runs `body` if `low ≤ value < high`.
@@ -131,7 +188,11 @@ impl LayerEmitter<'_, '_, '_> {
         self.b.ins().brif(within, inside, &[], after, &[]);
         self.b.switch_to_block(inside);
         self.b.seal_block(inside);
+        self.trace.begin();
         body(self)?;
+        let body = self.trace.end();
+        let value = self.trace.id(value);
+        self.trace.push(Act::When { value, within: low..high, body });
         self.b.ins().jump(after, &[]);
         self.b.switch_to_block(after);
         self.b.seal_block(after);

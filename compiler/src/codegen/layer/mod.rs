@@ -6,6 +6,8 @@
 mod dense;
 mod lanes;
 mod loops;
+pub mod reach;
+pub mod trace;
 mod winograd;
 
 use cranelift_codegen::control::ControlPlane;
@@ -18,6 +20,7 @@ use cranelift_codegen::{CodegenError as CraneliftError, Context};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, ModuleReloc, ModuleRelocTarget};
 
+use self::trace::{Act, Base, Recorder, Symbol, Term, Trace};
 use super::kernels::{Kernel, Programs};
 use super::tile::ir::{Program, Role};
 use super::{CodegenError, nest, routine, tile};
@@ -30,6 +33,8 @@ pub struct Emitted {
     function: Function,
     /// The kernels that it calls.
     pub programs: Vec<Program>,
+    /// What it does, as far as addresses go; empty for nests and routines, which say that themselves.
+    pub trace: Trace,
 }
 
 /// The machine code of a layer function.
@@ -53,6 +58,7 @@ pub fn emit(
     let mut function = Function::with_name_signature(UserFuncName::user(0, 0), signature());
     let mut scratch = FunctionBuilderContext::new();
     let mut kernels = Kernels::default();
+    let mut trace = Trace::default();
     if let LayerCode::Nest(n) = code {
         nest::emit::build(n, &mut function, &mut scratch, config);
     } else if let LayerCode::Routine(r) = code {
@@ -66,9 +72,9 @@ pub fn emit(
             LayerCode::Lanes(plan) => lanes::emit(&mut emit, plan)?,
             LayerCode::Nest(_) | LayerCode::Routine(_) => {}
         }
-        emit.finish(config);
+        trace = emit.finish(config);
     }
-    Ok(Emitted { function, programs: kernels.programs.into_list() })
+    Ok(Emitted { function, programs: kernels.programs.into_list(), trace })
 }
 
 impl Emitted {
@@ -152,6 +158,7 @@ struct LayerEmitter<'a, 'k, 't> {
     kernels: &'k mut Kernels,
     layer: &'k str,
     target: &'t Target,
+    trace: Recorder,
     bases: Value,
     begin: Value,
     end: Value,
@@ -170,12 +177,17 @@ impl<'a, 'k, 't> LayerEmitter<'a, 'k, 't> {
         b.switch_to_block(entry);
         b.seal_block(entry);
         let p = b.block_params(entry).to_vec();
-        LayerEmitter { b, kernels, layer, target, bases: p[0], begin: p[1], end: p[2], scratch: p[3] }
+        let mut trace = Recorder::default();
+        trace.is(p[1], Some(Term::symbol(Symbol::BEGIN)));
+        trace.is(p[2], Some(Term::symbol(Symbol::END)));
+        trace.is(p[3], Some(Term::base(Base::Scratch)));
+        LayerEmitter { b, kernels, layer, target, trace, bases: p[0], begin: p[1], end: p[2], scratch: p[3] }
     }
 
-    fn finish(mut self, config: TargetFrontendConfig) {
+    fn finish(mut self, config: TargetFrontendConfig) -> Trace {
         self.b.ins().return_(&[]);
         self.b.finalize(config);
+        self.trace.finish()
     }
 
     /// The target's widest vector.
@@ -185,7 +197,9 @@ impl<'a, 'k, 't> LayerEmitter<'a, 'k, 't> {
 
     /// The base pointer of an argument.
     fn base(&mut self, arg: usize) -> Value {
-        self.b.ins().load(I64, MemFlagsData::trusted(), self.bases, arg as i32 * 8)
+        let base = self.b.ins().load(I64, MemFlagsData::trusted(), self.bases, arg as i32 * 8);
+        self.trace.base(base, arg);
+        base
     }
 
     /// The kernel of a tile program.
@@ -202,7 +216,7 @@ impl<'a, 'k, 't> LayerEmitter<'a, 'k, 't> {
                 function
             }
         };
-        Ok(Kernel { function, params })
+        Ok(Kernel { function, number, params })
     }
 
     /// Declares the kernel of a number: near enough for a direct call, because it will be in the same module.
@@ -225,6 +239,8 @@ impl<'a, 'k, 't> LayerEmitter<'a, 'k, 't> {
             })?);
         }
         self.b.ins().call(kernel.function, &values);
+        let args = values.iter().map(|&value| self.trace.id(value)).collect();
+        self.trace.push(Act::Call { program: kernel.number, args });
         Ok(())
     }
 }

@@ -117,7 +117,7 @@ fn each_tile(
     let (grid_rows, grid_cols) = plan.grid();
     let zero = e.int(0);
     e.range(zero, block.tiles, &mut |e, tile| {
-        let number = e.b.ins().iadd(block.first, tile);
+        let number = e.sum(block.first, tile);
         let (image, inside) = match plan.images {
             1 => (e.int(0), number),
             _ => e.div_rem(number, grid_rows * grid_cols),

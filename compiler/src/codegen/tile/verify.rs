@@ -30,12 +30,27 @@ pub fn verify(program: &Program) -> Result<(), TileError> {
 /// The bytes that a program touches through each parameter at its largest counts; empty for counts. Checks all
 /// but the extents on the way.
 pub fn footprints(program: &Program) -> Result<Vec<Extent>, TileError> {
-    let mut check =
-        Check { program, touched: vec![Extent::default(); program.params.len()], recording: true };
+    footprints_when(program, Assume::default())
+}
+
+/// What is assumed of a program's parameters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Assume {
+    /// What each count is; anything up to its largest value unless given.
+    pub count: Option<u32>,
+    /// The one class of a table that leads anywhere, all entries of it to 0; entries of all classes may have any of their
+    /// values unless given.
+    pub class: Option<usize>,
+}
+
+/// As [`footprints`], under an assumption.
+pub fn footprints_when(program: &Program, assume: Assume) -> Result<Vec<Extent>, TileError> {
+    let touched = vec![Extent::default(); program.params.len()];
+    let mut check = Check { program, assume, touched, recording: true };
     let mut state =
         State { vectors: vec![false; program.vectors.len()], ints: vec![None; program.ints as usize] };
     for (i, place) in state.ints.iter_mut().enumerate().take(program.params.len()) {
-        *place = Some(Place { param: i, lo: 0, hi: 0 });
+        *place = Some(Place { param: i, lo: 0, hi: 0, nowhere: false });
     }
     check.body(&program.body, &mut state)?;
     Ok(check.touched)
@@ -47,6 +62,8 @@ struct Place {
     param: usize,
     lo: i64,
     hi: i64,
+    /// Whether it comes from an entry of a table that is assumed to lead nowhere.
+    nowhere: bool,
 }
 
 /// What is known before an instruction. `None` is an integer register without a value.
@@ -58,6 +75,7 @@ struct State {
 
 struct Check<'a> {
     program: &'a Program,
+    assume: Assume,
     touched: Vec<Extent>,
     recording: bool,
 }
@@ -153,10 +171,16 @@ impl Check<'_> {
                 };
                 let first = table.lo.saturating_add(i64::from(entry.disp));
                 let last = table.hi.saturating_add(i64::from(entry.disp));
-                let values = table_values(classes, Extent::new(first, last.saturating_add(4)));
+                let at = Extent::new(first, last.saturating_add(4));
+                let values = match self.assume.class {
+                    Some(class) if class_meets(classes, class, at) => Extent::new(0, 1),
+                    Some(_) => Extent::default(),
+                    None => table_values(classes, at),
+                };
                 self.record(table, entry.disp, 4);
                 let place = Place {
                     param: place.param,
+                    nowhere: self.assume.class.is_some() && values.is_empty(),
                     lo: place.lo.saturating_add(values.lo),
                     hi: place.hi.saturating_add((values.hi - 1).max(values.lo)),
                 };
@@ -180,7 +204,10 @@ impl Check<'_> {
             Count::Param(p) => {
                 let place = self.int(p, state)?;
                 match self.kind(place.param) {
-                    Some(Kind::Count { max }) if p.0 as usize == place.param => (0, i64::from(*max)),
+                    Some(Kind::Count { max }) if p.0 as usize == place.param => match self.assume.count {
+                        Some(count) => (i64::from(count), i64::from(count)),
+                        None => (0, i64::from(*max)),
+                    },
                     _ => return Err(self.bad_int(p)),
                 }
             }
@@ -277,7 +304,7 @@ impl Check<'_> {
     }
 
     fn record(&mut self, place: Place, disp: i32, bytes: i64) {
-        if !self.recording {
+        if !self.recording || place.nowhere {
             return;
         }
         let disp = i64::from(disp);
@@ -338,6 +365,14 @@ fn table_values(classes: &[(u32, Extent)], at: Extent) -> Extent {
         start = end;
     }
     values
+}
+
+/// Whether some of the bytes `at` of a table are of a class.
+fn class_meets(classes: &[(u32, Extent)], class: usize, at: Extent) -> bool {
+    let entries = |classes: &[(u32, Extent)]| classes.iter().map(|c| 4 * i64::from(c.0)).sum::<i64>();
+    let start = entries(classes.get(..class).unwrap_or_default());
+    let end = start + entries(classes.get(class..=class).unwrap_or_default());
+    start < at.hi && at.lo < end
 }
 
 /// Calls `f` for each integer register that a body looks up, nested loops included.

@@ -1,0 +1,627 @@
+//! Which bytes a layer function can touch: its trace, gone through once with ranges for indices.
+//!
+//! Each symbol has a range; a loop gives one to its index, a condition narrows it, and a kernel touches the bytes that it is
+//! verified for ([`tile::verify`](crate::codegen::tile::verify)) around every address that its pointers can have. Nothing is
+//! enumerated: a layer of a thousand tiles costs as much as one of two.
+//!
+//! A sum of ranges loses how its parts depend on each other, so two things are cut into cases in which they are independent:
+//!
+//! ```text
+//!   u / 14 and u % 14, for u in 27..58        {1} × 13..14,   2..4 × 0..14,   {4} × 0..2
+//!   at least(1 - y, 0), for y in 0..56        {0} gives 1,    1..56 gives 0
+//! ```
+//!
+//! The second one is a window that hangs over the border: the rows above are left out where, and only where, there are any.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::trace::{Act, Base, Function, Symbol, Term, TermId, Trace};
+use crate::codegen::tile::ir::{Extent, Kind, Param, Program, Role};
+use crate::codegen::tile::verify;
+use crate::codegen::tile::{TileError, verify::Assume};
+
+/// What a layer function can touch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// How many base pointers it loads.
+    pub bases: usize,
+    /// From the lowest byte to one past the highest, from each pointer; whether they are written.
+    pub touched: BTreeMap<(Base, bool), Extent>,
+    /// Tables whose entries say where more is read.
+    pub tables: BTreeMap<TableAt, Vec<Class>>,
+}
+
+/// A table of displacements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TableAt {
+    /// The base pointer that it is counted from.
+    pub table: usize,
+    /// Its first byte.
+    pub at: i64,
+    /// The base pointer that its entries are added to.
+    pub input: usize,
+}
+
+/// Entries of a table that follow one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Class {
+    /// Their number.
+    pub entries: u32,
+    /// The values that the kernel takes them to have.
+    pub values: Extent,
+    /// What is read around where each of them leads.
+    pub read: Extent,
+}
+
+/// Why it cannot be told what a layer function touches.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ReachError {
+    /// A kernel gets an address that is no sum over indices.
+    #[error("the address that a kernel gets for {0:?} cannot be followed")]
+    Address(Role),
+    /// A loop whose bounds are no sums over indices.
+    #[error("the bounds of a loop cannot be followed")]
+    Loop,
+    /// What is divided may be negative.
+    #[error("the index {0:?} is divided, and may be negative")]
+    Negative(Range<i64>),
+    /// A kernel is asked for more rounds than it has been verified for.
+    #[error("a kernel is asked for {asked:?} of {role:?}, of which there are at most {most}")]
+    Count {
+        /// Which number.
+        role: Role,
+        /// How many at least, and at most.
+        asked: Range<i64>,
+        /// How many it may.
+        most: u32,
+    },
+    /// Numbers that do not fit.
+    #[error("an address overflows")]
+    Overflow,
+    /// A kernel is not well formed.
+    #[error(transparent)]
+    Tile(#[from] TileError),
+}
+
+impl Trace {
+    /// What the function touches when it is called for any part of some units.
+    pub fn reach(&self, programs: &[Program], units: Range<u64>) -> Result<Reach, ReachError> {
+        let mut walk = Walk {
+            trace: self,
+            programs,
+            spans: vec![Span { low: 0, high: 0 }; self.symbols],
+            reach: Reach { bases: self.bases, ..Reach::default() },
+            footprints: BTreeMap::new(),
+        };
+        let bound = |at: u64| i64::try_from(at).map_err(|_| ReachError::Overflow);
+        let units = Span { low: bound(units.start)?, high: bound(units.end)? };
+        walk.set(Symbol::BEGIN, units);
+        walk.set(Symbol::END, units);
+        walk.body(&self.acts)?;
+        Ok(walk.reach)
+    }
+}
+
+/// Numbers from the least to the largest, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    low: i64,
+    high: i64,
+}
+
+impl Span {
+    fn one(n: i64) -> Span {
+        Span { low: n, high: n }
+    }
+
+    fn is_one(self) -> bool {
+        self.low == self.high
+    }
+}
+
+/// What a kernel touches through each parameter, at some count of kernel rows and through some class of a table.
+type Footprints = BTreeMap<(usize, Assume), Vec<Extent>>;
+
+struct Walk<'a> {
+    trace: &'a Trace,
+    programs: &'a [Program],
+    spans: Vec<Span>,
+    reach: Reach,
+    footprints: Footprints,
+}
+
+impl<'a> Walk<'a> {
+    fn term(&self, id: TermId) -> Option<&'a Term> {
+        self.trace.term(id)
+    }
+
+    fn get(&self, symbol: Symbol) -> Span {
+        self.spans.get(symbol.0 as usize).copied().unwrap_or(Span { low: i64::MIN, high: i64::MAX })
+    }
+
+    fn set(&mut self, symbol: Symbol, span: Span) {
+        if let Some(known) = self.spans.get_mut(symbol.0 as usize) {
+            *known = span;
+        }
+    }
+
+    /// The values of a term, counted from its base.
+    fn span(&self, term: &Term) -> Result<Span, ReachError> {
+        let mut sum = Span::one(term.constant);
+        for (symbol, factor) in term.parts() {
+            let Span { low, high } = self.get(symbol);
+            let (low, high) = if factor < 0 { (high, low) } else { (low, high) };
+            let add = |to: i64, n: i64| n.checked_mul(factor).and_then(|n| to.checked_add(n));
+            let (low, high) = (add(sum.low, low), add(sum.high, high));
+            sum = Span { low: low.ok_or(ReachError::Overflow)?, high: high.ok_or(ReachError::Overflow)? };
+        }
+        Ok(sum)
+    }
+
+    fn body(&mut self, acts: &[Act]) -> Result<(), ReachError> {
+        for (at, act) in acts.iter().enumerate() {
+            let rest = acts.get(at + 1..).unwrap_or_default();
+            match act {
+                Act::Divide { value, by, quotient, remainder } => {
+                    let cases = self.divided(self.term(*value), *by)?;
+                    if let &[(q, r)] = cases.as_slice() {
+                        self.set(*quotient, q);
+                        self.set(*remainder, r);
+                        continue;
+                    }
+                    for (q, r) in cases {
+                        self.set(*quotient, q);
+                        self.set(*remainder, r);
+                        self.body(rest)?;
+                    }
+                    return Ok(());
+                }
+                Act::Apply { function, value, result } => {
+                    let cases = self.applied(*function, self.term(*value))?;
+                    if let &[(None, y)] = cases.as_slice() {
+                        self.set(*result, y);
+                        continue;
+                    }
+                    for (x, y) in cases {
+                        let Some((symbol, span)) = x else { continue };
+                        let before = self.get(symbol);
+                        self.set(symbol, span);
+                        self.set(*result, y);
+                        self.body(rest)?;
+                        self.set(symbol, before);
+                    }
+                    return Ok(());
+                }
+                Act::Loop { index, from, to, body } => {
+                    let (Some(from), Some(to)) = (self.term(*from), self.term(*to)) else {
+                        return Err(ReachError::Loop);
+                    };
+                    let (low, end) = (self.span(from)?.low, self.span(to)?.high);
+                    if low < end {
+                        self.set(*index, Span { low, high: end - 1 });
+                        self.body(body)?;
+                    }
+                }
+                Act::When { value, within, body } => self.when(self.term(*value), within, body)?,
+                Act::Call { program, args } => self.call(*program, args)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The cases of a quotient and a remainder.
+    fn divided(&self, value: Option<&Term>, by: i64) -> Result<Vec<(Span, Span)>, ReachError> {
+        let whole = Span { low: 0, high: by - 1 };
+        let Some(value) = value else {
+            return Ok(vec![(Span { low: 0, high: i64::MAX }, whole)]);
+        };
+        let Span { low, high } = self.span(value)?;
+        if low < 0 || by < 1 {
+            return Err(ReachError::Negative(low..high));
+        }
+        let (mut first, mut last) = (low / by, high / by);
+        let (from, to) = (low % by, high % by);
+        if first == last {
+            return Ok(vec![(Span::one(first), Span { low: from, high: to })]);
+        }
+        let mut cases = Vec::new();
+        if from != 0 {
+            cases.push((Span::one(first), Span { low: from, high: by - 1 }));
+            first += 1;
+        }
+        if to != by - 1 {
+            cases.push((Span::one(last), Span { low: 0, high: to }));
+            last -= 1;
+        }
+        if first <= last {
+            cases.push((Span { low: first, high: last }, whole));
+        }
+        Ok(cases)
+    }
+
+    /// The cases of a function: in each, a symbol has a range, and the function a value. One case without a symbol where there
+    /// is nothing to tell apart.
+    fn applied(
+        &self,
+        function: Function,
+        value: Option<&Term>,
+    ) -> Result<Vec<(Option<(Symbol, Span)>, Span)>, ReachError> {
+        let Some(value) = value else {
+            return Ok(vec![(None, Span { low: i64::MIN, high: i64::MAX })]);
+        };
+        let of = |x: i64| function.of(x).ok_or(ReachError::Overflow);
+        let Span { low, high } = self.span(value)?;
+        // Where a share of the units begins and ends is up to the threads.
+        let given = |symbol: Symbol| matches!(symbol, Symbol::BEGIN | Symbol::END);
+        let mut wide = value.parts().filter(|&(s, _)| !given(s) && !self.get(s).is_one());
+        let (Some((symbol, factor)), None, false) =
+            (wide.next(), wide.next(), value.parts().any(|(s, _)| given(s)))
+        else {
+            return Ok(vec![(None, Span { low: of(low)?, high: of(high)? })]);
+        };
+        let range = self.get(symbol);
+        // The term where the symbol is 0: both products have been made without overflow for the span.
+        let least = if factor < 0 { range.high } else { range.low };
+        let rest = low.checked_sub(least * factor).ok_or(ReachError::Overflow)?;
+        let mut cases: Vec<(Option<(Symbol, Span)>, Span)> = Vec::new();
+        for x in range.low..=range.high {
+            let y = of(rest + x * factor)?;
+            match cases.last_mut() {
+                Some((Some((_, span)), last)) if last.low == y => span.high = x,
+                _ => cases.push((Some((symbol, Span::one(x))), Span::one(y))),
+            }
+        }
+        Ok(cases)
+    }
+
+    fn when(&mut self, value: Option<&Term>, within: &Range<i64>, body: &[Act]) -> Result<(), ReachError> {
+        let Some(value) = value else { return self.body(body) };
+        let span = self.span(value)?;
+        let inside = Span { low: span.low.max(within.start), high: span.high.min(within.end - 1) };
+        if inside.low > inside.high {
+            return Ok(());
+        }
+        let mut wide = value.parts().filter(|&(s, _)| !self.get(s).is_one());
+        match (wide.next(), wide.next()) {
+            (Some((symbol, 1)), None) => {
+                let before = self.get(symbol);
+                let rest = span.low - before.low;
+                self.set(symbol, Span { low: inside.low - rest, high: inside.high - rest });
+                self.body(body)?;
+                self.set(symbol, before);
+                Ok(())
+            }
+            _ => self.body(body),
+        }
+    }
+
+    fn call(&mut self, number: usize, args: &[TermId]) -> Result<(), ReachError> {
+        let Some(program) = self.programs.get(number) else { return Err(ReachError::Overflow) };
+        let mut rows = None;
+        for (param, &term) in program.params.iter().zip(args) {
+            let Kind::Count { max } = param.kind else { continue };
+            let span = self.span(self.term(term).ok_or(ReachError::Address(param.role))?)?;
+            if span.low < 0 || span.high > max.into() {
+                let (role, asked) = (param.role, span.low..span.high);
+                return Err(ReachError::Count { role, asked, most: max });
+            }
+            // A kernel of fewer rows touches less.
+            rows = (span.is_one() && span.low < max.into()).then_some(span.low as u32);
+        }
+        let table = program.params.iter().zip(args).find_map(|(param, &term)| match &param.kind {
+            Kind::Table { classes } => Some((classes, self.term(term))),
+            _ => None,
+        });
+        let assume = Assume { count: rows, class: None };
+        for (index, (param, &term)) in program.params.iter().zip(args).enumerate() {
+            let (written, extent) = match &param.kind {
+                Kind::Count { .. } => continue,
+                Kind::Read { .. } if param.role == Role::Input && table.is_some() => continue,
+                Kind::Read { extent } => (false, *extent),
+                Kind::Write { extent } => (true, *extent),
+                Kind::Table { classes } => {
+                    (false, Extent::new(0, classes.iter().map(|(n, _)| 4 * i64::from(*n)).sum()))
+                }
+            };
+            let extent = match rows {
+                Some(_) => self.footprint(number, assume, index)?,
+                None => extent,
+            };
+            if extent.is_empty() {
+                continue;
+            }
+            let (base, span) = self.pointer(param, self.term(term))?;
+            self.touch(base, written, span, extent)?;
+        }
+        match table {
+            Some((classes, Some(at))) => self.by_table(number, rows, classes, at, args),
+            Some((_, None)) => Err(ReachError::Address(Role::Table)),
+            None => Ok(()),
+        }
+    }
+
+    fn pointer(&self, param: &Param, term: Option<&Term>) -> Result<(Base, Span), ReachError> {
+        let unknown = ReachError::Address(param.role);
+        let Some(term) = term else { return Err(unknown) };
+        match term.base {
+            Some(base) => Ok((base, self.span(term)?)),
+            None => Err(unknown),
+        }
+    }
+
+    fn touch(&mut self, base: Base, written: bool, at: Span, extent: Extent) -> Result<(), ReachError> {
+        let known = self.reach.touched.entry((base, written)).or_default();
+        *known = known.union(around(at, extent)?);
+        Ok(())
+    }
+
+    /// What a kernel reads by way of a table: class by class, as their entries lead to different places.
+    fn by_table(
+        &mut self,
+        number: usize,
+        rows: Option<u32>,
+        classes: &[(u32, Extent)],
+        table: &Term,
+        args: &[TermId],
+    ) -> Result<(), ReachError> {
+        let Some(program) = self.programs.get(number) else { return Err(ReachError::Overflow) };
+        let Some((index, input)) = program.param(Role::Input) else { return Ok(()) };
+        let (base, span) = self.pointer(input, args.get(index).and_then(|&term| self.term(term)))?;
+        let (Base::Arg(input), Some(Base::Arg(arg))) = (base, table.base) else {
+            return Err(ReachError::Address(Role::Table));
+        };
+        let mut read = Vec::with_capacity(classes.len());
+        for (class, &(entries, values)) in classes.iter().enumerate() {
+            let assume = Assume { count: rows, class: Some(class) };
+            let extent = self.footprint(number, assume, index)?;
+            let read_there = if extent.is_empty() { extent } else { around(span, extent)? };
+            read.push(Class { entries, values, read: read_there });
+        }
+        // One table for each panel.
+        let mut wide = table.parts().filter(|&(s, _)| !self.get(s).is_one());
+        let (first, step, count) = match (wide.next(), wide.next()) {
+            (None, _) => (self.span(table)?.low, 0, 1),
+            (Some((symbol, factor)), None) => {
+                let Span { low, high } = self.get(symbol);
+                let all = self.span(table)?;
+                (if factor < 0 { all.high } else { all.low }, factor, high - low + 1)
+            }
+            _ => return Err(ReachError::Address(Role::Table)),
+        };
+        for n in 0..count {
+            let at = TableAt { table: arg, at: first + n * step, input };
+            match self.reach.tables.get_mut(&at) {
+                Some(known) => known.iter_mut().zip(&read).for_each(|(k, r)| k.read = k.read.union(r.read)),
+                None => {
+                    self.reach.tables.insert(at, read.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn footprint(&mut self, number: usize, assume: Assume, param: usize) -> Result<Extent, ReachError> {
+        let found = match self.footprints.get(&(number, assume)) {
+            Some(found) => found,
+            None => {
+                let Some(program) = self.programs.get(number) else { return Err(ReachError::Overflow) };
+                let found = verify::footprints_when(program, assume)?;
+                self.footprints.entry((number, assume)).or_insert(found)
+            }
+        };
+        Ok(found.get(param).copied().unwrap_or_default())
+    }
+}
+
+/// The bytes around any of some addresses.
+fn around(at: Span, extent: Extent) -> Result<Extent, ReachError> {
+    let add = |a: i64, b: i64| a.checked_add(b).ok_or(ReachError::Overflow);
+    Ok(Extent::new(add(at.low, extent.lo)?, add(at.high, extent.hi)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use cranelift_codegen::ir::Value;
+
+    use super::super::trace::Recorder;
+    use super::*;
+    use crate::codegen::tile::ir::{Builder, Count, Lanes, at};
+
+    /// Copies a vector for each kernel row, of which there are at most three, from rows 100 bytes apart.
+    fn kernel() -> Program {
+        let mut b = Builder::new("kernel");
+        let input = b.param(Role::Input, Kind::Read { extent: Extent::new(0, 216) });
+        let output = b.param(Role::Output, Kind::Write { extent: Extent::new(0, 16) });
+        let rows = b.param(Role::KernelRows, Kind::Count { max: 3 });
+        b.begin();
+        let vector = b.load(Lanes::X4, 4, at(input, 0));
+        b.store(vector, 4, at(output, 0));
+        b.advance(input, 100);
+        b.end(Count::Param(rows));
+        b.finish()
+    }
+
+    /// A trace that is written by hand: `value` gives the n-th value a meaning.
+    #[derive(Default)]
+    struct Script {
+        recorder: Recorder,
+        values: u32,
+    }
+
+    impl Script {
+        fn value(&mut self, term: Option<Term>) -> Value {
+            let value = self.symbolic();
+            self.recorder.is(value, term);
+            value
+        }
+
+        fn symbolic(&mut self) -> Value {
+            self.values += 1;
+            Value::from_u32(self.values)
+        }
+
+        fn term(&self, value: Value) -> Term {
+            self.recorder.term(value).copied().unwrap_or_default()
+        }
+
+        fn number(&mut self, n: i64) -> TermId {
+            let value = self.value(Some(Term::constant(n)));
+            self.recorder.id(value)
+        }
+
+        /// A base pointer plus a multiple of a value.
+        fn pointer(&mut self, arg: usize, at: i64, value: Value, factor: i64) -> TermId {
+            let moved = Term::constant(at).plus(&self.term(value), factor);
+            let moved = moved.and_then(|moved| Term::base(Base::Arg(arg)).plus(&moved, 1));
+            let value = self.value(moved);
+            self.recorder.id(value)
+        }
+
+        fn for_units(&mut self, body: impl FnOnce(&mut Script, Value)) {
+            let (begin, end) = (Term::symbol(Symbol::BEGIN), Term::symbol(Symbol::END));
+            let (from, to) = (self.value(Some(begin)), self.value(Some(end)));
+            let unit = self.symbolic();
+            let (from, to) = (self.recorder.id(from), self.recorder.id(to));
+            let index = self.recorder.symbol(unit);
+            self.recorder.begin();
+            body(self, unit);
+            let body = self.recorder.end();
+            self.recorder.push(Act::Loop { index, from, to, body });
+        }
+
+        fn apply(&mut self, function: Function, value: Value) -> Value {
+            let result = self.symbolic();
+            let (value, result_symbol) = (self.recorder.id(value), self.recorder.symbol(result));
+            self.recorder.push(Act::Apply { function, value, result: result_symbol });
+            result
+        }
+
+        fn call(&mut self, args: [TermId; 3]) {
+            self.recorder.push(Act::Call { program: 0, args: args.to_vec() });
+        }
+
+        fn reach(self, units: Range<u64>) -> Result<Reach, ReachError> {
+            self.recorder.finish().reach(&[kernel()], units)
+        }
+    }
+
+    fn touched(reach: &Reach, arg: usize, written: bool) -> Range<i64> {
+        let extent = reach.touched.get(&(Base::Arg(arg), written)).copied().unwrap_or_default();
+        extent.lo..extent.hi
+    }
+
+    #[test]
+    fn a_loop_reaches_from_its_first_index_to_its_last() -> Result<(), ReachError> {
+        let script = || {
+            let mut s = Script::default();
+            s.for_units(|s, unit| {
+                let args = [s.pointer(0, 8, unit, 32), s.pointer(1, 0, unit, -16), s.number(3)];
+                s.call(args);
+            });
+            s
+        };
+        let all = script().reach(0..5)?;
+        assert_eq!((touched(&all, 0, false), touched(&all, 1, true)), (8..4 * 32 + 8 + 216, -64..16));
+        let some = script().reach(2..4)?;
+        assert_eq!(touched(&some, 0, false), 72..3 * 32 + 8 + 216);
+        assert!(script().reach(3..3)?.touched.is_empty(), "no units touch nothing");
+        Ok(())
+    }
+
+    #[test]
+    fn fewer_kernel_rows_reach_less_and_more_are_refused() -> Result<(), ReachError> {
+        let reach = |rows: i64| {
+            let mut s = Script::default();
+            s.for_units(|s, unit| {
+                let args = [s.pointer(0, 0, unit, 0), s.pointer(1, 0, unit, 0), s.number(rows)];
+                s.call(args);
+            });
+            s.reach(0..1)
+        };
+        let input = |rows| reach(rows).map(|reach| touched(&reach, 0, false));
+        assert_eq!((input(3)?, input(2)?, input(1)?, input(0)?), (0..216, 0..116, 0..16, 0..0));
+        let most = ReachError::Count { role: Role::KernelRows, asked: 4..4, most: 3 };
+        assert_eq!(reach(4), Err(most));
+        assert!(reach(-1).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn windows_over_the_border_leave_out_the_rows_outside_and_no_others() -> Result<(), ReachError> {
+        // 3 × 3 with a padding of one over `side` rows, 100 bytes apart.
+        let reach = |side: i64| {
+            let mut s = Script::default();
+            s.for_units(|s, y| {
+                let term = s.term(y);
+                let above = Term::constant(1).plus(&term, -1);
+                let below = Term::constant(1 + side).plus(&term, -1);
+                let (above, below) = (s.value(above), s.value(below));
+                let (skipped, last) =
+                    (s.apply(Function::AtLeast(0), above), s.apply(Function::AtMost(3), below));
+                let rows = s.term(last).plus(&s.term(skipped), -1);
+                let rows = s.value(rows);
+                let rows = s.apply(Function::AtLeast(0), rows);
+                let input = Term::base(Base::Arg(0)).plus(&Term::constant(-100), 1);
+                let input = input.and_then(|t| t.plus(&term, 100)?.plus(&s.term(skipped), 100));
+                let input = s.value(input);
+                let args = [s.recorder.id(input), s.pointer(1, 0, y, 16), s.recorder.id(rows)];
+                s.call(args);
+            });
+            s.reach(0..side as u64)
+        };
+        for side in [1, 2, 3, 7] {
+            assert_eq!(touched(&reach(side)?, 0, false), 0..(side - 1) * 100 + 16, "{side} rows");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn quotients_and_remainders_are_told_apart_where_units_begin_within_a_row() -> Result<(), ReachError> {
+        let reach = |units| {
+            let mut s = Script::default();
+            s.for_units(|s, unit| {
+                let (line, tile) = (s.symbolic(), s.symbolic());
+                let act = Act::Divide {
+                    value: s.recorder.id(unit),
+                    by: 10,
+                    quotient: s.recorder.symbol(line),
+                    remainder: s.recorder.symbol(tile),
+                };
+                s.recorder.push(act);
+                let place = Term::base(Base::Arg(0)).plus(&s.term(line), 1000);
+                let place = place.and_then(|t| t.plus(&s.term(tile), 16));
+                let place = s.value(place);
+                let args = [s.recorder.id(place), s.pointer(1, 0, unit, 0), s.number(1)];
+                s.call(args);
+            });
+            s.reach(units).map(|reach| touched(&reach, 0, false))
+        };
+        assert_eq!(reach(0..30)?, 0..2000 + 9 * 16 + 16);
+        assert_eq!(reach(7..32)?, 7 * 16..3000 + 16 + 16, "from tile 7 of line 0 to tile 1 of line 3");
+        assert_eq!(reach(13..16)?, 1000 + 3 * 16..1000 + 5 * 16 + 16);
+        Ok(())
+    }
+
+    #[test]
+    fn addresses_that_cannot_be_followed_are_refused() {
+        let mut s = Script::default();
+        s.for_units(|s, unit| {
+            let args = [TermId::UNKNOWN, s.pointer(1, 0, unit, 0), s.number(1)];
+            s.call(args);
+        });
+        assert_eq!(s.reach(0..1), Err(ReachError::Address(Role::Input)));
+        let mut s = Script::default();
+        s.for_units(|s, unit| {
+            let args = [s.recorder.id(unit), s.pointer(1, 0, unit, 0), s.number(1)];
+            s.call(args);
+        });
+        assert_eq!(s.reach(0..1), Err(ReachError::Address(Role::Input)), "an index is no pointer");
+        let mut s = Script::default();
+        s.for_units(|s, unit| {
+            let args = [s.pointer(0, i64::MAX, unit, 1), s.pointer(1, 0, unit, 0), s.number(1)];
+            s.call(args);
+        });
+        assert_eq!(s.reach(0..2), Err(ReachError::Overflow));
+    }
+}
