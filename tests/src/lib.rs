@@ -1,7 +1,9 @@
 //! Shared helpers of the test suites.
 
 pub mod addresses;
+pub mod caught;
 pub mod filetest;
+pub mod fuzz;
 pub mod goldens;
 pub mod onnx_cases;
 pub mod pipeline;

@@ -10,7 +10,7 @@ use std::error::Error;
 use nnc::plan::Plan;
 use nnc::target::Target;
 use nnc::{artefact, codegen, passes, plan};
-use nnc_ir::{Graph, onnx};
+use nnc_ir::{DType, Graph, Tensor, TensorType, onnx};
 use nnc_models::Spec;
 use nnc_runtime::{InputRef, Pool, Program, Session};
 
@@ -102,6 +102,39 @@ pub fn run(program: &Program, inputs: &[&[f32]], threads: usize) -> Result<Vec<V
     let inputs: Vec<InputRef<'_>> = inputs.iter().map(|x| InputRef::new(x)).collect();
     let outputs = session.run(&inputs)?;
     (0..outputs.count()).map(|i| Ok(outputs.get::<f32>(i)?.to_vec())).collect()
+}
+
+/// All outputs of a program, of any types, for inputs in its order.
+///
+/// # Errors
+///
+/// The program refuses the inputs, or memory or threads cannot be had.
+pub fn run_tensors(program: &Program, inputs: &[Tensor], threads: usize) -> Result<Vec<Tensor>, Failure> {
+    // Tensors of bytes may lie anywhere; programs want theirs aligned.
+    let aligned: Vec<Vec<u64>> = inputs.iter().map(|input| words(input.bytes())).collect();
+    let ports = program.desc().inputs.iter().zip(inputs).zip(&aligned);
+    let refs: Vec<InputRef<'_>> = ports
+        .map(|((port, input), words)| {
+            InputRef::from_bytes(port.elem, &bytemuck::cast_slice(words)[..input.bytes().len()])
+        })
+        .collect();
+    let mut session = Session::new(program, &Pool::new(threads)?)?;
+    let outputs = session.run(&refs)?;
+    let ports = program.desc().outputs.iter().enumerate();
+    ports
+        .map(|(index, port)| {
+            let elem = port.elem.to_string();
+            let dtype = DType::from_name(&elem).ok_or_else(|| format!("there are no tensors of {elem}"))?;
+            let ty = TensorType::new(dtype, outputs.shape(index)?);
+            Ok(Tensor::from_bytes(ty, outputs.bytes(index)?.to_vec())?)
+        })
+        .collect()
+}
+
+fn words(bytes: &[u8]) -> Vec<u64> {
+    let mut words = vec![0u64; bytes.len().div_ceil(8)];
+    bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
+    words
 }
 
 /// The bits of all results: equal only where the results are the same to the last one.

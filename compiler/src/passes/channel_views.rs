@@ -256,8 +256,6 @@ fn separate_channels(graph: &mut Graph, id: NodeId) -> Result<(), EditError> {
 mod tests {
     use super::*;
 
-    crate::passes::testing::random_networks!("channel_views"; Exact);
-
     #[test]
     fn axes_are_counted_up_to_a_product() {
         assert_eq!(axes_that_make(&[2, 3, 4], 6), Some(2));

@@ -15,8 +15,3 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests {
-    crate::passes::testing::random_networks!("dead_code"; Exact);
-}

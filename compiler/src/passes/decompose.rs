@@ -298,8 +298,3 @@ fn as_affine(graph: &Graph, id: NodeId) -> Option<(Value, Vec<f32>, Vec<f32>)> {
     };
     Some((x, scale, shift))
 }
-
-#[cfg(test)]
-mod tests {
-    crate::passes::testing::random_networks!("decompose"; Rounding);
-}

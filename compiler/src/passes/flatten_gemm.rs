@@ -135,8 +135,3 @@ fn as_bias(graph: &Graph, c: Value, m: usize) -> Option<Vec<f32>> {
         _ => None,
     }
 }
-
-#[cfg(test)]
-mod tests {
-    crate::passes::testing::random_networks!("flatten_gemm"; Rounding);
-}

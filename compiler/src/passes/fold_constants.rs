@@ -98,8 +98,6 @@ mod tests {
     use nnc_ir::op::Transpose;
     use nnc_ir::{Graph, Op, Tensor};
 
-    crate::passes::testing::random_networks!("fold_constants"; Exact);
-
     #[test]
     fn copies_of_one_constant_are_not_made_without_end() {
         let mut graph = Graph::new();

@@ -154,8 +154,3 @@ pub(super) fn readers_with_prologue(
         .collect();
     changed.filter(|c| !c.is_empty())
 }
-
-#[cfg(test)]
-mod tests {
-    crate::passes::testing::random_networks!("channel_views", "fold_batch_norm", "fuse_activation"; Rounding);
-}

@@ -80,8 +80,3 @@ pub(super) fn is_matrix_product(graph: &Graph, id: NodeId) -> bool {
 pub(super) fn plain_gemm() -> Gemm {
     Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: false, activation: None }
 }
-
-#[cfg(test)]
-mod tests {
-    crate::passes::testing::random_networks!("fuse_bias"; Rounding);
-}

@@ -185,8 +185,3 @@ fn every_window_sees_the_image(window: &Window) -> bool {
         window.dilations[i] == 1 && window.pads_begin[i] < extent && window.pads_end[i] < extent
     })
 }
-
-#[cfg(test)]
-mod tests {
-    crate::passes::testing::random_networks!("fuse_pad"; Exact);
-}

@@ -80,8 +80,3 @@ fn add_after(epilogue: Epilogue, activation: Option<Unary>) -> Option<Epilogue> 
     };
     Some(Epilogue { residual: Some(residual), activation })
 }
-
-#[cfg(test)]
-mod tests {
-    crate::passes::testing::random_networks!("fuse_activation", "fuse_residual"; Rounding);
-}

@@ -134,8 +134,3 @@ fn neutral(graph: &Graph, id: NodeId, function: BinaryFn) -> Option<Value> {
 fn is_in_order(select: &ChannelSelect) -> bool {
     select.sources.iter().enumerate().all(|(i, s)| s.operand == 0 && s.channel as usize == i)
 }
-
-#[cfg(test)]
-mod tests {
-    crate::passes::testing::random_networks!("identities"; Exact);
-}

@@ -228,22 +228,6 @@ fn run_logged(pass: &Pass, graph: &mut Graph, log: &mut FusionLog) -> Result<Pas
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::passes::testing::{Agreement, chain, check_random_rewrites};
-    use nnc_ir::Op;
-
-    #[test]
-    fn random_networks_compute_the_same_after_all_passes_which_come_to_an_end() {
-        check_random_rewrites(Agreement::Rounding, |graph| {
-            let report = optimise(graph, &Options::default()).unwrap_or_else(|e| panic!("{}", chain(&e)));
-            assert!(report.rounds < MAX_ROUNDS, "still changing: {:?}", report.passes);
-            for id in graph.node_ids() {
-                let op = &graph.node(id).op;
-                let leftover = matches!(op, Op::BatchNorm(_) | Op::Concat(_) | Op::Split(_) | Op::Gemm(_));
-                assert!(!leftover, "{} is still there", graph.node(id).name);
-            }
-            report.passes.iter().any(|p| !p.counts.is_empty())
-        });
-    }
 
     #[test]
     fn an_unknown_pass_name_is_refused_with_the_nearest_one() {

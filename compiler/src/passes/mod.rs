@@ -40,9 +40,6 @@ pub mod pool_stride;
 pub mod scale_alpha;
 pub mod transposes;
 
-#[cfg(test)]
-mod testing;
-
 pub use edit::EditError;
 pub use fuse_activation::is_fusable;
 pub use manager::{

@@ -112,18 +112,6 @@ fn layers(graph: &Graph) -> Result<Vec<NodeId>, GraphError> {
 mod tests {
     use nnc_ir::Graph;
 
-    use crate::passes::testing::{Agreement, check_random_rewrites};
-
-    #[test]
-    fn nodes_stand_in_the_order_in_which_a_walk_visits_them() {
-        check_random_rewrites(Agreement::Exact, |graph| {
-            *graph = super::in_order(graph).expect("in order");
-            let order = graph.order().expect("no cycle");
-            assert!(order.is_sorted(), "{order:?}");
-            true
-        });
-    }
-
     #[test]
     fn a_layer_does_not_wait_for_a_constant_that_was_added_late() {
         use nnc_ir::op::{Binary, BinaryFn};

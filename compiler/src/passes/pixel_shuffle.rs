@@ -102,8 +102,3 @@ fn split(graph: &mut Graph, id: NodeId, found: Found) -> Result<(), EditError> {
     graph.rename(id, format!("{name}:shuffle"));
     rewrite(graph, id, Reshape { shape }, &[Some(rows.into())])
 }
-
-#[cfg(test)]
-mod tests {
-    crate::passes::testing::random_networks!("pixel_shuffle"; Rounding);
-}

@@ -118,8 +118,3 @@ fn strided(graph: &Graph, reader: NodeId, input: usize, picked: &Picked) -> Opti
         ..conv.clone()
     })
 }
-
-#[cfg(test)]
-mod tests {
-    crate::passes::testing::random_networks!("fuse_pad", "pool_stride"; Exact);
-}

@@ -196,8 +196,3 @@ fn untransposed(graph: &mut Graph, value: Value, perm: &[usize]) -> Result<Optio
     let name = graph.node(value.node).name.clone();
     Ok(Some(graph.add_constant(name, back)))
 }
-
-#[cfg(test)]
-mod tests {
-    crate::passes::testing::random_networks!("transposes"; Exact);
-}

@@ -91,6 +91,13 @@ impl Planner<'_> {
             return Ok(false);
         }
         let Some(ep) = epilogue(&conv.epilogue, bias.is_some()) else { return Ok(false) };
+        let before = match &conv.prologue.activation {
+            None => Activation::None,
+            Some(function) => match super::activation(function) {
+                Some(activation) => activation,
+                None => return Ok(false),
+            },
+        };
         let in_extent = image.extent;
         let Some((y, x_axis)) = axes(&conv.window, (in_extent.h, in_extent.w), (shape[2], shape[3])) else {
             return Ok(false);
@@ -208,12 +215,7 @@ impl Planner<'_> {
                 })
                 .collect(),
             affine: conv.prologue.affine,
-            activation: conv
-                .prologue
-                .activation
-                .as_ref()
-                .and_then(super::activation)
-                .unwrap_or(Activation::None),
+            activation: before,
             pixel: staged_pitch(cin),
         });
         let (scale, shift) = match conv.prologue.affine {

@@ -53,7 +53,8 @@ impl Planner<'_> {
             let operands = self.graph.operands(id);
             for (view, operand) in inputs.iter().zip(operands) {
                 let (Some(view), Some(operand)) = (view, operand) else { continue };
-                let whole = view.shape == *ty.shape && view.dtype == ty.dtype;
+                // Elements of an expanded operand lie on each other: there is no room for those of a result.
+                let whole = view.shape == *ty.shape && view.dtype == ty.dtype && !view.repeats();
                 let buffer = BufferId(view.arg as u32);
                 let used_once = inputs.iter().flatten().filter(|v| v.arg == view.arg).count() == 1;
                 if whole && used_once && self.places.contains_key(&operand) && self.dies_at(buffer, id) {

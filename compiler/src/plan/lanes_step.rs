@@ -328,7 +328,9 @@ impl Planner<'_> {
         for run in runs {
             let source = sources.iter().position(|&b| b == run.buffer).unwrap_or(0);
             let padding = run.len.next_multiple_of(LANES) - run.len;
-            let channels_last = pitches[source].pixel >= run.at + run.len + padding;
+            // Of a transposed image, rows may be nearer to each other than pixels.
+            let Pitch { image, row, pixel } = pitches[source];
+            let channels_last = image.min(row).min(pixel) >= run.at + run.len + padding;
             let spare = if exact || !channels_last { 0 } else { padding };
             let mut done = 0;
             for col in super::tiling::columns(run.len, spare, registers, Folding::NONE) {

@@ -49,6 +49,11 @@ impl View {
         self.shape.contains(&0)
     }
 
+    /// Whether an axis repeats the same elements.
+    pub fn repeats(&self) -> bool {
+        self.shape.iter().zip(&self.strides).any(|(&extent, &stride)| extent > 1 && stride == 0)
+    }
+
     /// Whether the elements lie one after another in row-major order.
     pub fn is_contiguous(&self) -> bool {
         self.is_empty()

@@ -364,7 +364,8 @@ fn cost(
     if let Kernels::Plain(_) = kernels {
         let panel = kernel.vectors * target.isa.lanes() as usize * 4;
         if scratch(shape.depth, form, kernels, block, panel) > part_of_l2(target) {
-            return (f64::INFINITY, kernel);
+            // More than any estimate, but not more than what is asked for in any case.
+            return (f64::MAX, kernel);
         }
         transforms += (blocks * shape.depth * output_vectors) as f64 * kernel_cycles(form);
     }

@@ -8,22 +8,18 @@
 //!
 //! Inputs are inputs of the program unless the compiler says that it has to know them.
 
-use std::any::Any;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
-use std::sync::Once;
 
-use nnc::{Model, Options, Pool, Program, Session};
+use nnc::{Model, Options, Program};
+use nnc_ir::Tensor;
 use nnc_ir::onnx::{Fault, read_tensor};
-use nnc_ir::{DType, Tensor, TensorType};
-use nnc_runtime::InputRef;
-use nnc_runtime::abi::ElemType;
 
 use super::compare::compare;
 use super::{Case, DISPUTED};
+use crate::caught::caught;
+use crate::pipeline;
 
 /// How a case ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,30 +38,15 @@ pub enum Outcome {
 
 /// Runs a case.
 pub fn run(case: &Case) -> Outcome {
-    thread_local! {
-        /// Where the last panic of this thread was.
-        static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
-    }
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        panic::set_hook(Box::new(|info| {
-            PANIC.set(info.location().map(ToString::to_string).unwrap_or_default())
-        }));
-    });
-    match panic::catch_unwind(AssertUnwindSafe(|| run_all(case))) {
+    match caught(|| run_all(case)) {
         Ok(Ok(bound)) => Outcome::Pass(bound),
         Ok(Err(Outcome::Wrong(what))) => {
             let known = DISPUTED.iter().find(|(name, _)| *name == case.name);
             known.map_or(Outcome::Wrong(what), |(_, why)| Outcome::Disputed(why))
         }
         Ok(Err(outcome)) => outcome,
-        Err(payload) => Outcome::Broken(format!("panic at {}: {}", PANIC.take(), message(&*payload))),
+        Err(panic) => Outcome::Broken(panic),
     }
-}
-
-fn message(payload: &(dyn Any + Send)) -> &str {
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
 /// Runs all data sets of a case; the inputs that had to be bound.
@@ -140,31 +121,11 @@ fn bind(options: Options, error: &nnc::Error, inputs: &BTreeMap<String, Tensor>)
 
 /// The outputs of the compiled program.
 fn execute(program: &Program, inputs: &BTreeMap<String, Tensor>) -> Result<Vec<Tensor>, Box<dyn Error>> {
-    let aligned: Vec<(ElemType, Vec<u64>, usize)> = program
-        .desc()
-        .inputs
-        .iter()
-        .map(|port| {
-            let tensor =
-                inputs.get(&port.name).ok_or_else(|| format!("the case has no \"{}\"", port.name))?;
-            let mut words = vec![0u64; tensor.bytes().len().div_ceil(8)];
-            bytemuck::cast_slice_mut(&mut words)[..tensor.bytes().len()].copy_from_slice(tensor.bytes());
-            Ok((port.elem, words, tensor.bytes().len()))
-        })
-        .collect::<Result<_, String>>()?;
-    let refs: Vec<InputRef<'_>> = aligned
-        .iter()
-        .map(|(elem, words, len)| InputRef::from_bytes(*elem, &bytemuck::cast_slice(words)[..*len]))
-        .collect();
-    let mut session = Session::new(program, &Pool::new(1)?)?;
-    let outputs = session.run(&refs)?;
-    let ports = program.desc().outputs.iter().enumerate();
-    ports
-        .map(|(index, port)| {
-            let ty = TensorType::new(dtype(port.elem)?, outputs.shape(index)?);
-            Ok(Tensor::from_bytes(ty, outputs.bytes(index)?.to_vec())?)
-        })
-        .collect()
+    let given = program.desc().inputs.iter().map(|port| {
+        inputs.get(&port.name).cloned().ok_or_else(|| format!("the case has no \"{}\"", port.name))
+    });
+    let outputs = pipeline::run_tensors(program, &given.collect::<Result<Vec<_>, _>>()?, 1);
+    outputs.map_err(|error| -> Box<dyn Error> { error })
 }
 
 /// The outputs of the graph as it was read, in the plainest way.
@@ -179,10 +140,6 @@ fn evaluate(
         inputs.get(name).cloned().ok_or_else(|| format!("the case has no \"{name}\""))
     });
     Ok(nnc_ir::eval::run(&graph, &given.collect::<Result<Vec<_>, _>>()?)?)
-}
-
-fn dtype(elem: ElemType) -> Result<DType, String> {
-    DType::from_name(&elem.to_string()).ok_or_else(|| format!("there are no tensors of {elem}"))
 }
 
 fn data_sets(folder: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {

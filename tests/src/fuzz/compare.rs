@@ -1,0 +1,186 @@
+//! When two results are the same.
+
+use nnc_ir::op::{BinaryFn, ReduceKind, Unary};
+use nnc_ir::{DType, Graph, Op, Tensor, eval, text};
+
+/// What sums in another order, or in `f32` instead of `f64`, may differ by, relative to the largest element.
+pub const ROUNDING: f64 = 2e-5;
+
+/// How many times farther off than a change in the last bits of everything that goes in a right result may be.
+const AMPLIFIED: f64 = 32.0;
+
+/// Pseudo-random inputs for a graph, the same each time.
+///
+/// # Errors
+///
+/// An input is too large.
+pub fn inputs(graph: &Graph) -> Result<Vec<Tensor>, String> {
+    let ids = graph.inputs().iter().zip(1..);
+    ids.map(|(id, seed)| text::hash(graph.node(*id).outputs[0].clone(), seed, 2.0).map_err(|e| e.to_string()))
+        .collect()
+}
+
+/// What is different; outputs are named as the graph does.
+///
+/// # Errors
+///
+/// Types, numbers of results or results differ: floats by more than rounding does, others at all.
+pub fn close(graph: &Graph, expected: &[Tensor], got: &[Tensor]) -> Result<(), String> {
+    if expected.len() != got.len() {
+        return Err(format!("{} outputs where {} were expected", got.len(), expected.len()));
+    }
+    for (((name, value), expected), got) in graph.outputs().iter().zip(expected).zip(got) {
+        if expected.ty() != got.ty() {
+            return Err(format!("{name} is of type {} where {} was expected", got.ty(), expected.ty()));
+        }
+        let off = off(expected, got)?;
+        if off > tolerance(expected.dtype()) {
+            return Err(format!("{name} (node \"{}\") is off by {off:.1e}", graph.node(value.node).name));
+        }
+    }
+    Ok(())
+}
+
+/// Whether results are the same numbers; 0 and -0 are.
+pub fn equal(a: &[Tensor], b: &[Tensor]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.ty() == b.ty() && off(a, b) == Ok(0.0))
+}
+
+/// Whether all constants of a graph and all its results are finite.
+pub fn finite(graph: &Graph, results: &[Tensor]) -> bool {
+    let constants = graph.node_ids().filter_map(|id| graph.constant(id.into()));
+    let finite =
+        |tensor: &Tensor| floats(tensor).is_ok_and(|f| f.is_none_or(|f| f.iter().all(|v| v.is_finite())));
+    constants.chain(results).all(finite)
+}
+
+/// Whether results are off by no more than the graph itself magnifies a change in the last bits of what goes in.
+///
+/// # Errors
+///
+/// The graph cannot be evaluated.
+pub fn magnified(
+    graph: &Graph,
+    inputs: &[Tensor],
+    expected: &[Tensor],
+    got: &[Tensor],
+) -> Result<bool, String> {
+    let nudged = nudged(graph)?;
+    let inputs: Vec<Tensor> = inputs.iter().map(nudge).collect::<Result<_, _>>()?;
+    let moved = eval::run(&nudged, &inputs).map_err(|e| e.to_string())?;
+    for ((expected, got), moved) in expected.iter().zip(got).zip(&moved) {
+        if expected.ty() != got.ty() || expected.ty() != moved.ty() {
+            return Ok(false);
+        }
+        let bound = (AMPLIFIED * off(expected, moved)?).max(tolerance(expected.dtype()));
+        if off(expected, got)? > bound {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether a graph jumps: what looks at computed numbers and decides may fall on either side, and which NaN or infinity comes of an
+/// attribute that is none of the numbers is nobody's promise.
+pub fn jumps(graph: &Graph) -> bool {
+    let odd =
+        |op: &Op| !matches!(op, Op::Constant(_)) && attributes(op).split(['=', ',', ' ', '}']).any(is_odd);
+    graph.node_ids().any(|id| odd(&graph.node(id).op) || decides(&graph.node(id).op))
+}
+
+fn attributes(op: &Op) -> String {
+    let described = text::describe(op, &[]);
+    described.split_once('{').map_or(String::new(), |(_, attributes)| attributes.to_string())
+}
+
+fn is_odd(word: &str) -> bool {
+    word.parse::<f32>().is_ok_and(|number| !number.is_finite())
+}
+
+fn decides(op: &Op) -> bool {
+    match op {
+        Op::Unary(f) => matches!(
+            f,
+            Unary::Floor | Unary::Ceil | Unary::Round | Unary::Sign | Unary::ThresholdedRelu { .. }
+        ),
+        Op::Binary(b) => {
+            use BinaryFn::*;
+            matches!(b.function, Mod { .. } | Equal | Less | LessOrEqual | Greater | GreaterOrEqual)
+        }
+        Op::Reduce(r) => matches!(r.kind, ReduceKind::ArgMax { .. } | ReduceKind::ArgMin { .. }),
+        Op::Cast(_)
+        | Op::TopK(_)
+        | Op::MaxPoolArg(_)
+        | Op::GridSample(_)
+        | Op::RoiAlign(_)
+        | Op::MaxRoiPool(_) => true,
+        Op::NonMaxSuppression(_) | Op::NonZero(_) | Op::Unique(_) | Op::Compress(_) | Op::DeformConv(_) => {
+            true
+        }
+        _ => false,
+    }
+}
+
+/// The largest difference, relative to the largest element; of what are no floats, 1 if there is any.
+fn off(expected: &Tensor, got: &Tensor) -> Result<f64, String> {
+    let (Some(expected), Some(got)) = (floats(expected)?, floats(got)?) else {
+        return Ok(if expected == got { 0.0 } else { 1.0 });
+    };
+    let scale = expected.iter().filter(|e| e.is_finite()).fold(0.0f64, |largest, e| largest.max(e.abs()));
+    let difference = expected.iter().zip(&got).fold(0.0f64, |largest, (e, g)| {
+        match e == g || (e.is_nan() && g.is_nan()) {
+            true => largest,
+            false if (e - g).is_finite() => largest.max((e - g).abs()),
+            false => f64::INFINITY,
+        }
+    });
+    Ok(if difference == 0.0 { 0.0 } else { difference / scale.max(1e-30) })
+}
+
+fn tolerance(dtype: DType) -> f64 {
+    match dtype {
+        // Half floats may be rounded to either neighbour.
+        DType::F16 => 2e-3,
+        DType::BF16 => 2e-2,
+        _ => ROUNDING,
+    }
+}
+
+fn floats(tensor: &Tensor) -> Result<Option<Vec<f64>>, String> {
+    let fault = |e: nnc_ir::TensorError| e.to_string();
+    Ok(match tensor.dtype() {
+        DType::F32 => Some(tensor.elems::<f32>().map_err(fault)?.iter().map(|v| f64::from(*v)).collect()),
+        DType::F64 => Some(tensor.elems::<f64>().map_err(fault)?.to_vec()),
+        DType::F16 => Some(tensor.elems::<half::f16>().map_err(fault)?.iter().map(|v| v.to_f64()).collect()),
+        DType::BF16 => {
+            Some(tensor.elems::<half::bf16>().map_err(fault)?.iter().map(|v| v.to_f64()).collect())
+        }
+        _ => None,
+    })
+}
+
+/// The graph with all its `f32` constants nudged.
+fn nudged(graph: &Graph) -> Result<Graph, String> {
+    let mut nudged = graph.clone();
+    for id in graph.node_ids() {
+        if let Op::Constant(tensor) = &graph.node(id).op {
+            let moved = nudge(tensor)?;
+            if let Some(bytes) = nudged.constant_bytes_mut(id.into()) {
+                bytes.copy_from_slice(moved.bytes());
+            }
+        }
+    }
+    Ok(nudged)
+}
+
+/// Each `f32` moved by one or two units in its last place.
+fn nudge(tensor: &Tensor) -> Result<Tensor, String> {
+    let Ok(elems) = tensor.elems::<f32>() else { return Ok(tensor.clone()) };
+    let moved = elems.iter().enumerate().map(|(i, v)| match i % 3 {
+        _ if *v == 0.0 || !v.is_finite() => *v,
+        0 => v * (1.0 + f32::EPSILON),
+        1 => v * (1.0 - f32::EPSILON),
+        _ => v * (1.0 + 2.0 * f32::EPSILON),
+    });
+    Tensor::new(tensor.shape().to_vec(), &moved.collect::<Vec<f32>>()).map_err(|e| e.to_string())
+}
