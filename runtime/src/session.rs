@@ -458,7 +458,7 @@ impl Memory {
     fn for_program(desc: &ProgramDesc, threads: usize) -> Result<Memory, MemoryError> {
         let arena = Pages::buffer(desc.arena_bytes, ALIGN as usize, "the arena")?;
         let (scratch, blocks) = scratch(desc.scratch_bytes, threads)?;
-        Ok(Memory { arena, scratch, scratch_bytes: desc.scratch_bytes, blocks: blocks })
+        Ok(Memory { arena, scratch, scratch_bytes: desc.scratch_bytes, blocks })
     }
 }
 

@@ -23,42 +23,16 @@ use super::edit::{
 };
 use super::{EditError, Notes};
 
-/// Whether an epilogue can apply a function: element by element, in registers, without a table or a branch.
+/// Whether an epilogue can apply a function: in registers, by every kernel. Others cost more than they save: a layer that
+/// no kernel computes is a loop nest, many times slower, and a pass over its result is none.
 pub fn is_fusable(function: &Unary) -> bool {
-    use Unary::*;
-    is_cheap(function)
-        || matches!(
-            function,
-            Sigmoid
-                | Silu
-                | Tanh
-                | Elu { .. }
-                | Celu { .. }
-                | Selu { .. }
-                | Softplus
-                | Softsign
-                | Mish
-                | Gelu { .. }
-                | Erf
-                | Exp
-                | Sqrt
-                | Reciprocal
-        )
+    is_cheap(function) || matches!(function, Unary::Sigmoid | Unary::Silu)
 }
 
 /// Whether a prologue may apply a function, which it does anew for each tap that reads the element.
 pub(super) fn is_cheap(function: &Unary) -> bool {
     use Unary::*;
-    matches!(
-        function,
-        Relu | Clip { .. }
-            | LeakyRelu { .. }
-            | ThresholdedRelu { .. }
-            | HardSigmoid { .. }
-            | HardSwish
-            | Abs
-            | Neg
-    )
+    matches!(function, Relu | Clip { .. } | LeakyRelu { .. } | HardSigmoid { .. } | HardSwish)
 }
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
@@ -153,4 +127,35 @@ pub(super) fn readers_with_prologue(
         })
         .collect();
     changed.filter(|c| !c.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan;
+
+    #[test]
+    fn what_is_fused_is_what_kernels_apply() {
+        use Unary::*;
+        let functions = [
+            Relu,
+            Clip { min: 0.0, max: 6.0 },
+            LeakyRelu { alpha: 0.1 },
+            HardSigmoid { alpha: 0.2, beta: 0.5 },
+            HardSwish,
+            Sigmoid,
+            Silu,
+            Mish,
+            Tanh,
+            Softplus,
+            Elu { alpha: 1.0 },
+            ThresholdedRelu { alpha: 1.0 },
+            Abs,
+            Neg,
+            Exp,
+        ];
+        for function in functions {
+            assert_eq!(is_fusable(&function), plan::activation(&function).is_some(), "{function:?}");
+        }
+    }
 }
