@@ -160,38 +160,34 @@ impl<'a> Walk<'a> {
     }
 
     fn body(&mut self, acts: &[Act]) -> Result<(), ReachError> {
-        for (at, act) in acts.iter().enumerate() {
-            let rest = acts.get(at + 1..).unwrap_or_default();
+        let mut rest = acts;
+        while let Some((act, behind)) = rest.split_first() {
+            rest = behind;
             match act {
                 Act::Divide { value, by, quotient, remainder } => {
                     let cases = self.divided(self.term(*value), *by)?;
-                    if let &[(q, r)] = cases.as_slice() {
-                        self.set(*quotient, q);
-                        self.set(*remainder, r);
-                        continue;
-                    }
+                    let several = cases.len() > 1;
+                    let (told_apart, behind) = self.split(several, rest, [*quotient, *remainder]);
                     for (q, r) in cases {
                         self.set(*quotient, q);
                         self.set(*remainder, r);
-                        self.body(rest)?;
+                        self.body(told_apart)?;
                     }
-                    return Ok(());
+                    rest = behind;
                 }
                 Act::Apply { function, value, result } => {
                     let cases = self.applied(*function, self.term(*value))?;
-                    if let &[(None, y)] = cases.as_slice() {
-                        self.set(*result, y);
-                        continue;
-                    }
+                    let several = cases.iter().any(|(symbol, _)| symbol.is_some());
+                    let (told_apart, behind) = self.split(several, rest, [*result]);
                     for (x, y) in cases {
+                        self.set(*result, y);
                         let Some((symbol, span)) = x else { continue };
                         let before = self.get(symbol);
                         self.set(symbol, span);
-                        self.set(*result, y);
-                        self.body(rest)?;
+                        self.body(told_apart)?;
                         self.set(symbol, before);
                     }
-                    return Ok(());
+                    rest = behind;
                 }
                 Act::Loop { index, from, to, body } => {
                     let (Some(from), Some(to)) = (self.term(*from), self.term(*to)) else {
@@ -208,6 +204,55 @@ impl<'a> Walk<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Acts up to the last one for which it matters which case of some symbols it is, and those behind: cases of one thing after
+    /// the other add up, only cases within cases multiply. Where there are not `several` cases, it matters to none.
+    fn split<'b, const N: usize>(
+        &self,
+        several: bool,
+        acts: &'b [Act],
+        symbols: [Symbol; N],
+    ) -> (&'b [Act], &'b [Act]) {
+        let mut dependent = symbols.to_vec();
+        let mut end = 0;
+        for (at, act) in acts.iter().enumerate().filter(|_| several) {
+            if self.depends(act, &mut dependent) {
+                end = at + 1;
+            }
+        }
+        acts.split_at(end)
+    }
+
+    /// Whether an act, or one in its body, has to do with some symbols; what it computes from them is added to these.
+    fn depends(&self, act: &Act, symbols: &mut Vec<Symbol>) -> bool {
+        let has = |id: &TermId, symbols: &[Symbol]| {
+            self.term(*id).is_some_and(|term| term.parts().any(|(symbol, _)| symbols.contains(&symbol)))
+        };
+        let in_body = |body: &[Act], symbols: &mut Vec<Symbol>| {
+            body.iter().fold(false, |known, act| self.depends(act, symbols) || known)
+        };
+        match act {
+            Act::Divide { value, quotient, remainder, .. } if has(value, symbols) => {
+                symbols.extend([*quotient, *remainder]);
+                true
+            }
+            Act::Apply { value, result, .. } if has(value, symbols) => {
+                symbols.push(*result);
+                true
+            }
+            Act::Divide { .. } | Act::Apply { .. } => false,
+            Act::Loop { index, from, to, body } => {
+                let bounds = has(from, symbols) || has(to, symbols);
+                symbols.extend(bounds.then_some(*index));
+                in_body(body, symbols) || bounds
+            }
+            Act::When { value, body, .. } => {
+                let condition = has(value, symbols);
+                in_body(body, symbols) || condition
+            }
+            Act::Call { args, .. } => args.iter().any(|arg| has(arg, symbols)),
+        }
     }
 
     /// The cases of a quotient and a remainder.
@@ -573,6 +618,27 @@ mod tests {
         for side in [1, 2, 3, 7] {
             assert_eq!(touched(&reach(side)?, 0, false), 0..(side - 1) * 100 + 16, "{side} rows");
         }
+        Ok(())
+    }
+
+    #[test]
+    fn cases_of_divisions_that_follow_each_other_do_not_multiply() -> Result<(), ReachError> {
+        let mut s = Script::default();
+        s.for_units(|s, unit| {
+            for n in 0..200 {
+                let (shifted, line, tile) =
+                    (Term::constant(n).plus(&s.term(unit), 1), s.symbolic(), s.symbolic());
+                let shifted = s.value(shifted);
+                let value = s.recorder.id(shifted);
+                let (quotient, remainder) = (s.recorder.symbol(line), s.recorder.symbol(tile));
+                s.recorder.push(Act::Divide { value, by: 10, quotient, remainder });
+                let args = [s.pointer(0, 0, tile, 16), s.pointer(1, 0, line, 16), s.number(1)];
+                s.call(args);
+            }
+        });
+        // Three cases of each: gone through within each other, they would never come to an end.
+        let reach = s.reach(5..27)?;
+        assert_eq!((touched(&reach, 0, false), touched(&reach, 1, true)), (0..9 * 16 + 16, 0..22 * 16 + 16));
         Ok(())
     }
 
