@@ -229,8 +229,10 @@ impl<'a> Walk<'a> {
         let has = |id: &TermId, symbols: &[Symbol]| {
             self.term(*id).is_some_and(|term| term.parts().any(|(symbol, _)| symbols.contains(&symbol)))
         };
+        // All of the body, as each act may add to the symbols.
         let in_body = |body: &[Act], symbols: &mut Vec<Symbol>| {
-            body.iter().fold(false, |known, act| self.depends(act, symbols) || known)
+            let acts: Vec<bool> = body.iter().map(|act| self.depends(act, symbols)).collect();
+            acts.contains(&true)
         };
         match act {
             Act::Divide { value, quotient, remainder, .. } if has(value, symbols) => {
