@@ -270,6 +270,7 @@ fn a_session_turns_from_program_to_program() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri itself ends where there is no memory")]
 fn a_session_that_cannot_turn_stays_as_it_was() {
     let mut session = Session::new(&program(), &Pool::new(2).unwrap()).unwrap();
     let (x, bias) = (input(4), vec![1.0; COLS]);
