@@ -329,7 +329,12 @@ impl Planner<'_> {
             let buffer = r.slots[0].buffer;
             let free =
                 self.dies_at(buffer, id) && !self.is_wide(output) && self.direct_output(output).is_none();
-            if free && !input.buffers().contains(&buffer) {
+            // The input may be the residual under other pitches: a transposed picture.
+            let root = |id: BufferId| match self.at(id).home {
+                Home::Alias(root) => root,
+                _ => id,
+            };
+            if free && !input.buffers().iter().any(|&of| root(of) == root(buffer)) {
                 return (r.clone(), buffer);
             }
             let first = r.slots.iter().map(|s| s.at).min().unwrap_or(0);

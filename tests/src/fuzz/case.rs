@@ -8,7 +8,7 @@ use nnc_ir::{Graph, text};
 
 use super::choices::Rng;
 use super::corpus::Corpus;
-use super::lowerings::targets;
+use super::lowerings::{TURNS, targets};
 use super::network::Recipe;
 use super::stages::{self, Jumps, Tally};
 use super::{models, mutate, shrink};
@@ -75,22 +75,23 @@ impl Cases {
         }
     }
 
-    /// Checks a case for one of the targets, by turns; for all of them without a turn.
+    /// Checks a case for one of the targets, by turns; without a turn for all of them, whatever can be forced.
     ///
     /// # Errors
     ///
     /// What is wrong: the stage, a colon, and details.
     pub fn check(&self, case: &Case, turn: Option<u64>, tally: &mut Tally) -> Result<(), String> {
         let all = self.targets.len();
-        let (targets, turn) = match turn {
-            Some(turn) => (&self.targets[turn as usize % all..][..1], turn as usize / all),
-            None => (&self.targets[..], 0),
+        let (targets, turns) = match turn.map(|turn| turn as usize) {
+            Some(turn) => (&self.targets[turn % all..][..1], turn / all..turn / all + 1),
+            None => (&self.targets[..], 0..TURNS),
         };
-        caught(|| match case {
+        let mut check = |turn| match case {
             Case::Recipe(recipe) => stages::check(&recipe.network(), targets, turn, Jumps::Nowhere, tally),
             Case::Graph(graph) => stages::check(graph, targets, turn, Jumps::Nowhere, tally),
             Case::Model(bytes) => models::check(bytes, targets, turn, tally),
-        })?
+        };
+        caught(|| turns.into_iter().try_for_each(&mut check))?
     }
 }
 

@@ -88,6 +88,16 @@ pub fn jumps(graph: &Graph) -> bool {
     graph.node_ids().any(|id| odd(&graph.node(id).op) || decides(&graph.node(id).op))
 }
 
+/// Whether a constant is so large that its product with another one may overflow: which of a sum and the scale behind it comes
+/// first then decides between a number and infinity, and passes may change that.
+pub fn overflows(graph: &Graph) -> bool {
+    const LARGE: f64 = 1e18;
+    let large = |tensor: &Tensor| {
+        floats(tensor).is_ok_and(|f| f.is_some_and(|f| f.iter().any(|v| v.is_finite() && v.abs() > LARGE)))
+    };
+    graph.node_ids().filter_map(|id| graph.constant(id.into())).any(large)
+}
+
 fn attributes(op: &Op) -> String {
     let described = text::describe(op, &[]);
     described.split_once('{').map_or(String::new(), |(_, attributes)| attributes.to_string())

@@ -28,6 +28,9 @@ pub fn targets() -> Vec<Target> {
     targets
 }
 
+/// Turns after which [`lowerings`] are the same again.
+pub const TURNS: usize = 6;
+
 /// For one target: as the planner likes, with everything forced in turn, and with everything forbidden.
 pub fn lowerings(target: &Target, turn: usize) -> Vec<Lowering> {
     let free = Options::default();

@@ -18,7 +18,7 @@ use nnc::plan::{LayerCode, Options, Strips, Winograd};
 use nnc::target::Target;
 use nnc_ir::{Graph, Tensor, eval, text};
 
-use super::compare::{self, close, equal, inputs, jumps, magnified};
+use super::compare::{self, close, equal, inputs, jumps, magnified, overflows};
 use super::lowerings::{Lowering, lowerings};
 use crate::addresses::Audit;
 use crate::pipeline;
@@ -98,7 +98,7 @@ impl Oracle<'_> {
     /// Whether results are as they should be; `stage` says where they come from.
     fn compare(&self, stage: &str, got: &[Tensor], tally: &mut Tally) -> Result<(), String> {
         let Err(difference) = close(self.graph, self.expected, got) else { return Ok(()) };
-        let jumps = self.jumping == Jumps::Anywhere && jumps(self.graph);
+        let jumps = self.jumping == Jumps::Anywhere && (jumps(self.graph) || overflows(self.graph));
         if jumps || magnified(self.graph, self.inputs, self.expected, got)? {
             count(tally, "ill-conditioned");
             return Ok(());

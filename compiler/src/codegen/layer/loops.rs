@@ -111,8 +111,12 @@ impl LayerEmitter<'_, '_, '_> {
     /// `value / n` and `value % n`.
     pub(super) fn div_rem(&mut self, value: Value, n: usize) -> (Value, Value) {
         if n == 1 {
-            let zero = self.int(0);
-            return (value, zero);
+            // A quotient of its own, so that the proof of addresses can narrow it where `value` is a sum.
+            let (quotient, remainder) = (self.b.ins().iadd_imm_s(value, 0), self.int(0));
+            let symbol = self.trace.symbol(quotient);
+            let (value, rest) = (self.trace.id(value), self.trace.fresh());
+            self.trace.push(Act::Divide { value, by: 1, quotient: symbol, remainder: rest });
+            return (quotient, remainder);
         }
         let divisor = self.int(n as i64);
         let quotient = self.b.ins().udiv(value, divisor);

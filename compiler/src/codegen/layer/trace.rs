@@ -233,10 +233,15 @@ impl Recorder {
         }
     }
 
+    /// A symbol that no value has.
+    pub fn fresh(&mut self) -> Symbol {
+        self.symbols += 1;
+        Symbol(self.symbols - 1)
+    }
+
     /// A value that is a fresh symbol.
     pub fn symbol(&mut self, value: Value) -> Symbol {
-        let symbol = Symbol(self.symbols);
-        self.symbols += 1;
+        let symbol = self.fresh();
         self.is(value, Some(Term::symbol(symbol)));
         symbol
     }
