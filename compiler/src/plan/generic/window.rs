@@ -158,10 +158,10 @@ pub(super) fn conv(l: &mut Lowering<'_>, op: &Conv) -> Result<(), GenericError> 
     l.push(draft)
 }
 
-/// Axis `axis`, of extent `groups · n`, as two.
+/// Axis `axis`, of extent `groups · n`, as two; of no groups, none has an element.
 pub(super) fn grouped(v: &View, axis: usize, groups: usize) -> View {
     let mut v = v.clone();
-    let inner = v.shape[axis] / groups;
+    let inner = v.shape[axis].checked_div(groups).unwrap_or(0);
     v.shape[axis] = inner;
     v.shape.insert(axis, groups);
     v.strides.insert(axis, v.strides[axis] * inner as i64);
