@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Writes compiling.ld: which functions are run when a model is compiled, so that the linker puts them side by side.
 
-A quarter of the code of `nnc` is run when it compiles a network, but it is scattered over all of it, and the kernel maps
-code by 64 KiB. Side by side, less than half as much of it is ever in memory, and a cold start reads less from the disk.
+A fifth of the code of `nnc` is in functions that are run when it compiles a network, but they are scattered over all of it,
+and the kernel maps code by 64 KiB: three quarters are in memory then. Side by side it is half of the code, and a cold start
+reads less from the disk.
 
 Functions are found by running the command under valgrind, for each network of NETWORKS and each target of TARGETS. A name
 ends in a hash that changes with the compiler and with every dependency; the list has a star there. A name that is no

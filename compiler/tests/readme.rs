@@ -15,3 +15,20 @@ fn the_readme_shows_the_example_of_open_shapes_as_it_is() {
     let readme = include_str!("../../README.md");
     assert!(readme.contains(&format!("```rust\n{example}```\n")), "README.md and dynamic.rs differ");
 }
+
+/// `cargo run` in the workspace needs no `--bin` as long as there is one binary.
+#[cfg(feature = "cli")]
+#[test]
+fn the_first_command_of_the_readme_runs_the_only_binary() {
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
+    let metadata = std::process::Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1", "--manifest-path", manifest])
+        .output()
+        .expect("cargo");
+    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).expect("JSON");
+    let targets = metadata["packages"].as_array().expect("packages").iter();
+    let targets = targets.flat_map(|package| package["targets"].as_array().expect("targets"));
+    let binaries: Vec<_> = targets.filter(|target| target["kind"][0] == "bin").map(|t| &t["name"]).collect();
+    assert_eq!(binaries, ["nnc"]);
+    assert!(include_str!("../../README.md").contains("cargo run --release -- run "));
+}

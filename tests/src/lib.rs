@@ -7,3 +7,4 @@ pub mod fuzz;
 pub mod goldens;
 pub mod onnx_cases;
 pub mod pipeline;
+pub mod serve;

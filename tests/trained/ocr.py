@@ -5,10 +5,10 @@
 
 `fetch.py` makes that environment.
 
-SERVE is the program of tests/src/bin/serve.rs; cargo builds it with the tests. The pipeline finds lines of text (detector), turns
-them upright (classifier) and reads them (recogniser); everything between the networks is its own code both times. Each page must
-give the same lines: the same text exactly, corners within BOX pixels, scores within SCORE. Says for each page what was read, and
-for each network how long its runs took; ends with exit code 1 when anything differs.
+SERVE is the test `ocr`, which runs this script, and serves a model when it is asked to (tests/src/serve.rs). The pipeline finds
+lines of text (detector), turns them upright (classifier) and reads them (recogniser); everything between the networks is its own
+code both times. Each page must give the same lines: the same text exactly, corners within BOX pixels, scores within SCORE. Says
+for each page what was read, and for each network how long its runs took; ends with exit code 1 when anything differs.
 
 With `--rounds N` each page is read N times, and the times are those of all rounds but the first: for nnc compiling is in none of them.
 """
@@ -65,7 +65,7 @@ class Served:
     def __init__(self, session, serve, model):
         self.session = session
         self.runs = []
-        self.process = subprocess.Popen([serve, model], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.process = subprocess.Popen([serve, "serve", model], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def __call__(self, x):
         x = numpy.ascontiguousarray(x, dtype="<f4")

@@ -1,7 +1,7 @@
 //! Runs a model for another program: shapes and data come on standard input, results go to standard output.
 //!
 //! ```text
-//!   serve MODEL.onnx [THREADS]
+//!   serve MODEL.onnx        as arguments of the test `ocr`, which serves its own runs of the pipeline
 //!
 //!   request    u32 rank, u32 × rank extents, f32 × product data       of the model's only input
 //!   answer     u32 0, u64 nanoseconds that the run took, u32 outputs, and for each: u32 rank, extents, data
@@ -22,14 +22,13 @@ const MOST_ELEMENTS: usize = 1 << 28;
 /// More dims than any input has.
 const MOST_DIMS: u32 = 16;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let path = arguments.next().ok_or("usage: serve MODEL.onnx [THREADS]")?;
-    let pool = match arguments.next() {
-        Some(threads) => Pool::new(threads.parse()?)?,
-        None => Pool::for_this_machine()?,
-    };
-    let mut session = DynamicModel::open(path)?.session(&pool);
+/// Serves the model in a file until the input ends.
+///
+/// # Errors
+///
+/// The model cannot be read, a request is no request, or nobody reads the answers.
+pub fn run(path: &str) -> Result<(), Box<dyn Error>> {
+    let mut session = DynamicModel::open(path)?.session(&Pool::for_this_machine()?);
     let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
     while let Some((shape, data)) = request(&mut input)? {
         match answer(&mut session, &shape, &data) {
