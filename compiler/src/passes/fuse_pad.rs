@@ -114,13 +114,7 @@ fn framed(graph: &Graph, reader: NodeId, input: usize, frame: &Frame) -> Option<
     if input != Conv::X || !frame.is_spatial() || !is_f32(graph, frame.x) {
         return None;
     }
-    let widen = |window: &Window| {
-        Some(Window {
-            pads_begin: one_after_another(frame.begin.get(2..)?, &window.pads_begin)?,
-            pads_end: one_after_another(frame.end.get(2..)?, &window.pads_end)?,
-            ..window.clone()
-        })
-    };
+    let widen = |window: &Window| widened(window, frame.begin.get(2..)?, frame.end.get(2..)?);
     let padded = frame.pads_something();
     match &graph.node(reader).op {
         // A prologue comes before the padding of the window, but after the frame.
@@ -167,11 +161,17 @@ fn widen_pool(pool: &Pool, frame: &Frame) -> Option<Window> {
     if end.iter().zip(&pool.ceil_pads).any(|(&n, &c)| n < 0 && c > 0) {
         return None;
     }
-    Some(Window {
-        pads_begin: one_after_another(begin, &pool.window.pads_begin)?,
-        pads_end: one_after_another(end, &pool.window.pads_end)?,
-        ..pool.window.clone()
-    })
+    widened(&pool.window, begin, end)
+}
+
+/// The window with more padding, where a window may have that much.
+fn widened(window: &Window, begin: &[isize], end: &[isize]) -> Option<Window> {
+    let window = Window {
+        pads_begin: one_after_another(begin, &window.pads_begin)?,
+        pads_end: one_after_another(end, &window.pads_end)?,
+        ..window.clone()
+    };
+    window.check(window.kernel.len()).is_ok().then_some(window)
 }
 
 fn never_wins(graph: &Graph, frame: &Frame) -> bool {

@@ -68,6 +68,12 @@ pub fn windows() -> Vec<Case> {
     let in_conv = &["\"y\" (Conv"][..];
     let in_resize = &["\"y\" (Resize"][..];
     cases.extend([
+        refused(
+            "conv_dilations_padded",
+            "dilations of 2^62 that automatic padding makes room for",
+            conv(&[ints("dilations", &[1 << 62, 1]), text("auto_pad", "SAME_LOWER")]),
+            &["\"y\" (Conv", "dilations [4611686018427387904, 1]", "below 2^30"],
+        ),
         refused("conv_group_3", "3 groups of 4 channels", conv(&[int("group", 3)]), in_conv),
         refused(
             "conv_kernel_lies",

@@ -15,6 +15,10 @@ use super::{OpError, Window};
 /// Taps that a window may have: more than any image has pixels along two axes, less than what takes minutes.
 const MAX_TAPS: usize = 1 << 24;
 
+/// What extents, distances and pads of a window stay below: with much room, sums and products of them and of the
+/// extents of images fit 64 bits wherever they are computed with.
+const MAX_EXTENT: usize = 1 << 30;
+
 /// Window positions `position`, `position + 1`, … `len` of them, that touch elements `element`, `element + step`, ….
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
@@ -85,8 +89,8 @@ fn runs(
 }
 
 impl Window {
-    /// Checks that there is one entry for each of `rank` axes and that none is zero.
-    pub(crate) fn check(&self, rank: usize) -> Result<(), OpError> {
+    /// Checks that there is one entry for each of `rank` axes, that none is zero, and that all are below 2^30.
+    pub fn check(&self, rank: usize) -> Result<(), OpError> {
         let lens = [
             ("kernel", self.kernel.len()),
             ("strides", self.strides.len()),
@@ -109,6 +113,10 @@ impl Window {
                     "window has {name} {values:?}, expected none to be 0"
                 )));
             }
+            check_extents(name, values, |&n| n)?;
+        }
+        for (name, pads) in [("pads_begin", &self.pads_begin), ("pads_end", &self.pads_end)] {
+            check_extents(name, pads, |n| n.unsigned_abs())?;
         }
         // A weight of this size is refused for its bytes; a pool has no weight that would bound its window.
         match self.kernel.iter().try_fold(1usize, |n, &k| n.checked_mul(k)) {
@@ -188,6 +196,17 @@ impl Window {
     }
 }
 
+fn check_extents<T: std::fmt::Debug>(
+    name: &str,
+    values: &[T],
+    extent: impl Fn(&T) -> usize,
+) -> Result<(), OpError> {
+    if values.iter().all(|v| extent(v) < MAX_EXTENT) {
+        return Ok(());
+    }
+    Err(OpError::Unsupported(format!("a window with {name} {values:?}; expected numbers below 2^30")))
+}
+
 /// All index tuples below `extents`, the last index fastest.
 pub(crate) struct Odometer<'a> {
     extents: &'a [usize],
@@ -216,5 +235,37 @@ impl Iterator for Odometer<'_> {
             index[axis] = 0;
         }
         Some(current)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(kernel: usize, stride: usize, dilation: usize, pads: [isize; 2]) -> Window {
+        Window {
+            kernel: vec![kernel],
+            strides: vec![stride],
+            dilations: vec![dilation],
+            pads_begin: vec![pads[0]],
+            pads_end: vec![pads[1]],
+        }
+    }
+
+    #[test]
+    fn a_window_of_numbers_that_arithmetic_would_not_hold_is_refused() {
+        assert_eq!(window(3, 1, 2, [2, 2]).positions(&[9]), Ok(vec![9]));
+        let most = MAX_EXTENT - 1;
+        assert!(window(2, most, most, [most as isize, most as isize]).check(1).is_ok());
+        let pad = MAX_EXTENT as isize;
+        for (huge, what) in [
+            (window(3, 1, 1 << 62, [1 << 62, 1 << 62]), "dilations [4611686018427387904]"),
+            (window(1, MAX_EXTENT, 1, [0, 0]), "strides [1073741824]"),
+            (window(1, 1, 1, [pad, 0]), "pads_begin [1073741824]"),
+            (window(1, 1, 1, [0, -pad]), "pads_end [-1073741824]"),
+        ] {
+            let error = huge.positions(&[9]).unwrap_err().to_string();
+            assert!(error.contains(&format!("{what}; expected numbers below 2^30")), "{error}");
+        }
     }
 }

@@ -73,18 +73,6 @@ fn bounds(window: &Window, image: &[usize], positions: &[usize], first_axis: usi
         .collect()
 }
 
-/// Whether all indices into an image fit, with much room, into what bounds and strides compute with.
-fn check_window(l: &Lowering<'_>, window: &Window) -> Result<(), GenericError> {
-    let fits = |v: &usize| *v < 1 << 30;
-    let pads = window.pads_begin.iter().chain(&window.pads_end);
-    if window.kernel.iter().chain(&window.strides).chain(&window.dilations).all(fits)
-        && pads.into_iter().all(|p| p.unsigned_abs() < 1 << 30)
-    {
-        return Ok(());
-    }
-    Err(l.unsupported("a window of more than 2^30 elements"))
-}
-
 /// The spatial axes of `x` seen by positions and taps: offset, strides of positions, strides of taps.
 fn slid(x: &View, window: &Window) -> (i64, Vec<i64>, Vec<i64>) {
     let spatial = &x.strides[2..];
@@ -97,7 +85,6 @@ fn slid(x: &View, window: &Window) -> (i64, Vec<i64>, Vec<i64>) {
 pub(super) fn conv(l: &mut Lowering<'_>, op: &Conv) -> Result<(), GenericError> {
     let (x, mut w, y) = (l.input(Conv::X)?, l.input(Conv::W)?, l.output()?);
     let window = &op.window;
-    check_window(l, window)?;
     let (image, positions) = (x.shape[2..].to_vec(), y.shape[2..].to_vec());
     let (out, inner) = (y.shape[1] / op.groups, w.shape[1]);
     let spatial = image.len();
@@ -231,7 +218,6 @@ fn counts(op: &Pool, axis: usize, extent: usize, positions: usize) -> Vec<f64> {
 pub(super) fn pool(l: &mut Lowering<'_>, op: &Pool) -> Result<(), GenericError> {
     let (x, y) = (l.input(Pool::X)?, l.output()?);
     let window = &op.window;
-    check_window(l, window)?;
     let (image, positions) = (x.shape[2..].to_vec(), y.shape[2..].to_vec());
     let all = [&y.shape[..], &window.kernel].concat();
     let (offset, by_position, by_tap) = slid(&x, window);
