@@ -105,6 +105,7 @@ impl Planner<'_> {
         outputs: &[View],
         note: Option<&str>,
     ) -> Result<(), PlanError> {
+        let fault = |source| PlanError::Generic { node: name.to_string(), op: op.name(), source };
         let mut temporaries: Vec<TensorType> = Vec::new();
         let mut constants = Vec::new();
         // Views that the lowering asks for get numbers behind all buffers, and their buffers afterwards.
@@ -125,8 +126,7 @@ impl Planner<'_> {
                 constants.push(tensor);
                 view
             };
-            generic::lower(op, inputs, outputs, &mut temp, &mut constant)
-                .map_err(|source| PlanError::Generic { node: name.to_string(), op: op.name(), source })?
+            generic::lower(op, inputs, outputs, &mut temp, &mut constant).map_err(fault)?
         };
         for want in &wanted {
             match want {
@@ -137,7 +137,8 @@ impl Planner<'_> {
         let count = pieces.len();
         for (index, mut piece) in pieces.into_iter().enumerate() {
             let args =
-                piece.relocate().into_iter().map(|(buffer, at)| (BufferId(buffer as u32), at)).collect();
+                piece.relocate().map_err(|source| fault(GenericError::Nest { op: op.name(), source }))?;
+            let args = args.into_iter().map(|(buffer, at)| (BufferId(buffer as u32), at)).collect();
             let suffix = if count > 1 { format!(".{index}") } else { String::new() };
             let traffic = piece.traffic();
             self.step(Draft {

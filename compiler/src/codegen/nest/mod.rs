@@ -397,16 +397,11 @@ impl Nest {
     pub fn accesses(&self) -> Result<Vec<Access>, NestError> {
         let mut all = Vec::new();
         for operand in &self.operands {
-            let Some(mut bytes) = self.touched(operand.offset, operand.dtype.bytes(), &operand.strides)?
-            else {
-                continue;
-            };
+            let Some(bytes) = self.touched_by(operand)? else { continue };
             for table in &operand.tables {
                 if let Some(bytes) = self.touched(table.offset, DType::I32.bytes(), &table.strides)? {
                     all.push(Access { arg: table.arg, bytes, written: false });
                 }
-                bytes.start = bytes.start.checked_add(table.low.into()).ok_or(NestError::Overflow)?;
-                bytes.end = bytes.end.checked_add(table.high.into()).ok_or(NestError::Overflow)?;
             }
             all.push(Access { arg: operand.arg, bytes, written: false });
         }
@@ -415,6 +410,17 @@ impl Nest {
             all.push(Access { arg: result.arg, bytes, written: true });
         }
         Ok(all)
+    }
+
+    /// From the lowest to one past the highest byte of an operand, wherever its tables lead.
+    fn touched_by(&self, operand: &Operand) -> Result<Option<Range<i64>>, NestError> {
+        let bytes = self.touched(operand.offset, operand.dtype.bytes(), &operand.strides)?;
+        let Some(mut bytes) = bytes else { return Ok(None) };
+        for table in &operand.tables {
+            bytes.start = bytes.start.checked_add(table.low.into()).ok_or(NestError::Overflow)?;
+            bytes.end = bytes.end.checked_add(table.high.into()).ok_or(NestError::Overflow)?;
+        }
+        Ok(Some(bytes))
     }
 
     /// From the lowest to one past the highest byte of a strided access; `None` where it never happens. What depends
@@ -464,23 +470,35 @@ impl Nest {
     /// Renumbers arguments in the order of their first use and moves their offsets out, so that nests which differ in
     /// nothing else become equal and share one function. Returns which argument and byte offset each new one is.
     ///
-    /// A window over padding starts before its buffer, where no base pointer may point: that offset stays.
-    pub fn relocate(&mut self) -> Vec<(usize, u64)> {
+    /// A base pointer has to point into its buffer. A window over padding may begin before its buffer, or behind it when
+    /// it runs backwards: what leads from there to the nearest byte that is touched stays in the nest.
+    ///
+    /// ```text
+    ///   3 × 3, pad 1, rows forward:    base 0,   offset −32      rows backward:    base 192, offset +28
+    /// ```
+    pub fn relocate(&mut self) -> Result<Vec<(usize, u64)>, NestError> {
+        let read = self.operands.iter().map(|o| self.touched_by(o)).collect::<Result<Vec<_>, _>>()?;
+        let written = self.touched(self.result.offset, self.result.dtype.bytes(), &self.result.strides)?;
         let mut args: Vec<(usize, u64)> = Vec::new();
-        let mut place = |arg: &mut usize, offset: &mut i64| {
-            let place = (*arg, u64::try_from(*offset).unwrap_or(0));
+        let mut place = |arg: &mut usize, offset: &mut i64, touched: Option<&Range<i64>>| {
+            let base = touched.map_or(0, |bytes| (*offset).clamp(bytes.start, bytes.end - 1).max(0));
+            let place = (*arg, base.unsigned_abs());
             let index = args.iter().position(|a| *a == place).unwrap_or_else(|| {
                 args.push(place);
                 args.len() - 1
             });
-            (*arg, *offset) = (index, (*offset).min(0));
+            (*arg, *offset) = (index, *offset - base);
         };
-        for o in &mut self.operands {
-            place(&mut o.arg, &mut o.offset);
-            o.tables.iter_mut().for_each(|t| place(&mut t.arg, &mut t.offset));
+        for (o, touched) in self.operands.iter_mut().zip(&read) {
+            place(&mut o.arg, &mut o.offset, touched.as_ref());
+            for t in &mut o.tables {
+                // The first entry of a table is an entry of it.
+                let first = t.offset..t.offset + 1;
+                place(&mut t.arg, &mut t.offset, Some(&first));
+            }
         }
-        place(&mut self.result.arg, &mut self.result.offset);
-        args
+        place(&mut self.result.arg, &mut self.result.offset, written.as_ref());
+        Ok(args)
     }
 }
 

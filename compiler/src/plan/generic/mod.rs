@@ -109,10 +109,10 @@ impl Piece {
     }
 
     /// Renumbers arguments so that equal pieces share one function; see [`Nest::relocate`].
-    pub fn relocate(&mut self) -> Vec<(usize, u64)> {
+    pub fn relocate(&mut self) -> Result<Vec<(usize, u64)>, NestError> {
         match self {
             Piece::Nest(nest) => nest.relocate(),
-            Piece::Routine(routine) => routine.relocate(),
+            Piece::Routine(routine) => Ok(routine.relocate()),
         }
     }
 }
