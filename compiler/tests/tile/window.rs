@@ -366,6 +366,19 @@ fn depthwise_layers_without_any_pixel_under_the_kernel_give_the_bias() {
 }
 
 #[test]
+fn a_sum_of_negative_zeros_is_zero() {
+    let layer =
+        Layer { kind: Kind::Depthwise(Weights::Held, Epilogue::default()), pad: 0, ..Layer::default() };
+    let mut data = Data::new(&layer);
+    data.input.fill(0.0);
+    data.weights.iter_mut().for_each(|weight| *weight = -weight.abs());
+    for engine in Engine::all() {
+        let Some(found) = by_blocks(&layer, &data, &engine) else { continue };
+        assert!(found.iter().all(|y| y.to_bits() == 0), "{}: {found:?}", engine.name());
+    }
+}
+
+#[test]
 fn a_prologue_changes_pixels_but_not_the_padding() {
     for prologue in [Prologue::Relu, Prologue::Affine { relu: false }, Prologue::Affine { relu: true }] {
         for channels in [16, 21] {

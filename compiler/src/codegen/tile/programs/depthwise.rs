@@ -22,7 +22,7 @@
 //! | `Residual` | as `Output`; if the epilogue has a residual |
 
 use super::super::error::TileError;
-use super::super::ir::{BinOp, Builder, Int, Kind, Operand, Program, Role, Vector, at};
+use super::super::ir::{Builder, Int, Kind, Operand, Program, Role, Vector, at};
 use super::Displacements;
 use super::epilogue::{Epilogue, Residual};
 use super::window::{self, Along, Inputs, Prologue, Window};
@@ -125,31 +125,24 @@ impl DepthwiseTile {
         if window.along == Along::Columns {
             b.begin();
         }
-        let mut sums: Vec<Option<Vector>> = vec![None; window.outputs()];
-        if let Some(bias) = bias {
-            let first = b.load(lanes, lanes.count(), at(bias, 0));
-            for (i, sum) in sums.iter_mut().enumerate() {
-                *sum = Some(if i == 0 { first } else { window::copy(&mut b, first) });
+        // A sum that began with its first product would be -0 where all products are.
+        let sums: Vec<Vector> = match bias {
+            Some(bias) => {
+                let first = b.load(lanes, lanes.count(), at(bias, 0));
+                let copies = (1..window.outputs()).map(|_| window::copy(&mut b, first));
+                std::iter::once(first).chain(copies).collect()
             }
-        }
+            None => (0..window.outputs()).map(|_| b.constant(lanes, 0.0)).collect(),
+        };
         for (disp, uses) in inputs.iter() {
             let x = prepared.load(&mut b, lanes, used, at(input, displacements.get(disp)));
             for u in uses {
                 let w = kernel.operand(&mut b, u.ky, u.kx);
-                match sums[u.output] {
-                    Some(sum) => b.fma(sum, x, w),
-                    None => {
-                        let sum = b.vector(lanes);
-                        b.bin(BinOp::Mul, sum, x, w);
-                        sums[u.output] = Some(sum);
-                    }
-                }
+                b.fma(sums[u.output], x, w);
             }
         }
         let constants = self.epilogue.begin(&mut b, lanes);
         for (i, sum) in sums.into_iter().enumerate() {
-            // An output whose window lies outside the image as a whole has no products.
-            let sum = sum.unwrap_or_else(|| b.constant(lanes, 0.0));
             let residual = residual.map(|base| {
                 let disp = window.output_disp(i, self.residual_pixel, self.residual_row);
                 (at(base, displacements.get(disp)), used)
