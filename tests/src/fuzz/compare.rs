@@ -54,6 +54,16 @@ pub fn finite(graph: &Graph, results: &[Tensor]) -> bool {
     constants.chain(results).all(finite)
 }
 
+/// What a computation rounds to the last bits of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rounding {
+    /// Each product.
+    Products,
+    /// Sums of all products of a tile, as Winograd's algorithm does: a small weight beside a large one of the same filter has
+    /// the large one's errors, also where the large one lies in the padding or on zeros.
+    Tiles,
+}
+
 /// Whether results are off by no more than the graph itself magnifies a change in the last bits of what goes in.
 ///
 /// # Errors
@@ -64,9 +74,11 @@ pub fn magnified(
     inputs: &[Tensor],
     expected: &[Tensor],
     got: &[Tensor],
+    rounding: Rounding,
 ) -> Result<bool, String> {
-    let nudged = nudged(graph)?;
-    let inputs: Vec<Tensor> = inputs.iter().map(nudge).collect::<Result<_, _>>()?;
+    let nudged = nudged(graph, rounding)?;
+    let inputs: Vec<Tensor> =
+        inputs.iter().map(|input| nudge(input, Rounding::Products)).collect::<Result<_, _>>()?;
     let moved = eval::run(&nudged, &inputs).map_err(|e| e.to_string())?;
     for ((expected, got), moved) in expected.iter().zip(got).zip(&moved) {
         if expected.ty() != got.ty() || expected.ty() != moved.ty() {
@@ -170,11 +182,11 @@ fn floats(tensor: &Tensor) -> Result<Option<Vec<f64>>, String> {
 }
 
 /// The graph with all its `f32` constants nudged.
-fn nudged(graph: &Graph) -> Result<Graph, String> {
+fn nudged(graph: &Graph, rounding: Rounding) -> Result<Graph, String> {
     let mut nudged = graph.clone();
     for id in graph.node_ids() {
         if let Op::Constant(tensor) = &graph.node(id).op {
-            let moved = nudge(tensor)?;
+            let moved = nudge(tensor, rounding)?;
             if let Some(bytes) = nudged.constant_bytes_mut(id.into()) {
                 bytes.copy_from_slice(moved.bytes());
             }
@@ -183,14 +195,21 @@ fn nudged(graph: &Graph) -> Result<Graph, String> {
     Ok(nudged)
 }
 
-/// Each `f32` moved by one or two units in its last place.
-fn nudge(tensor: &Tensor) -> Result<Tensor, String> {
+/// Each `f32` moved by one or two units in the last place: its own, or that of the largest element of its filter.
+fn nudge(tensor: &Tensor, rounding: Rounding) -> Result<Tensor, String> {
     let Ok(elems) = tensor.elems::<f32>() else { return Ok(tensor.clone()) };
-    let moved = elems.iter().enumerate().map(|(i, v)| match i % 3 {
-        _ if *v == 0.0 || !v.is_finite() => *v,
-        0 => v * (1.0 + f32::EPSILON),
-        1 => v * (1.0 - f32::EPSILON),
-        _ => v * (1.0 + 2.0 * f32::EPSILON),
-    });
-    Tensor::new(tensor.shape().to_vec(), &moved.collect::<Vec<f32>>()).map_err(|e| e.to_string())
+    let shape = tensor.shape();
+    let filter = match rounding {
+        Rounding::Tiles if shape.rank() == 4 => shape[1..].iter().product(),
+        _ => 1,
+    };
+    let mut moved = elems.to_vec();
+    let mut signs = [1.0, -1.0, 2.0].into_iter().cycle();
+    for filter in moved.chunks_mut(std::cmp::max(filter, 1)) {
+        let largest = filter.iter().fold(0.0f32, |most, v| most.max(v.abs()));
+        for (v, sign) in filter.iter_mut().zip(&mut signs).filter(|_| largest.is_finite()) {
+            *v += sign * largest * f32::EPSILON;
+        }
+    }
+    Tensor::new(shape.to_vec(), &moved).map_err(|e| e.to_string())
 }
