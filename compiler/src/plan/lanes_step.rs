@@ -390,11 +390,18 @@ fn spread(runs: &[Run]) -> usize {
 
 /// Output columns and rows of one block, such that accumulators and weights fit the registers.
 fn block_shape(layer: &Layer<'_>, registers: Registers, y: &Axis, x: &Axis) -> (usize, usize) {
-    let fixed = 3 + match layer.prologue {
+    let prologue = match layer.prologue {
         Prologue::None => 0,
         Prologue::Relu => 1,
         Prologue::Affine { .. } => 3,
     };
+    // Beside the results: while taps are taken, and at the end. Weights may be read from memory, if they must.
+    let fixed = 3 + prologue;
+    let maxima = match layer.op {
+        LanesOp::Pool(Pool::Max) | LanesOp::GlobalPool(Pool::Max) => 2,
+        _ => 0,
+    };
+    let at_the_end = prologue + maxima + layer.epilogue.registers();
     let held = |rows: usize| match layer.op {
         LanesOp::Depthwise => {
             let all = y.kernel * x.kernel;
@@ -407,7 +414,7 @@ fn block_shape(layer: &Layer<'_>, registers: Registers, y: &Axis, x: &Axis) -> (
     let mut best_cost = f64::INFINITY;
     for rows in 1..=3usize.min(y.output) {
         for columns in 1..=8usize.min(x.output) {
-            if rows * columns + held(rows) + fixed > registers.count {
+            if rows * columns + at_the_end.max(held(rows) + fixed) > registers.count {
                 continue;
             }
             // Loads for each output, and what is spent on each call's start, over the whole row.

@@ -273,7 +273,8 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use nnc_ir::op::{BinaryFn, Unary};
+    use nnc_ir::Value;
+    use nnc_ir::op::{BinaryFn, PoolKind, Unary};
 
     use super::super::lowerings::targets;
     use super::super::network::{Builder, square};
@@ -301,6 +302,74 @@ mod tests {
                     b.graph.add_output("y", y);
                     check(&b.graph, &targets(), 0, Jumps::Nowhere, &mut Tally::default())
                         .unwrap_or_else(|error| panic!("{activation:?}, {channels}: {error}"));
+                }
+            }
+        }
+    }
+
+    /// Layers that have the most outputs in registers that they can.
+    fn layers() -> Vec<fn(&mut Builder, Value) -> Value> {
+        vec![
+            |b, x| b.conv(x, 16, 1, square(1, 1, 0), false),
+            |b, x| b.conv(x, 16, 1, square(3, 2, 1), true),
+            |b, x| b.conv(x, 16, 16, square(1, 1, 0), true),
+            |b, x| b.conv(x, 16, 16, square(3, 1, 1), false),
+            |b, x| b.conv(x, 16, 16, square(3, 2, 1), true),
+            |b, x| b.conv(x, 16, 16, square(5, 1, 2), true),
+            |b, x| b.conv(x, 16, 16, square(7, 2, 3), true),
+            |b, x| b.pool(PoolKind::Max, square(2, 2, 0), vec![0; 2], x),
+            |b, x| b.pool(PoolKind::Max, square(3, 2, 1), vec![0; 2], x),
+            |b, x| b.pool(PoolKind::Max, square(3, 1, 1), vec![0; 2], x),
+            |b, x| b.pool(PoolKind::Average { count_include_pad: false }, square(3, 1, 1), vec![0; 2], x),
+            |b, x| b.pool(PoolKind::Average { count_include_pad: true }, square(2, 2, 0), vec![0; 2], x),
+        ]
+    }
+
+    #[test]
+    fn prologues_and_epilogues_fit_beside_the_outputs_of_every_layer() {
+        let activations = [
+            Unary::Relu,
+            Unary::Clip { min: 0.0, max: 6.0 },
+            Unary::HardSwish,
+            Unary::LeakyRelu { alpha: 0.125 },
+            Unary::HardSigmoid { alpha: 0.2, beta: 0.5 },
+            Unary::Silu,
+        ];
+        let prologues: [fn(&mut Builder, Value) -> Value; 3] = [
+            |_, x| x,
+            |b, x| b.add(Unary::Relu, &[x]),
+            |b, x| {
+                let scaled = b.batch_norm(x);
+                b.add(Unary::Relu, &[scaled])
+            },
+        ];
+        for (number, layer) in layers().into_iter().enumerate() {
+            for (prologue, activation, residual) in (prologues.iter().enumerate())
+                .flat_map(|p| activations.map(|a| (p, a)))
+                .flat_map(|(p, a)| ["none", "before", "after"].map(|r| (p, a, r)))
+            {
+                let mut b = Builder::default();
+                let x = b.input(&[1, 16, 12, 13]);
+                let pointwise = b.pointwise(x, 16);
+                let x = prologue.1(&mut b, pointwise);
+                let mut y = layer(&mut b, x);
+                let other = b.input(&b.shape(y));
+                if residual == "before" {
+                    y = b.binary(BinaryFn::Add, y, other);
+                }
+                y = b.add(activation, &[y]);
+                if residual == "after" {
+                    y = b.binary(BinaryFn::Add, y, other);
+                }
+                b.graph.add_output("y", y);
+                let graph = pipeline::optimise(&b.graph).unwrap();
+                for target in targets() {
+                    let compiled = pipeline::plan_with(&graph, &target, &Options::default())
+                        .and_then(|plan| pipeline::jit(&plan, &target));
+                    if let Err(error) = compiled {
+                        let what = format!("layer {number}, prologue {}, {activation:?}", prologue.0);
+                        panic!("{what}, residual {residual}, {}: {}", target.name, chain(&*error));
+                    }
                 }
             }
         }
