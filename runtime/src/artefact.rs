@@ -21,11 +21,13 @@
 //!
 //! The checksum shows that the file is as the compiler wrote it. It does not show who wrote it: see [`Program::load`].
 
+mod checksum;
 pub mod header;
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -128,12 +130,12 @@ impl Program {
     /// the right checksum. The caller guarantees that the file was written by nnc and comes from somebody it trusts.
     pub unsafe fn load(path: impl AsRef<Path>) -> Result<Program, LoadError> {
         let path = path.as_ref();
-        let pages = read(path).map_err(|error| match error {
+        let (pages, checksum) = read(path).map_err(|error| match error {
             ReadError::Io(source) => LoadError::Read { path: path.to_owned(), source },
             ReadError::Load(error) => error,
         })?;
         // SAFETY: the caller's promise.
-        unsafe { from_pages(pages) }
+        unsafe { from_pages(pages, &checksum) }
     }
 
     /// Loads a program from the bytes of such a file.
@@ -144,8 +146,9 @@ impl Program {
     pub unsafe fn from_bytes(file: &[u8]) -> Result<Program, LoadError> {
         header::identify(file)?;
         let pages = Pages::copy_of(file, "the program")?;
+        let checksum = checksum::of(&pages);
         // SAFETY: the caller's promise.
-        unsafe { from_pages(pages) }
+        unsafe { from_pages(pages, &checksum) }
     }
 }
 
@@ -160,8 +163,8 @@ impl From<io::Error> for ReadError {
     }
 }
 
-/// Reads a whole file, but no more than its start if it is no artefact.
-fn read(path: &Path) -> Result<Pages, ReadError> {
+/// Reads a whole file, but no more than its start if it is no artefact, and computes its checksum on the way.
+fn read(path: &Path) -> Result<(Pages, [u8; 32]), ReadError> {
     // Asked before opening: opening a pipe would wait for its writer.
     if !path.metadata()?.is_file() {
         return Err(ReadError::Load(LoadError::NotAnArtefact));
@@ -172,19 +175,16 @@ fn read(path: &Path) -> Result<Pages, ReadError> {
     file.by_ref().take(start.capacity() as u64).read_to_end(&mut start)?;
     header::identify(&start).map_err(ReadError::Load)?;
 
-    let shrunk = || io::Error::from(io::ErrorKind::UnexpectedEof);
     let mut pages =
         Pages::zeroed(metadata.len(), "the program").map_err(|error| ReadError::Load(error.into()))?;
-    let (head, rest) = pages.split_at_mut_checked(start.len()).ok_or_else(shrunk)?;
-    head.copy_from_slice(&start);
-    file.read_exact(rest)?;
-    Ok(pages)
+    let checksum = checksum::of_filled(&mut pages, |offset, block| file.read_exact_at(block, offset as u64))?;
+    Ok((pages, checksum))
 }
 
 /// # Safety
 /// The memory holds what nnc wrote, if its checksum matches.
-unsafe fn from_pages(pages: Pages) -> Result<Program, LoadError> {
-    let header = header::verify(&pages)?;
+unsafe fn from_pages(pages: Pages, checksum: &[u8; 32]) -> Result<Program, LoadError> {
+    let header = header::verify(&pages, checksum)?;
     if Some(header.machine) != Machine::host() {
         return Err(LoadError::Machine { found: header.machine });
     }

@@ -19,7 +19,7 @@
 
 use std::ops::Range;
 
-use super::LoadError;
+use super::{LoadError, checksum};
 use crate::abi::CpuFeatures;
 
 /// How the header and the file are laid out. Raised when that changes.
@@ -35,7 +35,7 @@ pub const HEADER_BYTES: usize = 128;
 /// Damaged by a transfer that changes line ends or ends a text at 26, as PNG's is.
 const MAGIC: [u8; 8] = *b"nnc\r\n\x1a\n\0";
 const ELF_MAGIC: [u8; 4] = *b"\x7fELF";
-const CHECKSUM: Range<usize> = HEADER_OFFSET + 96..HEADER_OFFSET + 128;
+pub(super) const CHECKSUM: Range<usize> = HEADER_OFFSET + 96..HEADER_OFFSET + 128;
 
 /// The instruction set of an artefact's code, as the ELF header numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -109,15 +109,15 @@ pub fn seal(file: &mut [u8], header: &Header) -> bool {
     }
     let Some(room) = file.get_mut(HEADER_OFFSET..CHECKSUM.start) else { return false };
     room.copy_from_slice(&bytes);
-    let checksum = checksum(file);
+    let checksum = checksum::of(file);
     let Some(room) = file.get_mut(CHECKSUM) else { return false };
     room.copy_from_slice(&checksum);
     true
 }
 
-/// Reads and verifies the header of `file`, a complete artefact: magic, versions, length, checksum, and that all places
-/// lie inside the file. What it returns can be relied on, except for what this machine may lack.
-pub(super) fn verify(file: &[u8]) -> Result<Header, LoadError> {
+/// Reads and verifies the header of `file`, a complete artefact of this checksum: magic, versions, length, checksum, and
+/// that all places lie inside the file. What it returns can be relied on, except for what this machine may lack.
+pub(super) fn verify(file: &[u8], checksum: &[u8; 32]) -> Result<Header, LoadError> {
     let mut from = identify(file)?;
     let found = from.u32()?;
     if found != FORMAT_VERSION {
@@ -128,7 +128,7 @@ pub(super) fn verify(file: &[u8]) -> Result<Header, LoadError> {
     if expected != file.len() as u64 {
         return Err(LoadError::Length { expected, found: file.len() as u64 });
     }
-    if file.get(CHECKSUM) != Some(&checksum(file)) {
+    if file.get(CHECKSUM) != Some(checksum) {
         return Err(LoadError::Checksum);
     }
     if abi != ABI_VERSION {
@@ -176,11 +176,4 @@ impl Fields<'_> {
         let end = start.checked_add(len).ok_or(LoadError::Inconsistent("a part that ends nowhere"))?;
         Ok(start..end)
     }
-}
-
-fn checksum(file: &[u8]) -> [u8; 32] {
-    let mut hash = blake3::Hasher::new();
-    hash.update(file.get(..CHECKSUM.start).unwrap_or(file));
-    hash.update(file.get(CHECKSUM.end..).unwrap_or_default());
-    hash.finalize().into()
 }
