@@ -11,7 +11,8 @@
 //! ```
 //!
 //! So a lane that reads an undefined byte leaves its output undefined; every other step, and the reader of an output, must
-//! meet defined bytes only.
+//! meet defined bytes only. A vector begins with a channel. Behind its own padding may come channels of a neighbour, whose
+//! results are padding too: a part of channels that a split has cut off need not end where a vector does.
 
 use std::collections::BTreeMap;
 
@@ -53,11 +54,10 @@ impl Defined {
             let bases = Bases { args: &step.args, constants: &constants };
             for vector in lanes::lanes(code, bases)? {
                 let holds = |lane: &Walk| self.missing(&lane.read) == 0;
-                let channels = vector.iter().position(|lane| !holds(lane)).unwrap_or(vector.len());
-                if channels == 0 || vector.iter().skip(channels).any(holds) {
+                if vector.first().is_some_and(|channel| !holds(channel)) {
                     return Err(format!("\"{}\" reads a channel that nothing has written", step.name));
                 }
-                undefined.extend(vector.into_iter().skip(channels));
+                undefined.extend(vector.into_iter().filter(|lane| !holds(lane)));
             }
         }
         for (region, bytes) in &walk.written {
@@ -200,13 +200,24 @@ mod tests {
     }
 
     #[test]
+    fn channels_of_a_neighbour_may_lie_behind_the_padding() {
+        let behind = |(region, offset): (Region, u64)| (region, offset + 12);
+        let steps = || {
+            vec![copy(2, INPUT, ARENA), copy(5, INPUT, behind(ARENA)), depthwise(), copy(2, RESULT, OUTPUT)]
+        };
+        assert_eq!(undefined(steps()).0, ["output \"y\" is not written as a whole"]);
+        let more = [steps(), vec![copy(3, RESULT, OUTPUT)]].concat();
+        assert_eq!(undefined(more).0[0], "\"copy\" reads 100 bytes that nothing has written");
+    }
+
+    #[test]
     fn padding_that_replaces_what_was_there_is_undefined() {
         let steps = vec![copy(8, INPUT, RESULT), copy(7, INPUT, ARENA), depthwise(), copy(8, RESULT, OUTPUT)];
         assert_eq!(undefined(steps).0[0], "\"copy\" reads 100 bytes that nothing has written");
     }
 
     #[test]
-    fn a_channel_before_a_written_one_is_no_padding() {
+    fn what_a_vector_begins_with_is_no_padding() {
         let behind = |(region, offset): (Region, u64)| (region, offset + 4);
         let steps = vec![copy(7, INPUT, behind(ARENA)), depthwise()];
         assert_eq!(undefined(steps).0[0], "\"depthwise\" reads a channel that nothing has written");
