@@ -145,7 +145,7 @@ impl Unary {
             Unary::Softplus => softplus(x),
             Unary::Softsign => x / (1.0 + x.abs()),
             Unary::Mish => x * softplus(x).tanh(),
-            Unary::Gelu { tanh: false } => x / 2.0 * (1.0 + erf(x * FRAC_1_SQRT_2)),
+            Unary::Gelu { tanh: false } => x / 2.0 * erfc(-x * FRAC_1_SQRT_2),
             Unary::Gelu { tanh: true } => {
                 let inner = FRAC_2_SQRT_PI * FRAC_1_SQRT_2 * (x + 0.044715 * x * x * x);
                 x / 2.0 * (1.0 + inner.tanh())
@@ -225,21 +225,31 @@ fn erf(x: f64) -> f64 {
     if a.is_nan() || a == 0.0 {
         return x;
     }
-    let y = if a < 2.0 {
-        let (mut term, mut sum, mut n) = (a, a, 0.0);
-        while term > sum * f64::EPSILON / 4.0 {
-            n += 1.0;
-            term *= 2.0 * a * a / (2.0 * n + 1.0);
-            sum += term;
-        }
-        FRAC_2_SQRT_PI * (-a * a).exp() * sum
-    } else if a < 7.0 {
-        let fraction = (1..60).rev().fold(a, |f, k| a + f64::from(k) / 2.0 / f);
-        1.0 - (-a * a).exp() * FRAC_2_SQRT_PI / 2.0 / fraction
-    } else {
-        1.0
-    };
+    let y = if a < ERF_SERIES { erf_series(a) } else { 1.0 - erfc_fraction(a) };
     y.copysign(x)
+}
+
+/// `1 - erf(x)`, without losing digits where that is small.
+fn erfc(x: f64) -> f64 {
+    if x < ERF_SERIES { 1.0 - erf(x) } else { erfc_fraction(x) }
+}
+
+/// Up to where the series takes few terms, and from where the fraction takes few parts.
+const ERF_SERIES: f64 = 2.0;
+
+fn erf_series(a: f64) -> f64 {
+    let (mut term, mut sum, mut n) = (a, a, 0.0);
+    while term > sum * f64::EPSILON / 4.0 {
+        n += 1.0;
+        term *= 2.0 * a * a / (2.0 * n + 1.0);
+        sum += term;
+    }
+    FRAC_2_SQRT_PI * (-a * a).exp() * sum
+}
+
+fn erfc_fraction(a: f64) -> f64 {
+    let fraction = (1..60).rev().fold(a, |f, k| a + f64::from(k) / 2.0 / f);
+    (-a * a).exp() * FRAC_2_SQRT_PI / 2.0 / fraction
 }
 
 impl Operator for Unary {

@@ -108,6 +108,20 @@ fn erf_agrees_with_published_values() {
 }
 
 #[test]
+fn erfc_keeps_its_digits_where_it_is_small() {
+    for (x, y) in [
+        (-1.0, 1.842_700_792_949_714_9),
+        (0.0, 1.0),
+        (1.0, 0.157_299_207_050_285_13),
+        (3.0, 2.209_049_699_858_544e-5),
+        (5.0, 1.537_459_794_428_035e-12),
+        (10.0, 2.088_487_583_762_545e-45),
+    ] {
+        assert!((erfc(x) - y).abs() < 2e-14 * y, "erfc({x}) = {:e}", erfc(x));
+    }
+}
+
+#[test]
 fn rounding_ties_go_to_even() {
     let x = tensor([5], &[0.5f32, 1.5, 2.5, -0.5, -1.5]);
     assert_eq!(elems::<f32>(Unary::Round, &[&x]), [0.0, 2.0, 2.0, -0.0, -2.0]);

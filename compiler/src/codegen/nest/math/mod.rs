@@ -11,7 +11,7 @@
 //! | sigmoid, tanh | 3 | 4 |
 //! | softplus | 4 | 4 |
 //! | x · sigmoid, mish | 4, and |x| times the least denormal | 5 |
-//! | gelu | 2·10⁻⁷ of x | tanh form: 2·10⁻¹⁶ of x; erf form: 10⁻¹⁵ of x |
+//! | gelu | 2·10⁻⁷ of x; erf form: and 2·10⁻⁵ of the result | tanh form: 2·10⁻¹⁶ of x; erf form: 10⁻¹⁵ of x |
 //! | erf | 3 | see [`wide`] |
 //! | sin, cos, tan; asin, acos, atan; sinh, cosh, asinh, acosh, atanh; pow | 1 | see [`wide`] |
 //!
@@ -98,6 +98,20 @@ const ERF_LARGE: [f64; 8] = [
     0.00011916855874005705,
     3.213489617337473e-05,
     -3.850071607303107e-06,
+];
+
+/// ln((1 - erf(a)) / t) + a² over t = 1 / (1 + a / 2), for 0 ≤ a ≤ 9.6.
+const ERFC: [f64; 10] = [
+    -1.2654300928115845,
+    0.9982666373252869,
+    0.3898036777973175,
+    0.01941474713385105,
+    0.046070341020822525,
+    -0.16478027403354645,
+    -0.5939928293228149,
+    1.0799026489257812,
+    -0.6482022404670715,
+    0.13894742727279663,
 ];
 
 impl<'a, 'f> Math<'a, 'f> {
@@ -480,13 +494,35 @@ impl<'a, 'f> Math<'a, 'f> {
         self.select(is_large, large, small)
     }
 
-    /// `x / 2 · (1 + erf(x / √2))`; the error is relative to `x`.
+    /// `x / 2 · (1 + erf(x / √2))`; the error is relative to `x`, and of `f32` to the result, too, small as it is where x is
+    /// negative: `1 + erf` is computed as such, as t · e^(ERFC(t) - x²/2) of |x| or 2 less that.
     pub fn gelu(&mut self, x: Value) -> Value {
-        let inner = self.scaled(x, std::f64::consts::FRAC_1_SQRT_2);
-        let e = self.erf(inner);
-        let e = self.plus(e, 1.0);
-        let half = self.scaled(x, 0.5);
-        self.mul(half, e)
+        if !self.single() {
+            let inner = self.scaled(x, std::f64::consts::FRAC_1_SQRT_2);
+            let e = self.erf(inner);
+            let e = self.plus(e, 1.0);
+            let half = self.scaled(x, 0.5);
+            return self.mul(half, e);
+        }
+        let size = self.abs(x);
+        let size = self.scaled(size, std::f64::consts::FRAC_1_SQRT_2);
+        // From there on the result is 0.
+        let high = self.constant(12.0);
+        let size = self.min(high, size);
+        let (zero, one) = (self.constant(0.0), self.constant(1.0));
+        let t = self.scaled(size, 0.5);
+        let t = self.plus(t, 1.0);
+        let t = self.div(one, t);
+        let g = self.polynomial(t, &ERFC);
+        let minus = self.b.ins().fneg(size);
+        let g = self.mul_add(minus, size, g);
+        let e = self.exp(g);
+        let below = self.mul(t, e);
+        let below = self.scaled(below, 0.5);
+        let above = self.sub(one, below);
+        let positive = self.compare(FloatCC::GreaterThan, x, zero);
+        let share = self.select(positive, above, below);
+        self.mul(x, share)
     }
 
     /// `x / 2 · (1 + tanh(√(2/π) · (x + 0.044715·x³)))` as x · sigmoid(2·inner)
