@@ -8,7 +8,7 @@
 //!
 //! A transpose that only moves axes of extent 1 is a reshape.
 
-use nnc_ir::op::{Binary, BinaryFn, ChannelSelect, PoolKind, Reshape, Transpose, Unary};
+use nnc_ir::op::{Binary, BinaryFn, ChannelSelect, CoordinateMode, PoolKind, Reshape, Transpose, Unary};
 use nnc_ir::{Graph, NodeId, Op, Value};
 
 use super::edit::{bounds, input_of, one_after_another, producer, rewrite, scalar};
@@ -87,7 +87,11 @@ fn unchanged(graph: &Graph, id: NodeId) -> Option<Value> {
         Op::Pad(p) => p.begin.iter().chain(&p.end).all(|&n| n == 0),
         Op::Concat(_) => graph.operands(id).len() == 1,
         Op::ChannelSelect(c) => graph.operands(id).len() == 1 && is_in_order(c),
-        Op::Resize(r) => r.scales.iter().all(|&s| s == 1.0),
+        // Half a pixel that is not taken away again leads beside the elements.
+        Op::Resize(r) => {
+            let shifted = r.coordinates == CoordinateMode::TfHalfPixelForNn || r.crop.is_some();
+            r.scales.iter().all(|&s| s == 1.0) && !shifted
+        }
         Op::Reduce(r) => {
             use nnc_ir::op::ReduceKind::{Max, Mean, Min, Prod, Sum};
             matches!(r.kind, Max | Mean | Min | Prod | Sum)
