@@ -114,6 +114,26 @@ pub fn run_all(graph: &Graph, inputs: &[Tensor]) -> Result<BTreeMap<Value, Tenso
     Ok(values)
 }
 
+/// The outputs of a graph for these inputs, in the order of [`Graph::inputs`]. `change` gets each result that is computed
+/// before anybody reads it, for whoever asks what an error there would do.
+pub fn run_changed(
+    graph: &Graph,
+    inputs: &[Tensor],
+    mut change: impl FnMut(&mut Tensor),
+) -> Result<Vec<Tensor>, EvalError> {
+    let order = graph.order()?;
+    let mut values = BTreeMap::new();
+    walk(graph, &order, inputs, &mut values, |id, values| {
+        if !matches!(graph.node(id).op, Op::Input | Op::Constant(_)) {
+            let results = (0..graph.node(id).outputs.len() as u32).map(|output| Value { node: id, output });
+            results.for_each(|result| {
+                values.get_mut(&result).into_iter().for_each(&mut change);
+            });
+        }
+    })?;
+    outputs(graph, &values)
+}
+
 /// Evaluates nodes in order; `done` is called after each.
 fn walk(
     graph: &Graph,

@@ -45,6 +45,17 @@ fn every_value_can_be_looked_at() {
 }
 
 #[test]
+fn results_may_be_changed_before_they_are_read() {
+    let inputs = [t(&[1.0, 2.0, 3.0, 4.0]), t(&[9.0])];
+    assert_eq!(run_changed(&graph(), &inputs, |_| ()).unwrap(), run(&graph(), &inputs).unwrap());
+    let doubled = run_changed(&graph(), &inputs, |result| {
+        let twice: Vec<f32> = result.elems::<f32>().unwrap().iter().map(|v| 2.0 * v).collect();
+        *result = t(&twice);
+    });
+    assert_eq!(doubled.unwrap(), [t(&[-12.0, -16.0]), t(&[32.0, 48.0, 18.0])]);
+}
+
+#[test]
 fn an_output_may_be_an_input_or_a_constant() {
     let mut g = Graph::new();
     let x = g.add_input("x", TensorType::f32([1]));

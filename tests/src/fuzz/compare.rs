@@ -69,8 +69,8 @@ pub enum Rounding {
     Tiles,
 }
 
-/// Whether results are off by no more than the graph itself magnifies changes in the last bits of what goes in. Several such changes
-/// are tried: one alone may leave a sum of few products where it was.
+/// Whether results are off by no more than the graph itself magnifies changes in the last bits of what goes in and of what each
+/// node makes of it. Several such changes are tried: one alone may leave a sum of few products where it was.
 ///
 /// # Errors
 ///
@@ -87,7 +87,12 @@ pub fn magnified(
         let nudged = nudged(graph, Nudge { rounding, pattern })?;
         let nudge = Nudge { rounding: Rounding::Products, pattern };
         let inputs: Vec<Tensor> = inputs.iter().map(|input| nudge.of(input)).collect::<Result<_, _>>()?;
-        let moved = eval::run(&nudged, &inputs).map_err(|e| e.to_string())?;
+        let moved = eval::run_changed(&nudged, &inputs, |result| {
+            if let Ok(moved) = nudge.of(result) {
+                *result = moved;
+            }
+        });
+        let moved = moved.map_err(|e| e.to_string())?;
         for (bound, (expected, moved)) in bounds.iter_mut().zip(expected.iter().zip(&moved)) {
             *bound = bound.max(AMPLIFIED * off(expected, moved)?);
         }
