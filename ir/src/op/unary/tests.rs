@@ -110,7 +110,7 @@ fn erf_agrees_with_published_values() {
 #[test]
 fn erfc_keeps_its_digits_where_it_is_small() {
     for (x, y) in [
-        (-1.0, 1.842_700_792_949_714_9),
+        (-1.0, 1.842_700_792_949_715),
         (0.0, 1.0),
         (1.0, 0.157_299_207_050_285_13),
         (3.0, 2.209_049_699_858_544e-5),
