@@ -7,6 +7,7 @@
 #![deny(missing_docs)]
 
 pub mod abi;
+mod affinity;
 pub mod artefact;
 #[cfg(unix)]
 pub mod capi;

@@ -12,15 +12,17 @@
 //! A step is over when its units are done, not when all threads have been there: which thread does which unit is decided
 //! as they go ([`crate::claims`]). So a worker that wakes late, or whose core another program has, delays nobody; it
 //! enters when it comes, or not at all once the job is closed. Waiting threads spin for some microseconds and then sleep
-//! in the kernel: an idle pool uses no CPU time. A caller that finds the pool busy does all its units itself.
+//! in the kernel: an idle pool uses no CPU time. Before it wakes them, a caller sends them away from its own core
+//! ([`crate::affinity`]). A caller that finds the pool busy does all its units itself.
 
 use std::cell::UnsafeCell;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::affinity::{self, Cores, Thread};
 use crate::park;
 
 /// How long a waiting thread spins before it sleeps. Waking a sleeper takes about as long.
@@ -65,6 +67,8 @@ impl Pool {
             epoch: Gate::default(),
             entrance: Gate::default(),
             sleepers: AtomicU32::new(0),
+            cores: Cores::allowed(),
+            workers: Mutex::new(Workers { threads: Vec::with_capacity(threads), beside: None }),
             job: UnsafeCell::new(None),
         });
         // Made first, so that its drop ends the threads that did start when a later one does not.
@@ -102,6 +106,9 @@ impl Pool {
         if alone || shared.busy.swap(true, Ordering::Acquire) {
             work(&Member { thread: 0, threads: 1, shared });
             return false;
+        }
+        if shared.epoch.sleepers.load(Ordering::Relaxed) != 0 {
+            shared.make_room();
         }
         let _no_unwind = AbortOnUnwind;
         let job = Job { call: call::<F>, work: std::ptr::from_ref(work).cast() };
@@ -182,8 +189,18 @@ struct Shared {
     entrance: Gate,
     /// Threads that sleep on counts of units.
     sleepers: AtomicU32,
+    /// The cores that the threads may use, where that can be told.
+    cores: Option<Cores>,
+    workers: Mutex<Workers>,
     /// Written by the holder of `busy` while the entrance is closed and nobody is inside, read by workers inside.
     job: UnsafeCell<Option<Job>>,
+}
+
+/// The workers that have begun.
+struct Workers {
+    threads: Vec<Thread>,
+    /// The core that they leave to the caller, and how many of them do.
+    beside: Option<(usize, usize)>,
 }
 
 /// The entrance is open.
@@ -200,9 +217,21 @@ impl Shared {
         Member { thread, threads: self.threads, shared: self }
     }
 
+    /// Sends workers that sleep away from the calling thread's core, unless they are away from it already.
+    fn make_room(&self) {
+        let (Some(cores), Some(core)) = (&self.cores, affinity::current_core()) else { return };
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let beside = Some((core, workers.threads.len()));
+        if workers.beside != beside {
+            workers.threads.iter().for_each(|&worker| cores.let_run_beside(worker, core));
+            workers.beside = beside;
+        }
+    }
+
     /// The life of a worker.
     fn work(&self, thread: u32) {
         let _no_unwind = AbortOnUnwind;
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).threads.push(Thread::current());
         let mut epoch = 0_u32;
         loop {
             // All jobs that began while this thread was late are one: the latest.
