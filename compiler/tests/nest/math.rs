@@ -97,6 +97,7 @@ fn gelus_keep_an_error_relative_to_their_argument() {
     check(Unary::Gelu { tanh: false }, (-6.0, 6.0), digits);
     check(Unary::Gelu { tanh: false }, (-15.0, 0.0), digits);
     check(Unary::Gelu { tanh: true }, (-6.0, 6.0), size);
+    check(Unary::Gelu { tanh: true }, (-10.0, 0.0), digits);
 }
 
 #[test]

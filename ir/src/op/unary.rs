@@ -147,8 +147,9 @@ impl Unary {
             Unary::Mish => x * softplus(x).tanh(),
             Unary::Gelu { tanh: false } => x / 2.0 * erfc(-x * FRAC_1_SQRT_2),
             Unary::Gelu { tanh: true } => {
+                // As x · (1 + tanh(inner)) / 2 it would lose its digits where x is negative.
                 let inner = FRAC_2_SQRT_PI * FRAC_1_SQRT_2 * (x + 0.044715 * x * x * x);
-                x / 2.0 * (1.0 + inner.tanh())
+                x * sigmoid(2.0 * inner)
             }
             Unary::Erf => erf(x),
             Unary::Exp => x.exp(),

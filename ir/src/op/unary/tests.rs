@@ -108,6 +108,19 @@ fn erf_agrees_with_published_values() {
 }
 
 #[test]
+fn gelus_keep_their_digits_where_they_are_small() {
+    // x · e^(2 · inner), of which 1 + e^(2 · inner) is no more than a ten-millionth less.
+    for x in [-5.0f64, -7.0, -9.0] {
+        let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+        let (y, expected) = (Unary::Gelu { tanh: true }.apply(x), x * (2.0 * inner).exp());
+        assert!((y / expected - 1.0).abs() < 1e-6, "{x}: {y:e}, not {expected:e}");
+    }
+    let y = Unary::Gelu { tanh: false }.apply(-9.0);
+    // Φ(-9), from tables of the normal distribution.
+    assert!((y / (-9.0 * 1.128_588_4e-19) - 1.0).abs() < 1e-6, "{y:e}");
+}
+
+#[test]
 fn erfc_keeps_its_digits_where_it_is_small() {
     for (x, y) in [
         (-1.0, 1.842_700_792_949_715),
