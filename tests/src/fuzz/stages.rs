@@ -24,16 +24,8 @@ use crate::addresses::Audit;
 use crate::pipeline;
 
 /// Passes that move data and compute nothing anew: results stay the same numbers.
-const MOVING: &[&str] = &[
-    "channel_views",
-    "cse",
-    "dead_code",
-    "fold_constants",
-    "fuse_pad",
-    "identities",
-    "pool_stride",
-    "transposes",
-];
+const MOVING: &[&str] =
+    &["channel_views", "cse", "dead_code", "fold_constants", "fuse_pad", "identities", "transposes"];
 
 /// Rounds of passes after which there must be nothing more to do.
 const ROUNDS: usize = 8;
