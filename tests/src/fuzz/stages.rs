@@ -272,19 +272,21 @@ mod tests {
     use super::super::network::{Builder, square};
     use super::*;
 
+    /// All that kernels apply.
+    const ACTIVATIONS: [Unary; 7] = [
+        Unary::Relu,
+        Unary::Clip { min: 0.0, max: 6.0 },
+        Unary::HardSwish,
+        Unary::LeakyRelu { alpha: 0.125 },
+        Unary::HardSigmoid { alpha: 0.2, beta: 0.5 },
+        Unary::Silu,
+        Unary::Sigmoid,
+    ];
+
     #[test]
     fn every_activation_fits_beside_the_accumulators_of_a_tall_tile() {
-        let activations = [
-            Unary::Relu,
-            Unary::Clip { min: 0.0, max: 6.0 },
-            Unary::HardSwish,
-            Unary::LeakyRelu { alpha: 0.125 },
-            Unary::HardSigmoid { alpha: 0.2, beta: 0.5 },
-            Unary::Silu,
-            Unary::Sigmoid,
-        ];
         for residual in [false, true] {
-            for activation in activations {
+            for activation in ACTIVATIONS {
                 for channels in [8, 11, 16, 24] {
                     let mut b = Builder::default();
                     let x = b.input(&[1, channels, 11, 10]);
@@ -319,14 +321,6 @@ mod tests {
 
     #[test]
     fn prologues_and_epilogues_fit_beside_the_outputs_of_every_layer() {
-        let activations = [
-            Unary::Relu,
-            Unary::Clip { min: 0.0, max: 6.0 },
-            Unary::HardSwish,
-            Unary::LeakyRelu { alpha: 0.125 },
-            Unary::HardSigmoid { alpha: 0.2, beta: 0.5 },
-            Unary::Silu,
-        ];
         let prologues: [fn(&mut Builder, Value) -> Value; 3] = [
             |_, x| x,
             |b, x| b.add(Unary::Relu, &[x]),
@@ -337,7 +331,7 @@ mod tests {
         ];
         for (number, layer) in layers().into_iter().enumerate() {
             for (prologue, activation, residual) in (prologues.iter().enumerate())
-                .flat_map(|p| activations.map(|a| (p, a)))
+                .flat_map(|p| ACTIVATIONS.map(|a| (p, a)))
                 .flat_map(|(p, a)| ["none", "before", "after"].map(|r| (p, a, r)))
             {
                 let mut b = Builder::default();
