@@ -2,7 +2,8 @@
 //!
 //! A kernel that wakes a thread looks for an idle core, and takes the waker's own where it finds none. In a virtual machine an
 //! idle core may look taken, because its host has taken it: then the worker waits behind its caller, for a whole run if
-//! that is short, while the other core sleeps. So workers may run on any core of the process but the caller's.
+//! that is short, while the other core sleeps. So workers may run on any core but the caller's, of those that the thread
+//! that made the pool might run on when it did.
 
 #[cfg(all(target_os = "linux", not(miri)))]
 pub(crate) use linux::{Cores, Thread, current_core};

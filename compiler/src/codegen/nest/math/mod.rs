@@ -11,7 +11,7 @@
 //! | sigmoid, tanh | 3 | 4 |
 //! | softplus | 4 | 4 |
 //! | x · sigmoid, mish | 4, and |x| times the least denormal | 5 |
-//! | gelu | 2·10⁻⁷ of x; erf form: and 2·10⁻⁵ of the result | tanh form: 2·10⁻¹⁶ of x; erf form: 10⁻¹⁵ of x |
+//! | gelu | 2·10⁻⁷ of x, and 2·10⁻⁵ of the result | tanh form: 2·10⁻¹⁶ of x; erf form: 10⁻¹⁵ of x |
 //! | erf | 3 | see [`wide`] |
 //! | sin, cos, tan; asin, acos, atan; sinh, cosh, asinh, acosh, atanh; pow | 1 | see [`wide`] |
 //!
