@@ -28,7 +28,7 @@ mod walk;
 
 pub use artefact::LoadError;
 pub use constants::{Constants, Piece};
-pub use memory::{Block, MemoryError, PAGE, Pages};
+pub use memory::{Block, MemoryError, PAGE, Pages, trim_heap};
 pub use pool::{Pool, PoolError};
 pub use program::{Program, ProgramError};
 pub use session::{Outputs, Role, RunError, Session};

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use nnc::plan::PlanStep;
 use nnc::{CacheUse, Compilation, CompileReport, Compiled, Model, Options, Program};
 use nnc_ir::onnx::{Bindings, Dim};
+use nnc_runtime::trim_heap;
 
 use super::args::{CacheArgs, CompileArgs, PerfArgs};
 use super::failure::usage;
@@ -175,6 +176,8 @@ pub fn compiled(
         Ok((Compiled { program: compilation.program()?, report, cache: None }, work))
     });
     let (Compiled { program, report, cache }, work) = made?;
+    // The arena, scratch and inputs of a session come next: not on top of what the compiler has left.
+    trim_heap();
     Ok(Ready { name, program, report, work, cache, load_ms, compile_ms })
 }
 
