@@ -252,7 +252,7 @@ fn inspect_adds_up_what_the_layers_cost() {
 #[test]
 fn inspect_names_the_layers_by_winograds_algorithm_unless_it_is_forbidden() {
     let folder = Folder::empty();
-    let spec = nnc_models::Spec::new("resnet-18").resolution(64).classes(10);
+    let spec = nnc_models::Spec::new("resnet-18").resolution(96).classes(10);
     let net = folder.write("net.onnx", &nnc_models::encode(&spec).expect("a network"));
     let kinds = |flags: &[&str]| -> Vec<String> {
         let args = [&["inspect", &net, "--json"], flags].concat();

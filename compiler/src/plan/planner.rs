@@ -61,6 +61,8 @@ pub(super) struct Planner<'g> {
     pub options: &'g Options,
     /// Bytes of all constants of the graph.
     pub weights: u64,
+    /// Multiply-accumulates of the whole graph.
+    pub macc: u64,
     position: BTreeMap<NodeId, usize>,
     last_use: BTreeMap<Value, usize>,
     pub buffers: Vec<Buffer>,
@@ -86,12 +88,14 @@ impl<'g> Planner<'g> {
         let wide = channels::wide_buffers(graph, order, |v| writes_image(graph, v));
         let constants = graph.node_ids().filter_map(|id| graph.constant(id.into()));
         let weights = constants.map(|tensor| tensor.ty().bytes() as u64).sum();
+        let macc = order.iter().map(|&id| graph.cost(id).macc).fold(0, u64::saturating_add);
         let start = Buffer { name: "arena".into(), home: Home::ArenaStart, bytes: 0, image: None };
         Planner {
             graph,
             target,
             options,
             weights,
+            macc,
             position,
             last_use,
             buffers: vec![start],

@@ -12,6 +12,10 @@
 //!   14×14×256→256        3.6     1.6     1.2             0.6     1.0     2.4        F(2×2)
 //!   7×7×512→512          3.6     2.1     1.2             2.4     4.2     9.4        direct
 //! ```
+//!
+//! A program that waits for its weights more than twice as long as it computes has direct layers only: AlexNet, whose fully
+//! connected layers use each of 234 MB once. Fewer multiply-adds save little of its time (4 to 9 %), and memory is what it needs
+//! most. Where it waits about as long (ResNet-18 at 96×96) they still save 14 %.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +35,7 @@ use super::{LayerCode, PlanError, Traffic, Winograd};
 use crate::codegen::tile::programs::dense::{panel_channels, panel_width};
 use crate::codegen::tile::programs::epilogue::Epilogue;
 use crate::codegen::tile::programs::winograd::{Form, KERNEL, Sweeps};
-use crate::target::Target;
+use crate::target::{FMA_PER_CYCLE, Target};
 
 /// A convolution whose operands have been found and whose result has a place.
 pub(super) struct Layer<'a> {
@@ -52,7 +56,11 @@ impl Planner<'_> {
     pub(super) fn winograd(&mut self, layer: &Layer<'_>) -> Result<bool, PlanError> {
         let (y, x) = layer.axes;
         let plain = |axis: &Axis| axis.kernel == KERNEL && axis.stride == 1 && axis.dilation == 1;
-        if self.options.winograd == Winograd::Never
+        let allowed = match self.options.winograd {
+            Winograd::WhereFaster if self.waits_for_weights() => Winograd::Never,
+            allowed => allowed,
+        };
+        if allowed == Winograd::Never
             || layer.conv.groups != 1
             || !layer.conv.prologue.is_none()
             || !plain(&y)
@@ -82,7 +90,7 @@ impl Planner<'_> {
             epilogue: layer.epilogue.registers(),
             weights_of_all: self.weights,
         };
-        let Some(choice) = choose(self.target, registers, &shape, self.options.winograd) else {
+        let Some(choice) = choose(self.target, registers, &shape, allowed) else {
             return Ok(false);
         };
 
@@ -137,6 +145,12 @@ impl Planner<'_> {
         });
         self.place(value, Place::Image(layer.output.clone()));
         Ok(true)
+    }
+
+    /// Whether the weights take much longer to come than all arithmetic, when each is read once.
+    fn waits_for_weights(&self) -> bool {
+        let arithmetic = self.macc as f64 / f64::from(FMA_PER_CYCLE * self.target.isa.lanes());
+        self.weights as f64 / first_bytes_per_cycle(self.target, self.weights) > WAITING * arithmetic
     }
 }
 
@@ -262,6 +276,9 @@ const KERNELS: [Kernels; 2] = [Kernels::Plain(Sweeps::Pairs), Kernels::Transform
 /// The estimate must be below this part of the direct form's: it is no better than that.
 const LEAST_GAIN: f64 = 0.9;
 
+/// How many times as long as its arithmetic a program that waits for its weights takes to get them.
+const WAITING: f64 = 2.0;
+
 /// Cycles of the transforms of one vector of one tile, of inputs and of outputs.
 const fn transform_cycles(form: Form) -> (f64, f64) {
     match form {
@@ -382,14 +399,19 @@ fn cost(
 /// program ran last, then from the second-level cache, which costs nothing besides, or the last one. Kernels prefetch, so
 /// what takes longer counts, and a part of the rest.
 fn with_weights(target: &Target, shape: &Shape, cycles: f64, bytes: usize, times: usize) -> f64 {
-    // The last-level cache is shared, with other programs, too, and a large one is far away.
-    let first = match shape.weights_of_all <= target.l3.min(NEAR_L3) / 4 {
-        true => L3_BYTES_PER_CYCLE,
-        false => MEMORY_BYTES_PER_CYCLE,
-    };
+    let first = first_bytes_per_cycle(target, shape.weights_of_all);
     let again = if bytes as u64 <= target.l2 / 2 { 0.0 } else { 1.0 / L3_BYTES_PER_CYCLE };
     let fetching = bytes as f64 * (1.0 / first + (times - 1) as f64 * again);
     cycles.max(fetching) + cycles.min(fetching) * NOT_HIDDEN
+}
+
+/// How fast weights come that are read for the first time in a run of a program with so many bytes of them.
+fn first_bytes_per_cycle(target: &Target, weights: u64) -> f64 {
+    // The last-level cache is shared, with other programs, too, and a large one is far away.
+    match weights <= target.l3.min(NEAR_L3) / 4 {
+        true => L3_BYTES_PER_CYCLE,
+        false => MEMORY_BYTES_PER_CYCLE,
+    }
 }
 
 /// What is packed where: weights, and the bias, `[panel][lane]`.
