@@ -1,0 +1,461 @@
+//! From a dense tile to its program.
+
+use std::ops::Range;
+
+use super::super::super::error::TileError;
+use super::super::super::ir::{
+    Addr, Builder, Count, Extent, Inst, Int, Kind, Lanes, Operand, Program, Role, Vector, at,
+};
+use super::super::Displacements;
+use super::super::epilogue::Residual;
+use super::panel::{flat_width, together};
+use super::{Broadcast, DenseTile, LINE, RunClass, Runs, UNROLL, UNROLL_RUN, panel_width};
+
+/// The program of a tile that has been checked.
+pub(super) fn program(tile: &DenseTile) -> Result<Program, TileError> {
+    let mut emit = Emit::new(tile);
+    emit.start();
+    if tile.kernel_rows > 1 {
+        emit.b.begin();
+        emit.kernel_row();
+        emit.next_kernel_row();
+        let rows = emit.kernel_rows;
+        emit.b.end(rows);
+    } else {
+        emit.kernel_row();
+    }
+    emit.finish()
+}
+
+/// Consecutive taps whose channels follow one another in memory, so that one loop can go through all.
+struct Stretch {
+    disp: i64,
+    rows: Range<u32>,
+    taps: u32,
+}
+
+/// Where a round of channels is.
+struct Place {
+    base: Int,
+    /// Bytes from there to the first channel of pixel 0.
+    disp: i64,
+    /// Bytes from one channel to the next.
+    step: i64,
+    /// Bytes from the weights' pointer to the round's rows of the panel.
+    panel: i64,
+    /// Place of the first channel in its tap.
+    position: u32,
+}
+
+struct Emit<'a> {
+    tile: &'a DenseTile,
+    b: Builder,
+    displacements: Displacements,
+    input: Int,
+    weights: Int,
+    output: Int,
+    kernel_rows: Count,
+    table: Option<Int>,
+    bias: Option<Int>,
+    residual: Option<Int>,
+    ahead: Option<Int>,
+    /// The widest column.
+    widest: Lanes,
+    /// Channels that come together.
+    together: u32,
+    /// `sums[split][row][col]`
+    sums: Vec<Vec<Vec<Vector>>>,
+    /// How far the pointers have moved since the kernel row began.
+    input_moved: i64,
+    weights_moved: i64,
+    table_moved: i64,
+    /// Bytes of the panel used since the kernel row began.
+    panel_used: i64,
+}
+
+impl<'a> Emit<'a> {
+    fn new(tile: &'a DenseTile) -> Emit<'a> {
+        let mut b = Builder::new(tile.name());
+        let panel = tile.panel_row_bytes().saturating_mul(i64::from(tile.kernel_rows));
+        let input = b.param(Role::Input, Kind::Read { extent: tile.input_extent() });
+        let weights = b.param(Role::Weights, Kind::Read { extent: Extent::new(0, panel) });
+        let output = b.param(Role::Output, Kind::Write { extent: tile.output_extent(tile.c_pixel) });
+        let kernel_rows = match tile.kernel_rows {
+            0 | 1 => Count::Imm(1),
+            max => Count::Param(b.param(Role::KernelRows, Kind::Count { max })),
+        };
+        let table = match &tile.k {
+            Runs::Table(classes) => {
+                let range = |c: &RunClass| Extent::new(i64::from(c.least), i64::from(c.most) + 1);
+                let classes = classes.iter().map(|c| (c.count, range(c))).collect();
+                Some(b.param(Role::Table, Kind::Table { classes }))
+            }
+            Runs::Contiguous(_) | Runs::Stepped { .. } => None,
+        };
+        let bias = tile.epilogue.bias.then(|| {
+            let extent = Extent::new(0, 4 * i64::from(panel_width(&tile.cols)));
+            b.param(Role::Bias, Kind::Read { extent })
+        });
+        let residual = (tile.epilogue.residual != Residual::None)
+            .then(|| b.param(Role::Residual, Kind::Read { extent: tile.output_extent(tile.residual_pixel) }));
+        let ahead = (tile.ahead > 0).then(|| b.param(Role::Ahead, Kind::Read { extent: Extent::default() }));
+        let widest = tile.cols.iter().map(|c| c.lanes).max().unwrap_or(Lanes::X4);
+        Emit {
+            tile,
+            b,
+            displacements: Displacements::default(),
+            input,
+            weights,
+            output,
+            kernel_rows,
+            table,
+            bias,
+            residual,
+            ahead,
+            widest,
+            together: together(&tile.cols),
+            sums: Vec::new(),
+            input_moved: 0,
+            weights_moved: 0,
+            table_moved: 0,
+            panel_used: 0,
+        }
+    }
+
+    /// Gives every sum its first value.
+    fn start(&mut self) {
+        for part in 0..self.tile.split {
+            let mut rows: Vec<Vec<Vector>> = Vec::new();
+            for _ in 0..self.tile.rows {
+                let mut offset = 0;
+                let mut row = Vec::new();
+                for (v, col) in self.tile.cols.iter().enumerate() {
+                    let bias = self.bias.filter(|_| part == 0 && col.fold == 1);
+                    let sum = match (bias, rows.first()) {
+                        (Some(bias), None) => self.b.load(col.lanes, col.lanes.count(), at(bias, offset)),
+                        (Some(_), Some(first)) => {
+                            let dst = self.b.vector(col.lanes);
+                            self.b.push(Inst::Copy { dst, src: first[v] });
+                            dst
+                        }
+                        _ => self.b.constant(col.register(), 0.0),
+                    };
+                    offset += col.lanes.bytes();
+                    row.push(sum);
+                }
+                rows.push(row);
+            }
+            self.sums.push(rows);
+        }
+    }
+
+    /// All taps of one kernel row.
+    fn kernel_row(&mut self) {
+        match &self.tile.k {
+            Runs::Contiguous(k) => {
+                for stretch in self.stretches(*k) {
+                    self.evenly(stretch.taps * k, 4, stretch.disp, stretch.rows);
+                }
+            }
+            Runs::Stepped { count, step } => {
+                for tap in &self.tile.taps {
+                    self.evenly(*count, *step, i64::from(tap.disp), tap.rows.clone());
+                }
+            }
+            Runs::Table(classes) => {
+                for tap in &self.tile.taps {
+                    self.by_table(classes, i64::from(tap.disp), tap.rows.clone());
+                }
+            }
+        }
+    }
+
+    /// Moves the pointers from where the kernel row left them to the next one.
+    fn next_kernel_row(&mut self) {
+        let input = self.displacements.get(i64::from(self.tile.a_row) - self.input_moved);
+        self.b.advance(self.input, input);
+        let weights = self.displacements.get(self.panel_used - self.weights_moved);
+        self.b.advance(self.weights, weights);
+        if let Some(table) = self.table {
+            let back = self.displacements.get(-self.table_moved);
+            self.b.advance(table, back);
+        }
+    }
+
+    /// Taps over `k` contiguous channels, neighbours joined where that keeps each channel's part of the split.
+    fn stretches(&self, k: u32) -> Vec<Stretch> {
+        let mut stretches: Vec<Stretch> = Vec::new();
+        for tap in &self.tile.taps {
+            let (disp, rows) = (i64::from(tap.disp), tap.rows.clone());
+            match stretches.last_mut() {
+                Some(last)
+                    if last.rows == rows
+                        && last.disp + 4 * i64::from(k) * i64::from(last.taps) == disp
+                        && k.is_multiple_of(self.tile.split) =>
+                {
+                    last.taps += 1;
+                }
+                _ => stretches.push(Stretch { disp, rows, taps: 1 }),
+            }
+        }
+        stretches
+    }
+
+    /// Asks for the lines ahead that fall to the `u`-th channel of a round.
+    fn prefetch(&mut self, u: u32) {
+        let Some(ahead) = self.ahead else { return };
+        for line in self.tile.ahead * u / UNROLL..self.tile.ahead * (u + 1) / UNROLL {
+            self.b.push(Inst::Prefetch { addr: at(ahead, LINE * line as i32) });
+        }
+    }
+
+    /// Moves on to the lines of the next round.
+    fn prefetched(&mut self) {
+        if let Some(ahead) = self.ahead {
+            self.b.advance(ahead, LINE * self.tile.ahead as i32);
+        }
+    }
+
+    /// `count` channels `step` bytes apart.
+    fn evenly(&mut self, count: u32, step: i32, disp: i64, rows: Range<u32>) {
+        let panel_row = 4 * i64::from(panel_width(&self.tile.cols));
+        if rows.is_empty() {
+            self.panel_used += panel_row * i64::from(count);
+            return;
+        }
+        let step = i64::from(step);
+        let mut from = disp - self.input_moved;
+        let mut done = 0;
+        let rounds = count / UNROLL;
+        if rounds > 2 {
+            let panel = self.panel_used - self.weights_moved;
+            self.b.begin();
+            for u in (0..UNROLL).step_by(self.together as usize) {
+                let (disp, panel) = (from + i64::from(u) * step, panel + i64::from(u) * panel_row);
+                self.round(&Place { base: self.input, disp, step, panel, position: u }, rows.clone(), true);
+            }
+            self.prefetched();
+            let (a, w) = (i64::from(UNROLL) * step, i64::from(UNROLL) * panel_row);
+            let (move_a, move_w) = (self.displacements.get(a), self.displacements.get(w));
+            self.b.advance(self.input, move_a);
+            self.b.advance(self.weights, move_w);
+            self.b.end(Count::Imm(rounds));
+            let rounds = i64::from(rounds);
+            self.input_moved += rounds * a;
+            self.weights_moved += rounds * w;
+            self.panel_used += rounds * w;
+            from -= rounds * a;
+            done = count / UNROLL * UNROLL;
+        }
+        for k in (done..count).step_by(self.together as usize) {
+            let panel = self.panel_used - self.weights_moved;
+            let disp = from + i64::from(k) * step;
+            self.round(&Place { base: self.input, disp, step, panel, position: k }, rows.clone(), false);
+            self.panel_used += panel_row * i64::from(self.together);
+        }
+    }
+
+    /// Runs of channels from the table, class by class.
+    fn by_table(&mut self, classes: &[RunClass], disp: i64, rows: Range<u32>) {
+        let Some(table) = self.table else { return };
+        let panel_row = 4 * i64::from(panel_width(&self.tile.cols));
+        if rows.is_empty() {
+            self.panel_used += panel_row * self.tile.k.channels() as i64;
+            return;
+        }
+        // The table starts over for each tap, from wherever the last one left the pointer.
+        let mut entry = -self.table_moved;
+        let mut position = 0;
+        for &RunClass { length, count, .. } in classes {
+            if length == 0 || count == 0 {
+                entry += 4 * i64::from(count);
+                continue;
+            }
+            // Entries in one round: as many as make about four channels. With several sums a round must keep each
+            // channel's part, so it covers a multiple of them.
+            let mut together = UNROLL.div_ceil(length);
+            while !(together * length).is_multiple_of(self.tile.split) {
+                together += 1;
+            }
+            let rounds = count / together;
+            let round = |emit: &mut Self, entry: i64, entries: u32, mut position: u32| {
+                for e in 0..entries {
+                    let at_entry = at(table, emit.displacements.get(entry + 4 * i64::from(e)));
+                    emit.run(at_entry, length, disp, rows.clone(), position);
+                    position += length;
+                }
+            };
+            if rounds > 1 {
+                let moved = self.weights_moved;
+                let used = self.panel_used;
+                self.b.begin();
+                round(self, entry, together, position);
+                let a = 4 * i64::from(together);
+                // Leave the weights pointer where the next round expects it.
+                let w = self.panel_used - used;
+                let rest = w - (self.weights_moved - moved);
+                let (move_t, move_w) = (self.displacements.get(a), self.displacements.get(rest));
+                self.b.advance(table, move_t);
+                self.b.advance(self.weights, move_w);
+                self.b.end(Count::Imm(rounds));
+                let rounds = i64::from(rounds);
+                self.table_moved += rounds * a;
+                self.weights_moved = moved + rounds * w;
+                self.panel_used = used + rounds * w;
+                // Relative to the moved pointer, the next entry is where this loop's first one was.
+            } else {
+                round(self, entry, rounds * together, position);
+                entry += 4 * i64::from(rounds * together);
+            }
+            position += rounds * together * length;
+            let left = count - rounds * together;
+            round(self, entry, left, position);
+            entry += 4 * i64::from(left);
+            position += left * length;
+        }
+    }
+
+    /// One run of contiguous channels whose displacement is at `entry`; `position` is its first channel's place in the
+    /// tap.
+    fn run(&mut self, entry: Addr, length: u32, disp: i64, rows: Range<u32>, position: u32) {
+        let panel_row = 4 * i64::from(panel_width(&self.tile.cols));
+        let run = self.b.pointer();
+        self.b.push(Inst::Lookup { dst: run, base: self.input, entry });
+        let disp = disp - self.input_moved;
+        let (mut done, mut moved) = (0, 0);
+        if length > UNROLL_RUN {
+            let rounds = length / UNROLL;
+            let panel = self.panel_used - self.weights_moved;
+            self.b.begin();
+            for u in 0..UNROLL {
+                let k = i64::from(u);
+                self.step(run, disp + 4 * k, panel + k * panel_row, rows.clone(), position + u);
+            }
+            let w = i64::from(UNROLL) * panel_row;
+            let move_w = self.displacements.get(w);
+            self.b.advance(run, 4 * UNROLL as i32);
+            self.b.advance(self.weights, move_w);
+            self.b.end(Count::Imm(rounds));
+            self.weights_moved += i64::from(rounds) * w;
+            self.panel_used += i64::from(rounds) * w;
+            done = rounds * UNROLL;
+            moved = 4 * i64::from(done);
+        }
+        for k in done..length {
+            let panel = self.panel_used - self.weights_moved;
+            self.step(run, disp + 4 * i64::from(k) - moved, panel, rows.clone(), position + k);
+            self.panel_used += panel_row;
+        }
+    }
+
+    /// As many channels as columns are folded by, `step` bytes apart: all rows of the panel that come together.
+    fn round(&mut self, place: &Place, rows: Range<u32>, prefetch: bool) {
+        let panel_row = 4 * flat_width(&self.tile.cols);
+        for u in 0..self.together {
+            let (disp, panel) =
+                (place.disp + i64::from(u) * place.step, place.panel + i64::from(u) * panel_row);
+            self.step(place.base, disp, panel, rows.clone(), place.position + u);
+            if prefetch {
+                self.prefetch((place.position + u) % UNROLL);
+            }
+        }
+        let mut panel = place.panel + i64::from(self.together) * panel_row;
+        for (v, col) in self.tile.cols.iter().enumerate().filter(|(_, col)| col.fold > 1) {
+            for k in (0..self.together).step_by(col.fold as usize) {
+                let register = col.register();
+                let addr = at(self.weights, self.displacements.get(panel));
+                let column = self.b.load(register, register.count(), addr);
+                panel += i64::from(register.bytes());
+                let part = ((place.position + k) / col.fold % self.tile.split) as usize;
+                for r in rows.clone() {
+                    let disp = place.disp + i64::from(k) * place.step;
+                    let disp = self.displacements.get(disp + i64::from(r) * i64::from(self.tile.a_pixel));
+                    let value = self.b.spread(register, at(place.base, disp), col.fold);
+                    self.b.fma(self.sums[part][r as usize][v], column, Operand::Reg(value));
+                }
+            }
+        }
+    }
+
+    /// One channel: a row of the panel times one value of each pixel, for the columns that are not folded. `position` is
+    /// the channel's place in its tap.
+    fn step(&mut self, base: Int, disp: i64, panel: i64, rows: Range<u32>, position: u32) {
+        let part = (position % self.tile.split) as usize;
+        let mut offset = panel;
+        let mut columns = Vec::new();
+        for (v, col) in self.tile.cols.iter().enumerate().filter(|(_, col)| col.fold == 1) {
+            let addr = at(self.weights, self.displacements.get(offset));
+            columns.push((v, self.b.load(col.lanes, col.lanes.count(), addr)));
+            offset += i64::from(col.lanes.bytes());
+        }
+        if columns.is_empty() {
+            return;
+        }
+        for r in rows {
+            let disp = self.displacements.get(disp + i64::from(r) * i64::from(self.tile.a_pixel));
+            let value = match self.tile.broadcast {
+                Broadcast::Embedded => Operand::Splat(at(base, disp)),
+                Broadcast::Register => Operand::Reg(self.b.splat(self.widest, at(base, disp))),
+            };
+            for &(v, column) in &columns {
+                self.b.fma(self.sums[part][r as usize][v], column, value);
+            }
+        }
+    }
+
+    /// Adds the parts of each sum, and what is folded into it.
+    fn sum_up(&mut self) -> Vec<Vec<Vector>> {
+        use super::super::super::ir::BinOp::Add;
+        let mut sums = Vec::new();
+        for r in 0..self.tile.rows as usize {
+            let mut row = Vec::new();
+            let mut offset = 0;
+            for (v, col) in self.tile.cols.iter().enumerate() {
+                let parts: Vec<Vector> = self.sums.iter().map(|rows| rows[r][v]).collect();
+                let mut sum = parts[0];
+                for pair in parts.chunks_exact(2) {
+                    self.b.bin(Add, pair[0], pair[0], Operand::Reg(pair[1]));
+                }
+                if parts.len() == 4 {
+                    self.b.bin(Add, sum, sum, Operand::Reg(parts[2]));
+                }
+                while self.b.lanes(sum) > col.lanes {
+                    let half = Lanes::holding(self.b.lanes(sum).count() / 2).unwrap_or(Lanes::X4);
+                    let dst = self.b.vector(half);
+                    self.b.push(Inst::Fold { dst, src: sum });
+                    sum = dst;
+                }
+                if let Some(bias) = self.bias.filter(|_| col.fold > 1) {
+                    self.b.bin(Add, sum, sum, Operand::Mem(at(bias, offset)));
+                }
+                offset += col.lanes.bytes();
+                row.push(sum);
+            }
+            sums.push(row);
+        }
+        sums
+    }
+
+    /// Sums up, applies the epilogue and stores.
+    fn finish(mut self) -> Result<Program, TileError> {
+        let sums = self.sum_up();
+        let constants = self.tile.epilogue.begin(&mut self.b, self.widest);
+        for (r, sums) in sums.into_iter().enumerate() {
+            let mut offset = 0;
+            for (sum, col) in sums.into_iter().zip(&self.tile.cols) {
+                let place = |emit: &mut Displacements, pixel: i32| {
+                    emit.get(r as i64 * i64::from(pixel) + i64::from(offset))
+                };
+                let residual = self.residual.map(|base| {
+                    (at(base, place(&mut self.displacements, self.tile.residual_pixel)), col.used)
+                });
+                self.tile.epilogue.apply(&mut self.b, constants, sum, residual);
+                let to = place(&mut self.displacements, self.tile.c_pixel);
+                self.b.store(sum, col.used, at(self.output, to));
+                offset += 4 * col.used as i32;
+            }
+        }
+        self.displacements.check(&self.tile.name())?;
+        Ok(self.b.finish())
+    }
+}
