@@ -1,19 +1,20 @@
-//! From a convolution in the graph to a dense step: where channels are read, how output channels are cut into
-//! vectors and panels, and the packed weights.
+//! From a convolution in the graph to a dense step: where channels are read, which [panels](super::panels) there are, and the
+//! packed weights.
 
 use nnc_ir::op::Conv;
-use nnc_ir::{DType, NodeId, Tensor, TensorError, Value};
+use nnc_ir::{NodeId, Tensor, Value};
 
 use super::buffer::{BufferId, Home};
 use super::channels::output_order;
 use super::dense::{Ahead, DenseArg, DensePlan, LoopOrder, PanelRun, Stage, StageSource, Steps, axes};
 use super::image::{Image, LANES, Pitch, Run, Slot, runs_of};
 use super::packing::{PackedPanel, Packing};
+use super::panels::{Panel, cut_panels, f32_weights, output_runs, packed_bias};
 use super::planner::{ARENA_START, Draft, Place, Planner, RunTable};
 use super::sweep::{Axis, BytePitch, x_tiles};
 use super::tiling::{self, Folding, Registers, Work};
 use super::{LayerCode, Panels, PlanError, Traffic, epilogue, winograd_step};
-use crate::codegen::tile::programs::dense::{Col, RunClass, Runs, UNROLL};
+use crate::codegen::tile::programs::dense::{RunClass, Runs, UNROLL};
 use crate::codegen::tile::programs::epilogue::Activation;
 
 /// Longest run of channels that a table lists; longer ones become several entries. With one length for most of them, a
@@ -43,35 +44,6 @@ struct Input {
     buffers: Vec<BufferId>,
     /// Channels are copied to scratch first.
     staged: Option<Vec<Vec<Run>>>,
-}
-
-/// Neighbouring output channels of one group that lie together in the output and in the residual.
-#[derive(Clone, Debug)]
-pub(super) struct OutputRun {
-    group: usize,
-    pub channels: Vec<usize>,
-    /// First slot in the output buffer.
-    at: usize,
-    /// First slot in the residual's buffer.
-    residual_at: usize,
-    /// Slots up to the next run that belong to this value and may be overwritten.
-    spare: usize,
-}
-
-/// A panel before panels that are alike are put together.
-pub(super) struct Panel {
-    pub cols: Vec<Col>,
-    group: usize,
-    pub channels: Vec<usize>,
-    pub at: usize,
-    pub residual_at: usize,
-}
-
-impl Panel {
-    /// Lanes that are computed.
-    pub fn lanes(&self) -> usize {
-        self.cols.iter().map(|c| c.lanes.count() as usize).sum()
-    }
 }
 
 impl Planner<'_> {
@@ -531,67 +503,6 @@ fn staged_pitch(channels: usize) -> i64 {
     elems as i64 * 4
 }
 
-/// Cuts the output's channels, in slot order, where the group changes or a slot is skipped, in the output or in the residual.
-pub(super) fn output_runs(
-    output: &Image,
-    residual: Option<&Image>,
-    groups: usize,
-    padding: usize,
-) -> Vec<OutputRun> {
-    let per_group = output.channels() / groups.max(1);
-    let mut order: Vec<usize> = (0..output.channels()).collect();
-    order.sort_by_key(|&c| output.slots[c].at);
-    let mut runs: Vec<OutputRun> = Vec::new();
-    for c in order {
-        let (group, at) = (c / per_group.max(1), output.slots[c].at);
-        let residual_at = residual.map_or(0, |r| r.slots[c].at);
-        match runs.last_mut() {
-            Some(r)
-                if r.group == group
-                    && r.at + r.channels.len() == at
-                    && (residual.is_none() || r.residual_at + r.channels.len() == residual_at) =>
-            {
-                r.channels.push(c)
-            }
-            _ => runs.push(OutputRun { group, channels: vec![c], at, residual_at, spare: 0 }),
-        }
-    }
-    // Only behind the last channel is padding that surely belongs to this value.
-    if let (Some(last), None) = (runs.last_mut(), residual) {
-        last.spare = padding;
-    }
-    runs
-}
-
-/// Cuts runs of channels into panels of at most `widest` vectors.
-pub(super) fn cut_panels(
-    runs: &[OutputRun],
-    registers: Registers,
-    widest: usize,
-    folding: Folding,
-) -> Vec<Panel> {
-    let mut panels = Vec::new();
-    for run in runs {
-        let cols = tiling::columns(run.channels.len(), run.spare, registers, folding);
-        let count = cols.len().div_ceil(widest.max(1));
-        let wide = cols.len().div_ceil(count.max(1));
-        let mut done = 0;
-        for chunk in cols.chunks(wide.max(1)) {
-            let slots: usize = chunk.iter().map(|c| c.lanes.count() as usize).sum();
-            let end = (done + slots).min(run.channels.len());
-            panels.push(Panel {
-                cols: chunk.to_vec(),
-                group: run.group,
-                channels: run.channels[done..end].to_vec(),
-                at: run.at + done,
-                residual_at: run.residual_at + done,
-            });
-            done += slots;
-        }
-    }
-    panels
-}
-
 /// What is packed where: weights, and the bias, `[panel][lanes]`.
 fn pack(
     panels: &[Panel],
@@ -614,27 +525,6 @@ fn pack(
         panels: packed.collect(),
     };
     Ok((packing, packed_bias(panels, bias)?))
-}
-
-/// Weights that can be packed.
-pub(super) fn f32_weights(weights: &Tensor) -> Result<Tensor, TensorError> {
-    match weights.dtype() {
-        DType::F32 => Ok(weights.clone()),
-        got => Err(TensorError::DType { expected: DType::F32, got }),
-    }
-}
-
-/// The bias, `[panel][lane]`, zero in lanes without a channel; empty if there is none.
-pub(super) fn packed_bias(panels: &[Panel], bias: Option<&Tensor>) -> Result<Vec<f32>, TensorError> {
-    let Some(bias) = bias else { return Ok(Vec::new()) };
-    let values = bias.elems::<f32>()?;
-    let mut packed = Vec::new();
-    for panel in panels {
-        let start = packed.len();
-        packed.extend(panel.channels.iter().map(|&c| values[c]));
-        packed.resize(start + panel.lanes(), 0.0);
-    }
-    Ok(packed)
 }
 
 /// Puts panels together that follow each other at constant distances.

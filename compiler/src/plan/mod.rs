@@ -28,6 +28,7 @@ mod lanes_step;
 mod linear_scan;
 pub mod memory;
 pub mod packing;
+mod panels;
 mod planner;
 mod print;
 mod shared;

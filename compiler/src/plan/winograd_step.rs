@@ -24,9 +24,9 @@ use nnc_ir::{NodeId, Tensor, Value};
 
 use super::buffer::BufferId;
 use super::dense::Steps;
-use super::dense_step::{Panel, cut_panels, f32_weights, output_runs, packed_bias};
 use super::image::{Image, Pitch, Slot};
 use super::packing::{PackedPanel, Packing};
+use super::panels::{Panel, cut_panels, f32_weights, output_runs, packed_bias};
 use super::planner::{ARENA_START, Draft, Place, Planner};
 use super::sweep::{Axis, BytePitch};
 use super::tiling::{self, Folding, Registers, TileShape, Work};

@@ -1,0 +1,124 @@
+//! How the output of a dense layer is cut: into runs of channels that lie together, and these into panels of some vectors,
+//! each computed by one kernel.
+//!
+//! ```text
+//!   output slots   0 … 57              64 … 121            two runs of 58 channels: an image in two halves of a buffer
+//!   panels         16 + 16, 16 + 10    16 + 16, 16 + 10    of at most three vectors of 16 lanes, as wide as each other
+//! ```
+
+use nnc_ir::{DType, Tensor, TensorError};
+
+use super::image::Image;
+use super::tiling::{self, Folding, Registers};
+use crate::codegen::tile::programs::dense::Col;
+
+/// Neighbouring output channels of one group that lie together in the output and in the residual.
+#[derive(Clone, Debug)]
+pub(super) struct OutputRun {
+    pub group: usize,
+    pub channels: Vec<usize>,
+    /// First slot in the output buffer.
+    pub at: usize,
+    /// First slot in the residual's buffer.
+    residual_at: usize,
+    /// Slots up to the next run that belong to this value and may be overwritten.
+    spare: usize,
+}
+
+/// A panel before panels that are alike are put together.
+pub(super) struct Panel {
+    pub cols: Vec<Col>,
+    pub group: usize,
+    pub channels: Vec<usize>,
+    pub at: usize,
+    pub residual_at: usize,
+}
+
+impl Panel {
+    /// Lanes that are computed.
+    pub fn lanes(&self) -> usize {
+        self.cols.iter().map(|c| c.lanes.count() as usize).sum()
+    }
+}
+
+/// Cuts the output's channels, in slot order, where the group changes or a slot is skipped, in the output or in the residual.
+pub(super) fn output_runs(
+    output: &Image,
+    residual: Option<&Image>,
+    groups: usize,
+    padding: usize,
+) -> Vec<OutputRun> {
+    let per_group = output.channels() / groups.max(1);
+    let mut order: Vec<usize> = (0..output.channels()).collect();
+    order.sort_by_key(|&c| output.slots[c].at);
+    let mut runs: Vec<OutputRun> = Vec::new();
+    for c in order {
+        let (group, at) = (c / per_group.max(1), output.slots[c].at);
+        let residual_at = residual.map_or(0, |r| r.slots[c].at);
+        match runs.last_mut() {
+            Some(r)
+                if r.group == group
+                    && r.at + r.channels.len() == at
+                    && (residual.is_none() || r.residual_at + r.channels.len() == residual_at) =>
+            {
+                r.channels.push(c)
+            }
+            _ => runs.push(OutputRun { group, channels: vec![c], at, residual_at, spare: 0 }),
+        }
+    }
+    // Only behind the last channel is padding that surely belongs to this value.
+    if let (Some(last), None) = (runs.last_mut(), residual) {
+        last.spare = padding;
+    }
+    runs
+}
+
+/// Cuts runs of channels into panels of at most `widest` vectors.
+pub(super) fn cut_panels(
+    runs: &[OutputRun],
+    registers: Registers,
+    widest: usize,
+    folding: Folding,
+) -> Vec<Panel> {
+    let mut panels = Vec::new();
+    for run in runs {
+        let cols = tiling::columns(run.channels.len(), run.spare, registers, folding);
+        let count = cols.len().div_ceil(widest.max(1));
+        let wide = cols.len().div_ceil(count.max(1));
+        let mut done = 0;
+        for chunk in cols.chunks(wide.max(1)) {
+            let slots: usize = chunk.iter().map(|c| c.lanes.count() as usize).sum();
+            let end = (done + slots).min(run.channels.len());
+            panels.push(Panel {
+                cols: chunk.to_vec(),
+                group: run.group,
+                channels: run.channels[done..end].to_vec(),
+                at: run.at + done,
+                residual_at: run.residual_at + done,
+            });
+            done += slots;
+        }
+    }
+    panels
+}
+
+/// Weights that can be packed.
+pub(super) fn f32_weights(weights: &Tensor) -> Result<Tensor, TensorError> {
+    match weights.dtype() {
+        DType::F32 => Ok(weights.clone()),
+        got => Err(TensorError::DType { expected: DType::F32, got }),
+    }
+}
+
+/// The bias, `[panel][lane]`, zero in lanes without a channel; empty if there is none.
+pub(super) fn packed_bias(panels: &[Panel], bias: Option<&Tensor>) -> Result<Vec<f32>, TensorError> {
+    let Some(bias) = bias else { return Ok(Vec::new()) };
+    let values = bias.elems::<f32>()?;
+    let mut packed = Vec::new();
+    for panel in panels {
+        let start = packed.len();
+        packed.extend(panel.channels.iter().map(|&c| values[c]));
+        packed.resize(start + panel.lanes(), 0.0);
+    }
+    Ok(packed)
+}
