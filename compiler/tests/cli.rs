@@ -309,8 +309,11 @@ fn profile_measures_every_step_against_its_limit_and_writes_a_trace() {
     // A compiled file no longer knows what its steps compute, but it has times.
     well(&["compile", &net]);
     let compiled = folder.path("net.nnc.so");
-    let table = well(&["profile", &compiled, "--seconds", "0.01", "--top", "3"]);
-    assert!(table.contains("µs"), "{table}");
+    let table =
+        |threads| well(&["profile", &compiled, "--seconds", "0.01", "--top", "3", "--threads", threads]);
+    let (one, two) = (table("1"), table("2"));
+    assert!(one.contains("µs") && one.contains("each at its fastest"), "{one}");
+    assert!(two.contains("µs") && two.contains("each at its median"), "{two}");
 }
 
 #[test]

@@ -31,7 +31,7 @@ const MAX_RUNS: usize = 20_000;
 ///
 /// The limit of a step is its multiply-accumulates at the peak of the cores, or its bytes at the rate at which they read
 /// working sets of the program's size, whichever takes longer; both are measured first. Shares are those of the fastest
-/// run. Layers by Winograd's algorithm need fewer products than are counted, and data that are still in a near cache
+/// run or, with several threads, of the median one. Layers by Winograd's algorithm need fewer products than are counted, and data that are still in a near cache
 /// come faster, so a share can exceed 100 %.
 #[derive(Args, Clone, Debug)]
 pub struct Profile {
@@ -86,13 +86,16 @@ struct Row {
     /// The fastest and the median run, in nanoseconds.
     best: f64,
     median: f64,
+    /// The one of both that counts. A step's time is measured where it is called: with several threads, one run's may be too
+    /// short because others began before the caller was back from the step before, whose time is too long then.
+    time: f64,
     /// What it could take at best, in nanoseconds.
     limit: Option<f64>,
 }
 
 impl Row {
     fn excess(&self) -> f64 {
-        self.best - self.limit.unwrap_or(0.0)
+        self.time - self.limit.unwrap_or(0.0)
     }
 }
 
@@ -146,7 +149,7 @@ impl Profile {
         whole: &[f64],
         threads: usize,
     ) -> Result<()> {
-        let total: f64 = rows.iter().map(|r| r.best).sum();
+        let total: f64 = rows.iter().map(|r| r.time).sum();
         let mut table = table::new([
             "step", "op", "result", "kind", "time", "of all", "MACC", "GFLOP/s", "bytes", "GB/s", "of limit",
         ]);
@@ -154,17 +157,17 @@ impl Profile {
         let percent = |share: f64| format!("{:.0} %", share * 100.0);
         for row in self.chosen(rows) {
             let mut cells =
-                vec![row.name.clone(), String::new(), String::new(), String::new(), microseconds(row.best)];
-            cells.push(format!("{:.1} %", row.best / total * 100.0));
+                vec![row.name.clone(), String::new(), String::new(), String::new(), microseconds(row.time)];
+            cells.push(format!("{:.1} %", row.time / total * 100.0));
             if let Some(work) = &row.work {
                 cells[1..4].clone_from_slice(&[work.op.clone(), work.result.clone(), work.kind.to_string()]);
                 let arithmetic = match work.macc {
                     0 => [String::new(), String::new()],
-                    n => [units::count(n), format!("{:.1}", 2.0 * n as f64 / row.best)],
+                    n => [units::count(n), format!("{:.1}", 2.0 * n as f64 / row.time)],
                 };
                 cells.extend(arithmetic);
-                cells.extend([units::bytes(work.bytes()), format!("{:.1}", work.bytes() as f64 / row.best)]);
-                cells.push(row.limit.map_or(String::new(), |limit| percent(limit / row.best)));
+                cells.extend([units::bytes(work.bytes()), format!("{:.1}", work.bytes() as f64 / row.time)]);
+                cells.push(row.limit.map_or(String::new(), |limit| percent(limit / row.time)));
             }
             table.add_row(cells);
         }
@@ -173,9 +176,10 @@ impl Profile {
         let plain = percentile(whole, 0.0);
         write!(
             out,
-            "total    {} in {} steps, each at its fastest; a whole run {} at its fastest",
+            "total    {} in {} steps, each at its {}; a whole run {} at its fastest",
             units::ms(total / 1e6),
             rows.len(),
+            if threads == 1 { "fastest" } else { "median" },
             units::ms(plain / 1e6)
         )?;
         let limit: f64 = rows.iter().filter_map(|r| r.limit).sum();
@@ -189,7 +193,7 @@ impl Profile {
     fn chosen<'r>(&self, rows: &'r [Row]) -> Vec<&'r Row> {
         let mut chosen: Vec<&Row> = rows.iter().collect();
         match self.sort {
-            Sort::Time => chosen.sort_by(|a, b| b.best.total_cmp(&a.best)),
+            Sort::Time => chosen.sort_by(|a, b| b.time.total_cmp(&a.time)),
             Sort::Excess => chosen.sort_by(|a, b| b.excess().total_cmp(&a.excess())),
             Sort::Order => {}
         }
@@ -249,13 +253,9 @@ fn rows(ready: &Ready, runs: &[Vec<u64>], threads: usize) -> Result<Vec<Row>> {
         let samples: Vec<f64> = runs.iter().filter_map(|run| run.get(at)).map(|&ns| ns as f64).collect();
         let work = ready.work.get(at).cloned();
         let limit = limits.as_ref().zip(work.as_ref()).map(|(limits, work)| limits.nanoseconds(work));
-        Row {
-            name: step.name.clone(),
-            work,
-            best: percentile(&samples, 0.0),
-            median: percentile(&samples, 50.0),
-            limit,
-        }
+        let (best, median) = (percentile(&samples, 0.0), percentile(&samples, 50.0));
+        let time = if threads == 1 { best } else { median };
+        Row { name: step.name.clone(), work, best, median, time, limit }
     };
     Ok(desc.steps.iter().enumerate().map(row).collect())
 }
