@@ -28,7 +28,7 @@ const MOST_THREADS: usize = 4;
 
 /// The checksum of a file whose bytes are at hand.
 pub(super) fn of(file: &[u8]) -> [u8; 32] {
-    match hash(blocks(file), file.len(), |_, block| Ok::<_, Infallible>(block)) {
+    match hash(blocks(file), file.len(), threads(), |_, block| Ok::<_, Infallible>(block)) {
         Ok(hash) => hash,
         Err(never) => match never {},
     }
@@ -40,7 +40,7 @@ pub(super) fn of_filled(
     read: impl Fn(usize, &mut [u8]) -> io::Result<()> + Sync,
 ) -> io::Result<[u8; 32]> {
     let len = file.len();
-    hash(blocks_mut(file), len, |offset, block: &mut [u8]| {
+    hash(blocks_mut(file), len, threads(), |offset, block: &mut [u8]| {
         read(offset, block)?;
         Ok::<&[u8], _>(block)
     })
@@ -61,10 +61,16 @@ fn blocks_mut(file: &mut [u8]) -> impl Iterator<Item = &mut [u8]> + Send {
     std::iter::once(first).chain(rest.chunks_mut(BLOCK))
 }
 
-/// Hashes all blocks of a file of `len` bytes, each as soon as `fetch` has it.
+/// How many threads are worth having.
+fn threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS)
+}
+
+/// Hashes all blocks of a file of `len` bytes on up to `threads` threads, each block as soon as `fetch` has it.
 fn hash<'a, B: Send, E: Send>(
     blocks: impl Iterator<Item = B> + Send,
     len: usize,
+    threads: usize,
     fetch: impl Fn(usize, B) -> Result<&'a [u8], E> + Sync,
 ) -> Result<[u8; 32], E> {
     let mut blocks = blocks.enumerate();
@@ -79,10 +85,12 @@ fn hash<'a, B: Send, E: Send>(
     }
     let count = hashed.div_ceil(BLOCK);
     let queue = Mutex::new(&mut blocks);
+    // A function of its own, so that the lock is not held while a block is read. A thread that panics has no block; the
+    // others take what is left.
+    let take = || queue.lock().unwrap_or_else(|e| e.into_inner()).next();
     let subtrees = || {
         let mut done: Vec<(usize, ChainingValue)> = Vec::new();
-        // A thread that panics has no block; the others take what is left.
-        while let Some((index, block)) = queue.lock().unwrap_or_else(|e| e.into_inner()).next() {
+        while let Some((index, block)) = take() {
             let mut hasher = Hasher::new();
             hasher.set_input_offset((index * BLOCK) as u64);
             update(&mut hasher, index, fetch(place(index), block)?);
@@ -90,11 +98,9 @@ fn hash<'a, B: Send, E: Send>(
         }
         Ok(done)
     };
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let threads = cores.min(MOST_THREADS).min(count);
     let mut done = thread::scope(|scope| {
         // Where there are no more threads to be had, those that are there do it.
-        let helpers: Vec<_> = (1..threads)
+        let helpers: Vec<_> = (1..threads.min(count))
             .map_while(|_| thread::Builder::new().name("nnc-load".into()).spawn_scoped(scope, subtrees).ok())
             .collect();
         let mut done = subtrees()?;
@@ -180,5 +186,20 @@ mod tests {
         };
         let error = of_filled(&mut vec![0; 3 * BLOCK], read).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn blocks_are_fetched_at_the_same_time() {
+        let file = vec![7; 2 * BLOCK + 32];
+        let (started, both) = (Mutex::new(0), std::sync::Condvar::new());
+        let hash = hash(blocks(&file), file.len(), 2, |_, block| {
+            let mut count = started.lock().unwrap();
+            *count += 1;
+            both.notify_all();
+            let minute = std::time::Duration::from_secs(60);
+            let (_count, late) = both.wait_timeout_while(count, minute, |count| *count < 2).unwrap();
+            if late.timed_out() { Err("one after the other") } else { Ok(block) }
+        });
+        assert_eq!(hash, Ok(plain(&file)));
     }
 }
