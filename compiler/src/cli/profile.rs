@@ -31,8 +31,8 @@ const MAX_RUNS: usize = 20_000;
 ///
 /// The limit of a step is its multiply-accumulates at the peak of the cores, or its bytes at the rate at which they read
 /// working sets of the program's size, whichever takes longer; both are measured first. Shares are those of the fastest
-/// run or, with several threads, of the median one. Layers by Winograd's algorithm need fewer products than are counted, and data that are still in a near cache
-/// come faster, so a share can exceed 100 %.
+/// run or, with several threads, of the median one. Layers by Winograd's algorithm need fewer products than are counted,
+/// and data that are still in a near cache come faster, so a share can exceed 100 %.
 #[derive(Args, Clone, Debug)]
 pub struct Profile {
     /// An ONNX model, or a program compiled by `nnc compile` (which knows times only)
