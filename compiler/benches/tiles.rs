@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use criterion::measurement::{Measurement, ValueFormatter};
 use criterion::{Criterion, Throughput};
-use nnc::codegen::jit;
-use nnc::codegen::tile::programs::winograd::{Form, Sweeps};
+use nnc::code::tile::programs::winograd::{Form, Sweeps};
+use nnc::emit::jit;
 use nnc::plan::winograd::Kernels;
 use nnc::plan::{self, Strips, Winograd};
 use nnc::roofline::Roofline;

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nnc_ir::Graph;
-use nnc_ir::onnx::{self, Bindings, Deadline, Limits, OnnxError, PortInfo};
+use nnc_ir::onnx::{self, Bindings, OnnxError, PortInfo};
+use nnc_ir::{Deadline, Limits};
 use nnc_runtime::LoadError;
 use nnc_runtime::Program;
 use nnc_runtime::abi::ProgramDesc;
@@ -21,9 +22,9 @@ use nnc_runtime::abi::ProgramDesc;
 use crate::artefact::driver::DriverError;
 use crate::artefact::{self, LinkError};
 use crate::cache::{CacheUse, Entry};
-use crate::codegen::disassemble::{DisassembleError, code_bytes, disassemble};
-use crate::codegen::object::{Constants, Object};
-use crate::codegen::{self, CodegenError, jit};
+use crate::emit::disassemble::{DisassembleError, code_bytes, disassemble};
+use crate::emit::object::{Constants, Object};
+use crate::emit::{self, CodegenError, jit};
 use crate::parallel;
 use crate::passes::{self, PassError};
 use crate::plan::{self, Plan, PlanError};
@@ -438,14 +439,14 @@ impl Compilation {
     pub fn program(self) -> Result<Program, Error> {
         let deadline = self.deadline();
         let Compilation { file, target, plan, threads, perf_map, .. } = self;
-        codegen::jit::compile_with(plan, &target, jit::Settings { threads, perf_map, deadline })
+        emit::jit::compile_with(plan, &target, jit::Settings { threads, perf_map, deadline })
             .map_err(|source| Error::Code { file, source: source.into() })
     }
 
     /// Makes code for a file.
     pub fn code(&self) -> Result<Code<'_>, Error> {
         let fault = |source: CodegenError| Error::Code { file: self.file.clone(), source: source.into() };
-        let object = codegen::object::compile_on(
+        let object = emit::object::compile_on(
             &self.plan,
             &self.target,
             Constants::Outside,
@@ -476,7 +477,7 @@ impl Code<'_> {
     pub fn object(&self) -> Result<Vec<u8>, Error> {
         let Compilation { file, plan, target, threads, .. } = self.compilation;
         let deadline = self.compilation.deadline();
-        match codegen::object::compile_on(plan, target, Constants::Inside, *threads, deadline) {
+        match emit::object::compile_on(plan, target, Constants::Inside, *threads, deadline) {
             Ok(object) => Ok(object.bytes),
             Err(source) => Err(Error::Code { file: file.clone(), source: source.into() }),
         }
@@ -499,7 +500,7 @@ impl Code<'_> {
     /// The Cranelift IR of all layer functions.
     pub fn clif(&self) -> Result<String, Error> {
         let Compilation { file, plan, target, .. } = self.compilation;
-        let text = codegen::clif(plan, target);
+        let text = emit::clif(plan, target);
         let fault = |source: CodegenError| Error::Code { file: file.clone(), source: source.into() };
         Ok(text.map_err(fault)?.join("\n"))
     }

@@ -18,9 +18,10 @@
 
 pub mod artefact;
 mod cache;
-pub mod codegen;
+pub mod code;
 mod driver;
 mod dynamic;
+pub mod emit;
 pub mod nearest;
 #[cfg(feature = "npz")]
 pub mod npz;
@@ -33,5 +34,5 @@ pub mod target;
 pub use cache::CacheUse;
 pub use driver::{Code, Compilation, CompileReport, Compiled, Error, Model, Options};
 pub use dynamic::{DynamicError, DynamicModel, DynamicSession, ShapeError, TensorRef, Unfit, Usage};
-pub use nnc_ir::onnx::Limits;
+pub use nnc_ir::Limits;
 pub use nnc_runtime::{InputRef, OutputMut, Outputs, Pool, Program, Session};

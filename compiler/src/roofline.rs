@@ -13,10 +13,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::codegen::tile::TileError;
-use crate::codegen::tile::interp::Arg;
-use crate::codegen::tile::ir::{BinOp, Builder, Count, Extent, Kind, Lanes, Operand, Program, Role, at};
-use crate::codegen::tile::run::Kernel;
+use crate::code::tile::TileError;
+use crate::code::tile::interp::Arg;
+use crate::code::tile::ir::{BinOp, Builder, Count, Extent, Kind, Lanes, Operand, Program, Role, at};
+use crate::code::tile::run::Kernel;
 use crate::target::Target;
 
 /// Sums that hide the latency of a multiply-add on every machine known.

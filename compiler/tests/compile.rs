@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nnc::codegen::object::{self, Constants};
+use nnc::emit::object::{self, Constants};
 use nnc::{CacheUse, Compiled, InputRef, Model, Options, Pool, Program, Session};
 use nnc_models::Spec;
 
@@ -182,7 +182,7 @@ fn the_perf_map_names_the_function_of_each_step_with_its_address_and_size() {
     let object = object::compile(compilation.plan(), compilation.target(), Constants::Outside);
     let symbols = object.expect("an object").functions;
 
-    let path = nnc::codegen::perf_map::path();
+    let path = nnc::emit::perf_map::path();
     let map = fs::read_to_string(&path).expect("the map");
     fs::remove_file(&path).expect("removed");
     let mut by_name = BTreeMap::new();

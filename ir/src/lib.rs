@@ -10,6 +10,7 @@ mod block;
 pub mod dot;
 pub mod eval;
 pub mod graph;
+pub mod limits;
 pub mod onnx;
 pub mod op;
 pub mod tensor;
@@ -18,6 +19,7 @@ pub mod types;
 
 pub use eval::EvalError;
 pub use graph::{Graph, GraphError, Node, NodeId, Value};
+pub use limits::{Deadline, Exceeded, Limits};
 pub use op::{Cost, Op, OpError};
 pub use tensor::{Tensor, TensorError};
 pub use types::{DType, Shape, TensorType};

@@ -9,7 +9,7 @@ use std::error::Error;
 
 use nnc::plan::Plan;
 use nnc::target::Target;
-use nnc::{artefact, codegen, passes, plan};
+use nnc::{artefact, emit, passes, plan};
 use nnc_ir::{DType, Graph, Tensor, TensorType, onnx};
 use nnc_models::Spec;
 use nnc_runtime::{InputRef, Pool, Program, Session};
@@ -63,7 +63,7 @@ pub fn plan_with(graph: &Graph, target: &Target, options: &plan::Options) -> Res
 ///
 /// Code generation fails.
 pub fn jit(plan: &Plan, target: &Target) -> Result<Program, Failure> {
-    Ok(codegen::jit::compile(plan.clone(), target)?)
+    Ok(emit::jit::compile(plan.clone(), target)?)
 }
 
 /// The bytes of the plan's artefact.
@@ -72,7 +72,7 @@ pub fn jit(plan: &Plan, target: &Target) -> Result<Program, Failure> {
 ///
 /// Code generation or linking fails.
 pub fn artefact(plan: &Plan, target: &Target) -> Result<Vec<u8>, Failure> {
-    let object = codegen::object::compile(plan, target, codegen::object::Constants::Outside)?;
+    let object = emit::object::compile(plan, target, emit::object::Constants::Outside)?;
     Ok(artefact::write_shared_object(
         &object.bytes,
         &object.functions,

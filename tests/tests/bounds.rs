@@ -1,4 +1,4 @@
-//! The proof that no step touches memory that is not its own ([`nnc::codegen::prove`]): every plan has it, and a plan in
+//! The proof that no step touches memory that is not its own ([`nnc::emit::prove`]): every plan has it, and a plan in
 //! which anything is off by a little has not.
 //!
 //! What may be touched is cut down to what the walk over a step's addresses finds ([`nnc_tests::addresses`]), which knows neither
@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use nnc::codegen::prove;
-use nnc::codegen::tile::programs::epilogue::Residual;
-use nnc::codegen::tile::programs::winograd::{Form, Sweeps};
+use nnc::code::tile::programs::epilogue::Residual;
+use nnc::code::tile::programs::winograd::{Form, Sweeps};
+use nnc::emit::prove;
 use nnc::plan::dense::{DenseArg, DensePlan};
 use nnc::plan::lanes::{LanesArg, LanesPlan};
 use nnc::plan::winograd::{Kernels, WinogradArg, WinogradPlan};
@@ -379,8 +379,8 @@ fn tables_that_lead_elsewhere_are_noticed() {
     let mut tables = 0;
     each_step(|plan, target| {
         let LayerCode::Dense(code) = &plan.steps[0].code else { return };
-        let is_table = |k: &nnc::codegen::tile::programs::dense::Runs| {
-            matches!(k, nnc::codegen::tile::programs::dense::Runs::Table(_))
+        let is_table = |k: &nnc::code::tile::programs::dense::Runs| {
+            matches!(k, nnc::code::tile::programs::dense::Runs::Table(_))
         };
         if !code.panels.iter().any(|panels| is_table(&panels.k)) {
             return;

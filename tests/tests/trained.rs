@@ -14,7 +14,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use nnc::{codegen, passes, plan, target::Target};
+use nnc::{emit, passes, plan, target::Target};
 use nnc_ir::Graph;
 use nnc_ir::onnx::{Bindings, Model};
 use nnc_runtime::{InputRef, Pool, RunError, Session};
@@ -125,7 +125,7 @@ fn outputs(mut graph: Graph, input: &[f32]) -> Result<Vec<Vec<f32>>, Box<dyn Err
     let target = Target::named("native")?;
     passes::optimise(&mut graph, &Default::default())?;
     let plan = plan::plan(&graph, &target, &Default::default(), &Default::default())?;
-    let program = codegen::jit::compile(plan, &target)?;
+    let program = emit::jit::compile(plan, &target)?;
     let run = |threads| -> Result<Vec<Vec<f32>>, Box<dyn Error>> {
         let mut session = Session::new(&program, &Pool::new(threads)?)?;
         let outputs = session.run(&[InputRef::new(input)])?;

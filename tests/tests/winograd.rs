@@ -1,6 +1,6 @@
 //! Whole 3×3 layers by Winograd's algorithm, in both forms, against the evaluator.
 
-use nnc::codegen::tile::programs::winograd::{Form, Sweeps};
+use nnc::code::tile::programs::winograd::{Form, Sweeps};
 use nnc::plan::winograd::Kernels;
 use nnc::plan::{LayerCode, Options, Plan, Winograd};
 use nnc::target::Target;

@@ -132,7 +132,7 @@ pub(super) fn readers_with_prologue(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan;
+    use crate::code::tile::programs::epilogue::Activation;
 
     #[test]
     fn what_is_fused_is_what_kernels_apply() {
@@ -155,7 +155,7 @@ mod tests {
             Exp,
         ];
         for function in functions {
-            assert_eq!(is_fusable(&function), plan::activation(&function).is_some(), "{function:?}");
+            assert_eq!(is_fusable(&function), Activation::of(&function).is_some(), "{function:?}");
         }
     }
 }

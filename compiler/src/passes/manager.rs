@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use nnc_ir::onnx::{Deadline, Exceeded};
+use nnc_ir::{Deadline, Exceeded};
 use nnc_ir::{Graph, GraphError};
 
 use super::edit::EditError;

@@ -21,7 +21,7 @@ use super::dense::{Ahead, DenseArg, DensePlan, LoopOrder};
 use super::strips::Groups;
 use super::winograd::WinogradArg;
 use super::{LayerCode, PlanStep};
-use crate::codegen::tile::programs::dense::{LINE, Runs, UNROLL, panel_width};
+use crate::code::tile::programs::dense::{LINE, Runs, UNROLL, panel_width};
 
 /// The most lines that a tile asks for in the channels of one round of its loop.
 const MOST_LINES: u64 = 8;
@@ -100,9 +100,9 @@ fn can_ask(plan: &DensePlan) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codegen::tile::ir::Lanes;
-    use crate::codegen::tile::programs::dense::Col;
-    use crate::codegen::tile::programs::epilogue::Epilogue;
+    use crate::code::tile::ir::Lanes;
+    use crate::code::tile::programs::dense::Col;
+    use crate::code::tile::programs::epilogue::Epilogue;
     use crate::plan::dense::{PanelRun, Steps};
     use crate::plan::sweep::{Axis, BytePitch, x_tiles};
 

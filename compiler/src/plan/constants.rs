@@ -216,8 +216,8 @@ pub(super) fn write(threads: usize, blocks: Vec<(&mut Pages, Vec<Part>)>) {
 mod tests {
     use super::super::packing::PackedPanel;
     use super::*;
-    use crate::codegen::tile::ir::Lanes;
-    use crate::codegen::tile::programs::dense::Col;
+    use crate::code::tile::ir::Lanes;
+    use crate::code::tile::programs::dense::Col;
 
     fn packing(first: f32) -> Packing {
         Packing {

@@ -16,8 +16,8 @@
 use nnc_ir::op::Window;
 
 use super::sweep::{Axis, BytePitch, XTiles};
-use crate::codegen::tile::programs::dense::{Col, LINE, Runs, UNROLL, panel_width};
-use crate::codegen::tile::programs::epilogue::{Activation, Epilogue};
+use crate::code::tile::programs::dense::{Col, LINE, Runs, UNROLL, panel_width};
+use crate::code::tile::programs::epilogue::{Activation, Epilogue};
 
 /// Which base pointer is which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,8 +14,8 @@ use super::planner::{ARENA_START, Draft, Place, Planner, RunTable};
 use super::sweep::{Axis, BytePitch, x_tiles};
 use super::tiling::{self, Folding, Registers, Work};
 use super::{LayerCode, Panels, PlanError, Traffic, epilogue, winograd_step};
-use crate::codegen::tile::programs::dense::{RunClass, Runs, UNROLL};
-use crate::codegen::tile::programs::epilogue::Activation;
+use crate::code::tile::programs::dense::{RunClass, Runs, UNROLL};
+use crate::code::tile::programs::epilogue::Activation;
 
 /// Longest run of channels that a table lists; longer ones become several entries. With one length for most of them, a
 /// kernel is a short loop: with runs of up to 16, each length unrolled by itself, the kernels of a shuffled layer exceeded
@@ -65,7 +65,7 @@ impl Planner<'_> {
         let Some(ep) = epilogue(&conv.epilogue, bias.is_some()) else { return Ok(false) };
         let before = match &conv.prologue.activation {
             None => Activation::None,
-            Some(function) => match super::activation(function) {
+            Some(function) => match Activation::of(function) {
                 Some(activation) => activation,
                 None => return Ok(false),
             },

@@ -8,7 +8,7 @@ use super::buffer::{BufferId, Home};
 use super::generic::{self, GenericError};
 use super::image::{Image, Slot};
 use super::planner::{Draft, Place, Planner};
-use super::view::View;
+use crate::code::view::View;
 
 impl Planner<'_> {
     /// Plans any operator as loop nests or routines.

@@ -19,10 +19,10 @@ use std::ops::Range;
 
 use super::dense::Steps;
 use super::sweep::{Axis, BytePitch};
-use crate::codegen::tile::ir::Lanes;
-use crate::codegen::tile::programs::epilogue::Epilogue;
-use crate::codegen::tile::programs::pool::Pool;
-use crate::codegen::tile::programs::window::{Along, Prologue};
+use crate::code::tile::ir::Lanes;
+use crate::code::tile::programs::epilogue::Epilogue;
+use crate::code::tile::programs::pool::Pool;
+use crate::code::tile::programs::window::{Along, Prologue};
 
 /// Which base pointer is which. The input's buffers follow behind these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

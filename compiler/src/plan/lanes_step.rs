@@ -13,9 +13,9 @@ use super::planner::{ARENA_START, Draft, Place, Planner};
 use super::sweep::{Axis, BytePitch};
 use super::tiling::{Folding, Registers};
 use super::{LayerCode, PlanError, Traffic, epilogue};
-use crate::codegen::tile::programs::epilogue::{Epilogue, Residual as Added};
-use crate::codegen::tile::programs::pool::Pool;
-use crate::codegen::tile::programs::window::{Along, Prologue};
+use crate::code::tile::programs::epilogue::{Epilogue, Residual as Added};
+use crate::code::tile::programs::pool::Pool;
+use crate::code::tile::programs::window::{Along, Prologue};
 
 /// What a layer of this kind needs from its node.
 struct Layer<'a> {
@@ -33,7 +33,7 @@ struct Layer<'a> {
 
 /// A vector of slots before those that are alike are put together.
 struct Vector {
-    col: crate::codegen::tile::programs::dense::Col,
+    col: crate::code::tile::programs::dense::Col,
     source: usize,
     from: usize,
     to: usize,

@@ -35,23 +35,22 @@ mod shared;
 mod strips;
 pub mod sweep;
 pub mod tiling;
-pub mod view;
 pub mod winograd;
 mod winograd_step;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use nnc_ir::onnx::{Deadline, Exceeded, Limits};
-use nnc_ir::op::{Op, OpError, Residual, Unary};
+use nnc_ir::op::{Op, OpError, Residual};
 use nnc_ir::{DType, Graph, GraphError, TensorError};
+use nnc_ir::{Deadline, Exceeded, Limits};
 use nnc_runtime::abi::{self, Arg, Port};
 use nnc_runtime::{Constants, MemoryError};
 
-use crate::codegen::nest::Nest;
-use crate::codegen::routine::Routine;
-use crate::codegen::tile::programs::epilogue::{Activation, Epilogue, Residual as Added};
-use crate::codegen::tile::programs::winograd::Form;
+use crate::code::nest::Nest;
+use crate::code::routine::Routine;
+use crate::code::tile::programs::epilogue::{Activation, Epilogue, Residual as Added};
+use crate::code::tile::programs::winograd::Form;
 use crate::parallel;
 use crate::target::Target;
 use planner::Planner;
@@ -159,8 +158,7 @@ pub struct Traffic {
     pub written: u64,
 }
 
-/// The bytes that a step may touch. Code generation proves of each step that it touches no others
-/// ([`crate::codegen::bounds`]).
+/// The bytes that a step may touch. Code generation proves of each step that it touches no others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Windows {
     /// For each base pointer, where its buffer lies: bytes of the pointer's region, or of scratch for an image of a strip. Empty
@@ -351,26 +349,10 @@ pub(crate) fn is_view_op(op: &Op) -> bool {
     )
 }
 
-/// An activation that kernels apply in registers; `None` for those that only loop nests know.
-pub(crate) fn activation(unary: &Unary) -> Option<Activation> {
-    Some(match *unary {
-        Unary::Relu => Activation::Relu,
-        Unary::Clip { min, max } => Activation::Clip { lo: min.to_bits(), hi: max.to_bits() },
-        Unary::LeakyRelu { alpha } => Activation::LeakyRelu { alpha: alpha.to_bits() },
-        Unary::HardSigmoid { alpha, beta } => {
-            Activation::HardSigmoid { alpha: alpha.to_bits(), beta: beta.to_bits() }
-        }
-        Unary::HardSwish => Activation::HardSwish { alpha: (1.0f32 / 6.0).to_bits(), beta: 0.5f32.to_bits() },
-        Unary::Sigmoid => Activation::Sigmoid,
-        Unary::Silu => Activation::Silu,
-        _ => return None,
-    })
-}
-
 /// The epilogue of a kernel; `None` when its activation is none that kernels know.
 pub(crate) fn epilogue(e: &nnc_ir::op::Epilogue, bias: bool) -> Option<Epilogue> {
     let act = match &e.activation {
-        Some(unary) => activation(unary)?,
+        Some(unary) => Activation::of(unary)?,
         None => Activation::None,
     };
     Some(Epilogue {

@@ -10,8 +10,8 @@ use std::borrow::Cow;
 use nnc_ir::Tensor;
 
 use super::constants::hash;
-use crate::codegen::tile::programs::dense::{Col, panel_width, position};
-use crate::codegen::tile::programs::winograd::{Form, KernelTransform};
+use crate::code::tile::programs::dense::{Col, panel_width, position};
+use crate::code::tile::programs::winograd::{Form, KernelTransform};
 
 /// Weights of a convolution, `[channel][k][ky][kx]`, to be packed.
 #[derive(Clone, Debug)]
@@ -189,7 +189,7 @@ impl<'w> Rows<'w> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codegen::tile::ir::Lanes;
+    use crate::code::tile::ir::Lanes;
 
     #[test]
     fn panels_are_packed_in_the_order_in_which_kernels_read_them() {

@@ -10,7 +10,7 @@ use nnc_ir::{DType, Tensor, TensorError};
 
 use super::image::Image;
 use super::tiling::{self, Folding, Registers};
-use crate::codegen::tile::programs::dense::Col;
+use crate::code::tile::programs::dense::Col;
 
 /// Neighbouring output channels of one group that lie together in the output and in the residual.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use nnc_ir::onnx::Exceeded;
+use nnc_ir::Exceeded;
 use nnc_ir::op::{Cost, Op};
 use nnc_ir::{DType, Graph, NodeId, Tensor, TensorType, Value};
 use nnc_runtime::abi::{Arg, Count, ElemType, Port, Region};
@@ -15,8 +15,8 @@ use super::image::{Extent, Image, Pitch, Slot};
 use super::memory::{self, Lifetime};
 use super::packing::Packing;
 use super::strips;
-use super::view::View;
 use super::{Bounds, LayerCode, MemoryReport, Options, PlanError, PlanStep, Traffic, Unpacked, Windows};
+use crate::code::view::View;
 use crate::target::Target;
 
 /// Where a value is. The `arg` of a view is the number of a buffer.

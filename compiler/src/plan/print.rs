@@ -8,8 +8,8 @@ use super::dense::{DensePlan, LoopOrder};
 use super::lanes::{LanesPlan, RowBlocks};
 use super::winograd::{Kernels, WinogradPlan};
 use super::{LayerCode, Plan};
-use crate::codegen::tile::programs::dense::Col;
-use crate::codegen::tile::programs::window::Along;
+use crate::code::tile::programs::dense::Col;
+use crate::code::tile::programs::window::Along;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,8 +6,8 @@
 
 use std::ops::Range;
 
-use crate::codegen::tile::ir::Lanes;
-use crate::codegen::tile::programs::dense::Col;
+use crate::code::tile::ir::Lanes;
+use crate::code::tile::programs::dense::Col;
 use crate::target::{FMA_LATENCY, FMA_PER_CYCLE, L2_BYTES_PER_CYCLE, Target};
 
 /// Cycles that calling a tile costs besides its arithmetic: call, addresses, loop.

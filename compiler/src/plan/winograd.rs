@@ -25,10 +25,10 @@ use std::ops::Range;
 
 use super::dense::Steps;
 use super::sweep::{Axis, BytePitch};
-use crate::codegen::tile::ir::Lanes;
-use crate::codegen::tile::programs::dense::{Col, panel_width};
-use crate::codegen::tile::programs::epilogue::Epilogue;
-use crate::codegen::tile::programs::winograd::{Form, KERNEL, Sweeps};
+use crate::code::tile::ir::Lanes;
+use crate::code::tile::programs::dense::{Col, panel_width};
+use crate::code::tile::programs::epilogue::Epilogue;
+use crate::code::tile::programs::winograd::{Form, KERNEL, Sweeps};
 
 /// Which base pointer is which. The input's buffers follow behind these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

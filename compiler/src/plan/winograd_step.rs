@@ -32,9 +32,9 @@ use super::sweep::{Axis, BytePitch};
 use super::tiling::{self, Folding, Registers, TileShape, Work};
 use super::winograd::{ChannelRun, Kernels, Panels, ScratchPitch, WinogradArg, WinogradPlan, spans};
 use super::{LayerCode, PlanError, Traffic, Winograd};
-use crate::codegen::tile::programs::dense::{panel_channels, panel_width};
-use crate::codegen::tile::programs::epilogue::Epilogue;
-use crate::codegen::tile::programs::winograd::{Form, KERNEL, Sweeps};
+use crate::code::tile::programs::dense::{panel_channels, panel_width};
+use crate::code::tile::programs::epilogue::Epilogue;
+use crate::code::tile::programs::winograd::{Form, KERNEL, Sweeps};
 use crate::target::{FMA_PER_CYCLE, Target};
 
 /// A convolution whose operands have been found and whose result has a place.

@@ -3,9 +3,9 @@
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::default_libcall_names;
-use nnc::codegen::{nest, routine};
+use nnc::code::view::View;
+use nnc::code::{nest, routine};
 use nnc::plan::generic::{GenericError, Piece, lower};
-use nnc::plan::view::View;
 use nnc_ir::{DType, Op, Tensor, TensorType};
 use nnc_runtime::abi::LayerFn;
 

@@ -1,7 +1,7 @@
 //! Half floats as memory of a routine: to `f32` and back.
 
-use nnc::codegen::routine::{Role, Writer, emit};
-use nnc::plan::view::View;
+use nnc::code::routine::{Role, Writer, emit};
+use nnc::code::view::View;
 use nnc_ir::{DType, Tensor, TensorType};
 use nnc_runtime::abi::LayerFn;
 

@@ -1,7 +1,7 @@
 //! Random programs, compiled and interpreted: same memory, and nothing outside of it touched.
 
-use nnc::codegen::nest::Constant;
-use nnc::codegen::routine::{Access, Expr, Memory, Role, Routine, Stmt, emit, interp};
+use nnc::code::nest::Constant;
+use nnc::code::routine::{Access, Expr, Memory, Role, Routine, Stmt, emit, interp};
 use nnc_ir::DType;
 use nnc_ir::op::Unary;
 use nnc_ir::op::elementwise::BinaryFn;

@@ -1,8 +1,8 @@
 //! Activations: what they do to special values, and how accurate the exponential is.
 
-use nnc::codegen::tile::ir::{Lanes, Role};
-use nnc::codegen::tile::programs::dense::{Broadcast, Col, DenseTile, Runs, Tap};
-use nnc::codegen::tile::programs::epilogue::{Activation, Epilogue};
+use nnc::code::tile::ir::{Lanes, Role};
+use nnc::code::tile::programs::dense::{Broadcast, Col, DenseTile, Runs, Tap};
+use nnc::code::tile::programs::epilogue::{Activation, Epilogue};
 
 use super::support::{Engine, Given, bytes, floats};
 

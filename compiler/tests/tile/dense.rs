@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use nnc::codegen::tile::ir::{Lanes, Role};
-use nnc::codegen::tile::programs::dense::{
+use nnc::code::tile::ir::{Lanes, Role};
+use nnc::code::tile::programs::dense::{
     Broadcast, Col, DenseTile, RunClass, Runs, Tap, pack, pack_row, panel_channels,
 };
-use nnc::codegen::tile::programs::epilogue::{Activation, Epilogue, Residual};
+use nnc::code::tile::programs::epilogue::{Activation, Epilogue, Residual};
 
 use super::support::{Engine, Given, Random, bytes, floats, same};
 

@@ -2,11 +2,12 @@
 
 use cranelift_module::{Module, default_libcall_names};
 use cranelift_object::{ObjectBuilder, ObjectModule};
-use nnc::codegen::tile::ir::{Lanes, Program};
-use nnc::codegen::tile::programs::dense::{Broadcast, Col, DenseTile, Runs, Tap};
-use nnc::codegen::tile::programs::epilogue::{Activation, Epilogue};
-use nnc::codegen::tile::{Lowered, lower};
-use nnc::target::{Target, cranelift_isa};
+use nnc::code::isa;
+use nnc::code::tile::ir::{Lanes, Program};
+use nnc::code::tile::programs::dense::{Broadcast, Col, DenseTile, Runs, Tap};
+use nnc::code::tile::programs::epilogue::{Activation, Epilogue};
+use nnc::code::tile::{Lowered, lower};
+use nnc::target::Target;
 use object::{Object, ObjectSection, ObjectSymbol};
 
 fn kernel() -> Program {
@@ -33,7 +34,7 @@ fn an_object_holds_the_bytes_that_the_jit_runs_for_every_target() {
     let program = kernel();
     for name in ["x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64-v4-clif", "aarch64"] {
         let target = Target::named(name).unwrap_or_else(|e| panic!("{e}"));
-        let isa = cranelift_isa(&target, true).unwrap_or_else(|e| panic!("{e}"));
+        let isa = isa::for_layers(&target, true).unwrap_or_else(|e| panic!("{e}"));
         let builder = ObjectBuilder::new(isa, "kernels", default_libcall_names()).expect("an object");
         let mut module = ObjectModule::new(builder);
         let lowered = Lowered::new(&program, &target).unwrap_or_else(|e| panic!("{e}"));

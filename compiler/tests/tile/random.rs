@@ -1,10 +1,10 @@
 //! Random programs give the same values on every lowering as in the interpreter.
 
-use nnc::codegen::tile::interp::Arg;
-use nnc::codegen::tile::ir::{
+use nnc::code::tile::interp::Arg;
+use nnc::code::tile::ir::{
     Addr, BinOp, Builder, Count, Extent, Inst, Int, Kind, Lanes, Operand, Program, Role, Vector, at,
 };
-use nnc::codegen::tile::verify::{footprints, verify};
+use nnc::code::tile::verify::{footprints, verify};
 use proptest::prelude::*;
 
 use super::support::{Engine, Random, bytes, floats, same};

@@ -1,11 +1,9 @@
 //! What is refused, and how.
 
-use nnc::codegen::tile::error::TileError;
-use nnc::codegen::tile::ir::{
-    BinOp, Builder, Count, Extent, Inst, Int, Kind, Lanes, Operand, Role, Vector, at,
-};
-use nnc::codegen::tile::verify::verify;
-use nnc::codegen::tile::{fits, lower};
+use nnc::code::tile::error::TileError;
+use nnc::code::tile::ir::{BinOp, Builder, Count, Extent, Inst, Int, Kind, Lanes, Operand, Role, Vector, at};
+use nnc::code::tile::verify::verify;
+use nnc::code::tile::{fits, lower};
 use nnc::target::{Target, TargetError, names};
 
 /// A builder with an input and an output of 64 bytes and a count up to 4.
@@ -166,7 +164,7 @@ fn every_known_target_has_a_code_generator() {
         let target = Target::named(&name).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(target.name, name);
         for pic in [false, true] {
-            nnc::target::cranelift_isa(&target, pic).unwrap_or_else(|e| panic!("{e}"));
+            nnc::code::isa::for_layers(&target, pic).unwrap_or_else(|e| panic!("{e}"));
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What the tests of tile programs share: targets that run here, buffers, random numbers, one call on every lowering.
 
-use nnc::codegen::tile::interp::{self, Arg};
-use nnc::codegen::tile::ir::{Kind, Program, Role};
-use nnc::codegen::tile::run::Kernel;
+use nnc::code::tile::interp::{self, Arg};
+use nnc::code::tile::ir::{Kind, Program, Role};
+use nnc::code::tile::run::Kernel;
 use nnc::target::Target;
 
 /// Every lowering that this machine can run. Says which are left out.
@@ -86,11 +86,11 @@ impl Engine {
     pub fn prepare(&self, program: &Program) -> Option<Ready> {
         match self {
             Engine::Interpreter { fused } => {
-                nnc::codegen::tile::verify::verify(program).unwrap_or_else(|e| panic!("{e}"));
+                nnc::code::tile::verify::verify(program).unwrap_or_else(|e| panic!("{e}"));
                 Some(Ready::Interpreter(program.clone(), *fused))
             }
             Engine::Native(target) => {
-                nnc::codegen::tile::fits(program, target).ok()?;
+                nnc::code::tile::fits(program, target).ok()?;
                 let kernel = Kernel::new(program, target).unwrap_or_else(|e| panic!("{}: {e}", target.name));
                 Some(Ready::Native(Box::new(kernel)))
             }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Range;
 
-use nnc::codegen::tile::ir::{Lanes, Program, Role};
-use nnc::codegen::tile::programs::dense::Col;
-use nnc::codegen::tile::programs::depthwise::{DepthwiseTile, Weights, pack};
-use nnc::codegen::tile::programs::epilogue::{Activation, Epilogue, Residual};
-use nnc::codegen::tile::programs::pool::{GlobalPoolTile, Pool, PoolTile};
-use nnc::codegen::tile::programs::window::{Along, Prologue, Window};
+use nnc::code::tile::ir::{Lanes, Program, Role};
+use nnc::code::tile::programs::dense::Col;
+use nnc::code::tile::programs::depthwise::{DepthwiseTile, Weights, pack};
+use nnc::code::tile::programs::epilogue::{Activation, Epilogue, Residual};
+use nnc::code::tile::programs::pool::{GlobalPoolTile, Pool, PoolTile};
+use nnc::code::tile::programs::window::{Along, Prologue, Window};
 
 use super::support::{Engine, Given, Random, bytes, floats, same};
 

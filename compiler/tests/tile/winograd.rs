@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use nnc::codegen::tile::ir::{Lanes, Program, Role};
-use nnc::codegen::tile::programs::dense::Col;
-use nnc::codegen::tile::programs::epilogue::{Activation, Epilogue, Residual};
-use nnc::codegen::tile::programs::winograd::input::InputTile;
-use nnc::codegen::tile::programs::winograd::kernel::KernelTile;
-use nnc::codegen::tile::programs::winograd::output::OutputTile;
-use nnc::codegen::tile::programs::winograd::{Form, KernelTransform, Sweeps};
+use nnc::code::tile::ir::{Lanes, Program, Role};
+use nnc::code::tile::programs::dense::Col;
+use nnc::code::tile::programs::epilogue::{Activation, Epilogue, Residual};
+use nnc::code::tile::programs::winograd::input::InputTile;
+use nnc::code::tile::programs::winograd::kernel::KernelTile;
+use nnc::code::tile::programs::winograd::output::OutputTile;
+use nnc::code::tile::programs::winograd::{Form, KernelTransform, Sweeps};
 
 use super::support::{Engine, Given, Random, Ready, bytes, floats, same};
 

@@ -13,7 +13,6 @@ use super::attribute::Attribute;
 use super::dtype::dtype;
 use super::error::Fault;
 use super::functions::{self, FunctionDef, FunctionId};
-use super::limits::Limits;
 use super::model::{Dim, Model, NodeDef, PortInfo};
 use super::source::Source;
 use super::split::Initializer;
@@ -21,6 +20,7 @@ use super::subgraph::{self, GraphDef};
 use super::table;
 use super::tensor::{Refusal, TensorReader};
 use super::wire;
+use crate::limits::Limits;
 use crate::tensor::Tensor;
 
 /// Parses bytes that [`wire::scan`](super::wire::scan) has passed.

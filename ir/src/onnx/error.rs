@@ -5,7 +5,7 @@
 use std::fmt::{self, Write as _};
 use std::io;
 
-use super::limits::{Exceeded, flag};
+use crate::limits::{Exceeded, flag};
 use crate::op::OpError;
 use crate::tensor::TensorError;
 

@@ -13,7 +13,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::bindings::Bindings;
 use super::error::{Fault, NodeFault, UnsupportedOperator};
-use super::limits::Deadline;
 use super::model::{Model, NodeDef};
 use super::node::NodeReader;
 use super::subgraph::GraphDef;
@@ -21,6 +20,7 @@ use super::table;
 use super::varying::{Sizes, Varying};
 use super::weights::{self, Reading};
 use crate::graph::{Graph, GraphError, Value};
+use crate::limits::Deadline;
 use crate::op::Prefix;
 use crate::tensor::Tensor;
 

@@ -38,7 +38,6 @@ mod error;
 mod external;
 mod functions;
 mod import;
-mod limits;
 mod model;
 mod node;
 mod notes;
@@ -55,7 +54,6 @@ mod wire;
 
 pub use bindings::Bindings;
 pub use error::{Fault, NodeFault, OnnxError, UnboundInput, UnsupportedOperator};
-pub use limits::{Deadline, Exceeded, Limits};
 pub use model::{Dim, Model, PortInfo, SourcePart, read_tensor};
 pub use notes::Elements;
 pub use table::{Supported, operators};

@@ -13,7 +13,6 @@ use super::decode;
 use super::error::{Fault, OnnxError};
 use super::external::External;
 use super::import;
-use super::limits::{Deadline, Limits};
 use super::order;
 use super::source::{Bytes, Source, SourceFile, Window};
 use super::split;
@@ -21,6 +20,7 @@ use super::tensor::TensorReader;
 use super::weights::{self, Reading, Stored, Weights};
 use super::wire;
 use crate::graph::Graph;
+use crate::limits::{Deadline, Limits};
 use crate::tensor::Tensor;
 use crate::types::DType;
 

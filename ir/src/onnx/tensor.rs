@@ -11,10 +11,10 @@ use onnx_protobuf::TensorProto;
 use super::dtype::dtype;
 use super::error::Fault;
 use super::external::{External, Location};
-use super::limits::{Exceeded, Limits};
 use super::source::Source;
 use super::weights::{Stored, Weights, normalise};
 use crate::block::Block;
+use crate::limits::{Exceeded, Limits};
 use crate::tensor::Tensor;
 use crate::types::{DType, Shape, TensorType};
 

@@ -8,8 +8,8 @@
 use std::ops::Range;
 
 use super::error::Fault;
-use super::limits::Limits;
 use super::source::Bytes;
+use crate::limits::Limits;
 
 /// The messages that ONNX defines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! What users read when a model is refused: one test for each kind of error.
 
-use nnc_ir::onnx::{Bindings, Limits, Model};
+use nnc_ir::Limits;
+use nnc_ir::onnx::{Bindings, Model};
 use onnx_protobuf::{TensorProto, TypeProto, ValueInfoProto, type_proto};
 use protobuf::MessageField;
 

@@ -1,6 +1,7 @@
 //! Functions that a model defines.
 
-use nnc_ir::onnx::{Bindings, Limits, Model};
+use nnc_ir::Limits;
+use nnc_ir::onnx::{Bindings, Model};
 
 use crate::build::{Onnx, f32s, float, graph, iota, onnx, reference};
 

@@ -1,6 +1,7 @@
 //! Whatever the bytes: a model, or an error.
 
-use nnc_ir::onnx::{Bindings, Limits, Model};
+use nnc_ir::Limits;
+use nnc_ir::onnx::{Bindings, Model};
 use proptest::prelude::*;
 
 use crate::build::{int, ints, onnx};

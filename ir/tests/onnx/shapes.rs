@@ -1,6 +1,7 @@
 //! Dims that a model leaves open, and what callers bind.
 
-use nnc_ir::onnx::{Bindings, Dim, Limits, Model};
+use nnc_ir::Limits;
+use nnc_ir::onnx::{Bindings, Dim, Model};
 use nnc_ir::{Op, Tensor};
 
 use crate::build::{Onnx, ints, iota, one, onnx, value_info};

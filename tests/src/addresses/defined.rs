@@ -101,7 +101,7 @@ impl Defined {
 
 #[cfg(test)]
 mod tests {
-    use nnc::codegen::nest::{Expr, Lanes, Nest, Operand};
+    use nnc::code::nest::{Expr, Lanes, Nest, Operand};
     use std::ops::Range;
 
     use nnc::plan::{Life, MemoryReport, Traffic, Windows};

@@ -12,8 +12,8 @@
 //! Every tile of every row meets every panel, so the rows, the columns and the channels that are touched are three
 //! independent sets.
 
-use nnc::codegen::tile::programs::dense::{Col, Runs};
-use nnc::codegen::tile::programs::epilogue::Residual;
+use nnc::code::tile::programs::dense::{Col, Runs};
+use nnc::code::tile::programs::epilogue::Residual;
 use nnc::plan::dense::{DenseArg, DensePlan, PanelRun, Stage, Steps};
 use nnc::plan::sweep::XTiles;
 
@@ -189,9 +189,9 @@ fn staged(
 
 #[cfg(test)]
 mod tests {
-    use nnc::codegen::tile::ir::Lanes;
-    use nnc::codegen::tile::programs::dense::RunClass;
-    use nnc::codegen::tile::programs::epilogue::{Activation, Epilogue};
+    use nnc::code::tile::ir::Lanes;
+    use nnc::code::tile::programs::dense::RunClass;
+    use nnc::code::tile::programs::epilogue::{Activation, Epilogue};
     use nnc::plan::Traffic;
     use nnc::plan::dense::{Ahead, LoopOrder, StageSource};
     use nnc::plan::sweep::{Axis, BytePitch, x_tiles};

@@ -9,8 +9,8 @@
 //!
 //! Every block of rows meets every tile of columns, so the rows and the columns that are touched are independent sets.
 
-use nnc::codegen::tile::programs::epilogue::Residual;
-use nnc::codegen::tile::programs::window::Prologue;
+use nnc::code::tile::programs::epilogue::Residual;
+use nnc::code::tile::programs::window::Prologue;
 use nnc::plan::dense::Steps;
 use nnc::plan::lanes::{LanesArg, LanesOp, LanesPlan, RowBlocks, VectorRun};
 use nnc::plan::sweep::Axis;
@@ -138,9 +138,9 @@ pub(super) fn lanes(plan: &LanesPlan, bases: Bases<'_>) -> Result<Vec<Vec<Walk>>
 pub(super) mod sample {
     //! A small layer to test with.
 
-    use nnc::codegen::tile::ir::Lanes;
-    use nnc::codegen::tile::programs::epilogue::Epilogue;
-    use nnc::codegen::tile::programs::window::Along;
+    use nnc::code::tile::ir::Lanes;
+    use nnc::code::tile::programs::epilogue::Epilogue;
+    use nnc::code::tile::programs::window::Along;
     use nnc::plan::lanes::blocks;
     use nnc::plan::sweep::BytePitch;
     use nnc_runtime::abi::{Arg, Region};
@@ -208,7 +208,7 @@ pub(super) mod sample {
 
 #[cfg(test)]
 mod tests {
-    use nnc::codegen::tile::programs::pool::Pool;
+    use nnc::code::tile::programs::pool::Pool;
     use nnc::plan::Traffic;
     use nnc_runtime::abi::Region;
 

@@ -13,7 +13,7 @@
 //!
 //! A table of offsets joins the loops that its entries depend on.
 
-use nnc::codegen::nest::{Bound, Expr, Nest, Operand, Table};
+use nnc::code::nest::{Bound, Expr, Nest, Operand, Table};
 
 use super::{Bases, Intervals, Walk, sorted, steps};
 
@@ -188,7 +188,7 @@ fn axes_of(table: &Table) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use nnc::codegen::nest::{Accumulator, Constant, Fold, Lanes, ReduceAxis};
+    use nnc::code::nest::{Accumulator, Constant, Fold, Lanes, ReduceAxis};
     use nnc::plan::Traffic;
     use nnc_ir::DType;
     use nnc_ir::op::elementwise::BinaryFn;

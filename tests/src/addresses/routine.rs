@@ -2,7 +2,7 @@
 //!
 //! That no access leaves its window, the routine's own check and the checks in the generated code see to.
 
-use nnc::codegen::routine::{Memory, Role, Routine};
+use nnc::code::routine::{Memory, Role, Routine};
 
 use super::{Bases, Intervals, Walk, steps};
 

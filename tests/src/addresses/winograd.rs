@@ -11,7 +11,7 @@
 //!
 //! Tiles are a grid, so rows, columns and channels are three independent sets.
 
-use nnc::codegen::tile::programs::epilogue::Residual;
+use nnc::code::tile::programs::epilogue::Residual;
 use nnc::plan::dense::Steps;
 use nnc::plan::winograd::{Panels, TileSpan, WinogradArg, WinogradPlan};
 
@@ -70,10 +70,10 @@ fn over_panels(panels: &Panels, bytes: i64, at: Steps) -> Intervals {
 
 #[cfg(test)]
 mod tests {
-    use nnc::codegen::tile::ir::Lanes;
-    use nnc::codegen::tile::programs::dense::Col;
-    use nnc::codegen::tile::programs::epilogue::Epilogue;
-    use nnc::codegen::tile::programs::winograd::Form;
+    use nnc::code::tile::ir::Lanes;
+    use nnc::code::tile::programs::dense::Col;
+    use nnc::code::tile::programs::epilogue::Epilogue;
+    use nnc::code::tile::programs::winograd::Form;
     use nnc::plan::Traffic;
     use nnc::plan::sweep::{Axis, BytePitch};
     use nnc::plan::winograd::{ChannelRun, Kernels, ScratchPitch, spans};

@@ -1,6 +1,6 @@
 //! The ways from one graph to machine code, all of which must give the same results.
 
-use nnc::codegen::tile::programs::winograd::{Form, Sweeps};
+use nnc::code::tile::programs::winograd::{Form, Sweeps};
 use nnc::plan::winograd::Kernels;
 use nnc::plan::{Options, Panels, Strips, Winograd};
 use nnc::target::Target;

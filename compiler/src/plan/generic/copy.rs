@@ -9,8 +9,8 @@ use nnc_ir::{DType, Tensor};
 
 use super::draft::Draft;
 use super::{GenericError, Lowering};
-use crate::codegen::nest::Expr;
-use crate::plan::view::View;
+use crate::code::nest::Expr;
+use crate::code::view::View;
 
 /// Nests into which one copy may fall apart before tables are used.
 const MAX_PIECES: usize = 16;

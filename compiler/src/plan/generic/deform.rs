@@ -14,9 +14,9 @@ use super::draft::Draft;
 use super::reduce::sum;
 use super::window::{grouped, push};
 use super::{GenericError, Lowering};
-use crate::codegen::nest;
-use crate::codegen::routine::{Expr, Role, Writer};
-use crate::plan::view::View;
+use crate::code::nest;
+use crate::code::routine::{Expr, Role, Writer};
+use crate::code::view::View;
 
 /// Operations that find a place and its four neighbours.
 const WORK: usize = 48;

@@ -5,8 +5,8 @@ use nnc_ir::op::Unary;
 
 use super::draft::Draft;
 use super::{GenericError, Lowering};
-use crate::codegen::nest;
-use crate::codegen::routine::{Expr, Role, Writer};
+use crate::code::nest;
+use crate::code::routine::{Expr, Role, Writer};
 
 pub(super) fn det(l: &mut Lowering<'_>) -> Result<(), GenericError> {
     let (x, y) = (l.input(0)?, l.output()?);

@@ -11,10 +11,10 @@
 use nnc_ir::DType;
 use nnc_ir::op::elementwise::BinaryFn;
 
-use crate::codegen::nest::{
+use crate::code::nest::{
     Accumulator, Bound, Constant, Expr, Fold, LANES, Lanes, Nest, Operand, ReduceAxis, Table,
 };
-use crate::plan::view::View;
+use crate::code::view::View;
 
 /// Work of a unit, in scalar operations, below which cutting further does not pay.
 const UNIT_WORK: usize = 4096;

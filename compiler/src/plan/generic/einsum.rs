@@ -7,8 +7,8 @@ use nnc_ir::op::Einsum;
 use super::draft::Draft;
 use super::reduce::sum;
 use super::{GenericError, Lowering};
-use crate::codegen::nest::Expr;
-use crate::plan::view::View;
+use crate::code::nest::Expr;
+use crate::code::view::View;
 
 /// Loops along the names of the result, reduction along the others.
 pub(super) fn einsum(l: &mut Lowering<'_>, op: &Einsum) -> Result<(), GenericError> {

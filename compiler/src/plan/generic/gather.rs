@@ -4,7 +4,7 @@ use nnc_ir::DType;
 use nnc_ir::op::{GatherAt, GatherElements, GatherNd};
 
 use super::{GenericError, Lowering};
-use crate::codegen::routine::{Expr, Role, Writer};
+use crate::code::routine::{Expr, Role, Writer};
 
 /// Operations for each element.
 const WORK: usize = 4;

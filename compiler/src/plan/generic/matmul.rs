@@ -7,8 +7,8 @@ use nnc_ir::op::Gemm;
 use super::draft::Draft;
 use super::reduce::sum;
 use super::{GenericError, Lowering};
-use crate::codegen::nest::Expr;
-use crate::plan::view::View;
+use crate::code::nest::Expr;
+use crate::code::view::View;
 
 /// The accumulated product of operands 0 and 1, both over [.., M, N, K].
 fn product(

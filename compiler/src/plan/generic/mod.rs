@@ -36,9 +36,9 @@ use std::ops::Range;
 use nnc_ir::op::{Op, OpError};
 use nnc_ir::{DType, Tensor, TensorType};
 
-use super::view::View;
-use crate::codegen::nest::{Nest, NestError, computed};
-use crate::codegen::routine::{Routine, RoutineError, Writer};
+use crate::code::nest::{Nest, NestError, computed};
+use crate::code::routine::{Routine, RoutineError, Writer};
+use crate::code::view::View;
 use crate::plan::{LayerCode, Traffic};
 use draft::Draft;
 

@@ -8,8 +8,8 @@ use nnc_ir::op::{BatchNorm, ChannelAffine, InstanceNorm, LayerNorm, Lrn, Unary};
 use super::draft::Draft;
 use super::reduce::{kept_first, sum, without};
 use super::{GenericError, Lowering};
-use crate::codegen::nest::{Bound, Expr};
-use crate::plan::view::View;
+use crate::code::nest::{Bound, Expr};
+use crate::code::view::View;
 
 /// One element for each channel, seen along axis 1 of `shape`.
 pub(super) fn per_channel(v: &View, shape: &[usize]) -> View {

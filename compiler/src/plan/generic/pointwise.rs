@@ -5,7 +5,7 @@ use nnc_ir::op::{Binary, Unary};
 
 use super::draft::Draft;
 use super::{GenericError, Lowering};
-use crate::codegen::nest::Expr;
+use crate::code::nest::Expr;
 
 pub(super) fn unary(l: &mut Lowering<'_>, function: Unary) -> Result<(), GenericError> {
     map(l, 1, |_| Expr::Operand(0).unary(function))

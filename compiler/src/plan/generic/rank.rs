@@ -12,8 +12,8 @@
 use nnc_ir::op::{TopK, Unary};
 
 use super::{GenericError, Lowering};
-use crate::codegen::routine::write::Mem;
-use crate::codegen::routine::{Expr, Role, Writer};
+use crate::code::routine::write::Mem;
+use crate::code::routine::{Expr, Role, Writer};
 use nnc_ir::DType;
 
 /// The depth of the deepest heap.
@@ -131,7 +131,7 @@ pub(super) fn top_k(l: &mut Lowering<'_>, op: &TopK) -> Result<(), GenericError>
     let mut others = y.shape.clone();
     others.remove(axis);
     // The axis behind the others, so that a heap lies in the last one.
-    let last = |view: &crate::plan::view::View| {
+    let last = |view: &crate::code::view::View| {
         let perm: Vec<usize> = (0..view.rank()).filter(|&a| a != axis).chain([axis]).collect();
         view.permuted(&perm).ok_or_else(|| l.misfit("no such axis"))
     };

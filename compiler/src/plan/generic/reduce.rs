@@ -8,8 +8,8 @@ use nnc_ir::op::{Reduce, ReduceKind, Unary};
 
 use super::draft::{Draft, folded};
 use super::{GenericError, Lowering};
-use crate::codegen::nest::{Accumulator, Constant, Expr, Fold, computed};
-use crate::plan::view::View;
+use crate::code::nest::{Accumulator, Constant, Expr, Fold, computed};
+use crate::code::view::View;
 
 /// The axes of `x` that stay, then those that are reduced; and the extents of the latter.
 pub(super) fn kept_first(x: &View, axes: &[usize]) -> (View, Vec<usize>) {

@@ -16,8 +16,8 @@ use super::copy::{part, picked, with_table};
 use super::draft::Draft;
 use super::reduce::sum;
 use super::{GenericError, Lowering};
-use crate::codegen::nest::{Expr, computed};
-use crate::plan::view::View;
+use crate::code::nest::{Expr, computed};
+use crate::code::view::View;
 
 pub(super) fn resize(l: &mut Lowering<'_>, op: &Resize) -> Result<(), GenericError> {
     let (x, y) = (l.input(0)?, l.output()?);

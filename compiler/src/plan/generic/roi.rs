@@ -7,8 +7,8 @@ use nnc_ir::op::roi::MOST_SAMPLES;
 use nnc_ir::op::{MaxRoiPool, RoiAlign, Unary};
 
 use super::{GenericError, Lowering};
-use crate::codegen::nest::computed;
-use crate::codegen::routine::{Expr, Role, Writer};
+use crate::code::nest::computed;
+use crate::code::routine::{Expr, Role, Writer};
 
 /// Operations that find the place of a bin.
 const WORK: usize = 64;

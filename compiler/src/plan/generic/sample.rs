@@ -4,8 +4,8 @@ use nnc_ir::DType;
 use nnc_ir::op::{GridSample, SampleMode, SamplePadding, Unary};
 
 use super::{GenericError, Lowering};
-use crate::codegen::nest::computed;
-use crate::codegen::routine::{Expr, Role, Writer};
+use crate::code::nest::computed;
+use crate::code::routine::{Expr, Role, Writer};
 
 /// An element of the image, as long as it is inside, and its weight.
 struct Tap {

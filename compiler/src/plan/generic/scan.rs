@@ -6,7 +6,7 @@ use nnc_ir::op::scan::CumulativeKind;
 use nnc_ir::op::{Cumulative, ReverseSequence};
 
 use super::{GenericError, Lowering};
-use crate::codegen::routine::{Expr, Role, Writer};
+use crate::code::routine::{Expr, Role, Writer};
 
 pub(super) fn cumulative(l: &mut Lowering<'_>, op: &Cumulative) -> Result<(), GenericError> {
     let (x, y) = (l.input(0)?, l.output()?);

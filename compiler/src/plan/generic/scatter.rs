@@ -5,9 +5,9 @@ use nnc_ir::op::{ScatterElements, ScatterNd, ScatterReduction};
 
 use super::gather::from_start;
 use super::{GenericError, Lowering, copy};
-use crate::codegen::routine::write::Mem;
-use crate::codegen::routine::{Expr, Role, Writer};
-use crate::plan::view::View;
+use crate::code::routine::write::Mem;
+use crate::code::routine::{Expr, Role, Writer};
+use crate::code::view::View;
 
 /// Operations for each update.
 const WORK: usize = 6;

@@ -6,9 +6,9 @@ use nnc_ir::op::{Compress, NonMaxSuppression, Prefix, Unique};
 
 use super::rank::{Heap, below};
 use super::{GenericError, Lowering, copy};
-use crate::codegen::routine::write::Mem;
-use crate::codegen::routine::{Expr, Role, Writer};
-use crate::plan::view::View;
+use crate::code::routine::write::Mem;
+use crate::code::routine::{Expr, Role, Writer};
+use crate::code::view::View;
 
 impl Lowering<'_> {
     fn result(&self, index: usize) -> Result<View, GenericError> {

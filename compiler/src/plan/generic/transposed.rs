@@ -21,8 +21,8 @@ use super::draft::Draft;
 use super::reduce::sum;
 use super::window::{grouped, packed, push};
 use super::{GenericError, Lowering};
-use crate::codegen::nest::{Bound, Expr};
-use crate::plan::view::{View, dense_strides};
+use crate::code::nest::{Bound, Expr};
+use crate::code::view::{View, dense_strides};
 
 /// Phases beyond which a convolution is refused: each is a function of its own.
 const MAX_PHASES: usize = 1024;

@@ -5,8 +5,8 @@ use nnc_ir::op::elementwise::BinaryFn;
 use nnc_ir::op::{MaxPoolArg, MaxUnpool, Unary};
 
 use super::{GenericError, Lowering, copy};
-use crate::codegen::nest::Constant;
-use crate::codegen::routine::{Expr, Role, Writer};
+use crate::code::nest::Constant;
+use crate::code::routine::{Expr, Role, Writer};
 
 /// The least number of a type.
 fn least(dtype: DType) -> Expr {

@@ -13,8 +13,8 @@ use super::draft::{Draft, folded};
 use super::norm::per_channel;
 use super::reduce::{extreme, kept_first, sum, without};
 use super::{GenericError, Lowering};
-use crate::codegen::nest::{Accumulator, Bound, Expr, computed};
-use crate::plan::view::View;
+use crate::code::nest::{Accumulator, Bound, Expr, computed};
+use crate::code::view::View;
 
 /// How many output elements a weight must serve before it is worth laying it out anew.
 const WORTH_PACKING: usize = 16;

@@ -1,8 +1,8 @@
 //! Writing a routine: statements in the order in which they run, loops and conditions as closures.
 //!
 //! ```
-//! use nnc::codegen::routine::{Expr, Role, Writer};
-//! use nnc::plan::view::View;
+//! use nnc::code::routine::{Expr, Role, Writer};
+//! use nnc::code::view::View;
 //! use nnc_ir::DType;
 //!
 //! // y[i] = x[indices[i]]
@@ -22,7 +22,7 @@
 use nnc_ir::DType;
 
 use super::{Access, Expr, Memory, Role, Routine, Stmt};
-use crate::plan::view::View;
+use crate::code::view::View;
 
 /// Work of a unit, in scalar operations, below which cutting further does not pay.
 const UNIT_WORK: usize = 4096;

@@ -21,9 +21,10 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, ModuleReloc, ModuleRelocTarget};
 
 use self::trace::{Act, Base, Recorder, Symbol, Term, Trace};
-use super::kernels::{Kernel, Programs};
-use super::tile::ir::{Program, Role};
-use super::{CodegenError, nest, routine, tile};
+use super::CodegenError;
+use crate::code::kernels::{Kernel, Programs};
+use crate::code::tile::ir::{Program, Role};
+use crate::code::{nest, routine, tile};
 use crate::plan::LayerCode;
 use crate::target::Target;
 

@@ -20,7 +20,7 @@ use nnc_ir::op::elementwise::BinaryFn;
 use super::expr::Expr;
 use super::math::Math;
 use super::{Accumulator, Bound, Fold, LANES, Lanes, Nest, Operand, scalar};
-use crate::codegen::half;
+use crate::code::half;
 
 /// Defines the layer function of a nest in a module. The nest must have passed [`Nest::check`].
 pub fn emit(nest: &Nest, module: &mut dyn Module, name: &str) -> Result<FuncId, Box<ModuleError>> {

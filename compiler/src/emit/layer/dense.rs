@@ -3,11 +3,11 @@
 use cranelift_codegen::ir::Value;
 
 use super::LayerEmitter;
-use crate::codegen::CodegenError;
-use crate::codegen::kernels::Kernel;
-use crate::codegen::tile::ir::Role;
-use crate::codegen::tile::programs::dense::{Broadcast, DenseTile, Tap};
-use crate::codegen::tile::programs::stage::StageTile;
+use crate::code::kernels::Kernel;
+use crate::code::tile::ir::Role;
+use crate::code::tile::programs::dense::{Broadcast, DenseTile, Tap};
+use crate::code::tile::programs::stage::StageTile;
+use crate::emit::CodegenError;
 use crate::plan::dense::{DenseArg, DensePlan, LoopOrder, PanelRun};
 use crate::plan::sweep::XTiles;
 use crate::plan::tiling::Registers;

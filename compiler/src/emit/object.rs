@@ -2,14 +2,15 @@
 
 use cranelift_module::default_libcall_names;
 use cranelift_object::{ObjectBuilder, ObjectModule};
-use nnc_ir::onnx::Deadline;
+use nnc_ir::Deadline;
 use nnc_runtime::abi::ProgramDesc;
 
 use super::{CodegenError, describe, emit};
 use crate::artefact::driver;
+use crate::code::isa;
 use crate::parallel;
 use crate::plan::Plan;
-use crate::target::{Target, cranelift_isa};
+use crate::target::Target;
 
 /// Where the constants of an object are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +45,7 @@ pub fn compile_on(
     threads: usize,
     deadline: Deadline,
 ) -> Result<Object, CodegenError> {
-    let isa = cranelift_isa(target, true)?;
+    let isa = isa::for_layers(target, true)?;
     let mut builder = ObjectBuilder::new(isa, "nnc", default_libcall_names())?;
     builder.per_function_section(false);
     let mut module = ObjectModule::new(builder);

@@ -5,7 +5,7 @@ use nnc_ir::op::Unary;
 use nnc_ir::op::elementwise::BinaryFn;
 
 use super::{Memory, Routine};
-use crate::codegen::nest::{Constant, Function};
+use crate::code::nest::{Constant, Function};
 
 /// An element of a memory, by an index of type `i64` for each axis.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

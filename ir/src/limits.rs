@@ -63,7 +63,7 @@ const LARGEST: u64 = 1 << 40;
 
 impl Limits {
     /// Refuses a tensor type that is too large; `what` says whose it is.
-    pub(super) fn admit(&self, ty: &TensorType, what: impl Fn() -> String) -> Result<(), Exceeded> {
+    pub(crate) fn admit(&self, ty: &TensorType, what: impl Fn() -> String) -> Result<(), Exceeded> {
         if ty.shape.rank() > self.rank {
             let what = format!("{} of {} axes", what(), ty.shape.rank());
             return Err(Exceeded { what, limit: self.rank as u64, name: "rank" });

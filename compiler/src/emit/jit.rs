@@ -5,14 +5,15 @@ use std::sync::{Arc, Mutex};
 
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::default_libcall_names;
-use nnc_ir::onnx::Deadline;
+use nnc_ir::Deadline;
 use nnc_runtime::Program;
 use nnc_runtime::abi::LayerFn;
 
 use super::{CodegenError, describe, emit, perf_map};
+use crate::code::isa;
 use crate::parallel;
 use crate::plan::Plan;
-use crate::target::{Target, cranelift_isa};
+use crate::target::Target;
 
 /// Address space set aside for the code of one program. Only what is used takes memory.
 const CODE_SPACE: usize = 256 << 20;
@@ -56,7 +57,7 @@ pub fn compile(plan: Plan, target: &Target) -> Result<Program, CodegenError> {
 
 /// Compiles a plan for the machine at hand, with other settings.
 pub fn compile_with(plan: Plan, target: &Target, settings: Settings) -> Result<Program, CodegenError> {
-    let isa = cranelift_isa(target, false)?;
+    let isa = isa::for_layers(target, false)?;
     let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
     let memory = ArenaMemoryProvider::new_with_size(CODE_SPACE)
         .map_err(|e| CodegenError::Module(format!("no address space for code: {e}")))?;

@@ -10,7 +10,7 @@ use nnc_ir::DType;
 use nnc_ir::op::elementwise::BinaryFn;
 
 use super::{Expr, Routine, Stmt};
-use crate::codegen::nest::Constant;
+use crate::code::nest::Constant;
 
 /// Least and largest value.
 pub type Span = RangeInclusive<i128>;

@@ -32,6 +32,7 @@ use cranelift_module::{FuncId, Linkage, Module};
 
 pub use self::error::TileError;
 use self::ir::Program;
+use crate::code::isa;
 use crate::target::{Isa, Target};
 
 /// Kernels start at a multiple of this many bytes, so that their loops stay aligned.
@@ -104,7 +105,7 @@ impl Lowered {
 /// Kernels are compiled apart from the module's other functions, because they want another register allocator.
 fn lower_clif(program: &Program, target: &Target) -> Result<Vec<u8>, TileError> {
     let encode = |message: String| TileError::Encode { program: program.name.clone(), message };
-    let isa = target.kernel_isa().map_err(|e| encode(e.to_string()))?;
+    let isa = isa::for_kernels(target).map_err(|e| encode(e.to_string()))?;
     let name = UserFuncName::user(0, 0);
     let function = Function::with_name_signature(name, signature(program.params.len()));
     let mut context = cranelift_codegen::Context::for_function(function);

@@ -6,14 +6,14 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::LayerEmitter;
 use super::dense::sums;
-use crate::codegen::CodegenError;
-use crate::codegen::tile::ir::{Lanes, Role};
-use crate::codegen::tile::programs::dense::{Col, DenseTile, LINE, Runs, Tap, UNROLL};
-use crate::codegen::tile::programs::epilogue::Epilogue;
-use crate::codegen::tile::programs::winograd::Sweeps;
-use crate::codegen::tile::programs::winograd::input::InputTile;
-use crate::codegen::tile::programs::winograd::kernel::KernelTile;
-use crate::codegen::tile::programs::winograd::output::OutputTile;
+use crate::code::tile::ir::{Lanes, Role};
+use crate::code::tile::programs::dense::{Col, DenseTile, LINE, Runs, Tap, UNROLL};
+use crate::code::tile::programs::epilogue::Epilogue;
+use crate::code::tile::programs::winograd::Sweeps;
+use crate::code::tile::programs::winograd::input::InputTile;
+use crate::code::tile::programs::winograd::kernel::KernelTile;
+use crate::code::tile::programs::winograd::output::OutputTile;
+use crate::emit::CodegenError;
 use crate::plan::dense::Steps;
 use crate::plan::tiling::Registers;
 use crate::plan::winograd::{ChannelRun, Kernels, Panels, TileSpan, WinogradArg, WinogradPlan, kernel_rows};
@@ -171,7 +171,7 @@ fn input_kernel(
     plan: &WinogradPlan,
     channels: &ChannelRun,
     at: &At<'_>,
-) -> Result<crate::codegen::tile::ir::Program, crate::codegen::tile::TileError> {
+) -> Result<crate::code::tile::ir::Program, crate::code::tile::TileError> {
     let pitch = plan.inputs[channels.source];
     InputTile {
         form: plan.form,

@@ -23,9 +23,9 @@ use super::CodegenError;
 use super::layer::Emitted;
 use super::layer::reach::{Class, Reach, ReachError, TableAt};
 use super::layer::trace::Base;
-use super::nest::{Nest, NestError, Table};
-use super::routine::{Routine, RoutineError};
-use super::tile::ir::Extent;
+use crate::code::nest::{self, Nest, NestError, Table};
+use crate::code::routine::{Routine, RoutineError};
+use crate::code::tile::ir::Extent;
 use crate::plan::{LayerCode, Plan, PlanStep};
 
 /// What a step would do, or why that cannot be told.
@@ -151,7 +151,7 @@ fn reach(step: &PlanStep, emitted: &Emitted) -> Result<Reach, BoundsError> {
     }
 }
 
-fn accessed(accesses: Vec<super::nest::Access>) -> Reach {
+fn accessed(accesses: Vec<nest::Access>) -> Reach {
     let mut reach = Reach::default();
     for access in accesses {
         reach.bases = reach.bases.max(access.arg.saturating_add(1));

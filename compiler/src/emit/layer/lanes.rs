@@ -3,13 +3,13 @@
 use cranelift_codegen::ir::Value;
 
 use super::LayerEmitter;
-use crate::codegen::CodegenError;
-use crate::codegen::kernels::Kernel;
-use crate::codegen::tile::ir::Role;
-use crate::codegen::tile::programs::dense::Col;
-use crate::codegen::tile::programs::depthwise::{DepthwiseTile, Weights};
-use crate::codegen::tile::programs::pool::{GlobalPoolTile, PoolTile};
-use crate::codegen::tile::programs::window::{Along, Window};
+use crate::code::kernels::Kernel;
+use crate::code::tile::ir::Role;
+use crate::code::tile::programs::dense::Col;
+use crate::code::tile::programs::depthwise::{DepthwiseTile, Weights};
+use crate::code::tile::programs::pool::{GlobalPoolTile, PoolTile};
+use crate::code::tile::programs::window::{Along, Window};
+use crate::emit::CodegenError;
 use crate::plan::dense::Steps;
 use crate::plan::lanes::{LanesArg, LanesOp, LanesPlan, RowBlocks, VectorRun};
 

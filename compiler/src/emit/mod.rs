@@ -10,28 +10,24 @@
 
 pub mod bounds;
 pub mod disassemble;
-pub mod half;
 pub mod jit;
-pub mod kernels;
 pub mod layer;
-pub mod nest;
 pub mod object;
 pub mod perf_map;
-pub mod routine;
-pub mod tile;
 
 use std::collections::HashMap;
 
 use cranelift_module::{FuncId, Linkage, Module, ModuleError};
-use nnc_ir::onnx::{Deadline, Exceeded};
+use nnc_ir::{Deadline, Exceeded};
 use nnc_runtime::abi::{CpuFeatures, ProgramDesc, Step};
 
+use crate::code::isa;
+use crate::code::kernels::Programs;
+use crate::code::tile::ir::Program;
+use crate::code::tile::{self, Lowered};
 use crate::parallel;
 use crate::plan::{LayerCode, Plan, PlanStep};
-use crate::target::{Target, TargetError, cranelift_isa};
-use kernels::Programs;
-use tile::Lowered;
-use tile::ir::Program;
+use crate::target::{Target, TargetError};
 
 /// Why code generation failed. But for the limit, none of these is the model's fault.
 #[derive(Debug, thiserror::Error)]
@@ -202,7 +198,7 @@ pub fn emit(
 
 /// Proves that no step of a plan touches memory that is not its own, as [`emit`] does before it makes code of it.
 pub fn prove(plan: &Plan, target: &Target) -> Result<(), CodegenError> {
-    let config = cranelift_isa(target, true)?.frontend_config();
+    let config = isa::for_layers(target, true)?.frontend_config();
     let Layers { distinct, users, .. } = Layers::of(plan);
     distinct.iter().zip(&users).try_for_each(|(step, users)| {
         bounds::check(plan, users, &layer::emit(&step.name, &step.code, target, config)?)
@@ -211,7 +207,7 @@ pub fn prove(plan: &Plan, target: &Target) -> Result<(), CodegenError> {
 
 /// The Cranelift IR of each distinct layer, as text.
 pub fn clif(plan: &Plan, target: &Target) -> Result<Vec<String>, CodegenError> {
-    let config = cranelift_isa(target, true)?.frontend_config();
+    let config = isa::for_layers(target, true)?.frontend_config();
     let distinct = Layers::of(plan).distinct;
     let text = |(index, step): (usize, &&PlanStep)| {
         Ok(layer::emit(&step.name, &step.code, target, config)?.text(&symbol(index, step)))

@@ -11,10 +11,10 @@ use nnc_ir::op::elementwise::BinaryFn;
 
 use super::expr::Constant;
 use super::math::Math;
-use crate::codegen::half;
+use crate::code::half;
 
 /// The Cranelift type of an element; `None` for `f16` and `bf16`, which are `f32` once they are loaded.
-pub(in crate::codegen) fn element_type(dtype: DType) -> Option<Type> {
+pub(in crate::code) fn element_type(dtype: DType) -> Option<Type> {
     Some(match dtype {
         DType::F32 => types::F32,
         DType::F64 => types::F64,
@@ -31,13 +31,13 @@ fn is_signed(dtype: DType) -> bool {
 }
 
 /// Whether a function is written for lanes; the others are computed one by one, in `f64`.
-pub(in crate::codegen) fn has_vector_unary(function: Unary) -> bool {
+pub(in crate::code) fn has_vector_unary(function: Unary) -> bool {
     use Unary::*;
     !matches!(function, Sin | Cos | Tan | Asin | Acos | Atan | Sinh | Cosh | Asinh | Acosh | Atanh | Not)
 }
 
 /// Whether a function of `f32` is written for lanes.
-pub(in crate::codegen) fn has_vector_binary(function: BinaryFn) -> bool {
+pub(in crate::code) fn has_vector_binary(function: BinaryFn) -> bool {
     use BinaryFn::*;
     matches!(
         function,
@@ -46,12 +46,12 @@ pub(in crate::codegen) fn has_vector_binary(function: BinaryFn) -> bool {
 }
 
 /// Whether a function can be compiled for elements of a type.
-pub(in crate::codegen) fn supports_unary(function: Unary, dtype: DType) -> bool {
+pub(in crate::code) fn supports_unary(function: Unary, dtype: DType) -> bool {
     element_type(dtype).is_some() && function.result_dtype(dtype).is_some()
 }
 
 /// A constant; in all lanes when `lanes` says so.
-pub(in crate::codegen) fn constant(b: &mut FunctionBuilder<'_>, constant: Constant, lanes: bool) -> Value {
+pub(in crate::code) fn constant(b: &mut FunctionBuilder<'_>, constant: Constant, lanes: bool) -> Value {
     match constant {
         Constant::F32(bits) if lanes => Math::new(b, types::F32X4).constant(f64::from(f32::from_bits(bits))),
         Constant::F32(bits) => b.ins().f32const(f32::from_bits(bits)),
@@ -71,7 +71,7 @@ fn int(b: &mut FunctionBuilder<'_>, dtype: DType, v: i64) -> Value {
 }
 
 /// `function(x)`, with `x` of type `dtype`.
-pub(in crate::codegen) fn unary(
+pub(in crate::code) fn unary(
     b: &mut FunctionBuilder<'_>,
     function: Unary,
     dtype: DType,
@@ -264,7 +264,7 @@ fn int_clip(
 }
 
 /// `function(x, y)`, both of type `dtype`, but for a power, whose exponent may have a type of its own.
-pub(in crate::codegen) fn binary(
+pub(in crate::code) fn binary(
     b: &mut FunctionBuilder<'_>,
     function: BinaryFn,
     (x, x_type): (Value, DType),
@@ -533,7 +533,7 @@ fn exponent(b: &mut FunctionBuilder<'_>, v: Value) -> Value {
 
 /// `x` of type `from` as type `to`. Floats become integers by cutting towards zero, and saturate (NaN gives 0). What
 /// becomes a half float is an `f32` that storing rounds as if it were the only rounding.
-pub(in crate::codegen) fn cast(b: &mut FunctionBuilder<'_>, from: DType, to: DType, x: Value) -> Value {
+pub(in crate::code) fn cast(b: &mut FunctionBuilder<'_>, from: DType, to: DType, x: Value) -> Value {
     if from == to {
         return x;
     }

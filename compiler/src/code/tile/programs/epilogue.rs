@@ -19,6 +19,8 @@
 //! integer and leaves `n + 127`, the exponent field of `2^n`, in the low bits, from where a shift moves it into place.
 //! `exp(r)` is its Taylor polynomial of degree 7, whose remainder is below 6·10⁻⁹.
 
+use nnc_ir::op::Unary;
+
 use super::super::ir::{Addr, BinOp, Builder, Inst, Lanes, Operand, Vector};
 
 /// The function applied to each output. Parameters are the bits of f32 values, so that descriptors hash and compare.
@@ -62,6 +64,24 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// An activation that kernels apply in registers; `None` for those that only loop nests know.
+    pub fn of(unary: &Unary) -> Option<Activation> {
+        Some(match *unary {
+            Unary::Relu => Activation::Relu,
+            Unary::Clip { min, max } => Activation::Clip { lo: min.to_bits(), hi: max.to_bits() },
+            Unary::LeakyRelu { alpha } => Activation::LeakyRelu { alpha: alpha.to_bits() },
+            Unary::HardSigmoid { alpha, beta } => {
+                Activation::HardSigmoid { alpha: alpha.to_bits(), beta: beta.to_bits() }
+            }
+            Unary::HardSwish => {
+                Activation::HardSwish { alpha: (1.0f32 / 6.0).to_bits(), beta: 0.5f32.to_bits() }
+            }
+            Unary::Sigmoid => Activation::Sigmoid,
+            Unary::Silu => Activation::Silu,
+            _ => return None,
+        })
+    }
+
     /// ReLU6.
     pub fn relu6() -> Activation {
         Activation::Clip { lo: 0f32.to_bits(), hi: 6f32.to_bits() }

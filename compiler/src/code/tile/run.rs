@@ -8,7 +8,8 @@ use super::error::TileError;
 use super::interp::Arg;
 use super::ir::{Extent, Kind, Program};
 use super::verify::footprints;
-use crate::target::{Target, cranelift_isa};
+use crate::code::isa;
+use crate::target::Target;
 
 /// A compiled kernel that owns its code.
 pub struct Kernel {
@@ -25,7 +26,7 @@ impl Kernel {
         if !target.runs_here() {
             return Err(refused(format!("target \"{}\" does not run on this machine", target.name)));
         }
-        let isa = cranelift_isa(target, false).map_err(|e| refused(e.to_string()))?;
+        let isa = isa::for_layers(target, false).map_err(|e| refused(e.to_string()))?;
         let mut module = JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()));
         let id = super::Lowered::new(program, target)?.define(&mut module, "kernel")?;
         module.finalize_definitions().map_err(|e| refused(e.to_string()))?;

@@ -5,7 +5,7 @@ use cranelift_codegen::ir::{InstBuilder, Value, types::I64};
 
 use super::LayerEmitter;
 use super::trace::{Act, Function, Term};
-use crate::codegen::CodegenError;
+use crate::emit::CodegenError;
 
 impl LayerEmitter<'_, '_, '_> {
     /// A constant.

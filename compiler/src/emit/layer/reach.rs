@@ -1,7 +1,7 @@
 //! Which bytes a layer function can touch: its trace, gone through once with ranges for indices.
 //!
 //! Each symbol has a range; a loop gives one to its index, a condition narrows it, and a kernel touches the bytes that it is
-//! verified for ([`tile::verify`](crate::codegen::tile::verify)) around every address that its pointers can have. Nothing is
+//! verified for ([`tile::verify`](crate::code::tile::verify)) around every address that its pointers can have. Nothing is
 //! enumerated: a layer of a thousand tiles costs as much as one of two.
 //!
 //! A sum of ranges loses how its parts depend on each other, so two things are cut into cases in which they are independent:
@@ -17,9 +17,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::trace::{Act, Base, Function, Symbol, Term, TermId, Trace};
-use crate::codegen::tile::ir::{Extent, Kind, Param, Program, Role};
-use crate::codegen::tile::verify;
-use crate::codegen::tile::{TileError, verify::Assume};
+use crate::code::tile::ir::{Extent, Kind, Param, Program, Role};
+use crate::code::tile::verify;
+use crate::code::tile::{TileError, verify::Assume};
 
 /// What a layer function can touch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -473,7 +473,7 @@ mod tests {
 
     use super::super::trace::Recorder;
     use super::*;
-    use crate::codegen::tile::ir::{Builder, Count, Lanes, at};
+    use crate::code::tile::ir::{Builder, Count, Lanes, at};
 
     /// Copies a vector for each kernel row, of which there are at most three, from rows 100 bytes apart.
     fn kernel() -> Program {

@@ -6,7 +6,7 @@ use nnc_ir::op::{Binary, Cast};
 use nnc_ir::{DType, Op, Tensor, TensorType};
 
 use super::{Access, Expr, Routine, Stmt};
-use crate::codegen::nest::Constant;
+use crate::code::nest::Constant;
 
 /// Runs some units. `memory` holds the bytes from each base pointer.
 ///

@@ -18,7 +18,7 @@
 pub mod emit;
 pub mod expr;
 pub mod math;
-pub(in crate::codegen) mod scalar;
+pub(in crate::code) mod scalar;
 mod traffic;
 
 use std::ops::Range;

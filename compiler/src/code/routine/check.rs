@@ -6,7 +6,7 @@ use nnc_ir::DType;
 
 use super::ranges::Ranges;
 use super::{Access, Expr, Memory, Role, Routine, Stmt};
-use crate::codegen::nest::scalar;
+use crate::code::nest::scalar;
 
 /// The most trips of one loop. No axis of what a program can address is longer.
 pub const MOST_TRIPS: u64 = 1 << 32;

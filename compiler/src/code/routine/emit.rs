@@ -13,8 +13,8 @@ use nnc_ir::DType;
 
 use super::ranges::Ranges;
 use super::{Access, Expr, Memory, Routine, Stmt};
-use crate::codegen::half;
-use crate::codegen::nest::{self, Constant, scalar};
+use crate::code::half;
+use crate::code::nest::{self, Constant, scalar};
 
 /// Defines the layer function of a routine in a module. The routine must have passed [`Routine::check`].
 pub fn emit(routine: &Routine, module: &mut dyn Module, name: &str) -> Result<FuncId, Box<ModuleError>> {
