@@ -481,6 +481,20 @@ fn a_file_that_is_no_picture_is_refused() {
 }
 
 #[test]
+fn a_sliver_of_a_picture_is_cropped_before_it_is_resized() {
+    let folder = Folder::with_net();
+    let mut sliver = Vec::new();
+    let encoder = png::Encoder::new(&mut sliver, 1, 60_000);
+    let mut writer = encoder.write_header().expect("a header");
+    writer.write_image_data(&[200; 60_000]).expect("pixels");
+    writer.finish().expect("a picture");
+    let file = folder.write("sliver.png", &sliver);
+    well(&["run", &folder.net(), "--image", &file]);
+    let page = folder.write("page.pdf", b"%PDF-1.7");
+    fails(1, &["run", &folder.net(), "--image", &page], &["page.pdf", "PDF", "convert it to JPEG or PNG"]);
+}
+
+#[test]
 fn a_folder_that_cannot_be_written_to_is_refused_with_a_way_out() {
     let folder = Folder::with_net();
     let locked = locked_folder(&folder);

@@ -5,23 +5,24 @@
 //!   500×375      341×256 (bilinear, antialiased)        224×224                                     or [1, H, W, 3]
 //! ```
 //!
-//! The numbers are those of the reference training scripts of torchvision (`ImageClassification` presets).
+//! The numbers are those of the reference training scripts of torchvision (`ImageClassification` presets). Of the resized picture
+//! only what the crop keeps is computed ([`resample`]).
 
-use std::io::Cursor;
+mod decode;
+mod resample;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
-use image::imageops::FilterType;
-use image::{DynamicImage, ImageReader, Limits, RgbImage};
 use nnc_ir::{DType, Tensor, TensorType};
 
+use self::decode::Picture;
+use self::resample::{Window, resample};
 use super::failure::usage;
 
 /// How much of the shorter side is left by the centre crop: 224 of 256.
 const CROP: f64 = 0.875;
-/// A picture that would take more memory than this is refused.
-const MAX_BYTES: u64 = 1 << 30;
 
 /// How a picture becomes a tensor.
 #[derive(Args, Clone, Debug)]
@@ -132,16 +133,11 @@ impl PictureArgs {
 
     /// The same for a picture in memory.
     pub fn decode(&self, bytes: &[u8], name: &str, ty: &TensorType) -> Result<Tensor> {
-        let decoded = || -> image::ImageResult<DynamicImage> {
-            let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
-            reader.limits(limits());
-            reader.decode()
-        };
-        let picture = decoded().context("cannot be read as a picture; give a JPEG or PNG")?;
+        let picture = decode::decode(bytes)?;
         self.tensor(&picture, name, ty)
     }
 
-    fn tensor(&self, picture: &DynamicImage, name: &str, ty: &TensorType) -> Result<Tensor> {
+    fn tensor(&self, picture: &Picture, name: &str, ty: &TensorType) -> Result<Tensor> {
         let frame = self.frame(name, ty)?;
         let picture = self.fitted(picture, frame.height, frame.width);
         let pixels = self.pixels(&picture, frame);
@@ -190,28 +186,26 @@ impl PictureArgs {
         Ok(Frame { layout, channels, height, width })
     }
 
-    fn fitted(&self, picture: &DynamicImage, height: u32, width: u32) -> RgbImage {
-        let picture = picture.to_rgb8();
+    fn fitted(&self, picture: &Picture, height: u32, width: u32) -> Picture {
+        let (out_width, out_height) = (width as usize, height as usize);
         if self.fit == Fit::Stretch {
-            return image::imageops::resize(&picture, width, height, FilterType::Triangle);
+            return resample(picture, Window::whole(out_width), Window::whole(out_height));
         }
-        let (w, h) = (f64::from(picture.width()), f64::from(picture.height()));
+        let (w, h) = (picture.width as f64, picture.height as f64);
         let scale = (f64::from(width) / w).max(f64::from(height) / h) / CROP;
-        let resized_width = ((w * scale).round() as u32).max(width);
-        let resized_height = ((h * scale).round() as u32).max(height);
-        let resized = image::imageops::resize(&picture, resized_width, resized_height, FilterType::Triangle);
-        let (left, top) = ((resized_width - width) / 2, (resized_height - height) / 2);
-        image::imageops::crop_imm(&resized, left, top, width, height).to_image()
+        let scaled = |side: f64, least: u32| ((side * scale).round() as u64).max(u64::from(least));
+        let (x, y) = (scaled(w, width), scaled(h, height));
+        resample(picture, Window::centre(x, out_width), Window::centre(y, out_height))
     }
 
     /// The bytes of the picture in the order of the input's axes.
-    fn pixels(&self, picture: &RgbImage, frame: Frame) -> Vec<u8> {
+    fn pixels(&self, picture: &Picture, frame: Frame) -> Vec<u8> {
         let plane = (frame.height * frame.width) as usize;
         let mut out = Vec::with_capacity(plane * frame.channels);
-        let value = |pixel: &image::Rgb<u8>, c: usize| match (frame.channels, self.bgr) {
+        let value = |pixel: [u8; 3], c: usize| match (frame.channels, self.bgr) {
             (1, _) => luma(pixel),
-            (_, false) => pixel.0[c % 3],
-            (_, true) => pixel.0[2 - c % 3],
+            (_, false) => pixel[c % 3],
+            (_, true) => pixel[2 - c % 3],
         };
         match frame.layout {
             Layout::Nchw => {
@@ -241,15 +235,9 @@ impl PictureArgs {
 }
 
 /// Brightness by the weights of Rec. 601, as Pillow's mode `L`.
-fn luma(pixel: &image::Rgb<u8>) -> u8 {
-    let [r, g, b] = pixel.0.map(u32::from);
+fn luma(pixel: [u8; 3]) -> u8 {
+    let [r, g, b] = pixel.map(u32::from);
     ((r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16) as u8
-}
-
-fn limits() -> Limits {
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_BYTES);
-    limits
 }
 
 #[cfg(test)]
@@ -268,8 +256,8 @@ mod tests {
     }
 
     /// Red goes up to the right, green goes up downwards, blue is 10.
-    fn gradient(width: u32, height: u32) -> DynamicImage {
-        RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, 10])).into()
+    fn gradient(width: usize, height: usize) -> Picture {
+        Picture::from_fn(width, height, |x, y| [x as u8, y as u8, 10])
     }
 
     #[test]
@@ -295,7 +283,7 @@ mod tests {
     fn floats_are_scaled_by_mean_and_deviation_of_their_channel() {
         let ty = TensorType::f32([1, 3, 1, 1]);
         let flags = ["--mean", "0,0.5,1", "--std", "1,0.5,0.25", "--fit", "stretch"];
-        let white: DynamicImage = RgbImage::from_pixel(3, 2, image::Rgb([255, 255, 255])).into();
+        let white = Picture::from_fn(3, 2, |_, _| [255; 3]);
         let tensor = args(&flags).tensor(&white, "x", &ty).unwrap();
         assert_eq!(*tensor.elems::<f32>().unwrap(), [1.0, 1.0, 0.0]);
     }
@@ -303,9 +291,8 @@ mod tests {
     #[test]
     fn the_longer_side_is_cut_at_both_ends() {
         let ty = TensorType::new(DType::U8, [1, 1, 7, 7]);
-        let stripes =
-            RgbImage::from_fn(80, 8, |x, _| image::Rgb([if (36..44).contains(&x) { 255 } else { 0 }; 3]));
-        let tensor = args(&[]).tensor(&stripes.into(), "x", &ty).unwrap();
+        let stripes = Picture::from_fn(80, 8, |x, _| [if (36..44).contains(&x) { 255 } else { 0 }; 3]);
+        let tensor = args(&[]).tensor(&stripes, "x", &ty).unwrap();
         assert_eq!(*tensor.elems::<u8>().unwrap(), [255; 49]);
     }
 
