@@ -105,6 +105,11 @@ impl<'i, 'm> NodeReader<'i, 'm> {
         self.def.outputs.len()
     }
 
+    /// Whether the model gives an output a name.
+    pub(super) fn output_named(&self, index: usize) -> bool {
+        self.def.outputs.get(index).is_some_and(|name| !name.is_empty())
+    }
+
     /// Whether the model reads an output.
     pub(super) fn output_used(&self, index: usize) -> bool {
         self.def.outputs.get(index).is_some_and(|name| self.importer.used.contains(name.as_str()))

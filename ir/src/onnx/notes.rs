@@ -47,7 +47,7 @@ const NOTES: &[(&str, Elements, &str)] = &[
     ("Atanh", Floats, ""),
     ("Attention", Floats, ""),
     ("AveragePool", Floats, ""),
-    ("BatchNormalization", Floats, "spatial = 1; before opset 7 is_test = 1"),
+    ("BatchNormalization", Floats, "before opset 7 training mode with all five outputs"),
     ("Bernoulli", Floats, "drawn at compile time"),
     ("BitCast", Any, ""),
     ("BitShift", Integers, ""),

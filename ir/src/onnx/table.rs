@@ -8,9 +8,9 @@ use super::error::NodeFault;
 use super::node::NodeReader;
 use super::notes::{self, Elements};
 use super::ops::{
-    activation, attention, col2im, constant, control, convolution, einsum, elementwise, index, loss, matrix,
-    normalize, pad, pool, product, quantize, random, recurrent, reduce, resample, reshape, sample, select,
-    sequence, signal,
+    activation, attention, batch_norm, col2im, constant, control, convolution, einsum, elementwise, index,
+    loss, matrix, normalize, pad, pool, product, quantize, random, recurrent, reduce, resample, reshape,
+    sample, select, sequence, signal,
 };
 use crate::graph::Value;
 
@@ -53,7 +53,7 @@ pub(super) const TABLE: &[Row] = &[
     row("Atanh", 9, NOW, activation::unary),
     row("Attention", 23, NOW, attention::attention),
     row("AveragePool", 1, NOW, pool::average_pool),
-    row("BatchNormalization", 1, NOW, normalize::batch_norm),
+    row("BatchNormalization", 1, NOW, batch_norm::batch_norm),
     row("Bernoulli", 15, NOW, random::bernoulli),
     row("BitCast", 26, NOW, elementwise::bit_cast),
     row("BitShift", 11, NOW, elementwise::binary),

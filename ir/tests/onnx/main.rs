@@ -1,5 +1,6 @@
 //! The ONNX reader, from bytes to graphs.
 
+mod batch_norm;
 mod build;
 mod control;
 mod errors;

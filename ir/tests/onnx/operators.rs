@@ -322,20 +322,6 @@ fn what_dropout_drops_in_training_is_decided_by_the_seed_and_told_by_the_mask() 
 }
 
 #[test]
-fn training_before_opset_7_is_refused() {
-    let model = |is_test: i64| {
-        onnx(6).input("x", &["1", "2"]).floats("v", &[2], &[1.0; 2]).output("y").node(
-            "BatchNormalization",
-            &["x", "v", "v", "v", "v"],
-            &["y"],
-            &[int("is_test", is_test)],
-        )
-    };
-    assert!(model(0).error().contains("training mode (attribute \"is_test\" is 0)"));
-    assert_eq!(model(1).graph().len(), 3);
-}
-
-#[test]
 fn operands_before_opset_7_broadcast_along_the_axis_that_they_name() {
     let model = |attributes: &[AttributeProto]| {
         onnx(6).input("x", &["2", "3", "2"]).floats("v", &[3], &[0.0, 10.0, 20.0]).output("y").node(

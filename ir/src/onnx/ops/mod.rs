@@ -5,6 +5,7 @@
 
 pub(super) mod activation;
 pub(super) mod attention;
+pub(super) mod batch_norm;
 pub(super) mod col2im;
 mod compose;
 pub(super) mod constant;

@@ -7,56 +7,12 @@ use crate::onnx::dtype::dtype;
 use crate::onnx::error::NodeFault;
 use crate::onnx::node::{NodeReader, axis, scalar_tensor};
 use crate::op::elementwise::BinaryFn;
-use crate::op::{BatchNorm, Binary, Expand, InstanceNorm, LayerNorm, Lrn, ReduceKind, Unary};
+use crate::op::{Binary, Expand, InstanceNorm, LayerNorm, Lrn, ReduceKind, Unary};
 use crate::types::DType;
 
-fn epsilon(n: &mut NodeReader<'_, '_>) -> Result<f32, NodeFault> {
+/// What is added to a variance.
+pub(super) fn epsilon(n: &mut NodeReader<'_, '_>) -> Result<f32, NodeFault> {
     Ok(n.attributes.float("epsilon")?.unwrap_or(1e-5))
-}
-
-/// BatchNormalization, with the statistics that the model brings, or since 14 in training mode with those of the batch.
-pub(in crate::onnx) fn batch_norm(n: &mut NodeReader<'_, '_>) -> Results {
-    let names = ["X", "scale", "B", "input_mean", "input_var"];
-    let operands =
-        names.iter().enumerate().map(|(i, name)| n.operand(i, name)).collect::<Result<Vec<Value>, _>>()?;
-    let epsilon = epsilon(n)?;
-    let momentum = n.attributes.float("momentum")?.unwrap_or(0.9);
-    n.attributes.ignore("consumed_inputs");
-    if n.attributes.flag("training_mode", false)? {
-        return batch_statistics(n, &operands, epsilon, momentum);
-    }
-    // Before 7, inference was asked for.
-    if !n.attributes.flag("is_test", n.opset >= 7)? {
-        return Err(NodeFault::unsupported(
-            "training mode (attribute \"is_test\" is 0); export the model for inference",
-        ));
-    }
-    if !n.attributes.flag("spatial", true)? {
-        return Err(NodeFault::unsupported("statistics for each element (attribute \"spatial\" is 0)"));
-    }
-    Ok(vec![n.emit(BatchNorm { epsilon }, &operands)?])
-}
-
-/// Mean and variance over all axes but the channels, and what they make of the running ones.
-fn batch_statistics(n: &mut NodeReader<'_, '_>, operands: &[Value], epsilon: f32, momentum: f32) -> Results {
-    let [x, scale, bias, mean, variance] = operands[..] else {
-        return Err(NodeFault::invalid("needs five operands"));
-    };
-    let axes: Vec<usize> = (0..n.ty(x).shape.rank()).filter(|axis| *axis != 1).collect();
-    let batch_mean = n.reduce(ReduceKind::Mean, x, axes.clone(), true)?;
-    let distance = n.binary(BinaryFn::Sub, x, batch_mean)?;
-    let square = n.binary(BinaryFn::Mul, distance, distance)?;
-    let batch_variance = n.reduce(ReduceKind::Mean, square, axes, false)?;
-    let channels = n.shape(batch_variance).to_vec();
-    let batch_mean = n.reshape(batch_mean, channels)?;
-    let y = n.emit(BatchNorm { epsilon }, &[x, scale, bias, batch_mean, batch_variance])?;
-    let mut results = vec![y];
-    for (running, batch) in [(mean, batch_mean), (variance, batch_variance)] {
-        let old = n.binary_with(BinaryFn::Mul, running, f64::from(momentum))?;
-        let new = n.binary_with(BinaryFn::Mul, batch, 1.0 - f64::from(momentum))?;
-        results.push(n.binary(BinaryFn::Add, old, new)?);
-    }
-    Ok(results)
 }
 
 /// InstanceNormalization.
