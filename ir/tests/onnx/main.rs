@@ -9,6 +9,7 @@ mod hostile;
 mod operators;
 mod ops_md;
 mod quantised;
+mod reductions;
 mod seeds;
 mod shapes;
 mod signal;
