@@ -28,6 +28,9 @@ pub enum SamplePadding {
 /// the image, the last spatial axis first, from -1 to 1. The result is `[N, C, positions…]`.
 ///
 /// Places are computed in `f32` (in `f64` where the grid is), so that the nearest element is the same everywhere.
+///
+/// A place outside moves to the border, or is mirrored there. Not so for the cubic mode, whose filter reaches beyond its
+/// two neighbours and has negative weights: there each of its elements moves alone, as in PyTorch and ONNX Runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GridSample {
     /// How elements are made.
@@ -45,6 +48,11 @@ impl GridSample {
         if self.align_corners { (0.0, extent - 1.0) } else { (-0.5, extent - 0.5) }
     }
 
+    /// What is done to a place that is outside; the elements around it are treated alike, each alone.
+    pub fn padding_of_places(&self) -> SamplePadding {
+        if self.mode == SampleMode::Cubic { SamplePadding::Zeros } else { self.padding }
+    }
+
     /// The place along an axis that a number of the grid means.
     fn place(&self, at: f64, extent: usize, r: fn(f64) -> f64) -> f64 {
         let size = r(extent as f64);
@@ -54,7 +62,7 @@ impl GridSample {
         };
         let x = if self.mode == SampleMode::Nearest { x.round_ties_even() } else { x };
         let (low, high) = self.border(extent);
-        match self.padding {
+        match self.padding_of_places() {
             SamplePadding::Border if x < low || x > high => x.clamp(0.0, r(size - 1.0)),
             SamplePadding::Reflection => reflected(x, (low, high), r),
             _ => x,
@@ -239,6 +247,38 @@ mod tests {
         assert_close(&at(SamplePadding::Zeros), &[0.0, 0.0, 1.7, 0.0, 0.0, 1.7, 0.0, 0.0]);
         assert_close(&at(SamplePadding::Border), &[0.0, 0.0, 1.7, 5.0, 5.0, 1.7, 5.0, 5.0]);
         assert_close(&at(SamplePadding::Reflection), &[2.5, 0.0, 1.7, 2.5, 2.5, 1.7, 5.0, 2.5]);
+    }
+
+    #[test]
+    fn a_cubic_filter_moves_each_of_its_elements_alone() {
+        // A ramp of squares, sampled inside, at the border, and far outside; values of ONNX Runtime 1.32.
+        let x: Vec<f32> = (0..8).map(|i| (i * i) as f32 / 8.0).collect();
+        let x = tensor([1, 1, 2, 4], &x);
+        let columns = [-3.1f32, -1.6, -1.2, -0.95, -0.4, 0.3, 0.9, 1.3, 1.75, 2.9];
+        let rows = [-2.2f32, 0.1, 1.4, -0.7, 0.5, -1.1, 1.9, 0.8, -0.3, 0.0];
+        let grid: Vec<f32> = columns.into_iter().zip(rows).flat_map(|(c, r)| [c, r]).collect();
+        let grid = tensor([1, 1, 10, 2], &grid);
+        #[rustfmt::skip]
+        let cases = [
+            (SamplePadding::Zeros, false,
+             [0.0, -0.0680401, 0.0138867, -0.11826, 2.75403, -0.0750388, -0.496292, -0.301767, 0.0, 0.0]),
+            (SamplePadding::Zeros, true,
+             [0.0, 0.102514, 1.21385, 0.312388, 2.62802, 0.313116, 4.1195, 3.55783, -0.235447, 0.0]),
+            (SamplePadding::Border, false,
+             [0.0, 1.224, 2.00586, -0.195132, 2.65953, 0.275752, 6.30416, 6.67625, 2.005, 3.625]),
+            (SamplePadding::Border, true,
+             [-0.144, 1.10778, 2.05738, 0.26864, 2.30187, 0.331369, 6.43613, 5.87253, 2.78969, 3.625]),
+            (SamplePadding::Reflection, false,
+             [4.942, 1.64656, 2.05451, -0.240899, 2.65953, -0.171665, 4.37983, 6.77668, 1.204, 0.901563]),
+            (SamplePadding::Reflection, true,
+             [4.3206, 1.72945, 1.90424, 0.122053, 2.49623, 0.492811, 3.9567, 5.55179, 1.49746, 1.01645]),
+        ];
+        for (padding, align_corners, expected) in cases {
+            let y = elems::<f32>(sample(SampleMode::Cubic, padding, align_corners), &[&x, &grid]);
+            for (got, expected) in y.iter().zip(expected) {
+                assert!((got - expected).abs() < 2e-5, "{padding:?} {align_corners}: {y:?}");
+            }
+        }
     }
 
     #[test]

@@ -505,3 +505,30 @@ fn sequences_are_reversed_by_default_along_the_first_axis() {
     let y = flipped.run([iota(&[2, 2]), Tensor::new([2], &[2i64, 1]).unwrap()]);
     assert_eq!(f32s(&y), [2.0, 1.0, 0.0, 3.0]);
 }
+
+#[test]
+fn grids_are_sampled_in_the_words_of_their_version() {
+    let model = |opset, mode: &str, spatial: &[&str]| {
+        let axes = spatial.len().to_string();
+        let x = [&["1", "1"], spatial].concat();
+        let grid = [&["1"], spatial, &[&axes]].concat();
+        let inputs = [("x", F32, &x[..]), ("g", F32, &grid[..])];
+        typed(opset, "GridSample", &inputs, &["y"], &[string("mode", mode)])
+    };
+    let (image, volume) = (["3", "4"], ["2", "3", "4"]);
+    for (opset, words, others) in [
+        (16, ["bilinear", "nearest", "bicubic"], ["linear", "cubic"]),
+        (20, ["linear", "nearest", "cubic"], ["bilinear", "bicubic"]),
+    ] {
+        for mode in words {
+            assert_eq!(type_of(model(opset, mode, &image)), "f32[1x1x3x4]");
+        }
+        for mode in others {
+            let error = model(opset, mode, &image).error();
+            assert!(error.contains(&format!("attribute \"mode\" is \"{mode}\", supported")), "{error}");
+        }
+    }
+    assert_eq!(type_of(model(20, "linear", &volume)), "f32[1x1x2x3x4]");
+    let error = model(16, "bilinear", &volume).error();
+    assert!(error.contains("X has rank 5; before opset 20 it must be 4"), "{error}");
+}

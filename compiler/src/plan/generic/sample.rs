@@ -37,7 +37,7 @@ impl Axis<'_> {
         let x = if self.op.mode == SampleMode::Nearest { x.unary(Unary::Round) } else { x };
         let x = w.value(x);
         let (low, high) = self.op.border(self.extent);
-        match self.op.padding {
+        match self.op.padding_of_places() {
             SamplePadding::Zeros => x,
             SamplePadding::Border => {
                 let outside = x.clone().less(self.constant(low)).or(self.constant(high).less(x.clone()));

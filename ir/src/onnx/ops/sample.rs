@@ -3,6 +3,7 @@
 use super::Results;
 use super::convolution;
 use crate::onnx::attribute::value;
+use crate::onnx::error::NodeFault;
 use crate::onnx::node::NodeReader;
 use crate::op::{Cast, DeformConv, Det, GridSample, MaxRoiPool, RoiAlign, SampleMode, SamplePadding};
 use crate::types::DType;
@@ -10,17 +11,13 @@ use crate::types::DType;
 /// GridSample, since 16; since 20 of any number of axes and with other names of the modes.
 pub(in crate::onnx) fn grid_sample(n: &mut NodeReader<'_, '_>) -> Results {
     let (x, grid) = (n.operand(0, "X")?, n.operand(1, "grid")?);
-    let mode = n.attributes.choice(
-        "mode",
-        SampleMode::Linear,
-        &[
-            ("linear", SampleMode::Linear),
-            ("bilinear", SampleMode::Linear),
-            ("cubic", SampleMode::Cubic),
-            ("bicubic", SampleMode::Cubic),
-            ("nearest", SampleMode::Nearest),
-        ],
-    )?;
+    let [linear, cubic] = if n.opset < 20 { ["bilinear", "bicubic"] } else { ["linear", "cubic"] };
+    let modes = [(linear, SampleMode::Linear), (cubic, SampleMode::Cubic), ("nearest", SampleMode::Nearest)];
+    let mode = n.attributes.choice("mode", SampleMode::Linear, &modes)?;
+    let rank = n.ty(x).shape.rank();
+    if n.opset < 20 && rank != 4 {
+        return Err(NodeFault::invalid(format!("X has rank {rank}; before opset 20 it must be 4")));
+    }
     let padding = n.attributes.choice(
         "padding_mode",
         SamplePadding::Zeros,
