@@ -1,21 +1,22 @@
 //! From a convolution in the graph to a dense step: where channels are read, which [panels](super::panels) there are, and the
 //! packed weights.
 
-use nnc_ir::op::Conv;
 use nnc_ir::{NodeId, Tensor, Value};
 
 use super::buffer::{BufferId, Home};
 use super::channels::output_order;
-use super::dense::{Ahead, DenseArg, DensePlan, LoopOrder, PanelRun, Stage, StageSource, Steps, axes};
+use super::dense::{Ahead, DenseArg, DensePlan, LoopOrder, PanelRun, Stage, StageSource, Steps};
+use super::fits::Decision;
 use super::image::{Image, LANES, Pitch, Run, Slot, runs_of};
 use super::packing::{PackedPanel, Packing};
 use super::panels::{Panel, cut_panels, f32_weights, output_runs, packed_bias};
 use super::planner::{ARENA_START, Draft, Place, Planner, RunTable};
 use super::sweep::{Axis, BytePitch, x_tiles};
 use super::tiling::{self, Folding, Registers, Work};
-use super::{LayerCode, Panels, PlanError, Traffic, epilogue, winograd_step};
+use super::{LayerCode, Panels, PlanError, Traffic};
+use crate::code::layers::Staged;
 use crate::code::tile::programs::dense::{RunClass, Runs, UNROLL};
-use crate::code::tile::programs::epilogue::Activation;
+use crate::code::tile::programs::epilogue::Epilogue;
 
 /// Longest run of channels that a table lists; longer ones become several entries. With one length for most of them, a
 /// kernel is a short loop: with runs of up to 16, each length unrolled by itself, the kernels of a shuffled layer exceeded
@@ -46,207 +47,143 @@ struct Input {
     staged: Option<Vec<Vec<Run>>>,
 }
 
+/// A layer whose values have their places.
+pub(super) struct Placed<'a> {
+    pub input: &'a Image,
+    pub output: &'a Image,
+    pub output_buffer: BufferId,
+    pub residual: Option<&'a Image>,
+}
+
+impl Placed<'_> {
+    /// The buffer that the residual is in.
+    pub fn residual_buffer(&self) -> Option<BufferId> {
+        self.residual.and_then(|r| r.slots.first()).map(|slot| slot.buffer)
+    }
+}
+
+/// How a layer is swept, and how its output is cut.
+struct Cut {
+    images: usize,
+    y: Axis,
+    x: Axis,
+    /// Pixels of a tile.
+    rows: usize,
+    panels: Vec<Panel>,
+}
+
+/// The buffers of what a layer has of its own.
+struct Parameters {
+    weights: BufferId,
+    /// Bytes of the weights.
+    weight_bytes: u64,
+    bias: BufferId,
+    table: BufferId,
+    scale: BufferId,
+    shift: BufferId,
+}
+
 impl Planner<'_> {
-    /// Plans a convolution as a dense layer. `false` when it is none that these kernels do (the general loop nest takes it).
-    pub(super) fn dense(&mut self, id: NodeId, conv: &Conv) -> Result<bool, PlanError> {
-        let operands = self.graph.operands(id);
-        let operand = |i: usize| operands.get(i).copied().flatten();
-        let (Some(x), Some(w)) = (operand(Conv::X), operand(Conv::W)) else { return Ok(false) };
-        let output = Value::from(id);
-        let shape = self.graph.ty(output).shape.clone();
-        let Some(weights) = self.graph.constant(w).cloned() else { return Ok(false) };
-        let bias = operand(Conv::B).map(|b| self.graph.constant(b).cloned());
-        let (Some(mut image), false) = (self.image(x), bias.as_ref().is_some_and(Option::is_none)) else {
-            return Ok(false);
-        };
-        if shape.rank() != 4 || weights.shape().get(1) == Some(&1) && conv.groups > 1 {
-            return Ok(false);
-        }
-        let Some(ep) = epilogue(&conv.epilogue, bias.is_some()) else { return Ok(false) };
-        let before = match &conv.prologue.activation {
-            None => Activation::None,
-            Some(function) => match Activation::of(function) {
-                Some(activation) => activation,
-                None => return Ok(false),
-            },
-        };
-        let in_extent = image.extent;
-        let Some((y, x_axis)) = axes(&conv.window, (in_extent.h, in_extent.w), (shape[2], shape[3])) else {
-            return Ok(false);
-        };
-        if shape.elems() == 0 {
-            return Ok(false);
-        }
-        let pointwise = y.kernel == 1 && x_axis.kernel == 1;
-        let prologue = !conv.prologue.is_none();
-        if prologue && !(pointwise && conv.groups == 1) {
-            return Ok(false);
-        }
-        if let Some(far) = self.far_channels(&image) {
+    /// Plans a convolution that sums over channels: by Winograd's algorithm where that takes less time.
+    pub(super) fn dense(
+        &mut self,
+        layer: &Decision,
+        prologue: Staged,
+        epilogue: Epilogue,
+    ) -> Result<(), PlanError> {
+        let (id, output) = (layer.node, Value::from(layer.node));
+        let mut image = self.image_or_copy(id, layer.x)?;
+        if let Some(far) = far_channels(&image) {
             image = self.relayout(id, &image, far)?;
         }
-
         // Where the residual is decides where the output's channels go.
-        let residual = match operand(Conv::RESIDUAL) {
-            Some(r) => match self.residual_image(id, output, r)? {
-                Some(image) => Some(image),
-                None => return Ok(false),
-            },
-            None => None,
-        };
-        let (out_image, out_buffer) = self.dense_output(id, output, &image, residual.as_ref());
-        let by_winograd = self.winograd(&winograd_step::Layer {
-            id,
-            conv,
-            axes: (y, x_axis),
-            input: &image,
-            output: &out_image,
-            output_buffer: out_buffer,
-            residual: residual.as_ref(),
-            weights: &weights,
-            bias: bias.as_ref().and_then(Option::as_ref),
-            epilogue: ep,
-        })?;
-        if by_winograd {
-            return Ok(true);
+        let residual = layer.residual.map(|r| self.residual_image(id, output, r)).transpose()?;
+        let residual = residual.as_ref();
+        let (out_image, output_buffer) = self.dense_output(id, output, &image, residual);
+        let placed = Placed { input: &image, output: &out_image, output_buffer, residual };
+        match self.fits_winograd(layer, prologue, epilogue, &placed) {
+            Some(decision) => self.winograd(layer, &placed, decision, epilogue)?,
+            None => self.direct(layer, prologue, epilogue, &placed)?,
         }
-        let input = match self.dense_input(&image, conv.groups, prologue, pointwise) {
-            Some(input) => input,
+        self.place(output, Place::Image(out_image));
+        Ok(())
+    }
+
+    /// Plans a convolution as a sum of products.
+    fn direct(
+        &mut self,
+        layer: &Decision,
+        prologue: Staged,
+        epilogue: Epilogue,
+        placed: &Placed<'_>,
+    ) -> Result<(), PlanError> {
+        let id = layer.node;
+        let staged = !prologue.is_none();
+        let (gathered, input) = match self.dense_input(layer, placed.input, staged) {
+            Some(input) => (None, input),
             None => {
-                image = self.relayout(id, &image, "its channels lie in buffers of different pitch")?;
-                match self.dense_input(&image, conv.groups, prologue, pointwise) {
-                    Some(input) => input,
-                    None => return Ok(false),
-                }
+                let why = "its channels lie in buffers of different pitch";
+                let image = self.relayout(id, placed.input, why)?;
+                let input = self.dense_input(layer, &image, staged);
+                let refused = || PlanError::Internal("channels that lie together cannot be read".into());
+                (Some(image), input.ok_or_else(refused)?)
             }
         };
-        let out_pitch = self.pitch(out_buffer).unwrap_or(Pitch { pixel: 0, row: 0, image: 0 });
-        let residual_buffer = residual.as_ref().and_then(|r| r.slots.first()).map(|s| s.buffer);
-        let residual_pitch = residual_buffer.and_then(|b| self.pitch(b));
-
-        // Sweep all pixels as one row where nothing depends on rows.
-        let out_extent = out_image.extent;
-        let flat = pointwise
-            && inside_unit(&y)
-            && inside_unit(&x_axis)
-            && input.buffers.iter().all(|&b| self.pitch(b).is_some_and(|p| p.is_flat(in_extent)))
-            && out_pitch.is_flat(out_extent)
-            && residual_pitch.is_none_or(|p| p.is_flat(out_extent));
-        let (images, y, x_axis) = match flat {
-            true => (1, Axis::point(1), Axis::point(out_extent.pixels())),
-            false => (out_extent.n, y, x_axis),
-        };
-
-        let registers = Registers::of(self.target);
-        let runs =
-            output_runs(&out_image, residual.as_ref(), conv.groups, self.padding_of(out_buffer, output));
+        let placed = Placed { input: gathered.as_ref().unwrap_or(placed.input), ..*placed };
+        let weights = self.parameter(layer.weights)?;
         let cin = weights.shape()[1];
-        let taps = y.kernel * x_axis.kernel;
-        let lengths: Vec<usize> = runs.iter().map(|r| r.channels.len()).collect();
-        let most = input.groups.iter().map(|group| most_folded(&group.k)).min().unwrap_or(1);
-        let folding = Folding { most, products: taps * cin };
-        let work = Work {
-            folding,
-            row: x_axis.output,
-            rows: images * y.output,
-            k: taps * cin,
-            runs: &lengths,
-            epilogue: ep.registers(),
-        };
-        let tile = match self.options.panels {
-            Panels::Fastest => tiling::choose(registers, &work),
-            Panels::Common => tiling::choose_common(registers, &work),
-        };
-        let panels = cut_panels(&runs, registers, tile.vectors, folding);
-
-        let (packing, bias_packed) = pack(&panels, &input, &weights, bias.flatten().as_ref(), taps)?;
+        let cut = self.cut(layer, &input, &placed, epilogue, cin);
         let mut tables = Vec::new();
         let mut table_at = Vec::new();
         for group in &input.groups {
             table_at.push(tables.len() as i64 * 4);
             tables.extend(group.table.iter().copied());
         }
-        let panel_runs = merge_panels(&panels, &input, &table_at, taps * cin);
-
-        let name = self.graph.node(id).name.clone();
-        let weight_bytes = packing.bytes() as u64;
-        let weight_buffer = self.packed_buffer(&name, packing);
-        let bias_buffer = match bias_packed.is_empty() {
-            true => ARENA_START,
-            false => self.constant_buffer(&name, bytemuck::cast_slice(&bias_packed)),
-        };
+        let taps = cut.y.kernel * cut.x.kernel;
+        let panels = merge_panels(&cut.panels, &input, &table_at, taps * cin);
         let table_entries = tables.len();
-        let table_buffer = self.run_table(&name, tables);
-        let stage = input.staged.as_ref().map(|runs| Stage {
-            sources: runs
-                .iter()
-                .zip(&input.buffers)
-                .map(|(runs, &buffer)| StageSource {
-                    pitch: self.pitch(buffer).map(BytePitch::from).unwrap_or_default(),
-                    runs: runs.iter().map(|r| (r.at as i64 * 4, r.len)).collect(),
-                })
-                .collect(),
-            affine: conv.prologue.affine,
-            activation: before,
-            pixel: staged_pitch(cin),
-        });
-        let (scale, shift) = match conv.prologue.affine {
-            true => {
-                let read = |planner: &mut Self, at: usize| -> Result<Option<BufferId>, PlanError> {
-                    let Some(t) = operand(at).and_then(|v| planner.graph.constant(v).cloned()) else {
-                        return Ok(None);
-                    };
-                    let values = t.elems::<f32>()?;
-                    let staged: Vec<f32> = input.groups[0].order.iter().map(|&c| values[c]).collect();
-                    Ok(Some(planner.constant_buffer(&name, bytemuck::cast_slice(&staged))))
-                };
-                match (read(self, Conv::SCALE)?, read(self, Conv::SHIFT)?) {
-                    (Some(a), Some(b)) => (a, b),
-                    _ => return Ok(false),
-                }
-            }
-            false => (ARENA_START, ARENA_START),
-        };
-
-        let tiles = x_tiles(&x_axis, tile.rows);
-        let tile_units = images * y.output * tiles.iter().map(|t| t.count).sum::<usize>();
-        let panel_units: usize = panel_runs.iter().map(|p| p.count).sum();
-        let order = match stage.is_none()
-            && (weight_bytes > self.target.l2 / 2 || (tile_units < 8 && panel_units > tile_units))
-        {
+        let parameters = self.parameters(layer, &weights, &cut, &input, tables)?;
+        let stage = self.stage(prologue, &input, cin);
+        let tiles = x_tiles(&cut.x, cut.rows);
+        let tile_units = cut.images * cut.y.output * tiles.iter().map(|t| t.count).sum::<usize>();
+        let panel_units: usize = panels.iter().map(|p| p.count).sum();
+        let few_tiles = tile_units < 8 && panel_units > tile_units;
+        let order = match stage.is_none() && (parameters.weight_bytes > self.target.l2 / 2 || few_tiles) {
             true => LoopOrder::Panels,
             false => LoopOrder::Tiles,
         };
+        let residual_buffer = placed.residual_buffer();
+        let residual_pitch = residual_buffer.and_then(|b| self.pitch(b));
         let plan = DensePlan {
-            images,
-            y,
-            x: x_axis,
+            images: cut.images,
+            y: cut.y,
+            x: cut.x,
             tiles,
             input: input.pitch.into(),
-            output: out_pitch.into(),
+            output: self.pitch(placed.output_buffer).map(BytePitch::from).unwrap_or_default(),
             residual: residual_pitch.map(BytePitch::from).unwrap_or_default(),
-            panels: panel_runs,
+            panels,
             order,
             ahead: Ahead::default(),
-            epilogue: ep,
+            epilogue,
             stage,
         };
-        let traffic = traffic(&plan, &image, residual.as_ref(), table_entries);
+        let traffic = traffic(&plan, placed.input, placed.residual, table_entries);
         let mut args = vec![(ARENA_START, 0); DenseArg::Ahead as usize + 1];
         let mut set = |arg: DenseArg, buffer: BufferId| args[arg as usize] = (buffer, 0);
         set(DenseArg::Input, input.base);
-        set(DenseArg::Weights, weight_buffer);
-        set(DenseArg::Output, out_buffer);
-        set(DenseArg::Table, table_buffer);
-        set(DenseArg::Bias, bias_buffer);
+        set(DenseArg::Weights, parameters.weights);
+        set(DenseArg::Output, placed.output_buffer);
+        set(DenseArg::Table, parameters.table);
+        set(DenseArg::Bias, parameters.bias);
         set(DenseArg::Residual, residual_buffer.unwrap_or(ARENA_START));
-        set(DenseArg::Scale, scale);
-        set(DenseArg::Shift, shift);
+        set(DenseArg::Scale, parameters.scale);
+        set(DenseArg::Shift, parameters.shift);
         if input.staged.is_some() {
             args.extend(input.buffers.iter().map(|&b| (b, 0)));
         }
         self.step(Draft {
-            name,
+            name: self.graph.node(id).name.clone(),
             node: Some(id),
             units: plan.units(),
             scratch: plan.scratch(),
@@ -256,34 +193,115 @@ impl Planner<'_> {
             traffic,
             note: None,
         });
-        self.place(output, Place::Image(out_image));
-        Ok(true)
+        Ok(())
     }
 
-    /// Why the channels of an image should be brought together before a dense layer reads them, if so: each of its loads
-    /// would touch another cache line, and there are many of them.
-    fn far_channels(&self, image: &Image) -> Option<&'static str> {
-        let (_, _, step) = image.affine()?;
-        (step != 1 && image.channels() > 4).then_some("its channels lie in planes")
+    /// Decides about sweep, tiles and panels of a layer whose groups have `cin` channels.
+    fn cut(
+        &self,
+        layer: &Decision,
+        input: &Input,
+        placed: &Placed<'_>,
+        epilogue: Epilogue,
+        cin: usize,
+    ) -> Cut {
+        let (y, x) = layer.axes;
+        let out = placed.output.extent;
+        let flat = |buffer: BufferId, extent| self.pitch(buffer).is_some_and(|p| p.is_flat(extent));
+        // All pixels are swept as one row where nothing depends on rows.
+        let as_one_row = is_pointwise(layer)
+            && inside_unit(&y)
+            && inside_unit(&x)
+            && input.buffers.iter().all(|&b| flat(b, placed.input.extent))
+            && flat(placed.output_buffer, out)
+            && placed.residual_buffer().is_none_or(|b| flat(b, out));
+        let (images, y, x) = match as_one_row {
+            true => (1, Axis::point(1), Axis::point(out.pixels())),
+            false => (out.n, y, x),
+        };
+        let registers = Registers::of(self.target);
+        let padding = self.padding_of(placed.output_buffer, layer.node.into());
+        let runs = output_runs(placed.output, placed.residual, layer.groups, padding);
+        let taps = y.kernel * x.kernel;
+        let lengths: Vec<usize> = runs.iter().map(|r| r.channels.len()).collect();
+        let most = input.groups.iter().map(|group| most_folded(&group.k)).min().unwrap_or(1);
+        let folding = Folding { most, products: taps * cin };
+        let work = Work {
+            folding,
+            row: x.output,
+            rows: images * y.output,
+            k: taps * cin,
+            runs: &lengths,
+            epilogue: epilogue.registers(),
+        };
+        let tile = match self.options.panels {
+            Panels::Fastest => tiling::choose(registers, &work),
+            Panels::Common => tiling::choose_common(registers, &work),
+        };
+        let panels = cut_panels(&runs, registers, tile.vectors, folding);
+        Cut { images, y, x, rows: tile.rows, panels }
+    }
+
+    /// Puts what a layer has of its own into the constants.
+    fn parameters(
+        &mut self,
+        layer: &Decision,
+        weights: &Tensor,
+        cut: &Cut,
+        input: &Input,
+        tables: Vec<Slot>,
+    ) -> Result<Parameters, PlanError> {
+        let name = self.graph.node(layer.node).name.clone();
+        let bias = layer.bias.map(|b| self.parameter(Some(b))).transpose()?;
+        let taps = cut.y.kernel * cut.x.kernel;
+        let (packing, bias) = pack(&cut.panels, input, weights, bias.as_ref(), taps)?;
+        let weight_bytes = packing.bytes() as u64;
+        let weights = self.packed_buffer(&name, packing);
+        let bias = match bias.is_empty() {
+            true => ARENA_START,
+            false => self.constant_buffer(&name, bytemuck::cast_slice(&bias)),
+        };
+        let table = self.run_table(&name, tables);
+        let mut staged = |value: Value| -> Result<BufferId, PlanError> {
+            let tensor = self.parameter(Some(value))?;
+            let values = tensor.elems::<f32>()?;
+            let staged: Vec<f32> = input.groups[0].order.iter().map(|&c| values[c]).collect();
+            Ok(self.constant_buffer(&name, bytemuck::cast_slice(&staged)))
+        };
+        let (scale, shift) = match layer.affine {
+            Some((scale, shift)) => (staged(scale)?, staged(shift)?),
+            None => (ARENA_START, ARENA_START),
+        };
+        Ok(Parameters { weights, weight_bytes, bias, table, scale, shift })
+    }
+
+    /// How channels are copied to scratch, if they are.
+    fn stage(&self, prologue: Staged, input: &Input, cin: usize) -> Option<Stage> {
+        let runs = input.staged.as_ref()?;
+        let sources = runs.iter().zip(&input.buffers).map(|(runs, &buffer)| StageSource {
+            pitch: self.pitch(buffer).map(BytePitch::from).unwrap_or_default(),
+            runs: runs.iter().map(|r| (r.at as i64 * 4, r.len)).collect(),
+        });
+        Some(Stage {
+            sources: sources.collect(),
+            affine: prologue.affine,
+            activation: prologue.activation,
+            pixel: staged_pitch(cin),
+        })
     }
 
     /// The residual with all channels in one buffer.
-    fn residual_image(
-        &mut self,
-        id: NodeId,
-        output: Value,
-        residual: Value,
-    ) -> Result<Option<Image>, PlanError> {
-        let Some(image) = self.image(residual) else { return Ok(None) };
+    fn residual_image(&mut self, id: NodeId, output: Value, residual: Value) -> Result<Image, PlanError> {
+        let image = self.image_or_copy(id, residual)?;
         let channels = image.channels();
         let first = image.slots.iter().map(|s| s.at).min().unwrap_or(0);
         let span = image.slots.iter().map(|s| s.at + 1).max().unwrap_or(0) - first;
         let dense = image.buffers().len() == 1 && image.affine().is_none_or(|(_, _, step)| step == 1);
         let distinct = image.runs().iter().map(|r| r.len).sum::<usize>() == channels;
         if dense && distinct && span <= self.slot_limit(output, channels).min(2 * channels) {
-            return Ok(Some(image));
+            return Ok(image);
         }
-        self.relayout(id, &image, "a residual must lie in one buffer").map(Some)
+        self.relayout(id, &image, "a residual must lie in one buffer")
     }
 
     /// Decides where the output's channels go: like the residual's, or grouped by their readers; in place of a residual
@@ -337,13 +355,14 @@ impl Planner<'_> {
     }
 
     /// How the groups read their channels; `None` when a gather has to bring them together first.
-    fn dense_input(&self, image: &Image, groups: usize, prologue: bool, pointwise: bool) -> Option<Input> {
+    fn dense_input(&self, layer: &Decision, image: &Image, staged: bool) -> Option<Input> {
+        let groups = layer.groups;
         let buffers = image.buffers();
         let pitch = self.pitch(*buffers.first()?)?;
         let per_group = image.channels() / groups;
         let one = buffers.len() == 1;
         let same = buffers.iter().all(|&b| self.pitch(b) == Some(pitch) && self.in_arena(b));
-        if prologue || (!one && !same && pointwise && groups == 1) {
+        if staged || (!one && !same && is_pointwise(layer) && groups == 1) {
             let runs = image.runs();
             let distinct = runs.iter().map(|r| r.len).sum::<usize>() == image.channels();
             if !distinct || buffers.iter().any(|&b| self.pitch(b).is_none()) {
@@ -490,6 +509,18 @@ fn most_folded(k: &Runs) -> u32 {
         }
         _ => 1,
     }
+}
+
+/// Why the channels of an image should be brought together before a dense layer reads them, if so: each of its loads
+/// would touch another cache line, and there are many of them.
+fn far_channels(image: &Image) -> Option<&'static str> {
+    let (_, _, step) = image.affine()?;
+    (step != 1 && image.channels() > 4).then_some("its channels lie in planes")
+}
+
+/// Whether each output sees one pixel.
+fn is_pointwise(layer: &Decision) -> bool {
+    layer.axes.0.kernel == 1 && layer.axes.1.kernel == 1
 }
 
 /// Whether output and input positions are the same.

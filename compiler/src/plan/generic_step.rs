@@ -192,23 +192,69 @@ impl Planner<'_> {
             .ok_or_else(|| PlanError::Internal("a gathered image is not regular".into()))
     }
 
+    /// The value as an image; a copy of it where its bytes cannot be seen as one.
+    pub(super) fn image_or_copy(&mut self, id: NodeId, value: Value) -> Result<Image, PlanError> {
+        let view = self.view(value);
+        if let Some(image) = self.image(value) {
+            return Ok(image);
+        }
+        let name = format!("{}.gather", self.graph.node(id).name);
+        let (extent, channels) = (self.extent(value), self.graph.ty(value).shape[1]);
+        let buffer = self.image_buffer(&name, extent, channels);
+        let copy = Image::contiguous(extent, channels, buffer, 0);
+        match (view, self.image_view(&copy)) {
+            (Some(from), Some(to)) => self.copy(id, &name, from, to, "it does not lie as an image does")?,
+            _ => return Err(PlanError::Internal(format!("\"{name}\" has no layout"))),
+        }
+        Ok(copy)
+    }
+
     /// Copies an image into a buffer of its own, channels side by side in natural order.
     pub(super) fn relayout(&mut self, id: NodeId, image: &Image, why: &str) -> Result<Image, PlanError> {
-        let name = format!("{}.gather", self.graph.node(id).name);
-        let buffer = self.image_buffer(&name, image.extent, image.channels());
+        let buffer = self.gathered(id, image, image.channels());
         let copy = Image::contiguous(image.extent, image.channels(), buffer, 0);
+        self.copy_channels(id, image, &copy, why)?;
+        Ok(copy)
+    }
+
+    /// Copies an image into a buffer of its own, channels in the order and at the distances that those of `like` have.
+    pub(super) fn relayout_like(
+        &mut self,
+        id: NodeId,
+        image: &Image,
+        like: &Image,
+        why: &str,
+    ) -> Result<Image, PlanError> {
+        let places = like.slots.iter().map(|slot| slot.at);
+        let (first, last) = (places.clone().min().unwrap_or(0), places.clone().max().unwrap_or(0));
+        let buffer = self.gathered(id, image, last + 1 - first);
+        let slots = places.map(|at| Slot { buffer, at: at - first }).collect();
+        let copy = Image { extent: image.extent, slots };
+        self.copy_channels(id, image, &copy, why)?;
+        Ok(copy)
+    }
+
+    /// A buffer for a copy of an image.
+    fn gathered(&mut self, id: NodeId, image: &Image, slots: usize) -> BufferId {
+        let name = format!("{}.gather", self.graph.node(id).name);
+        self.image_buffer(&name, image.extent, slots)
+    }
+
+    /// Steps that copy an image to another place, channel by channel as far as they lie regularly.
+    fn copy_channels(&mut self, id: NodeId, image: &Image, copy: &Image, why: &str) -> Result<(), PlanError> {
+        let name = format!("{}.gather", self.graph.node(id).name);
         let mut start = 0;
         while start < image.channels() {
-            let len = regular_prefix(&image.slots[start..]);
+            let len = regular_prefix(&image.slots[start..]).min(regular_prefix(&copy.slots[start..]));
             let part = |of: &Image| Image { extent: of.extent, slots: of.slots[start..start + len].to_vec() };
-            let views = (self.image_view(&part(image)), self.image_view(&part(&copy)));
+            let views = (self.image_view(&part(image)), self.image_view(&part(copy)));
             let (Some(from), Some(to)) = views else {
                 return Err(PlanError::Internal(format!("\"{name}\" has no layout")));
             };
             self.copy(id, &name, from, to, why)?;
             start += len;
         }
-        Ok(copy)
+        Ok(())
     }
 
     /// A step that copies one window to another of the same shape.

@@ -19,9 +19,9 @@ use std::ops::Range;
 
 use super::dense::Steps;
 use super::sweep::{Axis, BytePitch};
+pub use crate::code::layers::LanesOp;
 use crate::code::tile::ir::Lanes;
 use crate::code::tile::programs::epilogue::Epilogue;
-use crate::code::tile::programs::pool::Pool;
 use crate::code::tile::programs::window::{Along, Prologue};
 
 /// Which base pointer is which. The input's buffers follow behind these.
@@ -42,17 +42,6 @@ pub enum LanesArg {
     Shift,
     /// The first buffer of the input.
     Inputs,
-}
-
-/// What is computed of a window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LanesOp {
-    /// A weighted sum.
-    Depthwise,
-    /// A maximum or mean.
-    Pool(Pool),
-    /// A maximum or mean over the whole picture.
-    GlobalPool(Pool),
 }
 
 /// Equal blocks of output rows.

@@ -2,34 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use nnc_ir::op::{Conv, GlobalPool, Pool as PoolOp, PoolKind, Unary};
-use nnc_ir::{NodeId, Tensor, Value};
+use nnc_ir::{NodeId, Value};
 
 use super::buffer::{BufferId, Home};
-use super::dense::{Steps, axes};
+use super::dense::Steps;
+use super::fits::Decision;
 use super::image::{Image, LANES, Pitch, Run, Slot};
 use super::lanes::{LanesArg, LanesOp, LanesPlan, RowBlocks, VectorRun, blocks};
 use super::planner::{ARENA_START, Draft, Place, Planner};
 use super::sweep::{Axis, BytePitch};
 use super::tiling::{Folding, Registers};
-use super::{LayerCode, PlanError, Traffic, epilogue};
+use super::{LayerCode, PlanError, Traffic};
 use crate::code::tile::programs::epilogue::{Epilogue, Residual as Added};
 use crate::code::tile::programs::pool::Pool;
 use crate::code::tile::programs::window::{Along, Prologue};
-
-/// What a layer of this kind needs from its node.
-struct Layer<'a> {
-    id: NodeId,
-    x: Value,
-    op: LanesOp,
-    axes: Option<(Axis, Axis)>,
-    weights: Option<&'a Tensor>,
-    bias: Option<Tensor>,
-    residual: Option<Value>,
-    scale: Option<(Tensor, Tensor)>,
-    prologue: Prologue,
-    epilogue: Epilogue,
-}
 
 /// A vector of slots before those that are alike are put together.
 struct Vector {
@@ -40,126 +26,17 @@ struct Vector {
 }
 
 impl Planner<'_> {
-    /// Plans a depthwise convolution. `false` when it is none.
-    pub(super) fn depthwise(&mut self, id: NodeId, conv: &Conv) -> Result<bool, PlanError> {
-        let operands = self.graph.operands(id);
-        let operand = |i: usize| operands.get(i).copied().flatten();
-        let (Some(x), Some(w)) = (operand(Conv::X), operand(Conv::W)) else { return Ok(false) };
-        let Some(weights) = self.graph.constant(w).cloned() else { return Ok(false) };
-        let (input, output) = (self.graph.ty(x).shape.clone(), self.graph.ty(id.into()).shape.clone());
-        let depthwise =
-            output.rank() == 4 && conv.groups == input[1] && output[1] == input[1] && conv.groups > 1;
-        if !depthwise {
-            return Ok(false);
-        }
-        let constant = |at: usize| operand(at).map(|v| self.graph.constant(v).cloned());
-        let bias = match constant(Conv::B) {
-            Some(None) => return Ok(false),
-            b => b.flatten(),
-        };
-        let scale = constant(Conv::SCALE).flatten().zip(constant(Conv::SHIFT).flatten());
-        let (Some(prologue), Some(epilogue)) =
-            (prologue(&conv.prologue, scale.is_some()), epilogue(&conv.epilogue, bias.is_some()))
-        else {
-            return Ok(false);
-        };
-        let axes = axes(&conv.window, (input[2], input[3]), (output[2], output[3]));
-        let layer = Layer {
-            id,
-            x,
-            op: LanesOp::Depthwise,
-            axes,
-            weights: Some(&weights),
-            bias,
-            residual: operand(Conv::RESIDUAL),
-            scale,
-            prologue,
-            epilogue,
-        };
-        self.lanes(layer)
-    }
-
-    /// Plans a pool. `false` when it is none that these kernels do.
-    pub(super) fn pool(&mut self, id: NodeId, pool: &PoolOp) -> Result<bool, PlanError> {
-        let operands = self.graph.operands(id);
-        let operand = |i: usize| operands.get(i).copied().flatten();
-        let Some(x) = operand(PoolOp::X) else { return Ok(false) };
-        let (input, output) = (self.graph.ty(x).shape.clone(), self.graph.ty(id.into()).shape.clone());
-        let taps: usize = pool.window.kernel.iter().product();
-        let kind = match pool.kind {
-            PoolKind::Max => Pool::Max,
-            PoolKind::Average { count_include_pad: true } if pool.ceil_pads.iter().all(|&p| p == 0) => {
-                Pool::MeanOf(taps as u32)
-            }
-            PoolKind::Average { count_include_pad: false } => Pool::MeanInside,
-            _ => return Ok(false),
-        };
-        let constant = |at: usize| operand(at).and_then(|v| self.graph.constant(v).cloned());
-        let scale = constant(PoolOp::SCALE).zip(constant(PoolOp::SHIFT));
-        let (Some(prologue), Some(epilogue)) =
-            (prologue(&pool.prologue, scale.is_some()), epilogue(&pool.epilogue, false))
-        else {
-            return Ok(false);
-        };
-        if output.rank() != 4 {
-            return Ok(false);
-        }
-        let axes = axes(&pool.window, (input[2], input[3]), (output[2], output[3]));
-        let layer = Layer {
-            id,
-            x,
-            op: LanesOp::Pool(kind),
-            axes,
-            weights: None,
-            bias: None,
-            residual: operand(PoolOp::RESIDUAL),
-            scale,
-            prologue,
-            epilogue,
-        };
-        self.lanes(layer)
-    }
-
-    /// Plans a global pool. `false` when it is none that these kernels do.
-    pub(super) fn global_pool(&mut self, id: NodeId, pool: &GlobalPool) -> Result<bool, PlanError> {
-        let operands = self.graph.operands(id);
-        let operand = |i: usize| operands.get(i).copied().flatten();
-        let Some(x) = operand(GlobalPool::X) else { return Ok(false) };
-        let shape = self.graph.ty(x).shape.clone();
-        let kind = match pool.kind {
-            PoolKind::Max => Pool::Max,
-            PoolKind::Average { .. } => Pool::MeanInside,
-            PoolKind::Lp { .. } => return Ok(false),
-        };
-        let constant = |at: usize| operand(at).and_then(|v| self.graph.constant(v).cloned());
-        let scale = constant(GlobalPool::SCALE).zip(constant(GlobalPool::SHIFT));
-        let Some(prologue) = prologue(&pool.prologue, scale.is_some()) else { return Ok(false) };
-        if shape.rank() != 4 || pool.activation.is_some() {
-            return Ok(false);
-        }
-        let whole = |n: usize| Axis { input: n, output: 1, kernel: n, stride: 1, dilation: 1, pad: 0 };
-        let layer = Layer {
-            id,
-            x,
-            op: LanesOp::GlobalPool(kind),
-            axes: Some((whole(shape[2]), whole(shape[3]))),
-            weights: None,
-            bias: None,
-            residual: None,
-            scale,
-            prologue,
-            epilogue: Epilogue::default(),
-        };
-        self.lanes(layer)
-    }
-
-    fn lanes(&mut self, layer: Layer<'_>) -> Result<bool, PlanError> {
-        let id = layer.id;
-        let output = Value::from(id);
-        let (Some(mut image), Some((y, x))) = (self.image(layer.x), layer.axes) else { return Ok(false) };
-        if self.graph.ty(output).shape.elems() == 0 || image.extent.pixels() == 0 {
-            return Ok(false);
-        }
+    /// Plans a layer that does the same to every channel.
+    pub(super) fn lanes(
+        &mut self,
+        layer: &Decision,
+        op: LanesOp,
+        prologue: Prologue,
+        epilogue: Epilogue,
+    ) -> Result<(), PlanError> {
+        let (id, output) = (layer.node, Value::from(layer.node));
+        let (y, x) = layer.axes;
+        let mut image = self.image_or_copy(id, layer.x)?;
         if let Some(why) = scattered(&image) {
             image = self.relayout(id, &image, why)?;
         }
@@ -186,18 +63,12 @@ impl Planner<'_> {
         let slots = image.slots.iter().map(|s| Slot { buffer, at: target[s] }).collect();
         let out_image = Image { extent, slots };
 
-        let residual = match layer.residual {
-            Some(r) => match self.matching_residual(id, r, &out_image)? {
-                Some(found) => Some(found),
-                None => return Ok(false),
-            },
-            None => None,
-        };
+        let residual = layer.residual.map(|r| self.matching_residual(id, r, &out_image)).transpose()?;
 
         let sources = image.buffers();
-        let pitches: Vec<Pitch> = sources.iter().filter_map(|&b| self.pitch(b)).collect();
-        let Some(out_pitch) = self.pitch(buffer).filter(|_| pitches.len() == sources.len()) else {
-            return Ok(false);
+        let pitches: Option<Vec<Pitch>> = sources.iter().map(|&b| self.pitch(b)).collect();
+        let (Some(pitches), Some(out_pitch)) = (pitches, self.pitch(buffer)) else {
+            return Err(PlanError::Internal("an image lies in a buffer of none".into()));
         };
         let registers = Registers::of(self.target);
         let exact = matches!(self.at(buffer).home, Home::Output(_));
@@ -207,13 +78,14 @@ impl Planner<'_> {
         let name = self.graph.node(id).name.clone();
         let channel_of: BTreeMap<usize, usize> =
             out_image.slots.iter().enumerate().map(|(c, s)| (s.at, c)).collect();
-        let taps = match layer.op {
+        let taps = match op {
             LanesOp::Depthwise => y.kernel * x.kernel,
             _ => 0,
         };
         let constants =
-            |planner: &mut Self, tensor: Option<&Tensor>, taps: usize| -> Result<BufferId, PlanError> {
-                let Some(tensor) = tensor else { return Ok(ARENA_START) };
+            |planner: &mut Self, value: Option<Value>, taps: usize| -> Result<BufferId, PlanError> {
+                let Some(value) = value else { return Ok(ARENA_START) };
+                let tensor = planner.parameter(Some(value))?;
                 let values = tensor.elems::<f32>()?;
                 let mut packed = Vec::new();
                 for v in &vectors {
@@ -229,19 +101,19 @@ impl Planner<'_> {
                 Ok(planner.constant_buffer(&name, bytemuck::cast_slice(&packed)))
             };
         let weights = constants(self, layer.weights, taps)?;
-        let bias = constants(self, layer.bias.as_ref(), 1)?;
-        let scale = constants(self, layer.scale.as_ref().map(|s| &s.0), 1)?;
-        let shift = constants(self, layer.scale.as_ref().map(|s| &s.1), 1)?;
+        let bias = constants(self, layer.bias, 1)?;
+        let scale = constants(self, layer.affine.map(|(scale, _)| scale), 1)?;
+        let shift = constants(self, layer.affine.map(|(_, shift)| shift), 1)?;
 
         let shift_residual = residual.as_ref().map_or(0, |r| r.1 as i64 * 4);
-        let (columns, rows) = block_shape(&layer, registers, &y, &x);
-        let global = matches!(layer.op, LanesOp::GlobalPool(_));
+        let (columns, rows) = block_shape(op, prologue, epilogue, registers, (&y, &x));
+        let global = matches!(op, LanesOp::GlobalPool(_));
         let tiles = if global { Vec::new() } else { blocks(&x, columns) };
         let near: i64 = pitches.iter().map(|p| BytePitch::from(*p).row).sum::<i64>()
             * ((rows - 1) * y.stride + y.kernel) as i64;
         let along = along(&tiles, near as u64, self.target.l1d);
         let plan = LanesPlan {
-            op: layer.op,
+            op,
             images: image.extent.n,
             blocks: if global { Vec::new() } else { blocks(&y, rows) },
             tiles,
@@ -256,8 +128,8 @@ impl Planner<'_> {
                 .map(BytePitch::from)
                 .unwrap_or_default(),
             vectors: merge(&vectors, taps, shift_residual),
-            prologue: layer.prologue,
-            epilogue: layer.epilogue,
+            prologue,
+            epilogue,
         };
         let shared = residual.as_ref().map_or(0, |&(buffer, offset)| {
             let slot = |s: &Slot| Slot { buffer, at: s.at.wrapping_add_signed(offset) };
@@ -285,7 +157,7 @@ impl Planner<'_> {
             note: None,
         });
         self.place(output, Place::Image(out_image));
-        Ok(true)
+        Ok(())
     }
 
     /// The residual's buffer, and by how many slots it lies behind the output; its channels are brought into the output's
@@ -295,23 +167,22 @@ impl Planner<'_> {
         id: NodeId,
         value: Value,
         output: &Image,
-    ) -> Result<Option<(BufferId, isize)>, PlanError> {
-        let Some(mut image) = self.image(value) else { return Ok(None) };
-        for attempt in 0..2 {
-            let offset = image.slots[0].at as isize - output.slots[0].at as isize;
+    ) -> Result<(BufferId, isize), PlanError> {
+        let image = self.image_or_copy(id, value)?;
+        let behind = |residual: &Image| {
+            let (first, of) = (residual.slots.first()?, output.slots.first()?);
+            let offset = first.at as isize - of.at as isize;
+            let slots = residual.slots.iter().zip(&output.slots);
             let same =
-                image.slots.iter().zip(&output.slots).all(|(r, o)| {
-                    r.buffer == image.slots[0].buffer && r.at as isize - o.at as isize == offset
-                });
-            if same {
-                return Ok(Some((image.slots[0].buffer, offset)));
-            }
-            if attempt == 0 {
-                image =
-                    self.relayout(id, &image, "a residual must lie in the order of what it is added to")?;
-            }
+                |(r, o): (&Slot, &Slot)| r.buffer == first.buffer && r.at as isize - o.at as isize == offset;
+            slots.into_iter().all(same).then_some((first.buffer, offset))
+        };
+        if let Some(found) = behind(&image) {
+            return Ok(found);
         }
-        Ok(None)
+        let why = "a residual must lie in the order of what it is added to";
+        let copy = self.relayout_like(id, &image, output, why)?;
+        behind(&copy).ok_or_else(|| PlanError::Internal("a residual lies in another order".into()))
     }
 
     /// Cuts runs of slots into vectors.
@@ -389,20 +260,26 @@ fn spread(runs: &[Run]) -> usize {
 }
 
 /// Output columns and rows of one block, such that accumulators and weights fit the registers.
-fn block_shape(layer: &Layer<'_>, registers: Registers, y: &Axis, x: &Axis) -> (usize, usize) {
-    let prologue = match layer.prologue {
+fn block_shape(
+    op: LanesOp,
+    prologue: Prologue,
+    epilogue: Epilogue,
+    registers: Registers,
+    (y, x): (&Axis, &Axis),
+) -> (usize, usize) {
+    let prologue = match prologue {
         Prologue::None => 0,
         Prologue::Relu => 1,
         Prologue::Affine { .. } => 3,
     };
     // Beside the results: while taps are taken, and at the end. Weights may be read from memory, if they must.
     let fixed = 3 + prologue;
-    let maxima = match layer.op {
+    let maxima = match op {
         LanesOp::Pool(Pool::Max) | LanesOp::GlobalPool(Pool::Max) => 2,
         _ => 0,
     };
-    let at_the_end = prologue + maxima + layer.epilogue.registers();
-    let held = |rows: usize| match layer.op {
+    let at_the_end = prologue + maxima + epilogue.registers();
+    let held = |rows: usize| match op {
         LanesOp::Depthwise => {
             let all = y.kernel * x.kernel;
             let in_use = (((rows - 1) * y.stride).min(y.kernel - 1) + 1) * x.kernel;
@@ -436,20 +313,6 @@ fn block_shape(layer: &Layer<'_>, registers: Registers, y: &Axis, x: &Axis) -> (
 fn along(tiles: &[RowBlocks], near: u64, l1d: u64) -> Along {
     let one_tile = matches!(tiles, [only] if only.count == 1);
     if one_tile || near > l1d { Along::Channels } else { Along::Columns }
-}
-
-/// The prologue as kernels know it.
-fn prologue(p: &nnc_ir::op::Prologue, has_scale: bool) -> Option<Prologue> {
-    let relu = match p.activation {
-        None => false,
-        Some(Unary::Relu) => true,
-        Some(_) => return None,
-    };
-    match (p.affine, has_scale) {
-        (true, true) => Some(Prologue::Affine { relu }),
-        (true, false) => None,
-        (false, _) => Some(if relu { Prologue::Relu } else { Prologue::None }),
-    }
 }
 
 /// Puts vectors together that follow each other at constant distances.

@@ -6,6 +6,7 @@
 //! ```text
 //!   Graph (fused layers, channel selects)
 //!     │ channels      which buffer and slot each channel of each image has; concat, split, shuffle become tables
+//!     │ fits          which layers kernels do
 //!     │ dense_step, winograd_step, lanes_step, generic_step   one file per kind of layer: geometry, tiles, packed weights
 //!     │ strips        which steps run band by band, with what lies between them in scratch
 //!     │ memory        lifetimes → offsets in one arena
@@ -20,6 +21,7 @@ pub mod channels;
 pub mod constants;
 pub mod dense;
 mod dense_step;
+mod fits;
 pub mod generic;
 mod generic_step;
 pub mod image;
@@ -41,15 +43,14 @@ mod winograd_step;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use nnc_ir::op::{Op, OpError, Residual};
-use nnc_ir::{DType, Graph, GraphError, TensorError};
+use nnc_ir::op::{Op, OpError};
 use nnc_ir::{Deadline, Exceeded, Limits};
+use nnc_ir::{Graph, GraphError, TensorError};
 use nnc_runtime::abi::{self, Arg, Port};
 use nnc_runtime::{Constants, MemoryError};
 
 use crate::code::nest::Nest;
 use crate::code::routine::Routine;
-use crate::code::tile::programs::epilogue::{Activation, Epilogue, Residual as Added};
 use crate::code::tile::programs::winograd::Form;
 use crate::parallel;
 use crate::target::Target;
@@ -349,23 +350,6 @@ pub(crate) fn is_view_op(op: &Op) -> bool {
     )
 }
 
-/// The epilogue of a kernel; `None` when its activation is none that kernels know.
-pub(crate) fn epilogue(e: &nnc_ir::op::Epilogue, bias: bool) -> Option<Epilogue> {
-    let act = match &e.activation {
-        Some(unary) => Activation::of(unary)?,
-        None => Activation::None,
-    };
-    Some(Epilogue {
-        bias,
-        residual: match e.residual {
-            None => Added::None,
-            Some(Residual::BeforeActivation) => Added::BeforeActivation,
-            Some(Residual::AfterActivation) => Added::AfterActivation,
-        },
-        activation: act,
-    })
-}
-
 /// What a plan may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -413,16 +397,14 @@ pub fn unpacked(
     let mut planner = Planner::new(graph, target, options, &order);
     planner.inputs();
     for id in order {
-        // Kernels are for f32; other elements go through loop nests.
-        let fast = graph.node(id).outputs.first().is_some_and(|y| y.dtype == DType::F32);
         bounds.deadline.check(|| format!("the plan of node \"{}\"", graph.node(id).name))?;
+        if let Some(decision) = fits::fits(graph, id) {
+            planner.kernels(&decision)?;
+            continue;
+        }
         match &graph.node(id).op {
             Op::Input | Op::Constant(_) => continue,
             Op::ChannelSelect(select) if planner.select(id, select) => continue,
-            Op::Conv(conv) if fast && planner.depthwise(id, conv)? => continue,
-            Op::Conv(conv) if fast && planner.dense(id, conv)? => continue,
-            Op::Pool(pool) if fast && planner.pool(id, pool)? => continue,
-            Op::GlobalPool(pool) if fast && planner.global_pool(id, pool)? => continue,
             Op::Prefix(prefix) => planner.prefix(id, prefix)?,
             op if is_view_op(op) && planner.reviewed(id)? => continue,
             _ => planner.generic(id)?,

@@ -11,11 +11,13 @@ use nnc_runtime::abi::{Arg, Count, ElemType, Port, Region};
 use super::buffer::{Buffer, BufferId, Home};
 use super::channels::{self, WideBuffers};
 use super::constants::Constants;
+use super::fits::Decision;
 use super::image::{Extent, Image, Pitch, Slot};
 use super::memory::{self, Lifetime};
 use super::packing::Packing;
 use super::strips;
 use super::{Bounds, LayerCode, MemoryReport, Options, PlanError, PlanStep, Traffic, Unpacked, Windows};
+use crate::code::layers::Layer;
 use crate::code::view::View;
 use crate::target::Target;
 
@@ -233,6 +235,20 @@ impl<'g> Planner<'g> {
     pub fn extent(&self, value: Value) -> Extent {
         let shape = &self.graph.ty(value).shape;
         Extent { n: shape[0], h: shape[2], w: shape[3] }
+    }
+
+    /// Plans a layer that kernels do.
+    pub fn kernels(&mut self, layer: &Decision) -> Result<(), PlanError> {
+        match layer.layer {
+            Layer::Dense { prologue, epilogue } => self.dense(layer, prologue, epilogue),
+            Layer::Lanes { op, prologue, epilogue } => self.lanes(layer, op, prologue, epilogue),
+        }
+    }
+
+    /// A constant that a layer has.
+    pub fn parameter(&self, value: Option<Value>) -> Result<Tensor, PlanError> {
+        let tensor = value.and_then(|value| self.graph.constant(value));
+        tensor.cloned().ok_or_else(|| PlanError::Internal("a parameter of a layer is not known".into()))
     }
 
     /// Adds a step.

@@ -19,96 +19,105 @@
 
 use std::collections::BTreeMap;
 
-use nnc_ir::op::Conv;
-use nnc_ir::{NodeId, Tensor, Value};
+use nnc_ir::Tensor;
 
 use super::buffer::BufferId;
 use super::dense::Steps;
+use super::dense_step::Placed;
+use super::fits;
 use super::image::{Image, Pitch, Slot};
 use super::packing::{PackedPanel, Packing};
-use super::panels::{Panel, cut_panels, f32_weights, output_runs, packed_bias};
-use super::planner::{ARENA_START, Draft, Place, Planner};
+use super::panels::{OutputRun, Panel, cut_panels, f32_weights, output_runs, packed_bias};
+use super::planner::{ARENA_START, Draft, Planner};
 use super::sweep::{Axis, BytePitch};
 use super::tiling::{self, Folding, Registers, TileShape, Work};
 use super::winograd::{ChannelRun, Kernels, Panels, ScratchPitch, WinogradArg, WinogradPlan, spans};
 use super::{LayerCode, PlanError, Traffic, Winograd};
+use crate::code::layers::Staged;
 use crate::code::tile::programs::dense::{panel_channels, panel_width};
 use crate::code::tile::programs::epilogue::Epilogue;
 use crate::code::tile::programs::winograd::{Form, KERNEL, Sweeps};
 use crate::target::{FMA_PER_CYCLE, Target};
 
-/// A convolution whose operands have been found and whose result has a place.
-pub(super) struct Layer<'a> {
-    pub id: NodeId,
-    pub conv: &'a Conv,
-    pub axes: (Axis, Axis),
-    pub input: &'a Image,
-    pub output: &'a Image,
-    pub output_buffer: BufferId,
-    pub residual: Option<&'a Image>,
-    pub weights: &'a Tensor,
-    pub bias: Option<&'a Tensor>,
-    pub epilogue: Epilogue,
+/// How a convolution is done by Winograd's algorithm.
+#[derive(Debug)]
+pub(super) struct Decision {
+    choice: Choice,
+    /// Of each buffer of the input.
+    inputs: Vec<Pitch>,
+    output: Pitch,
+    /// How channels are read, and in which order that is.
+    channels: Vec<ChannelRun>,
+    order: Vec<usize>,
+    /// The runs that the output is cut into.
+    runs: Vec<OutputRun>,
 }
 
 impl Planner<'_> {
-    /// Plans a convolution by Winograd's algorithm. `false` when it is none for it, or the direct form is as fast.
-    pub(super) fn winograd(&mut self, layer: &Layer<'_>) -> Result<bool, PlanError> {
-        let (y, x) = layer.axes;
+    /// How a convolution is done by Winograd's algorithm; `None` when it is none for it, or the direct form is as fast.
+    pub(super) fn fits_winograd(
+        &self,
+        layer: &fits::Decision,
+        prologue: Staged,
+        epilogue: Epilogue,
+        placed: &Placed<'_>,
+    ) -> Option<Decision> {
         let plain = |axis: &Axis| axis.kernel == KERNEL && axis.stride == 1 && axis.dilation == 1;
         let allowed = match self.options.winograd {
             Winograd::WhereFaster if self.waits_for_weights() => Winograd::Never,
             allowed => allowed,
         };
-        if allowed == Winograd::Never
-            || layer.conv.groups != 1
-            || !layer.conv.prologue.is_none()
-            || !plain(&y)
-            || !plain(&x)
-        {
-            return Ok(false);
+        let form = plain(&layer.axes.0) && plain(&layer.axes.1) && layer.groups == 1;
+        if allowed == Winograd::Never || !form || !prologue.is_none() {
+            return None;
         }
         let registers = Registers::of(self.target);
-        let sources = layer.input.buffers();
-        let pitches: Vec<Pitch> = sources.iter().filter_map(|&b| self.pitch(b)).collect();
-        let (Some(output_pitch), true) = (self.pitch(layer.output_buffer), pitches.len() == sources.len())
-        else {
-            return Ok(false);
-        };
-        let Some((channels, order)) = channel_runs(layer.input, &sources, registers) else {
-            return Ok(false);
-        };
-        let value = Value::from(layer.id);
-        let runs = output_runs(layer.output, layer.residual, 1, self.padding_of(layer.output_buffer, value));
-        let images = layer.output.extent.n;
+        let sources = placed.input.buffers();
+        let inputs: Option<Vec<Pitch>> = sources.iter().map(|&b| self.pitch(b)).collect();
+        let (channels, order) = channel_runs(placed.input, &sources, registers)?;
+        let padding = self.padding_of(placed.output_buffer, layer.node.into());
+        let runs = output_runs(placed.output, placed.residual, 1, padding);
         let shape = Shape {
-            images,
+            images: placed.output.extent.n,
             axes: layer.axes,
             input_vectors: channels.iter().map(|c| c.vectors).sum(),
             depth: order.len(),
             runs: runs.iter().map(|r| r.channels.len()).collect(),
-            epilogue: layer.epilogue.registers(),
+            epilogue: epilogue.registers(),
             weights_of_all: self.weights,
         };
-        let Some(choice) = choose(self.target, registers, &shape, allowed) else {
-            return Ok(false);
-        };
+        let choice = choose(self.target, registers, &shape, allowed)?;
+        let output = self.pitch(placed.output_buffer)?;
+        Some(Decision { choice, inputs: inputs?, output, channels, order, runs })
+    }
 
-        let panels = cut_panels(&runs, registers, choice.kernel.vectors, Folding::NONE);
+    /// Plans a convolution by Winograd's algorithm.
+    pub(super) fn winograd(
+        &mut self,
+        layer: &fits::Decision,
+        placed: &Placed<'_>,
+        decision: Decision,
+        epilogue: Epilogue,
+    ) -> Result<(), PlanError> {
+        let Decision { choice, inputs, output, channels, order, runs } = decision;
+        let (y, x) = layer.axes;
+        let panels = cut_panels(&runs, Registers::of(self.target), choice.kernel.vectors, Folding::NONE);
         let widest = panels.iter().map(|p| p.lanes()).max().unwrap_or(0);
-        let name = self.graph.node(layer.id).name.clone();
-        let (packing, bias) = pack(choice, &panels, &order, layer.weights, layer.bias)?;
+        let name = self.graph.node(layer.node).name.clone();
+        let weights = self.parameter(layer.weights)?;
+        let bias = layer.bias.map(|b| self.parameter(Some(b))).transpose()?;
+        let (packing, packed_bias) = pack(choice, &panels, &order, &weights, bias.as_ref())?;
         let weight_buffer = self.packed_buffer(&name, packing);
-        let bias_buffer = match layer.bias {
+        let bias_buffer = match bias {
             None => ARENA_START,
-            Some(_) => self.constant_buffer(&name, bytemuck::cast_slice(&bias)),
+            Some(_) => self.constant_buffer(&name, bytemuck::cast_slice(&packed_bias)),
         };
-        let residual_buffer = layer.residual.and_then(|r| r.slots.first()).map(|s| s.buffer);
+        let residual_buffer = placed.residual_buffer();
         let residual_pitch = residual_buffer.and_then(|b| self.pitch(b));
         let plan = WinogradPlan {
             form: choice.form,
             kernels: choice.kernels,
-            images,
+            images: placed.output.extent.n,
             y,
             x,
             rows: spans(&y, choice.form),
@@ -116,25 +125,25 @@ impl Planner<'_> {
             block: choice.block,
             tile_rows: choice.kernel.rows,
             depth: order.len(),
-            inputs: pitches.iter().map(|&p| p.into()).collect(),
-            output: output_pitch.into(),
+            inputs: inputs.into_iter().map(BytePitch::from).collect(),
+            output: output.into(),
             residual: residual_pitch.map(BytePitch::from).unwrap_or_default(),
             channels,
             panels: merge(&panels, order.len() * choice.kernels.floats(choice.form)),
             transformed: ScratchPitch::of(choice.block, order.len()),
             product: ScratchPitch::of(choice.block, widest),
-            epilogue: layer.epilogue,
+            epilogue,
         };
-        let traffic = traffic(&plan, layer.input, layer.residual);
+        let traffic = traffic(&plan, placed.input, placed.residual);
         let mut args = vec![(ARENA_START, 0); WinogradArg::Inputs as usize];
-        args[WinogradArg::Output as usize].0 = layer.output_buffer;
+        args[WinogradArg::Output as usize].0 = placed.output_buffer;
         args[WinogradArg::Weights as usize].0 = weight_buffer;
         args[WinogradArg::Bias as usize].0 = bias_buffer;
         args[WinogradArg::Residual as usize].0 = residual_buffer.unwrap_or(ARENA_START);
-        args.extend(sources.iter().map(|&b| (b, 0)));
+        args.extend(placed.input.buffers().into_iter().map(|b| (b, 0)));
         self.step(Draft {
             name,
-            node: Some(layer.id),
+            node: Some(layer.node),
             units: plan.units(),
             scratch: plan.scratch(),
             code: LayerCode::Winograd(plan),
@@ -143,8 +152,7 @@ impl Planner<'_> {
             traffic,
             note: None,
         });
-        self.place(value, Place::Image(layer.output.clone()));
-        Ok(true)
+        Ok(())
     }
 
     /// Whether the weights take much longer to come than all arithmetic, when each is read once.

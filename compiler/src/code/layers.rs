@@ -1,0 +1,167 @@
+//! Which layers kernels do: the one place where that is asked. A pass asks it before it fuses something into a layer, and the
+//! planner when it plans the layer, so that what a pass promises the planner keeps.
+//!
+//! | layer | before it reads an element | before it stores one |
+//! |---|---|---|
+//! | 1×1 convolution of one group | scale and shift, any activation of [`Activation`] | bias, residual, activation |
+//! | other convolution that sums over channels | nothing | the same |
+//! | depthwise convolution | scale and shift, Relu | the same |
+//! | pool | scale and shift, Relu | residual, activation |
+//! | pool over whole pictures | scale and shift, Relu | nothing |
+//!
+//! All of them are for pictures of `f32` with two spatial axes, and for parameters that are known. What no kernel does is a
+//! loop nest, which does everything, and is many times slower.
+
+use nnc_ir::op::{Conv, Epilogue as Behind, Op, PoolKind, Prologue as Before, Residual as Where, Unary};
+use nnc_ir::{DType, Graph, NodeId, Value};
+
+use super::tile::programs::epilogue::{Activation, Epilogue, Residual};
+use super::tile::programs::pool::Pool;
+use super::tile::programs::window::Prologue;
+
+/// A layer that kernels do, in their words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// A convolution that sums over channels.
+    Dense {
+        /// Applied to its input.
+        prologue: Staged,
+        /// Applied to its result.
+        epilogue: Epilogue,
+    },
+    /// A layer that does the same to every channel.
+    Lanes {
+        /// What it computes.
+        op: LanesOp,
+        /// Applied to its input.
+        prologue: Prologue,
+        /// Applied to its result.
+        epilogue: Epilogue,
+    },
+}
+
+/// What is computed of a window, with channels in lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LanesOp {
+    /// A weighted sum.
+    Depthwise,
+    /// A maximum or mean.
+    Pool(Pool),
+    /// A maximum or mean over the whole picture.
+    GlobalPool(Pool),
+}
+
+/// What is done to elements while they are copied to scratch, in front of dense kernels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Staged {
+    /// Scale and shift each channel.
+    pub affine: bool,
+    /// Applied after that.
+    pub activation: Activation,
+}
+
+impl Staged {
+    /// Whether it is nothing.
+    pub fn is_none(self) -> bool {
+        self == Staged::default()
+    }
+}
+
+/// The layer that kernels do for a node; `None` where there are none for it.
+pub fn of(graph: &Graph, node: NodeId) -> Option<Layer> {
+    becoming(graph, node, &graph.node(node).op)
+}
+
+/// Whether a node may become `op`, which does more: not where kernels do the one and not the other.
+pub fn can_absorb(graph: &Graph, node: NodeId, op: &Op) -> bool {
+    becoming(graph, node, op).is_some() || of(graph, node).is_none()
+}
+
+/// The layer that kernels would do if a node had another operator of the same kind.
+fn becoming(graph: &Graph, node: NodeId, op: &Op) -> Option<Layer> {
+    let operand = |i: usize| graph.operand(node, i);
+    let (x, y) = (graph.ty(operand(0)?), graph.node(node).outputs.first()?);
+    let picture = |shape: &[usize]| shape.len() == 4 && shape.iter().all(|&n| n > 0);
+    if [x, y].iter().any(|ty| ty.dtype != DType::F32 || !picture(&ty.shape)) {
+        return None;
+    }
+    let known = |value: Value| graph.constant(value).is_some_and(|tensor| tensor.dtype() == DType::F32);
+    let known = |at: &[usize]| at.iter().filter_map(|&i| operand(i)).all(known);
+    match op {
+        Op::Conv(conv) if known(&[Conv::W, Conv::B, Conv::SCALE, Conv::SHIFT]) => {
+            let bias = operand(Conv::B).is_some();
+            let channels = (x.shape[1], y.shape[1]);
+            convolution(conv, channels, bias)
+        }
+        Op::Pool(pool) if known(&[nnc_ir::op::Pool::SCALE, nnc_ir::op::Pool::SHIFT]) => {
+            let taps: usize = pool.window.kernel.iter().product();
+            let kind = match pool.kind {
+                PoolKind::Max => Pool::Max,
+                PoolKind::Average { count_include_pad: true } if pool.ceil_pads.iter().all(|&p| p == 0) => {
+                    Pool::MeanOf(taps as u32)
+                }
+                PoolKind::Average { count_include_pad: false } => Pool::MeanInside,
+                PoolKind::Average { .. } | PoolKind::Lp { .. } => return None,
+            };
+            let (prologue, epilogue) =
+                (while_loading(&pool.prologue)?, before_storing(&pool.epilogue, false)?);
+            Some(Layer::Lanes { op: LanesOp::Pool(kind), prologue, epilogue })
+        }
+        Op::GlobalPool(pool) if known(&[nnc_ir::op::GlobalPool::SCALE, nnc_ir::op::GlobalPool::SHIFT]) => {
+            let kind = match pool.kind {
+                PoolKind::Max => Pool::Max,
+                PoolKind::Average { .. } => Pool::MeanInside,
+                PoolKind::Lp { .. } => return None,
+            };
+            let prologue = while_loading(&pool.prologue)?;
+            let op = LanesOp::GlobalPool(kind);
+            pool.activation.is_none().then_some(Layer::Lanes { op, prologue, epilogue: Epilogue::default() })
+        }
+        _ => None,
+    }
+}
+
+fn convolution(conv: &Conv, (channels, results): (usize, usize), bias: bool) -> Option<Layer> {
+    let epilogue = before_storing(&conv.epilogue, bias)?;
+    if conv.groups > 1 && conv.groups == channels {
+        let prologue = while_loading(&conv.prologue)?;
+        let depthwise = Layer::Lanes { op: LanesOp::Depthwise, prologue, epilogue };
+        return (results == channels).then_some(depthwise);
+    }
+    let prologue = staged(&conv.prologue)?;
+    let pointwise = conv.groups == 1 && conv.window.kernel.iter().all(|&taps| taps == 1);
+    (prologue.is_none() || pointwise).then_some(Layer::Dense { prologue, epilogue })
+}
+
+/// What kernels do before the store; `None` when the activation is none that they know.
+fn before_storing(epilogue: &Behind, bias: bool) -> Option<Epilogue> {
+    let residual = match epilogue.residual {
+        None => Residual::None,
+        Some(Where::BeforeActivation) => Residual::BeforeActivation,
+        Some(Where::AfterActivation) => Residual::AfterActivation,
+    };
+    Some(Epilogue { bias, residual, activation: activation(epilogue.activation)? })
+}
+
+/// What a copy to scratch does on the way.
+fn staged(prologue: &Before) -> Option<Staged> {
+    Some(Staged { affine: prologue.affine, activation: activation(prologue.activation)? })
+}
+
+/// What kernels with channels in lanes do when they load.
+fn while_loading(prologue: &Before) -> Option<Prologue> {
+    let relu = match prologue.activation {
+        None => false,
+        Some(Unary::Relu) => true,
+        Some(_) => return None,
+    };
+    Some(match (prologue.affine, relu) {
+        (true, relu) => Prologue::Affine { relu },
+        (false, true) => Prologue::Relu,
+        (false, false) => Prologue::None,
+    })
+}
+
+fn activation(function: Option<Unary>) -> Option<Activation> {
+    function.map_or(Some(Activation::None), |function| Activation::of(&function))
+}

@@ -1,0 +1,67 @@
+//! First ask, then do: which layer of a graph kernels do, and what it is made of. Nothing is planned here. What fits is planned by
+//! `dense_step`, `winograd_step` or `lanes_step`, and none of these finds out later that it does not: where values lie in
+//! another way than kernels read them, a copy is made.
+
+use nnc_ir::op::{Conv, GlobalPool, Op, Pool};
+use nnc_ir::{Graph, NodeId, Value};
+
+use super::dense::axes;
+use super::sweep::Axis;
+use crate::code::layers::{self, Layer};
+
+/// A layer that kernels do: what they compute, and of which values. All but `x` and the residual are constants.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Decision {
+    pub node: NodeId,
+    /// What is computed, in the words of kernels.
+    pub layer: Layer,
+    /// The vertical and the horizontal axis.
+    pub axes: (Axis, Axis),
+    /// Groups of channels of a convolution.
+    pub groups: usize,
+    pub x: Value,
+    pub weights: Option<Value>,
+    pub bias: Option<Value>,
+    pub residual: Option<Value>,
+    /// Scale and shift of its prologue.
+    pub affine: Option<(Value, Value)>,
+}
+
+/// What kernels do of a node; `None` when it takes loop nests or routines.
+pub(super) fn fits(graph: &Graph, node: NodeId) -> Option<Decision> {
+    let layer = layers::of(graph, node)?;
+    let operand = |i: usize| graph.operand(node, i);
+    let x = operand(0)?;
+    let (input, output) = (&graph.ty(x).shape, &graph.ty(node.into()).shape);
+    let extents = ((input[2], input[3]), (output[2], output[3]));
+    let whole = |n: usize| Axis { input: n, output: 1, kernel: n, stride: 1, dilation: 1, pad: 0 };
+    let mut decision = Decision {
+        node,
+        layer,
+        axes: (whole(input[2]), whole(input[3])),
+        groups: 1,
+        x,
+        weights: None,
+        bias: None,
+        residual: None,
+        affine: None,
+    };
+    let affine = match &graph.node(node).op {
+        Op::Conv(conv) => {
+            decision.axes = axes(&conv.window, extents.0, extents.1)?;
+            decision.groups = conv.groups;
+            decision.weights = Some(operand(Conv::W)?);
+            decision.bias = operand(Conv::B);
+            decision.residual = operand(Conv::RESIDUAL);
+            (Conv::SCALE, Conv::SHIFT)
+        }
+        Op::Pool(pool) => {
+            decision.axes = axes(&pool.window, extents.0, extents.1)?;
+            decision.residual = operand(Pool::RESIDUAL);
+            (Pool::SCALE, Pool::SHIFT)
+        }
+        _ => (GlobalPool::SCALE, GlobalPool::SHIFT),
+    };
+    decision.affine = operand(affine.0).zip(operand(affine.1));
+    Some(decision)
+}

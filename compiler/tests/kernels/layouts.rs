@@ -1,0 +1,54 @@
+//! Operands that lie as no kernel reads them are copied first; the layer stays what it is.
+
+use super::support::{check, graph};
+
+fn keeps_its_kernel(text: &str) {
+    let graph = graph(text);
+    check(&graph, &graph);
+}
+
+#[test]
+fn a_convolution_of_rows_that_run_backwards() {
+    keeps_its_kernel(
+        "%x = input : f32[1x6x7x5]
+%back = slice %x {axes=[2:6..-1 by -1]} : f32[1x6x7x5]
+%w = const f32[9x6x3x3] hash(seed=2, scale=1)
+%y = conv %back, %w {pads=1x1:1x1} : f32[1x9x7x5]
+output y = %y",
+    );
+}
+
+#[test]
+fn a_pool_of_rows_that_run_backwards() {
+    keeps_its_kernel(
+        "%x = input : f32[1x6x7x5]
+%back = slice %x {axes=[2:6..-1 by -1]} : f32[1x6x7x5]
+%y = max_pool %back {kernel=3x3, pads=1x1:1x1} : f32[1x6x7x5]
+output y = %y",
+    );
+}
+
+#[test]
+fn a_convolution_with_a_constant_residual() {
+    keeps_its_kernel(
+        "%x = input : f32[1x6x7x5]
+%w = const f32[9x6x1x1] hash(seed=2, scale=1)
+%r = const f32[1x9x7x5] hash(seed=3, scale=1)
+%y = conv %x, %w, _, %r {epilogue=residual+relu} : f32[1x9x7x5]
+output y = %y",
+    );
+}
+
+#[test]
+fn a_depthwise_convolution_whose_residual_lies_in_another_order() {
+    keeps_its_kernel(
+        "%x = input : f32[1x8x7x5]
+%w0 = const f32[8x8x1x1] hash(seed=4, scale=1)
+%p = conv %x, %w0 : f32[1x8x7x5]
+%q = channel_select %p {select=[0[7], 0[1], 0[5], 0[0], 0[2], 0[6], 0[3], 0[4]]} : f32[1x8x7x5]
+%w = const f32[8x1x3x3] hash(seed=2, scale=1)
+%y = conv %q, %w, _, %x {pads=1x1:1x1, groups=8, epilogue=residual} : f32[1x8x7x5]
+output y = %y
+output p = %p",
+    );
+}
