@@ -229,7 +229,8 @@ fn limit(graph: &Graph, id: NodeId, function: BinaryFn) -> Option<(Unary, Value,
     }
     let clip = match function {
         BinaryFn::Max => from_bounds(limit, f32::INFINITY),
-        _ => from_bounds(f32::NEG_INFINITY, limit),
+        BinaryFn::Min => from_bounds(f32::NEG_INFINITY, limit),
+        _ => return None,
     };
     Some((clip, x, "clips"))
 }

@@ -51,10 +51,12 @@ impl PackedPanel {
 impl PartialEq for Packing {
     /// Whether both make the same bytes in the same way.
     fn eq(&self, other: &Packing) -> bool {
-        (self.taps, self.winograd, self.depth) == (other.taps, other.winograd, other.depth)
-            && self.panels == other.panels
-            && self.orders == other.orders
-            && self.weights.same_bytes(&other.weights)
+        // Every field is named, so that a new one is decided on.
+        let Packing { weights, taps, winograd, depth, orders, panels } = self;
+        (*taps, *winograd, *depth) == (other.taps, other.winograd, other.depth)
+            && *panels == other.panels
+            && *orders == other.orders
+            && weights.same_bytes(&other.weights)
     }
 }
 
@@ -223,6 +225,36 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    /// What is equal, or has one digest, is packed once for both.
+    #[test]
+    fn packings_that_differ_in_anything_are_two() {
+        let panel = PackedPanel { channels: vec![0], cols: vec![Col::full(Lanes::X4)], order: 0 };
+        let packing = Packing {
+            weights: Tensor::new([2, 9, 1, 1], &[1.0f32; 18]).unwrap(),
+            taps: 1,
+            winograd: None,
+            depth: 9,
+            orders: vec![(0..9).collect()],
+            panels: vec![panel.clone()],
+        };
+        let ones = |value: f32| Tensor::new([2, 9, 1, 1], &[value; 18]).unwrap();
+        let others = [
+            Packing { weights: ones(2.0), ..packing.clone() },
+            Packing { taps: 9, ..packing.clone() },
+            Packing { winograd: Some(Form::F2), ..packing.clone() },
+            Packing { depth: 3, ..packing.clone() },
+            Packing { orders: vec![(0..9).rev().collect()], ..packing.clone() },
+            Packing { panels: vec![PackedPanel { channels: vec![1], ..panel.clone() }], ..packing.clone() },
+            Packing { panels: vec![PackedPanel { order: 1, ..panel.clone() }], ..packing.clone() },
+        ];
+        assert_eq!(packing, packing.clone());
+        assert_eq!(packing.digest(), packing.clone().digest());
+        for other in others {
+            assert_ne!(packing, other);
+            assert_ne!(packing.digest(), other.digest(), "{other:?}");
         }
     }
 

@@ -365,8 +365,8 @@ impl Costs {
     fn image(&self, bytes: u64) -> f64 {
         match self.rule {
             Rule::Always(_) => 1.0,
-            _ if 2 * bytes > self.l2 => bytes as f64 * CYCLES_PER_BYTE,
-            _ => 0.0,
+            Rule::WhereFaster if 2 * bytes > self.l2 => bytes as f64 * CYCLES_PER_BYTE,
+            Rule::WhereFaster | Rule::Never => 0.0,
         }
     }
 

@@ -336,7 +336,7 @@ impl Emitter<'_, '_> {
         let extent = nest.loops[axis];
         let split = match nest.lanes {
             Lanes::Loop { unroll, .. } => sections(extent, unroll.into()),
-            _ => vec![(Width::One, extent)],
+            Lanes::Scalar | Lanes::Reduce { .. } | Lanes::Transpose => vec![(Width::One, extent)],
         };
         let places: Vec<Place> = places.iter().map(|place| self.hoisted(place, axis)).collect();
         // A few moved elements need no loop.
@@ -396,7 +396,7 @@ impl Emitter<'_, '_> {
         let nest = self.nest;
         let (accumulators, width) = match nest.lanes {
             Lanes::Reduce { unroll } => (self.reduced_in_vectors(places, unroll.into()), Width::One),
-            _ => (self.reduced(places, width), width),
+            Lanes::Scalar | Lanes::Loop { .. } | Lanes::Transpose => (self.reduced(places, width), width),
         };
         let inner = nest.loops.len().checked_sub(1);
         self.loaded.clear();

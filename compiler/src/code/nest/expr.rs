@@ -16,7 +16,17 @@ use nnc_ir::op::elementwise::BinaryFn;
 pub fn computed(dtype: DType) -> DType {
     match dtype {
         DType::F16 | DType::BF16 => DType::F32,
-        _ => dtype,
+        DType::F32
+        | DType::F64
+        | DType::I8
+        | DType::U8
+        | DType::I16
+        | DType::U16
+        | DType::I32
+        | DType::U32
+        | DType::I64
+        | DType::U64
+        | DType::Bool => dtype,
     }
 }
 
@@ -74,7 +84,39 @@ impl Function {
             | Unary::Celu { alpha } => (alpha.to_bits(), 0),
             Unary::Gelu { tanh } => (tanh.into(), 0),
             Unary::IsInf { negative, positive } => (negative.into(), positive.into()),
-            _ => (0, 0),
+            // Named one by one, without `..`: a parameter that is left out here shares code with another.
+            Unary::Relu
+            | Unary::Sigmoid
+            | Unary::HardSwish
+            | Unary::Silu
+            | Unary::Tanh
+            | Unary::Softplus
+            | Unary::Softsign
+            | Unary::Mish
+            | Unary::Erf
+            | Unary::Exp
+            | Unary::Log
+            | Unary::Sqrt
+            | Unary::Reciprocal
+            | Unary::Abs
+            | Unary::Neg
+            | Unary::Sign
+            | Unary::Floor
+            | Unary::Ceil
+            | Unary::Round
+            | Unary::Sin
+            | Unary::Cos
+            | Unary::Tan
+            | Unary::Asin
+            | Unary::Acos
+            | Unary::Atan
+            | Unary::Sinh
+            | Unary::Cosh
+            | Unary::Asinh
+            | Unary::Acosh
+            | Unary::Atanh
+            | Unary::Not
+            | Unary::IsNan => (0, 0),
         };
         (std::mem::discriminant(&self.0), a, b)
     }
@@ -202,3 +244,51 @@ macro_rules! operators {
     };
 }
 operators!(Add add, Sub sub, Mul mul, Div div);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two functions that differ in any parameter must not share code.
+    #[test]
+    fn functions_differ_when_any_parameter_does() {
+        use Unary::*;
+        let (a, b) = (0.25, 0.5);
+        let functions = [
+            Relu,
+            Clip { min: a, max: b },
+            Clip { min: -a, max: b },
+            Clip { min: a, max: a },
+            Clip { min: 0.0, max: b },
+            Clip { min: -0.0, max: b },
+            LeakyRelu { alpha: a },
+            LeakyRelu { alpha: b },
+            ThresholdedRelu { alpha: a },
+            ThresholdedRelu { alpha: b },
+            HardSigmoid { alpha: a, beta: b },
+            HardSigmoid { alpha: b, beta: b },
+            HardSigmoid { alpha: a, beta: a },
+            Elu { alpha: a },
+            Elu { alpha: b },
+            Celu { alpha: a },
+            Celu { alpha: b },
+            Selu { alpha: a, gamma: b },
+            Selu { alpha: b, gamma: b },
+            Selu { alpha: a, gamma: a },
+            Gelu { tanh: false },
+            Gelu { tanh: true },
+            IsInf { negative: true, positive: true },
+            IsInf { negative: true, positive: false },
+            IsInf { negative: false, positive: true },
+            Sigmoid,
+            Silu,
+        ];
+        for (i, f) in functions.iter().enumerate() {
+            for (j, g) in functions.iter().enumerate() {
+                assert_eq!(Function(*f) == Function(*g), i == j, "{f:?} {g:?}");
+            }
+        }
+        // By their bits: a parameter that is no number is one function, too.
+        assert_eq!(Function(Elu { alpha: f32::NAN }), Function(Elu { alpha: f32::NAN }));
+    }
+}

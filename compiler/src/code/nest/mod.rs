@@ -292,7 +292,9 @@ impl Nest {
                 Expr::Binary(f, x, y) => (format!("{f:?}"), [dtype(x), dtype(y)]),
                 Expr::Cast(to, x) => ("Cast".to_owned(), [dtype(x), Some(computed(*to))]),
                 Expr::Const(c) => ("a constant".to_owned(), [Some(c.dtype()), None]),
-                _ => return,
+                Expr::Unary(..) | Expr::Operand(_) | Expr::Index(_) | Expr::Acc(_) | Expr::Select(..) => {
+                    return;
+                }
             };
             let unary = matches!(e, Expr::Unary(..));
             let bad = types.into_iter().flatten().find(|&t| unary || scalar::element_type(t).is_none());

@@ -26,23 +26,35 @@ pub(in crate::code) fn element_type(dtype: DType) -> Option<Type> {
     })
 }
 
+/// Whether an integer type has negative numbers.
 fn is_signed(dtype: DType) -> bool {
-    matches!(dtype, DType::I8 | DType::I16 | DType::I32 | DType::I64)
+    match dtype {
+        DType::I8 | DType::I16 | DType::I32 | DType::I64 => true,
+        DType::U8 | DType::U16 | DType::U32 | DType::U64 | DType::Bool => false,
+        DType::F32 | DType::F64 | DType::F16 | DType::BF16 => false,
+    }
 }
 
 /// Whether a function is written for lanes; the others are computed one by one, in `f64`.
 pub(in crate::code) fn has_vector_unary(function: Unary) -> bool {
     use Unary::*;
-    !matches!(function, Sin | Cos | Tan | Asin | Acos | Atan | Sinh | Cosh | Asinh | Acosh | Atanh | Not)
+    match function {
+        Relu | Clip { .. } | LeakyRelu { .. } | ThresholdedRelu { .. } | Sigmoid | HardSigmoid { .. } => true,
+        HardSwish | Silu | Tanh | Elu { .. } | Celu { .. } | Selu { .. } | Softplus | Softsign | Mish => true,
+        Gelu { .. } | Erf | Exp | Log | Sqrt | Reciprocal | Abs | Neg | Sign | Floor | Ceil | Round => true,
+        IsNan | IsInf { .. } => true,
+        Sin | Cos | Tan | Asin | Acos | Atan | Sinh | Cosh | Asinh | Acosh | Atanh | Not => false,
+    }
 }
 
 /// Whether a function of `f32` is written for lanes.
 pub(in crate::code) fn has_vector_binary(function: BinaryFn) -> bool {
     use BinaryFn::*;
-    matches!(
-        function,
-        Add | Sub | Mul | Div | Min | Max | PRelu | Equal | Less | LessOrEqual | Greater | GreaterOrEqual
-    )
+    match function {
+        Add | Sub | Mul | Div | Min | Max | PRelu => true,
+        Equal | Less | LessOrEqual | Greater | GreaterOrEqual => true,
+        Pow | Mod { .. } | And | Or | Xor | BitAnd | BitOr | BitXor | ShiftLeft | ShiftRight => false,
+    }
 }
 
 /// Whether a function can be compiled for elements of a type.
@@ -226,8 +238,44 @@ fn int_unary(b: &mut FunctionBuilder<'_>, function: Unary, dtype: DType, x: Valu
             let y = if signed { b.ins().select(negative, minus, one) } else { one };
             b.ins().select(is_zero, zero, y)
         }
-        // Unsigned numbers are their own size; the rest is not defined for integers and was refused.
-        _ => x,
+        // Unsigned numbers are their own size.
+        Unary::Relu | Unary::Abs => x,
+        // Not defined for integers: the types of the nest were checked.
+        Unary::LeakyRelu { .. }
+        | Unary::ThresholdedRelu { .. }
+        | Unary::Sigmoid
+        | Unary::HardSigmoid { .. }
+        | Unary::HardSwish
+        | Unary::Silu
+        | Unary::Tanh
+        | Unary::Elu { .. }
+        | Unary::Celu { .. }
+        | Unary::Selu { .. }
+        | Unary::Softplus
+        | Unary::Softsign
+        | Unary::Mish
+        | Unary::Gelu { .. }
+        | Unary::Erf
+        | Unary::Exp
+        | Unary::Log
+        | Unary::Sqrt
+        | Unary::Reciprocal
+        | Unary::Floor
+        | Unary::Ceil
+        | Unary::Round
+        | Unary::Sin
+        | Unary::Cos
+        | Unary::Tan
+        | Unary::Asin
+        | Unary::Acos
+        | Unary::Atan
+        | Unary::Sinh
+        | Unary::Cosh
+        | Unary::Asinh
+        | Unary::Acosh
+        | Unary::Atanh
+        | Unary::IsNan
+        | Unary::IsInf { .. } => x,
     }
 }
 

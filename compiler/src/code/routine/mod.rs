@@ -29,7 +29,7 @@ pub use check::RoutineError;
 pub use expr::{Access, Expr};
 pub use write::Writer;
 
-use super::nest::Access as Touched;
+use super::nest::{Access as Touched, computed};
 
 /// A program that runs once for each unit of work.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -142,10 +142,7 @@ impl Memory {
 
     /// The type of a loaded element.
     pub fn value_type(&self) -> DType {
-        match self.dtype {
-            DType::F16 | DType::BF16 => DType::F32,
-            other => other,
-        }
+        computed(self.dtype)
     }
 }
 

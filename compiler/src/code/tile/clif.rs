@@ -51,7 +51,10 @@ pub fn fits(program: &Program, vectors: u32) -> Result<(), TileError> {
     // Operands in memory and constants are loaded into a register first.
     let scratch = |inst: &Inst| match inst {
         Inst::Fma { b, .. } | Inst::Bin { b, .. } => usize::from(!matches!(b, Operand::Reg(_))),
-        _ => 0,
+        Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Spread { .. } => 0,
+        Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => 0,
+        Inst::Fold { .. } | Inst::Shl { .. } => 0,
+        Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => 0,
     };
     registers::measure(program, file, &scratch)
 }

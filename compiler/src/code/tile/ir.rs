@@ -622,7 +622,10 @@ impl Inst {
         match self {
             Inst::Advance { ptr, .. } => Some(*ptr),
             Inst::Lookup { dst, .. } => Some(*dst),
-            _ => None,
+            Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Spread { .. } => None,
+            Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => None,
+            Inst::Fold { .. } | Inst::Fma { .. } | Inst::Bin { .. } | Inst::Shl { .. } => None,
+            Inst::Prefetch { .. } | Inst::Loop { .. } => None,
         }
     }
 }

@@ -381,7 +381,10 @@ fn lookups(body: &[Inst], f: &mut dyn FnMut(Int)) {
         match inst {
             Inst::Lookup { dst, .. } => f(*dst),
             Inst::Loop { body, .. } => lookups(body, f),
-            _ => {}
+            Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Spread { .. } => {}
+            Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => {}
+            Inst::Fold { .. } | Inst::Fma { .. } | Inst::Bin { .. } | Inst::Shl { .. } => {}
+            Inst::Prefetch { .. } | Inst::Advance { .. } => {}
         }
     }
 }

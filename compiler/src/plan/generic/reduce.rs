@@ -42,7 +42,9 @@ pub(super) fn limits(dtype: DType) -> (f64, f64) {
         DType::Bool => (0.0, 1.0),
         DType::U8 | DType::U16 | DType::U32 | DType::U64 => (0.0, 2f64.powi(bits) - 1.0),
         // The greatest i64 is none of f64: constants saturate.
-        _ => (-2f64.powi(bits - 1), 2f64.powi(bits - 1) - f64::from(bits < 64)),
+        DType::I8 | DType::I16 | DType::I32 | DType::I64 => {
+            (-2f64.powi(bits - 1), 2f64.powi(bits - 1) - f64::from(bits < 64))
+        }
     }
 }
 

@@ -14,8 +14,10 @@ fn least(dtype: DType) -> Expr {
         DType::I8 | DType::I16 | DType::I32 | DType::I64 => {
             Expr::Const(Constant::Int(dtype, i64::MIN >> (64 - 8 * dtype.bytes())))
         }
-        _ if dtype.is_float() => Expr::constant(dtype, f64::NEG_INFINITY),
-        _ => Expr::Const(Constant::Int(dtype, 0)),
+        DType::F32 | DType::F64 | DType::F16 | DType::BF16 => Expr::constant(dtype, f64::NEG_INFINITY),
+        DType::U8 | DType::U16 | DType::U32 | DType::U64 | DType::Bool => {
+            Expr::Const(Constant::Int(dtype, 0))
+        }
     }
 }
 

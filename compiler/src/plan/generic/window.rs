@@ -197,7 +197,7 @@ fn counts(op: &Pool, axis: usize, extent: usize, positions: usize) -> Vec<f64> {
             let end = window.pads_end[axis] as i64 - op.ceil_pads[axis] as i64;
             ((window.pads_begin[axis] as i64).max(0), end.max(0))
         }
-        _ => (0, 0),
+        PoolKind::Average { count_include_pad: false } | PoolKind::Max | PoolKind::Lp { .. } => (0, 0),
     };
     let bound = Bound {
         axis: 0,

@@ -107,7 +107,10 @@ fn masks(program: &Program) -> Result<Vec<u16>, TileError> {
                 }
                 Inst::Fold { .. } => masks.push(EVEN_LANES),
                 Inst::Loop { body, .. } => collect(program, body, masks),
-                _ => {}
+                Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Spread { .. } => {}
+                Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => {}
+                Inst::Fma { .. } | Inst::Bin { .. } | Inst::Shl { .. } => {}
+                Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } => {}
             }
         }
     }
@@ -123,19 +126,17 @@ fn masks(program: &Program) -> Result<Vec<u16>, TileError> {
 
 /// Number of scratch registers that an instruction needs.
 fn scratch(inst: &Inst, program: &Program, level: Level) -> usize {
-    if let Inst::Fold { .. } = inst {
-        return 1;
-    }
-    if level == Level::Avx512 {
-        return 0;
-    }
+    let avx2 = level == Level::Avx2;
     let upper_half = |v: &Vector, n: u8| program.lanes(*v) != Lanes::X4 && n % 8 > 4;
-    match inst {
-        Inst::Fma { b: Operand::Splat(_) | Operand::Imm(_), .. } => 1,
-        Inst::Bin { b: Operand::Splat(_) | Operand::Imm(_), .. } => 1,
-        Inst::LoadPart { dst: v, n, .. } | Inst::StorePart { src: v, n, .. } if upper_half(v, *n) => 1,
-        _ => 0,
-    }
+    let needed = match inst {
+        Inst::Fold { .. } => true,
+        Inst::Fma { b, .. } | Inst::Bin { b, .. } => avx2 && matches!(b, Operand::Splat(_) | Operand::Imm(_)),
+        Inst::LoadPart { dst: v, n, .. } | Inst::StorePart { src: v, n, .. } => avx2 && upper_half(v, *n),
+        Inst::Load { .. } | Inst::Splat { .. } | Inst::Spread { .. } | Inst::Store { .. } => false,
+        Inst::Const { .. } | Inst::Copy { .. } | Inst::Shl { .. } => false,
+        Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => false,
+    };
+    usize::from(needed)
 }
 
 /// Width of a machine register.
