@@ -184,7 +184,7 @@ pub(super) const TABLE: &[Row] = &[
     row("ReduceSumSquare", 1, NOW, reduce::reduce),
     row("Relu", 1, NOW, activation::unary),
     row("Reshape", 1, NOW, reshape::reshape),
-    row("Resize", 10, 10, resample::upsample),
+    row("Resize", 10, 10, resample::resize_by_scales),
     row("Resize", 11, NOW, resample::resize),
     row("ReverseSequence", 10, NOW, index::reverse_sequence),
     row("RoiAlign", 10, NOW, sample::roi_align),

@@ -1,7 +1,12 @@
 //! ONNX Resize (opsets 10 to 19) and Upsample (1 to 9).
 //!
 //! Resizing is separable: along each axis, every element of the result is a weighted sum of a few elements of the
-//! input. [`Resize::taps`] is that table; who evaluates or compiles a Resize applies it axis by axis.
+//! input. [`Resize::taps`] is that table; who evaluates or compiles a Resize applies it axis by axis. Where an element
+//! lies is computed exactly (`resize/coordinate.rs`).
+
+mod coordinate;
+
+use coordinate::Exact;
 
 use super::number;
 use super::{Arithmetic, OpError, Operator, Tensors, Types, check, optional, required, strided};
@@ -45,7 +50,7 @@ pub enum ResizeMode {
 pub struct Resize {
     /// Extents of the result, one for each axis.
     pub sizes: Vec<usize>,
-    /// Scale of each axis, as the model gives it or as the extents say; decides coordinates.
+    /// Scale of each axis, as the model gives it or as the extents say, rounded; decides coordinates.
     pub scales: Vec<f32>,
     /// How elements are made.
     pub mode: ResizeMode,
@@ -80,15 +85,18 @@ pub struct Tap {
 }
 
 impl NearestMode {
-    fn round(self, x: f32) -> f32 {
+    fn round(self, x: Exact) -> i128 {
         match self {
-            NearestMode::RoundPreferFloor => (x - 0.5).ceil(),
-            NearestMode::RoundPreferCeil => (x + 0.5).floor(),
+            NearestMode::RoundPreferFloor => x.round_half_down(),
+            NearestMode::RoundPreferCeil => x.round_half_up(),
             NearestMode::Floor => x.floor(),
             NearestMode::Ceil => x.ceil(),
         }
     }
 }
+
+/// The longest axis of which coordinates are computed: products of four such numbers fit in 128 bits.
+const LONGEST: usize = 1 << 31;
 
 /// The least scale of an antialiased axis: beyond it one element would be made of 2^20 others.
 const LEAST_ANTIALIASED: f32 = 1.0 / 262144.0;
@@ -112,35 +120,49 @@ impl Resize {
         }
     }
 
+    /// The scale of an axis whose extent is `input`, as a numerator and a denominator: the quotient of the extents where
+    /// it is that, rounded, else what it stands for.
+    fn scale(&self, axis: usize, input: usize) -> (i128, i128) {
+        let (output, scale) = (self.sizes[axis], self.scales[axis]);
+        if input > 0 && output > 0 && output as f32 / input as f32 == scale {
+            return (output as i128, input as i128);
+        }
+        Exact::simplest(scale).parts()
+    }
+
     /// Where element `i` of an axis of the result lies in the input, whose extent along it is `input`.
     ///
-    /// The formulas are those of ONNX Resize. They are computed in `f32`, as ONNX Runtime does: with a scale that
-    /// `f32` rounds (1/3), `f64` would put coordinates just beside the integers that the nearest modes round at.
-    /// `AlignCorners` uses the extent that the result has, also where a scale gives a fraction of it (as the text of
-    /// the operator, ONNX Runtime and PyTorch do; two of ONNX's node tests use the fraction).
-    pub fn coordinate(&self, axis: usize, input: usize, i: usize) -> f32 {
-        let (input, output, scale) = (input as f32, self.sizes[axis] as f32, self.scales[axis]);
-        let i = i as f32;
+    /// The formulas are those of ONNX Resize. `AlignCorners` uses the extent that the result has, also where a scale gives
+    /// a fraction of it (as the text of the operator, ONNX Runtime and PyTorch do; two of ONNX's node tests use the
+    /// fraction).
+    fn coordinate(&self, axis: usize, input: usize, i: usize) -> Exact {
+        let (num, den) = self.scale(axis, input);
+        let (input, output, i) = (input as i128, self.sizes[axis] as i128, i as i128);
+        let first = Exact::new(0, 1);
         if let Some(crop) = &self.crop {
-            let (begin, end) = (crop.begin[axis], crop.end[axis]);
-            return match output > 1.0 {
-                true => begin * (input - 1.0) + i * (end - begin) * (input - 1.0) / (output - 1.0),
-                false => 0.5 * (begin + end) * (input - 1.0),
+            let (begin, begin_den) = Exact::simplest(crop.begin[axis]).parts();
+            let (end, end_den) = Exact::simplest(crop.end[axis]).parts();
+            // Over the common denominator of both.
+            let (begin, end, den) = (begin * end_den, end * begin_den, begin_den * end_den);
+            return match output > 1 {
+                true => {
+                    Exact::new((begin * (output - 1) + i * (end - begin)) * (input - 1), den * (output - 1))
+                }
+                false => Exact::new((begin + end) * (input - 1), 2 * den),
             };
         }
+        // Centres are half an element behind its begin: everything is counted in halves.
         match self.coordinates {
-            CoordinateMode::HalfPixel => (i + 0.5) / scale - 0.5,
+            CoordinateMode::HalfPixel => Exact::new((2 * i + 1) * den - num, 2 * num),
             CoordinateMode::HalfPixelSymmetric => {
-                let adjustment = output / (scale * input);
-                let offset = input / 2.0 * (1.0 - adjustment);
-                offset + (i + 0.5) / scale - 0.5
+                Exact::new((2 * i + 1 - output) * den + (input - 1) * num, 2 * num)
             }
-            CoordinateMode::PytorchHalfPixel if output > 1.0 => (i + 0.5) / scale - 0.5,
-            CoordinateMode::PytorchHalfPixel => 0.0,
-            CoordinateMode::AlignCorners if output > 1.0 => i * (input - 1.0) / (output - 1.0),
-            CoordinateMode::AlignCorners => 0.0,
-            CoordinateMode::Asymmetric => i / scale,
-            CoordinateMode::TfHalfPixelForNn => (i + 0.5) / scale,
+            CoordinateMode::PytorchHalfPixel if output > 1 => Exact::new((2 * i + 1) * den - num, 2 * num),
+            CoordinateMode::PytorchHalfPixel => first,
+            CoordinateMode::AlignCorners if output > 1 => Exact::new(i * (input - 1), output - 1),
+            CoordinateMode::AlignCorners => first,
+            CoordinateMode::Asymmetric => Exact::new(i * den, num),
+            CoordinateMode::TfHalfPixelForNn => Exact::new((2 * i + 1) * den, 2 * num),
         }
     }
 
@@ -149,40 +171,43 @@ impl Resize {
         if self.crop.is_none() {
             return Vec::new();
         }
-        let last = input.saturating_sub(1) as f32;
-        let inside = |&i: &usize| (0.0..=last).contains(&self.coordinate(axis, input, i));
+        let last = input.saturating_sub(1);
+        let inside = |&i: &usize| self.coordinate(axis, input, i).is_within(last);
         (0..self.sizes[axis]).filter(|i| !inside(i)).collect()
     }
 
     /// For each element of an axis of the result, what it is made of, when the input's extent is `input`.
     pub fn taps(&self, axis: usize, input: usize) -> Vec<Vec<Tap>> {
         let last = input.saturating_sub(1);
-        let clamped = |index: f32| (index.max(0.0) as usize).min(last);
+        let (num, den) = self.scale(axis, input);
+        // How far the filter is stretched, where it is.
+        let stretch = (self.antialias && num < den).then(|| den as f64 / num as f64);
         (0..self.sizes[axis])
             .map(|i| {
                 let x = self.coordinate(axis, input, i);
-                match self.mode {
-                    ResizeMode::Nearest(mode) => vec![Tap { index: clamped(mode.round(x)), weight: 1.0 }],
-                    ResizeMode::Linear if self.antialias && self.scales[axis] < 1.0 => {
-                        let filter = |d: f64| (1.0 - d.abs()).max(0.0);
-                        self.filtered(x, 1.0 / f64::from(self.scales[axis]), 1.0, filter, last)
+                match (self.mode, stretch) {
+                    (ResizeMode::Nearest(mode), _) => {
+                        vec![Tap { index: clamped(mode.round(x), last), weight: 1.0 }]
                     }
-                    ResizeMode::Cubic { coeff_a } if self.antialias && self.scales[axis] < 1.0 => {
-                        let filter = |d: f64| keys(d.abs(), f64::from(coeff_a));
-                        self.filtered(x, 1.0 / f64::from(self.scales[axis]), 2.0, filter, last)
+                    (ResizeMode::Linear, Some(stretch)) => {
+                        self.filtered(x.to_f64(), stretch, 1.0, |d| (1.0 - d.abs()).max(0.0), last)
                     }
-                    ResizeMode::Linear => {
-                        let x = x.clamp(0.0, last as f32);
-                        let (low, part) = (x.floor(), f64::from(x - x.floor()));
-                        let taps = [(low, 1.0 - part), (low + 1.0, part)];
-                        taps.map(|(index, weight)| Tap { index: clamped(index), weight }).to_vec()
+                    (ResizeMode::Cubic { coeff_a }, Some(stretch)) => {
+                        self.filtered(x.to_f64(), stretch, 2.0, |d| keys(d.abs(), coeff_a.into()), last)
                     }
-                    ResizeMode::Cubic { coeff_a } => {
-                        let floor = x.floor();
-                        let s = f64::from(x - floor);
+                    (ResizeMode::Linear, None) => {
+                        // Beyond the first and the last element, they stand alone.
+                        let (low, part) = match x.is_within(last) {
+                            true => (x.floor(), x.fraction()),
+                            false => (x.floor(), 0.0),
+                        };
+                        let taps = [(low, 1.0 - part), (low + 1, part)];
+                        taps.map(|(index, weight)| Tap { index: clamped(index, last), weight }).to_vec()
+                    }
+                    (ResizeMode::Cubic { coeff_a }, None) => {
+                        let (floor, s) = (x.floor(), x.fraction());
                         let weights = [s + 1.0, s, 1.0 - s, 2.0 - s].map(|d| keys(d, coeff_a.into()));
-                        let taps = weights.into_iter().enumerate();
-                        self.inside(taps.map(|(i, weight)| (f64::from(floor) + i as f64 - 1.0, weight)), last)
+                        self.inside((floor - 1..).zip(weights), last)
                     }
                 }
             })
@@ -194,34 +219,30 @@ impl Resize {
     /// The taps of a filter of radius `radius`, stretched by a factor, around `x`.
     fn filtered(
         &self,
-        x: f32,
+        x: f64,
         stretch: f64,
         radius: f64,
         filter: impl Fn(f64) -> f64,
         last: usize,
     ) -> Vec<Tap> {
-        let x = f64::from(x);
-        let (first, end) = ((x - radius * stretch).ceil(), (x + radius * stretch).floor());
-        let count = if end >= first { (end - first) as usize + 1 } else { 0 };
-        let weights: Vec<(f64, f64)> = (0..count)
-            .map(|i| first + i as f64)
-            .map(|index| (index, filter((index - x) / stretch)))
-            .collect();
+        let (first, end) = ((x - radius * stretch).ceil() as i128, (x + radius * stretch).floor() as i128);
+        let weights: Vec<(i128, f64)> =
+            (first..=end).map(|index| (index, filter((index as f64 - x) / stretch))).collect();
         let sum: f64 = weights.iter().map(|(_, weight)| weight).sum();
         self.inside(weights.into_iter().map(|(index, weight)| (index, weight / sum)), last)
     }
 
     /// Taps at any indices: outside they are those at the edge, or left out.
-    fn inside(&self, taps: impl Iterator<Item = (f64, f64)>, last: usize) -> Vec<Tap> {
+    fn inside(&self, taps: impl Iterator<Item = (i128, f64)>, last: usize) -> Vec<Tap> {
         let mut inside: Vec<Tap> = Vec::new();
-        for (index, weight) in taps {
-            let clamped = (index.max(0.0) as usize).min(last);
-            if clamped as f64 != index && self.exclude_outside {
+        for (at, weight) in taps {
+            let index = clamped(at, last);
+            if index as i128 != at && self.exclude_outside {
                 continue;
             }
-            match inside.last_mut().filter(|tap| tap.index == clamped) {
+            match inside.last_mut().filter(|tap| tap.index == index) {
                 Some(tap) => tap.weight += weight,
-                None => inside.push(Tap { index: clamped, weight }),
+                None => inside.push(Tap { index, weight }),
             }
         }
         let sum: f64 = inside.iter().map(|t| t.weight).sum();
@@ -233,6 +254,11 @@ impl Resize {
         }
         inside
     }
+}
+
+/// The element at an index, or the one at the edge.
+fn clamped(index: i128, last: usize) -> usize {
+    usize::try_from(index.max(0)).map_or(last, |index| index.min(last))
 }
 
 /// The weight of an element at a distance (NaN goes through), by cubic convolution (Keys, Cubic Convolution Interpolation for Digital
@@ -267,6 +293,11 @@ impl Operator for Resize {
         }
         if let Some(scale) = self.scales.iter().find(|s| !s.is_finite() || **s <= 0.0) {
             return Err(OpError::Mismatch(format!("scale {scale}, expected a number above 0")));
+        }
+        if let Some(&extent) = x.shape.iter().chain(&self.sizes).find(|&&extent| extent > LONGEST) {
+            return Err(OpError::Unsupported(format!(
+                "an axis of {extent} elements; expected {LONGEST} or less"
+            )));
         }
         if let Some(crop) = &self.crop
             && (crop.begin.len() != rank || crop.end.len() != rank)

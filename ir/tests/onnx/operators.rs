@@ -255,6 +255,43 @@ fn upsample_and_resize_agree_on_sizes() {
 }
 
 #[test]
+fn a_resize_of_opset_10_takes_the_element_above_where_an_axis_shrinks() {
+    let model = |op: &str, opset, scales: &[f32]| {
+        let model = onnx(opset).input("x", &["1", "1", "2", "4"]).floats("scales", &[4], scales).output("y");
+        model.node(op, &["x", "scales"], &["y"], &[])
+    };
+    // ONNX Resize 10, example resize_downsample_nearest.
+    let x = Tensor::new([1, 1, 2, 4], &[1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]).unwrap();
+    assert_eq!(f32s(&model("Resize", 10, &[1.0, 1.0, 0.6, 0.6]).run([x.clone()])), [1.0, 3.0]);
+    // As ONNX Runtime: rows are repeated, columns left out.
+    let mixed = model("Resize", 10, &[1.0, 1.0, 1.5, 0.75]).run([x.clone()]);
+    assert_eq!(f32s(&mixed), [1.0, 3.0, 4.0, 1.0, 3.0, 4.0, 5.0, 7.0, 8.0]);
+    assert_eq!(f32s(&model("Resize", 10, &[1.0, 1.0, 1.0, 1.0]).run([x.clone()])), f32s(&x));
+    let small = model("Upsample", 9, &[1.0, 1.0, 2.0, 0.5]).error();
+    assert!(
+        small.ends_with("attribute \"scales\" must be 1 or more, one is 0.5; Resize makes data smaller"),
+        "{small}"
+    );
+}
+
+#[test]
+fn a_row_of_24_is_resized_to_28_alike_by_sizes_and_by_scales() {
+    let row = |by: &str| {
+        let model = onnx(13)
+            .input("x", &["1", "24"])
+            .floats("scales", &[2], &[1.0, 28.0 / 24.0])
+            .ints("sizes", &[1, 28])
+            .output("y");
+        let operands = if by == "sizes" { vec!["x", "", "", "sizes"] } else { vec!["x", "", "scales"] };
+        f32s(&model.node("Resize", &operands, &["y"], &[]).run([iota(&[1, 24])]))
+    };
+    let y = row("sizes");
+    assert_eq!(y, row("scales"));
+    // Of each 7 elements, the one at a half takes the lower neighbour.
+    assert_eq!(y[..8], [0.0, 1.0, 2.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+}
+
+#[test]
 fn depth_to_space_and_back_is_the_identity() {
     for mode in ["DCR", "CRD"] {
         let model = onnx(28)

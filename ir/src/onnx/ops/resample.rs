@@ -22,6 +22,7 @@ pub(in crate::onnx) fn upsample_image(n: &mut NodeReader<'_, '_>) -> Results {
         scales[at] = n.attributes.float(name)?.ok_or_else(|| value(name, "is missing"))?;
     }
     let sizes = scaled(&shape, &scales)?;
+    grows(&scales)?;
     emit(n, x, Resize::new(sizes, scales, mode, CoordinateMode::Asymmetric))
 }
 
@@ -31,23 +32,67 @@ fn mode_of_upsample(n: &mut NodeReader<'_, '_>) -> Result<ResizeMode, NodeFault>
     n.attributes.choice("mode", nearest, &modes)
 }
 
-/// Upsample (7: scales as attribute, 9: as operand) and Resize of opset 10: element `o` of the result comes from
-/// `o / scale`, rounded down for the nearest.
+/// Upsample (7: scales as attribute, 9: as operand): element `o` of the result comes from `o / scale`, rounded down for
+/// the nearest.
 pub(in crate::onnx) fn upsample(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "X")?;
     let mode = mode_of_upsample(n)?;
-    let scales = if n.op() == "Upsample" && n.opset < 9 {
+    let scales = if n.opset < 9 {
         n.attributes.floats("scales")?.map(<[f32]>::to_vec)
     } else {
         floats(n, 1, "scales")?
     };
-    let scales = scales.ok_or_else(|| NodeFault::invalid("has no scales"))?;
-    let shape = n.shape(x);
-    if scales.len() != shape.rank() {
-        return Err(NodeFault::invalid(format!("has {} scales for data of shape {shape}", scales.len())));
-    }
-    let sizes = scaled(&shape, &scales)?;
+    let (sizes, scales) = of_scales(&n.shape(x), scales)?;
+    grows(&scales)?;
     emit(n, x, Resize::new(sizes, scales, mode, CoordinateMode::Asymmetric))
+}
+
+/// Resize of opset 10. The nearest element is that of Upsample where an axis grows, and the one above where it shrinks:
+/// ONNX does not say so, but its test of that version and ONNX Runtime do.
+pub(in crate::onnx) fn resize_by_scales(n: &mut NodeReader<'_, '_>) -> Results {
+    let x = n.operand(0, "X")?;
+    let mode = mode_of_upsample(n)?;
+    let scales = floats(n, 1, "scales")?;
+    let shape = n.shape(x);
+    let (sizes, scales) = of_scales(&shape, scales)?;
+    let at = CoordinateMode::Asymmetric;
+    if !matches!(mode, ResizeMode::Nearest(_)) {
+        return emit(n, x, Resize::new(sizes, scales, mode, at));
+    }
+    // Axes are independent: first those that grow, then those that shrink.
+    let part = |shrinks: bool, from: &[usize]| -> (Vec<usize>, Vec<f32>) {
+        let axes = (0..from.len()).map(|a| match (scales[a] < 1.0) == shrinks {
+            true => (sizes[a], scales[a]),
+            false => (from[a], 1.0),
+        });
+        axes.unzip()
+    };
+    let (larger, growth) = part(false, &shape);
+    let (smaller, shrinkage) = part(true, &larger);
+    let grown = emit(n, x, Resize::new(larger, growth, ResizeMode::Nearest(NearestMode::Floor), at))?;
+    let Some(&grown) = grown.first() else { return Ok(grown) };
+    emit(n, grown, Resize::new(smaller, shrinkage, ResizeMode::Nearest(NearestMode::Ceil), at))
+}
+
+/// Extents and scales of all axes.
+fn of_scales(shape: &[usize], scales: Option<Vec<f32>>) -> Result<(Vec<usize>, Vec<f32>), NodeFault> {
+    let scales = scales.ok_or_else(|| NodeFault::invalid("has no scales"))?;
+    if scales.len() != shape.len() {
+        let count = scales.len();
+        let shape = crate::types::Shape::from(shape);
+        return Err(NodeFault::invalid(format!("has {count} scales for data of shape {shape}")));
+    }
+    Ok((scaled(shape, &scales)?, scales))
+}
+
+/// Refuses what Upsample does not do.
+fn grows(scales: &[f32]) -> Result<(), NodeFault> {
+    match scales.iter().find(|&&scale| scale < 1.0) {
+        None => Ok(()),
+        Some(scale) => {
+            Err(value("scales", format!("must be 1 or more, one is {scale}; Resize makes data smaller")))
+        }
+    }
 }
 
 /// Resize, since 11.
@@ -207,19 +252,28 @@ fn fit(
     sizes: &mut [usize],
     scales: &mut [f32],
 ) -> Result<(), NodeFault> {
-    let ratios = axes.iter().zip(wanted).map(|(&a, &w)| w as f32 / shape[a] as f32);
+    if axes.iter().any(|&a| shape[a] == 0) {
+        return Err(NodeFault::invalid("an axis without elements cannot be resized"));
+    }
+    // Quotients of extents, compared as such: an f32 rounds them.
+    let product = |a: usize, b: usize| a as u128 * b as u128;
+    let quotients = axes.iter().map(|&a| shape[a]).zip(wanted.iter().copied());
+    let order = |a: &(usize, usize), b: &(usize, usize)| product(a.1, b.0).cmp(&product(b.1, a.0));
     let common = match policy {
         None => None,
-        Some(false) => Some(ratios.fold(f32::INFINITY, f32::min)),
-        Some(true) => Some(ratios.fold(0.0, f32::max)),
+        Some(false) => quotients.min_by(order),
+        Some(true) => quotients.max_by(order),
     };
-    for (&a, &w) in axes.iter().zip(wanted) {
-        if shape[a] == 0 {
-            return Err(NodeFault::invalid("an axis without elements cannot be resized"));
-        }
-        (sizes[a], scales[a]) = match common {
-            None => (w, w as f32 / shape[a] as f32),
-            Some(scale) => ((shape[a] as f32 * scale + 0.5).floor() as usize, scale),
+    for (&a, &wanted) in axes.iter().zip(wanted) {
+        let (from, to) = common.unwrap_or((shape[a], wanted));
+        scales[a] = to as f32 / from as f32;
+        sizes[a] = match common {
+            None => wanted,
+            // The nearest integer, and of two the upper one.
+            Some(_) => {
+                let size = (2 * product(shape[a], to) + from as u128) / (2 * from as u128);
+                usize::try_from(size).map_err(|_| NodeFault::Op(OpError::Overflow))?
+            }
         };
     }
     Ok(())
@@ -247,5 +301,13 @@ mod tests {
         assert_eq!(run(None), (vec![1, 1, 20, 10], vec![1.0, 1.0, 2.0, 0.5]));
         assert_eq!(run(Some(false)), (vec![1, 1, 5, 10], vec![1.0, 1.0, 0.5, 0.5]));
         assert_eq!(run(Some(true)), (vec![1, 1, 20, 40], vec![1.0, 1.0, 2.0, 2.0]));
+    }
+
+    #[test]
+    fn an_extent_between_two_integers_is_rounded_up() {
+        // 7 · 9/14 is 9/2, though an f32 of 9/14 is a little less.
+        let (mut sizes, mut scales) = (vec![0; 2], vec![0.0; 2]);
+        fit(&[14, 7], &[0, 1], &[9, 100], Some(false), &mut sizes, &mut scales).unwrap();
+        assert_eq!((sizes, scales), (vec![9, 5], vec![9.0 / 14.0; 2]));
     }
 }

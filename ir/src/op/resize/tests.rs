@@ -128,3 +128,147 @@ fn sizes_that_do_not_fit_are_refused() {
     let flat = Resize { scales: vec![0.0], ..resize };
     assert_eq!(refusal(flat, &[&f32s([2])]), "scale 0, expected a number above 0");
 }
+
+const COORDINATES: [CoordinateMode; 6] = [
+    CoordinateMode::HalfPixel,
+    CoordinateMode::HalfPixelSymmetric,
+    CoordinateMode::PytorchHalfPixel,
+    CoordinateMode::AlignCorners,
+    CoordinateMode::Asymmetric,
+    CoordinateMode::TfHalfPixelForNn,
+];
+
+const ROUNDINGS: [NearestMode; 4] =
+    [NearestMode::RoundPreferFloor, NearestMode::RoundPreferCeil, NearestMode::Floor, NearestMode::Ceil];
+
+/// Numerator and denominator of the coordinate of element `i`, at a scale of `p / q`: the formulas of ONNX Resize 19,
+/// multiplied out.
+fn by_formula(mode: CoordinateMode, input: i64, output: i64, (p, q): (i64, i64), i: i64) -> (i64, i64) {
+    match mode {
+        // (i + 1/2) / scale - 1/2
+        CoordinateMode::HalfPixel => (2 * i * q + q - p, 2 * p),
+        CoordinateMode::PytorchHalfPixel if output == 1 => (0, 1),
+        CoordinateMode::PytorchHalfPixel => (2 * i * q + q - p, 2 * p),
+        // input / 2 · (1 - output / (scale · input)), and a half pixel
+        CoordinateMode::HalfPixelSymmetric => (input * p - output * q + 2 * i * q + q - p, 2 * p),
+        CoordinateMode::AlignCorners if output == 1 => (0, 1),
+        CoordinateMode::AlignCorners => (i * (input - 1), output - 1),
+        CoordinateMode::Asymmetric => (i * q, p),
+        // (i + 1/2) / scale
+        CoordinateMode::TfHalfPixelForNn => (2 * i * q + q, 2 * p),
+    }
+}
+
+/// The element of the input that a mode takes at `num / den`, found by trying those around.
+fn by_trying(mode: NearestMode, input: i64, (num, den): (i64, i64)) -> usize {
+    let around = || num / den - 2..num / den + 3;
+    let distance = |k: &i64| (k * den - num).abs();
+    let index = match mode {
+        NearestMode::Floor => around().filter(|k| k * den <= num).max(),
+        NearestMode::Ceil => around().find(|k| k * den >= num),
+        // Of two that are equally near, min_by_key takes the first.
+        NearestMode::RoundPreferFloor => around().min_by_key(distance),
+        NearestMode::RoundPreferCeil => around().rev().min_by_key(distance),
+    };
+    index.unwrap().clamp(0, input - 1) as usize
+}
+
+fn check_nearest(resize: &Resize, input: usize, scale: (i64, i64)) {
+    let ResizeMode::Nearest(rounding) = resize.mode else { panic!("not a nearest mode") };
+    let output = resize.sizes[0];
+    let taps = resize.taps(0, input);
+    assert_eq!(taps.len(), output);
+    for (i, taps) in taps.iter().enumerate() {
+        let at = by_formula(resize.coordinates, input as i64, output as i64, scale, i as i64);
+        let expected = Tap { index: by_trying(rounding, input as i64, at), weight: 1.0 };
+        assert_eq!(
+            taps[..],
+            [expected],
+            "{:?} {rounding:?}, {input} to {output}, element {i}",
+            resize.coordinates
+        );
+    }
+}
+
+#[test]
+fn the_nearest_element_is_exact_for_every_pair_of_sizes() {
+    for input in 1..=64 {
+        for output in 1..=64 {
+            for coordinates in COORDINATES {
+                for rounding in ROUNDINGS {
+                    let resize = row(input, output, ResizeMode::Nearest(rounding), coordinates);
+                    check_nearest(&resize, input, (output as i64, input as i64));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_nearest_element_is_exact_for_scales_that_leave_a_fraction() {
+    // Every scale of small numbers, as an f32: 7 elements at 3/5 make 4, not 4.2.
+    for (p, q) in (1..=12i64).flat_map(|p| (1..=12i64).map(move |q| (p, q))) {
+        for input in 1..=24i64 {
+            let output = (input * p / q) as usize;
+            let scale = p as f32 / q as f32;
+            for coordinates in COORDINATES {
+                for rounding in ROUNDINGS {
+                    let resize = Resize::new([output], [scale], ResizeMode::Nearest(rounding), coordinates);
+                    check_nearest(&resize, input as usize, (p, q));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_of_24_becomes_28_as_exact_arithmetic_says() {
+    // (i + 1/2) · 6/7 - 1/2 is 5/2 for i = 3, and so on every seventh element.
+    let resize = row(24, 28, ResizeMode::Nearest(NearestMode::RoundPreferFloor), CoordinateMode::HalfPixel);
+    let indices: Vec<usize> = resize.taps(0, 24).iter().map(|t| t[0].index).collect();
+    #[rustfmt::skip]
+    let expected = [0, 1, 2, 2, 3, 4, 5, 6, 7, 8, 8, 9, 10, 11, 12, 13, 14, 14, 15, 16, 17, 18, 19, 20, 20, 21, 22, 23];
+    assert_eq!(indices, expected);
+}
+
+#[test]
+fn weights_between_elements_are_exact_quotients() {
+    for (input, output) in [(24, 28), (7, 64), (64, 9), (1, 5), (49, 49), (3, 10)] {
+        for coordinates in COORDINATES {
+            let scale = (output as i64, input as i64);
+            let linear = row(input, output, ResizeMode::Linear, coordinates);
+            let cubic = row(input, output, ResizeMode::Cubic { coeff_a: -0.75 }, coordinates);
+            for i in 0..output {
+                let (num, den) = by_formula(coordinates, input as i64, output as i64, scale, i as i64);
+                let x = (num as f64 / den as f64).clamp(0.0, input as f64 - 1.0);
+                let ramp = |taps: &[Tap]| taps.iter().map(|t| t.index as f64 * t.weight).sum::<f64>();
+                assert!((ramp(&linear.taps(0, input)[i]) - x).abs() < 1e-12);
+                if num % den == 0 {
+                    let index = (num / den).clamp(0, input as i64 - 1) as usize;
+                    let heaviest =
+                        cubic.taps(0, input)[i].iter().find(|t| t.index == index).map(|t| t.weight);
+                    assert_eq!(heaviest, Some(1.0));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_crop_takes_the_nearest_element_exactly() {
+    // From 1/10 to 9/10 of 11 elements, in 9: elements 1 to 9. f32 rounds both bounds.
+    let x: Vec<i32> = (0..11).collect();
+    for rounding in ROUNDINGS {
+        let plain = row(11, 9, ResizeMode::Nearest(rounding), CoordinateMode::HalfPixel);
+        let crop = Crop { begin: vec![0.1], end: vec![0.9], extrapolation: -1.0 };
+        let y = elems::<i32>(Resize { crop: Some(crop), ..plain }, &[&tensor([11], &x)]);
+        assert_eq!(y, [1, 2, 3, 4, 5, 6, 7, 8, 9], "{rounding:?}");
+    }
+}
+
+#[test]
+fn axes_that_are_too_long_for_exact_coordinates_are_refused() {
+    let long = 1 << 33;
+    let resize = Resize::new([long], [1.0], FLOOR, CoordinateMode::Asymmetric);
+    assert!(refusal(resize, &[&ty(DType::U8, [1])]).contains("an axis of 8589934592 elements"));
+}
