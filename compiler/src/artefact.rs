@@ -1,8 +1,8 @@
 //! Artefacts: programs as files that need neither this compiler nor a linker.
 //!
 //! An artefact is an ELF shared object with code, description and constants. The runtime loads it by itself
-//! ([`nnc_runtime::artefact`] shows the layout and says why); a C host may `dlopen` it and call `nnc_run`, which the
-//! [`driver`] adds. It imports nothing, so no relocation is left to do when it is loaded.
+//! ([`nnc_runtime::artefact`] shows the layout and says why); a C host may `dlopen` it and call `NAME_run`, which the
+//! [`driver`] adds; NAME is what the program is called ([`CName`]). It imports nothing, so no relocation is left to do when it is loaded.
 //!
 //! ```text
 //!   layer functions ┐
@@ -10,17 +10,18 @@
 //!   header::write   ──────────────────────────────────────────────────────────→ C header for it
 //! ```
 
+mod cpu_check;
 pub mod driver;
 mod elf;
 pub mod header;
 mod input;
 mod json;
 mod link;
+mod name;
 mod relocate;
 
 pub use link::{LinkError, write_shared_object};
+pub use name::{CName, CNameError};
 
 /// The symbol of the constants: the driver uses it, the linker says where it is.
 pub const CONSTS: &str = "nnc_consts";
-/// What the names of an artefact's C functions and data begin with. Only these are visible from outside.
-const EXPORT_PREFIX: &str = "nnc_";

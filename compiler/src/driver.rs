@@ -20,7 +20,7 @@ use nnc_runtime::Program;
 use nnc_runtime::abi::ProgramDesc;
 
 use crate::artefact::driver::DriverError;
-use crate::artefact::{self, LinkError};
+use crate::artefact::{self, CName, LinkError};
 use crate::cache::{CacheUse, Entry};
 use crate::emit::disassemble::{DisassembleError, code_bytes, disassemble};
 use crate::emit::object::{Constants, Object};
@@ -290,7 +290,8 @@ impl Model {
         }
         let compilation = self.lower(options)?;
         let report = Some(compilation.report().clone());
-        let artefact = compilation.code()?.artefact()?;
+        // Whoever has the same model shares the entry, whatever their files are called.
+        let artefact = compilation.code_called(&CName::default())?.artefact()?;
         // SAFETY: these bytes are an artefact that this very compiler has just made, and nobody else has seen.
         let program = unsafe { Program::from_bytes(&artefact) };
         let program =
@@ -443,18 +444,25 @@ impl Compilation {
             .map_err(|source| Error::Code { file, source: source.into() })
     }
 
-    /// Makes code for a file.
+    /// Makes code for a file. C knows the program by the name of the model's file, made an identifier, or as `model` if the
+    /// model came from memory.
     pub fn code(&self) -> Result<Code<'_>, Error> {
+        self.code_called(&CName::of_file(Path::new(&self.file)))
+    }
+
+    /// Makes code for a file, for a program that C knows by `name`. Programs of one process need different names.
+    pub fn code_called(&self, name: &CName) -> Result<Code<'_>, Error> {
         let fault = |source: CodegenError| Error::Code { file: self.file.clone(), source: source.into() };
         let object = emit::object::compile_on(
             &self.plan,
             &self.target,
+            name,
             Constants::Outside,
             self.threads,
             self.deadline(),
         )
         .map_err(fault)?;
-        Ok(Code { compilation: self, object })
+        Ok(Code { compilation: self, name: name.clone(), object })
     }
 }
 
@@ -462,30 +470,44 @@ impl Compilation {
 #[derive(Debug)]
 pub struct Code<'c> {
     compilation: &'c Compilation,
+    name: CName,
     object: Object,
 }
 
 impl Code<'_> {
-    /// The bytes of an artefact: a shared object that runs wherever the target does.
+    /// The bytes of an artefact: a shared object that runs wherever the target does. Whoever links with it looks for
+    /// `NAME.nnc.so`.
     pub fn artefact(&self) -> Result<Vec<u8>, Error> {
-        let (object, constants) = (&self.object, &self.compilation.plan.constants);
-        artefact::write_shared_object(&object.bytes, &object.functions, &object.desc, &constants.bytes())
-            .map_err(|source| Error::Link { file: self.compilation.file.clone(), source: source.into() })
+        self.artefact_in(&self.name.file())
+    }
+
+    /// The bytes of an artefact that whoever links with it looks for under the name `file`.
+    pub fn artefact_in(&self, file: &str) -> Result<Vec<u8>, Error> {
+        let (object, constants) = (&self.object, self.compilation.plan.constants.bytes());
+        artefact::write_shared_object(
+            &object.bytes,
+            &self.name,
+            file,
+            &object.functions,
+            &object.desc,
+            &constants,
+        )
+        .map_err(|source| Error::Link { file: self.compilation.file.clone(), source: source.into() })
     }
 
     /// A relocatable ELF object with code and constants, for a linker.
     pub fn object(&self) -> Result<Vec<u8>, Error> {
         let Compilation { file, plan, target, threads, .. } = self.compilation;
         let deadline = self.compilation.deadline();
-        match emit::object::compile_on(plan, target, Constants::Inside, *threads, deadline) {
+        match emit::object::compile_on(plan, target, &self.name, Constants::Inside, *threads, deadline) {
             Ok(object) => Ok(object.bytes),
             Err(source) => Err(Error::Code { file: file.clone(), source: source.into() }),
         }
     }
 
-    /// A C header for the artefact or object; `name` goes into its first line.
-    pub fn header(&self, name: &str) -> Result<String, Error> {
-        artefact::header::write(&self.object.desc, name)
+    /// A C header for the artefact or object.
+    pub fn header(&self) -> Result<String, Error> {
+        artefact::header::write(&self.object.desc, &self.name)
             .map_err(|source| Error::Header { file: self.compilation.file.clone(), source: source.into() })
     }
 

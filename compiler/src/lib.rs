@@ -31,6 +31,7 @@ pub mod plan;
 pub mod roofline;
 pub mod target;
 
+pub use artefact::{CName, CNameError};
 pub use cache::CacheUse;
 pub use driver::{Code, Compilation, CompileReport, Compiled, Error, Model, Options};
 pub use dynamic::{DynamicError, DynamicModel, DynamicSession, ShapeError, TensorRef, Unfit, Usage};

@@ -14,7 +14,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataDescription, FuncId, Linkage, Module, default_libcall_names};
 use cranelift_object::{ObjectBuilder, ObjectModule};
 use iced_x86::code_asm::*;
-use nnc::artefact::{LinkError, driver, write_shared_object};
+use nnc::artefact::{CName, LinkError, driver};
 use nnc_runtime::abi::{Arg, CpuFeatures, ElemType, Port, ProgramDesc, Region, Step, Strip, Strips};
 use nnc_runtime::artefact::{HEADER_BYTES, HEADER_OFFSET};
 use nnc_runtime::{InputRef, LoadError, Pool, Program, Session};
@@ -124,6 +124,7 @@ fn define_product(module: &mut ObjectModule) -> FuncId {
     pair.params = vec![AbiParam::new(types::F32); 2];
     pair.returns = vec![AbiParam::new(types::F32)];
     let times = module.declare_function("times", Linkage::Local, &pair).unwrap();
+    // Visible in the object; the artefact shows what its header declares and nothing else.
     let product = module.declare_function("product", Linkage::Export, &layer_signature()).unwrap();
     define(module, product, layer_signature(), |b, module, params| {
         let &[bases, begin, end, _scratch] = params else { panic!("four parameters") };
@@ -182,8 +183,21 @@ fn define_sum(module: &mut ObjectModule) -> FuncId {
 fn object() -> Vec<u8> {
     let mut module = module();
     let funcs = [define_product(&mut module), define_sum(&mut module)];
-    driver::define(&mut module, &desc(), &funcs).unwrap();
+    driver::define(&mut module, &name(), &desc(), &funcs).unwrap();
     module.finish().emit().unwrap()
+}
+
+fn name() -> CName {
+    CName::new("net").unwrap()
+}
+
+fn write_shared_object(
+    object: &[u8],
+    funcs: &[String],
+    desc: &ProgramDesc,
+    consts: &[u8],
+) -> Result<Vec<u8>, LinkError> {
+    nnc::artefact::write_shared_object(object, &name(), "libnet.so", funcs, desc, consts)
 }
 
 fn names() -> Vec<String> {
@@ -276,18 +290,18 @@ fn an_artefact_runs_in_the_dynamic_loader() {
     // SAFETY: the symbols have the types that the generated header gives them.
     let (version, bytes, info, run) = unsafe {
         (
-            *library.symbol("nnc_abi_version").cast::<u32>(),
-            *library.symbol("nnc_workspace_bytes").cast::<u64>(),
-            CStr::from_ptr(library.symbol("nnc_info").cast()).to_str().unwrap(),
-            std::mem::transmute::<*mut c_void, Run>(library.symbol("nnc_run")),
+            *library.symbol("net_abi_version").cast::<u32>(),
+            *library.symbol("net_workspace_bytes").cast::<u64>(),
+            CStr::from_ptr(library.symbol("net_info").cast()).to_str().unwrap(),
+            std::mem::transmute::<*mut c_void, Run>(library.symbol("net_run")),
         )
     };
     assert_eq!(version, nnc_runtime::artefact::ABI_VERSION);
     assert_eq!(bytes, driver::workspace_bytes(&desc()).unwrap());
-    assert_eq!(bytes, 448 + 64);
+    assert_eq!(bytes, 448 + 64 + 64);
     assert_eq!(
         info,
-        "{\"abi_version\":2,\"target\":\"x86-64\",\"cpu_features\":\"\",\"workspace_bytes\":512,\
+        "{\"abi_version\":3,\"target\":\"x86-64\",\"cpu_features\":\"\",\"workspace_bytes\":576,\
          \"workspace_align\":64,\"inputs\":[{\"name\":\"x\",\"type\":\"f32\",\"shape\":[1, 50],\"bytes\":200}],\
          \"outputs\":[{\"name\":\"y\",\"type\":\"f32\",\"shape\":[1, 50],\"bytes\":200},\
          {\"name\":\"z\",\"type\":\"f32\",\"shape\":[1, 50],\"bytes\":200}]}"
@@ -314,6 +328,59 @@ fn an_artefact_runs_in_the_dynamic_loader() {
     assert_eq!([y, z], expected());
     let untouched = bytes as usize;
     assert!(workspace.0[untouched..].iter().all(|&b| b == 0), "the workspace ends where it says");
+}
+
+/// What `net_run` of a program that needs `features` returns, in two runs in the same workspace.
+fn run_needing(features: CpuFeatures) -> [c_int; 2] {
+    let desc = ProgramDesc { features, ..desc() };
+    let mut module = module();
+    let funcs = [define_product(&mut module), define_sum(&mut module)];
+    driver::define(&mut module, &name(), &desc, &funcs).unwrap();
+    let file = write_shared_object(&module.finish().emit().unwrap(), &names(), &desc, &consts()).unwrap();
+    let (_folder, path) = on_disk(&file);
+    let library = Library::open(&path);
+    let x = input();
+    let (mut y, mut z) = (vec![0.0_f32; N], vec![0.0_f32; N]);
+    let mut workspace = Workspace([0; 1024]);
+    let inputs = [x.as_ptr().cast()];
+    let outputs = [y.as_mut_ptr().cast(), z.as_mut_ptr().cast()];
+    // SAFETY: the symbol has the type that the generated header gives it, the buffers have the sizes of the ports.
+    let found = unsafe {
+        let run = std::mem::transmute::<*mut c_void, Run>(library.symbol("net_run"));
+        [(); 2].map(|()| run(inputs.as_ptr(), outputs.as_ptr(), workspace.0.as_mut_ptr().cast()))
+    };
+    match found {
+        [0, _] => assert_eq!([y, z], expected()),
+        _ => assert!(y.iter().chain(&z).all(|&value| value == 0.0), "nothing is computed"),
+    }
+    found
+}
+
+#[test]
+fn a_processor_that_lacks_a_feature_is_an_error_and_no_signal() {
+    for bit in 0..64 {
+        let feature = CpuFeatures(1 << bit);
+        let status = if CpuFeatures::detect().contains(feature) { 0 } else { 2 };
+        assert_eq!(run_needing(feature), [status; 2], "{feature}");
+    }
+    let here = CpuFeatures::detect();
+    assert_eq!(run_needing(here), [0; 2], "all at once");
+    assert_eq!(run_needing(here.with(CpuFeatures::NEON)), [2; 2]);
+    assert_eq!(run_needing(CpuFeatures::default()), [0; 2]);
+}
+
+#[test]
+fn those_who_link_find_the_file_by_the_name_that_it_was_given() {
+    use object::read::elf::{Dyn, ElfFile64, FileHeader as _};
+    use object::{Endianness, elf};
+    let file = artefact();
+    let endian = Endianness::Little;
+    let parsed = ElfFile64::<Endianness>::parse(&*file).unwrap();
+    let sections = parsed.elf_header().sections(endian, &*file).unwrap();
+    let (entries, link) = sections.dynamic(endian, &*file).unwrap().expect("a dynamic section");
+    let strings = sections.strings(endian, &*file, link).unwrap();
+    let soname = entries.iter().find(|entry| entry.tag32(endian) == Some(elf::DT_SONAME as _)).unwrap();
+    assert_eq!(soname.string(endian, strings).unwrap(), b"libnet.so");
 }
 
 #[test]
@@ -492,10 +559,10 @@ fn a_program_without_constants_loads_in_both_ways() {
     desc.steps.iter_mut().for_each(|step| step.args[0] = Arg { region: Region::Input(0), offset: 0 });
     let mut module = module();
     let funcs = [define_product(&mut module), define_sum(&mut module)];
-    driver::define(&mut module, &desc, &funcs).unwrap();
+    driver::define(&mut module, &name(), &desc, &funcs).unwrap();
     let file = write_shared_object(&module.finish().emit().unwrap(), &names(), &desc, &[]).unwrap();
     let (_folder, path) = on_disk(&file);
-    assert!(!Library::open(&path).symbol("nnc_run").is_null());
+    assert!(!Library::open(&path).symbol("net_run").is_null());
     let program = from_bytes(&file).unwrap();
     let mut session = Session::new(&program, &Pool::new(2).unwrap()).unwrap();
     let x = input();
@@ -511,7 +578,7 @@ fn the_code_of_the_driver_grows_with_functions_not_with_steps() {
         desc.steps = desc.steps.iter().cycle().take(desc.steps.len() * repeat).cloned().collect();
         let mut module = module();
         let funcs = [define_product(&mut module), define_sum(&mut module)];
-        driver::define(&mut module, &desc, &funcs).unwrap();
+        driver::define(&mut module, &name(), &desc, &funcs).unwrap();
         let object = module.finish().emit().unwrap();
         let object = object::File::parse(&*object).unwrap();
         object.section_by_name(".text").unwrap().size()

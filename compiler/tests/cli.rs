@@ -196,16 +196,29 @@ fn compiling_twice_gives_the_same_bytes_and_nothing_else_in_the_folder() {
     let folder = Folder::with_net();
     let (a, b) = (folder.path("a.so"), folder.path("b.so"));
     well(&["compile", &folder.net(), "-o", &a]);
-    well(&["compile", &folder.net(), "-o", &b]);
+    fs::rename(&a, &b).expect("renamed");
+    well(&["compile", &folder.net(), "-o", &a]);
     assert_eq!(fs::read(a).expect("a.so"), fs::read(b).expect("b.so"));
     assert_eq!(folder.names(), ["a.so", "b.so", "net.onnx"]);
+}
+
+#[test]
+fn a_name_names_what_c_sees_and_the_files() {
+    let folder = Folder::with_net();
+    well(&["compile", &folder.net(), "--name", "Tiny", "--emit", "so,header,obj"]);
+    assert_eq!(folder.names(), ["Tiny.nnc.h", "Tiny.nnc.o", "Tiny.nnc.so", "net.onnx"]);
+    let header = fs::read_to_string(folder.path("Tiny.nnc.h")).expect("the header");
+    assert!(header.contains("int Tiny_run(") && header.contains("TINY_INPUT_0_BYTES 12288"), "{header}");
+    let refused = run(&["compile", &folder.net(), "--name", "my-net"]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("such as \"my_net\""), "{}", refused.stderr);
 }
 
 #[test]
 fn every_stage_can_be_printed() {
     let folder = Folder::with_net();
     for (emit, words) in
-        [("ir", "output"), ("plan", "arena"), ("clif", "function"), ("asm", "nnc_run:"), ("dot", "digraph")]
+        [("ir", "output"), ("plan", "arena"), ("clif", "function"), ("asm", "net_run:"), ("dot", "digraph")]
     {
         let out = well(&["compile", &folder.net(), "--emit", emit]);
         assert!(out.contains(words), "--emit {emit} prints:\n{out}");
@@ -214,7 +227,7 @@ fn every_stage_can_be_printed() {
     well(&["compile", &folder.net(), "--emit", "obj,header"]);
     assert_eq!(folder.names(), ["net.nnc.h", "net.nnc.o", "net.onnx"]);
     let header = fs::read_to_string(folder.path("net.nnc.h")).expect("the header");
-    assert!(header.contains("int nnc_run(") && header.contains("NNC_INPUT_0_BYTES 12288"), "{header}");
+    assert!(header.contains("int net_run(") && header.contains("NET_INPUT_0_BYTES 12288"), "{header}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The runtime for C and everything that speaks C: `include/nnc.h` is its documentation.
 //!
 //! For hosts that link this crate, as a static or dynamic library, to load artefacts at run time with verification and
-//! threads. (A host that links nothing can `dlopen` an artefact itself and call the `nnc_run` in it.) Built with
+//! threads. (A host that links nothing can `dlopen` an artefact itself and call the `NAME_run` in it.) Built with
 //!
 //! ```text
 //! cargo rustc --release -p nnc-runtime --lib --crate-type staticlib     or cdylib

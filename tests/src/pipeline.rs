@@ -75,6 +75,8 @@ pub fn artefact(plan: &Plan, target: &Target) -> Result<Vec<u8>, Failure> {
     let object = emit::object::compile(plan, target, emit::object::Constants::Outside)?;
     Ok(artefact::write_shared_object(
         &object.bytes,
+        &artefact::CName::default(),
+        "model.nnc.so",
         &object.functions,
         &object.desc,
         &plan.constants.bytes(),

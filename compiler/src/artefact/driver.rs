@@ -1,7 +1,7 @@
-//! `nnc_run`: a whole program as one C function, for hosts that `dlopen` an artefact and link nothing of ours.
+//! `NAME_run`: a whole program as one C function, for hosts that `dlopen` an artefact and link nothing of ours.
 //!
 //! ```c
-//! int nnc_run(const void *const *inputs, void *const *outputs, void *workspace);
+//! int NAME_run(const void *const *inputs, void *const *outputs, void *workspace);
 //! ```
 //!
 //! It is generated code like the layers, so it imports nothing. A network has hundreds of steps; a call spelt out for each
@@ -23,7 +23,15 @@
 //! The calls go through a jump table of distances rather than a table of function addresses: addresses in data would
 //! have to be relocated by whoever loads the file.
 //!
-//! Beside it come three data symbols: `nnc_abi_version` (`uint32_t`), `nnc_workspace_bytes` (`uint64_t`) and `nnc_info`, a
+//! Before all that, it asks whether the processor can run the layers ([`cpu_check`](super::cpu_check)). In a virtual machine
+//! the answer takes longer than a small network, so that it was good is noted at the end of the workspace, and the next call
+//! with that workspace finds it there:
+//!
+//! ```text
+//!   workspace   0 arena … │ scratch … │ notes: checked u64, 56 bytes unused
+//! ```
+//!
+//! Beside it come three data symbols: `NAME_abi_version` (`uint32_t`), `NAME_workspace_bytes` (`uint64_t`) and `NAME_info`, a
 //! text in JSON that says what the inputs and outputs are.
 
 use std::fmt::Write as _;
@@ -38,24 +46,43 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataDescription, FuncId, Linkage, Module, ModuleError};
-use nnc_runtime::abi::{Arg, Port, ProgramDesc, Region, Step};
+use nnc_runtime::abi::{Arg, CpuFeatures, Port, ProgramDesc, Region, Step};
 use nnc_runtime::artefact::ABI_VERSION;
+use target_lexicon::Architecture;
 
-use super::{CONSTS, json};
+use super::name::Symbol;
+use super::{CName, CONSTS, cpu_check, json};
 
 /// Alignment of the workspace: that of the arena and of scratch.
 pub const WORKSPACE_ALIGN: u64 = 64;
+/// What a run notes behind arena and scratch for the next one.
+const NOTES_BYTES: u64 = 64;
+/// The note that the processor has been found to be right: nothing that memory contains by chance.
+const CHECKED: u64 = u64::from_le_bytes(*b"nnc: cpu");
 /// A record of a step, and of an argument.
 const RECORD: u32 = 16;
 
-/// A program that `nnc_run` cannot be made for.
+/// What `NAME_run` returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// All is computed.
+    Ok = 0,
+    /// A pointer is null or not aligned; nothing was computed.
+    Buffer = 1,
+    /// The processor, or its operating system, lacks what the code needs; nothing was computed.
+    Cpu = 2,
+}
+
+/// A program that `NAME_run` cannot be made for.
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
     /// The code generator refused.
-    #[error("nnc_run cannot be generated; this is a mistake in the code generator")]
+    #[error("the C function of the program cannot be generated; this is a mistake in the code generator")]
     Module(#[from] Box<ModuleError>),
     /// Sizes beyond what a C function can be given.
-    #[error("the program needs {what} for one call of nnc_run; use smaller extents or split the model")]
+    #[error(
+        "the program needs {what} for one call of its C function; use smaller extents or split the model"
+    )]
     TooLarge {
         /// What is too large.
         what: &'static str,
@@ -68,32 +95,54 @@ impl From<ModuleError> for DriverError {
     }
 }
 
-/// Size of the memory that `nnc_run` works in: the arena, then one thread's scratch, both from a multiple of 64.
-pub fn workspace_bytes(desc: &ProgramDesc) -> Result<u64, DriverError> {
-    let too_large = DriverError::TooLarge { what: "more memory than there are addresses" };
-    let arena = desc.arena_bytes.checked_next_multiple_of(WORKSPACE_ALIGN);
-    let scratch = desc.scratch_bytes.checked_next_multiple_of(WORKSPACE_ALIGN);
-    let bytes = arena.zip(scratch).and_then(|(arena, scratch)| arena.checked_add(scratch));
-    match bytes {
-        Some(bytes) if i64::try_from(bytes).is_ok() => Ok(bytes.max(WORKSPACE_ALIGN)),
-        _ => Err(too_large),
+/// Where things are in the memory that `NAME_run` works in, each from a multiple of 64. The arena comes first.
+struct Workspace {
+    scratch: u64,
+    notes: u64,
+    end: u64,
+}
+
+impl Workspace {
+    fn of(desc: &ProgramDesc) -> Result<Workspace, DriverError> {
+        let lay_out = || {
+            let scratch = desc.arena_bytes.checked_next_multiple_of(WORKSPACE_ALIGN)?;
+            let bytes = desc.scratch_bytes.checked_next_multiple_of(WORKSPACE_ALIGN)?;
+            let notes = scratch.checked_add(bytes)?;
+            let end = notes.checked_add(NOTES_BYTES)?;
+            i64::try_from(end).is_ok().then_some(Workspace { scratch, notes, end })
+        };
+        lay_out().ok_or(DriverError::TooLarge { what: "more memory than there are addresses" })
     }
 }
 
-/// Adds `nnc_run` and the data symbols to `module`. `funcs` are the layer functions in the order of the function table,
-/// of type `(bases, begin, end, scratch)`, all `i64`, System V, and defined in `module`.
-pub fn define(module: &mut dyn Module, desc: &ProgramDesc, funcs: &[FuncId]) -> Result<(), DriverError> {
-    let workspace = workspace_bytes(desc)?;
-    define_data(module, "nnc_abi_version", Linkage::Export, 4, ABI_VERSION.to_le_bytes().to_vec())?;
-    define_data(module, "nnc_workspace_bytes", Linkage::Export, 8, workspace.to_le_bytes().to_vec())?;
-    define_data(module, "nnc_info", Linkage::Export, 1, [info(desc, workspace).as_bytes(), &[0]].concat())?;
+/// Size of the memory that `NAME_run` works in.
+pub fn workspace_bytes(desc: &ProgramDesc) -> Result<u64, DriverError> {
+    Ok(Workspace::of(desc)?.end)
+}
+
+/// Adds `NAME_run` and the data symbols to `module`, for a program that is called `name`. `funcs` are the layer functions in
+/// the order of the function table, of type `(bases, begin, end, scratch)`, all `i64`, System V, and defined in `module`.
+pub fn define(
+    module: &mut dyn Module,
+    name: &CName,
+    desc: &ProgramDesc,
+    funcs: &[FuncId],
+) -> Result<(), DriverError> {
+    let workspace = Workspace::of(desc)?;
+    let mut export = |symbol, align, bytes: &[u8]| {
+        define_data(module, &name.symbol(symbol), Linkage::Export, align, bytes.to_vec())
+    };
+    export(Symbol::AbiVersion, 4, &ABI_VERSION.to_le_bytes())?;
+    export(Symbol::WorkspaceBytes, 8, &workspace.end.to_le_bytes())?;
+    export(Symbol::Info, 1, &[info(desc, workspace.end).as_bytes(), &[0]].concat())?;
     let steps = define_data(module, "nnc_steps", Linkage::Local, 16, records(desc))?;
     let consts = module.declare_data(CONSTS, Linkage::Import, false, false)?;
+    let cpu_check = define_cpu_check(module, desc)?;
 
     let mut signature = Signature::new(CallConv::SystemV);
     signature.params = vec![AbiParam::new(types::I64); 3];
     signature.returns = vec![AbiParam::new(types::I32)];
-    let id = module.declare_function("nnc_run", Linkage::Export, &signature)?;
+    let id = module.declare_function(&name.symbol(Symbol::Run), Linkage::Export, &signature)?;
     let mut context = Context::new();
     context.func.signature = signature;
     let func = &mut context.func;
@@ -103,18 +152,36 @@ pub fn define(module: &mut dyn Module, desc: &ProgramDesc, funcs: &[FuncId]) -> 
     if let GlobalValueData::Symbol { colocated, .. } = &mut func.global_values[consts] {
         *colocated = true;
     }
+    let cpu_check = cpu_check.map(|check| module.declare_func_in_func(check, func));
     let callees = funcs.iter().map(|&callee| module.declare_func_in_func(callee, func)).collect();
 
     let mut frontend = FunctionBuilderContext::new();
     let builder = FunctionBuilder::new(func, &mut frontend);
-    Run::new(builder, desc, steps, consts, callees)?.build(desc, module);
+    Run::new(builder, desc, workspace, steps, consts, callees)?.build(desc, cpu_check, module);
     module.define_function(id, &mut context)?;
     Ok(())
 }
 
+/// The function that looks whether the processor is right; `None` where every processor is.
+fn define_cpu_check(module: &mut dyn Module, desc: &ProgramDesc) -> Result<Option<FuncId>, DriverError> {
+    if desc.features == CpuFeatures::default() {
+        return Ok(None);
+    }
+    let code = match module.isa().triple().architecture {
+        Architecture::X86_64 => cpu_check::x86_64(desc.features),
+        // Targets of other architectures need nothing that not every processor of theirs has.
+        _ => return Ok(None),
+    };
+    let mut signature = Signature::new(CallConv::SystemV);
+    signature.returns = vec![AbiParam::new(types::I32)];
+    let id = module.declare_function("nnc_cpu_check", Linkage::Local, &signature)?;
+    module.define_function_bytes(id, 16, &code, &[])?;
+    Ok(Some(id))
+}
+
 /// Puts the constants into `module` itself, for an object that goes to a linker instead of into an artefact.
 pub fn define_constants(module: &mut dyn Module, consts: &[u8]) -> Result<(), DriverError> {
-    define_data(module, CONSTS, Linkage::Hidden, nnc_runtime::PAGE as u64, consts.to_vec())?;
+    define_data(module, CONSTS, Linkage::Local, nnc_runtime::PAGE as u64, consts.to_vec())?;
     Ok(())
 }
 
@@ -184,7 +251,7 @@ fn region_index(desc: &ProgramDesc, region: Region) -> u32 {
     }
 }
 
-/// `nnc_info`: what a host that knows nothing of the model needs to call `nnc_run`.
+/// `NAME_info`: what a host that knows nothing of the model needs to call `NAME_run`.
 fn info(desc: &ProgramDesc, workspace: u64) -> String {
     let mut out = String::new();
     let target = json::string(&desc.target);
@@ -220,7 +287,8 @@ struct Run<'a> {
     callees: Vec<FuncRef>,
     regions: StackSlot,
     bases: StackSlot,
-    /// Returns 1.
+    workspace: Workspace,
+    /// Returns [`Status::Buffer`].
     refuse: Block,
 }
 
@@ -228,6 +296,7 @@ impl<'a> Run<'a> {
     fn new(
         mut builder: FunctionBuilder<'a>,
         desc: &ProgramDesc,
+        workspace: Workspace,
         steps: GlobalValue,
         consts: GlobalValue,
         callees: Vec<FuncRef>,
@@ -246,10 +315,10 @@ impl<'a> Run<'a> {
             pointers(desc.inputs.len().saturating_add(desc.outputs.len()).saturating_add(PORTS as usize))?;
         let bases = pointers(desc.steps.iter().map(|step| step.args.len()).max().unwrap_or(0))?;
         let refuse = builder.create_block();
-        Ok(Run { builder, steps, consts, callees, regions, bases, refuse })
+        Ok(Run { builder, steps, consts, callees, regions, bases, workspace, refuse })
     }
 
-    fn build(mut self, desc: &ProgramDesc, module: &dyn Module) {
+    fn build(mut self, desc: &ProgramDesc, cpu_check: Option<FuncRef>, module: &dyn Module) {
         let entry = self.builder.create_block();
         self.builder.append_block_params_for_function_params(entry);
         self.builder.switch_to_block(entry);
@@ -257,14 +326,16 @@ impl<'a> Run<'a> {
             self.keep_region(ARENA, workspace, WORKSPACE_ALIGN, true);
             let consts = self.builder.ins().symbol_value(types::I64, self.consts);
             self.keep_region(CONSTANTS, consts, 1, false);
-            let arena = desc.arena_bytes.next_multiple_of(WORKSPACE_ALIGN);
-            let scratch = self.builder.ins().iadd_imm_s(workspace, arena as i64);
+            let scratch = self.builder.ins().iadd_imm_s(workspace, self.workspace.scratch as i64);
             self.keep_region(SCRATCH, scratch, 1, false);
             self.keep_buffers(inputs, &desc.inputs, PORTS);
             self.keep_buffers(outputs, &desc.outputs, PORTS + desc.inputs.len() as u32);
+            if let Some(check) = cpu_check {
+                self.check_cpu(check, workspace);
+            }
             self.walk(scratch);
         }
-        self.return_in(self.refuse, 1);
+        self.return_in(self.refuse, Status::Buffer);
         self.builder.seal_all_blocks();
         self.builder.finalize(module.target_config());
     }
@@ -302,6 +373,28 @@ impl<'a> Run<'a> {
         let bad = self.builder.ins().icmp_imm_s(condition, value, 0);
         let next = self.builder.create_block();
         self.builder.ins().brif(bad, self.refuse, &[], next, &[]);
+        self.builder.switch_to_block(next);
+    }
+
+    /// Goes on only if the processor is right, or was when this workspace was used before.
+    fn check_cpu(&mut self, check: FuncRef, workspace: Value) {
+        let [ask, fits, lacks, next] = [(); 4].map(|()| self.builder.create_block());
+        let notes = self.builder.ins().iadd_imm_s(workspace, self.workspace.notes as i64);
+        let noted = self.builder.ins().load(types::I64, MemFlagsData::trusted(), notes, 0);
+        let checked = self.builder.ins().iconst(types::I64, CHECKED as i64);
+        let known = self.builder.ins().icmp(IntCC::Equal, noted, checked);
+        self.builder.ins().brif(known, next, &[], ask, &[]);
+
+        self.builder.switch_to_block(ask);
+        let call = self.builder.ins().call(check, &[]);
+        if let &[verdict] = self.builder.inst_results(call) {
+            self.builder.ins().brif(verdict, fits, &[], lacks, &[]);
+        }
+        self.return_in(lacks, Status::Cpu);
+
+        self.builder.switch_to_block(fits);
+        self.builder.ins().store(MemFlagsData::trusted(), checked, notes, 0);
+        self.builder.ins().jump(next, &[]);
         self.builder.switch_to_block(next);
     }
 
@@ -354,7 +447,7 @@ impl<'a> Run<'a> {
             self.builder.ins().call(callee, &[bases, begin, end, scratch]);
             self.builder.ins().jump(step, &[BlockArg::from(next_record)]);
         }
-        self.return_in(done, 0);
+        self.return_in(done, Status::Ok);
     }
 
     /// Continues in `block`; returns its new parameter.
@@ -363,9 +456,9 @@ impl<'a> Run<'a> {
         self.builder.append_block_param(block, types::I64)
     }
 
-    fn return_in(&mut self, block: Block, code: i64) {
+    fn return_in(&mut self, block: Block, status: Status) {
         self.builder.switch_to_block(block);
-        let code = self.builder.ins().iconst(types::I32, code);
+        let code = self.builder.ins().iconst(types::I32, status as i64);
         self.builder.ins().return_(&[code]);
     }
 }

@@ -9,8 +9,7 @@
 //!                  .symtab .strtab .shstrtab, section headers
 //! ```
 //!
-//! The file has no `DT_SONAME`: a host that links with it then looks for it under the name that the file has, whatever
-//! that is.
+//! Its `DT_SONAME` is the name under which whoever has linked with it looks for it.
 //!
 //! Each segment begins at a page, no segment is writable and executable, and the constants come last: what must reach
 //! them needs the distance to their start only, however large they are.
@@ -26,11 +25,12 @@ use object::write::elf::{FileHeader, ProgramHeader, SectionHeader, SectionIndex,
 use super::input::{DATA_ALIGN, Part, Place, Symbol};
 
 const PROGRAM_HEADERS: u32 = 7;
-const DYNAMIC_ENTRIES: usize = 6;
+const DYNAMIC_ENTRIES: usize = 7;
 
 /// What goes into the file. Of the code and the read-only data only the sizes are known before the layout is.
 pub(super) struct Contents<'a> {
     pub(super) machine: Machine,
+    pub(super) soname: &'a str,
     pub(super) desc: &'a [u8],
     pub(super) table: &'a [u8],
     pub(super) rodata_len: usize,
@@ -70,6 +70,7 @@ pub(super) struct SharedObject<'a> {
     pub(super) places: Places,
     writer: Writer<'a>,
     sections: Sections,
+    soname: StringId,
     /// Names of all symbols, for debuggers and profilers, and of those that hosts may look up.
     names: Vec<StringId>,
     exports: Vec<(StringId, &'a Symbol)>,
@@ -109,6 +110,9 @@ impl<'a> SharedObject<'a> {
         let sections = Sections { header, desc, table, rodata, text, consts };
 
         writer.require_dynstr();
+        // A string ends at its first zero.
+        let soname = contents.soname.split('\0').next().unwrap_or_default();
+        let soname = writer.add_dynamic_string(soname.as_bytes());
         writer.reserve_null_dynamic_symbol_index();
         let mut exports = Vec::new();
         for symbol in contents.symbols.iter().filter(|symbol| symbol.exported) {
@@ -154,7 +158,7 @@ impl<'a> SharedObject<'a> {
         writer.reserve_strtab();
         writer.reserve_shstrtab();
         writer.reserve_section_headers();
-        SharedObject { places, writer, sections, names, exports }
+        SharedObject { places, writer, sections, soname, names, exports }
     }
 
     /// Writes the file, all but the contents of nnc's own header.
@@ -249,6 +253,7 @@ impl<'a> SharedObject<'a> {
         self.pad_until(entries.start);
         self.writer.write_align_dynamic();
         let places = &self.places;
+        self.writer.write_dynamic_string(elf::DT_SONAME, self.soname)?;
         for (tag, value) in [
             (elf::DT_HASH, places.hash),
             (elf::DT_STRTAB, places.dynstr.start),

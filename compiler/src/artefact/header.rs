@@ -1,61 +1,97 @@
 //! The C header of one artefact: what `--emit header` writes.
 //!
 //! It declares the functions and data that the artefact exports and gives the sizes and shapes of its model as macros, so
-//! that a C host can allocate its buffers statically. Macro names are made of the names in the model where those are
-//! unique as C identifiers, and of positions always.
+//! that a C host can allocate its buffers statically. All of them begin with the name of the program. Macro names are made
+//! of the names in the model where those are unique as C identifiers, and of positions always.
+//!
+//! The guard's value is a digest of what the header says. So the header may be included twice, but two programs with one
+//! name in one translation unit are an error instead of one workspace for both.
 
 use std::fmt::Write as _;
 
 use nnc_runtime::abi::{Count, ElemType, Port, ProgramDesc};
 use nnc_runtime::artefact::ABI_VERSION;
 
-use super::driver::{DriverError, WORKSPACE_ALIGN, workspace_bytes};
+use super::CName;
+use super::driver::{DriverError, Status, WORKSPACE_ALIGN, workspace_bytes};
 
+/// `@` stands for the name as it is, `%` for that of macros.
 const DECLARATIONS: &str = r"
 /* All of them are in the artefact itself, which imports nothing: link with it, or dlopen it and look them up. */
 
-/* Equal to NNC_ABI_VERSION if this header belongs to the artefact. */
-extern const uint32_t nnc_abi_version;
+/* Equal to %_ABI_VERSION if this header belongs to the artefact. */
+extern const uint32_t @_abi_version;
 
-/* Size of the workspace that nnc_run needs, in bytes. */
-extern const uint64_t nnc_workspace_bytes;
+/* Size of the workspace that @_run needs, in bytes. */
+extern const uint64_t @_workspace_bytes;
 
 /* What the program is, as JSON: target, CPU features, names, types and shapes of inputs and outputs. */
-extern const char nnc_info[];
+extern const char @_info[];
 
 /* Runs the model once, on the calling thread.
  *
  * inputs and outputs are arrays of pointers to dense row-major tensors, in the order above, each aligned to its
- * elements. workspace has nnc_workspace_bytes bytes, is aligned to 64, is all zero before the first run, and belongs
- * to one call at a time; threads that run at once bring a workspace each. The floating-point environment is the
- * default one: round to nearest, no flush to zero. The CPU has what nnc_info lists under cpu_features.
+ * elements. workspace has @_workspace_bytes bytes, is aligned to 64, is all zero before the first run, stays as a run
+ * leaves it until the next one, and belongs to one call at a time; threads that run at once bring a workspace each. The
+ * floating-point environment is the default one: round to nearest, no flush to zero.
  *
- * Returns 0, or 1 if a pointer is null or not aligned; then nothing was computed. */
-int nnc_run(const void *const *inputs, void *const *outputs, void *workspace);
+ * Returns one of these. Except for %_OK, nothing was computed. */
+int @_run(const void *const *inputs, void *const *outputs, void *workspace);
+
 ";
 
-/// The header of the program that `desc` describes; `name` goes into its first line.
-pub fn write(desc: &ProgramDesc, name: &str) -> Result<String, DriverError> {
+/// What the function returns, what it is called, and when it does.
+const STATUSES: [(Status, &str, &str); 3] = [
+    (Status::Ok, "OK", "the outputs are there"),
+    (Status::Buffer, "ERROR_BUFFER", "a pointer is null or not aligned"),
+    (
+        Status::Cpu,
+        "ERROR_CPU",
+        "the processor, or the operating system, lacks what @_info lists under cpu_features",
+    ),
+];
+
+/// The header of the program that `desc` describes and that C knows by `name`.
+pub fn write(desc: &ProgramDesc, name: &CName) -> Result<String, DriverError> {
+    let body = body(desc, name)?;
+    let digest = blake3::hash(body.as_bytes());
+    let digest = digest.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let guard = format!("NNC_MODEL_{}_H", name.macros());
+    Ok(format!(
+        "/* {name}, compiled by nnc for {}. */\n\
+         #ifdef {guard}\n\
+         #if {guard} != 0x{digest:016x}u\n\
+         #error \"two programs have the name {name}; compile one of them with another --name\"\n\
+         #endif\n\
+         #else\n\
+         #define {guard} 0x{digest:016x}u\n\n{body}\n#endif\n",
+        comment(&desc.target)
+    ))
+}
+
+fn body(desc: &ProgramDesc, name: &CName) -> Result<String, DriverError> {
     let workspace = workspace_bytes(desc)?;
-    let mut out = String::new();
+    let macros = name.macros();
+    let named = |text: &str| text.replace('@', &name.to_string()).replace('%', &macros);
+    let mut out = String::from("#include <stdint.h>\n\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");
     // Writing to a string cannot fail.
-    let _ = writeln!(out, "/* {}, compiled by nnc for {}. */", comment(name), comment(&desc.target));
-    out.push_str("#ifndef NNC_MODEL_H\n#define NNC_MODEL_H\n\n#include <stdint.h>\n\n");
-    out.push_str("#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");
-    let _ = writeln!(out, "#define NNC_ABI_VERSION {ABI_VERSION}u");
-    let _ = writeln!(out, "#define NNC_WORKSPACE_BYTES {workspace}ull");
-    let _ = writeln!(out, "#define NNC_WORKSPACE_ALIGN {WORKSPACE_ALIGN}u");
+    let _ = writeln!(out, "#define {macros}_ABI_VERSION {ABI_VERSION}u");
+    let _ = writeln!(out, "#define {macros}_WORKSPACE_BYTES {workspace}ull");
+    let _ = writeln!(out, "#define {macros}_WORKSPACE_ALIGN {WORKSPACE_ALIGN}u");
     for (role, ports) in [("INPUT", &desc.inputs), ("OUTPUT", &desc.outputs)] {
-        let _ = writeln!(out, "\n#define NNC_{role}S {}u", ports.len());
+        let _ = writeln!(out, "\n#define {macros}_{role}S {}u", ports.len());
         for (at, port) in ports.iter().enumerate() {
-            write_port(&mut out, &format!("NNC_{role}_{at}"), port);
-            if let Some(name) = identifier(ports, at) {
-                let _ = writeln!(out, "#define NNC_{role}_{name} {at}u");
+            write_port(&mut out, &format!("{macros}_{role}_{at}"), port);
+            if let Some(port) = identifier(ports, at) {
+                let _ = writeln!(out, "#define {macros}_{role}_{port} {at}u");
             }
         }
     }
-    out.push_str(DECLARATIONS);
-    out.push_str("\n#ifdef __cplusplus\n}\n#endif\n\n#endif\n");
+    out.push_str(&named(DECLARATIONS));
+    for (status, name, when) in STATUSES {
+        let _ = writeln!(out, "#define {macros}_{name} {} /* {} */", status as u32, named(when));
+    }
+    out.push_str("\n#ifdef __cplusplus\n}\n#endif\n");
     Ok(out)
 }
 
@@ -144,18 +180,24 @@ mod tests {
         }
     }
 
+    fn header(inputs: &[&str], name: &str) -> String {
+        write(&desc(inputs), &CName::new(name).unwrap()).unwrap()
+    }
+
     #[test]
     fn sizes_are_macros() {
-        let header = write(&desc(&["data.0"]), "net").unwrap();
+        let header = header(&["data.0"], "Net");
         for line in [
-            "/* net, compiled by nnc for baseline. */",
-            "#define NNC_WORKSPACE_BYTES 192ull",
-            "#define NNC_INPUTS 1u",
+            "/* Net, compiled by nnc for baseline. */",
+            "#define NET_WORKSPACE_BYTES 256ull",
+            "#define NET_INPUTS 1u",
             "/* \"data.0\": f32[1, 3] */",
-            "#define NNC_INPUT_0_TYPE float",
-            "#define NNC_INPUT_0_BYTES 12ull",
-            "#define NNC_INPUT_DATA_0 0u",
-            "#define NNC_OUTPUTS 0u",
+            "#define NET_INPUT_0_TYPE float",
+            "#define NET_INPUT_0_BYTES 12ull",
+            "#define NET_INPUT_DATA_0 0u",
+            "#define NET_OUTPUTS 0u",
+            "int Net_run(const void *const *inputs, void *const *outputs, void *workspace);",
+            "#define NET_ERROR_BUFFER 1 /* a pointer is null or not aligned */",
         ] {
             assert!(header.lines().any(|found| found == line), "no {line} in\n{header}");
         }
@@ -163,18 +205,31 @@ mod tests {
 
     #[test]
     fn names_that_would_clash_get_no_macro() {
-        let header = write(&desc(&["a.b", "a_b", "0", "c"]), "net").unwrap();
-        assert!(!header.contains("NNC_INPUT_A_B"));
-        assert!(!header.contains("NNC_INPUT_0 "));
-        assert!(header.contains("#define NNC_INPUT_C 3u"));
+        let header = header(&["a.b", "a_b", "0", "c"], "net");
+        assert!(!header.contains("NET_INPUT_A_B"));
+        assert!(!header.contains("NET_INPUT_0 "));
+        assert!(header.contains("#define NET_INPUT_C 3u"));
     }
 
     #[test]
     fn a_name_cannot_leave_its_comment() {
-        let header = write(&desc(&["*/ int evil; /*", "**//", "a\n#error", "b\\"]), "x*/").unwrap();
+        let header = header(&["*/ int evil; /*", "**//", "a\n#error", "b\\"], "net");
         let comments = header.lines().filter(|line| line.starts_with("/* \""));
         assert_eq!(comments.clone().count(), 4);
         assert!(comments.clone().all(|line| line.find("*/") == Some(line.len() - 2)), "{header}");
-        assert!(!header.lines().any(|line| line.starts_with("#error")));
+        assert_eq!(header.lines().filter(|line| line.starts_with("#error")).count(), 1, "of the guard's own");
+    }
+
+    #[test]
+    fn the_guard_tells_programs_apart() {
+        let guard = |inputs: &[&str], name| {
+            let header = header(inputs, name);
+            let line =
+                header.lines().find(|line| line.starts_with("#define NNC_MODEL_NET_H ")).unwrap().to_owned();
+            (line, header)
+        };
+        assert_eq!(guard(&["a"], "net"), guard(&["a"], "net"));
+        assert_ne!(guard(&["a"], "net").0, guard(&["b"], "net").0);
+        assert_ne!(guard(&["a"], "net").0, guard(&["a"], "NET").0, "which has other functions");
     }
 }

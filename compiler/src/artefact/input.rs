@@ -11,7 +11,7 @@ use object::{
 };
 
 use super::link::LinkError;
-use super::{CONSTS, EXPORT_PREFIX};
+use super::{CName, CONSTS};
 
 /// Distances are 32 bits with a sign; what has to reach all of the code and its data stays well below.
 const MAX_BYTES: usize = 1 << 30;
@@ -75,7 +75,8 @@ pub(super) struct Fixup {
 type Elf<'a> = ElfFile64<'a, LittleEndian>;
 
 impl Input {
-    pub(super) fn read(object: &[u8]) -> Result<Input, LinkError> {
+    /// What is in `object`, the code of a program that is called `name`.
+    pub(super) fn read(object: &[u8], name: &CName) -> Result<Input, LinkError> {
         let object = Elf::parse(object)?;
         let mut input = Input {
             machine: Machine(object.elf_header().e_machine.get(LittleEndian)),
@@ -85,7 +86,7 @@ impl Input {
             fixups: Vec::new(),
         };
         let sections = input.place_sections(&object)?;
-        input.read_symbols(&object, &sections)?;
+        input.read_symbols(&object, &sections, name)?;
         input.read_fixups(&object, &sections)?;
         Ok(input)
     }
@@ -134,7 +135,12 @@ impl Input {
         Ok(places)
     }
 
-    fn read_symbols(&mut self, object: &Elf<'_>, sections: &BTreeMap<usize, Place>) -> Result<(), LinkError> {
+    fn read_symbols(
+        &mut self,
+        object: &Elf<'_>,
+        sections: &BTreeMap<usize, Place>,
+        program: &CName,
+    ) -> Result<(), LinkError> {
         for symbol in object.symbols() {
             let SymbolSection::Section(section) = symbol.section() else { continue };
             let Some(section) = sections.get(&section.0) else { continue };
@@ -144,7 +150,7 @@ impl Input {
             let name = symbol.name_bytes()?.to_vec();
             self.symbols.push(Symbol {
                 place: section.plus(symbol.address()),
-                exported: symbol.is_global() && name.starts_with(EXPORT_PREFIX.as_bytes()),
+                exported: symbol.is_global() && program.exports(&name),
                 name,
                 size: symbol.size(),
             });

@@ -5,8 +5,8 @@
 //!
 //! ```text
 //!   object                               shared object
-//!   .text     f0 f1 nnc_run                512  header, description, function table [f0, f1]
-//!   .rodata   nnc_info, step records            .rodata
+//!   .text     f0 f1 NAME_run               512  header, description, function table [f0, f1]
+//!   .rodata   NAME_info, step records           .rodata
 //!   calls, and addresses of data          page  .text            distances filled in
 //!   nnc_consts  undefined                 page  constants        here is nnc_consts
 //! ```
@@ -15,6 +15,7 @@ use nnc_runtime::abi::ProgramDesc;
 use nnc_runtime::artefact::{Header, header};
 use nnc_runtime::encode::{self, EncodeError};
 
+use super::CName;
 use super::elf::{Contents, SharedObject};
 use super::input::{Input, Part};
 use super::relocate::{Relocation, RelocationError, relocate};
@@ -94,10 +95,13 @@ pub enum LinkError {
 const PADDING: usize = 1 << 20;
 
 /// Turns `object`, a relocatable ELF file, into an artefact: a shared object with the code, the program's description
-/// and its constants. `funcs` are the symbols of the layer functions, in the order of the function table. The same
-/// arguments give the same bytes.
+/// and its constants. `name` is what the program is called in the object, `soname` what those who link with the file will look
+/// for. `funcs` are the symbols of the layer functions, in the order of the function table. The same arguments give the same
+/// bytes.
 pub fn write_shared_object(
     object: &[u8],
+    name: &CName,
+    soname: &str,
     funcs: &[String],
     desc: &ProgramDesc,
     consts: &[u8],
@@ -111,12 +115,13 @@ pub fn write_shared_object(
             return Err(LinkError::Mismatch { what, expected, found });
         }
     }
-    let mut input = Input::read(object)?;
+    let mut input = Input::read(object, name)?;
     let encoded = encode::encode(desc)?;
     let table = function_table(&input, funcs)?;
 
     let contents = Contents {
         machine: input.machine,
+        soname,
         desc: &encoded,
         table: &table,
         rodata_len: input.rodata.len(),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use nnc::passes;
-use nnc::{Code, Compilation, Model};
+use nnc::{CName, Code, Compilation, Model};
 use nnc_ir::dot::dot;
 use nnc_ir::{Graph, text};
 
@@ -28,6 +28,11 @@ pub struct Compile {
     /// Where to write; `-` is standard output [default: beside the model, MODEL.nnc.so; text to standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+
+    /// What C knows the program by: NAME_run, NAME_INPUT_0_BYTES. Also begins the names of files without -o [default: the name
+    /// of the model's file, made an identifier]
+    #[arg(long, value_name = "NAME", value_parser = CName::new)]
+    pub name: Option<CName>,
 
     /// What to write
     #[arg(long, value_enum, value_delimiter = ',', default_value = "so")]
@@ -89,6 +94,16 @@ enum Place {
     Stdout,
 }
 
+impl Place {
+    /// The name of a file that others will look for.
+    fn file_name(&self) -> Option<String> {
+        match self {
+            Place::File(output) => Some(output.path().file_name()?.to_string_lossy().into_owned()),
+            Place::Stdout => None,
+        }
+    }
+}
+
 impl Compile {
     /// Runs the command.
     pub fn run(&self, out: &mut dyn Write) -> Result<()> {
@@ -110,7 +125,7 @@ impl Compile {
             timed(|| model.lower_observed(&options, &mut |pass, graph| stages.see(pass, graph)));
         let compilation = compilation?;
         let needs_code = self.dump_to.is_some() || self.emit.iter().any(|e| e.needs_code());
-        let (code, code_ms) = timed(|| needs_code.then(|| compilation.code()).transpose());
+        let (code, code_ms) = timed(|| needs_code.then(|| compilation.code_called(&self.name())).transpose());
         let code = code?;
         progress.say("writing");
         let needs_graph =
@@ -124,7 +139,7 @@ impl Compile {
             if emit == Emit::Ir && self.print_after.is_some() && matches!(place, Place::Stdout) {
                 continue;
             }
-            let bytes = self.render(emit, graph.as_ref(), &compilation, code.as_ref())?;
+            let bytes = self.render(emit, place, graph.as_ref(), &compilation, code.as_ref())?;
             match place {
                 Place::Stdout => out.write_all(&bytes)?,
                 Place::File(output) => {
@@ -153,21 +168,28 @@ impl Compile {
             (Some(path), _) if path == Path::new("-") => Ok(Place::Stdout),
             (Some(path), _) => Output::check(path, &model).map(Place::File),
             (None, None) => Ok(Place::Stdout),
-            (None, Some(ending)) => {
-                Output::check(&source::beside(&self.model, ending), &model).map(Place::File)
-            }
+            (None, Some(ending)) => Output::check(&self.beside(ending), &model).map(Place::File),
         };
         self.emit.iter().map(place).collect()
     }
 
-    /// The model's name, for the header: its file's, without folder and ending.
-    fn name(&self) -> String {
-        self.model.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    /// What C knows the program by.
+    fn name(&self) -> CName {
+        self.name.clone().unwrap_or_else(|| CName::of_file(&self.model))
+    }
+
+    /// The file beside the model for a result.
+    fn beside(&self, ending: &str) -> PathBuf {
+        match &self.name {
+            Some(name) => self.model.with_file_name(format!("{name}.{ending}")),
+            None => source::beside(&self.model, ending),
+        }
     }
 
     fn render(
         &self,
         emit: Emit,
+        place: &Place,
         graph: Option<&Graph>,
         compilation: &Compilation,
         code: Option<&Code<'_>>,
@@ -176,9 +198,12 @@ impl Compile {
             (Emit::Ir, _) => graph.map(text::print).unwrap_or_default().into_bytes(),
             (Emit::Dot, _) => graph.map(dot).unwrap_or_default().into_bytes(),
             (Emit::Plan, _) => compilation.plan().to_string().into_bytes(),
-            (Emit::So, Some(code)) => code.artefact()?,
+            (Emit::So, Some(code)) => match place.file_name() {
+                Some(name) => code.artefact_in(&name)?,
+                None => code.artefact()?,
+            },
             (Emit::Obj, Some(code)) => code.object()?,
-            (Emit::Header, Some(code)) => code.header(&self.name())?.into_bytes(),
+            (Emit::Header, Some(code)) => code.header()?.into_bytes(),
             (Emit::Clif, Some(code)) => code.clif()?.into_bytes(),
             (Emit::Asm, Some(code)) => code.asm()?.into_bytes(),
             (_, None) => Vec::new(),

@@ -179,7 +179,7 @@ pub fn emit(
     let mut lowered = lowered.into_iter().enumerate();
     for ((index, (layer, step)), calls) in compiled.iter().zip(&distinct).enumerate().zip(&calls) {
         let name = symbol(index, step);
-        let id = module.declare_function(&name, Linkage::Export, &layer::signature())?;
+        let id = module.declare_function(&name, Linkage::Local, &layer::signature())?;
         // Each kernel stands in front of the first layer that calls it.
         let fresh = calls.iter().map(|n| n + 1).max().unwrap_or(0).saturating_sub(functions.kernels.len());
         for (number, kernel) in lowered.by_ref().take(fresh) {

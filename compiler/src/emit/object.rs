@@ -6,7 +6,7 @@ use nnc_ir::Deadline;
 use nnc_runtime::abi::ProgramDesc;
 
 use super::{CodegenError, describe, emit};
-use crate::artefact::driver;
+use crate::artefact::{CName, driver};
 use crate::code::isa;
 use crate::parallel;
 use crate::plan::Plan;
@@ -32,15 +32,16 @@ pub struct Object {
     pub desc: ProgramDesc,
 }
 
-/// Compiles a plan into an object, on all cores.
+/// Compiles a plan into an object that C knows by `name`, on all cores. The program has the default name.
 pub fn compile(plan: &Plan, target: &Target, constants: Constants) -> Result<Object, CodegenError> {
-    compile_on(plan, target, constants, parallel::available(), Deadline::never())
+    compile_on(plan, target, &CName::default(), constants, parallel::available(), Deadline::never())
 }
 
-/// Compiles a plan into an object, on up to `threads` threads and by `deadline`: the same bytes for any number of threads.
+/// Compiles a plan into an object that C knows by `name`, on up to `threads` threads and by `deadline`: the same bytes for any number of threads.
 pub fn compile_on(
     plan: &Plan,
     target: &Target,
+    name: &CName,
     constants: Constants,
     threads: usize,
     deadline: Deadline,
@@ -52,7 +53,7 @@ pub fn compile_on(
     let functions = emit(&mut module, plan, target, threads, deadline)?;
     let desc = describe(plan, &functions, target);
     let (ids, names): (Vec<_>, Vec<_>) = functions.layers.into_iter().map(|f| (f.id, f.name)).unzip();
-    driver::define(&mut module, &desc, &ids)?;
+    driver::define(&mut module, name, &desc, &ids)?;
     if constants == Constants::Inside {
         driver::define_constants(&mut module, &plan.constants.bytes())?;
     }

@@ -1,0 +1,185 @@
+//! C and C++ programs that hold two models: in one translation unit, as objects and as shared objects, and each computes
+//! what the runtime computes.
+#![cfg(all(feature = "cli", target_arch = "x86_64", target_os = "linux"))]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use nnc::{CName, InputRef, Model, Options, Pool, Session};
+use nnc_models::Spec;
+
+/// A compiler, and what it must accept without a warning.
+const COMPILERS: [(&str, &str, &str); 4] =
+    [("gcc", "c99", "c"), ("clang", "c99", "c"), ("g++", "c++17", "c++"), ("clang++", "c++17", "c++")];
+const STRICT: [&str; 5] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1"];
+
+/// A program that runs both models on the bytes of `first.in` and `second.in` and writes what comes out.
+const HOST: &str = r#"
+#include "first.nnc.h"
+#include "second.nnc.h"
+#include "first.nnc.h"
+#include <stdio.h>
+
+static FIRST_INPUT_0_TYPE first_input[FIRST_INPUT_0_ELEMENTS];
+static FIRST_OUTPUT_0_TYPE first_output[FIRST_OUTPUT_0_ELEMENTS];
+static SECOND_INPUT_0_TYPE second_input[SECOND_INPUT_0_ELEMENTS];
+static SECOND_OUTPUT_0_TYPE second_output[SECOND_OUTPUT_0_ELEMENTS];
+static char first_room[FIRST_WORKSPACE_BYTES + FIRST_WORKSPACE_ALIGN];
+static char second_room[SECOND_WORKSPACE_BYTES + SECOND_WORKSPACE_ALIGN];
+
+static void *aligned(char *room, uintptr_t align) {
+    return room + (align - (uintptr_t)room % align) % align;
+}
+
+static int read_all(const char *path, void *bytes, size_t count) {
+    FILE *file = fopen(path, "rb");
+    size_t found = file ? fread(bytes, 1, count, file) : 0;
+    if (file) fclose(file);
+    return found == count ? 0 : 10;
+}
+
+static int write_all(const char *path, const void *bytes, size_t count) {
+    FILE *file = fopen(path, "wb");
+    size_t done = file ? fwrite(bytes, 1, count, file) : 0;
+    if (file) fclose(file);
+    return done == count ? 0 : 11;
+}
+
+int main(void) {
+    const void *first_inputs[1], *second_inputs[1];
+    void *first_outputs[1], *second_outputs[1];
+    int status;
+    if (first_abi_version != FIRST_ABI_VERSION || second_workspace_bytes != SECOND_WORKSPACE_BYTES) return 12;
+    first_inputs[0] = first_input;
+    second_inputs[0] = second_input;
+    first_outputs[0] = first_output;
+    second_outputs[0] = second_output;
+    status = read_all("first.in", first_input, FIRST_INPUT_0_BYTES);
+    if (!status) status = read_all("second.in", second_input, SECOND_INPUT_0_BYTES);
+    if (!status) status = first_run(first_inputs, first_outputs, aligned(first_room, FIRST_WORKSPACE_ALIGN));
+    if (!status) status = second_run(second_inputs, second_outputs, aligned(second_room, SECOND_WORKSPACE_ALIGN));
+    if (status != FIRST_OK) return status;
+    status = write_all("first.out", first_output, FIRST_OUTPUT_0_BYTES);
+    return status ? status : write_all("second.out", second_output, SECOND_OUTPUT_0_BYTES);
+}
+"#;
+
+/// A model in the folder as an object, a shared object and a header, with its input and what the runtime makes of it.
+fn put(folder: &Path, name: &str, spec: &Spec) -> Vec<u8> {
+    let model = Model::from_bytes(nnc_models::encode(spec).expect("a network")).expect("a model");
+    let options = Options::default();
+    let compilation = model.lower(&options).expect("a plan");
+    let code = compilation.code_called(&CName::new(name).expect("a name")).expect("code");
+    let write = |ending: &str, bytes: &[u8]| {
+        fs::write(folder.join(format!("{name}.{ending}")), bytes).expect("written");
+    };
+    write("nnc.o", &code.object().expect("an object"));
+    write("nnc.so", &code.artefact().expect("an artefact"));
+    write("nnc.h", code.header().expect("a header").as_bytes());
+
+    let program = model.compile(&options).expect("a program");
+    let input: Vec<f32> = (0..program.inputs()[0].elems()).map(|i| (i % 31) as f32 * 0.125 - 1.5).collect();
+    let mut session = Session::new(&program, &Pool::new(2).expect("a pool")).expect("a session");
+    let outputs = session.run(&[InputRef::new(&input)]).expect("results");
+    let bytes = |floats: &[f32]| floats.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    write("in", &bytes(&input));
+    bytes(outputs.get::<f32>(0).expect("floats"))
+}
+
+fn two_models() -> (tempfile::TempDir, [Vec<u8>; 2]) {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Sizes differ, so that a workspace of one is none of the other.
+    let first =
+        put(folder.path(), "first", &Spec::new("mobilenet-v2").width(0.35).resolution(32).classes(10));
+    let second =
+        put(folder.path(), "second", &Spec::new("shufflenet-v2").width(0.5).resolution(64).classes(7));
+    (folder, [first, second])
+}
+
+/// The compilers that are there. One for C has to be, as Rust links with it.
+fn compilers() -> Vec<(&'static str, &'static str, &'static str)> {
+    let there = |name: &str| Command::new(name).arg("--version").output().is_ok_and(|o| o.status.success());
+    let (found, missing): (Vec<_>, Vec<_>) = COMPILERS.into_iter().partition(|(name, ..)| there(name));
+    for (name, ..) in missing {
+        eprintln!("{name} is not installed, so nothing is said about it");
+    }
+    assert!(found.iter().any(|(.., language)| *language == "c"), "install gcc or clang");
+    found
+}
+
+fn build(
+    folder: &Path,
+    (compiler, standard, language): (&str, &str, &str),
+    source: &str,
+    rest: &[&str],
+) -> Output {
+    let file = folder.join("host.c");
+    fs::write(&file, source).expect("written");
+    Command::new(compiler)
+        .current_dir(folder)
+        .args(STRICT)
+        .args([&format!("-std={standard}"), "-x", language, "host.c", "-x", "none"])
+        .args(rest)
+        .output()
+        .expect("the compiler")
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn two_models_in_one_program_each_compute_their_results() {
+    let (folder, expected) = two_models();
+    let objects: &[&str] = &["first.nnc.o", "second.nnc.o", "-Wl,--fatal-warnings"];
+    let shared: &[&str] = &["first.nnc.so", "second.nnc.so", "-Wl,-rpath,$ORIGIN"];
+    let mixed: &[&str] = &["first.nnc.o", "second.nnc.so", "-Wl,-rpath,$ORIGIN"];
+    for compiler in compilers() {
+        for with in [objects, shared, mixed] {
+            let host = folder.path().join("host");
+            let built = build(folder.path(), compiler, HOST, &[with, &["-o", "host"]].concat());
+            assert!(built.status.success(), "{compiler:?} with {with:?}: {}", text(&built));
+            let ran = Command::new(&host).current_dir(folder.path()).status().expect("a program");
+            assert_eq!(ran.code(), Some(0), "{compiler:?} with {with:?}");
+            for (file, expected) in ["first.out", "second.out"].into_iter().zip(&expected) {
+                let path: PathBuf = folder.path().join(file);
+                assert!(fs::read(&path).expect(file) == *expected, "{file}, {compiler:?} with {with:?}");
+                fs::remove_file(path).expect("removed");
+            }
+        }
+    }
+}
+
+#[test]
+fn two_models_with_one_name_in_one_translation_unit_are_an_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (place, resolution) in [("a", 32), ("b", 64)] {
+        let place = folder.path().join(place);
+        fs::create_dir(&place).expect("a folder");
+        put(&place, "net", &Spec::new("mobilenet-v2").width(0.35).resolution(resolution).classes(10));
+    }
+    let source = "#include \"a/net.nnc.h\"\n#include \"b/net.nnc.h\"\nint main(void) { return 0; }\n";
+    for compiler in compilers() {
+        let built = build(folder.path(), compiler, source, &["-c", "-o", "host.o"]);
+        assert!(
+            !built.status.success() && text(&built).contains("two programs have the name net"),
+            "{compiler:?}"
+        );
+    }
+}
+
+#[test]
+fn an_object_shows_nothing_but_what_its_header_declares() {
+    use object::{Object, ObjectSymbol};
+    let (folder, _) = two_models();
+    let bytes = fs::read(folder.path().join("first.nnc.o")).expect("the object");
+    let file = object::File::parse(&*bytes).expect("an object");
+    let mut names: Vec<&str> = file
+        .symbols()
+        .filter(|symbol| symbol.is_global())
+        .map(|symbol| symbol.name().expect("a name"))
+        .collect();
+    names.sort_unstable();
+    assert_eq!(names, ["first_abi_version", "first_info", "first_run", "first_workspace_bytes"]);
+}
