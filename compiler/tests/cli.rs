@@ -163,7 +163,7 @@ fn a_compiled_program_has_no_use_for_a_cache_or_compile_threads() {
 
 #[test]
 fn without_arguments_a_built_in_network_sees_a_built_in_picture() {
-    let out = well(&["run", "--top", "3", "--threads", "1"]);
+    let out = well(&["run", "--top", "3", "--threads", "1", "--repeat", "3"]);
     for words in [
         "its weights are random",
         "a harbour",
@@ -416,7 +416,7 @@ fn models_are_listed_and_written() {
 #[test]
 fn help_manual_and_completions_come_from_one_definition() {
     assert!(well(&["--help"]).contains("compile"));
-    assert!(well(&["man", "run"]).contains("Run a model on a picture"));
+    assert!(well(&["man", "run"]).contains("Run a model on pictures"));
     assert!(well(&["completions", "bash"]).contains("--print-after"));
     fails(2, &["man", "rnu"], &["no command \"rnu\"", "did you mean \"run\"?"]);
 }
@@ -491,6 +491,56 @@ fn a_file_that_is_no_picture_is_refused() {
     let picture = folder.write("boat.png", include_bytes!("../assets/harbour.png"));
     let out = well(&["run", &folder.net(), "--image", &picture, "--top", "2"]);
     assert_eq!(out.lines().filter(|l| l.contains(" class ")).count(), 2, "{out}");
+}
+
+#[test]
+fn a_folder_of_pictures_is_run_picture_by_picture_for_scripts() {
+    let folder = Folder::with_net();
+    let harbour: &[u8] = include_bytes!("../assets/harbour.png");
+    let turned: &[u8] = include_bytes!("pictures/turned.jpg");
+    fs::create_dir(folder.path("in")).expect("a folder");
+    folder.write("in/b.jpg", turned);
+    folder.write("in/a.png", harbour);
+    let names: Vec<String> = (0..10).map(|i| format!("\"kind {i}\"")).collect();
+    let labels = folder.write("labels.json", format!("[{}]", names.join(",")).as_bytes());
+    let (net, pictures) = (folder.net(), folder.path("in"));
+    let out = well(&["run", &net, "--image", &pictures, "--labels", &labels, "--quiet", "--top", "2"]);
+    assert_eq!(out.matches("kind ").count(), 4, "{out}");
+    assert!(out.contains("a.png") && out.contains("b.jpg") && !out.contains("times"), "{out}");
+
+    let json = well(&["run", &net, "--image", &pictures, "--labels", &labels, "--json", "--repeat", "2"]);
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["results"].as_array().map(Vec::len), Some(2));
+    assert!(
+        json["results"][0]["outputs"][0]["classes"][0][0]["label"].as_str().unwrap().starts_with("kind ")
+    );
+    assert_eq!(json["results"][1]["runs_ms"].as_array().map(Vec::len), Some(2));
+
+    // Arrays of several pictures lie one behind another; `-` is standard input and output.
+    let array = folder.path("y.npy");
+    well(&["run", &net, "--image", &pictures, "--output", &array]);
+    assert_eq!(nnc::npz::read_npy(Path::new(&array)).expect("an array").shape()[..], [2, 10]);
+    let piped =
+        nnc().args(["run", &net, "--image", "-", "--output", "-"]).write_stdin(harbour).output().unwrap();
+    let piped = folder.write("piped.npz", &piped.stdout);
+    let one = nnc::npz::read_npz(Path::new(&piped)).expect("arrays");
+    let all = nnc::npz::read_npy(Path::new(&array)).expect("an array");
+    assert_eq!(one[0].1.bytes(), &all.bytes()[..40]);
+}
+
+#[test]
+fn what_can_be_refused_before_anything_is_computed_is() {
+    let folder = Folder::with_net();
+    let net = folder.net();
+    let labels = folder.write("labels.json", b"{\"0\": 7}");
+    fails(1, &["run", &net, "--labels", &labels], &["labels.json", "expected a name"]);
+    fails(1, &["run", &net, "--labels", &folder.path("none.txt")], &["none.txt", "No such file"]);
+    let empty = folder.path("empty");
+    fs::create_dir(&empty).expect("a folder");
+    fails(2, &["run", &net, "--image", &empty], &["has no pictures"]);
+    let outcome = run(&["run", &net, "--std", "0"]);
+    assert_eq!(outcome.code, Some(2));
+    assert!(outcome.stderr.contains("divided by 0"), "{}", outcome.stderr);
 }
 
 #[test]

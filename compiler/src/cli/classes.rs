@@ -1,9 +1,5 @@
 //! The best classes of a classifier's output.
 
-use std::io::Write;
-use std::path::Path;
-
-use anyhow::{Context, Result, bail};
 use nnc_ir::{DType, Tensor};
 
 /// One class.
@@ -17,51 +13,41 @@ pub struct Class {
     pub probability: f32,
 }
 
-/// Names of classes, one a line of a file.
-#[derive(Clone, Debug, Default)]
-pub struct Labels(Vec<String>);
-
-impl Labels {
-    /// Reads a file of names.
-    pub fn read(path: &Path) -> Result<Labels> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the labels \"{}\"", path.display()))?;
-        Ok(Labels(text.lines().map(|line| line.trim().to_string()).collect()))
-    }
-
-    /// Refuses labels that are not as many as the classes.
-    pub fn check(&self, path: &Path, classes: usize) -> Result<()> {
-        if self.0.len() != classes {
-            bail!(
-                "\"{}\" has {} labels, the model has {classes} classes; give a file with one line for each class",
-                path.display(),
-                self.0.len()
-            );
-        }
-        Ok(())
-    }
-}
-
-/// The scores of an output that looks like one score for each class: f32, all extents 1 but one.
-pub fn scores(output: &Tensor) -> Option<Vec<f32>> {
-    let wide = output.shape().iter().filter(|&&d| d != 1).count();
-    if output.dtype() != DType::F32 || wide != 1 || output.shape().rank() < 2 {
+/// The scores of an output that looks like one score for each class, for each member of a batch: floats, `batch` rows, and of the
+/// other axes all but one of extent 1.
+pub fn scores(output: &Tensor, batch: usize) -> Option<Vec<Vec<f32>>> {
+    let (&first, rest) = output.shape().split_first()?;
+    let wide = rest.iter().filter(|&&extent| extent != 1).count();
+    if first != batch || wide != 1 || output.bytes().is_empty() {
         return None;
     }
-    output.elems::<f32>().ok().map(|e| e.into_owned())
+    let all = floats(output)?;
+    Some(all.chunks(all.len() / batch).map(<[f32]>::to_vec).collect())
+}
+
+/// The elements of a tensor of floats.
+pub fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
+    Some(match tensor.dtype() {
+        DType::F32 => tensor.elems::<f32>().ok()?.into_owned(),
+        DType::F64 => tensor.elems::<f64>().ok()?.iter().map(|&v| v as f32).collect(),
+        DType::F16 => tensor.elems::<half::f16>().ok()?.iter().map(|v| v.to_f32()).collect(),
+        DType::BF16 => tensor.elems::<half::bf16>().ok()?.iter().map(|v| v.to_f32()).collect(),
+        _ => return None,
+    })
 }
 
 /// Whether the scores are probabilities already: none negative, one in all.
-pub fn are_probabilities(scores: &[f32]) -> bool {
+fn are_probabilities(scores: &[f32]) -> bool {
     let sum: f32 = scores.iter().sum();
     scores.iter().all(|&s| s >= 0.0) && (sum - 1.0).abs() < 1e-3
 }
 
-/// The `k` classes with the highest scores; of equals, the one with the lower index first.
+/// The `k` classes with the highest scores; of equals, the one with the lower index first. Scores that are no numbers come last.
 pub fn top(scores: &[f32], k: usize) -> Vec<Class> {
     let mut order: Vec<usize> = (0..scores.len()).collect();
     let score = |i: usize| scores.get(i).copied().unwrap_or(f32::NEG_INFINITY);
-    order.sort_by(|&a, &b| score(b).total_cmp(&score(a)).then(a.cmp(&b)));
+    let rank = |i: usize| if score(i).is_nan() { f32::NEG_INFINITY } else { score(i) };
+    order.sort_by(|&a, &b| rank(b).total_cmp(&rank(a)).then(a.cmp(&b)));
     let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let total: f32 = scores.iter().map(|s| (s - max).exp()).sum();
     let given = are_probabilities(scores);
@@ -72,17 +58,6 @@ pub fn top(scores: &[f32], k: usize) -> Vec<Class> {
     order.into_iter().take(k).map(class).collect()
 }
 
-/// Prints classes, best first.
-pub fn print(out: &mut dyn Write, classes: &[Class], labels: &Labels) -> std::io::Result<()> {
-    for class in classes {
-        let percent = class.probability * 100.0;
-        let label = labels.0.get(class.index).map(String::as_str).unwrap_or_default();
-        let line = format!("  {percent:6.2} %  class {:<5} score {:9.4}  {label}", class.index, class.score);
-        writeln!(out, "{}", line.trim_end())?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +66,8 @@ mod tests {
     fn the_best_classes_come_first_and_equals_by_index() {
         let best: Vec<usize> = top(&[0.5, 2.0, -1.0, 2.0], 3).iter().map(|c| c.index).collect();
         assert_eq!(best, [1, 3, 0]);
+        let best: Vec<usize> = top(&[f32::NAN, 2.0, 3.0], 3).iter().map(|c| c.index).collect();
+        assert_eq!(best, [2, 1, 0]);
     }
 
     #[test]
@@ -103,9 +80,18 @@ mod tests {
     }
 
     #[test]
-    fn only_one_wide_axis_makes_a_classifier() {
-        assert!(scores(&Tensor::new([1, 3, 1, 1], &[0f32; 3]).unwrap()).is_some());
-        assert!(scores(&Tensor::new([2, 3], &[0f32; 6]).unwrap()).is_none());
-        assert!(scores(&Tensor::new([1, 3], &[0i64; 3]).unwrap()).is_none());
+    fn a_classifier_has_a_row_for_each_of_a_batch_and_one_wide_axis() {
+        let rows = |shape: &[usize], batch| {
+            let tensor = Tensor::new(shape.to_vec(), &vec![0f32; shape.iter().product()]).unwrap();
+            scores(&tensor, batch).map(|rows| rows.len())
+        };
+        assert_eq!(rows(&[1, 3, 1, 1], 1), Some(1));
+        assert_eq!(rows(&[2, 3], 2), Some(2));
+        assert_eq!(rows(&[2, 3], 1), None);
+        assert_eq!(rows(&[1, 3, 3], 1), None);
+        assert_eq!(rows(&[3], 1), None);
+        assert_eq!(rows(&[0, 3], 0), None);
+        assert!(scores(&Tensor::new([1, 3], &[0i64; 3]).unwrap(), 1).is_none());
+        assert!(scores(&Tensor::new([1, 3], &[half::f16::ONE; 3]).unwrap(), 1).is_some());
     }
 }

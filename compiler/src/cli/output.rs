@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Cursor, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 /// A place where a file can be written, checked before the work whose result goes there.
 #[derive(Debug)]
@@ -96,11 +96,69 @@ impl Output {
     }
 }
 
-/// Writes arrays as an `.npz` file.
-pub fn write_npz(output: &Output, arrays: &[(String, nnc_ir::Tensor)]) -> Result<()> {
+/// Where arrays go, and how.
+pub enum Arrays {
+    /// All of them, in an `.npz` file.
+    Npz(Output),
+    /// The only one, in an `.npy` file.
+    Npy(Output),
+    /// Standard output, as an `.npz` file.
+    Stdout,
+}
+
+impl Arrays {
+    /// Checks the place; `-` is standard output.
+    pub fn check(path: &Path, inputs: &[&Path]) -> Result<Arrays> {
+        if path.as_os_str() == "-" {
+            return Ok(Arrays::Stdout);
+        }
+        let output = Output::check(path, inputs)?;
+        Ok(match path.extension() {
+            Some(ending) if ending == "npy" => Arrays::Npy(output),
+            _ => Arrays::Npz(output),
+        })
+    }
+
+    /// Whether it is standard output, where nothing else may go then.
+    pub fn is_stdout(&self) -> bool {
+        matches!(self, Arrays::Stdout)
+    }
+
+    /// Where they go.
+    pub fn path(&self) -> &Path {
+        match self {
+            Arrays::Npz(output) | Arrays::Npy(output) => output.path(),
+            Arrays::Stdout => Path::new("-"),
+        }
+    }
+
+    /// Writes them.
+    pub fn write(&self, arrays: &[(String, nnc_ir::Tensor)]) -> Result<()> {
+        match (self, arrays) {
+            (Arrays::Npy(output), [(_, only)]) => output.write(&nnc::npz::npy(only)),
+            (Arrays::Npy(output), _) => {
+                let names: Vec<&str> = arrays.iter().map(|(name, _)| name.as_str()).collect();
+                bail!(
+                    "\"{}\" holds one array, but the model has {} outputs ({}); name a file that ends in .npz",
+                    output.path().display(),
+                    arrays.len(),
+                    names.join(", ")
+                )
+            }
+            (Arrays::Npz(output), _) => output.write(&as_npz(arrays)?),
+            // Not through the stream for text, which takes out what terminals would not understand.
+            (Arrays::Stdout, _) => {
+                let mut stdout = io::stdout().lock();
+                Ok(stdout.write_all(&as_npz(arrays)?).and_then(|()| stdout.flush())?)
+            }
+        }
+    }
+}
+
+fn as_npz(arrays: &[(String, nnc_ir::Tensor)]) -> Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
-    nnc::npz::write_npz(&mut bytes, arrays).with_context(|| format!("\"{}\"", output.path().display()))?;
-    output.write(&bytes.into_inner())
+    nnc::npz::write_npz(&mut bytes, arrays)?;
+    Ok(bytes.into_inner())
 }
 
 #[cfg(test)]

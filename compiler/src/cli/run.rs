@@ -2,19 +2,22 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use clap::Args;
 use nnc::{CompileReport, Model, Options, Pool, Session};
-use nnc_ir::Tensor;
+use nnc_ir::{Tensor, TensorType};
+use nnc_runtime::abi::Port;
+use serde_json::{Value, json};
 
 use super::args::{CacheArgs, CompileArgs, PerfArgs, ThreadArgs, named_file};
-use super::classes::{self, Labels};
 use super::failure::usage;
-use super::output::{Output, write_npz};
+use super::labels::Labels;
+use super::output::Arrays;
 use super::picture::PictureArgs;
 use super::progress::Progress;
+use super::results::View;
+use super::shots::{Shot, shots};
 use super::source::{self, How, Ready};
 use super::stats::{percentile, timed};
 use super::tensors::{self, Inputs, type_of};
@@ -22,13 +25,10 @@ use super::units;
 
 /// The network that runs when none is named.
 const DEFAULT_MODEL: &str = "mobilenet-v2";
-/// The picture that it sees: drawn by `assets/draw.py`.
-const PICTURE: &[u8] = include_bytes!("../../assets/harbour.png");
-/// Runs are repeated for the median, so many times or so long.
-const RUNS: usize = 20;
-const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Run a model on a picture or on arrays; without arguments, a built-in one on a built-in picture
+/// Run a model on pictures or on arrays; without arguments, a built-in one on a built-in picture
+///
+/// Several pictures are taken as many at a time as the batch of the model's input has; each then has a row of its own in the results.
 #[derive(Args, Clone, Debug)]
 pub struct Run {
     /// An ONNX model, or a program compiled by `nnc compile`
@@ -41,7 +41,7 @@ pub struct Run {
     #[command(flatten)]
     pub picture: PictureArgs,
 
-    /// Write all outputs to a file, as arrays named like them
+    /// Write all outputs to a file, as arrays named like them; .npy for a model of one output, - for standard output
     #[arg(long, value_name = "FILE.npz")]
     pub output: Option<PathBuf>,
 
@@ -49,9 +49,21 @@ pub struct Run {
     #[arg(long, value_name = "K", default_value_t = 5)]
     pub top: usize,
 
-    /// Names of the classes, one a line
+    /// Names of the classes: one a line, or JSON
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
+
+    /// Run so many times, to see how long it takes once it is warm
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub repeat: u32,
+
+    /// Print one JSON object
+    #[arg(long, conflicts_with = "quiet")]
+    pub json: bool,
+
+    /// Print results only
+    #[arg(short, long)]
+    pub quiet: bool,
 
     #[command(flatten)]
     pub threads: ThreadArgs,
@@ -66,54 +78,91 @@ pub struct Run {
     pub compile: CompileArgs,
 }
 
+/// One run: what went in, and what came out.
+struct Ran {
+    /// What the pictures are called, one for each member of the batch; empty without pictures.
+    pictures: Vec<String>,
+    batch: usize,
+    outputs: Vec<(String, Tensor)>,
+    /// How long each repetition took, in milliseconds.
+    times_ms: Vec<f64>,
+}
+
+/// Where the inputs of a program come from.
+struct Feed<'a> {
+    arrays: std::collections::BTreeMap<String, Tensor>,
+    /// The input that takes pictures, and the pictures of each run.
+    pictures: Option<(&'a Port, Vec<Vec<Shot>>)>,
+}
+
 impl Run {
     /// Runs the command.
     pub fn run(&self, out: &mut dyn Write) -> Result<()> {
+        // All that can be wrong without computing anything comes first.
         let mut read: Vec<&Path> = self.inputs.iter().map(|(_, file)| file.as_path()).collect();
         read.extend(self.model.as_deref());
-        read.extend(self.picture.image.as_deref());
-        let output = self.output.as_deref().map(|path| Output::check(path, &read)).transpose()?;
+        read.extend(self.picture.images.iter().map(PathBuf::as_path));
+        let arrays = self.output.as_deref().map(|path| Arrays::check(path, &read)).transpose()?;
+        let labels = self.labels.as_deref().map(Labels::read).transpose()?.unwrap_or_default();
+        let mut shots = shots(&self.picture.images)?;
+        if shots.is_empty() && self.model.is_none() && self.inputs.is_empty() {
+            shots.push(Shot::BuiltIn);
+        }
 
+        let to_stdout = arrays.as_ref().is_some_and(Arrays::is_stdout);
+        let speaks = !self.json && !self.quiet && !to_stdout;
         let ready = match &self.model {
             Some(path) => source::ready(path, &self.how(), Some(&self.picture))?,
-            None => self.seed(out)?,
+            None => self.seed()?,
         };
-        let program = &ready.program;
-        let tensors = self.gather(out, &ready)?;
-        let inputs = Inputs::new(program.inputs(), &tensors);
-        let inputs = inputs.refs();
-
+        if speaks && self.model.is_none() {
+            writeln!(
+                out,
+                "model    {DEFAULT_MODEL}, built in; its weights are random, so its classes mean nothing"
+            )?;
+        }
+        let feed = self.feed(&ready, shots)?;
         let threads = self.threads.count();
-        let mut session = Session::new(program, &Pool::new(threads)?)?;
-        let progress = Progress::new("running");
-        let (first, first_ms) = timed(|| session.run(&inputs).map(drop));
-        first?;
-        let mut runs_ms = vec![];
-        let deadline = Instant::now() + PATIENCE;
-        while runs_ms.is_empty() || (runs_ms.len() < RUNS && Instant::now() < deadline) {
-            let (run, ms) = timed(|| session.run(&inputs).map(drop));
-            run?;
-            runs_ms.push(ms);
+        let mut session = Session::new(&ready.program, &Pool::new(threads)?)?;
+        let mut runs = Vec::new();
+        for index in 0..feed.pictures.as_ref().map_or(1, |(_, runs)| runs.len()) {
+            let ran = self.once(&ready, &mut session, &feed, index)?;
+            if !self.json && !to_stdout {
+                if let Some((port, _)) = &feed.pictures
+                    && (speaks || feed.pictures.as_ref().is_some_and(|(_, runs)| runs.len() > 1))
+                {
+                    let gap = if index > 0 { "\n" } else { "" };
+                    let names = ran.pictures.join(", ");
+                    writeln!(out, "{gap}picture  {names} as input \"{}\", {}", port.name, type_of(port))?;
+                }
+                if speaks {
+                    writeln!(out)?;
+                }
+                self.view(&labels, &ran).print(out, &ran.outputs)?;
+                out.flush()?;
+            }
+            runs.push(ran);
         }
-        drop(progress);
-
-        let results = match session.outputs() {
-            Some(outputs) => tensors::outputs(program.outputs(), &outputs)?,
-            None => Vec::new(),
-        };
-        self.show(out, &results)?;
-        if let Some(report) = &ready.report {
+        if self.json {
+            writeln!(out, "{:#}", self.as_json(&ready, &labels, &runs, threads)?)?;
+        }
+        if speaks {
+            if let Some(report) = &ready.report {
+                writeln!(out)?;
+                fused(out, report)?;
+            }
             writeln!(out)?;
-            fused(out, report)?;
+            let times: Vec<f64> = runs.iter().flat_map(|run| run.times_ms.iter().copied()).collect();
+            show_times(out, &ready, &times, threads)?;
+            if let Some(line) = ready.cache_line() {
+                writeln!(out, "cache    {line}")?;
+            }
         }
-        writeln!(out)?;
-        times(out, &ready, first_ms, &runs_ms, threads)?;
-        if let Some(line) = ready.cache_line() {
-            writeln!(out, "cache    {line}")?;
-        }
-        if let Some(output) = &output {
-            write_npz(output, &results)?;
-            writeln!(out, "outputs  {}", output.path().display())?;
+        if let Some(arrays) = &arrays {
+            arrays.write(&joined(runs)?)?;
+            if speaks {
+                writeln!(out, "outputs  {}", arrays.path().display())?;
+            }
         }
         Ok(())
     }
@@ -123,87 +172,129 @@ impl Run {
     }
 
     /// The built-in network, compiled.
-    fn seed(&self, out: &mut dyn Write) -> Result<Ready> {
+    fn seed(&self) -> Result<Ready> {
         let progress = Progress::new("building the built-in model");
         let bytes = nnc_models::encode(&nnc_models::Spec::new(DEFAULT_MODEL))?;
         let (model, load_ms) = timed(|| Model::from_bytes(bytes));
         let options: Options = self.how().options()?;
-        let ready = source::compiled(DEFAULT_MODEL.into(), &model?, load_ms, &options, None, &progress)?;
-        writeln!(
-            out,
-            "model    {DEFAULT_MODEL}, built in; its weights are random, so its classes mean nothing"
-        )?;
-        Ok(ready)
+        source::compiled(DEFAULT_MODEL.into(), &model?, load_ms, &options, None, &progress)
     }
 
-    /// One tensor for each input: from `--input`, from the picture, or from the picture that comes with nnc.
-    fn gather(&self, out: &mut dyn Write, ready: &Ready) -> Result<Vec<Tensor>> {
+    /// Who gives what to which input: `--input`, and the pictures to the one that is left.
+    fn feed<'a>(&self, ready: &'a Ready, shots: Vec<Shot>) -> Result<Feed<'a>> {
         let ports = ready.program.inputs();
-        let mut given = tensors::read_inputs(ports, &self.inputs)?;
-        let missing: Vec<_> = ports.iter().filter(|p| !given.contains_key(&p.name)).collect();
-        match (missing.as_slice(), &self.picture.image) {
-            ([], Some(_)) => {
+        let arrays = tensors::read_inputs(ports, &self.inputs)?;
+        let missing: Vec<&Port> = ports.iter().filter(|p| !arrays.contains_key(&p.name)).collect();
+        let pictures = match missing.as_slice() {
+            [] if !shots.is_empty() => {
                 usage!("--image is given, but every input is given by --input already; leave one out")
             }
-            ([], None) => {}
-            ([port], Some(file)) => {
-                let tensor = self.picture.load(file, &port.name, &type_of(port))?;
-                writeln!(out, "picture  {} as input \"{}\", {}", file.display(), port.name, tensor.ty())?;
-                given.insert(port.name.clone(), tensor);
+            [] => None,
+            [port] if !shots.is_empty() => {
+                let batch = type_of(port).shape.first().copied().unwrap_or(1).max(1);
+                if !shots.len().is_multiple_of(batch) {
+                    usage!(
+                        "input \"{}\" takes {batch} pictures at a time ({}), but there are {}; give a multiple of {batch}",
+                        port.name,
+                        type_of(port),
+                        shots.len()
+                    );
+                }
+                Some((*port, shots.chunks(batch).map(<[Shot]>::to_vec).collect()))
             }
-            ([port], None) if self.model.is_none() => {
-                let tensor = self.picture.decode(PICTURE, &port.name, &type_of(port))?;
-                writeln!(out, "picture  a harbour, built in, as input \"{}\", {}", port.name, tensor.ty())?;
-                given.insert(port.name.clone(), tensor);
-            }
-            (missing, image) => {
+            missing => {
                 let list: Vec<String> =
                     missing.iter().map(|p| format!("\"{}\" ({})", p.name, type_of(p))).collect();
                 let list = list.join(", ");
-                match (missing.len(), image) {
+                match (missing.len(), shots.is_empty()) {
                     (1, _) => usage!("input {list} is not given; add --image FILE, or --input NAME=FILE.npy"),
-                    (_, None) => usage!("inputs {list} are not given; add --input NAME=FILE.npy for each"),
-                    (_, Some(_)) => usage!(
+                    (_, true) => usage!("inputs {list} are not given; add --input NAME=FILE.npy for each"),
+                    (_, false) => usage!(
                         "a picture is for one input, but {list} are not given; add --input NAME=FILE.npy for the others"
                     ),
                 }
             }
-        }
-        Ok(ports.iter().filter_map(|p| given.remove(&p.name)).collect())
+        };
+        Ok(Feed { arrays, pictures })
     }
 
-    fn show(&self, out: &mut dyn Write, results: &[(String, Tensor)]) -> Result<()> {
-        let labels = match &self.labels {
-            Some(path) => Labels::read(path)?,
-            None => Labels::default(),
-        };
-        for (name, tensor) in results {
-            writeln!(out, "\n{name}  {}", tensor.ty())?;
-            match classes::scores(tensor) {
-                Some(scores) => {
-                    if let Some(path) = &self.labels {
-                        labels.check(path, scores.len())?;
-                    }
-                    classes::print(out, &classes::top(&scores, self.top), &labels)?;
-                }
-                None => summary(out, tensor).with_context(|| format!("output \"{name}\""))?,
+    /// Runs once, or as often as was asked for, on the same inputs.
+    fn once(&self, ready: &Ready, session: &mut Session, feed: &Feed<'_>, index: usize) -> Result<Ran> {
+        let program = &ready.program;
+        let pictures = feed.pictures.as_ref().and_then(|(port, runs)| Some((*port, runs.get(index)?)));
+        let tensor = |port: &Port| match (pictures, feed.arrays.get(&port.name)) {
+            (Some((taker, shots)), None) if taker.name == port.name => {
+                self.picture.load(shots, &port.name, &type_of(port))
             }
+            (_, Some(array)) => Ok(array.clone()),
+            _ => bail!("input \"{}\" is not given", port.name),
+        };
+        let given = program.inputs().iter().map(tensor).collect::<Result<Vec<Tensor>>>()?;
+        let inputs = Inputs::new(program.inputs(), &given);
+        let inputs = inputs.refs();
+        let progress = Progress::new("running");
+        let mut times_ms = Vec::new();
+        for _ in 0..self.repeat {
+            let (run, ms) = timed(|| session.run(&inputs).map(drop));
+            run?;
+            times_ms.push(ms);
         }
-        Ok(())
+        drop(progress);
+        let outputs = match session.outputs() {
+            Some(outputs) => tensors::outputs(program.outputs(), &outputs)?,
+            None => Vec::new(),
+        };
+        let names = pictures.map(|(_, shots)| shots.iter().map(Shot::name).collect()).unwrap_or_default();
+        let batch = given.first().and_then(|tensor| tensor.shape().first()).copied().unwrap_or(1);
+        Ok(Ran { pictures: names, batch, outputs, times_ms })
+    }
+
+    fn view<'a>(&self, labels: &'a Labels, ran: &'a Ran) -> View<'a> {
+        View { top: self.top, labels, rows: &ran.pictures, batch: ran.batch }
+    }
+
+    fn as_json(&self, ready: &Ready, labels: &Labels, runs: &[Ran], threads: usize) -> Result<Value> {
+        let run = |ran: &Ran| -> Result<Value> {
+            let outputs = self.view(labels, ran).json(&ran.outputs)?;
+            Ok(json!({"pictures": ran.pictures, "outputs": outputs, "runs_ms": ran.times_ms}))
+        };
+        Ok(json!({
+            "model": ready.name,
+            "target": ready.program.desc().target,
+            "threads": threads,
+            "load_ms": ready.load_ms,
+            "compile_ms": ready.compile_ms,
+            "results": runs.iter().map(run).collect::<Result<Vec<_>>>()?,
+        }))
     }
 }
 
-/// What there is to say about a tensor that holds no classes.
-fn summary(out: &mut dyn Write, tensor: &Tensor) -> Result<()> {
-    let Ok(elems) = tensor.elems::<f32>() else { return Ok(()) };
-    let (mut min, mut max, mut sum) = (f32::INFINITY, f32::NEG_INFINITY, 0.0f64);
-    for &e in elems.iter() {
-        (min, max, sum) = (min.min(e), max.max(e), sum + f64::from(e));
+/// The outputs of all runs: one behind another along the first axis.
+fn joined(mut runs: Vec<Ran>) -> Result<Vec<(String, Tensor)>> {
+    let Some(mut first) = (!runs.is_empty()).then(|| runs.remove(0)) else { return Ok(Vec::new()) };
+    if runs.is_empty() {
+        return Ok(first.outputs);
     }
-    if !elems.is_empty() {
-        writeln!(out, "  min {min:.4}  max {max:.4}  mean {:.4}", sum / elems.len() as f64)?;
+    for (index, (name, output)) in first.outputs.iter_mut().enumerate() {
+        let mut shape = output.shape().to_vec();
+        let mut bytes = output.bytes().to_vec();
+        for run in &runs {
+            let Some((_, next)) = run.outputs.get(index) else { continue };
+            let fits =
+                next.shape().len() == shape.len() && next.shape().iter().skip(1).eq(shape.iter().skip(1));
+            let (Some(&more), Some(rows), true) = (next.shape().first(), shape.first_mut(), fits) else {
+                bail!(
+                    "output \"{name}\" is {} for one picture and {} for another, which is no one array; run them one by one",
+                    output.ty(),
+                    next.ty()
+                );
+            };
+            *rows += more;
+            bytes.extend_from_slice(next.bytes());
+        }
+        *output = Tensor::from_bytes(TensorType::new(output.dtype(), shape), bytes)?;
     }
-    Ok(())
+    Ok(first.outputs)
 }
 
 /// One line for each pass that did something.
@@ -217,24 +308,20 @@ pub fn fused(out: &mut dyn Write, report: &CompileReport) -> std::io::Result<()>
     Ok(())
 }
 
-fn times(
-    out: &mut dyn Write,
-    ready: &Ready,
-    first_ms: f64,
-    runs_ms: &[f64],
-    threads: usize,
-) -> std::io::Result<()> {
+fn show_times(out: &mut dyn Write, ready: &Ready, runs_ms: &[f64], threads: usize) -> std::io::Result<()> {
     write!(out, "times    load {}, ", units::ms(ready.load_ms))?;
     if ready.report.is_some() || ready.cache.is_some() {
         write!(out, "compile {}, ", units::ms(ready.compile_ms))?;
     }
-    writeln!(
-        out,
-        "first run {}, median {} of {} more, on {}, {}",
-        units::ms(first_ms),
-        units::ms(percentile(runs_ms, 50.0)),
-        runs_ms.len(),
-        units::threads(threads),
-        ready.program.desc().target
-    )
+    match runs_ms {
+        [first, rest @ ..] if !rest.is_empty() => write!(
+            out,
+            "first run {}, median {} of {} more",
+            units::ms(*first),
+            units::ms(percentile(rest, 50.0)),
+            rest.len()
+        )?,
+        _ => write!(out, "run {}", units::ms(percentile(runs_ms, 50.0)))?,
+    }
+    writeln!(out, ", on {}, {}", units::threads(threads), ready.program.desc().target)
 }

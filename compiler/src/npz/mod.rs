@@ -98,6 +98,13 @@ pub fn read_npz(path: &Path) -> Result<Vec<(String, Tensor)>, Error> {
     Ok(arrays)
 }
 
+/// An array as the bytes of an `.npy` file.
+pub fn npy(array: &Tensor) -> Vec<u8> {
+    let mut bytes = npy::header(array);
+    bytes.extend_from_slice(array.bytes());
+    bytes
+}
+
 /// Writes arrays as an `.npz` file, uncompressed and without times, so that equal arrays give equal bytes.
 pub fn write_npz<W: Write + Seek>(to: W, arrays: &[(String, Tensor)]) -> std::io::Result<()> {
     let mut zip = ZipWriter::new(to);

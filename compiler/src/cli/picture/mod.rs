@@ -11,7 +11,7 @@
 mod decode;
 mod resample;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
@@ -20,6 +20,7 @@ use nnc_ir::{DType, Tensor, TensorType};
 use self::decode::Picture;
 use self::resample::{Window, resample};
 use super::failure::usage;
+use super::shots::Shot;
 
 /// How much of the shorter side is left by the centre crop: 224 of 256.
 const CROP: f64 = 0.875;
@@ -27,16 +28,16 @@ const CROP: f64 = 0.875;
 /// How a picture becomes a tensor.
 #[derive(Args, Clone, Debug)]
 pub struct PictureArgs {
-    /// A picture (JPEG or PNG), for the one input that --input does not give
-    #[arg(long, value_name = "FILE")]
-    pub image: Option<PathBuf>,
+    /// A picture (JPEG or PNG), or a folder of them, for the one input that --input does not give; - is standard input (repeatable)
+    #[arg(long = "image", value_name = "FILE")]
+    pub images: Vec<PathBuf>,
 
     /// Mean of each channel, subtracted after scaling to 0…1
     #[arg(long, value_name = "R,G,B", value_parser = channels, default_value = "0.485,0.456,0.406", help_heading = "Picture")]
     pub mean: Channels,
 
     /// Standard deviation of each channel, divided by
-    #[arg(long, value_name = "R,G,B", value_parser = channels, default_value = "0.229,0.224,0.225", help_heading = "Picture")]
+    #[arg(long, value_name = "R,G,B", value_parser = divisors, default_value = "0.229,0.224,0.225", help_heading = "Picture")]
     pub std: Channels,
 
     /// Height and width that the model sees [default: those of its input]
@@ -87,6 +88,14 @@ fn channels(text: &str) -> Result<Channels, String> {
     }
 }
 
+fn divisors(text: &str) -> Result<Channels, String> {
+    let Channels(std) = channels(text)?;
+    if std.contains(&0.0) {
+        return Err("nothing can be divided by 0".into());
+    }
+    Ok(Channels(std))
+}
+
 fn size(text: &str) -> Result<(u32, u32), String> {
     let mut sides = text.split('x').map(|n| n.parse::<u32>().ok().filter(|n| (1..=16384).contains(n)));
     match (sides.next().flatten(), sides.next(), sides.next()) {
@@ -106,12 +115,14 @@ struct Frame {
 }
 
 impl PictureArgs {
-    /// The shape of an input of dynamic height and width, when `--size` says them: `declared` has `None` for dims
-    /// that the model leaves open.
+    /// The shape of an input that leaves dims open, of which `declared` has `None`: `--size` says height and width, and a batch that
+    /// is open has one picture. `None` where they do not say it all.
     pub fn complete(&self, declared: &[Option<usize>]) -> Option<Vec<usize>> {
-        let (height, width) = self.size?;
         let &[n, a, b, c] = declared else { return None };
-        let (h, w) = (height as usize, width as usize);
+        if self.size.is_none() && (self.images.is_empty() || [a, b, c].contains(&None)) {
+            return None;
+        }
+        let (h, w) = self.size.map_or((1, 1), |(height, width)| (height as usize, width as usize));
         let layout = self.layout.unwrap_or(match (a, c) {
             (None | Some(1 | 3), _) => Layout::Nchw,
             (_, Some(1 | 3)) => Layout::Nhwc,
@@ -124,25 +135,22 @@ impl PictureArgs {
         })
     }
 
-    /// Makes the tensor for input `name` of type `ty` out of the picture in a file.
-    pub fn load(&self, path: &Path, name: &str, ty: &TensorType) -> Result<Tensor> {
-        let shown = path.display();
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read the picture \"{shown}\""))?;
-        self.decode(&bytes, name, ty).with_context(|| format!("\"{shown}\""))
-    }
-
-    /// The same for a picture in memory.
-    pub fn decode(&self, bytes: &[u8], name: &str, ty: &TensorType) -> Result<Tensor> {
-        let picture = decode::decode(bytes)?;
-        self.tensor(&picture, name, ty)
-    }
-
-    fn tensor(&self, picture: &Picture, name: &str, ty: &TensorType) -> Result<Tensor> {
+    /// Makes the tensor for input `name` of type `ty` out of as many pictures as its batch has.
+    pub fn load(&self, shots: &[Shot], name: &str, ty: &TensorType) -> Result<Tensor> {
         let frame = self.frame(name, ty)?;
-        let picture = self.fitted(picture, frame.height, frame.width);
-        let pixels = self.pixels(&picture, frame);
+        let mut pixels = Vec::with_capacity(ty.shape.elems());
+        for shot in shots {
+            let decoded = shot.bytes().and_then(|bytes| decode::decode(&bytes));
+            let picture = decoded.with_context(|| format!("\"{}\"", shot.name()))?;
+            pixels.extend(self.pixels(&self.fitted(&picture, frame.height, frame.width), frame));
+        }
         Ok(match ty.dtype {
             DType::F32 => Tensor::new(ty.shape.clone(), &self.normalised(&pixels, frame))?,
+            DType::F16 => {
+                let halves: Vec<half::f16> =
+                    self.normalised(&pixels, frame).into_iter().map(half::f16::from_f32).collect();
+                Tensor::new(ty.shape.clone(), &halves)?
+            }
             // Whole numbers: the network does its own scaling.
             _ => Tensor::new(ty.shape.clone(), &pixels)?,
         })
@@ -150,19 +158,19 @@ impl PictureArgs {
 
     /// Finds the axes of an input, or says why a picture does not fit there.
     fn frame(&self, name: &str, ty: &TensorType) -> Result<Frame> {
-        if !matches!(ty.dtype, DType::F32 | DType::U8) {
+        if !matches!(ty.dtype, DType::F32 | DType::F16 | DType::U8) {
             bail!(
-                "input \"{name}\" has elements of type {}; a picture fits f32 and u8, give --input instead",
+                "input \"{name}\" has elements of type {}; a picture fits f32, f16 and u8, give --input instead",
                 ty.dtype
             );
         }
         let unfit = || {
             anyhow!(
-                "a picture does not fit input \"{name}\" of shape {}; it fits [1, 3, height, width] and [1, height, width, 3], with 3 or 1 channels, so give --input instead",
+                "a picture does not fit input \"{name}\" of shape {}; it fits [batch, 3, height, width] and [batch, height, width, 3], with 3 or 1 channels, so give --input instead",
                 ty.shape
             )
         };
-        let &[1, a, b, c] = &ty.shape[..] else { return Err(unfit()) };
+        let &[1..=usize::MAX, a, b, c] = &ty.shape[..] else { return Err(unfit()) };
         let layout = match (self.layout, a, c) {
             (Some(layout), ..) => layout,
             (None, 1 | 3, _) => Layout::Nchw,
@@ -221,7 +229,7 @@ impl PictureArgs {
     fn normalised(&self, pixels: &[u8], frame: Frame) -> Vec<f32> {
         let plane = (frame.height * frame.width) as usize;
         let channel = |i: usize| match frame.layout {
-            Layout::Nchw => i / plane,
+            Layout::Nchw => i / plane % frame.channels,
             Layout::Nhwc => i % frame.channels,
         };
         let Channels(mean) = self.mean;
@@ -249,6 +257,18 @@ mod tests {
     struct Command {
         #[command(flatten)]
         picture: PictureArgs,
+    }
+
+    impl PictureArgs {
+        /// The tensor of one picture that is there already.
+        fn tensor(&self, picture: &Picture, name: &str, ty: &TensorType) -> Result<Tensor> {
+            let file = tempfile::NamedTempFile::new()?;
+            let mut encoder = png::Encoder::new(&file, picture.width as u32, picture.height as u32);
+            encoder.set_color(png::ColorType::Rgb);
+            encoder.write_header()?.write_image_data(&picture.bytes)?;
+            let shot = Shot::File(file.path().to_owned());
+            self.load(&vec![shot; ty.shape.first().copied().unwrap_or(1)], name, ty)
+        }
     }
 
     fn args(flags: &[&str]) -> PictureArgs {
@@ -300,7 +320,7 @@ mod tests {
     fn inputs_that_take_no_picture_are_refused_with_their_shape() {
         for ty in [
             TensorType::f32([1, 10]),
-            TensorType::f32([2, 3, 8, 8]),
+            TensorType::f32([0, 3, 8, 8]),
             TensorType::f32([1, 16, 8, 8]),
             TensorType::f32([1, 3, 0, 8]),
         ] {
@@ -317,5 +337,31 @@ mod tests {
         assert_eq!(args.complete(&[None, Some(3), None, None]), Some(vec![1, 3, 48, 192]));
         assert_eq!(args.complete(&[Some(2), None, None, Some(3)]), Some(vec![2, 3, 48, 3]));
         assert_eq!(args.complete(&[None, Some(10)]), None);
+    }
+
+    #[test]
+    fn an_open_batch_has_one_picture() {
+        let pictures = args(&["--image", "a.png"]);
+        assert_eq!(pictures.complete(&[None, Some(3), Some(8), Some(9)]), Some(vec![1, 3, 8, 9]));
+        assert_eq!(pictures.complete(&[None, Some(3), None, Some(9)]), None);
+        assert_eq!(args(&[]).complete(&[None, Some(3), Some(8), Some(9)]), None);
+    }
+
+    #[test]
+    fn a_batch_has_its_pictures_one_behind_another() {
+        let tensor =
+            args(&[]).tensor(&gradient(8, 8), "x", &TensorType::new(DType::U8, [2, 3, 7, 7])).unwrap();
+        let elems = tensor.elems::<u8>().unwrap();
+        assert_eq!(elems[..147], elems[147..]);
+        let flags = ["--mean", "0,0.5,1", "--std", "1,0.5,0.25", "--fit", "stretch"];
+        let white = Picture::from_fn(3, 2, |_, _| [255; 3]);
+        let tensor = args(&flags).tensor(&white, "x", &TensorType::f32([2, 3, 1, 1])).unwrap();
+        assert_eq!(*tensor.elems::<f32>().unwrap(), [1.0, 1.0, 0.0, 1.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn nothing_is_divided_by_0() {
+        assert!(Command::try_parse_from(["test", "--std", "1,0,1"]).is_err());
+        assert!(Command::try_parse_from(["test", "--std", "0"]).is_err());
     }
 }
