@@ -1,15 +1,15 @@
 //! Which layers kernels do: the one place where that is asked. A pass asks it before it fuses something into a layer, and the
 //! planner when it plans the layer, so that what a pass promises the planner keeps.
 //!
-//! | layer | before it reads an element | before it stores one |
+//! | layer | when it loads an element | before it stores one |
 //! |---|---|---|
-//! | 1×1 convolution of one group | scale and shift, any activation of [`Activation`] | bias, residual, activation |
+//! | 1×1 convolution of one group | scale and shift, activation | bias, residual, activation |
 //! | other convolution that sums over channels | nothing | the same |
-//! | depthwise convolution | scale and shift, Relu | the same |
-//! | pool | scale and shift, Relu | residual, activation |
-//! | pool over whole pictures | scale and shift, Relu | nothing |
+//! | depthwise convolution | scale and shift, activation | the same |
+//! | pool | scale and shift, activation | residual, activation |
+//! | pool over whole pictures | scale and shift, activation | activation |
 //!
-//! All of them are for pictures of `f32` with two spatial axes, and for parameters that are known. What no kernel does is a
+//! Activations are those of [`Activation`]. All of these layers are for pictures of `f32` with two spatial axes, and for parameters that are known. What no kernel does is a
 //! loop nest, which does everything, and is many times slower.
 
 use nnc_ir::op::{Conv, Epilogue as Behind, Op, PoolKind, Prologue as Before, Residual as Where, Unary};
@@ -25,7 +25,7 @@ pub enum Layer {
     /// A convolution that sums over channels.
     Dense {
         /// Applied to its input.
-        prologue: Staged,
+        prologue: Prologue,
         /// Applied to its result.
         epilogue: Epilogue,
     },
@@ -49,22 +49,6 @@ pub enum LanesOp {
     Pool(Pool),
     /// A maximum or mean over the whole picture.
     GlobalPool(Pool),
-}
-
-/// What is done to elements while they are copied to scratch, in front of dense kernels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Staged {
-    /// Scale and shift each channel.
-    pub affine: bool,
-    /// Applied after that.
-    pub activation: Activation,
-}
-
-impl Staged {
-    /// Whether it is nothing.
-    pub fn is_none(self) -> bool {
-        self == Staged::default()
-    }
 }
 
 /// The layer that kernels do for a node; `None` where there are none for it.
@@ -113,22 +97,20 @@ fn becoming(graph: &Graph, node: NodeId, op: &Op) -> Option<Layer> {
                 PoolKind::Average { .. } => Pool::MeanInside,
                 PoolKind::Lp { .. } => return None,
             };
-            let prologue = while_loading(&pool.prologue)?;
             let op = LanesOp::GlobalPool(kind);
-            pool.activation.is_none().then_some(Layer::Lanes { op, prologue, epilogue: Epilogue::default() })
+            let epilogue = Epilogue { activation: activation(pool.activation)?, ..Epilogue::default() };
+            Some(Layer::Lanes { op, prologue: while_loading(&pool.prologue)?, epilogue })
         }
         _ => None,
     }
 }
 
 fn convolution(conv: &Conv, (channels, results): (usize, usize), bias: bool) -> Option<Layer> {
-    let epilogue = before_storing(&conv.epilogue, bias)?;
+    let (prologue, epilogue) = (while_loading(&conv.prologue)?, before_storing(&conv.epilogue, bias)?);
     if conv.groups > 1 && conv.groups == channels {
-        let prologue = while_loading(&conv.prologue)?;
         let depthwise = Layer::Lanes { op: LanesOp::Depthwise, prologue, epilogue };
         return (results == channels).then_some(depthwise);
     }
-    let prologue = staged(&conv.prologue)?;
     let pointwise = conv.groups == 1 && conv.window.kernel.iter().all(|&taps| taps == 1);
     (prologue.is_none() || pointwise).then_some(Layer::Dense { prologue, epilogue })
 }
@@ -143,23 +125,9 @@ fn before_storing(epilogue: &Behind, bias: bool) -> Option<Epilogue> {
     Some(Epilogue { bias, residual, activation: activation(epilogue.activation)? })
 }
 
-/// What a copy to scratch does on the way.
-fn staged(prologue: &Before) -> Option<Staged> {
-    Some(Staged { affine: prologue.affine, activation: activation(prologue.activation)? })
-}
-
-/// What kernels with channels in lanes do when they load.
+/// What kernels do when they load.
 fn while_loading(prologue: &Before) -> Option<Prologue> {
-    let relu = match prologue.activation {
-        None => false,
-        Some(Unary::Relu) => true,
-        Some(_) => return None,
-    };
-    Some(match (prologue.affine, relu) {
-        (true, relu) => Prologue::Affine { relu },
-        (false, true) => Prologue::Relu,
-        (false, false) => Prologue::None,
-    })
+    Some(Prologue { affine: prologue.affine, activation: activation(prologue.activation)? })
 }
 
 fn activation(function: Option<Unary>) -> Option<Activation> {

@@ -6,6 +6,7 @@ use nnc_ir::op::{Epilogue, Residual, Unary};
 use nnc_ir::{DType, Graph, GraphError, NodeId, Op, Tensor, TensorError, TensorType, Value};
 
 use super::Notes;
+use crate::code::layers::can_absorb;
 
 /// Why an edit of the graph was refused.
 #[derive(Debug, thiserror::Error)]
@@ -132,8 +133,8 @@ pub(super) fn read_only_by(graph: &Graph, value: Value, reader: NodeId) -> bool 
     matches!(graph.single_consumer(value), Some((node, _)) if node == reader)
 }
 
-/// The operator with one more activation applied to its result; `None` when it can't take it.
-pub(super) fn with_activation(op: &Op, next: Unary) -> Option<Op> {
+/// The operator that a layer has, or could have, with one more activation applied to its result; `None` when it can't take it.
+pub(super) fn with_activation(graph: &Graph, layer: NodeId, op: &Op, next: Unary) -> Option<Op> {
     let mut op = op.clone();
     let slot = match &mut op {
         Op::Conv(conv) => epilogue_slot(&mut conv.epilogue)?,
@@ -149,7 +150,7 @@ pub(super) fn with_activation(op: &Op, next: Unary) -> Option<Op> {
         None => next,
         Some(first) => one_after_another(first, next)?,
     });
-    Some(op)
+    can_absorb(graph, layer, &op).then_some(op)
 }
 
 fn epilogue_slot(epilogue: &mut Epilogue) -> Option<&mut Option<Unary>> {

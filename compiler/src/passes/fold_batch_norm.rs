@@ -245,7 +245,7 @@ impl Scalable {
     fn scale(self, graph: &mut Graph, layer: NodeId, affine: &Affine) -> Result<bool, EditError> {
         let op = match affine.activation {
             None => self.op,
-            Some(activation) => match with_activation(&self.op, activation) {
+            Some(activation) => match with_activation(graph, layer, &self.op, activation) {
                 Some(op) => op,
                 None => return Ok(false),
             },

@@ -22,6 +22,7 @@ use super::edit::{
     absorb, is_f32, is_non_negative, producer, read_only_by, replace, rewrite, unary, with_activation,
 };
 use super::{EditError, Notes};
+use crate::code::layers::can_absorb;
 
 /// Whether an epilogue can apply a function: in registers, by every kernel. Others cost more than they save: a layer that
 /// no kernel computes is a loop nest, many times slower, and a pass over its result is none.
@@ -50,7 +51,7 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
         } else if !is_fusable(&function) {
             continue;
         } else if read_only_by(graph, x, id)
-            && let Some(op) = with_activation(producer(graph, x), function)
+            && let Some(op) = with_activation(graph, x.node, producer(graph, x), function)
         {
             let operands = graph.operands(x.node);
             rewrite(graph, x.node, op, &operands)?;
@@ -99,7 +100,7 @@ fn layers_behind_select(graph: &Graph, id: NodeId, x: Value, function: Unary) ->
         if !read_only_by(graph, layer, x.node) {
             return None;
         }
-        layers.push((layer.node, with_activation(producer(graph, layer), function)?));
+        layers.push((layer.node, with_activation(graph, layer.node, producer(graph, layer), function)?));
     }
     Some(layers)
 }
@@ -123,7 +124,7 @@ pub(super) fn readers_with_prologue(
                 Op::GlobalPool(p) => GlobalPool { prologue: change(p.prologue)?, ..p.clone() }.into(),
                 _ => return None,
             };
-            (input == Conv::X).then_some((reader, op))
+            (input == Conv::X && can_absorb(graph, reader, &op)).then_some((reader, op))
         })
         .collect();
     changed.filter(|c| !c.is_empty())

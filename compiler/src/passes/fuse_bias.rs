@@ -24,7 +24,7 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
         let Op::Binary(add) = &graph.node(id).op else { continue };
         let op = match add.activation {
             None => op,
-            Some(activation) => match super::edit::with_activation(&op, activation) {
+            Some(activation) => match super::edit::with_activation(graph, layer.node, &op, activation) {
                 Some(op) => op,
                 None => continue,
             },

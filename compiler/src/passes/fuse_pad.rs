@@ -13,6 +13,7 @@ use nnc_ir::{Graph, NodeId, Op, Value};
 
 use super::edit::{floats, is_f32, is_non_negative, rewrite};
 use super::{EditError, Notes};
+use crate::code::layers::can_absorb;
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
     for id in graph.order()? {
@@ -114,6 +115,10 @@ fn framed(graph: &Graph, reader: NodeId, input: usize, frame: &Frame) -> Option<
     if input != Conv::X || !frame.is_spatial() || !is_f32(graph, frame.x) {
         return None;
     }
+    widened_by(graph, reader, frame).filter(|op| can_absorb(graph, reader, op))
+}
+
+fn widened_by(graph: &Graph, reader: NodeId, frame: &Frame) -> Option<Op> {
     let widen = |window: &Window| widened(window, frame.begin.get(2..)?, frame.end.get(2..)?);
     let padded = frame.pads_something();
     match &graph.node(reader).op {

@@ -17,6 +17,7 @@ use nnc_ir::{Graph, NodeId, Op, Value};
 
 use super::edit::{absorb, is_f32, producer, read_only_by, rewrite, set};
 use super::{EditError, Notes};
+use crate::code::layers::can_absorb;
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
     let order = graph.order()?;
@@ -53,7 +54,7 @@ fn candidate(
             return None;
         }
         let (op, at) = with_residual(producer(graph, layer), add.activation)?;
-        Some((layer.node, op, at, residual))
+        can_absorb(graph, layer.node, &op).then_some((layer.node, op, at, residual))
     })
 }
 

@@ -13,6 +13,7 @@ use nnc_ir::{Graph, NodeId, Op, Value};
 
 use super::edit::{is_f32, rewrite};
 use super::{EditError, Notes};
+use crate::code::layers::can_absorb;
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
     for id in graph.order()? {
@@ -107,7 +108,7 @@ fn strided(graph: &Graph, reader: NodeId, input: usize, picked: &Picked) -> Opti
     }
     let strides: Option<Vec<usize>> =
         window.strides.iter().zip(&picked.strides).map(|(a, b)| a.checked_mul(*b)).collect();
-    Some(Conv {
+    let conv = Conv {
         window: Window {
             strides: strides?,
             pads_begin: picked.pads_begin.clone(),
@@ -116,5 +117,6 @@ fn strided(graph: &Graph, reader: NodeId, input: usize, picked: &Picked) -> Opti
         },
         prologue: Prologue { affine: false, activation: picked.activation },
         ..conv.clone()
-    })
+    };
+    can_absorb(graph, reader, &conv.clone().into()).then_some(conv)
 }

@@ -14,9 +14,9 @@ use super::planner::{ARENA_START, Draft, Place, Planner, RunTable};
 use super::sweep::{Axis, BytePitch, x_tiles};
 use super::tiling::{self, Folding, Registers, Work};
 use super::{LayerCode, Panels, PlanError, Traffic};
-use crate::code::layers::Staged;
 use crate::code::tile::programs::dense::{RunClass, Runs, UNROLL};
 use crate::code::tile::programs::epilogue::Epilogue;
+use crate::code::tile::programs::window::Prologue;
 
 /// Longest run of channels that a table lists; longer ones become several entries. With one length for most of them, a
 /// kernel is a short loop: with runs of up to 16, each length unrolled by itself, the kernels of a shuffled layer exceeded
@@ -88,7 +88,7 @@ impl Planner<'_> {
     pub(super) fn dense(
         &mut self,
         layer: &Decision,
-        prologue: Staged,
+        prologue: Prologue,
         epilogue: Epilogue,
     ) -> Result<(), PlanError> {
         let (id, output) = (layer.node, Value::from(layer.node));
@@ -113,7 +113,7 @@ impl Planner<'_> {
     fn direct(
         &mut self,
         layer: &Decision,
-        prologue: Staged,
+        prologue: Prologue,
         epilogue: Epilogue,
         placed: &Placed<'_>,
     ) -> Result<(), PlanError> {
@@ -276,7 +276,7 @@ impl Planner<'_> {
     }
 
     /// How channels are copied to scratch, if they are.
-    fn stage(&self, prologue: Staged, input: &Input, cin: usize) -> Option<Stage> {
+    fn stage(&self, prologue: Prologue, input: &Input, cin: usize) -> Option<Stage> {
         let runs = input.staged.as_ref()?;
         let sources = runs.iter().zip(&input.buffers).map(|(runs, &buffer)| StageSource {
             pitch: self.pitch(buffer).map(BytePitch::from).unwrap_or_default(),

@@ -232,7 +232,7 @@ fn traffic(plan: &LanesPlan, shared: usize) -> Traffic {
     if plan.epilogue.bias {
         read += lanes;
     }
-    if let Prologue::Affine { .. } = plan.prologue {
+    if plan.prologue.affine {
         read += 2 * used;
     }
     if plan.epilogue.residual != Added::None {
@@ -267,11 +267,7 @@ fn block_shape(
     registers: Registers,
     (y, x): (&Axis, &Axis),
 ) -> (usize, usize) {
-    let prologue = match prologue {
-        Prologue::None => 0,
-        Prologue::Relu => 1,
-        Prologue::Affine { .. } => 3,
-    };
+    let prologue = prologue.registers();
     // Beside the results: while taps are taken, and at the end. Weights may be read from memory, if they must.
     let fixed = 3 + prologue;
     let maxima = match op {

@@ -33,9 +33,9 @@ use super::sweep::{Axis, BytePitch};
 use super::tiling::{self, Folding, Registers, TileShape, Work};
 use super::winograd::{ChannelRun, Kernels, Panels, ScratchPitch, WinogradArg, WinogradPlan, spans};
 use super::{LayerCode, PlanError, Traffic, Winograd};
-use crate::code::layers::Staged;
 use crate::code::tile::programs::dense::{panel_channels, panel_width};
 use crate::code::tile::programs::epilogue::Epilogue;
+use crate::code::tile::programs::window::Prologue;
 use crate::code::tile::programs::winograd::{Form, KERNEL, Sweeps};
 use crate::target::{FMA_PER_CYCLE, Target};
 
@@ -58,7 +58,7 @@ impl Planner<'_> {
     pub(super) fn fits_winograd(
         &self,
         layer: &fits::Decision,
-        prologue: Staged,
+        prologue: Prologue,
         epilogue: Epilogue,
         placed: &Placed<'_>,
     ) -> Option<Decision> {

@@ -1,10 +1,10 @@
 //! Operands that lie as no kernel reads them are copied first; the layer stays what it is.
 
-use super::support::{check, graph};
+use super::support::{TARGETS, check, graph};
 
 fn keeps_its_kernel(text: &str) {
     let graph = graph(text);
-    check(&graph, &graph);
+    check(&graph, &graph, &TARGETS);
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl Default for Layer {
             block: (1, 3),
             along: Along::Columns,
             lanes: Lanes::X16,
-            prologue: Prologue::None,
+            prologue: Prologue::default(),
             kind: Kind::Depthwise(Weights::Held, epilogue),
         }
     }
@@ -105,14 +105,33 @@ impl Data {
     }
 
     fn prologue(&self, prologue: Prologue, x: f32, c: usize) -> f64 {
-        let affine = x * self.scale[c] + self.shift[c];
-        f64::from(match prologue {
-            Prologue::None => x,
-            Prologue::Relu => x.max(0.0),
-            Prologue::Affine { relu: false } => affine,
-            Prologue::Affine { relu: true } => affine.max(0.0),
-        })
+        let x = if prologue.affine { x * self.scale[c] + self.shift[c] } else { x };
+        let (x, bound) = (f64::from(x), |bits: u32| f64::from(f32::from_bits(bits)));
+        match prologue.activation {
+            Activation::None => x,
+            Activation::Relu => x.max(0.0),
+            Activation::Clip { lo, hi } => x.max(bound(lo)).min(bound(hi)),
+            Activation::LeakyRelu { alpha } => x.max(0.0) + x.min(0.0) * bound(alpha),
+            Activation::HardSwish { alpha, beta } => x * (x * bound(alpha) + bound(beta)).clamp(0.0, 1.0),
+            other => panic!("{other:?} has no reference here"),
+        }
     }
+}
+
+const RELU: Prologue = Prologue { affine: false, activation: Activation::Relu };
+const AFFINE_RELU: Prologue = Prologue { affine: true, activation: Activation::Relu };
+
+/// Prologues of all sorts. The clip makes something of nothing, so that padding would show.
+fn prologues() -> Vec<Prologue> {
+    let activations = [
+        Activation::None,
+        Activation::Relu,
+        Activation::Clip { lo: 0.25f32.to_bits(), hi: 0.75f32.to_bits() },
+        Activation::LeakyRelu { alpha: 0.1f32.to_bits() },
+        Activation::HardSwish { alpha: (1.0f32 / 6.0).to_bits(), beta: 0.5f32.to_bits() },
+    ];
+    let both = |activation| [false, true].map(|affine| Prologue { affine, activation });
+    activations.into_iter().flat_map(both).collect()
 }
 
 fn reference(layer: &Layer, data: &Data) -> Vec<f64> {
@@ -328,7 +347,7 @@ fn blocks_may_follow_one_another_across_channels() {
         for weights in [Weights::Held, Weights::Rows, Weights::Memory] {
             check(&Layer { kind: Kind::Depthwise(weights, residual), ..layer.clone() });
         }
-        for prologue in [Prologue::Relu, Prologue::Affine { relu: true }] {
+        for prologue in [RELU, AFFINE_RELU] {
             check(&Layer { prologue, stride: 2, ..layer.clone() });
             check(&Layer { prologue, kind: Kind::Pool(Pool::Max), ..layer.clone() });
         }
@@ -380,7 +399,7 @@ fn a_sum_of_negative_zeros_is_zero() {
 
 #[test]
 fn a_prologue_changes_pixels_but_not_the_padding() {
-    for prologue in [Prologue::Relu, Prologue::Affine { relu: false }, Prologue::Affine { relu: true }] {
+    for prologue in prologues() {
         for channels in [16, 21] {
             check(&Layer { prologue, channels, ..Layer::default() });
             check(&Layer { prologue, channels, kind: Kind::Pool(Pool::MeanOf(9)), ..Layer::default() });
@@ -435,7 +454,14 @@ fn a_maximum_is_nan_if_a_value_of_its_window_is_and_may_be_infinite() {
     }
 }
 
-fn global(width: u32, height: u32, gap: usize, channels: usize, pool: Pool, prologue: Prologue) {
+fn global(
+    (width, height): (u32, u32),
+    gap: usize,
+    channels: usize,
+    pool: Pool,
+    prologue: Prologue,
+    activation: Activation,
+) {
     let mut cols = Vec::new();
     let mut left = channels as u32;
     while left > 0 {
@@ -452,6 +478,7 @@ fn global(width: u32, height: u32, gap: usize, channels: usize, pool: Pool, prol
         a_row: 4 * row as i32,
         pool,
         prologue,
+        activation,
     };
     let program = tile.program().unwrap_or_else(|e| panic!("{e}"));
     let mut random = Random::new(5);
@@ -479,6 +506,7 @@ fn global(width: u32, height: u32, gap: usize, channels: usize, pool: Pool, prol
                 Pool::Max => pixels.fold(f64::NEG_INFINITY, f64::max),
                 Pool::MeanInside | Pool::MeanOf(_) => pixels.sum::<f64>() / f64::from(width * height),
             };
+            let expected = if activation == Activation::Relu { expected.max(0.0) } else { expected };
             let error = (f64::from(found) - expected).abs();
             assert!(error < 1e-6, "{}: {found}, not {expected}: {tile:?}", engine.name());
         }
@@ -490,10 +518,12 @@ fn global_pools_take_every_pixel_once() {
     for pool in [Pool::Max, Pool::MeanInside] {
         for (width, height) in [(1, 1), (2, 3), (7, 7), (4, 4), (13, 13)] {
             for gap in [0, 16] {
-                global(width, height, gap, 40, pool, Prologue::None);
+                global((width, height), gap, 40, pool, Prologue::default(), Activation::None);
             }
         }
-        global(7, 7, 0, 21, pool, Prologue::Relu);
-        global(7, 7, 0, 21, pool, Prologue::Affine { relu: true });
+        for prologue in prologues() {
+            global((7, 7), 0, 21, pool, prologue, Activation::None);
+            global((3, 2), 0, 13, pool, prologue, Activation::Relu);
+        }
     }
 }

@@ -10,7 +10,6 @@
 //! Every block of rows meets every tile of columns, so the rows and the columns that are touched are independent sets.
 
 use nnc::code::tile::programs::epilogue::Residual;
-use nnc::code::tile::programs::window::Prologue;
 use nnc::plan::dense::Steps;
 use nnc::plan::lanes::{LanesArg, LanesOp, LanesPlan, RowBlocks, VectorRun};
 use nnc::plan::sweep::Axis;
@@ -72,7 +71,7 @@ pub(super) fn walk(plan: &LanesPlan, bases: Bases<'_>) -> Result<Walk, String> {
         if plan.epilogue.bias {
             walk.reads(arg(LanesArg::Bias)?, &all(Intervals::first(vector), vectors.parameters));
         }
-        if let Prologue::Affine { .. } = plan.prologue {
+        if plan.prologue.affine {
             let parameters = all(Intervals::first(4 * i64::from(vectors.used)), vectors.parameters);
             walk.reads(arg(LanesArg::Scale)?, &parameters);
             walk.reads(arg(LanesArg::Shift)?, &parameters);
@@ -140,7 +139,7 @@ pub(super) mod sample {
 
     use nnc::code::tile::ir::Lanes;
     use nnc::code::tile::programs::epilogue::Epilogue;
-    use nnc::code::tile::programs::window::Along;
+    use nnc::code::tile::programs::window::{Along, Prologue};
     use nnc::plan::lanes::blocks;
     use nnc::plan::sweep::BytePitch;
     use nnc_runtime::abi::{Arg, Region};
@@ -178,7 +177,7 @@ pub(super) mod sample {
             residual: pitch(output),
             vectors: vec![vector(0, 0, 4), vector(16, 144, 2)],
             along: Along::Columns,
-            prologue: Prologue::None,
+            prologue: Prologue::default(),
             epilogue: Epilogue::default(),
         }
     }
@@ -208,7 +207,9 @@ pub(super) mod sample {
 
 #[cfg(test)]
 mod tests {
+    use nnc::code::tile::programs::epilogue::Activation;
     use nnc::code::tile::programs::pool::Pool;
+    use nnc::code::tile::programs::window::Prologue;
     use nnc::plan::Traffic;
     use nnc_runtime::abi::Region;
 
@@ -230,7 +231,7 @@ mod tests {
     #[test]
     fn pixels_behind_the_last_window_are_not_read() {
         let mut plan = plan(LanesOp::Pool(Pool::Max), 3, 0);
-        plan.prologue = Prologue::Affine { relu: true };
+        plan.prologue = Prologue { affine: true, activation: Activation::Relu };
         // One window of 9 pixels; scale and shift of 6 channels.
         assert_eq!(walked(&plan).traffic(), Traffic { read: 9 * 24 + 48, written: 24 });
     }

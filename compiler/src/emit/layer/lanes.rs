@@ -128,6 +128,7 @@ fn whole_pictures(
                 a_row: plan.inputs[vectors.source].row as i32,
                 pool,
                 prologue: plan.prologue,
+                activation: plan.epilogue.activation,
             };
             let kernel = e.kernel(tile.program())?;
             let low = first as i64;

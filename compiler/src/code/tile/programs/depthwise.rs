@@ -17,7 +17,7 @@
 //! | `Weights` | `[ky][kx][lanes]`, all of the kernel |
 //! | `Output` | the first output |
 //! | `Tiles` | number of blocks; if [`Window::tiles`] > 1 |
-//! | `Scale`, `Shift` | `[lanes]`; with [`Prologue::Affine`] |
+//! | `Scale`, `Shift` | `[lanes]`; if the prologue is affine |
 //! | `Bias` | `[lanes]`; if the epilogue has a bias |
 //! | `Residual` | as `Output`; if the epilogue has a residual |
 

@@ -192,7 +192,7 @@ impl Epilogue {
 /// Registers that hold the bounds of an activation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Constants {
-    low: Option<Vector>,
+    pub(super) low: Option<Vector>,
     high: Option<Vector>,
 }
 

@@ -19,13 +19,13 @@
 //! | `Input` | where kernel element (0, 0) of the first output lies, perhaps outside the image; the first pixel |
 //! | `Output` | the first output |
 //! | `Tiles` | number of blocks; if [`Window::tiles`] > 1 |
-//! | `Scale`, `Shift` | one per lane; with [`Prologue::Affine`] |
+//! | `Scale`, `Shift` | one per lane; if the prologue is affine |
 //! | `Residual` | as `Output`; if the epilogue has a residual |
 
 use super::super::error::TileError;
 use super::super::ir::{BinOp, Builder, Count, Extent, Kind, Lanes, Operand, Program, Role, Vector, at};
 use super::dense::{Col, panel_channels};
-use super::epilogue::{Epilogue, Residual};
+use super::epilogue::{Activation, Epilogue, Residual};
 use super::window::{self, Along, Prologue, Window};
 use super::{Displacements, strided};
 
@@ -206,6 +206,8 @@ pub struct GlobalPoolTile {
     pub pool: Pool,
     /// What happens to the input.
     pub prologue: Prologue,
+    /// What happens before the store.
+    pub activation: Activation,
 }
 
 /// Sums, or maxima, that grow side by side, and pixels of one round.
@@ -291,6 +293,8 @@ impl GlobalPoolTile {
         }
         b.end(Count::Imm(height));
 
+        let epilogue = Epilogue { activation: self.activation, ..Epilogue::default() };
+        let constants = epilogue.begin(&mut b, widest);
         for (v, (col, offset)) in columns.iter().enumerate() {
             let mut join = |into: usize, from: usize| {
                 let (into, from) = (parts[into][v], parts[from][v]);
@@ -308,6 +312,7 @@ impl GlobalPoolTile {
             join(0, 2);
             let pixels = u64::from(self.width) * u64::from(self.height);
             scale(&mut b, self.pool, parts[0][v], pixels);
+            epilogue.apply(&mut b, constants, parts[0][v], None);
             b.store(parts[0][v], col.used, at(output, *offset));
         }
         displacements.check(&self.name())?;

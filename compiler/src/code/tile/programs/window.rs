@@ -15,6 +15,7 @@ use std::ops::Range;
 
 use super::super::error::TileError;
 use super::super::ir::{Addr, BinOp, Builder, Count, Extent, Inst, Int, Kind, Lanes, Operand, Role, Vector};
+use super::epilogue::{Activation, Constants, Epilogue};
 use super::{Displacements, strided};
 
 /// A block of output pixels and the input under it.
@@ -62,19 +63,13 @@ pub enum Along {
     Channels,
 }
 
-/// What happens to an input value before it is used. Padding stays zero.
+/// What happens to an input value before it is used: `activation(x · scale + shift)`. Padding stays zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Prologue {
-    /// Nothing.
-    #[default]
-    None,
-    /// `max(0, x)`
-    Relu,
-    /// `x · scale + shift` with a scale and a shift per channel, rounded twice; then perhaps `max(0, ·)`.
-    Affine {
-        /// Whether negative results become zero.
-        relu: bool,
-    },
+pub struct Prologue {
+    /// Whether there are a scale and a shift for each channel.
+    pub affine: bool,
+    /// Applied after them.
+    pub activation: Activation,
 }
 
 /// One use of an input vector.
@@ -239,20 +234,34 @@ pub(super) fn step(b: &mut Builder, displacements: &mut Displacements, steps: &[
 }
 
 /// The registers of a prologue, loaded once per call.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Prepared {
-    zero: Option<Vector>,
+    activation: Activation,
+    constants: Constants,
     affine: Option<(Vector, Vector)>,
 }
 
 impl Prologue {
+    /// Whether it changes nothing.
+    pub fn is_none(self) -> bool {
+        self == Prologue::default()
+    }
+
+    /// Registers that it needs at most, besides that of the value.
+    pub fn registers(self) -> usize {
+        let activation = match self.activation {
+            Activation::None => 0,
+            Activation::Relu => 1,
+            Activation::Clip { .. } => 2,
+            activation => Epilogue { activation, ..Epilogue::default() }.registers(),
+        };
+        activation + if self.affine { 2 } else { 0 }
+    }
+
     /// Declares the parameters that a prologue needs: scale and shift.
     pub(super) fn params(self, b: &mut Builder, extent: Extent) -> Option<(Int, Int)> {
         let read = Kind::Read { extent };
-        match self {
-            Prologue::None | Prologue::Relu => None,
-            Prologue::Affine { .. } => Some((b.param(Role::Scale, read.clone()), b.param(Role::Shift, read))),
-        }
+        self.affine.then(|| (b.param(Role::Scale, read.clone()), b.param(Role::Shift, read)))
     }
 
     /// Loads what a prologue needs for the vector `disp` bytes into scale and shift.
@@ -264,20 +273,21 @@ impl Prologue {
         lanes: Lanes,
         used: u32,
     ) -> Prepared {
-        let relu = matches!(self, Prologue::Relu | Prologue::Affine { relu: true });
-        let zero = relu.then(|| b.constant(lanes, 0.0));
+        let constants = Epilogue { activation: self.activation, ..Epilogue::default() }.begin(b, lanes);
         let affine = params.map(|(scale, shift)| {
             (b.load(lanes, used, Addr { base: scale, disp }), b.load(lanes, used, Addr { base: shift, disp }))
         });
-        Prepared { zero, affine }
+        Prepared { activation: self.activation, constants, affine }
     }
 }
 
 impl Prepared {
-    /// Loads an input vector and applies the prologue.
+    /// Loads an input vector and applies the prologue: scale and shift are rounded one after the other.
     pub(super) fn load(self, b: &mut Builder, lanes: Lanes, used: u32, addr: Addr) -> Vector {
         // One instruction where the operand can come from memory.
-        if let (Some(zero), None, true) = (self.zero, self.affine, used == lanes.count()) {
+        if let (Activation::Relu, Some(zero), None) = (self.activation, self.constants.low, self.affine)
+            && used == lanes.count()
+        {
             let x = b.vector(lanes);
             b.bin(BinOp::Max, x, zero, Operand::Mem(addr));
             return x;
@@ -287,9 +297,7 @@ impl Prepared {
             b.bin(BinOp::Mul, x, x, Operand::Reg(scale));
             b.bin(BinOp::Add, x, x, Operand::Reg(shift));
         }
-        if let Some(zero) = self.zero {
-            b.bin(BinOp::Max, x, zero, Operand::Reg(x));
-        }
+        self.activation.apply(b, self.constants, x);
         x
     }
 }
