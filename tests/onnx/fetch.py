@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Makes the test cases of ONNX itself, which tests/tests/onnx_cases.rs compiles and runs.
+"""Makes the test cases of ONNX itself and of ONNX Runtime's operators, which tests/tests/onnx_cases.rs compiles and runs.
 
     python3 tests/onnx/fetch.py
 
 One version of the Python package `onnx` (Apache-2.0) is installed into target/onnx-venv/, with what it needs, by pip and
 with the checksums of requirements.txt. Its wheel holds networks with constant weights (`light`), `simple` and the `pytorch-*`
 cases; the node cases, one or more for each operator, are Python there, and running them makes models, inputs and expected
-outputs. All go to target/onnx-cases/ (or to the folder that the environment variable NNC_ONNX_CASES names):
+outputs. The `contrib` cases are those of contrib.py, with the outputs of the package `onnxruntime` (MIT). All go to
+target/onnx-cases/ (or to the folder that the environment variable NNC_ONNX_CASES names):
 
     onnx-cases/KIND/NAME/model.onnx
     onnx-cases/KIND/NAME/test_data_set_N/{input,output}_M.pb
@@ -28,13 +29,14 @@ import warnings
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 HERE = pathlib.Path(__file__).resolve().parent
 REQUIREMENTS = HERE / "requirements.txt"
-# How many cases there are of each kind in that version of the package.
-COUNTS = {"node": 1884, "light": 9, "simple": 23, "pytorch-converted": 82, "pytorch-operator": 35}
+# How many cases there are of each kind in these versions of the packages.
+COUNTS = {"contrib": 300, "node": 1884, "light": 9, "simple": 23, "pytorch-converted": 82, "pytorch-operator": 35}
 
 
 def pins():
-    """What the cases are made from: the checksums of the packages, and this program."""
-    return hashlib.sha256(REQUIREMENTS.read_bytes() + pathlib.Path(__file__).read_bytes()).hexdigest()
+    """What the cases are made from: the checksums of the packages, and these programs."""
+    files = (REQUIREMENTS, pathlib.Path(__file__), HERE / "contrib.py")
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def cases_folder():
@@ -98,13 +100,24 @@ def make(folder):
     numpy.random.seed(0)
     warnings.simplefilter("ignore")
     cases = []
-    for write in (node_cases, light_cases, wheel_cases):
+    for write in (contrib_cases, node_cases, light_cases, wheel_cases):
         cases += write(folder)
     counts = {kind: sum(case["kind"] == kind for case in cases) for kind in COUNTS}
     if counts != COUNTS:
         sys.exit(f"fetch.py: {counts} cases, {COUNTS} expected")
     cases.sort(key=lambda case: (case["kind"], case["name"]))
     (folder / "cases.json").write_text(json.dumps({"pins": pins(), "cases": cases}, indent=0))
+
+
+def contrib_cases(folder):
+    """ONNX Runtime's own operators."""
+    import contrib
+
+    cases = []
+    for case in contrib.cases():
+        write_case(folder / "contrib" / case.name, case.model, [(case.inputs, case.outputs)])
+        cases.append(entry("contrib", case.name, case.op, case.rtol, case.atol))
+    return cases
 
 
 def node_cases(folder):

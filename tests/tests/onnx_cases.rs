@@ -1,4 +1,4 @@
-//! ONNX's own test cases, compiled and run as a user would.
+//! ONNX's own test cases, and those of ONNX Runtime's operators, compiled and run as a user would.
 //!
 //! ```text
 //! each case ──► passes as tests/onnx/passes.txt says, or is refused with a clear error as before

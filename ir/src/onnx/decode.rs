@@ -281,7 +281,7 @@ fn node(
     Ok(NodeDef {
         name,
         op: proto.op_type,
-        opset: opsets.get(&domain).copied().unwrap_or(0),
+        opset: opsets.get(&domain).copied().unwrap_or_else(|| table::unstated(&domain)),
         domain,
         overload: proto.overload,
         captured: Vec::new(),

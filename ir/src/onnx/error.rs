@@ -2,6 +2,7 @@
 //!
 //! Every text names the file, the place (node, value, input, tensor) and, where there is one, the way out.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::io;
 
@@ -156,6 +157,8 @@ pub struct UnsupportedOperator {
     pub opset: i64,
     /// The versions that are read, when there are any.
     pub supported: Option<String>,
+    /// What to do when its whole domain is not read.
+    pub advice: Option<String>,
     /// The nodes that use it.
     pub nodes: Vec<String>,
 }
@@ -316,6 +319,10 @@ fn unsupported_text(ops: &[UnsupportedOperator]) -> String {
     }
     if ops.len() > LISTED {
         let _ = write!(text, "; … and {} more", ops.len() - LISTED);
+    }
+    let advice: BTreeSet<&str> = ops.iter().filter_map(|op| op.advice.as_deref()).collect();
+    for advice in advice {
+        let _ = write!(text, "; {advice}");
     }
     text
 }

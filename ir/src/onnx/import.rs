@@ -159,6 +159,7 @@ fn unsupported(node: &NodeDef) -> UnsupportedOperator {
         op: node.op.clone(),
         opset: node.opset,
         supported: table::versions(&node.domain, &node.op),
+        advice: table::advice(&node.domain),
         nodes: Vec::new(),
     }
 }

@@ -86,7 +86,7 @@ pub(super) struct NodeDef {
     pub domain: String,
     /// Which of the functions of this name, where a model defines several.
     pub overload: String,
-    /// The version of its operator set; 0 when its domain is not imported.
+    /// The version of its operator set; 0 when its domain is neither imported nor known.
     pub opset: i64,
     /// Names of the operands; empty where one is left out.
     pub inputs: Vec<String>,

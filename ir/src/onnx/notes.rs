@@ -31,8 +31,11 @@ impl Elements {
 }
 
 /// Name, elements, and what is not read of it.
+type Note = (&'static str, Elements, &'static str);
+
+/// About operators of ONNX's own domain.
 #[rustfmt::skip]
-const NOTES: &[(&str, Elements, &str)] = &[
+const NOTES: &[Note] = &[
     ("Abs", Numbers, ""),
     ("Acos", Floats, ""),
     ("Acosh", Floats, ""),
@@ -118,7 +121,7 @@ const NOTES: &[(&str, Elements, &str)] = &[
     ("IsNaN", Floats, ""),
     ("LRN", Floats, ""),
     ("LSTM", Floats, "written out step by step; all sequences as long as X; default parameters of the functions"),
-    ("LayerNormalization", Floats, ""),
+    ("LayerNormalization", Floats, "before opset 17 as onnxruntime has it"),
     ("LeakyRelu", Floats, ""),
     ("Less", Numbers, ""),
     ("LessOrEqual", Numbers, ""),
@@ -197,6 +200,7 @@ const NOTES: &[(&str, Elements, &str)] = &[
     ("Shrink", Numbers, ""),
     ("Sigmoid", Floats, ""),
     ("Sign", Numbers, ""),
+    ("SimplifiedLayerNormalization", Floats, "onnxruntime's, which is no operator of ONNX"),
     ("Sin", Floats, ""),
     ("Sinh", Floats, ""),
     ("Size", Any, ""),
@@ -228,26 +232,90 @@ const NOTES: &[(&str, Elements, &str)] = &[
     ("Xor", Bool, ""),
 ];
 
+/// About those of `com.microsoft`.
+#[rustfmt::skip]
+const MICROSOFT: &[Note] = &[
+    ("Attention", Floats, "no rotary embeddings; past and present of real lengths; masks up to rank 3"),
+    ("BiasAdd", Floats, ""),
+    ("BiasGelu", Floats, ""),
+    ("BiasSplitGelu", Floats, ""),
+    ("CDist", Floats, ""),
+    ("DequantizeLinear", Integers, "from 8, 16 and 32 bits"),
+    ("DynamicQuantizeMatMul", Floats, ""),
+    ("EmbedLayerNormalization", Floats, ""),
+    ("ExpandDims", Any, "axis at compile time"),
+    ("FastGelu", Floats, ""),
+    ("FusedConv", Floats, ""),
+    ("FusedGemm", Floats, ""),
+    ("FusedMatMul", Floats, ""),
+    ("FusedMatMulActivation", Floats, ""),
+    ("GatherND", Any, ""),
+    ("Gelu", Floats, ""),
+    ("GemmFastGelu", Floats, ""),
+    ("LayerNormalization", Floats, ""),
+    ("MatMulInteger16", Integers, "of 16 bits"),
+    ("MatMulIntegerToFloat", Integers, "of 8 bits"),
+    ("MatMulNBits", Floats, "weights of 2, 4 and 8 bits; no g_idx; A is never rounded, whatever accuracy_level allows"),
+    ("MultiHeadAttention", Floats, "past and present of real lengths; masks up to rank 3; not its fourth output"),
+    ("NhwcMaxPool", Integers, "of 8 bits"),
+    ("Pad", Any, "pads and value at compile time"),
+    ("QAttention", Integers, "of 8 bits; past and present of real lengths; masks up to rank 3"),
+    ("QGemm", Integers, "of 8 bits"),
+    ("QLinearAdd", Integers, "of 8 bits; onnxruntime's kernels may be one step off the formula"),
+    ("QLinearAveragePool", Integers, "of 8 bits"),
+    ("QLinearConcat", Integers, "of 8 bits"),
+    ("QLinearConv", Integers, "of 8 bits"),
+    ("QLinearGlobalAveragePool", Integers, "of 8 bits"),
+    ("QLinearLeakyRelu", Integers, "of 8 bits"),
+    ("QLinearMul", Integers, "of 8 bits; onnxruntime's kernels may be one step off the formula"),
+    ("QLinearReduceMean", Integers, "of 8 bits"),
+    ("QLinearSigmoid", Integers, "of 8 bits"),
+    ("QLinearSoftmax", Integers, "of 8 bits; onnxruntime's kernels may be one step off the formula"),
+    ("QLinearWhere", Integers, "of 8 bits"),
+    ("QuantizeLinear", Floats, "to 8 and 16 bits"),
+    ("QuickGelu", Floats, ""),
+    ("Range", Numbers, "bounds at compile time"),
+    ("SimplifiedLayerNormalization", Floats, ""),
+    ("SkipLayerNormalization", Floats, ""),
+    ("SkipSimplifiedLayerNormalization", Floats, ""),
+    ("TransposeMatMul", Floats, ""),
+    ("Trilu", Any, "k at compile time"),
+];
+
+fn notes(domain: &str) -> &'static [Note] {
+    match domain {
+        "" => NOTES,
+        "com.microsoft" => MICROSOFT,
+        _ => &[],
+    }
+}
+
 /// The note about an operator.
-pub(super) fn of(op: &str) -> Option<(Elements, &'static str)> {
-    NOTES.iter().find(|(name, ..)| *name == op).map(|(_, elements, limits)| (*elements, *limits))
+pub(super) fn of(domain: &str, op: &str) -> Option<(Elements, &'static str)> {
+    notes(domain).iter().find(|(name, ..)| *name == op).map(|(_, elements, limits)| (*elements, *limits))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::onnx::table;
 
     #[test]
     fn notes_and_rows_are_about_the_same_operators() {
-        let rows: std::collections::BTreeSet<&str> = table::TABLE.iter().map(|row| row.op).collect();
-        let notes: std::collections::BTreeSet<&str> = NOTES.iter().map(|(name, ..)| *name).collect();
-        assert_eq!(rows.difference(&notes).collect::<Vec<_>>(), [&""; 0], "operators without a note");
-        assert_eq!(notes.difference(&rows).collect::<Vec<_>>(), [&""; 0], "notes about no operator");
+        for domain in &table::DOMAINS {
+            let rows: BTreeSet<&str> = domain.rows.iter().map(|row| row.op).collect();
+            let notes: BTreeSet<&str> = notes(domain.name).iter().map(|(name, ..)| *name).collect();
+            assert_eq!(rows.difference(&notes).collect::<Vec<_>>(), [&""; 0], "operators without a note");
+            assert_eq!(notes.difference(&rows).collect::<Vec<_>>(), [&""; 0], "notes about no operator");
+        }
     }
 
     #[test]
     fn notes_are_sorted() {
-        assert!(NOTES.is_sorted_by_key(|(name, ..)| *name));
+        for domain in &table::DOMAINS {
+            assert!(notes(domain.name).is_sorted_by_key(|(name, ..)| *name));
+        }
     }
 }

@@ -3,6 +3,15 @@
 //! A version of the operator set names, for each operator, the definition that held last: a model of opset 12 with a
 //! `Clip` means the definition of 12, one of opset 10 that of 6. A row covers all versions from `since` to `until`
 //! that its constructor reads. To add an operator: its constructor in [`ops`], its row here.
+//!
+//! Domains have versions of their own. ONNX's own domain is the table below; each other one that is read has a file:
+//!
+//! ```text
+//!   ""               [`TABLE`]        versions 1 to 28
+//!   com.microsoft    microsoft.rs     version 1: what ONNX Runtime's quantiser and optimiser write
+//! ```
+
+mod microsoft;
 
 use super::error::NodeFault;
 use super::node::NodeReader;
@@ -33,6 +42,30 @@ pub(super) struct Row {
 const fn row(op: &'static str, since: i64, until: i64, read: Read) -> Row {
     Row { op, since, until, read }
 }
+
+/// A set of operators with versions of its own.
+pub(super) struct Domain {
+    /// As models write it; empty for ONNX's own.
+    pub name: &'static str,
+    pub rows: &'static [Row],
+    /// The newest version, when more are to come.
+    newest: Option<i64>,
+    /// The version that a model means which uses the domain without importing it; 0 for none.
+    unstated: i64,
+}
+
+/// The domains that are read.
+pub(super) const DOMAINS: [Domain; 2] = [
+    Domain { name: "", rows: TABLE, newest: Some(NEWEST_OPSET), unstated: 0 },
+    Domain { name: microsoft::NAME, rows: microsoft::TABLE, newest: None, unstated: 1 },
+];
+
+/// Domains that are not read, and what to do about a model that uses them.
+const ADVICE: &[(&str, &str)] = &[(
+    "com.microsoft.nchwc",
+    "domain com.microsoft.nchwc is a layout for the processor on which onnxruntime optimised the model; save the model with \
+     graph_optimization_level = ORT_ENABLE_EXTENDED, or take the model that was optimised",
+)];
 
 const NOW: i64 = NEWEST_OPSET;
 
@@ -125,7 +158,7 @@ pub(super) const TABLE: &[Row] = &[
     row("IsNaN", 9, NOW, activation::unary),
     row("LRN", 1, NOW, normalize::lrn),
     row("LSTM", 7, NOW, recurrent::recurrent),
-    row("LayerNormalization", 17, NOW, normalize::layer_norm),
+    row("LayerNormalization", 1, NOW, normalize::layer_norm),
     row("LeakyRelu", 1, NOW, activation::unary),
     row("Less", 1, NOW, elementwise::binary),
     row("LessOrEqual", 12, NOW, elementwise::binary),
@@ -206,6 +239,7 @@ pub(super) const TABLE: &[Row] = &[
     row("Shrink", 9, NOW, activation::shrink),
     row("Sigmoid", 1, NOW, activation::unary),
     row("Sign", 9, NOW, activation::unary),
+    row("SimplifiedLayerNormalization", 1, NOW, normalize::simplified_layer_norm),
     row("Sin", 7, NOW, activation::unary),
     row("Sinh", 9, NOW, activation::unary),
     row("Size", 1, NOW, constant::size),
@@ -239,36 +273,48 @@ pub(super) const TABLE: &[Row] = &[
     row("Xor", 1, NOW, elementwise::binary),
 ];
 
-/// An operator of ONNX's own domain that is read.
+/// An operator that is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Supported {
+    /// Its domain; empty for ONNX's own.
+    pub domain: &'static str,
     /// Its name.
     pub name: &'static str,
-    /// The first version of the operator set in which it is read.
-    pub since: i64,
-    /// The last one.
-    pub until: i64,
+    /// The versions of its domain in which it is read, in words.
+    pub versions: String,
     /// Elements that it is read for.
     pub elements: Option<Elements>,
     /// What is not read of it, in words; empty when nothing is left out.
     pub limits: &'static str,
 }
 
-/// All operators that are read, by name.
+/// All operators that are read, by domain and name.
 pub fn operators() -> Vec<Supported> {
-    let mut list: Vec<Supported> = Vec::new();
-    for row in TABLE {
-        match list.last_mut() {
-            Some(last) if last.name == row.op && last.until + 1 == row.since => last.until = row.until,
-            _ => {
-                let (elements, limits) = notes::of(row.op).unzip();
-                let (since, until) = (row.since, row.until);
-                let limits = limits.unwrap_or_default();
-                list.push(Supported { name: row.op, since, until, elements, limits });
-            }
+    let mut list = Vec::new();
+    for domain in &DOMAINS {
+        for spell in domain.rows.chunk_by(|a, b| a.op == b.op && a.until + 1 == b.since) {
+            let (Some(first), Some(last)) = (spell.first(), spell.last()) else { continue };
+            let (elements, limits) = notes::of(domain.name, first.op).unzip();
+            list.push(Supported {
+                domain: domain.name,
+                name: first.op,
+                versions: domain.in_words(first.since, last.until),
+                elements,
+                limits: limits.unwrap_or_default(),
+            });
         }
     }
     list
+}
+
+impl Domain {
+    fn in_words(&self, since: i64, until: i64) -> String {
+        match self.newest {
+            Some(newest) if newest == until => format!("{since} and later"),
+            _ if since == until => since.to_string(),
+            _ => format!("{since} to {until}"),
+        }
+    }
 }
 
 /// The row for an operator in a version of its domain.
@@ -280,12 +326,29 @@ pub(super) fn find(domain: &str, op: &str, opset: i64) -> Option<&'static Row> {
 pub(super) fn versions(domain: &str, op: &str) -> Option<String> {
     let since = rows(domain, op).map(|row| row.since).min()?;
     let until = rows(domain, op).map(|row| row.until).max()?;
-    Some(if until == NOW { format!("{since} and later") } else { format!("{since} to {until}") })
+    DOMAINS.iter().find(|known| known.name == domain).map(|known| known.in_words(since, until))
+}
+
+/// The version of a domain that a model means which does not import it; 0 where there is no saying.
+pub(super) fn unstated(domain: &str) -> i64 {
+    DOMAINS.iter().find(|known| known.name == domain).map_or(0, |known| known.unstated)
+}
+
+/// What to do about the use of a domain that is not read; `None` for one that is.
+pub(super) fn advice(domain: &str) -> Option<String> {
+    if DOMAINS.iter().any(|known| known.name == domain) {
+        return None;
+    }
+    let advice = ADVICE.iter().find(|(name, _)| *name == domain);
+    Some(advice.map_or_else(
+        || format!("domain {domain} is not read, but ONNX's own and {}", microsoft::NAME),
+        |(_, advice)| advice.to_string(),
+    ))
 }
 
 fn rows(domain: &str, op: &str) -> impl Iterator<Item = &'static Row> {
-    let own = domain.is_empty();
-    TABLE.iter().filter(move |row| own && row.op == op)
+    let rows = DOMAINS.iter().find(|known| known.name == domain).map_or(&[][..], |known| known.rows);
+    rows.iter().filter(move |row| row.op == op)
 }
 
 #[cfg(test)]
@@ -294,11 +357,20 @@ mod tests {
 
     #[test]
     fn the_table_is_sorted_and_versions_do_not_overlap() {
-        for pair in TABLE.windows(2) {
+        for pair in DOMAINS.iter().flat_map(|domain| domain.rows.windows(2)) {
             let ordered =
                 pair[0].op < pair[1].op || (pair[0].op == pair[1].op && pair[0].until < pair[1].since);
             assert!(ordered, "{} {} before {} {}", pair[0].op, pair[0].since, pair[1].op, pair[1].since);
         }
+    }
+
+    #[test]
+    fn each_domain_has_operators_and_versions_of_its_own() {
+        assert!(find("", "FusedConv", 1).is_none());
+        assert!(find("com.microsoft", "FusedConv", 1).is_some());
+        assert!(find("com.microsoft", "FusedConv", 22).is_none());
+        assert_eq!(versions("com.microsoft", "FusedConv").unwrap(), "1");
+        assert_eq!((unstated("com.microsoft"), unstated(""), unstated("my.ops")), (1, 0, 0));
     }
 
     #[test]

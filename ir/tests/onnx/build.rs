@@ -101,6 +101,21 @@ impl Onnx {
         self
     }
 
+    /// Of what domain the last node is.
+    pub fn of_domain(mut self, domain: &str) -> Onnx {
+        if let Some(node) = self.graph_mut().node.last_mut() {
+            node.domain = domain.into();
+        }
+        self
+    }
+
+    /// A version of another domain.
+    pub fn imports(mut self, domain: &str, version: i64) -> Onnx {
+        let import = OperatorSetIdProto { domain: domain.into(), version, ..Default::default() };
+        self.proto.opset_import.push(import);
+        self
+    }
+
     /// A function of domain `f`, whose body is that of another model and of its opset.
     pub fn function(mut self, name: &str, attributes: &[&str], body: Onnx) -> Onnx {
         let graph = body.proto.graph.unwrap_or_default();
@@ -118,18 +133,8 @@ impl Onnx {
     }
 
     /// A call of a function.
-    pub fn call(
-        mut self,
-        name: &str,
-        inputs: &[&str],
-        outputs: &[&str],
-        attributes: &[AttributeProto],
-    ) -> Onnx {
-        self = self.node(name, inputs, outputs, attributes);
-        if let Some(node) = self.graph_mut().node.last_mut() {
-            node.domain = "f".into();
-        }
-        self
+    pub fn call(self, name: &str, inputs: &[&str], outputs: &[&str], attributes: &[AttributeProto]) -> Onnx {
+        self.node(name, inputs, outputs, attributes).of_domain("f")
     }
 
     pub fn bytes(&self) -> Vec<u8> {

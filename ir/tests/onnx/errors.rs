@@ -80,7 +80,32 @@ fn all_unsupported_operators_are_listed_at_once() {
     );
     let mut custom = one(13, "Relu", &["1"], &[], &[]);
     custom.graph_mut().node[0].domain = "my.ops".into();
-    assert_eq!(custom.error(), "model: operators that nnc does not read: my.ops:Relu of opset 0 × 1 (\"y\")");
+    assert_eq!(
+        custom.error(),
+        "model: operators that nnc does not read: my.ops:Relu of opset 0 × 1 (\"y\"); domain my.ops is not read, but ONNX's own \
+         and com.microsoft"
+    );
+}
+
+#[test]
+fn a_domain_that_is_not_read_is_named_once_with_what_to_do() {
+    let mut model = onnx(13).input("x", &["1"]).output("y").node("Conv", &["x"], &["a"], &[]).node(
+        "ReorderOutput",
+        &["a"],
+        &["y"],
+        &[],
+    );
+    model.graph_mut().node.iter_mut().for_each(|node| node.domain = "com.microsoft.nchwc".into());
+    let error = model.error();
+    assert_eq!(error.matches("domain com.microsoft.nchwc is a layout").count(), 1, "{error}");
+    assert!(error.contains("ORT_ENABLE_EXTENDED"), "{error}");
+    // One of a domain that is read, but in a version that does not exist.
+    let mut model = one(13, "FusedConv", &["1"], &[], &[]).imports("com.microsoft", 2);
+    model.graph_mut().node[0].domain = "com.microsoft".into();
+    assert_eq!(
+        model.error(),
+        "model: operators that nnc does not read: com.microsoft:FusedConv of opset 2 (read: 1) × 1 (\"y\")"
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod batch_norm;
 mod build;
+mod contrib;
 mod control;
 mod errors;
 mod functions;

@@ -9,32 +9,55 @@ use nnc_ir::onnx::operators;
 const HEAD: &str = "\
 # Operators
 
-What nnc reads of ONNX: one row for each operator of ONNX's own domain, with the versions of the operator set that its definitions
-are read of. Written by `NNC_BLESS=1 cargo test -p nnc-ir --test onnx ops_md` from `ir/src/onnx/table.rs` and `notes.rs`; a test
-fails when it differs from them.
+What nnc reads of ONNX: one row for each operator, with the versions of its operator set that its definitions are read of. Operators
+of ONNX's own domain come first, then [those of ONNX Runtime](#commicrosoft). Written by `NNC_BLESS=1 cargo test -p nnc-ir --test onnx
+ops_md` from `ir/src/onnx/table.rs`, what lies below it, and `notes.rs`; a test fails when it differs from them.
 
 *Elements*: floats are f32, f64, f16 and bf16; numbers are floats and integers of 8 to 64 bits; any is numbers and bool. Not read at all
 are strings, complex numbers and elements of less than 8 bits. *At compile time* means that the operand is a constant of the model,
 follows from constants and shapes, or is bound with `--const NAME=FILE` or `Options::bind`. Functions that a model defines are put
 in place of their calls. What is asked for and not read is an error that names the node.
+";
 
+const COLUMNS: &str = "
 | Operator | Opsets | Elements | Limits |
 |---|---|---|---|
 ";
 
+/// What is said before the rows of a domain.
+const DOMAINS: [(&str, &str); 2] = [
+    ("", ""),
+    (
+        "com.microsoft",
+        "
+## com.microsoft
+
+Operators that ONNX Runtime's quantiser and optimiser write. They are compositions of ONNX's own: what is fused in them is taken apart and
+fused again as nnc's kernels have it. Their domain has version 1, which a model need not import. Where products of scales are not exact,
+QLinearAdd, QLinearMul and QLinearAveragePool follow the formula, and onnxruntime's kernels may be one step off it, as they may be for
+QLinearSoftmax; halfway between two steps these three round together with the zero point, all others before it is added, as
+onnxruntime does. MatMulNBits never rounds A, whatever `accuracy_level` allows.
+
+Other domains are refused. One of them is `com.microsoft.nchwc`, a layout for one kind of processor that onnxruntime writes when a model is
+saved with all its optimisations: save it with `graph_optimization_level = ORT_ENABLE_EXTENDED`, or take the model that was optimised.
+",
+    ),
+];
+
 #[test]
 fn ops_md_has_a_row_for_each_operator_of_the_table() {
     let mut text = HEAD.to_string();
-    let newest = operators().iter().map(|op| op.until).max().unwrap();
-    for op in operators() {
-        let opsets = if op.until == newest {
-            format!("{} and later", op.since)
-        } else {
-            format!("{} to {}", op.since, op.until)
-        };
-        let elements = op.elements.map_or("", |elements| elements.word());
-        let _ = writeln!(text, "| {} | {opsets} | {elements} | {} |", op.name, op.limits);
+    let mut listed = 0;
+    for (domain, head) in DOMAINS {
+        text += head;
+        text += COLUMNS;
+        for op in operators().iter().filter(|op| op.domain == domain) {
+            let elements = op.elements.map_or("", |elements| elements.word());
+            let _ = writeln!(text, "| {} | {} | {elements} | {} |", op.name, op.versions, op.limits);
+            listed += 1;
+        }
     }
+    assert_eq!(listed, operators().len(), "a domain without a section");
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/ops.md");
     if std::env::var_os("NNC_BLESS").is_some_and(|value| value == "1") {
         std::fs::write(path, &text).unwrap();

@@ -81,7 +81,7 @@ impl List {
     pub fn write(&self) -> io::Result<PathBuf> {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("onnx/passes.txt");
         let mut text = format!(
-            "# ONNX's own test cases that pass, and after a colon the inputs that are bound at compile time.\n\
+            "# ONNX's own test cases and those of contrib.py that pass, and after a colon the inputs that are bound at compile time.\n\
              # Written by `{BLESS}`.\n"
         );
         for (name, bound) in &self.0 {

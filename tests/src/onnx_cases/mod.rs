@@ -1,4 +1,4 @@
-//! ONNX's own test cases: which there are, how one is run, and which are known to pass.
+//! ONNX's own test cases, and those of ONNX Runtime's operators: which there are, how one is run, and which are known to pass.
 //!
 //! ```text
 //!   onnx-cases/cases.json ──► Case ──run──► Outcome ──┬── list: tests/onnx/passes.txt, what must not get worse

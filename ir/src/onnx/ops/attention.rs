@@ -89,14 +89,14 @@ pub(in crate::onnx) fn attention(n: &mut NodeReader<'_, '_>) -> Results {
 }
 
 /// The four extents of a value with an axis of heads.
-fn extents(n: &NodeReader<'_, '_>, x: Value, name: &str) -> Result<[usize; 4], NodeFault> {
+pub(super) fn extents(n: &NodeReader<'_, '_>, x: Value, name: &str) -> Result<[usize; 4], NodeFault> {
     let shape = n.shape(x);
     <[usize; 4]>::try_from(&shape[..])
         .map_err(|_| NodeFault::invalid(format!("{name} must have rank 3 or 4, its shape is {shape}")))
 }
 
 /// `[N, S, heads · size]` as `[N, heads, S, size]`; values of rank 4 are so already.
-fn with_heads(
+pub(super) fn with_heads(
     n: &mut NodeReader<'_, '_>,
     x: Value,
     heads: Option<i64>,
@@ -116,7 +116,7 @@ fn with_heads(
     n.transpose(split, &[0, 2, 1, 3])
 }
 
-fn without_heads(n: &mut NodeReader<'_, '_>, x: Value) -> Result<Value, NodeFault> {
+pub(super) fn without_heads(n: &mut NodeReader<'_, '_>, x: Value) -> Result<Value, NodeFault> {
     let [batch, heads, len, size] = extents(n, x, "Y")?;
     let turned = n.transpose(x, &[0, 2, 1, 3])?;
     n.reshape(turned, [batch, len, super::product(&[heads, size])?])

@@ -1,6 +1,7 @@
 //! Operators whose result is known as soon as shapes are, and those that do nothing in inference.
 
 use super::Results;
+use crate::graph::Value;
 use crate::onnx::attribute::value;
 use crate::onnx::dtype::dtype;
 use crate::onnx::error::NodeFault;
@@ -92,6 +93,11 @@ pub(in crate::onnx) fn range(n: &mut NodeReader<'_, '_>) -> Results {
     for (index, name) in ["start", "limit", "delta"].into_iter().enumerate() {
         bounds.push(n.constant(index, name)?.ok_or(OpError::Missing { index, name })?);
     }
+    Ok(vec![range_of(n, &bounds)?])
+}
+
+/// Numbers from a start, up to a limit, in steps of delta.
+pub(super) fn range_of(n: &mut NodeReader<'_, '_>, bounds: &[Tensor]) -> Result<Value, NodeFault> {
     // The precision of half floats' sums; they are computed in double precision here.
     n.attributes.ignore("stash_type");
     let dtype = bounds[0].dtype();
@@ -99,14 +105,14 @@ pub(in crate::onnx) fn range(n: &mut NodeReader<'_, '_>) -> Results {
         return Err(NodeFault::invalid("start, limit and delta must be scalars of one type"));
     }
     let tensor = match dtype {
-        DType::I64 | DType::I32 | DType::I16 => integer_range(n, &bounds, dtype)?,
-        DType::F16 => float_range(n, &bounds, |v| half::f16::from_f32(to_be_narrowed(v)))?,
-        DType::BF16 => float_range(n, &bounds, |v| half::bf16::from_f32(to_be_narrowed(v)))?,
-        DType::F32 => float_range(n, &bounds, |v| v as f32)?,
-        DType::F64 => float_range(n, &bounds, |v| v)?,
+        DType::I64 | DType::I32 | DType::I16 => integer_range(n, bounds, dtype)?,
+        DType::F16 => float_range(n, bounds, |v| half::f16::from_f32(to_be_narrowed(v)))?,
+        DType::BF16 => float_range(n, bounds, |v| half::bf16::from_f32(to_be_narrowed(v)))?,
+        DType::F32 => float_range(n, bounds, |v| v as f32)?,
+        DType::F64 => float_range(n, bounds, |v| v)?,
         other => return Err(NodeFault::unsupported(format!("a range of {other}"))),
     };
-    Ok(vec![n.add_constant(tensor)])
+    Ok(n.add_constant(tensor))
 }
 
 fn integer_range(n: &mut NodeReader<'_, '_>, bounds: &[Tensor], dtype: DType) -> Result<Tensor, NodeFault> {

@@ -9,6 +9,7 @@ pub(super) mod batch_norm;
 pub(super) mod col2im;
 mod compose;
 pub(super) mod constant;
+pub(super) mod contrib;
 pub(super) mod control;
 pub(super) mod convolution;
 pub(super) mod einsum;

@@ -32,17 +32,28 @@ pub(in crate::onnx) fn layer_norm(n: &mut NodeReader<'_, '_>) -> Results {
     let stash = stash_type(n)?;
     let mut results = vec![n.emit_optional(LayerNorm { axis, epsilon }, &[Some(x), Some(scale), bias])?];
     if n.output_count() > 1 {
-        let axes: Vec<usize> = (axis..rank).collect();
-        let x = n.cast(x, stash)?;
-        let mean = n.reduce(ReduceKind::Mean, x, axes.clone(), true)?;
-        let distance = n.binary(BinaryFn::Sub, x, mean)?;
-        let square = n.binary(BinaryFn::Mul, distance, distance)?;
-        let variance = n.reduce(ReduceKind::Mean, square, axes, true)?;
-        let variance = n.binary_with(BinaryFn::Add, variance, f64::from(epsilon))?;
-        let deviation = n.unary(Unary::Sqrt, variance)?;
-        results.extend([mean, n.unary(Unary::Reciprocal, deviation)?]);
+        results.extend(statistics(n, x, axis, epsilon, stash)?);
     }
     Ok(results)
+}
+
+/// Mean and inverse deviation over the axes from one on, which stay.
+pub(super) fn statistics(
+    n: &mut NodeReader<'_, '_>,
+    x: Value,
+    axis: usize,
+    epsilon: f32,
+    stash: DType,
+) -> Result<[Value; 2], NodeFault> {
+    let axes: Vec<usize> = (axis..n.ty(x).shape.rank()).collect();
+    let x = n.cast(x, stash)?;
+    let mean = n.reduce(ReduceKind::Mean, x, axes.clone(), true)?;
+    let distance = n.binary(BinaryFn::Sub, x, mean)?;
+    let square = n.binary(BinaryFn::Mul, distance, distance)?;
+    let variance = n.reduce(ReduceKind::Mean, square, axes, true)?;
+    let variance = n.binary_with(BinaryFn::Add, variance, f64::from(epsilon))?;
+    let deviation = n.unary(Unary::Sqrt, variance)?;
+    Ok([mean, n.unary(Unary::Reciprocal, deviation)?])
 }
 
 /// The type of intermediate results.
@@ -54,18 +65,46 @@ fn stash_type(n: &mut NodeReader<'_, '_>) -> Result<DType, NodeFault> {
 /// RMSNormalization, since 23: `x / √(mean of x² + epsilon) · scale`.
 pub(in crate::onnx) fn rms_norm(n: &mut NodeReader<'_, '_>) -> Results {
     let (x, scale) = (n.operand(0, "X")?, n.operand(1, "scale")?);
-    let (rank, to) = (n.ty(x).shape.rank(), n.dtype(scale));
+    let rank = n.ty(x).shape.rank();
     let axis = axis(n.attributes.int("axis")?.unwrap_or(-1), rank)?;
     let epsilon = epsilon(n)?;
     let stash = stash_type(n)?;
+    let (y, _) = rms_of(n, x, scale, axis, epsilon, stash)?;
+    Ok(vec![y])
+}
+
+/// SimplifiedLayerNormalization of ONNX Runtime: RMSNormalization, and the inverse root where it is asked for.
+pub(in crate::onnx) fn simplified_layer_norm(n: &mut NodeReader<'_, '_>) -> Results {
+    let (x, scale) = (n.operand(0, "X")?, n.operand(1, "scale")?);
+    let axis = axis(n.attributes.int("axis")?.unwrap_or(-1), n.ty(x).shape.rank())?;
+    let epsilon = epsilon(n)?;
+    let stash = stash_type(n)?;
+    let (y, root) = rms_of(n, x, scale, axis, epsilon, stash)?;
+    let mut results = vec![y];
+    if n.output_count() > 1 {
+        results.push(n.unary(Unary::Reciprocal, root)?);
+    }
+    Ok(results)
+}
+
+/// `x / √(mean of x² + epsilon) · scale` over the axes from one on, and the root.
+pub(super) fn rms_of(
+    n: &mut NodeReader<'_, '_>,
+    x: Value,
+    scale: Value,
+    axis: usize,
+    epsilon: f32,
+    stash: DType,
+) -> Result<(Value, Value), NodeFault> {
     let wide = n.cast(x, stash)?;
     let square = n.binary(BinaryFn::Mul, wide, wide)?;
-    let mean = n.reduce(ReduceKind::Mean, square, (axis..rank).collect(), true)?;
+    let axes = (axis..n.ty(x).shape.rank()).collect();
+    let mean = n.reduce(ReduceKind::Mean, square, axes, true)?;
     let mean = n.binary_with(BinaryFn::Add, mean, f64::from(epsilon))?;
     let root = n.unary(Unary::Sqrt, mean)?;
     let normal = n.binary(BinaryFn::Div, wide, root)?;
-    let normal = n.cast(normal, to)?;
-    Ok(vec![n.binary(BinaryFn::Mul, normal, scale)?])
+    let normal = n.cast(normal, n.dtype(scale))?;
+    Ok((n.binary(BinaryFn::Mul, normal, scale)?, root))
 }
 
 /// MeanVarianceNormalization, since 9: without scale and bias.

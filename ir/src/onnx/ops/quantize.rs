@@ -90,7 +90,7 @@ impl Grain {
 }
 
 /// `saturate(round(y) + zero point)` in the range of a type, for floats `y`.
-fn saturated(
+pub(super) fn saturated(
     n: &mut NodeReader<'_, '_>,
     y: Value,
     zero_point: Option<Value>,
@@ -107,7 +107,11 @@ fn saturated(
 }
 
 /// `q - zero point` in `i32`.
-fn centred(n: &mut NodeReader<'_, '_>, q: Value, zero_point: Option<Value>) -> Result<Value, NodeFault> {
+pub(super) fn centred(
+    n: &mut NodeReader<'_, '_>,
+    q: Value,
+    zero_point: Option<Value>,
+) -> Result<Value, NodeFault> {
     let q = cast(n, q, DType::I32)?;
     match zero_point {
         Some(zero_point) => {
@@ -176,9 +180,14 @@ pub(in crate::onnx) fn dequantize_linear(n: &mut NodeReader<'_, '_>) -> Results 
     Ok(vec![cast(n, y, to)?])
 }
 
-/// DynamicQuantizeLinear, since 11: to `u8`, by the extremes of the data and 0.
+/// DynamicQuantizeLinear, since 11.
 pub(in crate::onnx) fn dynamic_quantize_linear(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "x")?;
+    Ok(dynamically_quantised(n, x)?.to_vec())
+}
+
+/// Data as `u8`, their scale and their zero point, by their extremes and 0.
+pub(super) fn dynamically_quantised(n: &mut NodeReader<'_, '_>, x: Value) -> Result<[Value; 3], NodeFault> {
     let axes: Vec<usize> = (0..n.shape(x).rank()).collect();
     let zero = n.scalar(DType::F32, 0.0)?;
     let mut extremes = Vec::new();
@@ -198,11 +207,11 @@ pub(in crate::onnx) fn dynamic_quantize_linear(n: &mut NodeReader<'_, '_>) -> Re
     let zero_point = saturated(n, zero_point, None, DType::U8)?;
     let y = apply(n, BinaryFn::Div, x, scale)?;
     let y = saturated(n, y, Some(zero_point), DType::U8)?;
-    Ok(vec![y, scale, zero_point])
+    Ok([y, scale, zero_point])
 }
 
 /// A scale or zero point of a matrix: one number, one for each row (or column), or of the rank of the matrix.
-fn along(n: &mut NodeReader<'_, '_>, v: Value, rows: bool) -> Result<Value, NodeFault> {
+pub(super) fn along(n: &mut NodeReader<'_, '_>, v: Value, rows: bool) -> Result<Value, NodeFault> {
     let shape = n.shape(v);
     match shape[..] {
         [] | [1] => reshaped(n, v, Vec::new()),
@@ -212,7 +221,7 @@ fn along(n: &mut NodeReader<'_, '_>, v: Value, rows: bool) -> Result<Value, Node
 }
 
 /// The product of `A - zero point` and `B - zero point` in `i32`.
-fn integer_product(
+pub(super) fn integer_product(
     n: &mut NodeReader<'_, '_>,
     [a, b]: [Value; 2],
     zero_points: [Option<Value>; 2],
@@ -318,7 +327,13 @@ pub(in crate::onnx) fn conv_integer(n: &mut NodeReader<'_, '_>) -> Results {
 
 /// QLinearConv, since 10.
 pub(in crate::onnx) fn q_linear_conv(n: &mut NodeReader<'_, '_>) -> Results {
-    let (x, x_scale, x_zero) = (n.operand(0, "x")?, n.operand(1, "x_scale")?, n.operand(2, "x_zero_point")?);
+    let x = n.operand(0, "x")?;
+    Ok(vec![q_linear_conv_of(n, x)?])
+}
+
+/// QLinearConv of an image that may be another one than the node's.
+pub(super) fn q_linear_conv_of(n: &mut NodeReader<'_, '_>, x: Value) -> Result<Value, NodeFault> {
+    let (x_scale, x_zero) = (n.operand(1, "x_scale")?, n.operand(2, "x_zero_point")?);
     let (w, w_scale, w_zero) = (n.operand(3, "w")?, n.operand(4, "w_scale")?, n.operand(5, "w_zero_point")?);
     let (y_scale, y_zero) = (n.operand(6, "y_scale")?, n.operand(7, "y_zero_point")?);
     let bias = n.optional(8)?;
@@ -329,5 +344,5 @@ pub(in crate::onnx) fn q_linear_conv(n: &mut NodeReader<'_, '_>) -> Results {
         *scale = per_output(n, *scale, rank, 1)?;
     }
     let y_zero = per_output(n, y_zero, rank, 1)?;
-    Ok(vec![requantised(n, sums, scales, y_zero)?])
+    requantised(n, sums, scales, y_zero)
 }

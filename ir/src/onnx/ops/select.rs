@@ -142,10 +142,20 @@ fn axis_slice(axis: usize, extent: usize, start: i64, end: i64, step: i64) -> Re
 pub(in crate::onnx) fn gather(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "data")?;
     let indices = n.operand(1, "indices")?;
+    let along = axis(n.attributes.int("axis")?.unwrap_or(0), n.shape(x).rank())?;
+    Ok(vec![gathered(n, x, indices, along)?])
+}
+
+/// What lies at indices along an axis.
+pub(super) fn gathered(
+    n: &mut NodeReader<'_, '_>,
+    x: Value,
+    indices: Value,
+    along: usize,
+) -> Result<Value, NodeFault> {
     let shape = n.shape(x);
-    let along = axis(n.attributes.int("axis")?.unwrap_or(0), shape.rank())?;
     let Some(indices) = n.constant_of(indices).cloned() else {
-        return Ok(vec![n.emit(GatherAt { axis: along }, &[x, indices])?]);
+        return n.emit(GatherAt { axis: along }, &[x, indices]);
     };
     let extent = shape[along] as i64;
     let resolved = integers(&indices, "indices")?
@@ -154,7 +164,7 @@ pub(in crate::onnx) fn gather(n: &mut NodeReader<'_, '_>) -> Results {
         .collect::<Result<Vec<i64>, i64>>()
         .map_err(|i| NodeFault::invalid(format!("index {i} is outside axis {along} of shape {shape}")))?;
     let indices = Tensor::new(indices.shape().clone(), &resolved)?;
-    Ok(vec![n.emit(Gather { axis: along, indices }, &[x])?])
+    n.emit(Gather { axis: along, indices }, &[x])
 }
 
 /// Expand, since 8: both shapes broadcast to each other.

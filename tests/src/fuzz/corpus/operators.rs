@@ -13,6 +13,7 @@ const TYPES: &[(&str, i32, usize)] = &[
     ("f32", 1, 4),
     ("u8", 2, 1),
     ("i8", 3, 1),
+    ("i16", 5, 2),
     ("i32", 6, 4),
     ("i64", 7, 8),
     ("bool", 9, 1),
@@ -41,7 +42,9 @@ fn model(line: &str) -> ModelProto {
     let mut opset = 22;
     for text in line.split(';') {
         let mut words = text.split_whitespace();
-        let mut node = NodeProto { op_type: words.next().unwrap_or_default().into(), ..Default::default() };
+        let operator = words.next().unwrap_or_default();
+        let (domain, op) = operator.split_once(':').unwrap_or(("", operator));
+        let mut node = NodeProto { domain: domain.into(), op_type: op.into(), ..Default::default() };
         let (mut attributes, mut results) = (false, false);
         for word in words {
             match word {
@@ -154,7 +157,7 @@ fn attribute(word: &str) -> Option<AttributeProto> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use nnc_ir::onnx::{Bindings, Model, operators};
+    use nnc_ir::onnx::{Bindings, Model, Supported, operators};
     use onnx_protobuf::Message;
 
     use super::*;
@@ -169,14 +172,19 @@ mod tests {
         for model in models() {
             let bytes = model.write_to_bytes().unwrap();
             match Model::from_bytes(bytes, None).and_then(|model| model.graph(&Bindings::new())) {
-                Ok(_) => read.extend(model.graph.node.iter().map(|node| node.op_type.clone())),
+                Ok(_) => {
+                    read.extend(
+                        model.graph.node.iter().map(|node| (node.domain.clone(), node.op_type.clone())),
+                    );
+                }
                 Err(error) => refused.push(error.to_string()),
             }
         }
         assert_eq!(refused, Vec::<String>::new());
-        let all: BTreeSet<String> = operators().iter().map(|row| row.name.to_string()).collect();
-        let missing: Vec<&String> =
-            all.difference(&read).filter(|name| !WITH_GRAPHS.contains(&name.as_str())).collect();
-        assert_eq!(missing, Vec::<&String>::new());
+        let name = |row: &Supported| (row.domain.to_string(), row.name.to_string());
+        let all: BTreeSet<(String, String)> = operators().iter().map(name).collect();
+        let missing: Vec<&(String, String)> =
+            all.difference(&read).filter(|(_, name)| !WITH_GRAPHS.contains(&name.as_str())).collect();
+        assert_eq!(missing, Vec::<&(String, String)>::new());
     }
 }

@@ -1,0 +1,94 @@
+//! Matrix products of integers that give floats, or are quantised again.
+
+use super::activation::along_last;
+use crate::graph::Value;
+use crate::onnx::error::NodeFault;
+use crate::onnx::node::NodeReader;
+use crate::onnx::ops::Results;
+use crate::onnx::ops::quantize::{along, dynamically_quantised, integer_product, saturated};
+use crate::op::elementwise::BinaryFn;
+use crate::types::DType;
+
+/// QGemm: `alpha · a_scale · b_scale · ((A′ − a_zero) · (B′ − b_zero) + C)`, quantised where Y has a scale.
+pub(in crate::onnx) fn q_gemm(n: &mut NodeReader<'_, '_>) -> Results {
+    let (a, a_scale, a_zero) = (n.operand(0, "A")?, n.operand(1, "a_scale")?, n.operand(2, "a_zero_point")?);
+    let (b, b_scale, b_zero) = (n.operand(3, "B")?, n.operand(4, "b_scale")?, n.operand(5, "b_zero_point")?);
+    let (c, y_scale, y_zero) = (n.optional(6)?, n.optional(7)?, n.optional(8)?);
+    for (name, matrix) in [("A", a), ("B", b)] {
+        if n.shape(matrix).rank() != 2 {
+            return Err(NodeFault::invalid(format!("{name} must be a matrix, it is {}", n.ty(matrix))));
+        }
+    }
+    let a = if n.attributes.flag("transA", false)? { n.transpose(a, &[1, 0])? } else { a };
+    let b = if n.attributes.flag("transB", false)? { n.transpose(b, &[1, 0])? } else { b };
+    let alpha = n.attributes.float("alpha")?.unwrap_or(1.0);
+    let mut sums = integer_product(n, [a, b], [Some(a_zero), Some(b_zero)])?;
+    if let Some(c) = c {
+        sums = n.binary(BinaryFn::Add, sums, c)?;
+    }
+    let (a_scale, b_scale) = (along(n, a_scale, false)?, along(n, b_scale, false)?);
+    let factor = n.binary(BinaryFn::Mul, a_scale, b_scale)?;
+    let factor = if alpha == 1.0 { factor } else { n.binary_with(BinaryFn::Mul, factor, f64::from(alpha))? };
+    let sums = n.cast(sums, DType::F32)?;
+    let Some(y_scale) = y_scale else {
+        return Ok(vec![n.binary(BinaryFn::Mul, sums, factor)?]);
+    };
+    let (y_scale, y_zero) = (along(n, y_scale, false)?, y_zero.map(|z| along(n, z, false)).transpose()?);
+    let factor = n.binary(BinaryFn::Div, factor, y_scale)?;
+    let y = n.binary(BinaryFn::Mul, sums, factor)?;
+    let to = y_zero.map_or(n.dtype(a), |zero| n.dtype(zero));
+    Ok(vec![saturated(n, y, y_zero, to)?])
+}
+
+/// MatMulIntegerToFloat: `(A − a_zero) · (B − b_zero) · (a_scale · b_scale) + bias`.
+pub(in crate::onnx) fn integer_to_float(n: &mut NodeReader<'_, '_>) -> Results {
+    let (a, b) = (n.operand(0, "A")?, n.operand(1, "B")?);
+    let (a_scale, b_scale) = (n.operand(2, "a_scale")?, n.operand(3, "b_scale")?);
+    let (a_zero, b_zero, bias) = (n.optional(4)?, n.optional(5)?, n.optional(6)?);
+    let y = scaled_product(n, [a, b], [a_scale, b_scale], [a_zero, b_zero])?;
+    Ok(vec![with_bias(n, y, bias)?])
+}
+
+/// DynamicQuantizeMatMul: A is quantised by its extremes.
+pub(in crate::onnx) fn dynamic_quantize(n: &mut NodeReader<'_, '_>) -> Results {
+    let (a, b, b_scale) = (n.operand(0, "A")?, n.operand(1, "B")?, n.operand(2, "b_scale")?);
+    let (b_zero, bias) = (n.optional(3)?, n.optional(4)?);
+    let [a, a_scale, a_zero] = dynamically_quantised(n, a)?;
+    let y = scaled_product(n, [a, b], [a_scale, b_scale], [Some(a_zero), b_zero])?;
+    Ok(vec![with_bias(n, y, bias)?])
+}
+
+/// A product of integers around their zero points, as floats.
+pub(super) fn scaled_product(
+    n: &mut NodeReader<'_, '_>,
+    [a, b]: [Value; 2],
+    [a_scale, b_scale]: [Value; 2],
+    zeros: [Option<Value>; 2],
+) -> Result<Value, NodeFault> {
+    let sums = integer_product(n, [a, b], zeros)?;
+    let rows = n.shape(a).rank() > 1;
+    let (a_scale, b_scale) = (along(n, a_scale, rows)?, along(n, b_scale, false)?);
+    let factor = n.binary(BinaryFn::Mul, a_scale, b_scale)?;
+    let sums = n.cast(sums, n.dtype(factor))?;
+    n.binary(BinaryFn::Mul, sums, factor)
+}
+
+fn with_bias(n: &mut NodeReader<'_, '_>, y: Value, bias: Option<Value>) -> Result<Value, NodeFault> {
+    match bias {
+        Some(bias) => along_last(n, y, bias),
+        None => Ok(y),
+    }
+}
+
+/// MatMulInteger16: the product of integers of 16 bits, in `i32`.
+pub(in crate::onnx) fn integer_16(n: &mut NodeReader<'_, '_>) -> Results {
+    let (a, b) = (n.operand(0, "A")?, n.operand(1, "B")?);
+    let to = if [a, b].iter().all(|&v| n.dtype(v) == DType::U16) { DType::U32 } else { DType::I32 };
+    for operand in [a, b] {
+        if !matches!(n.dtype(operand), DType::I16 | DType::U16) {
+            return Err(NodeFault::invalid(format!("multiplies {}, expected i16 or u16", n.dtype(operand))));
+        }
+    }
+    let (a, b) = (n.cast(a, to)?, n.cast(b, to)?);
+    Ok(vec![n.mat_mul(a, b)?])
+}

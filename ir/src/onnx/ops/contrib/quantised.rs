@@ -1,0 +1,280 @@
+//! Quantised operators between those of ONNX: `(q − zero point) · scale` goes in and comes out.
+//!
+//! ```text
+//!   q ─ i32 ─ (− zero point) ─ f32 ─ · scale ─▶ what the operator computes of floats ─ / scale ─ saturated
+//! ```
+//!
+//! Sums of integers stay integers: they are exact. All else is `f32`, rounded to the nearest and to even. Halfway between two steps it
+//! matters whether that happens before the zero point is added, as mostly, or with it (QLinearAdd, QLinearMul,
+//! QLinearAveragePool): as in ONNX Runtime. Where products of scales are not exact, its kernels for these three may still be off by one step,
+//! since they multiply by quotients of scales and put zero points into one constant; so may QLinearSoftmax, which divides integers.
+
+use crate::graph::Value;
+use crate::onnx::attribute::value;
+use crate::onnx::error::NodeFault;
+use crate::onnx::node::{NodeReader, axis};
+use crate::onnx::ops::quantize::{self, centred, saturated};
+use crate::onnx::ops::{Results, pool, product};
+use crate::op::elementwise::BinaryFn;
+use crate::op::{ReduceKind, Softmax, Unary};
+use crate::types::DType;
+
+/// A scale and a zero point, each one number for all elements.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct Scale {
+    pub(super) scale: Value,
+    pub(super) zero: Option<Value>,
+}
+
+impl Scale {
+    /// The two operands from `index` on.
+    fn read(n: &mut NodeReader<'_, '_>, index: usize, name: &'static str) -> Result<Scale, NodeFault> {
+        let scale = n.operand(index, name)?;
+        let zero = n.optional(index + 1)?;
+        Ok(Scale {
+            scale: one_number(n, scale, name)?,
+            zero: zero.map(|z| one_number(n, z, name)).transpose()?,
+        })
+    }
+
+    /// The numbers that `q` stands for.
+    fn real(self, n: &mut NodeReader<'_, '_>, q: Value) -> Result<Value, NodeFault> {
+        bytes(n, q)?;
+        let centred = centred(n, q, self.zero)?;
+        let numbers = n.cast(centred, DType::F32)?;
+        n.binary(BinaryFn::Mul, numbers, self.scale)
+    }
+
+    /// What stands for numbers, in elements of the zero point's type, or of `to` where there is none.
+    fn quantised(self, n: &mut NodeReader<'_, '_>, x: Value, to: DType) -> Result<Value, NodeFault> {
+        let to = self.zero.map_or(to, |zero| n.dtype(zero));
+        let steps = n.binary(BinaryFn::Div, x, self.scale)?;
+        saturated(n, steps, self.zero, to)
+    }
+
+    /// The same, but rounded together with the zero point.
+    fn quantised_at_once(self, n: &mut NodeReader<'_, '_>, x: Value, to: DType) -> Result<Value, NodeFault> {
+        let Some(zero) = self.zero else {
+            return self.quantised(n, x, to);
+        };
+        let steps = n.binary(BinaryFn::Div, x, self.scale)?;
+        let offset = n.cast(zero, DType::F32)?;
+        let place = n.binary(BinaryFn::Add, steps, offset)?;
+        saturated(n, place, None, n.dtype(zero))
+    }
+}
+
+/// A scalar; one element may have an axis.
+fn one_number(n: &mut NodeReader<'_, '_>, v: Value, name: &'static str) -> Result<Value, NodeFault> {
+    if product(&n.shape(v))? != 1 {
+        return Err(NodeFault::invalid(format!(
+            "{name} or its zero point must be one number, it is {}",
+            n.ty(v)
+        )));
+    }
+    n.reshape(v, [])
+}
+
+fn bytes(n: &NodeReader<'_, '_>, q: Value) -> Result<(), NodeFault> {
+    match n.dtype(q) {
+        DType::I8 | DType::U8 => Ok(()),
+        other => Err(NodeFault::invalid(format!("an operand has elements of {other}, expected i8 or u8"))),
+    }
+}
+
+/// QLinearAdd and QLinearMul, with broadcasting.
+pub(in crate::onnx) fn binary(n: &mut NodeReader<'_, '_>) -> Results {
+    let (a, b) = (n.operand(0, "A")?, n.operand(3, "B")?);
+    let a_scale = Scale::read(n, 1, "A_scale")?;
+    let b_scale = Scale::read(n, 4, "B_scale")?;
+    let c_scale = Scale::read(n, 6, "C_scale")?;
+    let to = n.dtype(a);
+    if n.op() == "QLinearMul" {
+        bytes(n, a)?;
+        bytes(n, b)?;
+        let (a, b) = (centred(n, a, a_scale.zero)?, centred(n, b, b_scale.zero)?);
+        let product = n.binary(BinaryFn::Mul, a, b)?;
+        let product = n.cast(product, DType::F32)?;
+        let scale = n.binary(BinaryFn::Mul, a_scale.scale, b_scale.scale)?;
+        let product = n.binary(BinaryFn::Mul, product, scale)?;
+        return Ok(vec![c_scale.quantised_at_once(n, product, to)?]);
+    }
+    let (a, b) = (a_scale.real(n, a)?, b_scale.real(n, b)?);
+    let sum = n.binary(BinaryFn::Add, a, b)?;
+    Ok(vec![c_scale.quantised_at_once(n, sum, to)?])
+}
+
+/// X with its scale, and the scale of Y, of operators of one operand.
+fn one_operand(n: &mut NodeReader<'_, '_>) -> Result<(Value, Scale, Scale), NodeFault> {
+    let x = n.operand(0, "X")?;
+    Ok((x, Scale::read(n, 1, "X_scale")?, Scale::read(n, 3, "Y_scale")?))
+}
+
+/// QLinearSigmoid and QLinearLeakyRelu.
+pub(in crate::onnx) fn unary(n: &mut NodeReader<'_, '_>) -> Results {
+    let (x, x_scale, y_scale) = one_operand(n)?;
+    let function = match n.op() {
+        "QLinearLeakyRelu" => Unary::LeakyRelu { alpha: n.attributes.float("alpha")?.unwrap_or(0.01) },
+        _ => Unary::Sigmoid,
+    };
+    let real = x_scale.real(n, x)?;
+    let y = n.unary(function, real)?;
+    Ok(vec![y_scale.quantised(n, y, n.dtype(x))?])
+}
+
+/// QLinearSoftmax. An attribute says by which version of Softmax the axis counts.
+pub(in crate::onnx) fn softmax(n: &mut NodeReader<'_, '_>) -> Results {
+    let (x, x_scale, y_scale) = one_operand(n)?;
+    let opset = n.attributes.int("opset")?.ok_or_else(|| value("opset", "is missing"))?;
+    let along = n.attributes.int("axis")?.unwrap_or(-1);
+    let shape = n.shape(x);
+    let first = axis(along, shape.rank())?;
+    let last = if opset < 13 { shape.rank() } else { first + 1 };
+    let flat = [product(&shape[..first])?, product(&shape[first..last])?, product(&shape[last..])?];
+    let real = x_scale.real(n, x)?;
+    let real = n.reshape(real, flat)?;
+    let y = n.emit(Softmax { axis: 1 }, &[real])?;
+    let y = n.reshape(y, shape.to_vec())?;
+    Ok(vec![y_scale.quantised(n, y, n.dtype(x))?])
+}
+
+/// QLinearConcat: `Y_scale, Y_zero_point`, then each operand with its own.
+pub(in crate::onnx) fn concat(n: &mut NodeReader<'_, '_>) -> Results {
+    let y_scale = Scale::read(n, 0, "Y_scale")?;
+    let count = n.operand_count();
+    if count < 5 || !(count - 2).is_multiple_of(3) {
+        return Err(NodeFault::invalid(format!(
+            "has {count} operands; expected are Y_scale and Y_zero_point, then three for each part"
+        )));
+    }
+    let along = n.attributes.int("axis")?.ok_or_else(|| value("axis", "is missing"))?;
+    let mut parts = Vec::new();
+    for index in (2..count).step_by(3) {
+        let x = n.operand(index, "X")?;
+        let scale = Scale::read(n, index + 1, "X_scale")?;
+        let same = same_numbers(n, Some(scale.scale), Some(y_scale.scale))
+            && same_numbers(n, scale.zero, y_scale.zero);
+        parts.push(if same {
+            x
+        } else {
+            let real = scale.real(n, x)?;
+            y_scale.quantised(n, real, n.dtype(x))?
+        });
+    }
+    let along = axis(along, n.shape(parts[0]).rank())?;
+    Ok(vec![n.concat(along, &parts)?])
+}
+
+/// Whether two values are the same, for sure.
+fn same_numbers(n: &NodeReader<'_, '_>, a: Option<Value>, b: Option<Value>) -> bool {
+    match (a, b) {
+        (None, None) => true,
+        (Some(a), Some(b)) => {
+            a == b
+                || n.constant_of(a)
+                    .zip(n.constant_of(b))
+                    .is_some_and(|(a, b)| a.ty() == b.ty() && a.bytes() == b.bytes())
+        }
+        _ => false,
+    }
+}
+
+/// QLinearWhere.
+pub(in crate::onnx) fn choose(n: &mut NodeReader<'_, '_>) -> Results {
+    let (condition, x, y) = (n.operand(0, "condition")?, n.operand(1, "X")?, n.operand(4, "Y")?);
+    let x_scale = Scale::read(n, 2, "x_scale")?;
+    let y_scale = Scale::read(n, 5, "y_scale")?;
+    let z_scale = Scale::read(n, 7, "z_scale")?;
+    let to = n.dtype(x);
+    let (x, y) = (x_scale.real(n, x)?, y_scale.real(n, y)?);
+    let chosen = n.choose(condition, x, y)?;
+    Ok(vec![z_scale.quantised(n, chosen, to)?])
+}
+
+/// Puts channels behind the batch, or back to the end.
+fn channels_second(n: &mut NodeReader<'_, '_>, x: Value) -> Result<Value, NodeFault> {
+    let mut order: Vec<usize> = (0..n.shape(x).rank()).collect();
+    if order.len() > 2 {
+        order[1..].rotate_right(1);
+    }
+    n.transpose(x, &order)
+}
+
+fn channels_last(n: &mut NodeReader<'_, '_>, x: Value) -> Result<Value, NodeFault> {
+    let mut order: Vec<usize> = (0..n.shape(x).rank()).collect();
+    if order.len() > 2 {
+        order[1..].rotate_left(1);
+    }
+    n.transpose(x, &order)
+}
+
+/// QLinearAveragePool, on channels where the attribute `channels_last` says.
+pub(in crate::onnx) fn average_pool(n: &mut NodeReader<'_, '_>) -> Results {
+    let (x, x_scale, y_scale) = one_operand(n)?;
+    let last = n.attributes.flag("channels_last", false)?;
+    let to = n.dtype(x);
+    let real = x_scale.real(n, x)?;
+    let real = if last { channels_second(n, real)? } else { real };
+    let y = pool::average(n, real)?;
+    let y = if last { channels_last(n, y)? } else { y };
+    Ok(vec![y_scale.quantised_at_once(n, y, to)?])
+}
+
+/// QLinearGlobalAveragePool: integers are added up, and their sum is rescaled once.
+pub(in crate::onnx) fn global_average_pool(n: &mut NodeReader<'_, '_>) -> Results {
+    let (x, x_scale, y_scale) = one_operand(n)?;
+    let last = n.attributes.flag("channels_last", false)?;
+    bytes(n, x)?;
+    let rank = n.shape(x).rank();
+    if rank < 3 {
+        return Err(NodeFault::invalid(format!(
+            "operand X needs at least one spatial axis, it is {}",
+            n.ty(x)
+        )));
+    }
+    let axes: Vec<usize> = if last { (1..rank - 1).collect() } else { (2..rank).collect() };
+    let count = axes.iter().map(|&axis| n.shape(x)[axis]).product::<usize>();
+    let centred = centred(n, x, x_scale.zero)?;
+    let sums = n.reduce(ReduceKind::Sum, centred, axes, true)?;
+    let sums = n.cast(sums, DType::F32)?;
+    let scale = n.binary_with(BinaryFn::Mul, y_scale.scale, count as f64)?;
+    let factor = n.binary(BinaryFn::Div, x_scale.scale, scale)?;
+    let y = n.binary(BinaryFn::Mul, sums, factor)?;
+    let to = y_scale.zero.map_or(n.dtype(x), |zero| n.dtype(zero));
+    Ok(vec![saturated(n, y, y_scale.zero, to)?])
+}
+
+/// QLinearReduceMean.
+pub(in crate::onnx) fn reduce_mean(n: &mut NodeReader<'_, '_>) -> Results {
+    let (x, x_scale, y_scale) = one_operand(n)?;
+    let rank = n.shape(x).rank();
+    let axes = match n.attributes.ints("axes")? {
+        Some(list) => crate::onnx::node::axes(list, rank)?,
+        None => (0..rank).collect(),
+    };
+    let keep_dims = n.attributes.flag("keepdims", true)?;
+    let to = n.dtype(x);
+    let real = x_scale.real(n, x)?;
+    let y = n.reduce(ReduceKind::Mean, real, axes, keep_dims)?;
+    Ok(vec![y_scale.quantised(n, y, to)?])
+}
+
+/// QLinearConv of this domain: ONNX's, on channels where the attribute `channels_last` says. Weights are as ever.
+pub(in crate::onnx) fn conv(n: &mut NodeReader<'_, '_>) -> Results {
+    if !n.attributes.flag("channels_last", false)? {
+        return quantize::q_linear_conv(n);
+    }
+    let x = n.operand(0, "x")?;
+    let x = channels_second(n, x)?;
+    let y = quantize::q_linear_conv_of(n, x)?;
+    Ok(vec![channels_last(n, y)?])
+}
+
+/// NhwcMaxPool: MaxPool of bytes whose channels are last.
+pub(in crate::onnx) fn nhwc_max_pool(n: &mut NodeReader<'_, '_>) -> Results {
+    let x = n.operand(0, "x")?;
+    bytes(n, x)?;
+    let x = channels_second(n, x)?;
+    let y = pool::maximum(n, x)?;
+    Ok(vec![channels_last(n, y)?])
+}
