@@ -334,6 +334,38 @@ def quantised_products(cases):
     cases.add("MatMulInteger16", "MatMulInteger16", dict(a=numbers.bytes("i16", 3, 4), b=numbers.bytes("i16", 4, 5)))
 
 
+def quantised_lstm(cases):
+    steps, size, hidden = 4, 5, 3
+    kinds = {"u8": 2**7, "i8": 0}
+    for kind, middle in kinds.items():
+        for direction in ("forward", "reverse", "bidirectional"):
+            for name, per in {"one": (), "columns": (4 * hidden,)}.items():
+                numbers = Numbers(20)
+                count = 2 if direction == "bidirectional" else 1
+                scale = np.abs(numbers.floats(2, count, *per, scale=0.002)) + f32(0.004)
+                operands = dict(
+                    x=numbers.floats(steps, 1, size),
+                    w=numbers.bytes(kind, count, size, 4 * hidden),
+                    r=numbers.bytes(kind, count, hidden, 4 * hidden),
+                    b=numbers.floats(count, 8 * hidden, scale=0.3),
+                    lens=None,
+                    h=numbers.floats(count, 1, hidden, scale=0.5),
+                    c=numbers.floats(count, 1, hidden, scale=0.5),
+                    p=None,
+                    ws=scale[0],
+                    wz=np.full((count, *per), middle, TYPES[kind]),
+                    rs=scale[1],
+                    rz=np.full((count, *per), middle, TYPES[kind]),
+                )
+                attributes = {"hidden_size": hidden, "direction": direction}
+                constants = ["w", "r", "b", "ws", "wz", "rs", "rz"]
+                full = f"DynamicQuantizeLSTM_{kind}_{direction}_{name}"
+                cases.add(full, "DynamicQuantizeLSTM", operands, attributes, 3, constants=constants)
+    operands |= dict(x=numbers.floats(steps, 2, size), h=None, c=None, p=numbers.floats(count, 3 * hidden))
+    attributes = {"hidden_size": hidden, "direction": direction, "clip": 0.8}
+    cases.add("DynamicQuantizeLSTM_batch", "DynamicQuantizeLSTM", operands, attributes, 3, constants=[*constants, "p"])
+
+
 def packed_weights(cases):
     for bits in (4, 8, 2):
         for k, block in ((32, 16), (40, 16), (64, 32)):
@@ -599,6 +631,7 @@ FAMILIES = [
     quantised_data,
     quantised_conv,
     quantised_products,
+    quantised_lstm,
     packed_weights,
     fused,
     activations,

@@ -241,6 +241,7 @@ const MICROSOFT: &[Note] = &[
     ("BiasSplitGelu", Floats, ""),
     ("CDist", Floats, ""),
     ("DequantizeLinear", Integers, "from 8, 16 and 32 bits"),
+    ("DynamicQuantizeLSTM", Floats, "written out step by step; all sequences as long as X; default parameters of the functions"),
     ("DynamicQuantizeMatMul", Floats, ""),
     ("EmbedLayerNormalization", Floats, ""),
     ("ExpandDims", Any, "axis at compile time"),

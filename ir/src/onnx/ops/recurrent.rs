@@ -5,8 +5,12 @@
 //! ```
 //!
 //! Gates lie next to each other in W, R and b: `i o f c` of an LSTM, `z r h` of a GRU. Formulas are those of ONNX's documents.
+//!
+//! DynamicQuantizeLSTM of ONNX Runtime has bytes for W and R, which are given as `Wᵀ` and `Rᵀ`; what they are multiplied with, X as a whole
+//! and H of each step, is quantised by its extremes.
 
 use super::Results;
+use super::contrib::product::dynamic_product;
 use crate::graph::Value;
 use crate::onnx::attribute::value;
 use crate::onnx::error::NodeFault;
@@ -48,6 +52,8 @@ struct Cell {
     hidden: usize,
     /// `Rᵀ`, `[hidden, gates · hidden]`.
     r: Value,
+    /// How `r` is quantised, where it is.
+    r_bytes: Option<Bytes>,
     /// The bias of the recurrent part, `[gates · hidden]`, where it is not one with the other.
     r_bias: Option<Value>,
     /// Peepholes `i o f`, `[3 · hidden]`.
@@ -58,7 +64,14 @@ struct Cell {
     input_forget: bool,
 }
 
-/// RNN, GRU and LSTM, since 7.
+/// Scale and zero point of a matrix of bytes: one number, or one for each column.
+#[derive(Clone, Copy)]
+struct Bytes {
+    scale: Value,
+    zero: Value,
+}
+
+/// RNN, GRU and LSTM, since 7; DynamicQuantizeLSTM.
 pub(in crate::onnx) fn recurrent(n: &mut NodeReader<'_, '_>) -> Results {
     let kind = match n.op() {
         "RNN" => Kind::Rnn,
@@ -69,6 +82,17 @@ pub(in crate::onnx) fn recurrent(n: &mut NodeReader<'_, '_>) -> Results {
     let (bias, lens, initial) = (n.optional(3)?, n.constant(4, "sequence_lens")?, n.optional(5)?);
     let (initial_c, peepholes) =
         if kind == Kind::Lstm { (n.optional(6)?, n.optional(7)?) } else { (None, None) };
+    let bytes = match n.op() {
+        "DynamicQuantizeLSTM" => Some([
+            Bytes { scale: n.operand(8, "W_scale")?, zero: n.operand(9, "W_zero_point")? },
+            Bytes { scale: n.operand(10, "R_scale")?, zero: n.operand(11, "R_zero_point")? },
+        ]),
+        _ => None,
+    };
+    let [w, r] = match bytes {
+        Some(_) => [turned(n, w)?, turned(n, r)?],
+        None => [w, r],
+    };
     let batch_first = n.attributes.flag("layout", false)?;
     let x = if batch_first { n.transpose(x, &[1, 0, 2])? } else { x };
     let (x_shape, w_shape, r_shape) = (n.shape(x), n.shape(w), n.shape(r));
@@ -116,7 +140,14 @@ pub(in crate::onnx) fn recurrent(n: &mut NodeReader<'_, '_>) -> Results {
         };
         let w = of_direction(n, w, &w_shape[1..])?;
         let w = n.transpose(w, &[1, 0])?;
-        let mut inputs = n.mat_mul(x, w)?;
+        let [w_bytes, r_bytes] = match bytes {
+            Some(both) => {
+                let [w, r] = both.map(|bytes| bytes.of_direction(n, direction));
+                [Some(w?), Some(r?)]
+            }
+            None => [None, None],
+        };
+        let mut inputs = product(n, x, w, w_bytes)?;
         let r = of_direction(n, r, &r_shape[1..])?;
         let r = n.transpose(r, &[1, 0])?;
         let mut r_bias = None;
@@ -142,8 +173,18 @@ pub(in crate::onnx) fn recurrent(n: &mut NodeReader<'_, '_>) -> Results {
         };
         let (mut h, mut c) = (initial_state(n, initial)?, initial_state(n, initial_c)?);
         let activations = activations.get(direction).cloned().unwrap_or_default();
-        let cell =
-            Cell { kind, hidden, r, r_bias, peepholes, activations, clip, linear_before_reset, input_forget };
+        let cell = Cell {
+            kind,
+            hidden,
+            r,
+            r_bytes,
+            r_bias,
+            peepholes,
+            activations,
+            clip,
+            linear_before_reset,
+            input_forget,
+        };
         let mut states = Vec::with_capacity(steps);
         for step in 0..steps {
             let at = if reverse { steps - 1 - step } else { step };
@@ -293,7 +334,8 @@ impl Cell {
 
     /// `input + h · Rᵀ + bias`, all gates.
     fn sum(&self, n: &mut NodeReader<'_, '_>, input: Value, h: Value) -> Result<Value, NodeFault> {
-        product_added(n, h, self.r, self.r_bias, Some(input))
+        let sum = product(n, h, self.r, self.r_bytes)?;
+        added(n, sum, self.r_bias, Some(input))
     }
 
     fn gate(&self, n: &mut NodeReader<'_, '_>, gates: Value, index: usize) -> Result<Value, NodeFault> {
@@ -336,9 +378,53 @@ fn product_added(
     bias: Option<Value>,
     more: Option<Value>,
 ) -> Result<Value, NodeFault> {
-    let mut sum = n.mat_mul(a, b)?;
+    let sum = n.mat_mul(a, b)?;
+    added(n, sum, bias, more)
+}
+
+/// `sum + bias + more`.
+fn added(
+    n: &mut NodeReader<'_, '_>,
+    mut sum: Value,
+    bias: Option<Value>,
+    more: Option<Value>,
+) -> Result<Value, NodeFault> {
     for part in [bias, more].into_iter().flatten() {
         sum = n.binary(BinaryFn::Add, sum, part)?;
     }
     Ok(sum)
+}
+
+/// `a · b`, for a matrix that may be quantised.
+fn product(n: &mut NodeReader<'_, '_>, a: Value, b: Value, bytes: Option<Bytes>) -> Result<Value, NodeFault> {
+    match bytes {
+        Some(Bytes { scale, zero }) => dynamic_product(n, a, b, scale, Some(zero)),
+        None => n.mat_mul(a, b),
+    }
+}
+
+/// `[directions, rows, columns]` of a matrix for each direction that is given the other way round.
+fn turned(n: &mut NodeReader<'_, '_>, matrices: Value) -> Result<Value, NodeFault> {
+    match n.shape(matrices).rank() {
+        3 => n.transpose(matrices, &[0, 2, 1]),
+        _ => Ok(matrices),
+    }
+}
+
+impl Bytes {
+    /// Those of a direction, of `[directions]` or `[directions, columns]`.
+    fn of_direction(self, n: &mut NodeReader<'_, '_>, direction: usize) -> Result<Bytes, NodeFault> {
+        let mut part = |all: Value| {
+            let shape = n.shape(all);
+            if shape.first().is_none_or(|directions| direction >= *directions) {
+                let ty = n.ty(all);
+                return Err(NodeFault::invalid(format!(
+                    "a scale or zero point is {ty}, with none for direction {direction}"
+                )));
+            }
+            let own = n.part(all, 0, direction, 1, 1)?;
+            n.reshape(own, &shape[1..])
+        };
+        Ok(Bytes { scale: part(self.scale)?, zero: part(self.zero)? })
+    }
 }

@@ -4,7 +4,7 @@
 
 use super::{Row, row};
 use crate::onnx::ops::contrib::{activation, attention, fused, norm, packed, product, quantised, reshape};
-use crate::onnx::ops::{index, normalize, quantize};
+use crate::onnx::ops::{index, normalize, quantize, recurrent};
 
 /// The domain's name.
 pub(super) const NAME: &str = "com.microsoft";
@@ -18,6 +18,7 @@ pub(super) const TABLE: &[Row] = &[
     row("BiasSplitGelu", 1, 1, activation::bias_split_gelu),
     row("CDist", 1, 1, reshape::distances),
     row("DequantizeLinear", 1, 1, quantize::dequantize_linear),
+    row("DynamicQuantizeLSTM", 1, 1, recurrent::recurrent),
     row("DynamicQuantizeMatMul", 1, 1, product::dynamic_quantize),
     row("EmbedLayerNormalization", 1, 1, norm::embed),
     row("ExpandDims", 1, 1, reshape::expand_dims),

@@ -53,9 +53,20 @@ pub(in crate::onnx) fn integer_to_float(n: &mut NodeReader<'_, '_>) -> Results {
 pub(in crate::onnx) fn dynamic_quantize(n: &mut NodeReader<'_, '_>) -> Results {
     let (a, b, b_scale) = (n.operand(0, "A")?, n.operand(1, "B")?, n.operand(2, "b_scale")?);
     let (b_zero, bias) = (n.optional(3)?, n.optional(4)?);
-    let [a, a_scale, a_zero] = dynamically_quantised(n, a)?;
-    let y = scaled_product(n, [a, b], [a_scale, b_scale], [Some(a_zero), b_zero])?;
+    let y = dynamic_product(n, a, b, b_scale, b_zero)?;
     Ok(vec![with_bias(n, y, bias)?])
+}
+
+/// A product of floats, which are quantised by their extremes, and bytes.
+pub(in crate::onnx::ops) fn dynamic_product(
+    n: &mut NodeReader<'_, '_>,
+    a: Value,
+    b: Value,
+    b_scale: Value,
+    b_zero: Option<Value>,
+) -> Result<Value, NodeFault> {
+    let [a, a_scale, a_zero] = dynamically_quantised(n, a)?;
+    scaled_product(n, [a, b], [a_scale, b_scale], [Some(a_zero), b_zero])
 }
 
 /// A product of integers around their zero points, as floats.
