@@ -59,6 +59,7 @@ pub(super) fn model(
     let Some(graph) = proto.graph.into_option() else {
         return Err(Fault::NotOnnx("it is a protocol buffer, but holds no graph".into()));
     };
+    check_ir_version(proto.ir_version)?;
     let opsets = opsets(&proto.opset_import, &graph)?;
     if !graph.sparse_initializer.is_empty() {
         return Err(Fault::Unsupported("sparse initializers".into()));
@@ -170,6 +171,16 @@ fn opsets(imports: &[OperatorSetIdProto], graph: &GraphProto) -> Result<BTreeMap
             Err(Fault::Opset("the model does not say which opset it is written for".into()))
         }
         _ => Ok(opsets),
+    }
+}
+
+/// Refuses a version of the file format that does not exist; newer ones are known by what they use.
+fn check_ir_version(version: i64) -> Result<(), Fault> {
+    match version {
+        1.. => Ok(()),
+        _ => {
+            Err(Fault::NotOnnx(format!("its ir_version is {version}; the first version of the format is 1")))
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::io;
 use crate::limits::{Exceeded, flag};
 use crate::op::OpError;
 use crate::tensor::TensorError;
+use crate::types::DType;
 
 /// Why a model cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -201,6 +202,56 @@ pub enum NodeFault {
         /// How many there are.
         got: usize,
     },
+    /// More outputs than the operator has.
+    #[error("has {got} outputs, the operator has {max}")]
+    Outputs {
+        /// How many it has.
+        max: usize,
+        /// How many the node names.
+        got: usize,
+    },
+    /// An operand of elements that the operator does not take.
+    #[error("operand {index} ({operand}) holds {got}, the operator takes {}", names(.allowed))]
+    ElementType {
+        /// Its position.
+        index: usize,
+        /// Its name in the ONNX operator.
+        operand: &'static str,
+        /// Its element type.
+        got: DType,
+        /// Element types that it may have.
+        allowed: Vec<DType>,
+    },
+    /// A result of elements that the operator does not give.
+    #[error("result {index} ({result}) would hold {got}, the operator gives {}", names(.allowed))]
+    ResultType {
+        /// Its position.
+        index: usize,
+        /// Its name in the ONNX operator.
+        result: &'static str,
+        /// Its element type.
+        got: DType,
+        /// Element types that it may have.
+        allowed: Vec<DType>,
+    },
+    /// Two operands of different elements, where the operator wants the same.
+    #[error(
+        "operand {index} ({operand}) holds {got}, but operand {first} ({same}) holds {expected}; they must hold the same"
+    )]
+    ElementTypes {
+        /// Position of the second one.
+        index: usize,
+        /// Its name in the ONNX operator.
+        operand: &'static str,
+        /// Its element type.
+        got: DType,
+        /// Position of the first one.
+        first: usize,
+        /// Its name in the ONNX operator.
+        same: &'static str,
+        /// Its element type.
+        expected: DType,
+    },
     /// An output that is not computed here, but used.
     #[error("output {index} (\"{value}\") is used, but only the first {supported} can be computed")]
     Output {
@@ -254,6 +305,10 @@ impl NodeFault {
     pub fn unsupported(text: impl Into<String>) -> NodeFault {
         NodeFault::Unsupported(text.into())
     }
+}
+
+fn names(list: &[DType]) -> String {
+    list.iter().map(|dtype| dtype.name()).collect::<Vec<_>>().join(", ")
 }
 
 impl From<Exceeded> for Fault {

@@ -13,8 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::bindings::Bindings;
 use super::error::{Fault, NodeFault, UnsupportedOperator};
-use super::model::{Model, NodeDef};
+use super::model::{Dim, Model, NodeDef, PortInfo};
 use super::node::NodeReader;
+use super::signature::{self, Bound, Signature};
 use super::subgraph::GraphDef;
 use super::table;
 use super::varying::{Sizes, Varying};
@@ -23,6 +24,7 @@ use crate::graph::{Graph, GraphError, Value};
 use crate::limits::Deadline;
 use crate::op::Prefix;
 use crate::tensor::Tensor;
+use crate::types::DType;
 
 /// Nodes that bodies of loops and branches may become. Each that is computed while reading may leave a constant behind.
 const MOST_UNROLLED: usize = 1 << 16;
@@ -120,12 +122,22 @@ pub(super) fn import(
                 return Err(Fault::Undefined { reader, value: output.name.clone() });
             }
         };
-        let ty = importer.graph.ty(value);
+        let ty = importer.graph.ty(value).clone();
         if output.dtype.is_some_and(|d| d != ty.dtype) {
             return Err(Fault::Port {
                 kind: "output",
                 name: output.name.clone(),
                 what: format!("is declared as {output}, but its node makes {ty}"),
+            });
+        }
+        let varying = importer.sizes.get(value).map(|varying| varying.axis);
+        if !is_as_declared(model, output, &ty.shape, varying) {
+            return Err(Fault::Port {
+                kind: "output",
+                name: output.name.clone(),
+                what: format!(
+                    "is declared as {output}, but its node makes {ty}; correct the declaration, or the node"
+                ),
             });
         }
         let value = importer.real_size(&output.name, value)?;
@@ -134,6 +146,21 @@ pub(super) fn import(
     let mut graph = importer.graph;
     graph.remove_unused();
     Ok(graph)
+}
+
+/// Whether an output has the shape that the model declares for it, as far as it does. Where inputs are open, exporters
+/// leave extents of the outputs as they were for one input; then only the number of axes counts. So it does along an
+/// axis whose extent is the most that the data can come to, and for an extent of 0, which some write for any.
+fn is_as_declared(model: &Model, output: &PortInfo, shape: &[usize], varying: Option<usize>) -> bool {
+    let Some(dims) = &output.dims else { return true };
+    let is_known = |dim: &Dim| matches!(dim, Dim::Known(_));
+    let all_known =
+        model.inputs.iter().all(|i| i.dims.as_ref().is_some_and(|dims| dims.iter().all(is_known)));
+    let fits = |(axis, (dim, &extent)): (usize, (&Dim, &usize))| match dim {
+        Dim::Known(declared) => *declared == 0 || *declared == extent || !all_known || varying == Some(axis),
+        Dim::Named(_) | Dim::Unknown => true,
+    };
+    dims.len() == shape.len() && dims.iter().zip(shape).enumerate().all(fits)
 }
 
 /// The table's row for each node, or all operators that have none.
@@ -214,12 +241,18 @@ impl<'m> Importer<'m> {
     }
 
     fn results(&mut self, def: &'m NodeDef, row: &'static table::Row) -> Result<(), NodeFault> {
+        let signature = signature::find(&def.domain, &def.op, def.opset);
+        let bound = signature.map(|signature| self.check_node(def, signature)).transpose()?;
         let mut reader = NodeReader::new(self, def);
         let results = (row.read)(&mut reader)?;
         let items = match reader.finish()? {
             Some(sequence) => vec![Item::Sequence(sequence)],
             None => results.into_iter().map(Item::Value).collect(),
         };
+        if let Some((signature, bound)) = signature.zip(bound) {
+            let dtypes: Vec<Option<DType>> = items.iter().map(|item| self.dtype(item)).collect();
+            signature.check_results(&def.outputs, &dtypes, &bound)?;
+        }
         for (index, name) in def.outputs.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
             let Some(item) = items.get(index) else {
                 if self.used.contains(name.as_str()) {
@@ -232,6 +265,23 @@ impl<'m> Importer<'m> {
             }
         }
         Ok(())
+    }
+
+    /// Holds a node against what ONNX says of its operator's operands and outputs.
+    fn check_node(&mut self, def: &'m NodeDef, signature: &Signature) -> Result<Bound, NodeFault> {
+        signature.check_outputs(&def.outputs)?;
+        let items = def.inputs.iter().map(|name| self.item(name).filter(|_| !name.is_empty()));
+        let items: Vec<Option<Item>> = items.collect();
+        let dtypes = items.iter().map(|item| self.dtype(item.as_ref()?));
+        signature.check_operands(&dtypes.collect::<Vec<_>>())
+    }
+
+    /// The element type of a tensor.
+    fn dtype(&self, item: &Item) -> Option<DType> {
+        match item {
+            Item::Value(value) => Some(self.graph.ty(*value).dtype),
+            Item::Sequence(_) => None,
+        }
     }
 
     /// Reads a graph inside of a node, once for these arguments.

@@ -43,6 +43,7 @@ mod node;
 mod notes;
 mod ops;
 mod order;
+mod signature;
 mod source;
 mod split;
 mod subgraph;

@@ -2,8 +2,9 @@
 
 use nnc_ir::Tensor;
 use nnc_ir::onnx::Bindings;
+use onnx_protobuf::TensorProto;
 
-use crate::build::{Onnx, f32s, graph, int, iota, onnx};
+use crate::build::{BOOL, I64, Onnx, f32s, graph, int, iota, onnx, tensor, value_info};
 
 fn flag(value: bool) -> Tensor {
     Tensor::bools([], &[value]).unwrap()
@@ -49,6 +50,53 @@ fn branches_of_different_shapes_ask_for_the_condition() {
     let error = model.error();
     assert!(error.contains("is f32[1] or f32[2] as cond says"), "{error}");
     assert!(error.ends_with("known at compile time: --const c=FILE.npy"), "{error}");
+}
+
+#[test]
+fn branches_have_as_many_outputs_as_each_other_and_as_the_node() {
+    let branch = |count: usize| {
+        let names = ["p", "q", "r"];
+        names[..count].iter().fold(onnx(13), |model, name| model.floats(name, &[1], &[1.0]).output(name))
+    };
+    let model = |then, otherwise, outputs: &[&str], taken: Option<bool>| {
+        let model = onnx(13).output("y");
+        let model = match taken {
+            None => model.input_of("c", BOOL, &[]),
+            Some(taken) => {
+                let c = TensorProto { data_type: BOOL, int32_data: vec![taken.into()], ..Default::default() };
+                model.node("Constant", &[], &["c"], &[tensor("value", c)])
+            }
+        };
+        let branches = [graph("then_branch", branch(then)), graph("else_branch", branch(otherwise))];
+        model.node("If", &["c"], outputs, &branches)
+    };
+    for taken in [None, Some(true), Some(false)] {
+        let error = model(1, 2, &["y"], taken).error();
+        assert!(error.ends_with("its branches have 1 and 2 outputs, they must have as many"), "{error}");
+        let error = model(1, 1, &["y", "z"], taken).error();
+        assert!(error.ends_with("has 2 outputs, the operator has 1"), "{error}");
+        assert_eq!(model(2, 2, &["y", "z"], taken).ty().to_string(), "f32[1]");
+    }
+    let mut takes = branch(1).input("i", &[]);
+    takes.graph_mut().name = "then".into();
+    let branches = [graph("then_branch", takes), graph("else_branch", branch(1))];
+    let error = onnx(13).input_of("c", BOOL, &[]).output("y").node("If", &["c"], &["y"], &branches).error();
+    assert!(error.ends_with("a branch has the input \"i\", but branches take none"), "{error}");
+}
+
+#[test]
+fn a_loop_that_counts_otherwise_than_it_declares_is_refused() {
+    // The body takes its counter for a row of one number: ten of them would be [10, 1], not [10].
+    let body = onnx(13)
+        .input_of("i", I64, &["1"])
+        .input_of("going", BOOL, &[])
+        .output("going")
+        .output("part")
+        .node("Identity", &["i"], &["part"], &[]);
+    let mut model = onnx(13).ints("M", &[10]).node("Loop", &["M", ""], &["all"], &[graph("body", body)]);
+    model.graph_mut().output.push(value_info("all", I64, Some(&["10", "1"])));
+    let error = model.error();
+    assert!(error.contains("is declared as i64[10, 1], but its node makes i64[10]"), "{error}");
 }
 
 /// `trips` times `s = s + x`, with each `s` as a scan output.

@@ -5,7 +5,7 @@ use nnc_ir::onnx::{Bindings, Model};
 use onnx_protobuf::{TensorProto, TypeProto, ValueInfoProto, type_proto};
 use protobuf::MessageField;
 
-use crate::build::{float, int, one, onnx, string};
+use crate::build::{F32, I64, float, int, ints, one, onnx, string, typed, value_info};
 
 fn bytes_error(bytes: &[u8]) -> String {
     Model::from_bytes(bytes, None).unwrap_err().to_string()
@@ -229,14 +229,108 @@ fn a_shape_that_is_computed_at_run_time_names_what_it_depends_on() {
 }
 
 #[test]
-fn an_output_that_is_not_computed_may_stay_unused() {
-    let model =
-        |used: &str| onnx(13).input("x", &["1", "4"]).output(used).node("Relu", &["x"], &["y", "more"], &[]);
-    assert_eq!(model("y").ty().to_string(), "f32[1x4]");
+fn a_node_with_more_outputs_than_its_operator_is_refused() {
+    for (op, outputs, error) in [
+        ("Relu", &["y", "more"][..], "has 2 outputs, the operator has 1"),
+        ("MaxPool", &["y", "", "more"], "has 3 outputs, the operator has 2"),
+        ("BatchNormalization", &["y", "a", "b", "c"], "has 4 outputs, the operator has 3"),
+    ] {
+        let model = onnx(15).input("x", &["2", "2"]).output("y").node(op, &["x"], outputs, &[]);
+        let text = model.error();
+        assert!(text.ends_with(error), "{text}");
+    }
+    // An output without a name is none.
+    let model = onnx(13).input("x", &["1", "4"]).output("y").node("Relu", &["x"], &["y", ""], &[]);
+    assert_eq!(model.ty().to_string(), "f32[1x4]");
+}
+
+#[test]
+fn operands_of_other_types_than_the_operator_takes_are_refused() {
+    let error = |op: &str, opset, types: &[i32]| {
+        let names = ["a", "b", "c", "d"];
+        let inputs: Vec<(&str, i32, &[&str])> =
+            names.into_iter().zip(types).map(|(name, ty)| (name, *ty, &["2"][..])).collect();
+        typed(opset, op, &inputs, &["y"], &[]).error()
+    };
+    let (u8, i8, i32) = (2, 3, 6);
+    for (op, opset, types, expected) in [
+        (
+            "DequantizeLinear",
+            13,
+            &[u8, F32, i8][..],
+            "operand 2 (x_zero_point) holds i8, but operand 0 (x) holds u8",
+        ),
+        (
+            "QuantizeLinear",
+            10,
+            &[F32, F32, F32],
+            "operand 2 (y_zero_point) holds f32, the operator takes u8, i8",
+        ),
+        (
+            "Add",
+            13,
+            &[F32, I64],
+            "operand 1 (B) holds i64, but operand 0 (A) holds f32; they must hold the same",
+        ),
+        ("Relu", 13, &[i32], "operand 0 (X) holds i32, the operator takes f16, bf16, f32, f64"),
+        ("Where", 16, &[F32, F32, F32], "operand 0 (condition) holds f32, the operator takes bool"),
+        ("Concat", 13, &[F32, F32, I64], "operand 2 (inputs) holds i64, but operand 0 (inputs) holds f32"),
+        ("Gather", 13, &[F32, F32], "operand 1 (indices) holds f32, the operator takes i32, i64"),
+    ] {
+        let text = error(op, opset, types);
+        assert!(text.contains(expected), "{text}");
+    }
+    assert!(error("Sigmoid", 13, &[F32, F32]).ends_with("has 2 operands, the operator takes 1"));
+}
+
+#[test]
+fn an_output_must_have_the_shape_that_is_declared() {
+    let declared = |input: &[&str], dims: &[&str]| {
+        let mut model = onnx(13).input("x", input).node("Relu", &["x"], &["y"], &[]);
+        let info = value_info("y", F32, Some(dims));
+        model.graph_mut().output.push(info);
+        model
+    };
+    let fixed = ["10", "2"];
+    for dims in [&["10", "2"][..], &["n", "2"], &["?", "?"], &["-1", "2"], &["0", "2"]] {
+        assert_eq!(declared(&fixed, dims).ty().to_string(), "f32[10x2]");
+    }
     assert_eq!(
-        model("more").error(),
-        "model: node \"y\" (Relu, opset 13): output 1 (\"more\") is used, but only the first 1 can be computed"
+        declared(&fixed, &["10", "3"]).error(),
+        "model: output \"y\": is declared as f32[10, 3], but its node makes f32[10x2]; correct the declaration, or \
+         the node"
     );
+    assert!(
+        declared(&fixed, &["10"]).error().contains("is declared as f32[10], but its node makes f32[10x2]")
+    );
+    // Exporters leave the extent of the example in outputs of open models; the number of axes is never open.
+    let bound = |dims: &[&str]| {
+        let mut bindings = Bindings::new();
+        bindings.dims.insert("n".into(), 8);
+        declared(&["n", "2"], dims).graph_with(&bindings)
+    };
+    assert_eq!(bound(&["1", "2"]).unwrap().len(), 2);
+    assert!(bound(&["1", "2", "1"]).unwrap_err().to_string().contains("is declared as f32[1, 2, 1]"));
+}
+
+#[test]
+fn a_format_that_does_not_exist_is_refused() {
+    for version in [0, -3] {
+        let mut model = one(13, "Relu", &["1"], &[], &[]);
+        model.proto.ir_version = version;
+        let error = model.error();
+        let expected = format!("its ir_version is {version}; the first version of the format is 1");
+        assert!(error.ends_with(&expected), "{error}");
+    }
+}
+
+#[test]
+fn axes_of_a_transpose_do_not_count_from_the_end() {
+    for perm in [&[0, -1][..], &[-1, -2], &[0, 2], &[1, 1], &[0], &[0, 1, 1]] {
+        let error = one(13, "Transpose", &["2", "3"], &[], &[ints("perm", perm)]).error();
+        let expected = format!("attribute \"perm\" must name each of 2 axes once, from 0, it is {perm:?}");
+        assert!(error.ends_with(&expected), "{error}");
+    }
 }
 
 #[test]

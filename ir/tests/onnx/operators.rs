@@ -118,14 +118,6 @@ fn a_clip_of_integers_is_a_maximum_and_a_minimum() {
 }
 
 #[test]
-fn a_clip_of_integers_by_attributes_is_refused() {
-    let model =
-        onnx(6).input_of("x", 4, &["3"]).output("y").node("Clip", &["x"], &["y"], &[float("max", -1.0)]);
-    let error = model.error();
-    assert!(error.contains("takes floats before opset 11, not u16"), "{error}");
-}
-
-#[test]
 fn roots_of_integers_are_cut() {
     let x = Tensor::new([2, 2], &[3i32, 4, 1, 1]).unwrap();
     let model = |op: &str| {

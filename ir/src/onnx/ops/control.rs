@@ -15,6 +15,15 @@ pub(in crate::onnx) fn branch(n: &mut NodeReader<'_, '_>) -> Results {
     let condition = n.operand(0, "cond")?;
     let then = graph(n, "then_branch")?;
     let otherwise = graph(n, "else_branch")?;
+    let (a, b) = (then.outputs.len(), otherwise.outputs.len());
+    if a != b {
+        return Err(NodeFault::invalid(format!(
+            "its branches have {a} and {b} outputs, they must have as many"
+        )));
+    }
+    if let Some(name) = then.inputs.iter().chain(&otherwise.inputs).next() {
+        return Err(NodeFault::invalid(format!("a branch has the input \"{name}\", but branches take none")));
+    }
     if n.dtype(condition) != DType::Bool || super::product(&n.shape(condition))? != 1 {
         return Err(NodeFault::invalid(format!("cond must be one bool, it is {}", n.ty(condition))));
     }

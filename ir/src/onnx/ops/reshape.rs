@@ -1,5 +1,7 @@
 //! Operators that only give a tensor another shape, or another order of axes.
 
+use std::collections::BTreeSet;
+
 use super::{Results, product, reshaped};
 use crate::onnx::attribute::value;
 use crate::onnx::error::NodeFault;
@@ -89,9 +91,13 @@ pub(in crate::onnx) fn transpose(n: &mut NodeReader<'_, '_>) -> Results {
     let perm: Vec<usize> = match n.attributes.ints("perm")? {
         None => (0..rank).rev().collect(),
         Some(list) => {
-            let perm = list.iter().map(|&a| axis(a, rank)).collect::<Result<Vec<_>, _>>()?;
-            if axes(list, rank)?.len() != rank {
-                return Err(value("perm", format!("must name each of {rank} axes once, it is {list:?}")));
+            let wrong =
+                || value("perm", format!("must name each of {rank} axes once, from 0, it is {list:?}"));
+            // Axes do not count from the end here.
+            let perm: Vec<usize> =
+                list.iter().map(|&a| usize::try_from(a)).collect::<Result<_, _>>().map_err(|_| wrong())?;
+            if !(0..rank).eq(perm.iter().copied().collect::<BTreeSet<_>>()) || perm.len() != rank {
+                return Err(wrong());
             }
             perm
         }
