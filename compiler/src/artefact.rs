@@ -13,6 +13,7 @@
 mod cpu_check;
 pub mod driver;
 mod elf;
+mod float_mode;
 pub mod header;
 mod input;
 mod json;

@@ -17,7 +17,7 @@ use nnc_ir::onnx::{self, Bindings, OnnxError, PortInfo};
 use nnc_ir::{Deadline, Limits};
 use nnc_runtime::LoadError;
 use nnc_runtime::Program;
-use nnc_runtime::abi::ProgramDesc;
+use nnc_runtime::abi::{Denormals, ProgramDesc};
 
 use crate::artefact::driver::DriverError;
 use crate::artefact::{self, CName, LinkError};
@@ -214,6 +214,15 @@ impl Options {
     /// unless this says no.
     pub fn winograd(mut self, allowed: bool) -> Options {
         self.plan.winograd = if allowed { plan::Winograd::WhereFaster } else { plan::Winograd::Never };
+        self
+    }
+
+    /// What runs of the program do with denormals, numbers nearer to zero than 2⁻¹²⁶ in `f32`. Unless this says otherwise,
+    /// arithmetic takes them for zero: many processors take a hundred cycles for each, and weights and activations of trained
+    /// networks run into them. The results are the same bits for any number of threads either way, and the environment of the
+    /// calling thread is as it was behind each run. What the compiler computes beforehand from constants keeps denormals.
+    pub fn denormals(mut self, treatment: Denormals) -> Options {
+        self.plan.denormals = treatment;
         self
     }
 

@@ -36,4 +36,5 @@ pub use cache::CacheUse;
 pub use driver::{Code, Compilation, CompileReport, Compiled, Error, Model, Options};
 pub use dynamic::{DynamicError, DynamicModel, DynamicSession, ShapeError, TensorRef, Unfit, Usage};
 pub use nnc_ir::Limits;
+pub use nnc_runtime::abi::Denormals;
 pub use nnc_runtime::{InputRef, OutputMut, Outputs, Pool, Program, Session};

@@ -15,7 +15,9 @@ use cranelift_module::{DataDescription, FuncId, Linkage, Module, default_libcall
 use cranelift_object::{ObjectBuilder, ObjectModule};
 use iced_x86::code_asm::*;
 use nnc::artefact::{CName, LinkError, driver};
-use nnc_runtime::abi::{Arg, CpuFeatures, ElemType, Port, ProgramDesc, Region, Step, Strip, Strips};
+use nnc_runtime::abi::{
+    Arg, CpuFeatures, Denormals, ElemType, Port, ProgramDesc, Region, Step, Strip, Strips,
+};
 use nnc_runtime::artefact::{HEADER_BYTES, HEADER_OFFSET};
 use nnc_runtime::{InputRef, LoadError, Pool, Program, Session};
 
@@ -40,6 +42,7 @@ fn desc() -> ProgramDesc {
     ProgramDesc {
         target: "x86-64".to_owned(),
         features: CpuFeatures::default(),
+        denormals: Denormals::Flush,
         inputs: vec![port("x")],
         outputs: vec![port("y"), port("z")],
         arena_bytes: 192 + 4 * N as u64,
@@ -301,7 +304,7 @@ fn an_artefact_runs_in_the_dynamic_loader() {
     assert_eq!(bytes, 448 + 64 + 64);
     assert_eq!(
         info,
-        "{\"abi_version\":3,\"target\":\"x86-64\",\"cpu_features\":\"\",\"workspace_bytes\":576,\
+        "{\"abi_version\":4,\"target\":\"x86-64\",\"cpu_features\":\"\",\"denormals\":\"flush\",\"workspace_bytes\":576,\
          \"workspace_align\":64,\"inputs\":[{\"name\":\"x\",\"type\":\"f32\",\"shape\":[1, 50],\"bytes\":200}],\
          \"outputs\":[{\"name\":\"y\",\"type\":\"f32\",\"shape\":[1, 50],\"bytes\":200},\
          {\"name\":\"z\",\"type\":\"f32\",\"shape\":[1, 50],\"bytes\":200}]}"
@@ -367,6 +370,55 @@ fn a_processor_that_lacks_a_feature_is_an_error_and_no_signal() {
     assert_eq!(run_needing(here), [0; 2], "all at once");
     assert_eq!(run_needing(here.with(CpuFeatures::NEON)), [2; 2]);
     assert_eq!(run_needing(CpuFeatures::default()), [0; 2]);
+}
+
+fn mxcsr() -> u32 {
+    let mut word = 0_u32;
+    // SAFETY: the instruction writes these four bytes.
+    unsafe { std::arch::asm!("stmxcsr [{}]", in(reg) &mut word, options(nostack, preserves_flags)) };
+    word
+}
+
+fn set_mxcsr(word: u32) {
+    // SAFETY: the callers set what they or the thread had before, with other denormals or rounding; no reserved bit is set.
+    unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &word, options(nostack, preserves_flags)) };
+}
+
+#[test]
+fn the_c_function_treats_denormals_as_the_program_says_whatever_its_caller_does() {
+    let tiny = f32::MIN_POSITIVE / 4.0;
+    // y = x·k + x, and k is not what it was: with x so small, y is small as well.
+    let kept: Vec<f32> = factors().iter().map(|k| tiny * k + tiny).collect();
+    for (denormals, expected) in [(Denormals::Flush, vec![0.0; N]), (Denormals::Keep, kept)] {
+        let desc = ProgramDesc { denormals, ..desc() };
+        let mut module = module();
+        let funcs = [define_product(&mut module), define_sum(&mut module)];
+        driver::define(&mut module, &name(), &desc, &funcs).unwrap();
+        let file = write_shared_object(&module.finish().emit().unwrap(), &names(), &desc, &consts()).unwrap();
+        let (_folder, path) = on_disk(&file);
+        let library = Library::open(&path);
+        let x = [tiny; N];
+        let (mut y, mut z) = (vec![1.0_f32; N], vec![1.0_f32; N]);
+        let mut workspace = Workspace([0; 1024]);
+        let inputs = [x.as_ptr().cast()];
+        let outputs = [y.as_mut_ptr().cast(), z.as_mut_ptr().cast()];
+        let before = mxcsr();
+        // As it is by default, flushing, and rounding down.
+        for outside in [0x1f80, 0x9fc0, 0x3f80] {
+            // SAFETY: the symbol has the type that the generated header gives it, the buffers have the sizes of the ports.
+            let (status, behind) = unsafe {
+                let run = std::mem::transmute::<*mut c_void, Run>(library.symbol("net_run"));
+                set_mxcsr(outside);
+                let status = run(inputs.as_ptr(), outputs.as_ptr(), workspace.0.as_mut_ptr().cast());
+                let behind = mxcsr();
+                set_mxcsr(before);
+                (status, behind)
+            };
+            assert_eq!((status, behind), (0, outside));
+            let bits = |all: &[f32]| all.iter().map(|x| x.to_bits() << 1).collect::<Vec<_>>();
+            assert_eq!(bits(&y), bits(&expected), "{denormals:?}, called with {outside:#x}");
+        }
+    }
 }
 
 #[test]

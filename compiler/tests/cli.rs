@@ -203,6 +203,18 @@ fn compiling_twice_gives_the_same_bytes_and_nothing_else_in_the_folder() {
 }
 
 #[test]
+fn denormals_are_kept_by_programs_that_are_compiled_so() {
+    let folder = Folder::with_net();
+    for (args, words) in
+        [(&[][..], "* denormals for zero"), (&["--denormals", "keep"], "keeps\n * denormals")]
+    {
+        let out = well(&[&["compile", &folder.net(), "--emit", "header", "-o", "-"], args].concat());
+        assert!(out.contains(words), "{args:?}: {out}");
+    }
+    assert_eq!(run(&["run", &folder.net(), "--denormals", "some"]).code, Some(2));
+}
+
+#[test]
 fn a_name_names_what_c_sees_and_the_files() {
     let folder = Folder::with_net();
     well(&["compile", &folder.net(), "--name", "Tiny", "--emit", "so,header,obj"]);

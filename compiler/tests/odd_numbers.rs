@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use nnc::target::Target;
-use nnc::{InputRef, Model, Options, Pool, Session};
+use nnc::{Denormals, InputRef, Model, Options, Pool, Session};
 use nnc_ir::Tensor;
 
 /// The largest difference of ordinary numbers, relative to the larger one or to 1.
@@ -70,7 +70,7 @@ fn odd_numbers_agree_with_onnxruntime_on_every_target_that_runs_here() {
             continue;
         }
         let options = Options { target: Some(target.clone()), ..Options::default() };
-        let options = options.winograd(held == Held::ByTiles);
+        let options = options.winograd(held == Held::ByTiles).denormals(Denormals::Keep);
         for (name, case) in &cases {
             let expected = case["y"].elems::<f32>().expect("floats");
             match run(case, &options) {

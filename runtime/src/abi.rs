@@ -229,6 +229,41 @@ impl Port {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CpuFeatures(pub u64);
 
+/// What a run does with denormals: numbers so near to zero that floating point has fewer digits for them, and many processors take
+/// a hundred cycles for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Denormals {
+    /// Arithmetic takes them for zero, of the same sign, and gives zero in their place.
+    #[default]
+    Flush = 0,
+    /// They are numbers like others, as IEEE 754 says.
+    Keep = 1,
+}
+
+impl Denormals {
+    /// The choice with this number.
+    pub fn from_code(code: u8) -> Option<Denormals> {
+        [Denormals::Flush, Denormals::Keep].into_iter().find(|&choice| choice as u8 == code)
+    }
+
+    /// MXCSR of x86-64: all six exceptions masked, their flags clear, round to nearest; FTZ and DAZ.
+    pub const fn mxcsr(self) -> u32 {
+        match self {
+            Denormals::Flush => 0x1f80 | 0x8000 | 0x0040,
+            Denormals::Keep => 0x1f80,
+        }
+    }
+
+    /// FPCR of AArch64: no traps, round to nearest; FZ.
+    pub const fn fpcr(self) -> u64 {
+        match self {
+            Denormals::Flush => 1 << 24,
+            Denormals::Keep => 0,
+        }
+    }
+}
+
 /// Everything about a program but its code and constants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramDesc {
@@ -236,6 +271,8 @@ pub struct ProgramDesc {
     pub target: String,
     /// What the CPU must offer.
     pub features: CpuFeatures,
+    /// What runs do with denormals.
+    pub denormals: Denormals,
     /// Inputs, in the model's order.
     pub inputs: Vec<Port>,
     /// Outputs, in the model's order.

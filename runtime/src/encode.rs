@@ -3,7 +3,7 @@
 //! Little-endian, nothing padded; a list is its length and then its items, a string its length in bytes and then UTF-8:
 //!
 //! ```text
-//!   target      string          features  u64
+//!   target      string          features  u64          denormals  u8
 //!   arena, scratch, constants   u64 each, in bytes
 //!   functions   u32
 //!   inputs      [ name string, elem u8, shape [u64] ]
@@ -15,7 +15,9 @@
 //! Lengths are `u32`. The decoder trusts none of them: it reserves no more than the bytes that are left can hold, and
 //! never reads past them. What the numbers mean is checked later, by [`ProgramDesc::verify`].
 
-use crate::abi::{Arg, Count, CpuFeatures, ElemType, Port, ProgramDesc, Region, Step, Strip, Strips};
+use crate::abi::{
+    Arg, Count, CpuFeatures, Denormals, ElemType, Port, ProgramDesc, Region, Step, Strip, Strips,
+};
 
 /// Bytes that are not the description of a program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +63,9 @@ pub enum DecodeProblem {
     /// A port whose count is neither there nor not.
     #[error("{0} counts of an output")]
     Count(u8),
+    /// A way to treat denormals that does not exist.
+    #[error("treatment {0} of denormals, which does not exist")]
+    Denormals(u8),
 }
 
 /// A list, name or table of more than `u32::MAX` items.
@@ -73,6 +78,7 @@ pub fn encode(desc: &ProgramDesc) -> Result<Vec<u8>, EncodeError> {
     let mut out = Encoder(Vec::new());
     out.string(&desc.target)?;
     out.u64(desc.features.0);
+    out.u8(desc.denormals as u8);
     out.u64(desc.arena_bytes);
     out.u64(desc.scratch_bytes);
     out.u64(desc.const_bytes);
@@ -133,6 +139,7 @@ pub fn decode(bytes: &[u8]) -> Result<ProgramDesc, DecodeError> {
     let desc = ProgramDesc {
         target: from.string()?,
         features: CpuFeatures(from.u64()?),
+        denormals: from.denormals()?,
         arena_bytes: from.u64()?,
         scratch_bytes: from.u64()?,
         const_bytes: from.u64()?,
@@ -240,6 +247,11 @@ impl<'a> Decoder<'a> {
         Ok(text.to_owned())
     }
 
+    fn denormals(&mut self) -> Result<Denormals, DecodeError> {
+        let code = self.u8()?;
+        Denormals::from_code(code).ok_or_else(|| self.problem(DecodeProblem::Denormals(code)))
+    }
+
     fn port(&mut self) -> Result<Port, DecodeError> {
         let name = self.string()?;
         let elem = self.u8()?;
@@ -309,6 +321,7 @@ mod tests {
         ProgramDesc {
             target: "x86-64-v3".to_owned(),
             features: CpuFeatures::AVX2.with(CpuFeatures::FMA),
+            denormals: Denormals::Keep,
             inputs: vec![port("data", ElemType::F32, &[1, 3, 224, 224]), port("größe", ElemType::I64, &[])],
             outputs: vec![
                 port("prob", ElemType::U8, &[0]),
@@ -383,13 +396,13 @@ mod tests {
     #[test]
     fn a_huge_count_is_refused_before_anything_is_reserved() {
         // Empty target, numbers, then four thousand million inputs.
-        let mut bytes = vec![0; 4 + 4 * 8 + 4];
+        let mut bytes = vec![0; 4 + 4 * 8 + 1 + 4];
         bytes.extend(u32::MAX.to_le_bytes());
         bytes.extend([0; 100]);
         let error = decode(&bytes).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "byte 44 of the program's description: 42949672950 bytes expected, 100 left; compile the program again"
+            "byte 45 of the program's description: 42949672950 bytes expected, 100 left; compile the program again"
         );
     }
 

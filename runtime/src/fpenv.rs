@@ -1,28 +1,32 @@
 //! The floating-point environment that generated code runs in.
 //!
-//! A host may have switched to flush-to-zero, another rounding, or trapping exceptions. Results must not depend on that,
-//! nor on which thread computes them, so every thread enters a region with the default environment and leaves it as it was.
+//! A host may have switched to another rounding, trapping exceptions, or another treatment of denormals. Results must not depend on
+//! that, nor on which thread computes them, so every thread enters a run with the environment that the program asks for and
+//! leaves it as it was, however it leaves.
 
-/// Holds the default environment: round to nearest even, denormals kept, no exception traps. The old one is back on drop.
-pub(crate) struct DefaultEnvironment {
+use crate::abi::Denormals;
+
+/// Holds a program's environment: round to nearest even, no exception traps, denormals as it wants them. The old one is back on
+/// drop.
+pub(crate) struct Environment {
     #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
     saved: u64,
     /// The control register belongs to a thread.
     _not_send: std::marker::PhantomData<*const ()>,
 }
 
-impl DefaultEnvironment {
-    /// Switches this thread to the default environment.
-    pub(crate) fn enter() -> DefaultEnvironment {
-        let saved = control::read();
-        if saved != control::DEFAULT {
-            control::write(control::DEFAULT);
+impl Environment {
+    /// Switches this thread.
+    pub(crate) fn enter(denormals: Denormals) -> Environment {
+        let (saved, wanted) = (control::read(), control::of(denormals));
+        if saved != wanted {
+            control::write(wanted);
         }
-        DefaultEnvironment { saved, _not_send: std::marker::PhantomData }
+        Environment { saved, _not_send: std::marker::PhantomData }
     }
 }
 
-impl Drop for DefaultEnvironment {
+impl Drop for Environment {
     fn drop(&mut self) {
         control::write(self.saved);
     }
@@ -32,8 +36,11 @@ impl Drop for DefaultEnvironment {
 mod control {
     use std::arch::asm;
 
-    /// All six exceptions masked, their flags clear.
-    pub(super) const DEFAULT: u64 = 0x1f80;
+    use super::Denormals;
+
+    pub(super) fn of(denormals: Denormals) -> u64 {
+        u64::from(denormals.mxcsr())
+    }
 
     pub(super) fn read() -> u64 {
         let mut mxcsr = 0_u32;
@@ -44,8 +51,8 @@ mod control {
 
     pub(super) fn write(value: u64) {
         let mxcsr = value as u32;
-        // SAFETY: the value is `DEFAULT` or came from `read`, so no reserved bit is set. Only calls of generated
-        // code, which expects `DEFAULT`, happen between a write and the one that takes it back.
+        // SAFETY: the value is of `of` or of `read`, so no reserved bit is set. Only calls of generated code, which
+        // expects that of `of`, happen between a write and the one that takes it back.
         unsafe { asm!("ldmxcsr [{}]", in(reg) &mxcsr, options(nostack, preserves_flags)) };
     }
 }
@@ -54,8 +61,11 @@ mod control {
 mod control {
     use std::arch::asm;
 
-    /// Round to nearest, no flush to zero, no traps.
-    pub(super) const DEFAULT: u64 = 0;
+    use super::Denormals;
+
+    pub(super) fn of(denormals: Denormals) -> u64 {
+        denormals.fpcr()
+    }
 
     pub(super) fn read() -> u64 {
         let fpcr: u64;
@@ -65,8 +75,8 @@ mod control {
     }
 
     pub(super) fn write(value: u64) {
-        // SAFETY: the value is `DEFAULT` or came from `read`. Only calls of generated code, which expects
-        // `DEFAULT`, happen between a write and the one that takes it back.
+        // SAFETY: the value is of `of` or of `read`. Only calls of generated code, which expects that of `of`,
+        // happen between a write and the one that takes it back.
         unsafe { asm!("msr fpcr, {}", in(reg) value, options(nostack, preserves_flags)) };
     }
 }
@@ -74,10 +84,14 @@ mod control {
 // Miri knows no assembly, and has no such environment.
 #[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod control {
-    pub(super) const DEFAULT: u64 = 0;
+    use super::Denormals;
+
+    pub(super) fn of(_denormals: Denormals) -> u64 {
+        0
+    }
 
     pub(super) fn read() -> u64 {
-        DEFAULT
+        0
     }
 
     pub(super) fn write(_value: u64) {}
@@ -87,17 +101,35 @@ mod control {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_region_has_the_default_environment_and_gives_the_old_one_back() {
+    /// Enters from `outside`; returns what holds inside, and afterwards.
+    fn enter_from(outside: u64, denormals: Denormals) -> (u64, u64) {
         let before = control::read();
-        let flush_and_round_down = control::DEFAULT | 0x8040 | 0x2000;
-        control::write(flush_and_round_down);
-        let region = DefaultEnvironment::enter();
+        control::write(outside);
+        let region = Environment::enter(denormals);
         let inside = control::read();
         drop(region);
         let after = control::read();
         control::write(before);
-        assert_eq!(inside, control::DEFAULT);
-        assert_eq!(after, flush_and_round_down);
+        (inside, after)
+    }
+
+    #[test]
+    fn a_run_has_its_programs_environment_and_gives_the_old_one_back() {
+        let flush_and_round_down = 0x1f80 | 0x8040 | 0x2000;
+        for outside in [0x1f80, 0x1f80 | 0x8040, flush_and_round_down] {
+            assert_eq!(enter_from(outside, Denormals::Flush), (0x9fc0, outside));
+            assert_eq!(enter_from(outside, Denormals::Keep), (0x1f80, outside));
+        }
+    }
+
+    #[test]
+    fn a_panic_gives_the_old_one_back_too() {
+        let before = control::read();
+        let caught = std::panic::catch_unwind(|| {
+            let _region = Environment::enter(Denormals::Flush);
+            panic!("on purpose");
+        });
+        assert!(caught.is_err());
+        assert_eq!(control::read(), before);
     }
 }

@@ -14,9 +14,9 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::abi::{Arg, LayerFn, Region, Strips};
+use crate::abi::{Arg, Denormals, LayerFn, Region, Strips};
 use crate::claims::Claims;
-use crate::fpenv::DefaultEnvironment;
+use crate::fpenv::Environment;
 use crate::pool::Member;
 use crate::program::Program;
 
@@ -29,6 +29,7 @@ pub(crate) struct Schedule {
     calls: Vec<Call>,
     turns: Vec<Turn>,
     own_bases: usize,
+    denormals: Denormals,
 }
 
 struct Call {
@@ -64,7 +65,7 @@ impl Schedule {
     /// The turns of a program, which is verified.
     pub(crate) fn of(program: &Program) -> Schedule {
         let desc = program.desc();
-        let mut schedule = Schedule::default();
+        let mut schedule = Schedule { denormals: desc.denormals, ..Schedule::default() };
         let mut bases = 0;
         for step in &desc.steps {
             // The table has a function for each index: that was verified.
@@ -162,7 +163,7 @@ unsafe impl Sync for Walk<'_> {}
 impl Walk<'_> {
     /// Does one thread's part of all turns.
     pub(crate) fn turns(&self, member: &Member<'_>) {
-        let _environment = DefaultEnvironment::enter();
+        let _environment = Environment::enter(self.schedule.denormals);
         let mut watch = self.nanos.filter(|_| member.is_caller()).map(Watch::start);
         for (index, turn) in self.schedule.turns.iter().enumerate() {
             match member.place() {

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use nnc_runtime::abi::{Arg, CpuFeatures, ElemType, Port, ProgramDesc, Region, Step};
+use nnc_runtime::abi::{Arg, CpuFeatures, Denormals, ElemType, Port, ProgramDesc, Region, Step};
 use nnc_runtime::artefact::{self, HEADER_BYTES, HEADER_OFFSET, Header, LoadError, Machine};
 use nnc_runtime::{Program, encode};
 
@@ -16,6 +16,7 @@ fn desc() -> ProgramDesc {
     ProgramDesc {
         target: "baseline".to_owned(),
         features: CpuFeatures::default(),
+        denormals: Denormals::Flush,
         inputs: vec![],
         outputs: vec![],
         arena_bytes: 64,
@@ -164,7 +165,7 @@ fn another_version_is_refused_with_both_numbers() {
     reseal(&mut other);
     assert_eq!(
         refusal(&other),
-        "the program has ABI version 7, but this runtime has 2; compile the model again with the nnc that this \
+        "the program has ABI version 7, but this runtime has 4; compile the model again with the nnc that this \
          runtime belongs to"
     );
 }

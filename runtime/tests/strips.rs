@@ -8,7 +8,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use nnc_runtime::abi::{Arg, CpuFeatures, ElemType, Port, ProgramDesc, Region, Step, Strip, Strips};
+use nnc_runtime::abi::{
+    Arg, CpuFeatures, Denormals, ElemType, Port, ProgramDesc, Region, Step, Strip, Strips,
+};
 use nnc_runtime::encode::{decode, encode};
 use nnc_runtime::{Constants, InputRef, Pool, Program, Session};
 
@@ -60,6 +62,7 @@ fn desc() -> ProgramDesc {
     ProgramDesc {
         target: "host".into(),
         features: CpuFeatures::default(),
+        denormals: Denormals::Flush,
         inputs: vec![port("x")],
         outputs: vec![port("y")],
         arena_bytes: 0,

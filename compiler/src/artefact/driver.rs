@@ -31,6 +31,9 @@
 //!   workspace   0 arena … │ scratch … │ notes: checked u64, 56 bytes unused
 //! ```
 //!
+//! Layers run with the floating-point environment that the program asks for, as in a session; the caller's is back when it
+//! returns ([`float_mode`](super::float_mode)).
+//!
 //! Beside it come three data symbols: `NAME_abi_version` (`uint32_t`), `NAME_workspace_bytes` (`uint64_t`) and `NAME_info`, a
 //! text in JSON that says what the inputs and outputs are.
 
@@ -46,12 +49,12 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataDescription, FuncId, Linkage, Module, ModuleError};
-use nnc_runtime::abi::{Arg, CpuFeatures, Port, ProgramDesc, Region, Step};
+use nnc_runtime::abi::{Arg, CpuFeatures, Denormals, Port, ProgramDesc, Region, Step};
 use nnc_runtime::artefact::ABI_VERSION;
 use target_lexicon::Architecture;
 
 use super::name::Symbol;
-use super::{CName, CONSTS, cpu_check, json};
+use super::{CName, CONSTS, cpu_check, float_mode, json};
 
 /// Alignment of the workspace: that of the arena and of scratch.
 pub const WORKSPACE_ALIGN: u64 = 64;
@@ -138,6 +141,7 @@ pub fn define(
     let steps = define_data(module, "nnc_steps", Linkage::Local, 16, records(desc))?;
     let consts = module.declare_data(CONSTS, Linkage::Import, false, false)?;
     let cpu_check = define_cpu_check(module, desc)?;
+    let float_mode = FloatMode::define(module, desc.denormals)?;
 
     let mut signature = Signature::new(CallConv::SystemV);
     signature.params = vec![AbiParam::new(types::I64); 3];
@@ -153,11 +157,12 @@ pub fn define(
         *colocated = true;
     }
     let cpu_check = cpu_check.map(|check| module.declare_func_in_func(check, func));
+    let float_mode = (module.declare_func_in_func(float_mode.switch, func), float_mode.wanted);
     let callees = funcs.iter().map(|&callee| module.declare_func_in_func(callee, func)).collect();
 
     let mut frontend = FunctionBuilderContext::new();
     let builder = FunctionBuilder::new(func, &mut frontend);
-    Run::new(builder, desc, workspace, steps, consts, callees)?.build(desc, cpu_check, module);
+    Run::new(builder, desc, workspace, steps, consts, callees)?.build(desc, cpu_check, float_mode, module);
     module.define_function(id, &mut context)?;
     Ok(())
 }
@@ -177,6 +182,28 @@ fn define_cpu_check(module: &mut dyn Module, desc: &ProgramDesc) -> Result<Optio
     let id = module.declare_function("nnc_cpu_check", Linkage::Local, &signature)?;
     module.define_function_bytes(id, 16, &code, &[])?;
     Ok(Some(id))
+}
+
+/// How the floating-point environment is switched, and to what.
+struct FloatMode {
+    switch: FuncId,
+    wanted: u64,
+}
+
+impl FloatMode {
+    fn define(module: &mut dyn Module, denormals: Denormals) -> Result<FloatMode, DriverError> {
+        let (code, wanted) = match module.isa().triple().architecture {
+            Architecture::X86_64 => (float_mode::X86_64, u64::from(denormals.mxcsr())),
+            // The only other one that targets have.
+            _ => (float_mode::AARCH64, denormals.fpcr()),
+        };
+        let mut signature = Signature::new(CallConv::SystemV);
+        signature.params = vec![AbiParam::new(types::I64)];
+        signature.returns = vec![AbiParam::new(types::I64)];
+        let switch = module.declare_function("nnc_float_mode", Linkage::Local, &signature)?;
+        module.define_function_bytes(switch, 16, code, &[])?;
+        Ok(FloatMode { switch, wanted })
+    }
 }
 
 /// Puts the constants into `module` itself, for an object that goes to a linker instead of into an artefact.
@@ -256,10 +283,14 @@ fn info(desc: &ProgramDesc, workspace: u64) -> String {
     let mut out = String::new();
     let target = json::string(&desc.target);
     let features = json::string(&desc.features.to_string());
+    let denormals = match desc.denormals {
+        Denormals::Flush => "flush",
+        Denormals::Keep => "keep",
+    };
     // Writing to a string cannot fail.
     let _ = write!(
         out,
-        "{{\"abi_version\":{ABI_VERSION},\"target\":{target},\"cpu_features\":{features},\
+        "{{\"abi_version\":{ABI_VERSION},\"target\":{target},\"cpu_features\":{features},\"denormals\":\"{denormals}\",\
          \"workspace_bytes\":{workspace},\"workspace_align\":{WORKSPACE_ALIGN}"
     );
     for (key, ports) in [("inputs", &desc.inputs), ("outputs", &desc.outputs)] {
@@ -318,7 +349,13 @@ impl<'a> Run<'a> {
         Ok(Run { builder, steps, consts, callees, regions, bases, workspace, refuse })
     }
 
-    fn build(mut self, desc: &ProgramDesc, cpu_check: Option<FuncRef>, module: &dyn Module) {
+    fn build(
+        mut self,
+        desc: &ProgramDesc,
+        cpu_check: Option<FuncRef>,
+        float_mode: (FuncRef, u64),
+        module: &dyn Module,
+    ) {
         let entry = self.builder.create_block();
         self.builder.append_block_params_for_function_params(entry);
         self.builder.switch_to_block(entry);
@@ -333,7 +370,7 @@ impl<'a> Run<'a> {
             if let Some(check) = cpu_check {
                 self.check_cpu(check, workspace);
             }
-            self.walk(scratch);
+            self.walk(scratch, float_mode);
         }
         self.return_in(self.refuse, Status::Buffer);
         self.builder.seal_all_blocks();
@@ -399,9 +436,11 @@ impl<'a> Run<'a> {
     }
 
     /// The loop over the records.
-    fn walk(&mut self, scratch: Value) {
+    fn walk(&mut self, scratch: Value, (switch, wanted): (FuncRef, u64)) {
         let [step, arg, take_arg, dispatch, done] = [(); 5].map(|()| self.builder.create_block());
         let trusted = MemFlagsData::trusted();
+        let wanted = self.builder.ins().iconst(types::I64, wanted as i64);
+        let switched = self.builder.ins().call(switch, &[wanted]);
         let first = self.builder.ins().symbol_value(types::I64, self.steps);
         self.builder.ins().jump(step, &[BlockArg::from(first)]);
 
@@ -447,7 +486,11 @@ impl<'a> Run<'a> {
             self.builder.ins().call(callee, &[bases, begin, end, scratch]);
             self.builder.ins().jump(step, &[BlockArg::from(next_record)]);
         }
-        self.return_in(done, Status::Ok);
+        self.builder.switch_to_block(done);
+        if let &[before] = self.builder.inst_results(switched) {
+            self.builder.ins().call(switch, &[before]);
+        }
+        self.leave(Status::Ok);
     }
 
     /// Continues in `block`; returns its new parameter.
@@ -458,6 +501,10 @@ impl<'a> Run<'a> {
 
     fn return_in(&mut self, block: Block, status: Status) {
         self.builder.switch_to_block(block);
+        self.leave(status);
+    }
+
+    fn leave(&mut self, status: Status) {
         let code = self.builder.ins().iconst(types::I32, status as i64);
         self.builder.ins().return_(&[code]);
     }

@@ -9,13 +9,13 @@
 
 use std::fmt::Write as _;
 
-use nnc_runtime::abi::{Count, ElemType, Port, ProgramDesc};
+use nnc_runtime::abi::{Count, Denormals, ElemType, Port, ProgramDesc};
 use nnc_runtime::artefact::ABI_VERSION;
 
 use super::CName;
 use super::driver::{DriverError, Status, WORKSPACE_ALIGN, workspace_bytes};
 
-/// `@` stands for the name as it is, `%` for that of macros.
+/// `@` stands for the name as it is, `%` for that of macros, `!` for what is done with denormals.
 const DECLARATIONS: &str = r"
 /* All of them are in the artefact itself, which imports nothing: link with it, or dlopen it and look them up. */
 
@@ -32,8 +32,10 @@ extern const char @_info[];
  *
  * inputs and outputs are arrays of pointers to dense row-major tensors, in the order above, each aligned to its
  * elements. workspace has @_workspace_bytes bytes, is aligned to 64, is all zero before the first run, stays as a run
- * leaves it until the next one, and belongs to one call at a time; threads that run at once bring a workspace each. The
- * floating-point environment is the default one: round to nearest, no flush to zero.
+ * leaves it until the next one, and belongs to one call at a time; threads that run at once bring a workspace each.
+ *
+ * Whatever the floating-point environment of the caller is, the model runs in its own, which rounds to nearest and !;
+ * the caller's is there again afterwards.
  *
  * Returns one of these. Except for %_OK, nothing was computed. */
 int @_run(const void *const *inputs, void *const *outputs, void *workspace);
@@ -72,7 +74,12 @@ pub fn write(desc: &ProgramDesc, name: &CName) -> Result<String, DriverError> {
 fn body(desc: &ProgramDesc, name: &CName) -> Result<String, DriverError> {
     let workspace = workspace_bytes(desc)?;
     let macros = name.macros();
-    let named = |text: &str| text.replace('@', &name.to_string()).replace('%', &macros);
+    let denormals = match desc.denormals {
+        Denormals::Flush => "takes\n * denormals for zero",
+        Denormals::Keep => "keeps\n * denormals",
+    };
+    let named =
+        |text: &str| text.replace('@', &name.to_string()).replace('%', &macros).replace('!', denormals);
     let mut out = String::from("#include <stdint.h>\n\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");
     // Writing to a string cannot fail.
     let _ = writeln!(out, "#define {macros}_ABI_VERSION {ABI_VERSION}u");
@@ -169,6 +176,7 @@ mod tests {
         ProgramDesc {
             target: "baseline".to_owned(),
             features: CpuFeatures::default(),
+            denormals: Denormals::Flush,
             inputs: inputs.iter().map(port).collect(),
             outputs: vec![],
             arena_bytes: 65,

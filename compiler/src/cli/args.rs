@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use nnc::Limits;
+use nnc::{Denormals, Limits};
 
 /// What fixes the shapes of a model, and how it is compiled. Only `.onnx` files take these: a compiled artefact has
 /// them behind it.
@@ -37,6 +37,11 @@ pub struct CompileArgs {
     /// Do not run neighbouring layers strip by strip, which keeps large images between them in the cache
     #[arg(long)]
     pub no_strips: bool,
+
+    /// What runs do with numbers that are too near to zero to have all their digits (denormals, below 1.2e-38 in f32): take
+    /// them for zero, which is much faster on many processors, or keep them [default: flush]
+    #[arg(long, value_name = "flush|keep", value_parser = denormals)]
+    pub denormals: Option<Denormals>,
 
     /// Threads to compile with; the program is the same for any number [default: one for each core]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -153,6 +158,7 @@ impl CompileArgs {
             (!self.disabled.is_empty(), "--disable-pass"),
             (self.no_winograd, "--no-winograd"),
             (self.no_strips, "--no-strips"),
+            (self.denormals.is_some(), "--denormals"),
             (self.jobs.is_some(), "--jobs"),
         ];
         let given = given.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag);
@@ -177,6 +183,15 @@ pub struct PerfArgs {
     /// Tell Linux `perf` the names of compiled functions, in /tmp/perf-PID.map
     #[arg(long)]
     pub perf_map: bool,
+}
+
+/// `flush` or `keep`
+fn denormals(text: &str) -> Result<Denormals, String> {
+    match text {
+        "flush" => Ok(Denormals::Flush),
+        "keep" => Ok(Denormals::Keep),
+        _ => Err("write flush or keep".into()),
+    }
 }
 
 /// `NAME=N`

@@ -278,6 +278,7 @@ pub fn options(args: &CompileArgs) -> Result<Options> {
     let mut options = Options::default()
         .winograd(!args.no_winograd)
         .strips(!args.no_strips)
+        .denormals(args.denormals.unwrap_or_default())
         .threads(args.jobs.unwrap_or(0).into());
     if let Some(target) = &args.target {
         options = options.target(target)?;

@@ -4,7 +4,8 @@
 //!   f16   s eeeee mmmmmmmmmm          f32   s eeeeeeee mmmmmmmmmmmmmmmmmmmmmmm          bf16   s eeeeeeee mmmmmmm
 //! ```
 //!
-//! The conversions are plain integer and `f32` arithmetic, so that no target needs instructions or libraries for them.
+//! The conversions are plain integer and `f32` arithmetic, so that no target needs instructions or libraries for them. None of
+//! it reads or makes a denormal of `f32`: those of `f16` are normal numbers there, and stay when denormals are flushed.
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
@@ -13,8 +14,10 @@ use nnc_ir::DType;
 
 use super::nest::math::Math;
 
-/// 2^112, the ratio of two numbers of the same exponent bits in `f32` and `f16`.
-const REBIAS: f32 = f32::from_bits((127 + 112) << 23);
+/// The difference of the biases of `f32` and `f16`, in the place of an exponent.
+const REBIAS: i64 = 112 << 23;
+/// The least normal number of `f16`, as the bits of an `f32`.
+const LEAST: u32 = 113 << 23;
 
 /// The `f32` of a half float's 16 bits.
 pub fn widened(b: &mut FunctionBuilder<'_>, dtype: DType, bits: Value) -> Value {
@@ -26,14 +29,18 @@ pub fn widened(b: &mut FunctionBuilder<'_>, dtype: DType, bits: Value) -> Value 
     let sign = b.ins().band_imm_s(wide, 0x8000);
     let sign = b.ins().ishl_imm_s(sign, 16);
     let size = b.ins().band_imm_s(wide, 0x7fff);
-    // Exponent and mantissa in their places: too small by the difference of the biases, which a product mends, also
-    // for denormals.
+    // Exponent and mantissa in their places, and what the biases differ by.
     let moved = b.ins().ishl_imm_s(size, 13);
+    let normal = b.ins().iadd_imm_s(moved, REBIAS);
+    // A denormal is what its mantissa adds to the least normal number.
+    let above = b.ins().iadd_imm_s(moved, i64::from(LEAST));
     let mut m = Math::new(b, types::F32);
-    let moved = m.from_bits(moved);
-    let rebias = m.b.ins().f32const(REBIAS);
-    let number = m.mul(moved, rebias);
-    let number = m.to_bits(number);
+    let above = m.from_bits(above);
+    let least = m.b.ins().f32const(f32::from_bits(LEAST));
+    let small = m.sub(above, least);
+    let small = m.to_bits(small);
+    let is_small = b.ins().icmp_imm_s(IntCC::UnsignedLessThan, size, 0x400);
+    let number = b.ins().select(is_small, small, normal);
     // The largest exponent stays the largest: infinity and NaN.
     let special = b.ins().bor_imm_s(number, 0x7f80_0000);
     let is_special = b.ins().icmp_imm_s(IntCC::UnsignedGreaterThanOrEqual, size, 0x7c00);

@@ -226,6 +226,7 @@ pub fn describe(plan: &Plan, functions: &Functions, target: &Target) -> ProgramD
     ProgramDesc {
         target: target.name.clone(),
         features: cpu_features(target),
+        denormals: plan.denormals,
         inputs: plan.inputs.clone(),
         outputs: plan.outputs.clone(),
         arena_bytes: plan.arena_bytes,

@@ -66,6 +66,8 @@ pub struct Options {
     pub strips: Strips,
     /// How wide the panels are that weights are packed in.
     pub panels: Panels,
+    /// What runs do with denormals.
+    pub denormals: abi::Denormals,
 }
 
 /// How wide the panels of dense layers are. It decides how sums are split, so results may differ in the last bits.
@@ -241,6 +243,8 @@ pub struct Plan {
     pub scratch_bytes: u64,
     /// How good the arena is.
     pub memory: MemoryReport,
+    /// What runs do with denormals.
+    pub denormals: abi::Denormals,
 }
 
 /// A plan whose constants have places but no bytes: it holds the weights as the graph had them. Without the graph it is their
@@ -256,6 +260,7 @@ pub struct Unpacked {
     lives: Vec<Life>,
     scratch_bytes: u64,
     memory: MemoryReport,
+    denormals: abi::Denormals,
 }
 
 impl Unpacked {
@@ -273,10 +278,31 @@ impl Unpacked {
         self,
         finish: impl FnOnce(constants::Constants) -> Result<Constants, PlanError>,
     ) -> Result<Plan, PlanError> {
-        let Unpacked { inputs, outputs, steps, strips, constants, arena_bytes, lives, scratch_bytes, memory } =
-            self;
+        let Unpacked {
+            inputs,
+            outputs,
+            steps,
+            strips,
+            constants,
+            arena_bytes,
+            lives,
+            scratch_bytes,
+            memory,
+            denormals,
+        } = self;
         let constants = finish(constants)?;
-        Ok(Plan { inputs, outputs, steps, strips, constants, arena_bytes, lives, scratch_bytes, memory })
+        Ok(Plan {
+            inputs,
+            outputs,
+            steps,
+            strips,
+            constants,
+            arena_bytes,
+            lives,
+            scratch_bytes,
+            memory,
+            denormals,
+        })
     }
 }
 

@@ -491,6 +491,7 @@ impl<'g> Planner<'g> {
             lives: lifetimes.iter().zip(&arena.offsets).map(|(life, &at)| life.at(at)).collect(),
             scratch_bytes: groups.scratch(scratch),
             memory,
+            denormals: self.options.denormals,
         })
     }
 

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use nnc_runtime::abi::{Arg, CpuFeatures, ElemType, Port, ProgramDesc, Region, Step};
+use nnc_runtime::abi::{Arg, CpuFeatures, Denormals, ElemType, Port, ProgramDesc, Region, Step};
 use nnc_runtime::{Constants, Program};
 
 pub const ROWS: usize = 37;
@@ -85,6 +85,7 @@ pub fn desc() -> ProgramDesc {
     ProgramDesc {
         target: "host".to_owned(),
         features: CpuFeatures::default(),
+        denormals: Denormals::Flush,
         inputs: vec![port("x", &[1, ROWS, COLS]), port("bias", &[COLS])],
         outputs: vec![port("y", &[1, ROWS, COLS])],
         arena_bytes: f32s(ROWS * COLS + ROWS),

@@ -170,6 +170,7 @@ mod tests {
             arena_bytes: 2048,
             lives: vec![life(0..2048, 0..9)],
             scratch_bytes: 0,
+            denormals: Default::default(),
             memory: MemoryReport::default(),
         }
     }

@@ -41,7 +41,12 @@ pub fn lowerings(target: &Target, turn: usize) -> Vec<Lowering> {
         free,
         Options { winograd: Winograd::Always(form, kernels), ..free },
         Options { strips: Strips::Always(2 + turn % 3), ..free },
-        Options { winograd: Winograd::Never, strips: Strips::Never, panels: Panels::Common },
+        Options {
+            winograd: Winograd::Never,
+            strips: Strips::Never,
+            panels: Panels::Common,
+            ..Options::default()
+        },
     ];
     options.into_iter().map(|options| Lowering { target: target.clone(), options }).collect()
 }
