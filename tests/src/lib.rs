@@ -2,7 +2,6 @@
 
 pub mod addresses;
 pub mod caught;
-pub mod filetest;
 pub mod fuzz;
 pub mod goldens;
 pub mod onnx_cases;

@@ -1,15 +1,16 @@
-//! Runs the file tests in `tests/filetests`, one test for each file.
+//! Passes on small graphs in text: a test for each file in `passes`.
+
+mod filetest;
 
 use std::path::Path;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use nnc_tests::filetest;
 
 fn main() {
     let arguments = Arguments::from_args();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("filetests/passes");
-    let files = filetest::files(&folder).expect("tests/filetests/passes can be read");
-    let trials = files
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/filetests/passes");
+    let files = filetest::files(&folder).expect("the file tests can be read");
+    let trials: Vec<Trial> = files
         .into_iter()
         .map(|path| {
             let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
