@@ -569,7 +569,7 @@ pub struct CompileReport {
 impl fmt::Display for CompileReport {
     /// One line for each pass that did something, then the sizes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for pass in self.passes.passes.iter().filter(|p| !p.counts.is_empty()) {
+        for pass in self.passes.passes.iter().filter(|p| !p.is_silent()) {
             writeln!(f, "{pass}")?;
         }
         write!(

@@ -301,13 +301,25 @@ impl Graph {
         }
     }
 
-    /// Gives a node another operator and other operands. The types of its outputs must stay as they are.
-    pub fn rewrite(&mut self, id: NodeId, op: Op, operands: &[Option<Value>]) -> Result<(), GraphError> {
-        let name = self.node(id).name.clone();
-        let outputs = self.infer(&name, &op, operands)?;
+    /// Whether [`Graph::rewrite`] would do what it is asked for: the types of the outputs that it would record.
+    pub fn admits(
+        &self,
+        id: NodeId,
+        op: &Op,
+        operands: &[Option<Value>],
+    ) -> Result<Vec<TensorType>, GraphError> {
+        let name = &self.node(id).name;
+        let outputs = self.infer(name, op, operands)?;
         if let Some((old, new)) = self.node(id).outputs.iter().zip(&outputs).find(|(a, b)| a != b) {
-            return Err(GraphError::TypeChange { node: name, old: old.clone(), new: new.clone() });
+            return Err(GraphError::TypeChange { node: name.clone(), old: old.clone(), new: new.clone() });
         }
+        Ok(outputs)
+    }
+
+    /// Gives a node another operator and other operands. The types of its outputs must stay as they are; where they would not, the
+    /// graph stays as it was.
+    pub fn rewrite(&mut self, id: NodeId, op: Op, operands: &[Option<Value>]) -> Result<(), GraphError> {
+        let outputs = self.admits(id, &op, operands)?;
         let positions = self.operands(id).len().max(operands.len());
         for input in 0..positions {
             self.connect(id, input, operands.get(input).copied().flatten());

@@ -31,10 +31,13 @@ pub fn read(spec: &Spec) -> Result<Graph, Failure> {
 ///
 /// # Errors
 ///
-/// A pass fails, or leaves a graph that does not hold together.
+/// A pass fails, leaves a graph that does not hold together, or tries an edit that the graph refuses.
 pub fn optimise(graph: &Graph) -> Result<Graph, Failure> {
     let mut graph = graph.clone();
-    passes::optimise(&mut graph, &passes::Options::default())?;
+    let report = passes::optimise(&mut graph, &passes::Options::default())?;
+    if let Some(refusal) = report.passes.iter().flat_map(|pass| &pass.refused).next() {
+        return Err(refusal.to_string().into());
+    }
     graph.verify()?;
     Ok(graph)
 }

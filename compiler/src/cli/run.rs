@@ -300,8 +300,9 @@ fn joined(mut runs: Vec<Ran>) -> Result<Vec<(String, Tensor)>> {
 /// One line for each pass that did something.
 pub fn fused(out: &mut dyn Write, report: &CompileReport) -> std::io::Result<()> {
     let mut heading = "passes";
-    for pass in report.passes.passes.iter().filter(|p| !p.counts.is_empty()) {
-        let counts: Vec<String> = pass.counts.iter().map(|(what, n)| format!("{n} {what}")).collect();
+    for pass in report.passes.passes.iter().filter(|p| !p.is_silent()) {
+        let mut counts: Vec<String> = pass.counts.iter().map(|(what, n)| format!("{n} {what}")).collect();
+        counts.extend(pass.refused.iter().map(ToString::to_string));
         writeln!(out, "{heading:<8} {:<16} {}", pass.name, counts.join(", "))?;
         heading = "";
     }

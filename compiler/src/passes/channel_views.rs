@@ -15,19 +15,16 @@ use std::collections::BTreeMap;
 use nnc_ir::op::{ChannelSelect, ChannelSource, Slice};
 use nnc_ir::{DType, Graph, NodeId, Op, Value};
 
-use super::edit::{input_of, producer, replace, rewrite};
+use super::edit::{each_node, input_of, producer, replace, rewrite};
 use super::{EditError, Notes};
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
-    for id in graph.order()? {
-        if !graph.contains(id) {
-            continue;
-        }
+    each_node(graph, notes, |graph, notes, id| {
         if let Some(parts) = split(graph, id) {
             for (output, part) in parts.into_iter().enumerate() {
                 let value = Value { node: id, output: output as u32 };
                 if !graph.is_output(value) && graph.consumers(value).is_empty() {
-                    continue;
+                    return Ok(());
                 }
                 let name = format!("{}:{output}", graph.node(id).name);
                 let select = part.resolved(graph);
@@ -37,7 +34,7 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
             }
             graph.prune(id);
             notes.count("splits");
-            continue;
+            return Ok(());
         }
         separate_channels(graph, id)?;
         // A select without channels would read nothing, and so have no type.
@@ -51,8 +48,8 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
             notes.count("composed");
             drop_identity(graph, id)?;
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// For each channel of a value, the value and the channel that it comes from.

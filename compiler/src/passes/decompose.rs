@@ -19,16 +19,17 @@ use nnc_ir::op::{
 use nnc_ir::{Graph, NodeId, Op, Value};
 
 use super::edit::{
-    bounds, from_bounds, input_of, one_after_another, per_channel, producer, rewrite, scalar, unary, vector,
+    bounds, each_node, from_bounds, input_of, one_after_another, per_channel, producer, rewrite, scalar,
+    unary, vector,
 };
 use super::{EditError, Notes};
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
     // All composites first: what remains of additions and products of constants is an affine then.
-    for id in graph.order()? {
+    each_node(graph, notes, |graph, notes, id| {
         let is_f32 = |t: &nnc_ir::TensorType| t.dtype == nnc_ir::DType::F32;
-        if !graph.contains(id) || !graph.node(id).outputs.first().is_some_and(is_f32) {
-            continue;
+        if !graph.node(id).outputs.first().is_some_and(is_f32) {
+            return Ok(());
         }
         if let Some((function, x, what)) = composite(graph, id) {
             rewrite(graph, id, function, &[Some(x)])?;
@@ -36,13 +37,14 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
         } else if reduce_to_pool(graph, id)? {
             notes.count("global pools");
         }
-    }
-    for id in graph.order()? {
-        if graph.contains(id) && to_affine(graph, id)? {
+        Ok(())
+    })?;
+    each_node(graph, notes, |graph, notes, id| {
+        if to_affine(graph, id)? {
             notes.count("channel affines");
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// The function of one value that a node computes together with those before it.

@@ -19,6 +19,28 @@ pub enum EditError {
     Tensor(#[from] TensorError),
 }
 
+/// Visits the nodes of a graph in their order, those that earlier visits have taken away left out. What a visit may not do is noted,
+/// and leaves the graph as it was: a valid graph stays one that compiles. So a visit edits what belongs together at once, by one of the
+/// functions below, or asks [`Graph::admits`] first.
+pub(super) fn each_node(
+    graph: &mut Graph,
+    notes: &mut Notes,
+    mut visit: impl FnMut(&mut Graph, &mut Notes, NodeId) -> Result<(), EditError>,
+) -> Result<(), EditError> {
+    for id in graph.order()? {
+        if !graph.contains(id) {
+            continue;
+        }
+        let (name, counts) = (graph.node(id).name.clone(), notes.counts().to_vec());
+        if let Err(error) = visit(graph, notes, id) {
+            // New nodes that would have been read.
+            graph.remove_unused();
+            notes.refused(name, counts, &error);
+        }
+    }
+    Ok(())
+}
+
 /// The operator that makes a value.
 pub(super) fn producer(graph: &Graph, value: Value) -> &Op {
     &graph.node(value.node).op
@@ -113,6 +135,31 @@ pub(super) fn rewrite(
         }
     }
     Ok(())
+}
+
+/// Gives `layer` an operator and operands with which it computes what `node` does, and lets it take the place of `node`: both, or
+/// neither.
+pub(super) fn take_over(
+    graph: &mut Graph,
+    notes: &mut Notes,
+    layer: NodeId,
+    (op, operands): (Op, &[Option<Value>]),
+    node: NodeId,
+    how: &'static str,
+) -> Result<(), EditError> {
+    same_type(graph, layer.into(), node.into())?;
+    rewrite(graph, layer, op, operands)?;
+    absorb(graph, notes, layer, node, how)
+}
+
+/// Refuses values of different types.
+fn same_type(graph: &Graph, new: Value, old: Value) -> Result<(), EditError> {
+    let (old_type, new_type) = (graph.ty(old), graph.ty(new));
+    if old_type == new_type {
+        return Ok(());
+    }
+    let node = graph.node(old.node).name.clone();
+    Err(GraphError::TypeChange { node, old: old_type.clone(), new: new_type.clone() }.into())
 }
 
 /// Lets `layer`, which computes what `node` did by now, take the place of `node`.

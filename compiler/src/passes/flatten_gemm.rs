@@ -12,16 +12,13 @@
 use nnc_ir::op::{Conv, Epilogue, Gemm, Prologue, Reshape, Window};
 use nnc_ir::{Graph, NodeId, Op, Tensor, Value};
 
-use super::edit::{floats, input_of, is_constant, is_f32, producer, read_only_by, rewrite};
+use super::edit::{each_node, floats, input_of, is_constant, is_f32, producer, read_only_by, rewrite};
 use super::fuse_bias::{is_matrix_product, plain_gemm};
 use super::scale_alpha::{fold_factors, transposed};
 use super::{EditError, Notes};
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
-    for id in graph.order()? {
-        if !graph.contains(id) {
-            continue;
-        }
+    each_node(graph, notes, |graph, notes, id| {
         if move_before_reshape(graph, id)? {
             notes.count("activations moved before a reshape");
         }
@@ -31,8 +28,8 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
                 notes.count("turned into convolutions");
             }
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// `unary(reshape(x))` becomes `reshape(unary(x))`.

@@ -24,24 +24,22 @@ use nnc_ir::op::{BatchNorm, ChannelAffine, ChannelSelect, Conv, GlobalPool, Pool
 use nnc_ir::{Graph, NodeId, Op, Tensor, Value};
 
 use super::edit::{
-    absorb, floats, is_constant, is_f32, read_only_by, replace, rewrite, set, unary, vector, with_activation,
+    absorb, each_node, floats, is_constant, is_f32, read_only_by, replace, rewrite, set, unary, vector,
+    with_activation,
 };
 use super::fuse_activation::{is_cheap, readers_with_prologue};
 use super::fuse_bias::{is_matrix_product, plain_gemm};
 use super::{EditError, Notes};
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
-    for id in graph.order()? {
-        if graph.contains(id) {
-            // One that stays as it is counts nowhere, or there would be no end.
-            let known = affine(graph, id).is_some_and(|affine| is_ordinary(&affine));
-            if known && matches!(graph.node(id).op, Op::BatchNorm(_)) {
-                notes.count("batch norms");
-            }
-            fold(graph, notes, id)?;
+    each_node(graph, notes, |graph, notes, id| {
+        // One that stays as it is counts nowhere, or there would be no end.
+        let known = affine(graph, id).is_some_and(|affine| is_ordinary(&affine));
+        if known && matches!(graph.node(id).op, Op::BatchNorm(_)) {
+            notes.count("batch norms");
         }
-    }
-    Ok(())
+        fold(graph, notes, id)
+    })
 }
 
 /// `activation(x · scale[c] + shift[c])`, before anything is rounded.
@@ -260,14 +258,16 @@ impl Scalable {
             }
         };
         let mut operands = graph.operands(layer);
+        let bias = vector(graph, name, &bias)?;
+        set(&mut operands, 2, bias);
+        // Weights are changed in place: not before it is certain that the rest can be.
+        graph.admits(layer, &op, &operands)?;
         if affine.scale.iter().any(|s| *s != 1.0) {
             let Some(weights) = own(graph, self.weights, layer) else { return Ok(false) };
             let Some(bytes) = graph.constant_bytes_mut(weights) else { return Ok(false) };
             self.order.scale(bytes, &affine.scale);
             operands[1] = Some(weights);
         }
-        let bias = vector(graph, name, &bias)?;
-        set(&mut operands, 2, bias);
         rewrite(graph, layer, op, &operands)?;
         Ok(true)
     }

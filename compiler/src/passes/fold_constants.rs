@@ -13,6 +13,7 @@
 use nnc_ir::op::Tensors;
 use nnc_ir::{Graph, NodeId, Op, Tensor, Value};
 
+use super::edit::each_node;
 use super::{EditError, Notes};
 
 /// Bytes a result may have, however small its operands are.
@@ -37,11 +38,8 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
     let constants = graph.node_ids().filter_map(|id| graph.constant(id.into()));
     let bytes = constants.map(|tensor| tensor.ty().bytes()).sum::<usize>();
     let mut budget = Budget { bytes: bytes.max(MAX_GROWTH), work: MAX_WORK_TOGETHER };
-    for id in graph.order()? {
-        if !graph.contains(id) {
-            continue;
-        }
-        let Some(results) = results(graph, id, &mut budget) else { continue };
+    each_node(graph, notes, |graph, notes, id| {
+        let Some(results) = results(graph, id, &mut budget) else { return Ok(()) };
         let operands: Vec<Value> = graph.operands(id).into_iter().flatten().collect();
         let sizes: Vec<usize> = operands.iter().map(|v| graph.ty(*v).bytes()).collect();
         let name = graph.node(id).name.clone();
@@ -57,8 +55,8 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
         let gone = operands.iter().zip(sizes).filter(|(v, _)| !graph.contains(v.node));
         budget.bytes += gone.map(|(_, bytes)| bytes).sum::<usize>();
         notes.count("folded");
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// What a node computes, when that is known, worth storing, and within the budget, which it is taken from.

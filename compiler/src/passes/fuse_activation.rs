@@ -19,7 +19,8 @@ use nnc_ir::op::{Conv, GlobalPool, Pool, Prologue, Unary};
 use nnc_ir::{Graph, NodeId, Op, Value};
 
 use super::edit::{
-    absorb, is_f32, is_non_negative, producer, read_only_by, replace, rewrite, unary, with_activation,
+    each_node, is_f32, is_non_negative, producer, read_only_by, replace, rewrite, take_over, unary,
+    with_activation,
 };
 use super::{EditError, Notes};
 use crate::code::layers::can_absorb;
@@ -37,28 +38,27 @@ pub(super) fn is_cheap(function: &Unary) -> bool {
 }
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
-    for id in graph.order()? {
-        if !graph.contains(id) {
-            continue;
-        }
-        let Some((function, x)) = unary(graph, id.into()) else { continue };
+    each_node(graph, notes, |graph, notes, id| {
+        let Some((function, x)) = unary(graph, id.into()) else { return Ok(()) };
         if !is_f32(graph, x) {
-            continue;
+            return Ok(());
         }
         if function == Unary::Relu && is_non_negative(graph, x) {
             replace(graph, id, x)?;
             notes.count("dropped");
         } else if !is_fusable(&function) {
-            continue;
+            return Ok(());
         } else if read_only_by(graph, x, id)
             && let Some(op) = with_activation(graph, x.node, producer(graph, x), function)
         {
             let operands = graph.operands(x.node);
-            rewrite(graph, x.node, op, &operands)?;
-            absorb(graph, notes, x.node, id, "activation")?;
+            take_over(graph, notes, x.node, (op, &operands), id, "activation")?;
             notes.count("fused");
         } else if let Some(layers) = layers_behind_select(graph, id, x, function) {
             let (name, op_name) = (graph.node(id).name.clone(), graph.node(id).op.name());
+            for (layer, op) in &layers {
+                graph.admits(*layer, op, &graph.operands(*layer))?;
+            }
             for (layer, op) in layers {
                 let operands = graph.operands(layer);
                 rewrite(graph, layer, op, &operands)?;
@@ -80,8 +80,8 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
             }
             notes.count("as prologue");
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// The layers that a select reads, each with the function applied to its result; `None` unless all can do that and

@@ -11,33 +11,29 @@
 use nnc_ir::op::{BinaryFn, Conv, Gemm};
 use nnc_ir::{Graph, NodeId, Op, Value};
 
-use super::edit::{absorb, per_channel, read_only_by, rewrite, set, vector};
+use super::edit::{each_node, per_channel, read_only_by, set, take_over, vector};
 use super::{EditError, Notes};
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
-    for id in graph.order()? {
-        if !graph.contains(id) {
-            continue;
-        }
-        let Some((layer, bias)) = addition(graph, id) else { continue };
-        let Some((op, position)) = with_bias(graph, layer.node) else { continue };
-        let Op::Binary(add) = &graph.node(id).op else { continue };
+    each_node(graph, notes, |graph, notes, id| {
+        let Some((layer, bias)) = addition(graph, id) else { return Ok(()) };
+        let Some((op, position)) = with_bias(graph, layer.node) else { return Ok(()) };
+        let Op::Binary(add) = &graph.node(id).op else { return Ok(()) };
         let op = match add.activation {
             None => op,
             Some(activation) => match super::edit::with_activation(graph, layer.node, &op, activation) {
                 Some(op) => op,
-                None => continue,
+                None => return Ok(()),
             },
         };
         let name = format!("{}:bias", graph.node(id).name);
         let bias = vector(graph, name, &bias)?;
         let mut operands = graph.operands(layer.node);
         set(&mut operands, position, bias);
-        rewrite(graph, layer.node, op, &operands)?;
-        absorb(graph, notes, layer.node, id, "bias")?;
+        take_over(graph, notes, layer.node, (op, &operands), id, "bias")?;
         notes.count("turned into a bias");
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// The layer's result and the bias of a node that adds one to the other.

@@ -5,32 +5,32 @@
 //!   x ─▶ pad [0,1] ─▶ slice [1:] ─▶ average pool    becomes   x ─▶ average pool, pads [-1,1]
 //! ```
 //!
+//! Pads and crops that follow each other are one pad, as far as a pad can say it: what is cropped does not come back as padding, and what
+//! is put around an image is not cropped from the other side.
+//!
 //! A crop is negative padding: the window starts inside. What is put around an image must be what the window takes
 //! there: zeros for a convolution and for an average that counts its padding; for a maximum, what never wins.
 
 use nnc_ir::op::{Conv, Pad, PadMode, Pool, PoolKind, Window};
 use nnc_ir::{Graph, NodeId, Op, Value};
 
-use super::edit::{floats, is_f32, is_non_negative, rewrite};
+use super::edit::{each_node, floats, is_f32, is_non_negative, rewrite};
 use super::{EditError, Notes};
 use crate::code::layers::can_absorb;
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
-    for id in graph.order()? {
-        if !graph.contains(id) {
-            continue;
-        }
+    each_node(graph, notes, |graph, notes, id| {
         if merge(graph, id)? {
             notes.count("merged");
         }
-        let Some(frame) = frame(graph, id) else { continue };
+        let Some(frame) = frame(graph, id) else { return Ok(()) };
         let readers = graph.consumers(id.into());
         if readers.is_empty() || graph.is_output(id.into()) {
-            continue;
+            return Ok(());
         }
         let ops: Option<Vec<Op>> =
             readers.iter().map(|&(reader, input)| framed(graph, reader, input, &frame)).collect();
-        let Some(ops) = ops else { continue };
+        let Some(ops) = ops else { return Ok(()) };
         let (name, op) = (graph.node(id).name.clone(), graph.node(id).op.name());
         for ((reader, _), op_with_pads) in readers.into_iter().zip(ops) {
             let mut operands = graph.operands(reader);
@@ -40,8 +40,8 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
             notes.absorbed(&graph.node(reader).name, &name, op, "padding");
             notes.count("moved into a window");
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// What a Pad or a Slice puts around the spatial axes of an image.
@@ -87,7 +87,7 @@ impl Frame {
     }
 }
 
-/// Padding that does what `first` and then `second` do. What is cropped cannot come back as padding.
+/// Padding of one side that does what `first` and then `second` do. What is cropped cannot come back as padding.
 fn one_after_another(first: &[isize], second: &[isize]) -> Option<Vec<isize>> {
     if first.len() != second.len() {
         return None;
@@ -99,12 +99,18 @@ fn one_after_another(first: &[isize], second: &[isize]) -> Option<Vec<isize>> {
 fn merge(graph: &mut Graph, id: NodeId) -> Result<bool, EditError> {
     let Some(second) = frame(graph, id) else { return Ok(false) };
     let Some(first) = frame(graph, second.x.node) else { return Ok(false) };
-    if first.pads_something() && second.pads_something() && first.value != second.value {
+    if first.pads_something() && second.pads_something() && first.value.to_bits() != second.value.to_bits() {
         return Ok(false);
     }
     let begin = one_after_another(&first.begin, &second.begin);
     let end = one_after_another(&first.end, &second.end);
     let (Some(begin), Some(end)) = (begin, end) else { return Ok(false) };
+    // A crop that goes through the whole image into the padding behind it is none of the image.
+    let shape = &graph.ty(first.x).shape;
+    let cropped = |at: usize| begin[at].min(0).unsigned_abs().saturating_add(end[at].min(0).unsigned_abs());
+    if (0..shape.rank()).any(|at| cropped(at) > shape[at]) {
+        return Ok(false);
+    }
     let value = if second.pads_something() { second.value } else { first.value };
     rewrite(graph, id, Pad { begin, end, mode: PadMode::Constant(value) }, &[Some(first.x)])?;
     Ok(true)

@@ -15,22 +15,21 @@ use std::collections::BTreeMap;
 use nnc_ir::op::{BinaryFn, Conv, Epilogue, Pool, Residual, Unary};
 use nnc_ir::{Graph, NodeId, Op, Value};
 
-use super::edit::{absorb, is_f32, producer, read_only_by, rewrite, set};
+use super::edit::{each_node, is_f32, producer, read_only_by, set, take_over};
 use super::{EditError, Notes};
 use crate::code::layers::can_absorb;
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
     let order = graph.order()?;
     let position: BTreeMap<NodeId, usize> = order.iter().enumerate().map(|(i, id)| (*id, i)).collect();
-    for id in order {
-        let Some((layer, op, at, residual)) = candidate(graph, id, &position) else { continue };
+    each_node(graph, notes, |graph, notes, id| {
+        let Some((layer, op, at, residual)) = candidate(graph, id, &position) else { return Ok(()) };
         let mut operands = graph.operands(layer);
         set(&mut operands, at, residual);
-        rewrite(graph, layer, op, &operands)?;
-        absorb(graph, notes, layer, id, "residual")?;
+        take_over(graph, notes, layer, (op, &operands), id, "residual")?;
         notes.count("fused as residual");
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// The layer that can take the addition in, what it becomes, and where it reads the other term.
@@ -39,9 +38,6 @@ fn candidate(
     id: NodeId,
     position: &BTreeMap<NodeId, usize>,
 ) -> Option<(NodeId, Op, usize, Value)> {
-    if !graph.contains(id) {
-        return None;
-    }
     let Op::Binary(add) = &graph.node(id).op else { return None };
     let (a, b) = (graph.operand(id, 0)?, graph.operand(id, 1)?);
     if add.function != BinaryFn::Add || !is_f32(graph, a) || graph.ty(a) != graph.ty(b) {

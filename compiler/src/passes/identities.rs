@@ -11,14 +11,11 @@
 use nnc_ir::op::{Binary, BinaryFn, ChannelSelect, CoordinateMode, PoolKind, Reshape, Transpose, Unary};
 use nnc_ir::{Graph, NodeId, Op, Value};
 
-use super::edit::{bounds, input_of, one_after_another, producer, rewrite, scalar};
+use super::edit::{bounds, each_node, input_of, one_after_another, producer, rewrite, scalar};
 use super::{EditError, Notes};
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
-    for id in graph.order()? {
-        if !graph.contains(id) {
-            continue;
-        }
+    each_node(graph, notes, |graph, notes, id| {
         let mut merges = merge(graph, id)?;
         if keeps_order(graph, id) && unchanged(graph, id).is_none() {
             reshape(graph, id)?;
@@ -32,8 +29,8 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
             super::edit::replace(graph, id, same)?;
             notes.count("dropped");
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Lets a node read what the node before it reads, where both together are one operator.

@@ -7,7 +7,7 @@ use nnc_ir::{Deadline, Exceeded};
 use nnc_ir::{Graph, GraphError};
 
 use super::edit::EditError;
-use super::notes::{FusionLog, Notes, add_count, write_counts};
+use super::notes::{FusionLog, Notes, Refusal, add_count, write_counts};
 use super::order::in_order;
 use super::*;
 
@@ -93,15 +93,25 @@ pub struct PassReport {
     pub name: &'static str,
     /// What it did, and how often.
     pub counts: Vec<(&'static str, usize)>,
+    /// Edits that the graph refused, in the last round.
+    pub refused: Vec<Refusal>,
     /// How long it took.
     pub time: Duration,
+}
+
+impl PassReport {
+    /// Whether there is nothing to tell.
+    pub fn is_silent(&self) -> bool {
+        self.counts.is_empty() && self.refused.is_empty()
+    }
 }
 
 impl fmt::Display for PassReport {
     /// `fold_batch_norm: 52 folded into convolutions, 1 as prologue`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.name)?;
-        write_counts(f, &self.counts)
+        write_counts(f, &self.counts)?;
+        self.refused.iter().try_for_each(|refusal| write!(f, "; {refusal}"))
     }
 }
 
@@ -178,7 +188,12 @@ pub fn optimise_before(
     let passes: Vec<&Pass> = PASSES.iter().filter(|p| !options.disabled.contains(&p.name)).collect();
     let mut report = Report::default();
     for pass in &passes {
-        report.passes.push(PassReport { name: pass.name, counts: Vec::new(), time: Duration::ZERO });
+        report.passes.push(PassReport {
+            name: pass.name,
+            counts: Vec::new(),
+            refused: Vec::new(),
+            time: Duration::ZERO,
+        });
     }
     while report.rounds < MAX_ROUNDS {
         report.rounds += 1;
@@ -188,6 +203,7 @@ pub fn optimise_before(
             let one = run_logged(pass, graph, &mut report.fusions)?;
             changed |= !one.counts.is_empty();
             total.time += one.time;
+            total.refused = one.refused;
             for (what, n) in one.counts {
                 add_count(&mut total.counts, what, n);
             }
@@ -220,13 +236,19 @@ fn run_logged(pass: &Pass, graph: &mut Graph, log: &mut FusionLog) -> Result<Pas
     if cfg!(debug_assertions) {
         graph.verify().map_err(|source| PassError::Broken { pass: pass.name, source })?;
     }
-    let (counts, fusions) = notes.into_parts();
+    let (counts, fusions, refused) = notes.into_parts();
+    for refusal in &refused {
+        tracing::warn!("pass {}: {refusal}", pass.name);
+    }
     *log = fusions;
-    Ok(PassReport { name: pass.name, counts, time })
+    Ok(PassReport { name: pass.name, counts, refused, time })
 }
 
 #[cfg(test)]
 mod tests {
+    use nnc_ir::Op;
+    use nnc_ir::op::{Pad, PadMode, Unary};
+
     use super::*;
 
     #[test]
@@ -243,11 +265,52 @@ mod tests {
         assert_eq!(distance("same", "same"), 0);
     }
 
+    /// A pass that makes pads of all activations: of Relu one that cuts off too much.
+    const WRONG: Pass = Pass {
+        name: "wrong",
+        about: "makes mistakes",
+        run: |graph, notes| {
+            super::super::edit::each_node(graph, notes, |graph, notes, id| {
+                let Op::Unary(function) = graph.node(id).op else { return Ok(()) };
+                notes.count("padded");
+                let cut = if function == Unary::Relu { -9 } else { 0 };
+                let (begin, end) = (vec![0, cut], vec![0, -cut]);
+                let x = graph.operand(id, 0);
+                let pad = Pad { begin, end, mode: PadMode::Constant(0.0) };
+                graph.add("left behind", Unary::Abs.into(), &[x])?;
+                super::super::edit::rewrite(graph, id, pad, &[x])
+            })
+        },
+    };
+
+    #[test]
+    fn an_edit_that_the_graph_refuses_leaves_it_as_it_was_and_is_told() {
+        let text = "%x = input : f32[2x3]
+%a = relu %x : f32[2x3]
+%b = tanh %a : f32[2x3]
+output y = %b
+";
+        let mut graph = nnc_ir::text::parse(text).expect("a graph");
+        let report = run_logged(&WRONG, &mut graph, &mut FusionLog::default()).expect("no error");
+        assert_eq!(report.counts, [("padded", 1)], "what is refused does not count");
+        let [refusal] = &report.refused[..] else { panic!("{:?}", report.refused) };
+        assert_eq!(refusal.node, "a");
+        assert!(refusal.why.contains("leave nothing of axis 1"), "{refusal}");
+        graph.verify().expect("a graph");
+        let after = nnc_ir::text::print(&graph);
+        assert!(after.contains("%a = relu %x") && after.contains("%b = pad %a"), "{after}");
+    }
+
     #[test]
     fn a_report_reads_as_one_line() {
-        let mut report = PassReport { name: "cse", counts: vec![], time: Duration::ZERO };
+        let mut report = PassReport { name: "cse", counts: vec![], refused: vec![], time: Duration::ZERO };
         assert_eq!(report.to_string(), "cse: nothing to do");
         report.counts = vec![("merged", 3), ("constants merged", 1)];
         assert_eq!(report.to_string(), "cse: 3 merged, 1 constants merged");
+        report.refused = vec![Refusal { node: "x".into(), why: "it is another".into() }];
+        assert_eq!(
+            report.to_string(),
+            "cse: 3 merged, 1 constants merged; an edit of \"x\" was refused: it is another"
+        );
     }
 }

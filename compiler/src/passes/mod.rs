@@ -15,6 +15,9 @@
 //! until none finds anything more, and leaves the nodes in the order of the model's layers. In debug builds the graph is
 //! verified after each.
 //!
+//! No pass turns a graph that compiles into one that does not: an edit that the graph refuses leaves it as it was, and the pass says so
+//! ([`Refusal`]).
+//!
 //! Passes leave nothing behind that nobody reads: whoever takes a node's last reader away prunes it. So "is the only
 //! reader" means what it says, at any time.
 
@@ -46,4 +49,4 @@ pub use manager::{
     Options, PASSES, Pass, PassError, PassReport, Report, find, optimise, optimise_before, optimise_observed,
     run,
 };
-pub use notes::{Absorbed, FusionLog, Notes};
+pub use notes::{Absorbed, FusionLog, Notes, Refusal};

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::EditError;
+
 /// A node that became part of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Absorbed {
@@ -64,16 +66,32 @@ impl FusionLog {
     }
 }
 
+/// An edit that the graph refused. It would have been wrong, so the pass has a fault; the graph is as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Name of the node that was to be edited.
+    pub node: String,
+    /// Why it was refused.
+    pub why: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an edit of \"{}\" was refused: {}", self.node, self.why)
+    }
+}
+
 /// Where one run of a pass writes down what it does.
 #[derive(Debug, Default)]
 pub struct Notes {
     counts: Vec<(&'static str, usize)>,
     log: FusionLog,
+    refusals: Vec<Refusal>,
 }
 
 impl Notes {
     pub(super) fn new(log: FusionLog) -> Notes {
-        Notes { counts: Vec::new(), log }
+        Notes { log, ..Notes::default() }
     }
 
     /// Counts one more of what the summary line names.
@@ -86,6 +104,12 @@ impl Notes {
         self.log.absorb(layer, Absorbed { name: name.to_string(), op, how });
     }
 
+    /// Records that an edit at a node was refused, before which the counts were these.
+    pub(super) fn refused(&mut self, node: String, counts: Vec<(&'static str, usize)>, error: &EditError) {
+        self.counts = counts;
+        self.refusals.push(Refusal { node, why: error.to_string() });
+    }
+
     /// Counts, in the order in which they first came up.
     pub fn counts(&self) -> &[(&'static str, usize)] {
         &self.counts
@@ -96,8 +120,8 @@ impl Notes {
         !self.counts.is_empty()
     }
 
-    pub(super) fn into_parts(self) -> (Vec<(&'static str, usize)>, FusionLog) {
-        (self.counts, self.log)
+    pub(super) fn into_parts(self) -> (Vec<(&'static str, usize)>, FusionLog, Vec<Refusal>) {
+        (self.counts, self.log, self.refusals)
     }
 }
 

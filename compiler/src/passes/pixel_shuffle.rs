@@ -13,20 +13,17 @@
 use nnc_ir::op::{Conv, ConvTranspose, Epilogue, Prologue, Reshape, Transpose, Window};
 use nnc_ir::{Graph, NodeId, Op, Tensor};
 
-use super::edit::{floats, is_constant, is_f32, rewrite, vector};
+use super::edit::{each_node, floats, is_constant, is_f32, rewrite, vector};
 use super::{EditError, Notes};
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
-    for id in graph.order()? {
-        if !graph.contains(id) {
-            continue;
-        }
+    each_node(graph, notes, |graph, notes, id| {
         if let Some(found) = disjoint(graph, id) {
             split(graph, id, found)?;
             notes.count("turned into convolutions");
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// A transposed convolution of an image.

@@ -11,20 +11,20 @@
 use nnc_ir::op::{Conv, PoolKind, Prologue, Window};
 use nnc_ir::{Graph, NodeId, Op, Value};
 
-use super::edit::{is_f32, rewrite};
+use super::edit::{each_node, is_f32, rewrite};
 use super::{EditError, Notes};
 use crate::code::layers::can_absorb;
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
-    for id in graph.order()? {
-        if !graph.contains(id) || graph.is_output(id.into()) {
-            continue;
+    each_node(graph, notes, |graph, notes, id| {
+        if graph.is_output(id.into()) {
+            return Ok(());
         }
-        let Some(picked) = picked(graph, id) else { continue };
+        let Some(picked) = picked(graph, id) else { return Ok(()) };
         let readers = graph.consumers(id.into());
         let ops: Option<Vec<Conv>> =
             readers.iter().map(|&(reader, input)| strided(graph, reader, input, &picked)).collect();
-        let Some(ops) = ops.filter(|ops| !ops.is_empty()) else { continue };
+        let Some(ops) = ops.filter(|ops| !ops.is_empty()) else { return Ok(()) };
         let (name, op) = (graph.node(id).name.clone(), graph.node(id).op.name());
         for ((reader, _), conv) in readers.into_iter().zip(ops) {
             let mut operands = graph.operands(reader);
@@ -33,8 +33,8 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
             notes.absorbed(&graph.node(reader).name, &name, op, "stride");
             notes.count("turned into a stride");
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Which elements of an image a node passes on.

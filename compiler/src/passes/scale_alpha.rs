@@ -9,19 +9,19 @@
 use nnc_ir::op::Gemm;
 use nnc_ir::{Graph, NodeId, Op, Tensor, Value};
 
-use super::edit::{floats, rewrite};
+use super::edit::{each_node, floats, rewrite};
 use super::{EditError, Notes};
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
-    for id in graph.order()? {
-        if graph.contains(id) && fold_factors(graph, id)? {
+    each_node(graph, notes, |graph, notes, id| {
+        if fold_factors(graph, id)? {
             notes.count("freed of its factors");
         }
         if graph.contains(id) && fold_transpose(graph, id)? {
             notes.count("freed of its transpose");
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Folds alpha into B and beta into C where they are constants.

@@ -12,7 +12,7 @@
 use nnc_ir::op::{Concat, Pad, Reduce, Slice, Softmax, Split, Transpose};
 use nnc_ir::{Graph, NodeId, Op, Value};
 
-use super::edit::{input_of, producer, replace, rewrite};
+use super::edit::{each_node, input_of, producer, replace, rewrite};
 use super::{EditError, Notes};
 
 /// Steps that a copy of the graph may take, for each of its nodes.
@@ -25,7 +25,7 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
     }
     let mut copy = graph.clone();
     let mut steps = MAX_STEPS_A_NODE.saturating_mul(copy.len());
-    while steps > 0 && sink_once(&mut copy, &mut steps)? {}
+    while steps > 0 && sink_once(&mut copy, notes, &mut steps)? {}
     let after = transposes(&copy);
     if (after.bytes, after.count) < (before.bytes, before.count) {
         *graph = copy;
@@ -53,18 +53,15 @@ fn transposes(graph: &Graph) -> Transposes {
 }
 
 /// Sinks what can sink, in order. Returns whether anything did.
-fn sink_once(graph: &mut Graph, steps: &mut usize) -> Result<bool, EditError> {
+fn sink_once(graph: &mut Graph, notes: &mut Notes, steps: &mut usize) -> Result<bool, EditError> {
     let mut changed = false;
-    for id in graph.order()? {
-        if !graph.contains(id) || *steps == 0 {
-            continue;
-        }
-        let merged = merge(graph, id)?;
-        if merged || sink(graph, id)? {
+    each_node(graph, notes, |graph, _, id| {
+        if *steps > 0 && (merge(graph, id)? || sink(graph, id)?) {
             *steps -= 1;
             changed = true;
         }
-    }
+        Ok(())
+    })?;
     Ok(changed)
 }
 

@@ -70,7 +70,7 @@ fn run_passes(given: &str, graph: &mut Graph) -> Result<String, String> {
         .ok_or("no line \"// run: PASS …\" says which passes to run")?;
     let reports = if run.trim() == "all" {
         let report = passes::optimise(graph, &Options::default()).map_err(|e| chain(&e))?;
-        report.passes.into_iter().filter(|p| !p.counts.is_empty()).collect()
+        report.passes.into_iter().filter(|p| !p.is_silent()).collect()
     } else {
         let run: Result<Vec<_>, _> = run.split_whitespace().map(|pass| passes::run(pass, graph)).collect();
         run.map_err(|e| chain(&e))?

@@ -172,7 +172,11 @@ fn all_passes(oracle: &Oracle<'_>, tally: &mut Tally) -> Result<Graph, String> {
 
 fn run_pass(name: &str, graph: &mut Graph) -> Result<bool, String> {
     let report = passes::run(name, graph).map_err(|e| format!("pass {name}: {}", chain(&e)))?;
-    Ok(!report.counts.is_empty())
+    // The graph is as it was, but the pass had not meant that.
+    match report.refused.first() {
+        Some(refusal) => Err(format!("pass {name}: {refusal}")),
+        None => Ok(!report.counts.is_empty()),
+    }
 }
 
 fn kept(stage: &str, pass: &str, before: &[Tensor], after: &[Tensor]) -> Result<(), String> {

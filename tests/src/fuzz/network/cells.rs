@@ -1,7 +1,7 @@
 //! Units of known networks, and operators in the spellings of exporters.
 
-use nnc_ir::Value;
 use nnc_ir::op::*;
+use nnc_ir::{Tensor, Value};
 
 use super::builder::square;
 use super::layers::{activation, groups, maybe_activation, pool_kind};
@@ -76,6 +76,7 @@ pub(super) fn add(net: &mut Network, x: Value, kind: usize, c: &mut Choices<'_>)
             let y = net.b.pointwise(second, 5);
             return vec![outer, first, y];
         }
+        9 if c.one_in(2) => chain(net, x, c),
         9 => padded(net, x, c),
         10 => composite(net, x, c),
         11 => {
@@ -169,7 +170,7 @@ fn fire(net: &mut Network, x: Value, c: &mut Choices<'_>) -> Value {
 
 /// A pad or a crop, and perhaps a layer that may take it.
 fn padded(net: &mut Network, x: Value, c: &mut Choices<'_>) -> Value {
-    let [_, channels, h, w] = net.b.image(x);
+    let [_, _, h, w] = net.b.image(x);
     let crop = c.one_in(5) && h > 2 && w > 2;
     let mode = match c.pick(6) {
         0..=2 => PadMode::Constant(0.0),
@@ -185,7 +186,53 @@ fn padded(net: &mut Network, x: Value, c: &mut Choices<'_>) -> Value {
     let (begin, end) = (vec![0, 0, amount(), amount()], vec![0, 0, amount(), amount()]);
     let mode = if crop { PadMode::Constant(0.0) } else { mode };
     let y = net.b.add(Pad { begin, end, mode }, &[x]);
-    let [_, _, h, w] = net.b.image(y);
+    behind_padding(net, y, c)
+}
+
+/// Pads, crops, slices and concats one after another, of either sign on every side: what is cropped may be padding, and nothing else.
+fn chain(net: &mut Network, x: Value, c: &mut Choices<'_>) -> Value {
+    let mut y = x;
+    for _ in 0..2 + c.pick(2) {
+        let shape = net.b.shape(y);
+        let axis = 2 + c.pick(2);
+        let extent = shape[axis];
+        y = match c.pick(4) {
+            0 | 1 => {
+                let (mut begin, mut end) = (vec![0; 4], vec![0; 4]);
+                (begin[axis], end[axis]) = (c.pick(8) as isize - 3, c.pick(8) as isize - 3);
+                let rest = extent as isize + begin[axis].min(0) + end[axis].min(0);
+                if rest < 0 || rest + begin[axis].max(0) + end[axis].max(0) < 1 {
+                    begin[axis] = begin[axis].max(0);
+                    end[axis] = end[axis].max(0);
+                }
+                let value = c.of(&[0.0, 0.0, 0.0, -1.5]);
+                net.b.add(Pad { begin, end, mode: PadMode::Constant(value) }, &[y])
+            }
+            2 => {
+                let start = c.pick(extent);
+                let len = 1 + c.pick(extent - start);
+                net.b.add(Slice { axes: vec![AxisSlice { axis, start, step: 1, len }] }, &[y])
+            }
+            _ => {
+                let mut shape = shape.clone();
+                shape[axis] = 1 + c.pick(2);
+                let elems: usize = shape.iter().product();
+                let zeros = Tensor::new(shape, &vec![0.0f32; elems]).unwrap_or_else(|e| panic!("{e}"));
+                let zeros = net.b.tensor(zeros);
+                let terms = if c.one_in(2) { [zeros, y] } else { [y, zeros] };
+                net.b.add(Concat { axis }, &terms)
+            }
+        };
+        if !net.admits(&net.b.shape(y)) {
+            break;
+        }
+    }
+    behind_padding(net, y, c)
+}
+
+/// A layer that may take padding in, or none.
+fn behind_padding(net: &mut Network, y: Value, c: &mut Choices<'_>) -> Value {
+    let [_, channels, h, w] = net.b.image(y);
     match c.pick(4) {
         0 => y,
         1 => {
