@@ -503,7 +503,7 @@ pub fn attributes() -> Vec<Case> {
                 .node("Reshape", &["x", "s"], &["y"], &[])
                 .output("y")
                 .bytes(),
-            &["\"y\" (Reshape", "integers"],
+            &["\"y\" (Reshape", "takes i64"],
         ),
         Case::refused(
             "shape_at_run_time",

@@ -88,7 +88,13 @@ pub fn wire() -> Vec<Case> {
             field(7, &field(1, &[field(4, &[0xff, 0xfe]), field(2, b"y")].concat())),
             &["not an ONNX model", "cannot be parsed"],
         ),
-        with("graph_of_nothing", "a graph of no fields", field(7, &[]), &["a graph without outputs"]),
+        with("graph_of_nothing", "a graph of no fields", field(7, &[]), &["its ir_version is 0"]),
+        with(
+            "format_of_nothing",
+            "a version of the format before the first",
+            [network(), varint(1 << 3), varint(0)].concat(),
+            &["its ir_version is 0"],
+        ),
         with(
             "two_graphs",
             "the network, and a second graph that some parsers merge with the first and others take in its place",

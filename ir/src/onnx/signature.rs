@@ -199,10 +199,14 @@ mod tests {
     }
 
     #[test]
-    fn every_operator_of_the_table_is_in_the_list() {
-        for row in TABLE {
-            assert!(find("", row.op, row.since).is_some(), "{} of opset {} is not", row.op, row.since);
-        }
+    fn every_operator_of_the_table_is_in_the_list_but_those_of_onnx_runtime() {
+        let missing: Vec<(&str, i64)> = TABLE
+            .iter()
+            .map(|row| (row.op, row.since))
+            .filter(|&(op, since)| find("", op, since).is_none())
+            .collect();
+        // Its optimiser writes them in ONNX's domain, the first before ONNX had it.
+        assert_eq!(missing, [("LayerNormalization", 1), ("SimplifiedLayerNormalization", 1)]);
     }
 
     #[test]
