@@ -137,11 +137,10 @@ def zero(kind, number):
     return np.array(number, TYPES[kind])
 
 
-def quantised(x, scale, zero_point, at_once=False):
-    """To the nearest, to even, within the type; rounded before the zero point is added, or with it."""
+def quantised(x, scale, zero_point):
+    """To the nearest, to even, within the type."""
     info = np.iinfo(zero_point.dtype)
-    steps, offset = np.asarray(x, np.float64) / np.float64(scale), np.float64(zero_point)
-    steps = np.rint(steps + offset) if at_once else np.rint(steps) + offset
+    steps = np.rint(np.asarray(x, np.float64) / np.float64(scale)) + np.float64(zero_point)
     return np.clip(steps, info.min, info.max).astype(zero_point.dtype)
 
 
@@ -149,32 +148,66 @@ def real(q, scale, zero_point):
     return (q.astype(np.float64) - np.float64(zero_point)) * np.float64(scale)
 
 
-# Two kinds of scales: products and quotients of the first are exact in any order, and many results lie halfway between two steps.
+# Kinds of scales: products and quotients of the first are exact in any order, and many results lie halfway between two steps.
 SCALES = {"even": (0.25, 0.5, 1.0), "odd": (0.0173, 0.0251, 0.0389)}
 
 
 def quantised_binary(cases):
-    shapes = {"same": ((1, 3, 5, 7), (1, 3, 5, 7)), "broadcast": ((2, 3, 17), (3, 1)), "scalar": ((33,), ())}
-    for op, function in (("QLinearAdd", np.add), ("QLinearMul", np.multiply)):
+    shapes = {
+        "same": ((1, 3, 5, 7), (1, 3, 5, 7)),
+        "rows": ((2, 3, 17), (3, 1)),
+        "rows_of_A": ((3, 1, 1), (2, 3, 17, 1)),
+        "scalar": ((33,), ()),
+        "outer": ((2, 1, 8), (1, 3, 8)),
+    }
+    for op in ("QLinearAdd", "QLinearMul"):
         for kind in ("u8", "i8"):
-            for scales, (sa, sb, sc) in SCALES.items():
+            for scales, (sa, sb, sc) in {**SCALES, "decimal": (0.01, 0.02, 0.04)}.items():
                 if op == "QLinearMul":
-                    sc = 64.0 if scales == "even" else 0.9
+                    sc = {"even": 64.0, "odd": 0.9, "decimal": 0.05}[scales]
                 for shape, (a_shape, b_shape) in shapes.items():
                     numbers = Numbers(1)
-                    a, b = numbers.bytes(kind, *a_shape), numbers.bytes(kind, *b_shape)
-                    sa, sb, sc = f32(sa), f32(sb), f32(sc)
                     za, zb, zc = (zero(kind, number) for number in ((120, 7, 131) if kind == "u8" else (-3, 11, 5)))
-                    expected = quantised(function(real(a, sa, za), real(b, sb, zb)), sc, zc, at_once=True)
-                    operands = dict(a=a, sa=sa, za=za, b=b, sb=sb, zb=zb, sc=sc, zc=zc)
+                    operands = dict(
+                        a=numbers.bytes(kind, *a_shape),
+                        sa=f32(sa),
+                        za=za,
+                        b=numbers.bytes(kind, *b_shape),
+                        sb=f32(sb),
+                        zb=zb,
+                        sc=f32(sc),
+                        zc=zc,
+                    )
                     constants = [key for key in operands if key not in "ab"]
-                    formula = None if scales == "even" else [expected]
-                    cases.add(f"{op}_{kind}_{scales}_{shape}", op, operands, formula=formula, constants=constants)
+                    # Of powers of two, all kernels compute the same.
+                    formula = None if scales == "even" else [as_with_avx2(op, *operands.values())]
+                    cases.add(f"{op}_{kind}_{scales}_{shape}", op, operands, constants=constants, formula=formula)
     # Scales that come from outside.
     numbers = Numbers(2)
     a, b = numbers.bytes("u8", 4, 9), numbers.bytes("u8", 4, 9)
     operands = dict(a=a, sa=f32(0.5), za=zero("u8", 3), b=b, sb=f32(0.25), zb=zero("u8", 9), sc=f32(1.0), zc=zero("u8", 1))
     cases.add("QLinearAdd_all_given", "QLinearAdd", operands)
+
+
+def as_with_avx2(op, a, sa, za, b, sb, zb, sc, zc):
+    """What the kernels for x86-64 with AVX2 compute, in f32; those for other processors may be one step off."""
+    if op == "QLinearMul":
+        product = (a.astype(np.int32) - int(za)) * (b.astype(np.int32) - int(zb))
+        steps = product.astype(np.float32) * (sa * sb / sc) + zc.astype(np.float32)
+    else:
+        ra, rb = sa / sc, sb / sc
+        steps = zc.astype(np.float32) - added(za, ra, zb.astype(np.float32) * rb)
+        # What is one number for a row comes first.
+        first = next((pair for pair in zip(a.shape[::-1], (b.shape or (1,))[::-1]) if pair != (1, 1)), (2, 2))
+        for x, ratio in [(a, ra), (b, rb)] if first[0] == 1 else [(b, rb), (a, ra)]:
+            steps = added(x, ratio, steps)
+    info = np.iinfo(zc.dtype)
+    return np.clip(np.rint(steps), info.min, info.max).astype(zc.dtype)
+
+
+def added(x, factor, more):
+    """A product and a sum, rounded once."""
+    return (x.astype(np.float64) * np.float64(factor) + more.astype(np.float64)).astype(np.float32)
 
 
 def quantised_unary(cases):

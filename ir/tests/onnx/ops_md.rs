@@ -33,10 +33,12 @@ const DOMAINS: [(&str, &str); 2] = [
 ## com.microsoft
 
 Operators that ONNX Runtime's quantiser and optimiser write. They are compositions of ONNX's own: what is fused in them is taken apart and
-fused again as nnc's kernels have it. Their domain has version 1, which a model need not import. Where products of scales are not exact,
-QLinearAdd, QLinearMul and QLinearAveragePool follow the formula, and onnxruntime's kernels may be one step off it, as they may be for
-QLinearSoftmax; halfway between two steps these three round together with the zero point, all others before it is added, as
-onnxruntime does. MatMulNBits never rounds A, whatever `accuracy_level` allows.
+fused again as nnc's kernels have it. Their domain has version 1, which a model need not import.
+
+Results of 8 bits are onnxruntime's to the bit, with two exceptions. QLinearSoftmax is the formula, and onnxruntime, which divides integers, may
+be one step off it. QLinearAdd multiplies and adds as onnxruntime's kernel for x86-64 with AVX2 does; its kernels for other processors may
+be one step off that. Halfway between two steps QLinearAdd, QLinearMul and QLinearAveragePool round together with the zero point, all
+others before it is added. MatMulNBits never rounds A, whatever `accuracy_level` allows.
 
 Other domains are refused. One of them is `com.microsoft.nchwc`, a layout for one kind of processor that onnxruntime writes when a model is
 saved with all its optimisations: save it with `graph_optimization_level = ORT_ENABLE_EXTENDED`, or take the model that was optimised.

@@ -6,8 +6,8 @@
 //!
 //! Sums of integers stay integers: they are exact. All else is `f32`, rounded to the nearest and to even. Halfway between two steps it
 //! matters whether that happens before the zero point is added, as mostly, or with it (QLinearAdd, QLinearMul,
-//! QLinearAveragePool): as in ONNX Runtime. Where products of scales are not exact, its kernels for these three may still be off by one step,
-//! since they multiply by quotients of scales and put zero points into one constant; so may QLinearSoftmax, which divides integers.
+//! QLinearAveragePool), and near it in which order factors are multiplied: as in ONNX Runtime's kernels for x86-64. Its other kernels for
+//! QLinearAdd may be off by one step; so may all for QLinearSoftmax, which divide integers.
 
 use crate::graph::Value;
 use crate::onnx::attribute::value;
@@ -52,12 +52,16 @@ impl Scale {
         saturated(n, steps, self.zero, to)
     }
 
-    /// The same, but rounded together with the zero point.
-    fn quantised_at_once(self, n: &mut NodeReader<'_, '_>, x: Value, to: DType) -> Result<Value, NodeFault> {
+    /// What stands for so many steps; they are rounded together with the zero point.
+    fn rounded_at_once(
+        self,
+        n: &mut NodeReader<'_, '_>,
+        steps: Value,
+        to: DType,
+    ) -> Result<Value, NodeFault> {
         let Some(zero) = self.zero else {
-            return self.quantised(n, x, to);
+            return saturated(n, steps, None, to);
         };
-        let steps = n.binary(BinaryFn::Div, x, self.scale)?;
         let offset = n.cast(zero, DType::F32)?;
         let place = n.binary(BinaryFn::Add, steps, offset)?;
         saturated(n, place, None, n.dtype(zero))
@@ -82,26 +86,86 @@ fn bytes(n: &NodeReader<'_, '_>, q: Value) -> Result<(), NodeFault> {
     }
 }
 
-/// QLinearAdd and QLinearMul, with broadcasting.
-pub(in crate::onnx) fn binary(n: &mut NodeReader<'_, '_>) -> Results {
-    let (a, b) = (n.operand(0, "A")?, n.operand(3, "B")?);
-    let a_scale = Scale::read(n, 1, "A_scale")?;
-    let b_scale = Scale::read(n, 4, "B_scale")?;
+/// QLinearMul, with broadcasting: one factor for products of integers.
+pub(in crate::onnx) fn multiply(n: &mut NodeReader<'_, '_>) -> Results {
+    let [(a, a_scale), (b, b_scale)] = two_operands(n)?;
     let c_scale = Scale::read(n, 6, "C_scale")?;
     let to = n.dtype(a);
-    if n.op() == "QLinearMul" {
-        bytes(n, a)?;
-        bytes(n, b)?;
-        let (a, b) = (centred(n, a, a_scale.zero)?, centred(n, b, b_scale.zero)?);
-        let product = n.binary(BinaryFn::Mul, a, b)?;
-        let product = n.cast(product, DType::F32)?;
-        let scale = n.binary(BinaryFn::Mul, a_scale.scale, b_scale.scale)?;
-        let product = n.binary(BinaryFn::Mul, product, scale)?;
-        return Ok(vec![c_scale.quantised_at_once(n, product, to)?]);
+    let factor = n.binary(BinaryFn::Mul, a_scale.scale, b_scale.scale)?;
+    let factor = n.binary(BinaryFn::Div, factor, c_scale.scale)?;
+    let (a, b) = (centred(n, a, a_scale.zero)?, centred(n, b, b_scale.zero)?);
+    let product = n.binary(BinaryFn::Mul, a, b)?;
+    let product = n.cast(product, DType::F32)?;
+    let steps = n.binary(BinaryFn::Mul, product, factor)?;
+    Ok(vec![c_scale.rounded_at_once(n, steps, to)?])
+}
+
+/// QLinearAdd, with broadcasting.
+///
+/// ```text
+///   c = a · a_scale/c_scale + (b · b_scale/c_scale + fixed),      fixed: what all zero points come to
+/// ```
+///
+/// Each product is added without rounding it first, as by the instruction that onnxruntime's kernel uses. What is one number for a
+/// row is added first.
+pub(in crate::onnx) fn add(n: &mut NodeReader<'_, '_>) -> Results {
+    let [(a, a_scale), (b, b_scale)] = two_operands(n)?;
+    let c_scale = Scale::read(n, 6, "C_scale")?;
+    let to = c_scale.zero.map_or(n.dtype(a), |zero| n.dtype(zero));
+    let mut terms = Vec::new();
+    for (x, scale) in [(a, a_scale), (b, b_scale)] {
+        let ratio = n.binary(BinaryFn::Div, scale.scale, c_scale.scale)?;
+        let zero = match scale.zero {
+            Some(zero) => n.cast(zero, DType::F32)?,
+            None => n.scalar(DType::F32, 0.0)?,
+        };
+        terms.push((x, ratio, zero));
     }
-    let (a, b) = (a_scale.real(n, a)?, b_scale.real(n, b)?);
-    let sum = n.binary(BinaryFn::Add, a, b)?;
-    Ok(vec![c_scale.quantised_at_once(n, sum, to)?])
+    let ((a, a_ratio, a_zero), (b, b_ratio, b_zero)) = (terms[0], terms[1]);
+    let taken = n.binary(BinaryFn::Mul, b_ratio, b_zero)?;
+    let taken = product_and_sum(n, a_zero, a_ratio, taken)?;
+    let c_zero = match c_scale.zero {
+        Some(zero) => n.cast(zero, DType::F32)?,
+        None => n.scalar(DType::F32, 0.0)?,
+    };
+    let fixed = n.binary(BinaryFn::Sub, c_zero, taken)?;
+    let order = match repeats_in_rows(&n.shape(a), &n.shape(b)) {
+        true => [(a, a_ratio), (b, b_ratio)],
+        false => [(b, b_ratio), (a, a_ratio)],
+    };
+    let mut sum = fixed;
+    for (x, ratio) in order {
+        sum = product_and_sum(n, x, ratio, sum)?;
+    }
+    Ok(vec![saturated(n, sum, None, to)?])
+}
+
+/// Whether rows of a result have one element of `a` and several of `b`.
+fn repeats_in_rows(a: &[usize], b: &[usize]) -> bool {
+    let from_behind = |shape: &[usize], place: usize| shape.iter().rev().nth(place).copied().unwrap_or(1);
+    let mut extents = (0..a.len().max(b.len())).map(|place| (from_behind(a, place), from_behind(b, place)));
+    extents.find(|extents| *extents != (1, 1)).is_some_and(|(a, _)| a == 1)
+}
+
+/// `x · factor + more` in `f32`, rounded once: `f64` holds the product.
+fn product_and_sum(
+    n: &mut NodeReader<'_, '_>,
+    x: Value,
+    factor: Value,
+    more: Value,
+) -> Result<Value, NodeFault> {
+    let (x, factor, more) = (n.cast(x, DType::F64)?, n.cast(factor, DType::F64)?, n.cast(more, DType::F64)?);
+    let product = n.binary(BinaryFn::Mul, x, factor)?;
+    let sum = n.binary(BinaryFn::Add, product, more)?;
+    n.cast(sum, DType::F32)
+}
+
+/// A and B, each with its scale.
+fn two_operands(n: &mut NodeReader<'_, '_>) -> Result<[(Value, Scale); 2], NodeFault> {
+    let (a, b) = (n.operand(0, "A")?, n.operand(3, "B")?);
+    bytes(n, a)?;
+    bytes(n, b)?;
+    Ok([(a, Scale::read(n, 1, "A_scale")?), (b, Scale::read(n, 4, "B_scale")?)])
 }
 
 /// X with its scale, and the scale of Y, of operators of one operand.
@@ -217,7 +281,8 @@ pub(in crate::onnx) fn average_pool(n: &mut NodeReader<'_, '_>) -> Results {
     let real = if last { channels_second(n, real)? } else { real };
     let y = pool::average(n, real)?;
     let y = if last { channels_last(n, y)? } else { y };
-    Ok(vec![y_scale.quantised_at_once(n, y, to)?])
+    let steps = n.binary(BinaryFn::Div, y, y_scale.scale)?;
+    Ok(vec![y_scale.rounded_at_once(n, steps, to)?])
 }
 
 /// QLinearGlobalAveragePool: integers are added up, and their sum is rescaled once.
