@@ -122,3 +122,49 @@ pub(super) fn packed_bias(panels: &[Panel], bias: Option<&Tensor>) -> Result<Vec
     }
     Ok(packed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::buffer::BufferId;
+    use crate::plan::image::{Extent, Slot};
+    use crate::target::Target;
+
+    /// An image whose channels lie in these slots.
+    fn image(slots: &[usize]) -> Image {
+        let slot = |&at: &usize| Slot { buffer: BufferId(1), at };
+        Image { extent: Extent { n: 1, h: 2, w: 2 }, slots: slots.iter().map(slot).collect() }
+    }
+
+    fn lanes(panels: &[Panel]) -> Vec<(usize, usize, u32)> {
+        let stored = |p: &Panel| p.cols.iter().map(|col| col.used).sum();
+        panels.iter().map(|p| (p.at, p.channels.len(), stored(p))).collect()
+    }
+
+    fn cut(output: &Image, residual: Option<&Image>, groups: usize, padding: usize) -> Vec<Panel> {
+        let registers = Registers::of(&Target::named("x86-64-v4").unwrap());
+        let runs = output_runs(output, residual, groups, padding);
+        cut_panels(&runs, registers, 2, Folding::NONE)
+    }
+
+    #[test]
+    fn only_padding_that_is_there_is_written_and_only_behind_the_last_channel() {
+        let all: Vec<usize> = (0..5).collect();
+        assert_eq!(lanes(&cut(&image(&all), None, 1, 3)), [(0, 5, 8)], "as one vector of eight");
+        assert_eq!(lanes(&cut(&image(&all), None, 1, 0)), [(0, 5, 5)], "just its five channels");
+        let apart = image(&[0, 1, 2, 16, 17]);
+        assert_eq!(lanes(&cut(&apart, None, 1, 2)), [(0, 3, 3), (16, 2, 4)]);
+        let groups = image(&[0, 1, 2, 3, 4, 5]);
+        assert_eq!(lanes(&cut(&groups, None, 2, 1)), [(0, 3, 3), (3, 3, 4)], "the next group is no padding");
+        // What lies behind a residual's channels may be anything.
+        assert_eq!(lanes(&cut(&image(&all), Some(&image(&all)), 1, 3)), [(0, 5, 5)]);
+    }
+
+    #[test]
+    fn a_bias_is_zero_in_lanes_without_a_channel() {
+        let panels = cut(&image(&[0, 1, 2, 16, 17]), None, 1, 0);
+        let bias = Tensor::new([5], &[1.0f32, 2.0, 3.0, 4.0, 5.0]).unwrap();
+        let packed = packed_bias(&panels, Some(&bias)).unwrap();
+        assert_eq!(packed, [1.0, 2.0, 3.0, 0.0, 4.0, 5.0, 0.0, 0.0]);
+    }
+}

@@ -566,6 +566,28 @@ mod tests {
     }
 
     #[test]
+    fn what_covers_pixels_has_all_of_them() {
+        for (stride, block) in [(1, 1), (1, 2), (1, 5), (2, 1), (2, 4)] {
+            let sweep = depthwise(stride, block);
+            let pixels = *sweep.edges.last().unwrap();
+            for start in 0..pixels {
+                for end in start + 1..=pixels {
+                    let units = sweep.covering(&(start..end));
+                    let written = sweep.written(&units);
+                    let all = written.start <= start && end <= written.end;
+                    assert!(all, "{start}..{end} is not in {written:?} of units {units:?}");
+                    let fewer = [units.start + 1..units.end, units.start..units.end - 1];
+                    let enough = fewer.iter().filter(|units| !units.is_empty()).find(|units| {
+                        let written = sweep.written(units);
+                        written.start <= start && end <= written.end
+                    });
+                    assert_eq!(enough, None, "{start}..{end}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn windows_reach_beyond_their_rows_but_not_beyond_the_picture() {
         let sweep = depthwise(1, 2);
         assert_eq!(sweep.read(&(0..1)), 0..15, "two rows and one below");

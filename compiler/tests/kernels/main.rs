@@ -5,4 +5,5 @@
 mod fusions;
 mod layouts;
 mod networks;
+mod strips;
 mod support;

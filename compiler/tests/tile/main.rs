@@ -3,6 +3,7 @@
 mod activation;
 mod dense;
 mod object;
+mod operators;
 mod random;
 mod refuse;
 mod support;

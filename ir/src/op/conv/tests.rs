@@ -227,3 +227,22 @@ proptest! {
         prop_assert!((dot(&forth, &y) - dot(&x, &back)).abs() < 1e-3);
     }
 }
+
+#[test]
+fn a_bias_an_activation_and_a_prologue_count_as_operations() {
+    let ty = |shape: &[usize]| TensorType::f32(shape);
+    let (x, w, b, y) = (ty(&[1, 4, 5, 5]), ty(&[6, 2, 3, 3]), ty(&[6]), ty(&[1, 6, 5, 5]));
+    let counted = |conv: &Conv, operands: &Types<'_>| {
+        let Arithmetic { macc, ops } = conv.arithmetic(operands, std::slice::from_ref(&y));
+        assert_eq!(macc, 150 * 2 * 9, "each result is a sum over two channels of nine taps");
+        ops
+    };
+    let plain = conv_3x3(2);
+    assert_eq!(counted(&plain, &[Some(&x), Some(&w)]), 0);
+    assert_eq!(counted(&plain, &[Some(&x), Some(&w), Some(&b)]), 150, "one for each result");
+    let epilogue = Epilogue { residual: None, activation: Some(Unary::Relu) };
+    let activated = Conv { epilogue, ..plain.clone() };
+    assert_eq!(counted(&activated, &[Some(&x), Some(&w), Some(&b)]), 300);
+    let prologue = Prologue { affine: false, activation: Some(Unary::Relu) };
+    assert_eq!(counted(&Conv { prologue, ..plain }, &[Some(&x), Some(&w)]), 100, "one for each element read");
+}

@@ -1,0 +1,88 @@
+//! What operators of two vectors give for special values, by the bits, on every lowering: it is said which of two equal values a maximum
+//! is, and what becomes of NaN.
+
+use nnc::code::tile::ir::{BinOp, Builder, Count, Extent, Kind, Lanes, Operand, Role, at};
+
+use super::support::{Engine, Given, bytes, floats, same};
+
+const SPECIAL: [f32; 11] =
+    [0.0, -0.0, 1.0, -1.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e-40, -1e-40, f32::MAX, f32::MIN];
+
+/// `op` of each lane of four numbers each; the second operand comes from memory or from a register.
+fn apply(engine: &Engine, op: BinOp, from_memory: bool, pairs: &[(f32, f32)]) -> Vec<f32> {
+    let mut b = Builder::new("pair");
+    let extent = Extent::new(0, 16);
+    let x = b.param(Role::Input, Kind::Read { extent });
+    let y = b.param(Role::Weights, Kind::Read { extent });
+    let result = b.param(Role::Output, Kind::Write { extent });
+    b.begin();
+    let first = b.load(Lanes::X4, 4, at(x, 0));
+    let to = b.vector(Lanes::X4);
+    let second = match from_memory {
+        true => Operand::Mem(at(y, 0)),
+        false => Operand::Reg(b.load(Lanes::X4, 4, at(y, 0))),
+    };
+    b.bin(op, to, first, second);
+    b.store(to, 4, at(result, 0));
+    b.end(Count::Imm(1));
+    let program = b.finish();
+    let ready = engine.prepare(&program).expect("three registers");
+    let mut results = Vec::new();
+    for four in pairs.chunks(4) {
+        let mut lanes = [[0.0f32; 4]; 2];
+        for (i, &(a, b)) in four.iter().enumerate() {
+            (lanes[0][i], lanes[1][i]) = (a, b);
+        }
+        let (mut input, mut weights, mut output) = (bytes(&lanes[0]), bytes(&lanes[1]), vec![0; 16]);
+        let mut given = Given {
+            buffers: vec![
+                (Role::Input, &mut input, 0),
+                (Role::Weights, &mut weights, 0),
+                (Role::Output, &mut output, 0),
+            ],
+            ..Given::default()
+        };
+        ready.call(&mut given.args(&program));
+        results.extend(floats(&output).into_iter().take(four.len()));
+    }
+    results
+}
+
+/// What the words of the tile IR say.
+fn expected(op: BinOp, a: f32, b: f32) -> f32 {
+    match op {
+        BinOp::Add => a + b,
+        BinOp::Sub => a - b,
+        BinOp::Mul => a * b,
+        BinOp::Div => a / b,
+        // The second where they are equal, as zeros of both signs are, and where one is NaN.
+        BinOp::Max => match a.partial_cmp(&b) {
+            Some(std::cmp::Ordering::Greater) => a,
+            _ => b,
+        },
+        BinOp::Min => match a.partial_cmp(&b) {
+            Some(std::cmp::Ordering::Less) => a,
+            _ => b,
+        },
+    }
+}
+
+#[test]
+fn special_values_give_the_same_on_every_lowering() {
+    let pairs: Vec<(f32, f32)> = SPECIAL.iter().flat_map(|&a| SPECIAL.map(|b| (a, b))).collect();
+    for engine in Engine::all() {
+        for op in [BinOp::Add, BinOp::Sub, BinOp::Mul, BinOp::Div, BinOp::Max, BinOp::Min] {
+            for from_memory in [false, true] {
+                let found = apply(&engine, op, from_memory, &pairs);
+                for (&(a, b), found) in pairs.iter().zip(found) {
+                    let expected = expected(op, a, b);
+                    assert!(
+                        same(found, expected),
+                        "{}: {op:?} of {a:?} and {b:?} is {found:?}, not {expected:?}",
+                        engine.name()
+                    );
+                }
+            }
+        }
+    }
+}
