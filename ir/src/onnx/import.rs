@@ -18,11 +18,10 @@ use super::node::NodeReader;
 use super::signature::{self, Bound, Signature};
 use super::subgraph::GraphDef;
 use super::table;
-use super::varying::{Sizes, Varying};
+use super::varying::{self, Sizes};
 use super::weights::{self, Reading};
-use crate::graph::{Graph, GraphError, Value};
+use crate::graph::{Graph, Value};
 use crate::limits::Deadline;
-use crate::op::Prefix;
 use crate::tensor::Tensor;
 use crate::types::DType;
 
@@ -130,8 +129,8 @@ pub(super) fn import(
                 what: format!("is declared as {output}, but its node makes {ty}"),
             });
         }
-        let varying = importer.sizes.get(value).map(|varying| varying.axis);
-        if !is_as_declared(model, output, &ty.shape, varying) {
+        let varying: Vec<usize> = importer.sizes.axes(value).iter().map(|(axis, _)| *axis).collect();
+        if !is_as_declared(model, output, &ty.shape, &varying) {
             return Err(Fault::Port {
                 kind: "output",
                 name: output.name.clone(),
@@ -140,7 +139,7 @@ pub(super) fn import(
                 ),
             });
         }
-        let value = importer.real_size(&output.name, value)?;
+        let value = varying::as_there(&mut importer, &output.name, value)?;
         importer.graph.add_output(&output.name, value);
     }
     let mut graph = importer.graph;
@@ -151,13 +150,13 @@ pub(super) fn import(
 /// Whether an output has the shape that the model declares for it, as far as it does. Where inputs are open, exporters
 /// leave extents of the outputs as they were for one input; then only the number of axes counts. So it does along an
 /// axis whose extent is the most that the data can come to, and for an extent of 0, which some write for any.
-fn is_as_declared(model: &Model, output: &PortInfo, shape: &[usize], varying: Option<usize>) -> bool {
+fn is_as_declared(model: &Model, output: &PortInfo, shape: &[usize], varying: &[usize]) -> bool {
     let Some(dims) = &output.dims else { return true };
     let is_known = |dim: &Dim| matches!(dim, Dim::Known(_));
     let all_known =
         model.inputs.iter().all(|i| i.dims.as_ref().is_some_and(|dims| dims.iter().all(is_known)));
     let fits = |(axis, (dim, &extent)): (usize, (&Dim, &usize))| match dim {
-        Dim::Known(declared) => *declared == 0 || *declared == extent || !all_known || varying == Some(axis),
+        Dim::Known(declared) => *declared == 0 || *declared == extent || !all_known || varying.contains(&axis),
         Dim::Named(_) | Dim::Unknown => true,
     };
     dims.len() == shape.len() && dims.iter().zip(shape).enumerate().all(fits)
@@ -220,15 +219,6 @@ impl<'m> Importer<'m> {
     /// Gives a name a meaning; tells whether it had none in this graph.
     fn define(&mut self, name: &'m str, item: Item) -> bool {
         self.scopes.last_mut().is_some_and(|scope| scope.values.insert(name, item).is_none())
-    }
-
-    /// What an output returns of a value: as much as there is.
-    fn real_size(&mut self, name: &str, value: Value) -> Result<Value, Fault> {
-        let Some(Varying { axis, count }) = self.sizes.get(value) else { return Ok(value) };
-        let added = self.graph.add(name, Prefix { axis }.into(), &[Some(value), Some(count)]);
-        let what =
-            |e: GraphError| Fault::Port { kind: "output", name: name.to_string(), what: e.to_string() };
-        added.map(Value::from).map_err(what)
     }
 
     fn node(&mut self, def: &'m NodeDef, row: &'static table::Row) -> Result<(), Fault> {

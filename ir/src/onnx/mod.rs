@@ -28,7 +28,8 @@
 //! 3. Its row in `table.rs`: name, first and last version, constructor.
 //!
 //! An operand that decides a shape must be constant; `NodeReader::ints` and `constant` say so to the user when it is
-//! not. Constants of a model, of `Shape` nodes and of small computations over them all count.
+//! not. Constants of a model, of `Shape` nodes and of small computations over them all count. One that may be computed of sizes that only
+//! the run knows is asked for with `NodeReader::amounts`, and `varying/carry.rs` says of each operator what of its operands may vary.
 
 mod attribute;
 mod bindings;

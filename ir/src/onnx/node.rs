@@ -7,10 +7,10 @@ use super::error::NodeFault;
 use super::import::{Importer, Item};
 use super::model::NodeDef;
 use super::subgraph::GraphDef;
-use super::varying::Varying;
+use super::varying::Amount;
 use crate::graph::{GraphError, Value};
 use crate::op::number::to_be_narrowed;
-use crate::op::{Op, OpError, Prefix};
+use crate::op::{Op, OpError};
 use crate::tensor::{Element, Tensor};
 use crate::types::{DType, Shape, TensorType};
 
@@ -21,7 +21,7 @@ const FOLD_OPERATIONS: u64 = 1 << 20;
 
 /// What a constructor in the table works with.
 pub(super) struct NodeReader<'i, 'm> {
-    importer: &'i mut Importer<'m>,
+    pub(super) importer: &'i mut Importer<'m>,
     def: &'m NodeDef,
     /// The version of the node's operator set.
     pub opset: i64,
@@ -115,41 +115,6 @@ impl<'i, 'm> NodeReader<'i, 'm> {
         self.def.outputs.get(index).is_some_and(|name| self.importer.used.contains(name.as_str()))
     }
 
-    /// A value that has as many elements along an axis as another one says.
-    pub(super) fn counted(&mut self, value: Value, axis: usize, count: Value) -> Result<Value, NodeFault> {
-        match (self.constant_of(value).cloned(), self.constant_of(count).cloned()) {
-            (Some(tensor), Some(count)) => {
-                let mut real = Op::from(Prefix { axis }).eval(&[Some(&tensor), Some(&count)])?;
-                let real = real.pop().ok_or_else(|| NodeFault::invalid("has no results"))?;
-                Ok(self.add_constant(real))
-            }
-            _ => {
-                if self.ty(value).shape[axis] > 0 {
-                    self.importer.sizes.set(value, Varying { axis, count });
-                }
-                Ok(value)
-            }
-        }
-    }
-
-    /// Refuses an operand whose size only the run knows.
-    pub(super) fn fixed(&self, value: Value) -> Result<(), NodeFault> {
-        match self.importer.sizes.get(value) {
-            Some(varying) => Err(self.varies(value, varying)),
-            None => Ok(()),
-        }
-    }
-
-    fn varies(&self, value: Value, varying: Varying) -> NodeFault {
-        NodeFault::unsupported(format!(
-            "an operand of which only the run knows how many elements it has along axis {} of {}, behind \"{}\"; \
-             compile the model up to there",
-            varying.axis,
-            self.ty(value),
-            self.importer.graph.node(value.node).name
-        ))
-    }
-
     /// An operand that may be left out.
     pub(super) fn optional(&mut self, index: usize) -> Result<Option<Value>, NodeFault> {
         self.asked = self.asked.max(index + 1);
@@ -204,8 +169,8 @@ impl<'i, 'm> NodeReader<'i, 'm> {
         let Some(value) = self.optional(index)? else {
             return Ok(None);
         };
-        match self.constant_of(value) {
-            Some(tensor) => Ok(Some(tensor.clone())),
+        match self.constant_of(value).cloned().or_else(|| self.settled(value)) {
+            Some(tensor) => Ok(Some(tensor)),
             None => {
                 let inputs = self.sources(value);
                 Err(NodeFault::NotConstant {
@@ -283,6 +248,20 @@ impl<'i, 'm> NodeReader<'i, 'm> {
         }
     }
 
+    /// The same, where what only the run knows has bounds.
+    pub(super) fn amounts_of_version(
+        &mut self,
+        name: &'static str,
+        operand_since: i64,
+        index: usize,
+    ) -> Result<Option<Vec<Amount>>, NodeFault> {
+        if self.opset >= operand_since {
+            self.amounts(index, name)
+        } else {
+            Ok(self.attributes.ints(name)?.map(|list| list.iter().map(|&n| n.into()).collect()))
+        }
+    }
+
     /// A constant made by the reader.
     pub(super) fn add_constant(&mut self, tensor: Tensor) -> Value {
         let name = format!("{}.const", self.def.name);
@@ -318,7 +297,19 @@ impl<'i, 'm> NodeReader<'i, 'm> {
         operands: &[Option<Value>],
     ) -> Result<Vec<Value>, NodeFault> {
         let op = op.into();
+        if operands.iter().flatten().any(|&value| self.varies(value)) {
+            return self.emit_varying(op, operands);
+        }
+        let results = self.emit_plain(op, operands)?;
+        Ok(self.follow(operands, results))
+    }
+
+    /// Adds an operator that sees all that the shapes of its operands say.
+    pub(super) fn emit_plain(&mut self, op: Op, operands: &[Option<Value>]) -> Result<Vec<Value>, NodeFault> {
         if let Some(results) = self.fold(&op, operands)? {
+            return Ok(results);
+        }
+        if let Some(results) = self.counted_before(&op, operands) {
             return Ok(results);
         }
         let graph = &mut self.importer.graph;
@@ -331,15 +322,7 @@ impl<'i, 'm> NodeReader<'i, 'm> {
             self.importer.model.limits.admit(ty, || "its result".into())?;
             results.push(Value { node: id, output: output as u32 });
         }
-        let handed = self.importer.sizes.hand_on(graph, &graph.node(id).op, operands, &results);
-        if let Err(index) = handed
-            && let Some(value) = operands.get(index).copied().flatten()
-        {
-            self.fixed(value)?;
-            return Err(NodeFault::unsupported(format!(
-                "operand {index} together with one of which only the run knows how many elements it has"
-            )));
-        }
+        self.remember_counter(id, operands, &results);
         Ok(results)
     }
 

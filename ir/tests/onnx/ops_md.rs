@@ -15,8 +15,10 @@ ops_md` from `ir/src/onnx/table.rs`, what lies below it, and `notes.rs`; a test 
 
 *Elements*: floats are f32, f64, f16 and bf16; numbers are floats and integers of 8 to 64 bits; any is numbers and bool. Not read at all
 are strings, complex numbers and elements of less than 8 bits. *At compile time* means that the operand is a constant of the model,
-follows from constants and shapes, or is bound with `--const NAME=FILE` or `Options::bind`. Functions that a model defines are put
-in place of their calls. What is asked for and not read is an error that names the node.
+follows from constants and shapes, or is bound with `--const NAME=FILE` or `Options::bind`. *From sizes* means that it may also be
+computed of how many there are of something at run time: rows that NonMaxSuppression, NonZero, Compress or Unique find, the Min of that and a
+constant, and so on. Functions that a model defines are put in place of their calls. What is asked for and not read is an error that
+names the node.
 ";
 
 const COLUMNS: &str = "

@@ -98,6 +98,7 @@ pub(in crate::onnx) fn shrink(n: &mut NodeReader<'_, '_>) -> Results {
 /// Hardmax: 1 for the first largest element along an axis (since 13) or of all axes from one on (before), 0 elsewhere.
 pub(in crate::onnx) fn hardmax(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "input")?;
+    n.fixed(x)?;
     let (shape, dtype) = (n.shape(x), n.dtype(x));
     let default = if n.opset >= 13 { -1 } else { 1 };
     let first = axis(n.attributes.int("axis")?.unwrap_or(default), shape.rank())?;

@@ -6,8 +6,9 @@ use crate::onnx::attribute::value;
 use crate::onnx::dtype::dtype;
 use crate::onnx::error::NodeFault;
 use crate::onnx::node::{NodeReader, number};
+use crate::onnx::varying::Amount;
+use crate::op::OpError;
 use crate::op::number::{from_integers, integers, to_be_narrowed};
-use crate::op::{Expand, OpError};
 use crate::tensor::{Element, Tensor};
 use crate::types::{DType, Shape, TensorType};
 
@@ -46,49 +47,46 @@ pub(in crate::onnx) fn constant(n: &mut NodeReader<'_, '_>) -> Results {
 
 /// ConstantOfShape, since 9: a scalar, expanded.
 pub(in crate::onnx) fn constant_of_shape(n: &mut NodeReader<'_, '_>) -> Results {
-    let wanted = n.ints(0, "input")?.ok_or(OpError::Missing { index: 0, name: "input" })?;
-    let shape = wanted
-        .iter()
-        .map(|&d| {
-            usize::try_from(d).map_err(|_| NodeFault::invalid(format!("shape {wanted:?} makes no sense")))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
+    let wanted = n.amounts(0, "input")?.ok_or(OpError::Missing { index: 0, name: "input" })?;
+    if let Some(extent) = wanted.iter().filter_map(Amount::known).find(|&extent| extent < 0) {
+        return Err(NodeFault::invalid(format!("an extent of {extent} makes no sense")));
+    }
     let filler = match n.attributes.tensor("value")? {
         None => Tensor::new(Shape::default(), &[0f32])?,
         Some(t) if t.shape().elems() == 1 => t.reshaped(Shape::default())?,
         Some(t) => return Err(value("value", format!("must hold one element, it is {}", t.ty()))),
     };
     let scalar = n.add_constant(filler);
-    if shape.is_empty() {
-        return Ok(vec![scalar]);
-    }
-    Ok(vec![n.emit(Expand { shape }, &[scalar])?])
+    Ok(vec![n.spread(scalar, &wanted)?])
 }
 
 /// Shape, since 1; part of it since 15.
 pub(in crate::onnx) fn shape(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "data")?;
-    n.fixed(x)?;
-    let shape = n.shape(x);
-    let rank = shape.rank() as i64;
+    let extents = n.extents(x);
+    let rank = extents.len() as i64;
     let clamp =
         |bound: i64| (if bound < 0 { bound.saturating_add(rank) } else { bound }).clamp(0, rank) as usize;
     let start = clamp(n.attributes.int("start")?.unwrap_or(0));
     let end = clamp(n.attributes.int("end")?.unwrap_or(rank));
-    let dims: Vec<i64> = shape.get(start..end).unwrap_or_default().iter().map(|&d| d as i64).collect();
-    Ok(vec![n.add_constant(Tensor::new([dims.len()], &dims)?)])
+    Ok(vec![n.tensor_of(extents.get(start..end).unwrap_or_default())?])
 }
 
 /// Size, since 1.
 pub(in crate::onnx) fn size(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "data")?;
-    n.fixed(x)?;
-    let elems = super::product(&n.shape(x))?;
-    Ok(vec![n.add_constant(Tensor::new(Shape::default(), &[elems as i64])?)])
+    super::product(&n.shape(x))?;
+    let elems = n.extents(x).iter().fold(Amount::from(1i64), |all, extent| all.product(extent));
+    Ok(vec![n.amount(&elems)?])
 }
 
 /// Range, since 11.
 pub(in crate::onnx) fn range(n: &mut NodeReader<'_, '_>) -> Results {
+    // The precision of half floats' sums; they are computed in double precision here.
+    n.attributes.ignore("stash_type");
+    if let Some(range) = varying_range(n)? {
+        return Ok(vec![range]);
+    }
     let mut bounds = Vec::new();
     for (index, name) in ["start", "limit", "delta"].into_iter().enumerate() {
         bounds.push(n.constant(index, name)?.ok_or(OpError::Missing { index, name })?);
@@ -98,8 +96,6 @@ pub(in crate::onnx) fn range(n: &mut NodeReader<'_, '_>) -> Results {
 
 /// Numbers from a start, up to a limit, in steps of delta.
 pub(super) fn range_of(n: &mut NodeReader<'_, '_>, bounds: &[Tensor]) -> Result<Value, NodeFault> {
-    // The precision of half floats' sums; they are computed in double precision here.
-    n.attributes.ignore("stash_type");
     let dtype = bounds[0].dtype();
     if bounds.iter().any(|b| b.dtype() != dtype || b.shape().elems() != 1) {
         return Err(NodeFault::invalid("start, limit and delta must be scalars of one type"));
@@ -113,6 +109,27 @@ pub(super) fn range_of(n: &mut NodeReader<'_, '_>, bounds: &[Tensor]) -> Result<
         other => return Err(NodeFault::unsupported(format!("a range of {other}"))),
     };
     Ok(n.add_constant(tensor))
+}
+
+/// A range of integers whose bounds are computed from sizes.
+fn varying_range(n: &mut NodeReader<'_, '_>) -> Result<Option<Value>, NodeFault> {
+    let start = n.operand(0, "start")?;
+    let given = [start, n.operand(1, "limit")?, n.operand(2, "delta")?];
+    let dtype = n.dtype(start);
+    let integers = !dtype.is_float() && given.iter().all(|&v| n.dtype(v) == dtype && n.shape(v).elems() == 1);
+    if !integers || given.iter().all(|&v| n.constant_of(v).is_some()) {
+        return Ok(None);
+    }
+    let mut amounts = Vec::new();
+    for (index, name) in ["start", "limit", "delta"].into_iter().enumerate() {
+        amounts.extend(n.amounts(index, name)?.unwrap_or_default());
+    }
+    let [start, limit, delta] = &amounts[..] else { return Ok(None) };
+    match delta.known() {
+        Some(0) => Err(NodeFault::invalid("a delta of 0 makes no sense")),
+        Some(delta) => n.counted_up(start, limit, delta, dtype).map(Some),
+        None => n.constant(2, "delta").map(|_| None),
+    }
 }
 
 fn integer_range(n: &mut NodeReader<'_, '_>, bounds: &[Tensor], dtype: DType) -> Result<Tensor, NodeFault> {

@@ -63,20 +63,24 @@ pub(in crate::onnx) fn top_k(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "X")?;
     let along = axis(n.attributes.int("axis")?.unwrap_or(-1), n.shape(x).rank())?;
     let k = match n.opset {
-        10.. => n.ints(1, "K")?.ok_or(OpError::Missing { index: 1, name: "K" })?,
-        _ => vec![n.attributes.int("k")?.ok_or_else(|| value("k", "is missing"))?],
+        10.. => n.amounts(1, "K")?.ok_or(OpError::Missing { index: 1, name: "K" })?,
+        _ => vec![n.attributes.int("k")?.ok_or_else(|| value("k", "is missing"))?.into()],
     };
-    let k = match k[..] {
-        [k] => {
+    let [wanted] = &k[..] else {
+        return Err(NodeFault::invalid(format!("K must be one number, there are {}", k.len())));
+    };
+    let k = match wanted.known() {
+        Some(k) => {
             usize::try_from(k).map_err(|_| NodeFault::invalid(format!("K is {k}, it cannot be negative")))?
         }
-        _ => return Err(NodeFault::invalid(format!("K must be one number, it is {k:?}"))),
+        None => n.shape(x)[along],
     };
     let largest = if n.opset >= 11 { n.attributes.flag("largest", true)? } else { true };
     if n.opset >= 11 {
         n.attributes.flag("sorted", true)?;
     }
-    n.emit_all(TopK { axis: along, k, largest }, &[Some(x)])
+    let op = TopK { axis: along, k, largest };
+    if wanted.known().is_none() { n.best(&op, x, wanted) } else { n.emit_all(op, &[Some(x)]) }
 }
 
 /// CumSum, since 11, and CumProd, since 26.
@@ -170,7 +174,7 @@ pub(in crate::onnx) fn compress(n: &mut NodeReader<'_, '_>) -> Results {
     let (mut x, condition) = (n.operand(0, "input")?, n.operand(1, "condition")?);
     let shape = n.shape(x);
     let along = n.attributes.int("axis")?.map(|a| axis(a, shape.rank())).transpose()?;
-    let Some(known) = n.constant_of(condition) else {
+    let Some(known) = n.constant_of(condition).filter(|_| !n.varies(x)) else {
         return counted(n, Compress { axis: along }, &[Some(x), Some(condition)], &[(0, along.unwrap_or(0))]);
     };
     let extent = along.map_or(shape.elems(), |axis| shape[axis]);

@@ -12,7 +12,7 @@ pub(in crate::onnx) fn pad(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "data")?;
     let rank = n.ty(x).shape.rank();
     let name = if n.opset >= 2 { "pads" } else { "paddings" };
-    let pads = n.ints_of_version(name, 11, 1)?.ok_or_else(|| NodeFault::invalid("has no pads"))?;
+    let pads = n.amounts_of_version(name, 11, 1)?.ok_or_else(|| NodeFault::invalid("has no pads"))?;
     let filler = filler(n, x)?;
     let axes: Vec<usize> = match if n.opset >= 18 { n.ints(3, "axes")? } else { None } {
         None => (0..rank).collect(),
@@ -32,10 +32,20 @@ pub(in crate::onnx) fn pad(n: &mut NodeReader<'_, '_>) -> Results {
         ],
     )?;
     let (mut begin, mut end) = (vec![0isize; rank], vec![0isize; rank]);
+    let mut varying = Vec::new();
     for (i, &a) in axes.iter().enumerate() {
+        let (before, behind) = (&pads[i], &pads[i + axes.len()]);
+        let none = before.known() == Some(0) && behind.known() == Some(0);
+        let known = (n.extent(x, a).known(), before.known(), behind.known());
+        let (Some(_), Some(before), Some(behind)) = known else {
+            if !none {
+                varying.push((a, [before, behind]));
+            }
+            continue;
+        };
         let extent = signed(n.ty(x).shape[a])?;
         let at = |p: i64| isize::try_from(p).map_err(|_| NodeFault::Op(OpError::Overflow));
-        let (before, after) = (at(pads[i])?, at(pads[i + axes.len()])?);
+        let (before, after) = (at(before)?, at(behind)?);
         let total = extent.checked_add(before).and_then(|n| n.checked_add(after));
         if total.is_none_or(|n| n < 0) {
             return Err(NodeFault::invalid(format!(
@@ -45,10 +55,14 @@ pub(in crate::onnx) fn pad(n: &mut NodeReader<'_, '_>) -> Results {
         begin[a] = before;
         end[a] = after;
     }
-    if begin.iter().chain(&end).all(|&p| p == 0) {
-        return Ok(vec![x]);
+    let mut y = x;
+    if begin.iter().chain(&end).any(|&p| p != 0) {
+        y = n.emit(Pad { begin, end, mode }, &[y])?;
     }
-    Ok(vec![n.emit(Pad { begin, end, mode }, &[x])?])
+    for (axis, pads) in varying {
+        y = n.padded(y, axis, pads, mode)?;
+    }
+    Ok(vec![y])
 }
 
 /// The value of padded elements.

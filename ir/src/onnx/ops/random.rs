@@ -17,6 +17,7 @@ use crate::types::{DType, Shape};
 /// Bernoulli, since 15: 1 with the probability that the input says.
 pub(in crate::onnx) fn bernoulli(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "input")?;
+    n.fixed(x)?;
     let (shape, from) = (n.shape(x), n.dtype(x));
     let to = target(n, from)?;
     let drawn = draw(n, &shape, |u, _| u)?;
@@ -30,6 +31,7 @@ pub(in crate::onnx) fn random(n: &mut NodeReader<'_, '_>) -> Results {
     let like = n.op().ends_with("Like");
     let (shape, default) = if like {
         let x = n.operand(0, "input")?;
+        n.fixed(x)?;
         (n.shape(x), n.dtype(x))
     } else {
         let dims = n.attributes.ints("shape")?.ok_or_else(|| value("shape", "is missing"))?;
@@ -78,10 +80,12 @@ pub(in crate::onnx) fn dropout(n: &mut NodeReader<'_, '_>) -> Results {
         let mut results = vec![x];
         if n.output_count() > 1 {
             let all = n.add_constant(Tensor::bools(Shape::default(), &[true])?);
-            results.push(n.expand(all, shape.to_vec())?);
+            let extents = n.extents(x);
+            results.push(n.spread(all, &extents)?);
         }
         return Ok(results);
     }
+    n.fixed(x)?;
     let drawn = draw(n, &shape, |u, _| u)?;
     let mask = n.binary_with(BinaryFn::GreaterOrEqual, drawn, ratio)?;
     let zero = n.scalar(n.dtype(x), 0.0)?;

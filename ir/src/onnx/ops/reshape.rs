@@ -6,14 +6,20 @@ use super::{Results, product, reshaped};
 use crate::onnx::attribute::value;
 use crate::onnx::error::NodeFault;
 use crate::onnx::node::{NodeReader, axes, axis};
+use crate::onnx::varying::Amount;
 use crate::op::{OpError, Reshape, Transpose};
 
 /// Reshape; the shape is an operand since 5.
 pub(in crate::onnx) fn reshape(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "data")?;
     n.attributes.ignore("consumed_inputs");
-    let wanted = n.ints_of_version("shape", 5, 1)?.ok_or(OpError::Missing { index: 1, name: "shape" })?;
+    let wanted = n.amounts_of_version("shape", 5, 1)?.ok_or(OpError::Missing { index: 1, name: "shape" })?;
     let allow_zero = n.attributes.flag("allowzero", false)?;
+    let known: Option<Vec<i64>> = wanted.iter().map(Amount::known).collect();
+    let Some(wanted) = known.filter(|_| !n.varies(x)) else {
+        let shape = n.resolved(&n.extents(x), &wanted, allow_zero)?;
+        return Ok(vec![n.regrouped(x, &shape)?]);
+    };
     let shape = resolve(&n.shape(x), &wanted, allow_zero)?;
     Ok(vec![reshaped(n, x, shape)?])
 }
@@ -51,23 +57,28 @@ pub(in crate::onnx) fn flatten(n: &mut NodeReader<'_, '_>) -> Results {
     let at = n.attributes.int("axis")?.unwrap_or(1);
     // The axis may be the rank itself: everything before it.
     let at = if at == shape.rank() as i64 { shape.rank() } else { axis(at, shape.rank())? };
-    let flat = vec![product(&shape[..at])?, product(&shape[at..])?];
-    Ok(vec![reshaped(n, x, flat)?])
+    for axes in [&shape[..at], &shape[at..]] {
+        product(axes)?;
+    }
+    let extents = n.extents(x);
+    let all = |extents: &[Amount]| extents.iter().fold(Amount::from(1i64), |all, extent| all.product(extent));
+    Ok(vec![n.regrouped(x, &[all(&extents[..at]), all(&extents[at..])])?])
 }
 
 /// Squeeze, since 1; axes are an operand since 13.
 pub(in crate::onnx) fn squeeze(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "data")?;
-    let shape = n.shape(x);
+    let (shape, extents) = (n.shape(x), n.extents(x));
     let gone = match n.ints_of_version("axes", 13, 1)? {
         Some(list) => axes(&list, shape.rank())?,
-        None => (0..shape.rank()).filter(|&a| shape[a] == 1).collect(),
+        None => (0..shape.rank()).filter(|&a| extents[a].is_one()).collect(),
     };
-    if let Some(a) = gone.iter().find(|&&a| shape[a] != 1) {
+    if let Some(a) = gone.iter().find(|&&a| !extents[a].is_one()) {
         return Err(NodeFault::invalid(format!("axis {a} of shape {shape} cannot be squeezed, it is not 1")));
     }
-    let kept = (0..shape.rank()).filter(|a| !gone.contains(a)).map(|a| shape[a]).collect();
-    Ok(vec![reshaped(n, x, kept)?])
+    let kept: Vec<Amount> =
+        (0..shape.rank()).filter(|a| !gone.contains(a)).map(|a| extents[a].clone()).collect();
+    Ok(vec![n.regrouped(x, &kept)?])
 }
 
 /// Unsqueeze, since 1; axes are an operand since 13.
@@ -79,9 +90,11 @@ pub(in crate::onnx) fn unsqueeze(n: &mut NodeReader<'_, '_>) -> Results {
     let shape = n.shape(x);
     let rank = shape.rank().checked_add(list.len()).ok_or(OpError::Overflow)?;
     let new = axes(&list, rank)?;
-    let mut old = shape.iter().copied();
-    let expanded = (0..rank).map(|a| if new.contains(&a) { 1 } else { old.next().unwrap_or(1) }).collect();
-    Ok(vec![reshaped(n, x, expanded)?])
+    let mut old = n.extents(x).into_iter();
+    let one = || Amount::from(1i64);
+    let expanded: Vec<Amount> =
+        (0..rank).map(|a| if new.contains(&a) { one() } else { old.next().unwrap_or_else(one) }).collect();
+    Ok(vec![n.regrouped(x, &expanded)?])
 }
 
 /// Transpose, since 1.

@@ -1,10 +1,11 @@
 //! Operators that choose, join and repeat elements: Concat, Split, Slice, Gather, Expand, Tile.
 
-use super::{Results, product, reshaped};
+use super::{Results, product};
 use crate::graph::Value;
 use crate::onnx::attribute::value;
 use crate::onnx::error::NodeFault;
 use crate::onnx::node::{NodeReader, axis, integers};
+use crate::onnx::varying::Amount;
 use crate::op::{AxisSlice, Concat, Expand, Gather, GatherAt, OpError, Slice, Split};
 use crate::tensor::Tensor;
 
@@ -74,8 +75,8 @@ pub(in crate::onnx) fn slice(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "data")?;
     let shape = n.shape(x);
     let missing = |name: &str| NodeFault::invalid(format!("has no {name}"));
-    let starts = n.ints_of_version("starts", 10, 1)?.ok_or_else(|| missing("starts"))?;
-    let ends = n.ints_of_version("ends", 10, 2)?.ok_or_else(|| missing("ends"))?;
+    let starts = n.amounts_of_version("starts", 10, 1)?.ok_or_else(|| missing("starts"))?;
+    let ends = n.amounts_of_version("ends", 10, 2)?.ok_or_else(|| missing("ends"))?;
     let axes = n.ints_of_version("axes", 10, 3)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
     let steps = if n.opset >= 10 { n.ints(4, "steps")? } else { None };
     let steps = steps.unwrap_or_else(|| vec![1; starts.len()]);
@@ -88,24 +89,33 @@ pub(in crate::onnx) fn slice(n: &mut NodeReader<'_, '_>) -> Results {
             steps.len()
         )));
     }
-    let mut slices = Vec::new();
+    let (mut slices, mut cuts) = (Vec::new(), Vec::new());
     let mut seen = vec![false; shape.rank()];
-    for (((&start, &end), &along), &step) in starts.iter().zip(&ends).zip(&axes).zip(&steps) {
+    for (((start, end), &along), &step) in starts.iter().zip(&ends).zip(&axes).zip(&steps) {
         let along = axis(along, shape.rank())?;
         if std::mem::replace(&mut seen[along], true) {
             return Err(NodeFault::invalid(format!("axis {along} is sliced twice")));
         }
-        let slice = axis_slice(along, shape[along], start, end, step)?;
+        let known = (n.extent(x, along).known(), start.known(), end.known());
+        let (Some(_), Some(first), Some(last)) = known else {
+            cuts.push((along, [start, end], step));
+            continue;
+        };
+        let slice = axis_slice(along, shape[along], first, last, step)?;
         let whole = slice.len == shape[along] && (slice.step == 1 || slice.len <= 1);
         if !whole {
             slices.push(slice);
         }
     }
-    if slices.is_empty() {
-        return Ok(vec![x]);
+    let mut y = x;
+    if !slices.is_empty() {
+        slices.sort_by_key(|s| s.axis);
+        y = n.emit(Slice { axes: slices }, &[y])?;
     }
-    slices.sort_by_key(|s| s.axis);
-    Ok(vec![n.emit(Slice { axes: slices }, &[x])?])
+    for (along, bounds, step) in cuts {
+        y = n.cut(y, along, bounds, step)?;
+    }
+    Ok(vec![y])
 }
 
 /// The elements `start`, `start + step`, … before `end`, as ONNX clamps the bounds.
@@ -154,7 +164,9 @@ pub(super) fn gathered(
     along: usize,
 ) -> Result<Value, NodeFault> {
     let shape = n.shape(x);
-    let Some(indices) = n.constant_of(indices).cloned() else {
+    // Negative indices count from what is there.
+    let here = n.extent(x, along).known().is_some();
+    let Some(indices) = n.constant_of(indices).filter(|_| here).cloned() else {
         return n.emit(GatherAt { axis: along }, &[x, indices]);
     };
     let extent = shape[along] as i64;
@@ -170,7 +182,11 @@ pub(super) fn gathered(
 /// Expand, since 8: both shapes broadcast to each other.
 pub(in crate::onnx) fn expand(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "input")?;
-    let wanted = n.ints(1, "shape")?.ok_or(OpError::Missing { index: 1, name: "shape" })?;
+    let wanted = n.amounts(1, "shape")?.ok_or(OpError::Missing { index: 1, name: "shape" })?;
+    let known: Option<Vec<i64>> = wanted.iter().map(Amount::known).collect();
+    let Some(wanted) = known.filter(|_| !n.varies(x)) else {
+        return Ok(vec![n.spread(x, &wanted)?]);
+    };
     let from = n.shape(x);
     let cannot = || NodeFault::invalid(format!("data of shape {from} do not broadcast to {wanted:?}"));
     let rank = from.rank().max(wanted.len());
@@ -200,26 +216,33 @@ fn broadcast(n: &mut NodeReader<'_, '_>, x: Value, shape: Vec<usize>) -> Result<
 /// ```
 pub(in crate::onnx) fn tile(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "input")?;
-    let repeats = n.ints(1, "repeats")?.ok_or(OpError::Missing { index: 1, name: "repeats" })?;
-    let shape = n.shape(x);
-    if repeats.len() != shape.rank() {
-        return Err(NodeFault::invalid(format!("has {} repeats for data of shape {shape}", repeats.len())));
+    let repeats = n.amounts(1, "repeats")?.ok_or(OpError::Missing { index: 1, name: "repeats" })?;
+    let shape = n.extents(x);
+    if repeats.len() != shape.len() {
+        return Err(NodeFault::invalid(format!(
+            "has {} repeats for data of shape {}",
+            repeats.len(),
+            n.shape(x)
+        )));
     }
     let (mut split, mut spread, mut merged) = (Vec::new(), Vec::new(), Vec::new());
-    for (&extent, &repeat) in shape.iter().zip(&repeats) {
-        let repeat = usize::try_from(repeat)
-            .map_err(|_| NodeFault::invalid(format!("repeats {repeats:?} make no sense")))?;
-        if repeat != 1 {
-            split.push(1);
-            spread.push(repeat);
+    for (axis, (extent, repeat)) in shape.iter().zip(&repeats).enumerate() {
+        if let Some(repeat) = repeat.known() {
+            let repeat = usize::try_from(repeat)
+                .map_err(|_| NodeFault::invalid(format!("a repeat of {repeat} makes no sense")))?;
+            product(&[n.shape(x)[axis], repeat])?;
         }
-        split.push(extent);
-        spread.push(extent);
-        merged.push(product(&[extent, repeat])?);
+        if !repeat.is_one() {
+            split.push(Amount::from(1i64));
+            spread.push(repeat.clone());
+        }
+        split.push(extent.clone());
+        spread.push(extent.clone());
+        merged.push(extent.product(repeat));
     }
-    let split = reshaped(n, x, split)?;
-    let spread = broadcast(n, split, spread)?;
-    Ok(vec![reshaped(n, spread, merged)?])
+    let split = n.regrouped(x, &split)?;
+    let spread = n.spread(split, &spread)?;
+    Ok(vec![n.regrouped(spread, &merged)?])
 }
 
 #[cfg(test)]
