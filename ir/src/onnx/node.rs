@@ -155,9 +155,9 @@ impl<'i, 'm> NodeReader<'i, 'm> {
         self.ty(value).dtype
     }
 
-    /// The tensor of a value that is constant.
+    /// The tensor of a value that is constant, and so large whatever the data are.
     pub(super) fn constant_of(&self, value: Value) -> Option<&Tensor> {
-        self.importer.graph.constant(value)
+        self.importer.graph.constant(value).filter(|_| !self.varies(value))
     }
 
     /// An operand that decides shapes and so must be constant; `None` when it is left out.

@@ -98,7 +98,6 @@ pub(in crate::onnx) fn shrink(n: &mut NodeReader<'_, '_>) -> Results {
 /// Hardmax: 1 for the first largest element along an axis (since 13) or of all axes from one on (before), 0 elsewhere.
 pub(in crate::onnx) fn hardmax(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "input")?;
-    n.fixed(x)?;
     let (shape, dtype) = (n.shape(x), n.dtype(x));
     let default = if n.opset >= 13 { -1 } else { 1 };
     let first = axis(n.attributes.int("axis")?.unwrap_or(default), shape.rank())?;
@@ -108,6 +107,8 @@ pub(in crate::onnx) fn hardmax(n: &mut NodeReader<'_, '_>) -> Results {
     let flat = n.reshape(x, [rows, columns, rest])?;
     let best = n.reduce(ReduceKind::ArgMax { last: false }, flat, vec![1], true)?;
     let columns = n.counting(DType::I64, [1, columns, 1])?;
+    let along = [1i64.into(), n.extent(flat, 1), 1i64.into()];
+    let columns = n.as_far(columns, &along)?;
     let equal = n.binary(BinaryFn::Equal, columns, best)?;
     let y = n.cast(equal, dtype)?;
     Ok(vec![n.reshape(y, shape.to_vec())?])

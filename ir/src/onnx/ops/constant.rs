@@ -171,7 +171,6 @@ fn elems(n: &mut NodeReader<'_, '_>, count: f64) -> Result<usize, NodeFault> {
 /// EyeLike, since 9.
 pub(in crate::onnx) fn eye_like(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "input")?;
-    n.fixed(x)?;
     let k = i128::from(n.attributes.int("k")?.unwrap_or(0));
     let dtype = match n.attributes.int("dtype")? {
         Some(code) => dtype(code).map_err(|what| value("dtype", format!("asks for {what}")))?,
@@ -192,7 +191,9 @@ pub(in crate::onnx) fn eye_like(n: &mut NodeReader<'_, '_>) -> Results {
         }
     }
     let tensor = Tensor::from_bytes(crate::types::TensorType::new(dtype, shape), bytes)?;
-    Ok(vec![n.add_constant(tensor)])
+    let eye = n.add_constant(tensor);
+    let extents = n.extents(x);
+    Ok(vec![n.as_far(eye, &extents)?])
 }
 
 /// Identity, since 1.

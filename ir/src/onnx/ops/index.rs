@@ -174,7 +174,8 @@ pub(in crate::onnx) fn compress(n: &mut NodeReader<'_, '_>) -> Results {
     let (mut x, condition) = (n.operand(0, "input")?, n.operand(1, "condition")?);
     let shape = n.shape(x);
     let along = n.attributes.int("axis")?.map(|a| axis(a, shape.rank())).transpose()?;
-    let Some(known) = n.constant_of(condition).filter(|_| !n.varies(x)) else {
+    let here = along.map_or(!n.varies(x), |axis| n.extent(x, axis).known().is_some());
+    let Some(known) = n.constant_of(condition).filter(|_| here) else {
         return counted(n, Compress { axis: along }, &[Some(x), Some(condition)], &[(0, along.unwrap_or(0))]);
     };
     let extent = along.map_or(shape.elems(), |axis| shape[axis]);
@@ -200,20 +201,28 @@ pub(in crate::onnx) fn unique(n: &mut NodeReader<'_, '_>) -> Results {
 /// NonMaxSuppression, since 10.
 pub(in crate::onnx) fn non_max_suppression(n: &mut NodeReader<'_, '_>) -> Results {
     let (boxes, scores) = (n.operand(0, "boxes")?, n.operand(1, "scores")?);
-    let most = match n.constant(2, "max_output_boxes_per_class")? {
-        Some(most) => crate::onnx::node::integers(&most, "max_output_boxes_per_class")?,
-        None => vec![0],
-    };
-    let [most] = most[..] else {
+    let limit = n.amounts(2, "max_output_boxes_per_class")?.unwrap_or_else(|| vec![0i64.into()]);
+    let [limit] = &limit[..] else {
         return Err(NodeFault::invalid(format!(
-            "max_output_boxes_per_class must be one number, it is {most:?}"
+            "max_output_boxes_per_class must be one number, there are {}",
+            limit.len()
         )));
     };
-    let most = usize::try_from(most.max(0)).unwrap_or(usize::MAX);
+    let most = usize::try_from(limit.range().high.max(0)).unwrap_or(usize::MAX);
     let (iou, least) = (n.optional(3)?, n.optional(4)?);
     let center_point_box = n.attributes.flag("center_point_box", false)?;
     let op = NonMaxSuppression { most, center_point_box };
-    counted(n, op, &[Some(boxes), Some(scores), iou, least], &[(0, 0)])
+    let selected = counted(n, op, &[Some(boxes), Some(scores), iou, least], &[(0, 0)])?;
+    // No more are selected than there are, so a limit of that is none.
+    if limit.known().is_some() || n.extent(boxes, 1).at_most(limit) {
+        return Ok(selected);
+    }
+    if n.shape(scores)[..2] != [1, 1] {
+        return Err(NodeFault::unsupported(
+            "max_output_boxes_per_class that only the run knows, with several classes; give a constant, and a Slice behind it",
+        ));
+    }
+    Ok(vec![n.cut(selected[0], 0, [&0i64.into(), &limit.larger(&0i64.into())], 1)?])
 }
 
 /// OneHot, since 9: the indices, compared with each number below the depth.
@@ -280,6 +289,8 @@ pub(in crate::onnx) fn trilu(n: &mut NodeReader<'_, '_>) -> Results {
     let mask: Vec<bool> =
         (0..rows).flat_map(|r| (0..columns).map(move |c| (r, c))).map(|(r, c)| kept(r, c)).collect();
     let mask = n.add_constant(Tensor::bools([rows, columns], &mask)?);
+    let extents = n.extents(x);
+    let mask = n.as_far(mask, &extents[extents.len() - 2..])?;
     let zero = n.scalar(n.dtype(x), 0.0)?;
     Ok(vec![n.emit(Where, &[mask, x, zero])?])
 }

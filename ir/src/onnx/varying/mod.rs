@@ -189,6 +189,15 @@ impl NodeReader<'_, '_> {
         Ok(value)
     }
 
+    /// A constant that goes on as far as another value's bounds, of which as much is there as of that one.
+    pub(super) fn as_far(&mut self, constant: Value, extents: &[Amount]) -> Result<Value, NodeFault> {
+        if extents.iter().all(|extent| extent.known().is_some()) {
+            return Ok(constant);
+        }
+        let own = self.plain(Reshape { shape: self.shape(constant).to_vec() }, &[constant])?;
+        self.sized(own, extents, false)
+    }
+
     /// An amount as an extent: not negative, and with a bound.
     fn bounded(&mut self, amount: &Amount) -> Result<Amount, NodeFault> {
         let amount = amount.larger(&0i64.into());
