@@ -61,6 +61,8 @@ pub(super) struct Sizes {
     counts: BTreeSet<Value>,
     /// Nodes whose data decide how much there is, by their operands: the same ones make as many again.
     counters: BTreeMap<Vec<Option<Value>>, Vec<(Op, Vec<Value>)>>,
+    /// Values with a number behind what is there, by value, axes, and the bits of that number.
+    masked: BTreeMap<(Value, Vec<usize>, u64), Value>,
     /// The constants 0, 1, 2 … along an axis, by rank, axis and extent.
     numbers: BTreeMap<(usize, usize, usize), Value>,
 }
@@ -425,6 +427,10 @@ impl NodeReader<'_, '_> {
         if varying.zeros && filler == 0.0 {
             return Ok(value);
         }
+        let key = (value, axes.to_vec(), filler.to_bits());
+        if let Some(&made) = self.importer.sizes.masked.get(&key) {
+            return Ok(made);
+        }
         let (shape, dtype) = (self.shape(value), self.dtype(value));
         let mut masked = value;
         for (axis, amount) in varying.axes.iter().filter(|(axis, _)| axes.contains(axis)) {
@@ -435,13 +441,16 @@ impl NodeReader<'_, '_> {
             masked = self.plain(Where, &[there, masked, filler])?;
         }
         let zeros = filler == 0.0 && varying.axes.iter().all(|(axis, _)| axes.contains(axis));
-        self.sizes().all.insert(masked, Varying { zeros, ..varying });
+        let sizes = self.sizes();
+        sizes.all.insert(masked, Varying { zeros, ..varying });
+        sizes.masked.insert(key, masked);
         Ok(masked)
     }
 }
 
-/// A scalar; infinities are the ends of types that have none.
+/// A scalar; infinities are the ends of types that have none, and NaN, which is larger than every number, is the upper end.
 fn filler_of(dtype: DType, number: f64) -> Result<Tensor, NodeFault> {
+    let number = if number.is_nan() && !dtype.is_float() { f64::INFINITY } else { number };
     match dtype {
         DType::Bool => Ok(Tensor::bools([], &[number > 0.0])?),
         _ => scalar_tensor(dtype, number),
