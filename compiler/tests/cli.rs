@@ -555,6 +555,36 @@ fn what_can_be_refused_before_anything_is_computed_is() {
     assert!(outcome.stderr.contains("divided by 0"), "{}", outcome.stderr);
 }
 
+/// The network with some axes of its input left open, by the names d0, d1 …
+fn open_dims(folder: &Folder, axes: &[usize]) -> String {
+    use onnx_protobuf::tensor_shape_proto::dimension::Value;
+    use onnx_protobuf::{Message, ModelProto};
+
+    let mut model = ModelProto::parse_from_bytes(&fs::read(folder.net()).expect("a file")).expect("a model");
+    let graph = model.graph.mut_or_insert_default();
+    for (port, axes) in [(&mut graph.input[0], axes), (&mut graph.output[0], &[0])] {
+        let shape = port.type_.mut_or_insert_default().mut_tensor_type().shape.mut_or_insert_default();
+        axes.iter().for_each(|&axis| shape.dim[axis].value = Some(Value::DimParam(format!("d{axis}"))));
+    }
+    folder.write("open.onnx", &model.write_to_bytes().expect("bytes"))
+}
+
+#[test]
+fn a_model_with_open_dims_is_inspected_as_far_as_it_is_known() {
+    let folder = Folder::with_net();
+    let open = open_dims(&folder, &[0]);
+    let out = well(&["inspect", &open]);
+    for words in ["\"d0\": input axis 0; decides", "Conv", "give --dim d0=?"] {
+        assert!(out.contains(words), "no {words:?} in:\n{out}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&well(&["inspect", &open, "--json"])).expect("JSON");
+    assert_eq!(json["open_dims"]["d0"]["inputs"][0], "input axis 0");
+    assert!(well(&["inspect", &open, "--dim", "d0=2"]).contains("MACC"));
+    // A picture is one of a batch.
+    let picture = folder.write("boat.png", include_bytes!("../assets/harbour.png"));
+    assert!(well(&["run", &open, "--image", &picture]).contains("f32[1x3x32x32]"));
+}
+
 #[test]
 fn a_sliver_of_a_picture_is_cropped_before_it_is_resized() {
     let folder = Folder::with_net();
@@ -605,18 +635,8 @@ fn locked_folder(folder: &Folder) -> PathBuf {
 
 #[test]
 fn a_model_with_open_dims_runs_at_the_shape_of_its_array() {
-    use onnx_protobuf::tensor_shape_proto::dimension::Value;
-    use onnx_protobuf::{Message, ModelProto};
-
     let folder = Folder::with_net();
-    let mut model = ModelProto::parse_from_bytes(&fs::read(folder.net()).expect("a file")).expect("a model");
-    let graph = model.graph.mut_or_insert_default();
-    for (port, axes) in [(&mut graph.input[0], &[0, 2, 3][..]), (&mut graph.output[0], &[0])] {
-        let shape = port.type_.mut_or_insert_default().mut_tensor_type().shape.mut_or_insert_default();
-        axes.iter().for_each(|&axis| shape.dim[axis].value = Some(Value::DimParam(format!("d{axis}"))));
-    }
-    let open = folder.path("open.onnx");
-    fs::write(&open, model.write_to_bytes().expect("bytes")).expect("a file");
+    let open = open_dims(&folder, &[0, 2, 3]);
     let (array, output) = (npy(&folder, "pair.npy", "2, 3, 40, 48", 2 * 3 * 40 * 48), folder.path("y.npz"));
     well(&["run", &open, "--input", &format!("input={array}"), "--output", &output]);
     let results = nnc::npz::read_npz(Path::new(&output)).expect("results");

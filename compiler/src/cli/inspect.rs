@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 use nnc::{Compilation, Model};
+use nnc_ir::onnx::Fault;
 use nnc_runtime::abi::{Port, ProgramDesc};
 use serde_json::{Value, json};
 
 use super::args::CompileArgs;
+use super::open_dims;
 use super::progress::Progress;
 use super::source::{self, How};
 use super::table;
@@ -40,7 +42,13 @@ impl Inspect {
         let options = source::options(&self.compile)?;
         let progress = Progress::new("compiling");
         let model = Model::open_with(&self.model, self.compile.limits.limits())?;
-        let compilation = model.lower(&options)?;
+        let compilation = match model.lower(&options) {
+            Err(nnc::Error::Read(error)) if matches!(*error.fault, Fault::Unbound(_)) => {
+                drop(progress);
+                return open_dims::show(out, &self.model, &model, &error.fault, self.json);
+            }
+            lowered => lowered?,
+        };
         drop(progress);
         if self.json {
             as_json(out, &self.model, &compilation)
@@ -72,14 +80,7 @@ fn totals(compilation: &Compilation) -> Totals {
 
 fn as_table(out: &mut dyn Write, path: &Path, model: &Model, compilation: &Compilation) -> Result<()> {
     let (plan, onnx) = (compilation.plan(), model.onnx());
-    writeln!(
-        out,
-        "{}: opset {}, {} nodes, {}",
-        path.display(),
-        onnx.opset(),
-        onnx.node_count(),
-        onnx.producer()
-    )?;
+    heading(out, path, onnx)?;
     ports(out, &plan.inputs, &plan.outputs)?;
     writeln!(out)?;
     let mut table =
@@ -127,6 +128,13 @@ fn as_table(out: &mut dyn Write, path: &Path, model: &Model, compilation: &Compi
         units::bytes(plan.constants.len() as u64)
     )?;
     Ok(())
+}
+
+/// What a model says of itself.
+pub fn heading(out: &mut dyn Write, path: &Path, model: &nnc_ir::onnx::Model) -> std::io::Result<()> {
+    let (opset, nodes) = (model.opset(), model.node_count());
+    let producer = if model.producer().is_empty() { "no producer named" } else { model.producer() };
+    writeln!(out, "{}: opset {opset}, {nodes} nodes, {producer}", path.display())
 }
 
 fn ports(out: &mut dyn Write, inputs: &[Port], outputs: &[Port]) -> std::io::Result<()> {

@@ -8,6 +8,7 @@ mod failure;
 mod inspect;
 mod labels;
 mod models;
+mod open_dims;
 mod output;
 mod picture;
 mod profile;

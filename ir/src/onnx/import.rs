@@ -156,7 +156,9 @@ fn is_as_declared(model: &Model, output: &PortInfo, shape: &[usize], varying: &[
     let all_known =
         model.inputs.iter().all(|i| i.dims.as_ref().is_some_and(|dims| dims.iter().all(is_known)));
     let fits = |(axis, (dim, &extent)): (usize, (&Dim, &usize))| match dim {
-        Dim::Known(declared) => *declared == 0 || *declared == extent || !all_known || varying.contains(&axis),
+        Dim::Known(declared) => {
+            *declared == 0 || *declared == extent || !all_known || varying.contains(&axis)
+        }
         Dim::Named(_) | Dim::Unknown => true,
     };
     dims.len() == shape.len() && dims.iter().zip(shape).enumerate().all(fits)

@@ -177,6 +177,15 @@ impl Model {
         self.nodes.len()
     }
 
+    /// Operators of the nodes that an output depends on, with how many nodes each has.
+    pub fn operators(&self) -> BTreeMap<&str, usize> {
+        let mut counts = BTreeMap::new();
+        for node in &self.nodes {
+            *counts.entry(node.op.as_str()).or_default() += 1;
+        }
+        counts
+    }
+
     /// Names of the dims that a [`Bindings`] can bind, in order of the inputs.
     pub fn named_dims(&self) -> Vec<&str> {
         let mut seen = BTreeSet::new();

@@ -1,0 +1,89 @@
+//! What can be said of a model whose dims are open: which they are, where they stand, and how they are given. Layers have costs
+//! only once they are known.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Result;
+use nnc::Model;
+use nnc_ir::onnx::{Dim, Fault, PortInfo};
+use serde_json::{Value, json};
+
+use super::inspect::heading;
+
+/// Where a dim with a name stands.
+#[derive(Default)]
+struct Places {
+    inputs: Vec<String>,
+    outputs: Vec<String>,
+}
+
+/// The named dims of a model, and where they stand: `x axis 0`.
+fn named(inputs: &[PortInfo], outputs: &[PortInfo]) -> BTreeMap<String, Places> {
+    let mut dims: BTreeMap<String, Places> = BTreeMap::new();
+    for (ports, is_input) in [(inputs, true), (outputs, false)] {
+        for port in ports {
+            for (axis, dim) in port.dims.iter().flatten().enumerate() {
+                let Dim::Named(name) = dim else { continue };
+                let places = dims.entry(name.clone()).or_default();
+                let place = format!("{} axis {axis}", port.name);
+                if is_input { places.inputs.push(place) } else { places.outputs.push(place) }
+            }
+        }
+    }
+    // A name that only results have is that of an extent which follows from the others.
+    dims.retain(|_, places| !places.inputs.is_empty());
+    dims
+}
+
+/// Shows a model that cannot be compiled before `fault`, that dims are open, is mended.
+pub fn show(out: &mut dyn Write, path: &Path, model: &Model, fault: &Fault, as_json: bool) -> Result<()> {
+    let onnx = model.onnx();
+    let dims = named(onnx.inputs(), onnx.outputs());
+    let flags: Vec<&str> = match fault {
+        Fault::Unbound(inputs) => inputs.iter().flat_map(|i| i.flags.iter().map(String::as_str)).collect(),
+        _ => Vec::new(),
+    };
+    if as_json {
+        let port = |p: &PortInfo| json!({"name": p.name, "type": p.to_string()});
+        let place = |(name, at): (&String, &Places)| {
+            (name.clone(), json!({"inputs": at.inputs, "outputs": at.outputs}))
+        };
+        let report = json!({
+            "model": path.display().to_string(),
+            "opset": onnx.opset(),
+            "nodes": onnx.node_count(),
+            "inputs": onnx.inputs().iter().map(port).collect::<Vec<_>>(),
+            "outputs": onnx.outputs().iter().map(port).collect::<Vec<_>>(),
+            "open_dims": dims.iter().map(place).collect::<serde_json::Map<String, Value>>(),
+            "operators": onnx.operators(),
+            "to_give": flags,
+        });
+        writeln!(out, "{report:#}")?;
+        return Ok(());
+    }
+    heading(out, path, onnx)?;
+    for input in onnx.inputs() {
+        writeln!(out, "input    {} {input}", input.name)?;
+    }
+    for output in onnx.outputs() {
+        writeln!(out, "output   {} {output}", output.name)?;
+    }
+    let mut head = "open";
+    for (name, at) in &dims {
+        let more = if at.outputs.is_empty() {
+            String::new()
+        } else {
+            format!("; decides {}", at.outputs.join(", "))
+        };
+        writeln!(out, "{head:<8} \"{name}\": {}{more}", at.inputs.join(", "))?;
+        head = "";
+    }
+    let mut operators: Vec<(&str, usize)> = onnx.operators().into_iter().collect();
+    operators.sort_by_key(|&(name, count)| (std::cmp::Reverse(count), name));
+    let operators: Vec<String> = operators.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    writeln!(out, "nodes    {}", operators.join(", "))?;
+    writeln!(out, "\nLayers are shown once the shapes are known: give {}", flags.join(" and "))?;
+    Ok(())
+}
