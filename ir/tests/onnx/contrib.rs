@@ -186,6 +186,11 @@ fn operands_that_do_not_fit_are_named() {
     let error = refused("QLinearSigmoid", &[Some(&x), Some(&pair), Some(&z), Some(&s), Some(&z)], &[]);
     assert!(error.contains("X_scale or its zero point must be one number, it is f32[2]"), "{error}");
     let error = refused("QLinearAdd", &[&s, &s, &z, &x, &s, &z, &s, &z].map(Some), &[]);
+    assert!(error.contains("operand 0 (A) holds f32, the operator takes u8, i8"), "{error}");
+    let signed = Tensor::new([].as_slice(), &[0i8]).unwrap();
+    let error = refused("QLinearAdd", &[&x, &s, &signed, &x, &s, &z, &s, &z].map(Some), &[]);
+    assert!(error.contains("operand 2 (A_zero_point) holds i8, but operand 0 (A) holds u8"), "{error}");
+    let error = refused("QLinearConcat", &[&s, &z, &s, &s, &z].map(Some), &[int("axis", 0)]);
     assert!(error.contains("elements of f32, expected i8 or u8"), "{error}");
     let error = refused("QLinearConcat", &[&s, &z, &x, &s].map(Some), &[int("axis", 0)]);
     assert!(error.contains("has 4 operands; expected are Y_scale and Y_zero_point, then three"), "{error}");

@@ -1,10 +1,11 @@
 //! Domain `com.microsoft`: what ONNX Runtime's quantiser and optimiser write. It has one version.
 //!
-//! Where ONNX has the same operator, its constructor reads both.
+//! Where ONNX has the same operator, its constructor reads both. LayerNormalization and SimplifiedLayerNormalization of ONNX Runtime
+//! are of ONNX's own domain.
 
 use super::{Row, row};
 use crate::onnx::ops::contrib::{activation, attention, fused, norm, packed, product, quantised, reshape};
-use crate::onnx::ops::{index, normalize, quantize, recurrent};
+use crate::onnx::ops::{index, quantize, recurrent};
 
 /// The domain's name.
 pub(super) const NAME: &str = "com.microsoft";
@@ -30,7 +31,6 @@ pub(super) const TABLE: &[Row] = &[
     row("GatherND", 1, 1, index::gather_nd),
     row("Gelu", 1, 1, activation::gelu),
     row("GemmFastGelu", 1, 1, activation::gemm_fast_gelu),
-    row("LayerNormalization", 1, 1, normalize::layer_norm),
     row("MatMulInteger16", 1, 1, product::integer_16),
     row("MatMulIntegerToFloat", 1, 1, product::integer_to_float),
     row("MatMulNBits", 1, 1, packed::mat_mul),
@@ -53,7 +53,6 @@ pub(super) const TABLE: &[Row] = &[
     row("QuantizeLinear", 1, 1, quantize::quantize_linear),
     row("QuickGelu", 1, 1, activation::quick_gelu),
     row("Range", 1, 1, reshape::range),
-    row("SimplifiedLayerNormalization", 1, 1, normalize::simplified_layer_norm),
     row("SkipLayerNormalization", 1, 1, norm::skip),
     row("SkipSimplifiedLayerNormalization", 1, 1, norm::skip_simplified),
     row("TransposeMatMul", 1, 1, fused::mat_mul),

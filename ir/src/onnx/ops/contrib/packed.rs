@@ -130,9 +130,6 @@ pub(in crate::onnx) fn mat_mul(n: &mut NodeReader<'_, '_>) -> Results {
             "asks for the order of one kernel; export the weights as they are",
         ));
     }
-    if n.dtype(b) != DType::U8 {
-        return Err(NodeFault::unsupported(format!("packed weights of {}, expected u8", n.dtype(b))));
-    }
     let to = n.dtype(a);
     let wide = DType::F32;
     let (blocks, block) = (packing.blocks(), packing.block);

@@ -95,11 +95,6 @@ fn with_bias(n: &mut NodeReader<'_, '_>, y: Value, bias: Option<Value>) -> Resul
 pub(in crate::onnx) fn integer_16(n: &mut NodeReader<'_, '_>) -> Results {
     let (a, b) = (n.operand(0, "A")?, n.operand(1, "B")?);
     let to = if [a, b].iter().all(|&v| n.dtype(v) == DType::U16) { DType::U32 } else { DType::I32 };
-    for operand in [a, b] {
-        if !matches!(n.dtype(operand), DType::I16 | DType::U16) {
-            return Err(NodeFault::invalid(format!("multiplies {}, expected i16 or u16", n.dtype(operand))));
-        }
-    }
     let (a, b) = (n.cast(a, to)?, n.cast(b, to)?);
     Ok(vec![n.mat_mul(a, b)?])
 }
