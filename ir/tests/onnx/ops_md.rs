@@ -37,7 +37,8 @@ const DOMAINS: [(&str, &str); 2] = [
 Operators that ONNX Runtime's quantiser and optimiser write. They are compositions of ONNX's own: what is fused in them is taken apart and
 fused again as nnc's kernels have it. Their domain has version 1, which a model need not import.
 
-Results of 8 bits are onnxruntime's to the bit, with two exceptions. QLinearSoftmax is the formula, and onnxruntime, which divides integers, may
+Results of 8 bits are onnxruntime's to the bit, with three exceptions. QLinearAveragePool takes the mean of a window to the precision of f32,
+where onnxruntime adds up in f32, so one may be one step off the other near the half of a step. QLinearSoftmax is the formula, and onnxruntime, which divides integers, may
 be one step off it. QLinearAdd multiplies and adds as onnxruntime's kernel for x86-64 with AVX2 does; its kernels for other processors may
 be one step off that. Halfway between two steps QLinearAdd, QLinearMul and QLinearAveragePool round together with the zero point, all
 others before it is added. MatMulNBits never rounds A, whatever `accuracy_level` allows.

@@ -7,7 +7,8 @@
 //! Sums of integers stay integers: they are exact. All else is `f32`, rounded to the nearest and to even. Halfway between two steps it
 //! matters whether that happens before the zero point is added, as mostly, or with it (QLinearAdd, QLinearMul,
 //! QLinearAveragePool), and near it in which order factors are multiplied: as in ONNX Runtime's kernels for x86-64. Its other kernels for
-//! QLinearAdd may be off by one step; so may all for QLinearSoftmax, which divide integers.
+//! QLinearAdd may be off by one step; so may all for QLinearSoftmax, which divide integers, and for QLinearAveragePool, which round each
+//! sum of a window to `f32`.
 
 use crate::graph::Value;
 use crate::onnx::attribute::value;
