@@ -7,6 +7,7 @@
 //!   x / 2 · (1 + erf(x / √2))              becomes   gelu
 //!   min(max(x, 0), 6)                      becomes   clip
 //!   mean over H, W                         becomes   global average pool
+//!   sum over W                             becomes   sum over W, which stays as an axis of one element, and a reshape
 //!   x · [1,C,1,1] + [1,C,1,1]              becomes   channel affine
 //! ```
 //!
@@ -36,6 +37,8 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
             notes.count(what);
         } else if reduce_to_pool(graph, id)? {
             notes.count("global pools");
+        } else if keep_axes(graph, id)? {
+            notes.count("reductions of images");
         }
         Ok(())
     })?;
@@ -260,6 +263,23 @@ fn reduce_to_pool(graph: &mut Graph, id: NodeId) -> Result<bool, EditError> {
         graph.rename(id, format!("{name}:flatten"));
         rewrite(graph, id, Reshape { shape }, &[Some(pooled.into())])?;
     }
+    Ok(true)
+}
+
+/// Lets a reduction over some spatial axes of an image keep them, so that its result is an image, too, and drops them behind it.
+fn keep_axes(graph: &mut Graph, id: NodeId) -> Result<bool, EditError> {
+    let Op::Reduce(reduce) = &graph.node(id).op else { return Ok(false) };
+    let Some(x) = graph.operand(id, 0) else { return Ok(false) };
+    let rank = graph.ty(x).shape.rank();
+    let spatial = (3..=4).contains(&rank) && !reduce.axes.is_empty() && reduce.axes.iter().all(|&a| a >= 2);
+    if reduce.keep_dims || !spatial {
+        return Ok(false);
+    }
+    let (reduce, name) = (Reduce { keep_dims: true, ..reduce.clone() }, graph.node(id).name.clone());
+    let shape = graph.ty(id.into()).shape.to_vec();
+    let kept = graph.add(name.clone(), reduce.into(), &[Some(x)])?;
+    graph.rename(id, format!("{name}:flatten"));
+    rewrite(graph, id, Reshape { shape }, &[Some(kept.into())])?;
     Ok(true)
 }
 

@@ -35,6 +35,7 @@ passes! {
     identities: "drops operators that change nothing, merges reshapes and transposes that follow each other",
     cse: "computes once what is computed twice",
     transposes: "cancels the transposes of channels-last exporters",
+    signals: "makes images with one row of signals, for the layers over them",
     fuse_bias: "turns an addition of one constant a channel into the bias of the layer before",
     decompose: "turns composite spellings of an operator into the operator",
     channel_views: "turns concat, split, slice and shuffle along the channels into channel selects",

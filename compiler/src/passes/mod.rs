@@ -41,6 +41,7 @@ pub mod identities;
 pub mod pixel_shuffle;
 pub mod pool_stride;
 pub mod scale_alpha;
+pub mod signals;
 pub mod transposes;
 
 pub use edit::EditError;

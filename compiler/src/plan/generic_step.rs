@@ -20,7 +20,7 @@ impl Planner<'_> {
             inputs.push(match operand {
                 Some(v) => {
                     has_image |= matches!(self.places.get(&v), Some(Place::Image(_)))
-                        && self.graph.ty(v).shape == node.outputs[0].shape;
+                        && (self.graph.ty(v).shape == node.outputs[0].shape || reduces_pixels(&node.op));
                     Some(self.view_or_gather(id, v)?)
                 }
                 None => None,
@@ -66,7 +66,9 @@ impl Planner<'_> {
                 }
             }
         }
-        if let Some(i) = self.output_index(value).filter(|_| !self.is_wide(value)) {
+        // As an image, a reduction of one is fast, and its result small: it is copied to the caller afterwards.
+        let as_caller_wants = !(as_image && reduces_pixels(&node.op));
+        if let Some(i) = self.output_index(value).filter(|_| as_caller_wants && !self.is_wide(value)) {
             let buffer = self.buffer(&node.name, Home::Output(i), ty.bytes() as u64, None);
             let view = View::dense(buffer.0 as usize, ty.dtype, ty.shape.to_vec());
             self.place(value, Place::Window(view.clone()));
@@ -337,6 +339,11 @@ impl Planner<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether an operator makes an image of an image by reducing pixels: what lies beside each other is read and written together.
+fn reduces_pixels(op: &Op) -> bool {
+    matches!(op, Op::Reduce(reduce) if reduce.keep_dims && reduce.axes.iter().all(|&axis| axis >= 2))
 }
 
 /// What a lowering asked for while it ran.
