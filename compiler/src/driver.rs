@@ -226,6 +226,14 @@ impl Options {
         self
     }
 
+    /// Whether an index from data that leads outside of what it points into is taken for the nearest one inside (Gather and its
+    /// kin), or its update left out (Scatter and its kin). Unless this says so, it is an error of the run that names node, axis and
+    /// index. What is computed while a model is compiled is checked in any case.
+    pub fn clamp_indices(mut self, wanted: bool) -> Options {
+        self.plan.indices = if wanted { plan::Indices::Clamped } else { plan::Indices::Checked };
+        self
+    }
+
     /// Whether neighbouring layers may run strip by strip, so that large images between them stay in the cache; they may
     /// unless this says no. The results are the same.
     pub fn strips(mut self, allowed: bool) -> Options {

@@ -43,6 +43,7 @@ fn desc() -> ProgramDesc {
         target: "x86-64".to_owned(),
         features: CpuFeatures::default(),
         denormals: Denormals::Flush,
+        index_checks: Vec::new(),
         inputs: vec![port("x")],
         outputs: vec![port("y"), port("z")],
         arena_bytes: 192 + 4 * N as u64,
@@ -304,7 +305,7 @@ fn an_artefact_runs_in_the_dynamic_loader() {
     assert_eq!(bytes, 448 + 64 + 64);
     assert_eq!(
         info,
-        "{\"abi_version\":4,\"target\":\"x86-64\",\"cpu_features\":\"\",\"denormals\":\"flush\",\"workspace_bytes\":576,\
+        "{\"abi_version\":5,\"target\":\"x86-64\",\"cpu_features\":\"\",\"denormals\":\"flush\",\"workspace_bytes\":576,\
          \"workspace_align\":64,\"inputs\":[{\"name\":\"x\",\"type\":\"f32\",\"shape\":[1, 50],\"bytes\":200}],\
          \"outputs\":[{\"name\":\"y\",\"type\":\"f32\",\"shape\":[1, 50],\"bytes\":200},\
          {\"name\":\"z\",\"type\":\"f32\",\"shape\":[1, 50],\"bytes\":200}]}"

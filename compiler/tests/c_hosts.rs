@@ -151,6 +151,70 @@ fn two_models_in_one_program_each_compute_their_results() {
     }
 }
 
+/// `y = x[i]`, four numbers and two indices.
+fn gather() -> Vec<u8> {
+    use onnx_protobuf::tensor_shape_proto::{Dimension, dimension};
+    use onnx_protobuf::{GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
+    let input = |name: &str, elem_type, extent| {
+        let mut info = ValueInfoProto { name: name.into(), ..Default::default() };
+        let tensor = info.type_.mut_or_insert_default().mut_tensor_type();
+        tensor.elem_type = elem_type;
+        let value = Some(dimension::Value::DimValue(extent));
+        tensor.shape.mut_or_insert_default().dim.push(Dimension { value, ..Default::default() });
+        info
+    };
+    let node = NodeProto {
+        op_type: "Gather".into(),
+        input: vec!["x".into(), "i".into()],
+        output: vec!["y".into()],
+        ..Default::default()
+    };
+    let graph = GraphProto {
+        name: "g".into(),
+        input: vec![input("x", 1, 4), input("i", 7, 2)],
+        node: vec![node],
+        output: vec![ValueInfoProto { name: "y".into(), ..Default::default() }],
+        ..Default::default()
+    };
+    let opset_import = vec![OperatorSetIdProto { version: 17, ..Default::default() }];
+    let model = ModelProto { ir_version: 8, opset_import, graph: Some(graph).into(), ..Default::default() };
+    model.write_to_bytes().expect("a model")
+}
+
+#[test]
+fn an_index_outside_is_an_error_of_the_c_function_and_gone_in_the_next_run() {
+    const HOST: &str = r#"
+#include "pick.nnc.h"
+int main(void) {
+    static float x[4] = {1, 2, 3, 4}, y[2];
+    static int64_t i[2] = {3, -4};
+    static char room[PICK_WORKSPACE_BYTES + PICK_WORKSPACE_ALIGN];
+    void *workspace = room + (PICK_WORKSPACE_ALIGN - (uintptr_t)room % PICK_WORKSPACE_ALIGN) % PICK_WORKSPACE_ALIGN;
+    const void *inputs[2];
+    void *outputs[1];
+    inputs[0] = x; inputs[1] = i; outputs[0] = y;
+    if (pick_run(inputs, outputs, workspace) != PICK_OK || y[0] != 4 || y[1] != 1) return 1;
+    i[1] = 4;
+    if (pick_run(inputs, outputs, workspace) != PICK_ERROR_INDEX) return 2;
+    i[1] = 1;
+    if (pick_run(inputs, outputs, workspace) != PICK_OK || y[1] != 2) return 3;
+    return 0;
+}
+"#;
+    let folder = tempfile::tempdir().expect("a folder");
+    let compilation = Model::from_bytes(gather()).and_then(|model| model.lower(&Options::default()));
+    let compilation = compilation.expect("a plan");
+    let code = compilation.code_called(&CName::new("pick").expect("a name")).expect("code");
+    fs::write(folder.path().join("pick.nnc.o"), code.object().expect("an object")).expect("written");
+    fs::write(folder.path().join("pick.nnc.h"), code.header().expect("a header")).expect("written");
+    for compiler in compilers() {
+        let built = build(folder.path(), compiler, HOST, &["pick.nnc.o", "-o", "host"]);
+        assert!(built.status.success(), "{compiler:?}: {}", text(&built));
+        let ran = Command::new(folder.path().join("host")).status().expect("a program");
+        assert_eq!(ran.code(), Some(0), "{compiler:?}");
+    }
+}
+
 #[test]
 fn two_models_with_one_name_in_one_translation_unit_are_an_error() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -73,7 +73,8 @@ int nnc_model_output_shape(const nnc_model *model, uint32_t index, uint64_t *sha
 
 /* Runs the model. inputs and outputs are arrays of pointers to dense row-major tensors in the order of the model, each
  * aligned to its elements; no output overlaps another tensor. Allocates nothing. Returns 0, or 1 if a pointer is null or
- * not aligned; then nothing was computed. One call at a time for each model; threads that run at once open one with
+ * not aligned; then nothing was computed; or 2 if the data contain an index that leads outside of what it points into;
+ * then the outputs mean nothing, and nnc_last_error names node, axis, index and extent. One call at a time for each model; threads that run at once open one with
  * nnc_model_share. */
 int nnc_model_run(nnc_model *model, const void *const *inputs, void *const *outputs);
 

@@ -225,6 +225,38 @@ impl Port {
     }
 }
 
+/// Where a step tells of indices that lead outside of what they point into: a record for each of its units, in the arena, that
+/// is zero before a run.
+///
+/// ```text
+///   record   position + 1 u64, index i64       position: of the index among all of the step's indices; 0 stands for none
+/// ```
+///
+/// A unit keeps its first position, so which index is told of does not depend on threads. A position counts through the axes that
+/// indices are for: the n-th one is an index of the axis `axes[n mod length]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexCheck {
+    /// The node that the step is of.
+    pub node: String,
+    /// Bytes from the start of the arena to the records.
+    pub at: u64,
+    /// Number of records.
+    pub records: u32,
+    /// The axes that indices are for, and their extents; at least one.
+    pub axes: Vec<(u32, u64)>,
+}
+
+impl IndexCheck {
+    /// Bytes of a record.
+    pub const RECORD: u64 = 16;
+
+    /// Where the records are in the arena; `None` where that overflows.
+    pub fn range(&self) -> Option<Range<u64>> {
+        let bytes = u64::from(self.records) * IndexCheck::RECORD;
+        Some(self.at..self.at.checked_add(bytes)?)
+    }
+}
+
 /// CPU features that the code of a program needs, one bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CpuFeatures(pub u64);
@@ -289,4 +321,16 @@ pub struct ProgramDesc {
     pub steps: Vec<Step>,
     /// Which of them run strip by strip, in order.
     pub strips: Vec<Strips>,
+    /// Which of them tell of indices that lead outside, in the order of the steps. The records of one begin where those of the one
+    /// before end.
+    pub index_checks: Vec<IndexCheck>,
+}
+
+impl ProgramDesc {
+    /// Where in the arena all records of [`IndexCheck`]s are.
+    pub fn index_records(&self) -> Range<u64> {
+        let first = self.index_checks.first().map_or(0, |check| check.at);
+        let last = self.index_checks.last().and_then(IndexCheck::range);
+        first..last.map_or(first, |range| range.end)
+    }
 }

@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use crate::abi::Port;
-use crate::{Pool, Program, Session};
+use crate::{Pool, Program, RunError, Session};
 
 /// `nnc_model`: a session and what describes it.
 pub struct Model {
@@ -273,6 +273,10 @@ pub unsafe extern "C" fn nnc_model_run(
     };
     match result {
         Ok(()) => 0,
+        Err(error @ RunError::Index { .. }) => {
+            keep(&error);
+            2
+        }
         Err(error) => fail(&error),
     }
 }

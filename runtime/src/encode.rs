@@ -10,13 +10,14 @@
 //!   outputs     likewise
 //!   steps       [ name string, func u32, units u32, args [ region u8, index u32, offset u64 ] ]
 //!   strips      [ first u32, buffers [u64], strips [ units [ begin u32, end u32 ], origins [u64] ] ]
+//!   checks      [ node string, at u64, records u32, axes [ axis u32, extent u64 ] ]
 //! ```
 //!
 //! Lengths are `u32`. The decoder trusts none of them: it reserves no more than the bytes that are left can hold, and
 //! never reads past them. What the numbers mean is checked later, by [`ProgramDesc::verify`].
 
 use crate::abi::{
-    Arg, Count, CpuFeatures, Denormals, ElemType, Port, ProgramDesc, Region, Step, Strip, Strips,
+    Arg, Count, CpuFeatures, Denormals, ElemType, IndexCheck, Port, ProgramDesc, Region, Step, Strip, Strips,
 };
 
 /// Bytes that are not the description of a program.
@@ -130,6 +131,17 @@ pub fn encode(desc: &ProgramDesc) -> Result<Vec<u8>, EncodeError> {
             out.u64s(&strip.origins)?;
         }
     }
+    out.len(desc.index_checks.len())?;
+    for check in &desc.index_checks {
+        out.string(&check.node)?;
+        out.u64(check.at);
+        out.u32(check.records);
+        out.len(check.axes.len())?;
+        for &(axis, extent) in &check.axes {
+            out.u32(axis);
+            out.u64(extent);
+        }
+    }
     Ok(out.0)
 }
 
@@ -148,6 +160,7 @@ pub fn decode(bytes: &[u8]) -> Result<ProgramDesc, DecodeError> {
         outputs: from.list(10, Decoder::port)?,
         steps: from.list(16, Decoder::step)?,
         strips: from.list(12, Decoder::strips)?,
+        index_checks: from.list(20, Decoder::index_check)?,
     };
     match from.left.len() {
         0 => Ok(desc),
@@ -298,6 +311,15 @@ impl<'a> Decoder<'a> {
         })
     }
 
+    fn index_check(&mut self) -> Result<IndexCheck, DecodeError> {
+        Ok(IndexCheck {
+            node: self.string()?,
+            at: self.u64()?,
+            records: self.u32()?,
+            axes: self.list(12, |from| Ok((from.u32()?, from.u64()?)))?,
+        })
+    }
+
     fn strip(&mut self) -> Result<Strip, DecodeError> {
         Ok(Strip {
             units: self.list(8, |from| Ok(from.u32()?..from.u32()?))?,
@@ -354,6 +376,12 @@ mod tests {
                 first: 0,
                 buffers: vec![64, 1 << 40],
                 strips: vec![Strip { units: vec![0..3, 2..u32::MAX], origins: vec![0, 1 << 33] }],
+            }],
+            index_checks: vec![IndexCheck {
+                node: "gather".to_owned(),
+                at: 128,
+                records: 3,
+                axes: vec![(0, 7), (2, 1 << 40)],
             }],
         }
     }

@@ -17,6 +17,7 @@ mod cpu;
 pub mod encode;
 mod fpenv;
 mod guard;
+mod index;
 mod memory;
 mod park;
 mod poison;

@@ -131,6 +131,14 @@ pub enum ProgramError {
         /// Where its extent should be.
         at: u64,
     },
+    /// Records of indices that are not where they can be.
+    #[error("the records of indices of \"{node}\" {problem}; compile the model again")]
+    IndexCheck {
+        /// The node.
+        node: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
 }
 
 impl Program {
@@ -251,7 +259,27 @@ impl ProgramDesc {
                 }
             }
         }
+        self.verify_index_checks()?;
         self.verify_strips()
+    }
+
+    /// Records follow each other in the arena, and belong to axes.
+    fn verify_index_checks(&self) -> Result<(), ProgramError> {
+        let mut next = self.index_records().start;
+        for check in &self.index_checks {
+            let fault = |problem| Err(ProgramError::IndexCheck { node: check.node.clone(), problem });
+            if check.axes.is_empty() {
+                return fault("have no axis");
+            }
+            if check.at != next || !next.is_multiple_of(8) {
+                return fault("do not follow those before");
+            }
+            match check.range().filter(|range| range.end <= self.arena_bytes) {
+                Some(range) => next = range.end,
+                None => return fault("lie outside of the arena"),
+            }
+        }
+        Ok(())
     }
 
     /// Strips are in order and of existing steps, have units of all of them, and buffers inside of scratch; no other step

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::abi::{ElemType, Port, ProgramDesc, Region};
 use crate::claims::Claims;
 use crate::guard::{self, Copies};
+use crate::index;
 use crate::memory::{MemoryError, Pages};
 use crate::poison;
 use crate::pool::{Member, Pool};
@@ -89,7 +90,8 @@ struct Patch {
     offset: usize,
 }
 
-/// A run that cannot start. Nothing was computed, and the session can be used again.
+/// A run that cannot start, so that nothing was computed, or whose data turned out to be wrong ([`RunError::Index`]), so that its
+/// outputs mean nothing. The session can be used again.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// Too few or too many tensors.
@@ -176,6 +178,21 @@ pub enum RunError {
         index: usize,
         /// How many there are.
         count: usize,
+    },
+    /// An index that the data contain leads outside of what it points into. Of several, this is the first one of the first node.
+    #[error(
+        "node \"{node}\": index {index} lies outside of axis {axis}, which has {extent} elements; correct the data that it comes \
+         from, or compile the model so that such indices are clamped"
+    )]
+    Index {
+        /// The node that follows the index.
+        node: String,
+        /// The axis of its first operand.
+        axis: usize,
+        /// The index, as the data have it.
+        index: i64,
+        /// How many elements there are along the axis.
+        extent: usize,
     },
     /// No memory for the outputs.
     #[error(transparent)]
@@ -313,7 +330,8 @@ impl Session {
     pub fn run(&mut self, inputs: &[InputRef<'_>]) -> Result<Outputs<'_>, RunError> {
         self.accept_inputs(inputs)?;
         self.use_own_outputs()?;
-        self.execute(None);
+        self.filled = false;
+        self.execute(None)?;
         self.filled = true;
         Ok(self.own_outputs())
     }
@@ -330,8 +348,7 @@ impl Session {
         for output in outputs {
             room.put(output.name, output.elem, output.bytes.as_mut_ptr(), output.bytes.len())?;
         }
-        self.execute(None);
-        Ok(())
+        self.execute(None)
     }
 
     /// Runs the program on buffers that are given by their addresses, in the order of the ports.
@@ -348,8 +365,7 @@ impl Session {
         inputs.iter().try_for_each(|input| given.put_pointer(input.cast_mut()))?;
         let mut room = Slots::new(Role::Output, self.program.outputs(), &mut self.room, outputs.len())?;
         outputs.iter().try_for_each(|&output| room.put_pointer(output))?;
-        self.execute(None);
-        Ok(())
+        self.execute(None)
     }
 
     /// Runs the program as [`Session::run`] does and measures each step: nanoseconds on the calling thread, in
@@ -359,10 +375,12 @@ impl Session {
         self.use_own_outputs()?;
         let mut nanos = std::mem::take(&mut self.nanos);
         nanos.resize_with(self.schedule.calls(), AtomicU64::default);
-        self.execute(Some(&nanos));
+        self.filled = false;
+        let done = self.execute(Some(&nanos));
         self.profile.clear();
         self.profile.extend(nanos.iter().map(|time| time.load(Ordering::Relaxed)));
         self.nanos = nanos;
+        done?;
         self.filled = true;
         Ok(&self.profile)
     }
@@ -408,7 +426,7 @@ impl Session {
     }
 
     /// Does all steps on the buffers in `given` and `room`.
-    fn execute(&mut self, nanos: Option<&[AtomicU64]>) {
+    fn execute(&mut self, nanos: Option<&[AtomicU64]>) -> Result<(), RunError> {
         // SAFETY: the pointers that were given have been checked: each leads to a buffer of its port's size.
         let copies = self.copies.as_mut().map(|copies| unsafe { copies.enter(&self.given) });
         let (given, room) = copies.unwrap_or((&self.given, &self.room));
@@ -428,6 +446,7 @@ impl Session {
                 poison::spread(unsafe { std::slice::from_raw_parts_mut(buffer, port.bytes()) });
             }
         }
+        index::clear(self.program.desc(), &mut self.memory.arena);
         let walk = Walk {
             schedule: &self.schedule,
             bases: self.bases.as_ptr(),
@@ -444,6 +463,7 @@ impl Session {
             // SAFETY: as above.
             unsafe { copies.leave(&self.room) };
         }
+        index::check(self.program.desc(), &self.memory.arena)
     }
 }
 

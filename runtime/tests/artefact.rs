@@ -17,6 +17,7 @@ fn desc() -> ProgramDesc {
         target: "baseline".to_owned(),
         features: CpuFeatures::default(),
         denormals: Denormals::Flush,
+        index_checks: Vec::new(),
         inputs: vec![],
         outputs: vec![],
         arena_bytes: 64,
@@ -165,7 +166,7 @@ fn another_version_is_refused_with_both_numbers() {
     reseal(&mut other);
     assert_eq!(
         refusal(&other),
-        "the program has ABI version 7, but this runtime has 4; compile the model again with the nnc that this \
+        "the program has ABI version 7, but this runtime has 5; compile the model again with the nnc that this \
          runtime belongs to"
     );
 }

@@ -63,6 +63,7 @@ fn desc() -> ProgramDesc {
         target: "host".into(),
         features: CpuFeatures::default(),
         denormals: Denormals::Flush,
+        index_checks: Vec::new(),
         inputs: vec![port("x")],
         outputs: vec![port("y")],
         arena_bytes: 0,

@@ -52,7 +52,7 @@ fn inputs(seed: u64) -> Vec<Tensor> {
         Tensor::new(shape.to_vec(), &all).expect("a tensor")
     };
     let x = floats(&[1, 6, 5, 4], &mut next);
-    let i: Vec<i64> = (0..60).map(|_| next(16) as i64 - 8).collect();
+    let i: Vec<i64> = (0..60).map(|_| next(12) as i64 - 6).collect();
     let rows: Vec<i32> = (0..7).map(|_| next(5) as i32 - 2).collect();
     let (boxes, scores) = (floats(&[1, 20, 4], &mut next), floats(&[1, 3, 20], &mut next));
     let i = Tensor::new([1, 3, 5, 4], &i).expect("a tensor");

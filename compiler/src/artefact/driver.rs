@@ -49,7 +49,7 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataDescription, FuncId, Linkage, Module, ModuleError};
-use nnc_runtime::abi::{Arg, CpuFeatures, Denormals, Port, ProgramDesc, Region, Step};
+use nnc_runtime::abi::{Arg, CpuFeatures, Denormals, IndexCheck, Port, ProgramDesc, Region, Step};
 use nnc_runtime::artefact::ABI_VERSION;
 use target_lexicon::Architecture;
 
@@ -74,6 +74,8 @@ pub enum Status {
     Buffer = 1,
     /// The processor, or its operating system, lacks what the code needs; nothing was computed.
     Cpu = 2,
+    /// The data contain an index that leads outside of what it points into; the outputs mean nothing.
+    Index = 3,
 }
 
 /// A program that `NAME_run` cannot be made for.
@@ -370,7 +372,12 @@ impl<'a> Run<'a> {
             if let Some(check) = cpu_check {
                 self.check_cpu(check, workspace);
             }
-            self.walk(scratch, float_mode);
+            let records = desc.index_records();
+            self.clear_records(workspace, &records);
+            let done = self.walk(scratch, float_mode);
+            self.builder.switch_to_block(done);
+            self.look_at_records(workspace, &records);
+            self.leave(Status::Ok);
         }
         self.return_in(self.refuse, Status::Buffer);
         self.builder.seal_all_blocks();
@@ -436,7 +443,7 @@ impl<'a> Run<'a> {
     }
 
     /// The loop over the records.
-    fn walk(&mut self, scratch: Value, (switch, wanted): (FuncRef, u64)) {
+    fn walk(&mut self, scratch: Value, (switch, wanted): (FuncRef, u64)) -> Block {
         let [step, arg, take_arg, dispatch, done] = [(); 5].map(|()| self.builder.create_block());
         let trusted = MemFlagsData::trusted();
         let wanted = self.builder.ins().iconst(types::I64, wanted as i64);
@@ -490,7 +497,58 @@ impl<'a> Run<'a> {
         if let &[before] = self.builder.inst_results(switched) {
             self.builder.ins().call(switch, &[before]);
         }
-        self.leave(Status::Ok);
+        let behind = self.builder.create_block();
+        self.builder.ins().jump(behind, &[]);
+        behind
+    }
+
+    /// Makes the records of indices outside ready: see [`IndexCheck`].
+    fn clear_records(&mut self, workspace: Value, records: &Range<u64>) {
+        let none = self.builder.ins().iconst(types::I64, 0);
+        self.each_record(workspace, records, |builder, record, seen| {
+            builder.ins().store(MemFlagsData::trusted(), none, record, 0);
+            seen
+        });
+    }
+
+    /// Leaves with an error if one of them is used.
+    fn look_at_records(&mut self, workspace: Value, records: &Range<u64>) {
+        let found = self.each_record(workspace, records, |builder, record, seen| {
+            let position = builder.ins().load(types::I64, MemFlagsData::trusted(), record, 0);
+            builder.ins().bor(seen, position)
+        });
+        let Some(found) = found else { return };
+        let [outside, next] = [(); 2].map(|()| self.builder.create_block());
+        self.builder.ins().brif(found, outside, &[], next, &[]);
+        self.return_in(outside, Status::Index);
+        self.builder.switch_to_block(next);
+    }
+
+    /// A loop over records that carries a number, 0 at first; returns its last value, or `None` if there are no records.
+    fn each_record(
+        &mut self,
+        workspace: Value,
+        records: &Range<u64>,
+        body: impl FnOnce(&mut FunctionBuilder<'_>, Value, Value) -> Value,
+    ) -> Option<Value> {
+        if records.is_empty() {
+            return None;
+        }
+        let [head, behind] = [(); 2].map(|()| self.builder.create_block());
+        let [record, seen] = [(); 2].map(|()| self.builder.append_block_param(head, types::I64));
+        let result = self.builder.append_block_param(behind, types::I64);
+        let first = self.builder.ins().iadd_imm_s(workspace, records.start as i64);
+        let end = self.builder.ins().iadd_imm_s(workspace, records.end as i64);
+        let none = self.builder.ins().iconst(types::I64, 0);
+        self.builder.ins().jump(head, &[BlockArg::from(first), BlockArg::from(none)]);
+        self.builder.switch_to_block(head);
+        let seen = body(&mut self.builder, record, seen);
+        let next = self.builder.ins().iadd_imm_s(record, IndexCheck::RECORD as i64);
+        let more = self.builder.ins().icmp(IntCC::NotEqual, next, end);
+        let again = [BlockArg::from(next), BlockArg::from(seen)];
+        self.builder.ins().brif(more, head, &again, behind, &[BlockArg::from(seen)]);
+        self.builder.switch_to_block(behind);
+        Some(result)
     }
 
     /// Continues in `block`; returns its new parameter.

@@ -37,19 +37,24 @@ extern const char @_info[];
  * Whatever the floating-point environment of the caller is, the model runs in its own, which rounds to nearest and !;
  * the caller's is there again afterwards.
  *
- * Returns one of these. Except for %_OK, nothing was computed. */
+ * Returns one of these. */
 int @_run(const void *const *inputs, void *const *outputs, void *workspace);
 
 ";
 
 /// What the function returns, what it is called, and when it does.
-const STATUSES: [(Status, &str, &str); 3] = [
+const STATUSES: [(Status, &str, &str); 4] = [
     (Status::Ok, "OK", "the outputs are there"),
-    (Status::Buffer, "ERROR_BUFFER", "a pointer is null or not aligned"),
+    (Status::Buffer, "ERROR_BUFFER", "a pointer is null or not aligned; nothing was computed"),
     (
         Status::Cpu,
         "ERROR_CPU",
-        "the processor, or the operating system, lacks what @_info lists under cpu_features",
+        "the processor, or the operating system, lacks what @_info lists under cpu_features; nothing was computed",
+    ),
+    (
+        Status::Index,
+        "ERROR_INDEX",
+        "the data contain an index that leads outside of what it points into; the outputs mean nothing",
     ),
 ];
 
@@ -177,6 +182,7 @@ mod tests {
             target: "baseline".to_owned(),
             features: CpuFeatures::default(),
             denormals: Denormals::Flush,
+            index_checks: Vec::new(),
             inputs: inputs.iter().map(port).collect(),
             outputs: vec![],
             arena_bytes: 65,
@@ -205,7 +211,7 @@ mod tests {
             "#define NET_INPUT_DATA_0 0u",
             "#define NET_OUTPUTS 0u",
             "int Net_run(const void *const *inputs, void *const *outputs, void *workspace);",
-            "#define NET_ERROR_BUFFER 1 /* a pointer is null or not aligned */",
+            "#define NET_ERROR_BUFFER 1 /* a pointer is null or not aligned; nothing was computed */",
         ] {
             assert!(header.lines().any(|found| found == line), "no {line} in\n{header}");
         }

@@ -43,6 +43,11 @@ pub struct CompileArgs {
     #[arg(long, value_name = "flush|keep", value_parser = denormals)]
     pub denormals: Option<Denormals>,
 
+    /// Take an index from data that leads outside of what it points into for the nearest one inside, or leave its update out, in
+    /// place of an error
+    #[arg(long)]
+    pub clamp_indices: bool,
+
     /// Threads to compile with; the program is the same for any number [default: one for each core]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,
@@ -159,6 +164,7 @@ impl CompileArgs {
             (self.no_winograd, "--no-winograd"),
             (self.no_strips, "--no-strips"),
             (self.denormals.is_some(), "--denormals"),
+            (self.clamp_indices, "--clamp-indices"),
             (self.jobs.is_some(), "--jobs"),
         ];
         let given = given.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag);

@@ -279,6 +279,7 @@ pub fn options(args: &CompileArgs) -> Result<Options> {
         .winograd(!args.no_winograd)
         .strips(!args.no_strips)
         .denormals(args.denormals.unwrap_or_default())
+        .clamp_indices(args.clamp_indices)
         .threads(args.jobs.unwrap_or(0).into());
     if let Some(target) = &args.target {
         options = options.target(target)?;

@@ -235,6 +235,7 @@ pub fn describe(plan: &Plan, functions: &Functions, target: &Target) -> ProgramD
         functions: functions.layers.len() as u32,
         steps: steps.collect(),
         strips: plan.strips.clone(),
+        index_checks: plan.index_checks.clone(),
     }
 }
 

@@ -5,7 +5,7 @@ use nnc_ir::{DType, NodeId, TensorType, Value};
 
 use super::PlanError;
 use super::buffer::{BufferId, Home};
-use super::generic::{self, GenericError};
+use super::generic::{self, GenericError, IndexRecords};
 use super::image::{Image, Slot};
 use super::planner::{Draft, Place, Planner};
 use crate::code::view::View;
@@ -110,6 +110,16 @@ impl Planner<'_> {
         let fault = |source| PlanError::Generic { node: name.to_string(), op: op.name(), source };
         let mut temporaries: Vec<TensorType> = Vec::new();
         let mut constants = Vec::new();
+        let follows = matches!(
+            op,
+            Op::GatherAt(_)
+                | Op::GatherElements(_)
+                | Op::GatherNd(_)
+                | Op::ScatterElements(_)
+                | Op::ScatterNd(_)
+        );
+        let record_memory = if follows { self.index_records() } else { None };
+        let mut records: Vec<IndexRecords> = Vec::new();
         // Views that the lowering asks for get numbers behind all buffers, and their buffers afterwards.
         let base = self.buffers.len();
         let mut wanted: Vec<Wanted> = Vec::new();
@@ -128,8 +138,20 @@ impl Planner<'_> {
                 constants.push(tensor);
                 view
             };
-            generic::lower(op, inputs, outputs, &mut temp, &mut constant).map_err(fault)?
+            let mut record = record_memory.map(|(buffer, taken)| {
+                let records = &mut records;
+                move |wanted: IndexRecords| {
+                    let shape = [wanted.records, 2];
+                    records.push(wanted);
+                    View { offset: taken as i64, ..View::dense(buffer.0 as usize, DType::I64, shape) }
+                }
+            });
+            let record = record.as_mut().map(|record| record as &mut generic::RecordMemory<'_>);
+            generic::lower(op, inputs, outputs, &mut temp, &mut constant, record).map_err(fault)?
         };
+        for record in &records {
+            self.add_index_check(name, record);
+        }
         for want in &wanted {
             match want {
                 Wanted::Temporary(i) => self.temporary(name, &temporaries[*i]),

@@ -68,6 +68,18 @@ pub struct Options {
     pub panels: Panels,
     /// What runs do with denormals.
     pub denormals: abi::Denormals,
+    /// What an index from data does that leads outside.
+    pub indices: Indices,
+}
+
+/// What an index from data does that leads outside of what it points into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Indices {
+    /// It is an error of the run.
+    #[default]
+    Checked,
+    /// Gathers take the nearest element, scatters leave the update out.
+    Clamped,
 }
 
 /// How wide the panels of dense layers are. It decides how sums are split, so results may differ in the last bits.
@@ -245,6 +257,8 @@ pub struct Plan {
     pub memory: MemoryReport,
     /// What runs do with denormals.
     pub denormals: abi::Denormals,
+    /// Which steps tell of indices that lead outside.
+    pub index_checks: Vec<abi::IndexCheck>,
 }
 
 /// A plan whose constants have places but no bytes: it holds the weights as the graph had them. Without the graph it is their
@@ -261,6 +275,7 @@ pub struct Unpacked {
     scratch_bytes: u64,
     memory: MemoryReport,
     denormals: abi::Denormals,
+    index_checks: Vec<abi::IndexCheck>,
 }
 
 impl Unpacked {
@@ -289,6 +304,7 @@ impl Unpacked {
             scratch_bytes,
             memory,
             denormals,
+            index_checks,
         } = self;
         let constants = finish(constants)?;
         Ok(Plan {
@@ -302,6 +318,7 @@ impl Unpacked {
             scratch_bytes,
             memory,
             denormals,
+            index_checks,
         })
     }
 }

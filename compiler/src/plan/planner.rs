@@ -6,17 +6,20 @@ use std::ops::Range;
 use nnc_ir::Exceeded;
 use nnc_ir::op::{Cost, Op};
 use nnc_ir::{DType, Graph, NodeId, Tensor, TensorType, Value};
-use nnc_runtime::abi::{Arg, Count, ElemType, Port, Region};
+use nnc_runtime::abi::{Arg, Count, ElemType, IndexCheck, Port, Region};
 
 use super::buffer::{Buffer, BufferId, Home};
 use super::channels::{self, WideBuffers};
 use super::constants::Constants;
 use super::fits::Decision;
+use super::generic::IndexRecords;
 use super::image::{Extent, Image, Pitch, Slot};
 use super::memory::{self, Lifetime};
 use super::packing::Packing;
 use super::strips;
-use super::{Bounds, LayerCode, MemoryReport, Options, PlanError, PlanStep, Traffic, Unpacked, Windows};
+use super::{
+    Bounds, Indices, LayerCode, MemoryReport, Options, PlanError, PlanStep, Traffic, Unpacked, Windows,
+};
 use crate::code::layers::Layer;
 use crate::code::view::View;
 use crate::target::Target;
@@ -78,6 +81,10 @@ pub(super) struct Planner<'g> {
     pub tables: Vec<RunTable>,
     /// For values of which data decide the size: the axis, and the buffer that holds their number until the end of a run.
     pub counts: BTreeMap<Value, (usize, BufferId)>,
+    /// The buffer of all records of indices that lead outside, if there are any; it is kept for the whole run.
+    records: Option<BufferId>,
+    /// What they are of; they begin from the start of that buffer.
+    pub index_checks: Vec<IndexCheck>,
 }
 
 /// Buffer 0 stands for the start of the arena.
@@ -109,6 +116,8 @@ impl<'g> Planner<'g> {
             constants: Constants::default(),
             tables: Vec::new(),
             counts: BTreeMap::new(),
+            records: None,
+            index_checks: Vec::new(),
         }
     }
 
@@ -126,6 +135,28 @@ impl<'g> Planner<'g> {
     pub fn buffer(&mut self, name: &str, home: Home, bytes: u64, image: Option<(Extent, Pitch)>) -> BufferId {
         self.buffers.push(Buffer { name: name.to_string(), home, bytes, image });
         BufferId(self.buffers.len() as u32 - 1)
+    }
+
+    /// The buffer of records of indices that lead outside, if a program keeps them, and how many bytes of it are taken.
+    pub fn index_records(&mut self) -> Option<(BufferId, u64)> {
+        if self.options.indices == Indices::Clamped {
+            return None;
+        }
+        let records = self.records.unwrap_or_else(|| self.buffer("indices outside", Home::Arena, 0, None));
+        self.records = Some(records);
+        Some((records, self.at(records).bytes))
+    }
+
+    /// Takes records behind those that are there.
+    pub fn add_index_check(&mut self, node: &str, check: &IndexRecords) {
+        let Some((buffer, at)) = self.index_records() else { return };
+        let axes = check.axes.iter().map(|&(axis, extent)| (axis as u32, extent as u64));
+        let check = IndexCheck { node: node.into(), at, records: check.records as u32, axes: axes.collect() };
+        let bytes = check.range().map_or(0, |range| range.end);
+        self.index_checks.push(check);
+        if let Some(buffer) = self.buffers.get_mut(buffer.0 as usize) {
+            buffer.bytes = bytes;
+        }
     }
 
     /// Adds a buffer in the arena that holds `slots` channels of an image.
@@ -385,6 +416,9 @@ impl<'g> Planner<'g> {
                 life.1 = self.drafts.len().saturating_sub(1);
             }
         }
+        if let Some(life) = self.records.and_then(|records| lives.get_mut(&records)) {
+            *life = (0, self.drafts.len().saturating_sub(1));
+        }
         let ids: Vec<BufferId> = lives.keys().copied().collect();
         let lifetimes: Vec<Lifetime> = lives
             .iter()
@@ -466,6 +500,9 @@ impl<'g> Planner<'g> {
             let &(axis, buffer) = self.counts.get(value)?;
             Some(Count { axis: axis as u32, at: offset(&self, buffer) })
         };
+        let records = self.records.map_or(0, |records| offset(&self, records));
+        let mut index_checks = self.index_checks.clone();
+        index_checks.iter_mut().for_each(|check| check.at += records);
         let memory = MemoryReport {
             arena: arena.bytes,
             planned_peak: memory::peak(&lifetimes),
@@ -492,6 +529,7 @@ impl<'g> Planner<'g> {
             scratch_bytes: groups.scratch(scratch),
             memory,
             denormals: self.options.denormals,
+            index_checks,
         })
     }
 

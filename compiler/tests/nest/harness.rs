@@ -178,7 +178,7 @@ pub fn lowered(op: &Op, inputs: &[Option<View>], outputs: &[View]) -> Result<Low
         extra.borrow_mut().push(window);
         view
     };
-    let pieces = lower(op, inputs, outputs, &mut temp, &mut constant)?;
+    let pieces = lower(op, inputs, outputs, &mut temp, &mut constant, None)?;
     Ok(Lowered { pieces, extra: extra.into_inner() })
 }
 

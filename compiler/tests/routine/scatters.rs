@@ -1,10 +1,10 @@
-//! ScatterElements and ScatterND, with updates that meet and updates outside.
+//! ScatterElements and ScatterND, with updates that meet and, where nobody wants to be told, updates outside.
 
-use nnc_ir::op::{ScatterElements, ScatterNd, ScatterReduction};
+use nnc_ir::op::{Op, ScatterElements, ScatterNd, ScatterReduction};
 use nnc_ir::{DType, Tensor};
 
 use crate::gathers::indices;
-use crate::harness::{Random, check, layouts};
+use crate::harness::{Layout, Random, check, compiled, layouts};
 
 const ALL: [ScatterReduction; 5] = [
     ScatterReduction::Replace,
@@ -69,4 +69,18 @@ fn half_floats_are_added_as_numbers() {
     let i = Tensor::new([3], &[0i64, 0, 2]).unwrap();
     let op = ScatterElements { axis: 0, reduction: ScatterReduction::Add };
     check(op, &[&x, &i, &updates], &[], crate::harness::Layout::Dense, 0.0);
+}
+
+#[test]
+fn an_update_outside_is_left_out() {
+    let x = Tensor::new([3], &[1u8, 2, 3]).unwrap();
+    let updates = Tensor::new([4], &[10u8, 20, 30, 40]).unwrap();
+    let places = Tensor::new([4], &[3i64, -4, i64::MIN, 2]).unwrap();
+    let op = Op::from(ScatterElements { axis: 0, reduction: ScatterReduction::Replace });
+    let y = compiled(&op, &[Some(&x), Some(&places), Some(&updates)], &[], Layout::Dense);
+    assert_eq!(y, [Tensor::new([3], &[1u8, 2, 40]).unwrap()]);
+    let op = Op::from(ScatterNd { reduction: ScatterReduction::Add });
+    let tuples = places.reshaped([4, 1]).unwrap();
+    let y = compiled(&op, &[Some(&x), Some(&tuples), Some(&updates)], &[], Layout::Dense);
+    assert_eq!(y, [Tensor::new([3], &[1u8, 2, 43]).unwrap()]);
 }

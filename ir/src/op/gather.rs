@@ -6,8 +6,8 @@
 //!   GatherND        y[i, b]    = x[indices[i, …], b]          slices at full or partial positions
 //! ```
 //!
-//! Indices are `i32` or `i64`; negative ones count from the end. ONNX leaves open what an index outside of its axis means: here it is
-//! that of the nearest element.
+//! Indices are `i32` or `i64`; negative ones count from the end. An index outside of its axis is an error, of the first one in the order
+//! of the elements.
 
 use super::{Arithmetic, OpError, Operator, Tensors, Types, check, number, required, strided};
 use crate::tensor::Tensor;
@@ -49,19 +49,20 @@ pub(super) fn indices<'a>(operands: &Types<'a>, index: usize) -> Result<&'a Tens
     }
 }
 
-/// Indices as numbers, those that count from the end resolved.
-pub(super) fn resolved(indices: &Tensor, extent: usize) -> Result<Vec<i128>, OpError> {
-    let from_start = |i: i128| if i < 0 { i + extent as i128 } else { i };
-    Ok(number::integers(indices)?.into_iter().map(from_start).collect())
+/// An index from the start of an axis.
+pub(super) fn inside(index: i128, axis: usize, extent: usize) -> Result<usize, OpError> {
+    let from_start = if index < 0 { index + extent as i128 } else { index };
+    let found = usize::try_from(from_start).ok().filter(|&i| i < extent);
+    found.ok_or(OpError::Index { index: index as i64, axis, extent })
 }
 
-/// The nearest element of an axis that is not empty.
-fn nearest(index: i128, extent: usize) -> usize {
-    index.clamp(0, extent.saturating_sub(1) as i128) as usize
+/// Indices into one axis, from its start.
+pub(super) fn resolved(indices: &Tensor, axis: usize, extent: usize) -> Result<Vec<usize>, OpError> {
+    number::integers(indices)?.into_iter().map(|index| inside(index, axis, extent)).collect()
 }
 
 /// Refuses an empty axis from which elements are taken.
-fn not_empty(x: &TensorType, axes: &[usize], result: &[usize]) -> Result<(), OpError> {
+pub(super) fn not_empty(x: &TensorType, axes: &[usize], result: &[usize]) -> Result<(), OpError> {
     if axes.contains(&0) && !result.contains(&0) {
         return Err(check::unfit(0, "x", x, "an axis that is not empty"));
     }
@@ -90,7 +91,7 @@ impl Operator for GatherAt {
         }
         let extent = x.shape()[self.axis];
         let picked: Vec<Option<usize>> =
-            resolved(indices, extent)?.into_iter().map(|i| Some(nearest(i, extent))).collect();
+            resolved(indices, self.axis, extent)?.into_iter().map(Some).collect();
         let bytes = strided::pick(x.bytes(), y.dtype.bytes(), x.shape(), self.axis, &picked, &[]);
         Ok(vec![Tensor::from_bytes(y.clone(), bytes)?])
     }
@@ -148,8 +149,8 @@ impl Operator for GatherElements {
         let [y] = results else { return Ok(Vec::new()) };
         let (extent, size) = (x.shape()[self.axis], y.dtype.bytes());
         let mut bytes = Vec::with_capacity(y.bytes());
-        for (mut at, index) in positions(&y.shape).zip(resolved(indices, extent)?) {
-            at[self.axis] = nearest(index, extent);
+        for (mut at, index) in positions(&y.shape).zip(resolved(indices, self.axis, extent)?) {
+            at[self.axis] = index;
             bytes.extend_from_slice(&x.bytes()[flat(&at, x.shape()) * size..][..size]);
         }
         Ok(vec![Tensor::from_bytes(y.clone(), bytes)?])
@@ -194,8 +195,8 @@ impl Operator for GatherNd {
             let all = number::integers(indices)?;
             for (at, tuple) in positions(outer).zip(all.chunks(depth)) {
                 let mut source = at[..b].to_vec();
-                for (&i, &extent) in tuple.iter().zip(&x.shape()[b..]) {
-                    source.push(nearest(if i < 0 { i + extent as i128 } else { i }, extent));
+                for (axis, &index) in (b..).zip(tuple) {
+                    source.push(inside(index, axis, x.shape()[axis])?);
                 }
                 bytes.extend_from_slice(&x.bytes()[flat(&source, x.shape()) * block..][..block]);
             }
@@ -210,7 +211,7 @@ impl Operator for GatherNd {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{elems, f32s, infer, refusal, tensor, ty};
+    use super::super::testing::{elems, f32s, fault, infer, refusal, tensor, ty};
     use super::*;
 
     #[test]
@@ -226,13 +227,18 @@ mod tests {
     }
 
     #[test]
-    fn an_index_outside_is_that_of_the_nearest_element() {
-        let x = tensor([3], &[5u8, 6, 7]);
-        let indices = tensor([4], &[3i64, -4, i64::MAX, i64::MIN]);
-        assert_eq!(elems::<u8>(GatherAt { axis: 0 }, &[&x, &indices]), [7, 5, 7, 5]);
-        assert_eq!(elems::<u8>(GatherElements { axis: 0 }, &[&x, &indices]), [7, 5, 7, 5]);
-        let tuples = indices.reshaped([4, 1]).unwrap();
-        assert_eq!(elems::<u8>(GatherNd { batch_dims: 0 }, &[&x, &tuples]), [7, 5, 7, 5]);
+    fn the_first_index_outside_is_an_error() {
+        let x = tensor([1, 3], &[5u8, 6, 7]);
+        for index in [3, -4, i64::MAX, i64::MIN] {
+            let error = OpError::Index { index, axis: 1, extent: 3 };
+            let indices = tensor([1, 3], &[-3, index, 99]);
+            assert_eq!(fault(GatherAt { axis: 1 }, &[&x, &indices]), error);
+            assert_eq!(fault(GatherElements { axis: 1 }, &[&x, &indices]), error);
+            let tuples = indices.reshaped([1, 3, 1]).unwrap();
+            assert_eq!(fault(GatherNd { batch_dims: 1 }, &[&x, &tuples]), error);
+            let pairs = tensor([2, 2], &[0, -1, -1, index]);
+            assert_eq!(fault(GatherNd { batch_dims: 0 }, &[&x, &pairs]), error);
+        }
     }
 
     #[test]

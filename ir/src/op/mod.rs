@@ -101,6 +101,16 @@ pub enum OpError {
     /// What ONNX allows but nnc does not do.
     #[error("unsupported: {0}")]
     Unsupported(String),
+    /// An index from data that leads outside of what it points into.
+    #[error("index {index} lies outside of axis {axis}, which has {extent} elements")]
+    Index {
+        /// The index, as the data have it.
+        index: i64,
+        /// The axis of what it points into.
+        axis: usize,
+        /// How many elements there are along it.
+        extent: usize,
+    },
     /// Constant data of the wrong kind.
     #[error(transparent)]
     Tensor(#[from] TensorError),

@@ -1,9 +1,9 @@
 //! Operators that write where indices point: a copy of `x` in which some elements are replaced, or combined with what is there.
 //!
-//! Updates are applied in the order of their indices. Indices are `i32` or `i64`, negative ones count from the end; an update with an
-//! index outside is left out. (ONNX leaves open both what such an index means and the order.)
+//! Updates are applied in the order of their indices, which ONNX leaves open. Indices are `i32` or `i64`, negative ones count from the
+//! end; one outside of its axis is an error, of the first one in the order of the elements.
 
-use super::gather::{elementwise, flat, indices, positions, resolved};
+use super::gather::{elementwise, flat, indices, inside, not_empty, positions, resolved};
 use super::number::{Number, Numbers};
 use super::{Arithmetic, OpError, Operator, Tensors, Types, check, number, required};
 use crate::tensor::Tensor;
@@ -109,6 +109,7 @@ impl Operator for ScatterElements {
         let (x, indices) = (required(operands, 0, "x")?, indices(operands, 1)?);
         elementwise(self.axis, x, indices)?;
         check::exactly(operands, 2, "updates", &TensorType::new(x.dtype, indices.shape.clone()))?;
+        not_empty(x, &x.shape[self.axis..=self.axis], &indices.shape)?;
         self.reduction.check(x)?;
         Ok(vec![x.clone()])
     }
@@ -118,10 +119,10 @@ impl Operator for ScatterElements {
         let updates = required(operands, 2, "updates")?;
         let [y] = results else { return Ok(Vec::new()) };
         let extent = y.shape[self.axis];
-        let all = resolved(indices, extent)?;
-        let moves = positions(indices.shape()).zip(all).enumerate().filter_map(|(from, (mut at, i))| {
-            at[self.axis] = usize::try_from(i).ok().filter(|&i| i < extent)?;
-            Some((flat(&at, &y.shape), from))
+        let all = resolved(indices, self.axis, extent)?;
+        let moves = positions(indices.shape()).zip(all).enumerate().map(|(from, (mut at, index))| {
+            at[self.axis] = index;
+            (flat(&at, &y.shape), from)
         });
         Ok(vec![self.reduction.applied(x, updates, y, moves)?])
     }
@@ -144,6 +145,7 @@ impl Operator for ScatterNd {
             return Err(check::unfit(1, "indices", indices, "at its end positions in the first axes of x"));
         };
         let dims = [outer, &x.shape[depth..]].concat();
+        not_empty(x, &x.shape[..depth], &dims)?;
         check::exactly(operands, 2, "updates", &TensorType::new(x.dtype, dims))?;
         self.reduction.check(x)?;
         Ok(vec![x.clone()])
@@ -155,19 +157,17 @@ impl Operator for ScatterNd {
         let [y] = results else { return Ok(Vec::new()) };
         let depth = indices.shape().last().copied().unwrap_or(1);
         let block: usize = y.shape[depth..].iter().product();
+        if block == 0 {
+            return Ok(vec![x.clone()]);
+        }
         let all = number::integers(indices)?;
-        let targets = all.chunks(depth).map(|tuple| {
-            let inside = |(&i, &extent): (&i128, &usize)| {
-                let i = if i < 0 { i + extent as i128 } else { i };
-                usize::try_from(i).ok().filter(|&i| i < extent)
-            };
-            let at: Option<Vec<usize>> = tuple.iter().zip(y.shape.iter()).map(inside).collect();
-            Some(flat(&at?, &y.shape[..depth]))
-        });
-        let moves = targets
-            .enumerate()
-            .filter_map(|(from, to)| Some((to?, from)))
-            .flat_map(|(to, from)| (0..block).map(move |i| (to * block + i, from * block + i)));
+        let target = |tuple: &[i128]| {
+            let at = tuple.iter().enumerate().map(|(axis, &index)| inside(index, axis, y.shape[axis]));
+            at.collect::<Result<Vec<usize>, OpError>>().map(|at| flat(&at, &y.shape[..depth]))
+        };
+        let targets = all.chunks(depth).map(target).collect::<Result<Vec<usize>, OpError>>()?;
+        let moves = (targets.into_iter().enumerate())
+            .flat_map(|(from, to)| (0..block).map(move |i| (to * block + i, from * block + i)));
         Ok(vec![self.reduction.applied(x, updates, y, moves)?])
     }
 
@@ -185,7 +185,7 @@ fn updates(reduction: ScatterReduction, operands: &Types<'_>) -> Arithmetic {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{elems, f32s, infer, refusal, tensor, ty};
+    use super::super::testing::{elems, f32s, fault, infer, refusal, tensor, ty};
     use super::*;
 
     fn elements(axis: usize, reduction: ScatterReduction) -> ScatterElements {
@@ -222,14 +222,16 @@ mod tests {
     }
 
     #[test]
-    fn an_update_outside_is_left_out() {
+    fn the_first_index_outside_is_an_error() {
         let (x, updates) = (tensor([3], &[1u8, 2, 3]), tensor([4], &[10u8, 20, 30, 40]));
-        let places = tensor([4], &[3i64, -4, i64::MIN, 2]);
-        let y = elems::<u8>(elements(0, ScatterReduction::Replace), &[&x, &places, &updates]);
-        assert_eq!(y, [1, 2, 40]);
-        let tuples = places.reshaped([4, 1]).unwrap();
-        let y = elems::<u8>(ScatterNd { reduction: ScatterReduction::Add }, &[&x, &tuples, &updates]);
-        assert_eq!(y, [1, 2, 43]);
+        for index in [3, -4, i64::MAX, i64::MIN] {
+            let error = OpError::Index { index, axis: 0, extent: 3 };
+            let places = tensor([4], &[-3, 2, index, 99]);
+            assert_eq!(fault(elements(0, ScatterReduction::Replace), &[&x, &places, &updates]), error);
+            let tuples = places.reshaped([4, 1]).unwrap();
+            let op = ScatterNd { reduction: ScatterReduction::Add };
+            assert_eq!(fault(op, &[&x, &tuples, &updates]), error);
+        }
     }
 
     #[test]

@@ -40,6 +40,12 @@ pub fn elems<T: Element>(op: impl Into<Op>, operands: &[&Tensor]) -> Vec<T> {
     eval(op, operands).elems::<T>().unwrap().into_owned()
 }
 
+/// Why an operator cannot be evaluated for operands that fit.
+pub fn fault(op: impl Into<Op>, operands: &[&Tensor]) -> OpError {
+    let operands: Vec<Option<&Tensor>> = operands.iter().map(|t| Some(*t)).collect();
+    op.into().eval(&operands).unwrap_err()
+}
+
 /// The only result's type of an operator whose operands are all there.
 pub fn infer(op: impl Into<Op>, operands: &[&TensorType]) -> Result<TensorType, OpError> {
     let operands: Vec<Option<&TensorType>> = operands.iter().map(|t| Some(*t)).collect();

@@ -86,6 +86,7 @@ pub fn desc() -> ProgramDesc {
         target: "host".to_owned(),
         features: CpuFeatures::default(),
         denormals: Denormals::Flush,
+        index_checks: Vec::new(),
         inputs: vec![port("x", &[1, ROWS, COLS]), port("bias", &[COLS])],
         outputs: vec![port("y", &[1, ROWS, COLS])],
         arena_bytes: f32s(ROWS * COLS + ROWS),

@@ -33,7 +33,7 @@ impl Audit {
     /// A step does not fit its decision.
     pub fn of(plan: &Plan) -> Result<Audit, String> {
         let mut audit = Audit::default();
-        let mut defined = Defined::default();
+        let mut defined = Defined::before(plan);
         for (number, step) in plan.steps.iter().enumerate() {
             let walk = walk(plan, step)?;
             let moved = walk.traffic();

@@ -28,6 +28,13 @@ pub struct Defined {
 }
 
 impl Defined {
+    /// What a session has written before the first step: the records of indices that lead outside.
+    pub fn before(plan: &Plan) -> Defined {
+        let records = plan.index_checks.iter().filter_map(|check| check.range());
+        let records = records.map(|range| range.start as i64..range.end as i64).collect();
+        Defined { bytes: BTreeMap::from([(Region::Arena, records)]) }
+    }
+
     /// The bytes of a set that hold nothing yet.
     fn missing(&self, touched: &BTreeMap<Region, Intervals>) -> u64 {
         let nothing = Intervals::default();
@@ -171,6 +178,7 @@ mod tests {
             lives: vec![life(0..2048, 0..9)],
             scratch_bytes: 0,
             denormals: Default::default(),
+            index_checks: Vec::new(),
             memory: MemoryReport::default(),
         }
     }

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Whatever the data are, no access leaves its memory: an index names one axis of it, and unless its range is known to lie
-//! inside ([`ranges`]), it is checked where it is used. A load takes the nearest element instead, a store is left out. And every
+//! inside ([`ranges`]), it is checked where it is used. A load takes the nearest element instead, a store is left out; and unless
+//! a program is asked to say nothing, the routine notes such an index in a record, which makes it an error of the run. Every
 //! routine ends: the trips of each loop have a bound that is known when it is compiled.
 
 pub mod check;

@@ -51,7 +51,12 @@ pub struct Writer {
     routine: Routine,
     /// The statements of the block that is being written.
     body: Vec<Stmt>,
+    /// Where units tell of indices outside, if they do.
+    records: Option<Mem>,
 }
+
+/// Words of a unit's record: position + 1, and the index.
+const RECORD: usize = 2;
 
 impl Default for Writer {
     fn default() -> Writer {
@@ -63,7 +68,7 @@ impl Writer {
     /// A routine of one unit.
     pub fn new() -> Writer {
         let (units, locals, memory, body) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Writer { routine: Routine { units, locals, memory, body }, body: Vec::new() }
+        Writer { routine: Routine { units, locals, memory, body }, body: Vec::new(), records: None }
     }
 
     /// Memory that a view describes.
@@ -217,6 +222,44 @@ impl Writer {
             block = vec![Stmt::For { local: index.0, low, high, body: block }];
         }
         self.body.append(&mut block);
+    }
+
+    /// Lets each unit keep a record of the first index that leads outside; see [`Writer::check_index`]. Where the records are is said
+    /// when the routine is written.
+    pub fn keep_records(&mut self) {
+        self.records = Some(self.memory(&View::dense(usize::MAX, DType::I64, [RECORD]), Role::Update));
+    }
+
+    /// Notes that `index`, of the element at `position` of a row-major `shape`, lies outside of an axis of `extent` elements, if it
+    /// does and no lower position has been noted. Negative indices count from the end.
+    pub fn check_index(&mut self, index: &Expr, extent: usize, position: &[Expr], shape: &[usize]) {
+        let Some(records) = self.records else { return };
+        let low = index.clone().less(Expr::int(-(extent as i64)));
+        let outside = low.or(index.clone().less(Expr::index(extent)).not());
+        let unit: Vec<Expr> = (0..self.routine.units.len()).map(Expr::Local).collect();
+        let word = |n: usize| [unit.as_slice(), &[Expr::index(n)]].concat();
+        self.when(outside, |w| {
+            let steps = position.iter().zip(shape);
+            let flat = steps.fold(Expr::int(0), |flat, (i, &extent)| flat * Expr::index(extent) + i.clone());
+            let number = w.value(flat + Expr::int(1));
+            let noted = w.load(records, &word(0));
+            let first = noted.clone().equals(Expr::int(0)).or(number.clone().less(noted));
+            w.when(first, |w| {
+                w.store(records, &word(0), number);
+                w.store(records, &word(1), index.clone());
+            });
+        });
+    }
+
+    /// Puts the records, if there are any, where `place` says for their number.
+    pub fn place_records(&mut self, place: impl FnOnce(usize) -> View) {
+        let Some(Mem(records)) = self.records else { return };
+        let shape = [self.routine.units.as_slice(), &[RECORD]].concat();
+        let view = place(self.routine.units());
+        if let Some(memory) = self.routine.memory.get_mut(records) {
+            let dense = View::dense(view.arg, DType::I64, shape.clone());
+            *memory = Memory { arg: view.arg, offset: view.offset, shape, strides: dense.strides, ..*memory };
+        }
     }
 
     /// The routine.

@@ -191,6 +191,7 @@ pub(super) fn gather(l: &mut Lowering<'_>, op: &Gather) -> Result<(), GenericErr
                     let indices: Vec<i64> = chunk.iter().map(|&s| s as i64).collect();
                     let indices = Tensor::new(&shape[1..], &indices).map_err(nnc_ir::OpError::from)?;
                     let mut inner = Lowering {
+                        records: None,
                         op: l.op,
                         inputs: l.inputs,
                         outputs: std::slice::from_ref(&row),

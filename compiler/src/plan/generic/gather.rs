@@ -4,14 +4,19 @@ use nnc_ir::DType;
 use nnc_ir::op::{GatherAt, GatherElements, GatherNd};
 
 use super::{GenericError, Lowering};
+use crate::code::routine::write::Mem;
 use crate::code::routine::{Expr, Role, Writer};
 
 /// Operations for each element.
 const WORK: usize = 4;
 
-/// An index as `i64`, from the start of an axis: negative ones count from its end.
-pub(super) fn from_start(w: &mut Writer, index: Expr, extent: usize) -> Expr {
+/// The index at a position of a tensor of indices, as `i64` from the start of an axis: negative ones count from its end. One that
+/// lies outside is told of.
+pub(super) fn index_at(w: &mut Writer, indices: Mem, position: &[Expr], extent: usize) -> Expr {
+    let index = w.load(indices, position);
     let index = w.value(index.cast(DType::I64));
+    let shape = w.shape(indices).to_vec();
+    w.check_index(&index, extent, position, &shape);
     let from_end = index.clone() + Expr::index(extent);
     w.value(index.clone().less(Expr::int(0)).select(from_end, index))
 }
@@ -22,18 +27,17 @@ pub(super) fn gather_at(l: &mut Lowering<'_>, op: &GatherAt) -> Result<(), Gener
         return Ok(());
     }
     let (axis, rank, extent) = (op.axis, indices.rank(), x.shape[op.axis]);
-    let mut w = Writer::new();
+    let mut w = l.follower();
     let (from, at_, to) = (w.moved(&x, Role::Read), w.memory(&indices, Role::Read), w.moved(&y, Role::Write));
     let (outer, slice) = y.shape.split_at(axis + rank);
     w.over(outer, WORK + slice.iter().product::<usize>(), |w, at| {
-        let index = w.load(at_, &at[axis..]);
-        let index = from_start(w, index, extent);
+        let index = index_at(w, at_, &at[axis..], extent);
         w.nested(slice, Vec::new(), |w, rest| {
             let element = w.load(from, &[&at[..axis], std::slice::from_ref(&index), rest].concat());
             w.store(to, &[at, rest].concat(), element);
         });
     });
-    l.push_routine(w)
+    l.push_follower(w, vec![(axis, extent)])
 }
 
 pub(super) fn gather_elements(l: &mut Lowering<'_>, op: &GatherElements) -> Result<(), GenericError> {
@@ -41,16 +45,15 @@ pub(super) fn gather_elements(l: &mut Lowering<'_>, op: &GatherElements) -> Resu
     if y.is_empty() {
         return Ok(());
     }
-    let mut w = Writer::new();
+    let mut w = l.follower();
     let (from, at_, to) = (w.moved(&x, Role::Read), w.memory(&indices, Role::Read), w.moved(&y, Role::Write));
     w.over(&y.shape, WORK, |w, at| {
-        let index = w.load(at_, at);
         let mut source = at.to_vec();
-        source[op.axis] = from_start(w, index, x.shape[op.axis]);
+        source[op.axis] = index_at(w, at_, at, x.shape[op.axis]);
         let element = w.load(from, &source);
         w.store(to, at, element);
     });
-    l.push_routine(w)
+    l.push_follower(w, vec![(op.axis, x.shape[op.axis])])
 }
 
 pub(super) fn gather_nd(l: &mut Lowering<'_>, op: &GatherNd) -> Result<(), GenericError> {
@@ -60,19 +63,18 @@ pub(super) fn gather_nd(l: &mut Lowering<'_>, op: &GatherNd) -> Result<(), Gener
     }
     let (batch, outer) = (op.batch_dims, indices.rank() - 1);
     let depth = indices.shape[outer];
-    let mut w = Writer::new();
+    let mut w = l.follower();
     let (from, at_, to) = (w.moved(&x, Role::Read), w.memory(&indices, Role::Read), w.moved(&y, Role::Write));
     let (tuples, slice) = y.shape.split_at(outer);
     w.over(tuples, WORK + depth + slice.iter().product::<usize>(), |w, at| {
         let mut source = at[..batch].to_vec();
         for i in 0..depth {
-            let index = w.load(at_, &[at, &[Expr::index(i)]].concat());
-            source.push(from_start(w, index, x.shape[batch + i]));
+            source.push(index_at(w, at_, &[at, &[Expr::index(i)]].concat(), x.shape[batch + i]));
         }
         w.nested(slice, Vec::new(), |w, rest| {
             let element = w.load(from, &[source.as_slice(), rest].concat());
             w.store(to, &[at, rest].concat(), element);
         });
     });
-    l.push_routine(w)
+    l.push_follower(w, (batch..batch + depth).map(|axis| (axis, x.shape[axis])).collect())
 }

@@ -126,8 +126,21 @@ impl From<Piece> for LayerCode {
     }
 }
 
+/// Where a piece tells of indices that lead outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexRecords {
+    /// How many records there are: one for each unit.
+    pub records: usize,
+    /// The axes that indices are for, and their extents.
+    pub axes: Vec<(usize, usize)>,
+}
+
+/// Gives memory for records, from the start of which it is all theirs: `[records, 2]` of `i64`, zero before a run.
+pub type RecordMemory<'a> = dyn FnMut(IndexRecords) -> View + 'a;
+
 /// Lowers an operator. `inputs` and `outputs` say where its operands and results lie; `temp` gives memory that lives
-/// as long as the returned pieces run, `constant` memory that holds a tensor.
+/// as long as the returned pieces run, `constant` memory that holds a tensor, `records` memory where pieces tell of indices that
+/// lead outside. Without it, such an index is that of the nearest element where something is read, and nothing is written there.
 ///
 /// No result may overlap an operand, but for element-wise operators, where it may be the same view.
 pub fn lower(
@@ -136,9 +149,11 @@ pub fn lower(
     outputs: &[View],
     temp: &mut dyn FnMut(TensorType) -> View,
     constant: &mut dyn FnMut(Tensor) -> View,
+    records: Option<&mut RecordMemory<'_>>,
 ) -> Result<Vec<Piece>, GenericError> {
-    let mut lowering =
-        Lowering { op: op.name(), inputs, outputs, temp, constant, pieces: Vec::new(), extra: Vec::new() };
+    let (pieces, extra) = (Vec::new(), Vec::new());
+    let records = records.map(|memory| memory as &mut RecordMemory<'_>);
+    let mut lowering = Lowering { op: op.name(), inputs, outputs, temp, constant, records, pieces, extra };
     lowering.check_types(op)?;
     match op {
         Op::Unary(op) => pointwise::unary(&mut lowering, *op)?,
@@ -204,6 +219,7 @@ struct Lowering<'a> {
     outputs: &'a [View],
     temp: &'a mut dyn FnMut(TensorType) -> View,
     constant: &'a mut dyn FnMut(Tensor) -> View,
+    records: Option<&'a mut RecordMemory<'a>>,
     pieces: Vec<Piece>,
     /// Memory that was asked for.
     extra: Vec<View>,
@@ -296,6 +312,28 @@ impl Lowering<'_> {
         routine.check(&allowed).map_err(|source| GenericError::Routine { op: self.op, source })?;
         self.pieces.push(Piece::Routine(routine));
         Ok(())
+    }
+
+    /// A routine that follows indices into some axes, each with its extent.
+    fn follower(&self) -> Writer {
+        let mut writer = Writer::new();
+        if self.records.is_some() {
+            writer.keep_records();
+        }
+        writer
+    }
+
+    /// Takes a routine that follows indices into `axes`.
+    fn push_follower(&mut self, mut writer: Writer, axes: Vec<(usize, usize)>) -> Result<(), GenericError> {
+        if let Some(memory) = &mut self.records {
+            let extra = &mut self.extra;
+            writer.place_records(|records| {
+                let view = memory(IndexRecords { records, axes });
+                extra.push(view.clone());
+                view
+            });
+        }
+        self.push_routine(writer)
     }
 
     fn finish(self) -> Result<Vec<Piece>, GenericError> {

@@ -3,7 +3,7 @@
 use nnc_ir::op::elementwise::BinaryFn;
 use nnc_ir::op::{ScatterElements, ScatterNd, ScatterReduction};
 
-use super::gather::from_start;
+use super::gather::index_at;
 use super::{GenericError, Lowering, copy};
 use crate::code::routine::write::Mem;
 use crate::code::routine::{Expr, Role, Writer};
@@ -42,19 +42,19 @@ pub(super) fn scatter_elements(l: &mut Lowering<'_>, op: &ScatterElements) -> Re
     // Updates that differ in another axis never meet.
     let mut others = indices.shape.clone();
     let along = others.remove(op.axis);
-    let mut w = Writer::new();
+    let mut w = l.follower();
     let at_ = w.memory(&indices, Role::Read);
     let (from, to) = memory(&mut w, op.reduction, &updates, &y);
     w.over(&others, WORK * along, |w, others| {
         w.for_each(Expr::int(0), Expr::index(along), |w, i| {
             let mut at = others.to_vec();
             at.insert(op.axis, i);
-            let (index, update) = (w.load(at_, &at), w.load(from, &at));
-            at[op.axis] = from_start(w, index, y.shape[op.axis]);
+            let (index, update) = (index_at(w, at_, &at, y.shape[op.axis]), w.load(from, &at));
+            at[op.axis] = index;
             put(w, op.reduction, to, &at, update);
         });
     });
-    l.push_routine(w)
+    l.push_follower(w, vec![(op.axis, y.shape[op.axis])])
 }
 
 pub(super) fn scatter_nd(l: &mut Lowering<'_>, op: &ScatterNd) -> Result<(), GenericError> {
@@ -65,20 +65,19 @@ pub(super) fn scatter_nd(l: &mut Lowering<'_>, op: &ScatterNd) -> Result<(), Gen
     }
     let outer = indices.rank() - 1;
     let depth = indices.shape[outer];
-    let mut w = Writer::new();
+    let mut w = l.follower();
     let at_ = w.memory(&indices, Role::Read);
     let (from, to) = memory(&mut w, op.reduction, &updates, &y);
     // Any two updates may meet: all by one unit, in order.
     w.nested(&indices.shape[..outer], Vec::new(), |w, tuple| {
         let mut target = Vec::new();
         for i in 0..depth {
-            let index = w.load(at_, &[tuple, &[Expr::index(i)]].concat());
-            target.push(from_start(w, index, y.shape[i]));
+            target.push(index_at(w, at_, &[tuple, &[Expr::index(i)]].concat(), y.shape[i]));
         }
         w.nested(&y.shape[depth..], Vec::new(), |w, slice| {
             let update = w.load(from, &[tuple, slice].concat());
             put(w, op.reduction, to, &[&target, slice].concat(), update);
         });
     });
-    l.push_routine(w)
+    l.push_follower(w, (0..depth).map(|axis| (axis, y.shape[axis])).collect())
 }
