@@ -84,6 +84,7 @@ fn boxes_that_overlap_better_ones_are_suppressed() {
         let scores: Vec<f32> = (0..batch * classes * n).map(|_| random.below(50) as f32 / 50.0).collect();
         let scores = Tensor::new([batch, classes, n], &scores).unwrap();
         let (iou, least) = (Tensor::new([1], &[0.3f32]).unwrap(), Tensor::new([], &[0.2f32]).unwrap());
+        let [some, none, all] = [3, -1, i64::MAX].map(|count| Tensor::new([], &[count]).unwrap());
         for center_point_box in [false, true] {
             let op = Op::from(NonMaxSuppression { most, center_point_box });
             for operands in [
@@ -91,9 +92,13 @@ fn boxes_that_overlap_better_ones_are_suppressed() {
                 vec![Some(&boxes), Some(&scores), None, Some(&least)],
                 vec![Some(&boxes), Some(&scores), Some(&iou), None],
                 vec![Some(&boxes), Some(&scores)],
+                vec![Some(&boxes), Some(&scores), Some(&iou), Some(&least), Some(&some)],
+                vec![Some(&boxes), Some(&scores), None, None, Some(&some)],
+                vec![Some(&boxes), Some(&scores), Some(&iou), None, Some(&none)],
+                vec![Some(&boxes), Some(&scores), Some(&iou), None, Some(&all)],
             ] {
-                check_optional(&op, &operands, &[Layout::Dense; 4], Layout::Dense, 0.0);
-                check_optional(&op, &operands, &[Layout::Strided(3); 4], Layout::Strided(5), 0.0);
+                check_optional(&op, &operands, &[Layout::Dense; 5], Layout::Dense, 0.0);
+                check_optional(&op, &operands, &[Layout::Strided(3); 5], Layout::Strided(5), 0.0);
             }
         }
     }

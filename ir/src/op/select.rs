@@ -51,7 +51,7 @@ pub struct Unique {
 /// ONNX NonMaxSuppression (opsets 10 and 11) with a known number of boxes for each class.
 ///
 /// Operands: 0 `boxes`, `f32[batch, n, 4]`, 1 `scores`, `f32[batch, classes, n]`, 2 `iou_threshold` (a scalar, optional: 0), 3 `score_threshold` (a
-/// scalar, optional: every score counts). Results: `selected`, `i64[batch · classes · min(most, n), 3]` of batch, class, and box, those of a
+/// scalar, optional: every score counts), 4 `count` (`i64`, a scalar, optional: those after so many boxes are none). Results: `selected`, `i64[batch · classes · min(most, n), 3]` of batch, class, and box, those of a
 /// class by falling score; `count`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NonMaxSuppression {
@@ -320,7 +320,7 @@ impl Operator for NonMaxSuppression {
     }
 
     fn infer(&self, operands: &Types<'_>) -> Result<Vec<TensorType>, OpError> {
-        check::at_most(operands, 4)?;
+        check::at_most(operands, 5)?;
         let (boxes, scores) = (required(operands, 0, "boxes")?, required(operands, 1, "scores")?);
         let (&[batch, n, 4], DType::F32) = (&boxes.shape[..], boxes.dtype) else {
             return Err(check::unfit(0, "boxes", boxes, "f32[batch, n, 4]"));
@@ -335,6 +335,9 @@ impl Operator for NonMaxSuppression {
             {
                 return Err(check::unfit(index, name, ty, "one element of type f32"));
             }
+        }
+        if operands.get(4).copied().flatten().is_some() {
+            check::exactly(operands, 4, "count", &count_type())?;
         }
         let bound = [batch, classes, self.most.min(n)].iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         Ok(vec![check::result(DType::I64, vec![bound.ok_or(OpError::Overflow)?, 3])?, count_type()])
@@ -351,12 +354,16 @@ impl Operator for NonMaxSuppression {
         let shape = scores.shape();
         let (all, scores) = (boxes.elems::<f32>()?, scores.elems::<f32>()?);
         let n = shape[2];
+        let there = match operands.get(4).copied().flatten() {
+            Some(count) => count.elems::<i64>()?.first().copied().unwrap_or(0).clamp(0, n as i64) as usize,
+            None => n,
+        };
         let mut found: Vec<i64> = Vec::new();
         for at in positions(&shape[..2]) {
             let score = |i: usize| scores[flat(&at, &shape[..2]) * n + i];
             let corner = |i: usize| corners(&all[(at[0] * n + i) * 4..][..4], self.center_point_box);
             let mut candidates: Vec<usize> =
-                (0..n).filter(|&i| least.is_none_or(|least| score(i) > least)).collect();
+                (0..there).filter(|&i| least.is_none_or(|least| score(i) > least)).collect();
             candidates.sort_by(|&a, &b| order(f64::from(score(b)), f64::from(score(a))));
             let mut kept: Vec<usize> = Vec::new();
             for i in candidates {

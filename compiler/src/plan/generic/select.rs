@@ -288,11 +288,11 @@ fn class_by_class(
         let Some(view) = l.optional(index) else { return Ok(None) };
         view.reshaped(&[]).map(Some).ok_or_else(|| l.misfit("a threshold is no scalar"))
     };
-    let (iou, least) = (threshold(2)?, threshold(3)?);
+    let (iou, least, count) = (threshold(2)?, threshold(3)?, l.optional(4));
     let mut w = Writer::new();
     let (boxes, scores_) = (w.memory(boxes, Role::Read), w.memory(scores, Role::Read));
     let [slots, kept, counts] = [slots, kept, counts].map(|view| w.memory(view, Role::Write));
-    let [iou, least] = [iou, least].map(|view| view.map(|view| w.memory(&view, Role::Read)));
+    let [iou, least, count] = [iou, least, count].map(|view| view.map(|view| w.memory(&view, Role::Read)));
     let work = n.saturating_mul(most.saturating_add(8));
     w.over(&scores.shape[..2], work, |w, at| {
         let iou = match iou {
@@ -309,7 +309,14 @@ fn class_by_class(
         let heap = Heap { slots, at: at.to_vec(), before: &before };
         let candidates = w.local(DType::I64);
         w.set(candidates, Expr::int(0));
-        w.for_each(Expr::int(0), Expr::index(n), |w, i| {
+        let there = match count {
+            Some(count) => {
+                let count = w.load(count, &[]);
+                w.value(count.max(Expr::int(0)).min(Expr::index(n)))
+            }
+            None => Expr::index(n),
+        };
+        w.for_each(Expr::int(0), there, |w, i| {
             let counts = match &least {
                 Some(least) => least.clone().less(score(w, &i)),
                 None => Expr::bool(true),

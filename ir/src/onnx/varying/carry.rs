@@ -522,7 +522,7 @@ impl NodeReader<'_, '_> {
         Ok(results)
     }
 
-    /// Boxes behind those that are there come after all others, and are dropped from what is selected.
+    /// Boxes are selected of those that are there.
     fn suppressed(
         &mut self,
         op: &NonMaxSuppression,
@@ -539,22 +539,10 @@ impl NodeReader<'_, '_> {
                 return Err(self.refused(value, axis));
             }
         }
-        let mut prepared = operands.to_vec();
-        prepared[0] = Some(self.masked(boxes, &[1], 0.0)?);
-        prepared[1] = Some(self.masked(scores, &[2], f64::NEG_INFINITY)?);
-        let results = self.emit_plain(op.clone().into(), &prepared)?;
-        // A threshold leaves them out.
-        if operands.get(3).copied().flatten().is_some() {
-            return Ok(results);
-        }
-        let &[selected, count] = &results[..] else { return Err(NodeFault::invalid("has no results")) };
-        let rows = self.ty(selected).shape[0];
-        let number = self.part(selected, 1, 2, 1, 1)?;
-        let number = self.plain(Reshape { shape: vec![rows] }, &[number])?;
-        let all = self.amount(&extent)?;
-        let real = self.number(BinaryFn::Less, number, all)?;
-        let selected = self.counted(selected, 0, count)?;
-        self.compressed(&Compress { axis: Some(0) }, selected, real)
+        let thresholds = [2, 3].map(|index| operands.get(index).copied().flatten());
+        let count = self.amount(&extent)?;
+        let [iou, least] = thresholds;
+        self.emit_plain(op.clone().into(), &[Some(boxes), Some(scores), iou, least, Some(count)])
     }
 
     /// A value, where one amount is at most another one; else an index outside of a list of one makes the run an error.

@@ -153,3 +153,20 @@ fn results_have_the_size_of_the_most_that_can_come_out() {
     let nms = NonMaxSuppression { most: usize::MAX, center_point_box: false };
     assert_eq!(infer(nms.into(), &[&f32s([2, 5, 4]), &f32s([2, 3, 5])]), ty(DType::I64, [30, 3]));
 }
+
+#[test]
+fn boxes_after_as_many_as_there_are_are_no_candidates() {
+    let op = Op::from(NonMaxSuppression { most: 3, center_point_box: false });
+    let (boxes, scores) = (boxes(), scores());
+    let chosen = |count: i64| {
+        let count = tensor([], &[count]);
+        let results = op.eval(&[Some(&boxes), Some(&scores), None, None, Some(&count)]).unwrap();
+        let there = results[1].elems::<i64>().unwrap()[0] as usize;
+        results[0].elems::<i64>().unwrap()[..3 * there].iter().skip(2).step_by(3).copied().collect::<Vec<_>>()
+    };
+    // Box 3 has the best score of all, and box 5 touches no other one.
+    assert_eq!(chosen(6), [3, 0, 5]);
+    assert_eq!(chosen(3), [0]);
+    assert_eq!(chosen(-1), [0i64; 0]);
+    assert_eq!(chosen(i64::MAX), chosen(6));
+}
