@@ -115,7 +115,7 @@ const NOTES: &[Note] = &[
     ("HardSwish", Floats, ""),
     ("Hardmax", Floats, ""),
     ("Identity", Any, ""),
-    ("If", Any, "branches of equal types, or a condition that is known at compile time"),
+    ("If", Any, "branches of equal ranks, or a condition that is known at compile time"),
     ("InstanceNormalization", Floats, ""),
     ("IsInf", Floats, ""),
     ("IsNaN", Floats, ""),

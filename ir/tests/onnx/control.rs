@@ -38,18 +38,49 @@ fn a_condition_that_is_bound_leaves_one_branch() {
 }
 
 #[test]
-fn branches_of_different_shapes_ask_for_the_condition() {
+fn branches_of_different_sizes_make_as_much_as_the_one_that_is_taken() {
     let then = onnx(13).floats("t", &[1], &[10.0]).output("t");
-    let otherwise = onnx(13).floats("e", &[2], &[10.0, 11.0]).output("e");
-    let model = onnx(13).input_of("c", 9, &[]).output("y").node(
-        "If",
-        &["c"],
-        &["y"],
-        &[graph("then_branch", then), graph("else_branch", otherwise)],
-    );
-    let error = model.error();
-    assert!(error.contains("is f32[1] or f32[2] as cond says"), "{error}");
+    let otherwise = onnx(13).floats("e", &[3], &[10.0, 11.0, 12.0]).output("e");
+    let branches = [graph("then_branch", then), graph("else_branch", otherwise)];
+    let model = onnx(13).input_of("c", 9, &[]).output("y").node("If", &["c"], &["y"], &branches);
+    assert_eq!(f32s(&model.run([flag(true)])), [10.0]);
+    assert_eq!(f32s(&model.run([flag(false)])), [10.0, 11.0, 12.0]);
+}
+
+#[test]
+fn branches_of_different_ranks_ask_for_the_condition() {
+    let then = onnx(13).floats("t", &[1], &[10.0]).output("t");
+    let otherwise = onnx(13).floats("e", &[1, 2], &[10.0, 11.0]).output("e");
+    let branches = [graph("then_branch", then), graph("else_branch", otherwise)];
+    let error = onnx(13).input_of("c", 9, &[]).output("y").node("If", &["c"], &["y"], &branches).error();
+    assert!(error.contains("is f32[1] or f32[1x2] as cond says"), "{error}");
     assert!(error.ends_with("known at compile time: --const c=FILE.npy"), "{error}");
+}
+
+/// The end of a detector asks first whether there is anything.
+#[test]
+fn a_branch_for_no_rows_may_be_of_another_size() {
+    let none = onnx(13).floats("none", &[0, 2], &[]).output("none");
+    let some = onnx(13).ints("two", &[2]).output("first");
+    let some = some.node("Slice", &["rows", "zeros", "two", "zeros"], &["first"], &[]);
+    let branches = [graph("then_branch", none), graph("else_branch", some)];
+    let model = onnx(13)
+        .input("x", &["4", "2"])
+        .input_of("chosen", 9, &["4"])
+        .ints("zeros", &[0])
+        .output("y")
+        .node("Compress", &["x", "chosen"], &["rows"], &[int("axis", 0)])
+        .node("Size", &["rows"], &["size"], &[])
+        .node("Equal", &["size", "zeros"], &["empty"], &[])
+        .node("If", &["empty"], &["y"], &branches);
+    for (chosen, expected) in [
+        ([false, false, false, false], &[][..]),
+        ([false, true, false, false], &[2.0, 3.0]),
+        ([true, true, false, true], &[0.0, 1.0, 2.0, 3.0]),
+    ] {
+        let y = model.run([iota(&[4, 2]), Tensor::bools([4], &chosen).unwrap()]);
+        assert_eq!((y.shape()[0], &f32s(&y)[..]), (expected.len() / 2, expected));
+    }
 }
 
 #[test]

@@ -34,14 +34,14 @@ pub(in crate::onnx) fn branch(n: &mut NodeReader<'_, '_>) -> Results {
     let condition = n.reshape(condition, [])?;
     let mut chosen = Vec::new();
     for (index, (&a, &b)) in results.0.iter().zip(&results.1).enumerate() {
-        if n.ty(a) != n.ty(b) {
-            let (a, b) = (n.ty(a), n.ty(b));
+        let (ty_a, ty_b) = (n.ty(a), n.ty(b));
+        if ty_a.dtype != ty_b.dtype || ty_a.shape.rank() != ty_b.shape.rank() {
             return Err(NodeFault::unsupported(format!(
-                "result {index} is {a} or {b} as cond says; {}",
+                "result {index} is {ty_a} or {ty_b} as cond says; {}",
                 n.advice(condition)
             )));
         }
-        chosen.push(n.choose(condition, a, b)?);
+        chosen.push(n.either(condition, a, b)?);
     }
     Ok(chosen)
 }

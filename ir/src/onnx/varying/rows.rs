@@ -70,6 +70,48 @@ impl NodeReader<'_, '_> {
         self.sized(joined, &extents, false)
     }
 
+    /// One of two values, as a condition says, which may have other extents than the other one.
+    ///
+    /// ```text
+    ///   a [2, 4]   b [n, 4]      c ? a : b   [c ? 2 : n, 4]
+    /// ```
+    pub(in crate::onnx) fn either(
+        &mut self,
+        condition: Value,
+        a: Value,
+        b: Value,
+    ) -> Result<Value, NodeFault> {
+        let (of_a, of_b) = (self.extents(a), self.extents(b));
+        let mut extents = Vec::with_capacity(of_a.len());
+        for (a, b) in of_a.into_iter().zip(of_b) {
+            if a == b {
+                extents.push(a);
+                continue;
+            }
+            let range = a.range().hull(b.range());
+            let (a, b) = (self.amount(&a)?, self.amount(&b)?);
+            let chosen = self.plain(Where, &[condition, a, b])?;
+            extents.push(Amount::element(chosen, 0, range));
+        }
+        let (a, b) = (self.grown(a, &extents)?, self.grown(b, &extents)?);
+        let chosen = self.plain(Where, &[condition, a, b])?;
+        self.sized(chosen, &extents, false)
+    }
+
+    /// A value with as much room as some extents may take.
+    fn grown(&mut self, x: Value, extents: &[Amount]) -> Result<Value, NodeFault> {
+        let shape = self.shape(x);
+        let mut end = vec![0isize; shape.rank()];
+        for (axis, extent) in extents.iter().enumerate() {
+            let more = size(extent)?.saturating_sub(shape[axis]);
+            end[axis] = isize::try_from(more).map_err(|_| OpError::Overflow)?;
+        }
+        match end.iter().any(|&more| more > 0) {
+            true => self.plain(Pad { begin: vec![0; end.len()], end, mode: PadMode::Constant(0.0) }, &[x]),
+            false => Ok(x),
+        }
+    }
+
     /// A bound of a slice, counted from the front: negative ones count from the end.
     fn counted_from_front(&mut self, bound: &Amount, extent: &Amount) -> Result<Amount, NodeFault> {
         let Range { low, high } = bound.range();
