@@ -36,7 +36,7 @@ use crate::tensor::Tensor;
 use crate::types::DType;
 
 /// Parts of an amount, before the size of a value is taken as a number of its own.
-const MOST_WEIGHT: usize = 64;
+const MOST_WEIGHT: usize = 24;
 
 /// The largest extent that a size which only the run knows may come to.
 const MOST_EXTENT: i64 = 1 << 40;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::MOST_WEIGHT;
 use super::amount::{Amount, Form, Range};
 use crate::graph::{Graph, Value};
 use crate::op::{BinaryFn, Op, ReduceKind, Unary};
@@ -17,8 +18,6 @@ const MOST_ELEMS: usize = 64;
 const MOST_RANGED: usize = 1 << 12;
 /// Nodes that are looked at behind each other.
 const DEPTH: usize = 48;
-/// Parts of an amount, before it is taken as a number of its own.
-const MOST_WEIGHT: usize = 64;
 
 /// The elements of a tensor; `None` for one that may be no whole number.
 pub(super) type Numbers = Vec<Option<Amount>>;
