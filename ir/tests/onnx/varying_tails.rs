@@ -286,6 +286,7 @@ fn slices_count_from_those_that_are_there() {
         "[-1], [0], [0], [-2]",
         "[1], [-1], [0], [3]",
         "[5], [0], [0], [-1]",
+        "[-2], [-8], [0], [-1]",
     ] {
         rows(&format!("y = Slice(r, {bounds})"));
     }

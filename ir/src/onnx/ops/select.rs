@@ -130,7 +130,8 @@ fn axis_slice(axis: usize, extent: usize, start: i64, end: i64, step: i64) -> Re
             (start, (end - start + step - 1).div_euclid(step))
         }
         _ => {
-            let (start, end) = (start.clamp(-1, d - 1), end.clamp(-1, d - 1));
+            // Where it starts is an element, if there is any; where it ends is before one.
+            let (start, end) = (start.max(0).min(d - 1), end.clamp(-1, d - 1));
             (start, (start - end - step - 1).div_euclid(-step))
         }
     };
@@ -255,13 +256,15 @@ mod tests {
     }
 
     #[test]
-    fn bounds_are_clamped_as_numpy_does() {
+    fn bounds_are_clamped_as_onnx_says() {
         assert_eq!(taken(5, 1, 3, 1), [1, 2]);
         assert_eq!(taken(5, 0, i64::MAX, 2), [0, 2, 4]);
         assert_eq!(taken(5, -2, 100, 1), [3, 4]);
         assert_eq!(taken(5, -1, i64::MIN, -1), [4, 3, 2, 1, 0]);
         assert_eq!(taken(5, 10, 0, -2), [4, 2]);
         assert_eq!(taken(5, 3, 1, 1), [0i64; 0]);
+        assert_eq!(taken(5, -9, i64::MIN, -1), [0]);
+        assert_eq!(taken(1, -2, -8, -1), [0]);
         assert_eq!(taken(0, 0, 5, 1), [0i64; 0]);
         assert_eq!(taken(0, -1, i64::MIN, -1), [0i64; 0]);
         assert_eq!(taken(5, 2, i64::MAX, i64::MAX), [2]);

@@ -152,7 +152,7 @@ impl NodeReader<'_, '_> {
             _ => {
                 let last = extent.minus(&one);
                 let below = Amount::from(-1i64);
-                let (start, end) = (start.larger(&below).smaller(&last), end.larger(&below).smaller(&last));
+                let (start, end) = (start.larger(&zero).smaller(&last), end.larger(&below).smaller(&last));
                 (start.clone(), start.minus(&end))
             }
         };
