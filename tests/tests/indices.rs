@@ -166,3 +166,63 @@ fn programs_that_clamp_say_nothing() -> Result<(), Failure> {
     }
     Ok(())
 }
+
+/// `y = x` with what is not zero negated: `ScatterElements(x, NonZero(x) + offset, -x[NonZero(x) + offset])`, where the run says how
+/// many updates there are.
+fn negate_what_is_not_zero() -> Vec<u8> {
+    use onnx_protobuf::tensor_shape_proto::{Dimension, dimension};
+    use onnx_protobuf::{GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
+    let input = |name: &str, elem_type, extent| {
+        let mut info = ValueInfoProto { name: name.into(), ..Default::default() };
+        let tensor = info.type_.mut_or_insert_default().mut_tensor_type();
+        tensor.elem_type = elem_type;
+        let value = Some(dimension::Value::DimValue(extent));
+        tensor.shape.mut_or_insert_default().dim.push(Dimension { value, ..Default::default() });
+        info
+    };
+    let node = |op: &str, inputs: &[&str], output: &str| NodeProto {
+        name: output.into(),
+        op_type: op.into(),
+        input: inputs.iter().map(|&name| name.into()).collect(),
+        output: vec![output.into()],
+        ..Default::default()
+    };
+    let graph = GraphProto {
+        name: "g".into(),
+        input: vec![input("x", 1, 4), input("offset", 7, 1)],
+        node: vec![
+            node("NonZero", &["x"], "places"),
+            node("Squeeze", &["places"], "row"),
+            node("Add", &["row", "offset"], "indices"),
+            node("Gather", &["x", "row"], "picked"),
+            node("Neg", &["picked"], "updates"),
+            node("ScatterElements", &["x", "indices", "updates"], "y"),
+        ],
+        output: vec![ValueInfoProto { name: "y".into(), ..Default::default() }],
+        ..Default::default()
+    };
+    let opset_import = vec![OperatorSetIdProto { version: 13, ..Default::default() }];
+    let model = ModelProto { ir_version: 8, opset_import, graph: Some(graph).into(), ..Default::default() };
+    model.write_to_bytes().expect("a model")
+}
+
+#[test]
+fn as_many_updates_as_the_run_says_go_where_they_belong_or_are_told_of() -> Result<(), Failure> {
+    use nnc_runtime::{InputRef, Pool, Session};
+    let program = nnc::Model::from_bytes(negate_what_is_not_zero())?.compile(&nnc::Options::default())?;
+    let mut session = Session::new(&program, &Pool::new(1)?)?;
+    let x = [0.0f32, 5.0, 7.0, 0.0];
+    let mut run = |offset: i64| -> Result<Vec<f32>, String> {
+        let outputs = session.run(&[InputRef::new(&x), InputRef::new(&[offset])]);
+        outputs.and_then(|y| Ok(y.get::<f32>(0)?.to_vec())).map_err(|e| e.to_string())
+    };
+    assert_eq!(run(0), Ok(vec![0.0, -5.0, -7.0, 0.0]));
+    assert_eq!(run(-4), Ok(vec![0.0, -5.0, -7.0, 0.0]), "from the end");
+    assert_eq!(run(1), Ok(vec![0.0, 5.0, -5.0, -7.0]));
+    for offset in [2, 3, -6, -7, 100] {
+        let error = run(offset).expect_err("an index outside");
+        assert!(error.contains("lies outside of axis 0"), "{offset}: {error}");
+    }
+    assert_eq!(run(-4), Ok(vec![0.0, -5.0, -7.0, 0.0]));
+    Ok(())
+}

@@ -385,15 +385,21 @@ impl NodeReader<'_, '_> {
 
     /// Elements behind what is there of indices and updates go to a row of their own, which is cut off.
     fn scattered(&mut self, op: &Op, x: Value, indices: Value, updates: Value) -> Result<Value, NodeFault> {
-        let extents = self.extents(x);
+        let (extents, mut bounds) = (self.extents(x), self.shape(x).to_vec());
         let rows = self.varying_axes(indices);
-        let (axis, indices) = match op {
-            Op::ScatterElements(ScatterElements { axis, .. }) if extents[*axis].known().is_none() => {
-                let bound = self.ty(x).shape[*axis];
-                (*axis, self.inside(indices, std::slice::from_ref(&extents[*axis]), &[bound])?)
-            }
-            Op::ScatterElements(ScatterElements { axis, .. }) => (*axis, indices),
-            _ => (0, self.inside_axes(x, indices, 0)?),
+        let pointed = match op {
+            Op::ScatterElements(ScatterElements { axis, .. }) => *axis..*axis + 1,
+            _ => 0..self.shape(indices).last().copied().unwrap_or(0),
+        };
+        let axis = pointed.start;
+        let cut = !rows.is_empty() && !bounds.is_empty();
+        if cut {
+            // The row of their own is one that no index of the data may mean: neither from the end nor from outside.
+            bounds[axis] += 1;
+        }
+        let indices = match cut || extents[pointed.clone()].iter().any(|extent| extent.known().is_none()) {
+            true => self.inside(indices, &extents[pointed.clone()], &bounds[pointed])?,
+            false => indices,
         };
         let lead = match op {
             Op::ScatterElements(_) => self.ty(indices).shape.rank(),
@@ -407,7 +413,7 @@ impl NodeReader<'_, '_> {
         if let Some(&(axis, _)) = rows.iter().find(|(axis, _)| *axis >= lead) {
             return Err(self.refused(indices, axis));
         }
-        if rows.is_empty() || self.ty(x).shape.rank() == 0 {
+        if !cut {
             let y = self.emit_plain(op.clone(), &[Some(x), Some(indices), Some(updates)])?;
             let y = y.first().copied().ok_or_else(|| NodeFault::invalid("has no results"))?;
             return self.sized(y, &extents, false);
