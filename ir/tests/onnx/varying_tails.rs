@@ -252,6 +252,7 @@ fn elements_keep_their_order_under_other_shapes() {
     rows(
         "t = Transpose(r)\ny = Reshape(t, [-1])\ny2 = Reshape(t, [2, -1])\ny3 = Flatten(t) axis=0\ny4 = Reshape(y, [-1, 2])",
     );
+    rows("none = Slice(r, [4], [9], [1])\ny = Reshape(none, [-1])\ny2 = Reshape(none, [0, 3, -1])");
     middle(
         0,
         "y = Reshape(r, [-1])\ny2 = Reshape(r, [-1, 3])\ny3 = Reshape(r, [2, -1])\ny4 = Flatten(r) axis=2\ny5 = Reshape(r, [1, 2, -1, 3])",

@@ -29,12 +29,19 @@ impl Product {
             product.known = product.known.saturating_mul(factor);
             product.others.extend(rest);
         }
+        if product.known == 0 {
+            // Nothing, however much there is along other axes.
+            product.others.clear();
+        }
         product.others.sort();
         product
     }
 
     /// What is left when other extents are taken out.
     fn without(mut self, other: &Product) -> Option<Amount> {
+        if self.known == 0 {
+            return Some(Amount::default());
+        }
         for factor in &other.others {
             let at = self.others.iter().position(|own| own == factor)?;
             self.others.remove(at);
