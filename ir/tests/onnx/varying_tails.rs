@@ -85,7 +85,8 @@ impl Tail<'_> {
         let x = Tensor::new(self.dims(ROWS), &all).unwrap();
         let c: Vec<bool> = (0..ROWS).map(|row| chosen.contains(&row)).collect();
         let r = Tensor::new(self.dims(chosen.len()), &some).unwrap();
-        let found = eval::run(&self.varying(), &[x, Tensor::bools([ROWS], &c).unwrap()]).unwrap();
+        let found = eval::run(&self.varying(), &[x, Tensor::bools([ROWS], &c).unwrap()]);
+        let found = found.unwrap_or_else(|e| panic!("{} rows: {e}\n{}", chosen.len(), self.nodes));
         let graph = self.whole(chosen.len());
         let expected = eval::run(&graph, &[r]).unwrap();
         for (((name, _), found), expected) in graph.outputs().iter().zip(&found).zip(&expected) {
@@ -408,4 +409,34 @@ fn the_same_question_counts_the_same() {
     rows(
         "f = Gather(r, 0) axis=1\nlow = Less(f, 0.0)\nnz = NonZero(low)\nt = Transpose(nz)\na = GatherND(r, t)\nnz2 = NonZero(low)\nt2 = Transpose(nz2)\nb = GatherND(f, t2)\nc = Unsqueeze(b, [1])\ny = Concat(a, c) axis=1\ny2 = Mul(a, c)",
     );
+}
+
+/// What a run says of nodes over some of six rows.
+fn error(chosen: &[usize], nodes: &str) -> String {
+    let graph = Tail { opset: 13, extents: &[ROWS, 4], axis: 0, nodes }.varying();
+    let c: Vec<bool> = (0..ROWS).map(|row| chosen.contains(&row)).collect();
+    let x = Tensor::new([ROWS, 4], &[1.0f32; 4 * ROWS]).unwrap();
+    match eval::run(&graph, &[x, Tensor::bools([ROWS], &c).unwrap()]) {
+        Ok(_) => panic!("{nodes} runs"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn what_is_behind_those_that_are_there_cannot_be_asked_for() {
+    for (chosen, nodes) in [
+        (&[][..], "y = Gather(r, [0]) axis=0"),
+        (&[1, 2], "y = Gather(r, [2]) axis=0"),
+        (&[1, 2], "y = Gather(r, [-3]) axis=0"),
+        (
+            &[1, 2],
+            "f = Gather(r, [0]) axis=1\ng = Unsqueeze(f, [2])\ni = Expand(2, [2, 1])\ny = GatherND(r, i)",
+        ),
+        (&[1, 2], "i = Expand(-3, [2, 4])\nt = Transpose(r)\ny = GatherElements(r, i) axis=0"),
+        (&[1, 2], "i = Expand(2, [1, 1])\nu = Expand(2.0, [1, 4])\ny = ScatterND(r, i, u)"),
+        (&[1, 2], "y, y2 = TopK(r, [3]) axis=0"),
+    ] {
+        let error = error(chosen, nodes);
+        assert!(error.contains("index"), "{error}");
+    }
 }

@@ -331,6 +331,9 @@ impl NodeReader<'_, '_> {
 
     /// A scalar of type `i64` that holds an amount.
     pub(super) fn amount(&mut self, amount: &Amount) -> Result<Value, NodeFault> {
+        if let Some(number) = amount.known() {
+            return self.integer(number);
+        }
         if let Some(&made) = self.importer.sizes.made.get(amount) {
             return Ok(made);
         }
