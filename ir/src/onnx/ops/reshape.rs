@@ -77,7 +77,7 @@ pub(in crate::onnx) fn squeeze(n: &mut NodeReader<'_, '_>) -> Results {
         return Err(NodeFault::invalid(format!("axis {a} of shape {shape} cannot be squeezed, it is not 1")));
     }
     let kept: Vec<Amount> =
-        (0..shape.rank()).filter(|a| !gone.contains(a)).map(|a| extents[a].clone()).collect();
+        (0..shape.rank()).filter(|a| gone.binary_search(a).is_err()).map(|a| extents[a].clone()).collect();
     Ok(vec![n.regrouped(x, &kept)?])
 }
 
@@ -92,8 +92,9 @@ pub(in crate::onnx) fn unsqueeze(n: &mut NodeReader<'_, '_>) -> Results {
     let new = axes(&list, rank)?;
     let mut old = n.extents(x).into_iter();
     let one = || Amount::from(1i64);
-    let expanded: Vec<Amount> =
-        (0..rank).map(|a| if new.contains(&a) { one() } else { old.next().unwrap_or_else(one) }).collect();
+    let expanded: Vec<Amount> = (0..rank)
+        .map(|a| if new.binary_search(&a).is_ok() { one() } else { old.next().unwrap_or_else(one) })
+        .collect();
     Ok(vec![n.regrouped(x, &expanded)?])
 }
 
