@@ -3,7 +3,7 @@
 use nnc_ir::onnx::Bindings;
 use nnc_ir::{Tensor, eval};
 
-use crate::build::{BOOL, F32, Onnx, f32s, int, iota, onnx, typed};
+use crate::build::{BOOL, F32, I64, Onnx, f32s, int, iota, onnx, typed};
 
 /// The positions of what is not zero, on their way through some nodes to the output `y`.
 fn non_zero(nodes: &[(&str, &[&str], &str)]) -> Onnx {
@@ -67,6 +67,25 @@ fn operators_that_would_compute_with_what_is_not_there_are_refused() {
     let error = non_zero(&[("RandomNormalLike", &["n"], "y")]).error();
     assert!(error.contains("axis 1 of i64[2x6]"), "{error}");
     assert!(error.contains("let the result of node \"n\" be an output"), "{error}");
+}
+
+#[test]
+fn a_number_of_which_nothing_is_known_decides_no_size() {
+    const I32: i32 = 6;
+    let model = onnx(13)
+        .input_of("n", I32, &[])
+        .input_of("start", I32, &[])
+        .input_of("step", I32, &[])
+        .output("y")
+        .node("Range", &["start", "n", "step"], &["y"], &[]);
+    assert!(model.error().contains("must be known at compile time"), "{}", model.error());
+    let model = onnx(13).input("x", &["3"]).input_of("n", I64, &["1"]).ints("zero", &[0]).output("y").node(
+        "Slice",
+        &["x", "zero", "n"],
+        &["y"],
+        &[],
+    );
+    assert!(model.error().contains("--const n=FILE.npy"), "{}", model.error());
 }
 
 #[test]

@@ -38,8 +38,8 @@ use crate::types::DType;
 /// Parts of an amount, before the size of a value is taken as a number of its own.
 const MOST_WEIGHT: usize = 24;
 
-/// The largest extent that a size which only the run knows may come to.
-const MOST_EXTENT: i64 = 1 << 40;
+/// The largest extent that a size which only the run knows may come to. It is less than what types of 32 bits hold: that alone is no bound.
+const MOST_EXTENT: i64 = 1 << 30;
 
 /// What of a value varies.
 #[derive(Clone, Debug, PartialEq, Eq)]
