@@ -92,25 +92,13 @@ pub enum Fault {
         /// Its name.
         value: String,
     },
-    /// A node reads what only a later node makes.
-    #[error(
-        "node \"{node}\" reads \"{value}\", which node \"{maker}\" makes only later; sort the nodes of the model topologically"
-    )]
-    NotSorted {
-        /// Who reads.
-        node: String,
-        /// What.
-        value: String,
-        /// Who makes it.
-        maker: String,
-    },
     /// Nodes depend on each other in a circle.
-    #[error("the nodes form a cycle: node \"{node}\" reads \"{value}\", which depends on its own outputs")]
+    #[error("{}", cycle_text(within.as_deref(), links))]
     Cycle {
-        /// A node in the circle.
-        node: String,
-        /// What it reads.
-        value: String,
+        /// The node in whose graph they are, if they are not in the model's own.
+        within: Option<String>,
+        /// The nodes of the circle; each reads what the next one makes, and the last one what the first one does.
+        links: Vec<Link>,
     },
     /// Some input dims are neither fixed by the model nor bound by the caller.
     #[error("{}", unbound_text(.0))]
@@ -134,6 +122,15 @@ pub enum Fault {
         #[source]
         fault: Box<NodeFault>,
     },
+}
+
+/// A node in a circle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its name.
+    pub node: String,
+    /// What it reads of the next one.
+    pub value: String,
 }
 
 /// An input whose shape is not fully known.
@@ -338,6 +335,22 @@ impl Fault {
     pub(super) fn in_file(self, file: &str) -> OnnxError {
         OnnxError { file: file.to_string(), fault: Box::new(self) }
     }
+}
+
+fn cycle_text(within: Option<&str>, links: &[Link]) -> String {
+    let mut text = match within {
+        Some(node) => format!("the nodes in a graph of node \"{node}\" form a cycle: "),
+        None => "the nodes form a cycle: ".to_string(),
+    };
+    for (i, link) in links.iter().take(LISTED).enumerate() {
+        let maker = &links[(i + 1) % links.len()].node;
+        let start = if i == 0 { format!("node \"{}\"", link.node) } else { ", which".to_string() };
+        let _ = write!(text, "{start} reads \"{}\" of node \"{maker}\"", link.value);
+    }
+    if links.len() > LISTED {
+        let _ = write!(text, ", and so on through {} nodes", links.len());
+    }
+    text
 }
 
 fn unbound_text(inputs: &[UnboundInput]) -> String {

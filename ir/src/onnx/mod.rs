@@ -55,7 +55,7 @@ mod weights;
 mod wire;
 
 pub use bindings::Bindings;
-pub use error::{Fault, NodeFault, OnnxError, UnboundInput, UnsupportedOperator};
+pub use error::{Fault, Link, NodeFault, OnnxError, UnboundInput, UnsupportedOperator};
 pub use model::{Dim, Model, PortInfo, SourcePart, read_tensor};
 pub use notes::Elements;
 pub use table::{Supported, operators};

@@ -135,7 +135,7 @@ impl Model {
         read().map_err(|f| f.in_file("model"))
     }
 
-    /// The inputs that a caller gives: those without an initializer.
+    /// The inputs that a caller has to give: those without an initializer.
     pub fn inputs(&self) -> &[PortInfo] {
         &self.inputs
     }
@@ -317,6 +317,7 @@ impl SourcePart<'_> {
 
     /// Gives all its bytes to `take`, a piece at a time.
     pub fn read(&self, mut take: impl FnMut(&[u8])) -> Result<(), OnnxError> {
+    order::sort(&mut model.nodes)?;
         let (file, start) = match (self.outside, &self.model.source) {
             (Some(stored), _) => (&stored.file, stored.at),
             (None, Source::File(file)) => (file, 0),

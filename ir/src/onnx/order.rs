@@ -1,43 +1,35 @@
-//! Names: every value has one source, which comes before its readers, as ONNX demands.
+//! Names and order: every value has one source, and nodes come after those whose results they read.
+//!
+//! ONNX demands that order of a file, but tools that edit models leave others, and which one is meant is never in doubt. So
+//! nodes are sorted, in the graph and in the graphs inside of nodes; those that are sorted stay as they are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::sync::Arc;
 
-use super::error::Fault;
-use super::model::Model;
+use super::attribute::Attribute;
+use super::error::{Fault, Link};
+use super::model::{Model, NodeDef};
 
-/// Checks that no value is made twice, none is missing, and nodes are sorted.
+/// Checks that no value is made twice and none is missing.
 pub(super) fn check(model: &Model) -> Result<(), Fault> {
     let makers = makers(model)?;
-    let mut known: BTreeSet<&str> = model.initializers.keys().map(String::as_str).collect();
-    known.extend(model.inputs.iter().map(|i| i.name.as_str()));
+    let inputs: BTreeSet<&str> = model.inputs.iter().map(|input| input.name.as_str()).collect();
+    let known = |value: &str| {
+        makers.contains_key(value) || model.initializers.contains_key(value) || inputs.contains(value)
+    };
     for node in &model.nodes {
-        for value in node.reads() {
-            if known.contains(value.as_str()) {
-                continue;
-            }
-            let Some(&maker) = makers.get(value.as_str()) else {
-                return Err(Fault::Undefined {
-                    reader: format!("node \"{}\" ({})", node.name, node.op),
-                    value: value.clone(),
-                });
-            };
-            if let Some(cycle) = find_cycle(model, &makers) {
-                return Err(cycle);
-            }
-            return Err(Fault::NotSorted {
-                node: node.name.clone(),
-                value: value.clone(),
-                maker: model.nodes[maker].name.clone(),
-            });
-        }
-        known.extend(node.outputs.iter().map(String::as_str));
-    }
-    for output in &model.outputs {
-        if !known.contains(output.name.as_str()) {
-            return Err(Fault::Undefined { reader: "the graph output".into(), value: output.name.clone() });
+        if let Some(value) = node.reads().find(|value| !known(value)) {
+            let reader = format!("node \"{}\" ({})", node.name, node.op);
+            return Err(Fault::Undefined { reader, value: value.clone() });
         }
     }
-    Ok(())
+    match model.outputs.iter().find(|output| !known(&output.name)) {
+        Some(output) => {
+            Err(Fault::Undefined { reader: "the graph output".into(), value: output.name.clone() })
+        }
+        None => Ok(()),
+    }
 }
 
 /// Which node makes each value.
@@ -65,37 +57,79 @@ fn makers(model: &Model) -> Result<BTreeMap<&str, usize>, Fault> {
     Ok(sources.into_iter().filter_map(|(value, source)| Some((value, source?))).collect())
 }
 
-/// A node that depends on itself, if there is one: what is left when nodes that wait for nothing are taken away.
-fn find_cycle(model: &Model, makers: &BTreeMap<&str, usize>) -> Option<Fault> {
+/// Sorts nodes, and those of the graphs inside of them.
+pub(super) fn sort(nodes: &mut Vec<NodeDef>) -> Result<(), Fault> {
+    sort_within(nodes, None)
+}
+
+fn sort_within(nodes: &mut Vec<NodeDef>, within: Option<&str>) -> Result<(), Fault> {
+    let order = order(nodes).map_err(|links| Fault::Cycle { within: within.map(str::to_owned), links })?;
+    if let Some(order) = order {
+        let mut unsorted: Vec<Option<NodeDef>> = std::mem::take(nodes).into_iter().map(Some).collect();
+        nodes.extend(order.into_iter().filter_map(|index| unsorted[index].take()));
+    }
+    for node in nodes {
+        for attribute in node.attributes.values_mut() {
+            if let Attribute::Graph(graph) = attribute {
+                sort_within(&mut Arc::make_mut(graph).nodes, Some(&node.name))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An order in which each node comes after those that it reads, as near to the given one as can be; `None` when that is such
+/// an order, and a circle when there is none.
+fn order(nodes: &[NodeDef]) -> Result<Option<Vec<usize>>, Vec<Link>> {
+    let mut makers: BTreeMap<&str, usize> = BTreeMap::new();
+    for (index, node) in nodes.iter().enumerate() {
+        for value in node.outputs.iter().filter(|value| !value.is_empty()) {
+            makers.entry(value).or_insert(index);
+        }
+    }
     let sources = |index: usize| {
-        model.nodes[index].reads().filter_map(|v| makers.get(v.as_str()).map(|&m| (v.as_str(), m)))
+        nodes[index].reads().filter_map(|v| makers.get(v.as_str()).map(|&maker| (v.as_str(), maker)))
     };
-    let mut waits: Vec<usize> = (0..model.nodes.len()).map(|i| sources(i).count()).collect();
-    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); model.nodes.len()];
-    for index in 0..model.nodes.len() {
+    if (0..nodes.len()).all(|index| sources(index).all(|(_, maker)| maker < index)) {
+        return Ok(None);
+    }
+    let mut waits: Vec<usize> = (0..nodes.len()).map(|index| sources(index).count()).collect();
+    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
+    for index in 0..nodes.len() {
         for (_, maker) in sources(index) {
             readers[maker].push(index);
         }
     }
-    let mut ready: Vec<usize> = (0..waits.len()).filter(|&i| waits[i] == 0).collect();
-    while let Some(index) = ready.pop() {
+    let mut ready: BinaryHeap<Reverse<usize>> =
+        (0..nodes.len()).filter(|&index| waits[index] == 0).map(Reverse).collect();
+    let mut order = Vec::with_capacity(nodes.len());
+    while let Some(Reverse(index)) = ready.pop() {
+        order.push(index);
         for &reader in &readers[index] {
             waits[reader] -= 1;
             if waits[reader] == 0 {
-                ready.push(reader);
+                ready.push(Reverse(reader));
             }
         }
     }
+    let Some(left) = (0..nodes.len()).find(|&index| waits[index] > 0) else {
+        return Ok(Some(order));
+    };
     // Every node that is left reads one that is left: going back from any of them leads into a circle.
-    let mut at = (0..waits.len()).find(|&i| waits[i] > 0)?;
-    let mut seen = BTreeSet::new();
-    loop {
-        let (value, before) = sources(at).find(|(_, m)| waits[*m] > 0)?;
-        if !seen.insert(at) {
-            return Some(Fault::Cycle { node: model.nodes[at].name.clone(), value: value.to_string() });
+    let mut path: Vec<(usize, &str)> = Vec::new();
+    let mut places: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut at = left;
+    while let Some((value, maker)) = sources(at).find(|(_, maker)| waits[*maker] > 0) {
+        places.insert(at, path.len());
+        path.push((at, value));
+        if let Some(&start) = places.get(&maker) {
+            path.drain(..start);
+            break;
         }
-        at = before;
+        at = maker;
     }
+    let link = |(node, value): (usize, &str)| Link { node: nodes[node].name.clone(), value: value.into() };
+    Err(path.into_iter().map(link).collect())
 }
 
 /// Drops nodes that no output depends on.

@@ -4,6 +4,7 @@
 //! what sorts nodes and drops unused ones knows about them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::attribute::Attribute;
 use super::model::NodeDef;
@@ -19,15 +20,14 @@ pub(super) struct GraphDef {
 }
 
 impl GraphDef {
-    /// Names that it reads from the graph around it.
+    /// Names that it reads from the graph around it; its own nodes know theirs already.
     fn free(&self) -> BTreeSet<&str> {
         let mut own: BTreeSet<&str> = self.initializers.keys().map(String::as_str).collect();
         own.extend(self.inputs.iter().map(String::as_str));
         own.extend(self.nodes.iter().flat_map(|node| &node.outputs).map(String::as_str));
         let mut read: BTreeSet<&str> = self.outputs.iter().map(String::as_str).collect();
         for node in &self.nodes {
-            read.extend(node.inputs.iter().map(String::as_str));
-            read.extend(node.graphs().flat_map(GraphDef::free));
+            read.extend(node.reads().map(String::as_str));
         }
         read.into_iter().filter(|name| !name.is_empty() && !own.contains(name)).collect()
     }
@@ -59,9 +59,14 @@ impl NodeDef {
     }
 }
 
-/// Fills in what nodes read beside their operands.
+/// Fills in what nodes read beside their operands, from the innermost graphs outwards.
 pub(super) fn capture(nodes: &mut [NodeDef]) {
     for node in nodes {
+        for attribute in node.attributes.values_mut() {
+            if let Attribute::Graph(graph) = attribute {
+                capture(&mut Arc::make_mut(graph).nodes);
+            }
+        }
         let free: BTreeSet<&str> = node.graphs().flat_map(GraphDef::free).collect();
         node.captured = free.into_iter().map(String::from).collect();
     }

@@ -131,28 +131,6 @@ fn a_value_without_a_source_names_its_reader() {
 }
 
 #[test]
-fn unsorted_nodes_and_cycles_are_told_apart() {
-    let model = onnx(13).input("x", &["1"]).output("y").node("Relu", &["a"], &["y"], &[]).node(
-        "Abs",
-        &["x"],
-        &["a"],
-        &[],
-    );
-    assert_eq!(
-        model.error(),
-        "model: node \"y\" reads \"a\", which node \"a\" makes only later; sort the nodes of the model topologically"
-    );
-    let model = onnx(13)
-        .input("x", &["1"])
-        .output("y")
-        .node("Add", &["x", "b"], &["a"], &[])
-        .node("Relu", &["a"], &["b"], &[])
-        .node("Abs", &["b"], &["y"], &[]);
-    let error = model.error();
-    assert!(error.starts_with("model: the nodes form a cycle: node \""), "{error}");
-}
-
-#[test]
 fn damaged_initializers_are_named() {
     let model = one(13, "Relu", &["1"], &[], &[]).floats("w", &[2, 2], &[1.0]);
     assert_eq!(model.error(), "model: tensor \"w\": f32[2x2] needs 16 bytes of data, it has 4");

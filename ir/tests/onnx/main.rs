@@ -10,6 +10,7 @@ mod hostile;
 mod lines;
 mod operators;
 mod ops_md;
+mod order;
 mod quantised;
 mod reductions;
 mod seeds;
