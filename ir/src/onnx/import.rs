@@ -148,13 +148,18 @@ pub(super) fn import(
 }
 
 /// Whether an output has the shape that the model declares for it, as far as it does. Where inputs are open, exporters
-/// leave extents of the outputs as they were for one input; then only the number of axes counts. So it does along an
-/// axis whose extent is the most that the data can come to, and for an extent of 0, which some write for any.
+/// leave extents of the outputs as they were for one input; then only the number of axes counts, and not even that where
+/// one has a name: people give these names by hand, and leave them there when they cut the end off (the texts of ddddocr
+/// are declared `[1, seqlen]`, and are `[columns, 1, characters]`). Along an axis whose extent is the most that the data
+/// can come to, the extent does not count, nor does an extent of 0, which some write for any.
 fn is_as_declared(model: &Model, output: &PortInfo, shape: &[usize], varying: &[usize]) -> bool {
     let Some(dims) = &output.dims else { return true };
     let is_known = |dim: &Dim| matches!(dim, Dim::Known(_));
     let all_known =
         model.inputs.iter().all(|i| i.dims.as_ref().is_some_and(|dims| dims.iter().all(is_known)));
+    if !all_known && dims.iter().any(|dim| matches!(dim, Dim::Named(_))) {
+        return true;
+    }
     let fits = |(axis, (dim, &extent)): (usize, (&Dim, &usize))| match dim {
         Dim::Known(declared) => {
             *declared == 0 || *declared == extent || !all_known || varying.contains(&axis)

@@ -290,6 +290,7 @@ fn parse(source: Source, file: &str, folder: Option<&Path>, limits: Limits) -> R
     model.outside = tensors.outside;
     model.limits = limits;
     order::check(&model)?;
+    order::sort(&mut model.nodes)?;
     order::drop_unused(&mut model);
     Ok(model)
 }
@@ -317,7 +318,6 @@ impl SourcePart<'_> {
 
     /// Gives all its bytes to `take`, a piece at a time.
     pub fn read(&self, mut take: impl FnMut(&[u8])) -> Result<(), OnnxError> {
-    order::sort(&mut model.nodes)?;
         let (file, start) = match (self.outside, &self.model.source) {
             (Some(stored), _) => (&stored.file, stored.at),
             (None, Source::File(file)) => (file, 0),

@@ -281,7 +281,7 @@ fn an_output_must_have_the_shape_that_is_declared() {
     assert!(
         declared(&fixed, &["10"]).error().contains("is declared as f32[10], but its node makes f32[10x2]")
     );
-    // Exporters leave the extent of the example in outputs of open models; the number of axes is never open.
+    // Exporters leave the extent of the example in outputs of open models; people name dims, whatever is there.
     let bound = |dims: &[&str]| {
         let mut bindings = Bindings::new();
         bindings.dims.insert("n".into(), 8);
@@ -289,6 +289,8 @@ fn an_output_must_have_the_shape_that_is_declared() {
     };
     assert_eq!(bound(&["1", "2"]).unwrap().len(), 2);
     assert!(bound(&["1", "2", "1"]).unwrap_err().to_string().contains("is declared as f32[1, 2, 1]"));
+    assert_eq!(bound(&["1", "2", "length"]).unwrap().len(), 2);
+    assert!(declared(&fixed, &["length"]).error().contains("is declared as f32[length]"));
 }
 
 #[test]
