@@ -5,6 +5,7 @@
 //!   x · sigmoid(x)                         becomes   silu
 //!   x · tanh(softplus(x))                  becomes   mish
 //!   x / 2 · (1 + erf(x / √2))              becomes   gelu
+//!   x ^ constant                           becomes   power
 //!   min(max(x, 0), 6)                      becomes   clip
 //!   mean over H, W                         becomes   global average pool
 //!   sum over W                             becomes   sum over W, which stays as an axis of one element, and a reshape
@@ -17,11 +18,10 @@
 use nnc_ir::op::{
     BinaryFn, ChannelAffine, GlobalPool, PoolKind, Prologue, Reduce, ReduceKind, Reshape, Unary,
 };
-use nnc_ir::{Graph, NodeId, Op, Value};
+use nnc_ir::{DType, Graph, NodeId, Op, Value};
 
 use super::edit::{
-    bounds, each_node, from_bounds, input_of, one_after_another, per_channel, producer, rewrite, scalar,
-    unary, vector,
+    bounds, each_node, from_bounds, one_after_another, per_channel, producer, rewrite, scalar, unary, vector,
 };
 use super::{EditError, Notes};
 
@@ -57,6 +57,10 @@ fn composite(graph: &Graph, id: NodeId) -> Option<(Unary, Value, &'static str)> 
         Op::Binary(binary) if binary.activation.is_none() => match binary.function {
             BinaryFn::Mul | BinaryFn::Div => composite_product(graph, id.into()),
             BinaryFn::Min | BinaryFn::Max => limit(graph, id, binary.function),
+            BinaryFn::Pow => {
+                let exponent = number(graph, graph.operand(id, 1)?)?;
+                Some((Unary::Power { exponent }, graph.operand(id, 0)?, "powers"))
+            }
             BinaryFn::PRelu => {
                 let alpha = scalar(graph, graph.operand(id, 1)?)?;
                 Some((Unary::LeakyRelu { alpha }, graph.operand(id, 0)?, "leaky relus"))
@@ -196,29 +200,52 @@ fn gated(graph: &Graph, coefficient: f64, x: Value, gate: Value) -> Option<(Unar
     None
 }
 
-/// `√(2/π) · (x + 0.044715 · x³)`
+/// `√(2/π) · (x + 0.044715 · x³)`, or with `x` taken out: `√(2/π) · x · (1 + 0.044715 · x²)`
 fn is_gelu_polynomial(graph: &Graph, outer: &Product, x: Value) -> bool {
-    let [sum] = outer.factors[..] else { return false };
-    let Op::Binary(binary) = producer(graph, sum) else { return false };
-    let (Some(a), Some(b)) = (graph.operand(sum.node, 0), graph.operand(sum.node, 1)) else { return false };
-    let is_cube = |v: Value| {
-        let inner = product(graph, v);
-        close(inner.coefficient, 0.044715)
-            && match inner.factors[..] {
-                [power] => {
-                    let exponent = graph.operand(power.node, 1).and_then(|e| scalar(graph, e));
-                    matches!(producer(graph, power), Op::Binary(b) if b.function == BinaryFn::Pow && b.activation.is_none())
-                        && exponent == Some(3.0)
-                        && input_of(graph, power) == Some(x)
-                }
-                [p, q, r] => p == x && q == x && r == x,
-                _ => false,
-            }
+    let is_power = |v: Value, n: u32| {
+        let Product { coefficient, factors } = product(graph, v);
+        let powers: Option<f32> = factors.iter().map(|&v| power_of(graph, v, x)).sum();
+        close(coefficient, 0.044715) && powers == Some(n as f32)
     };
-    binary.function == BinaryFn::Add
-        && binary.activation.is_none()
-        && close(outer.coefficient, std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2)
-        && ((a == x && is_cube(b)) || (b == x && is_cube(a)))
+    let sums = match outer.factors[..] {
+        [sum] => {
+            let Op::Binary(binary) = producer(graph, sum) else { return false };
+            let (Some(a), Some(b)) = (graph.operand(sum.node, 0), graph.operand(sum.node, 1)) else {
+                return false;
+            };
+            binary.function == BinaryFn::Add
+                && binary.activation.is_none()
+                && ((a == x && is_power(b, 3)) || (b == x && is_power(a, 3)))
+        }
+        [a, b] => [(a, b), (b, a)].into_iter().any(|(factor, sum)| {
+            factor == x && plus_constant(graph, sum).is_some_and(|(v, one)| one == 1.0 && is_power(v, 2))
+        }),
+        _ => false,
+    };
+    sums && close(outer.coefficient, std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2)
+}
+
+/// The exponent with which a value is a power of `x`.
+fn power_of(graph: &Graph, value: Value, x: Value) -> Option<f32> {
+    if value == x {
+        return Some(1.0);
+    }
+    match unary(graph, value)? {
+        (Unary::Power { exponent }, of) if of == x => Some(exponent),
+        _ => None,
+    }
+}
+
+/// The element of a constant with one, whatever its type.
+fn number(graph: &Graph, value: Value) -> Option<f32> {
+    let tensor = graph.constant(value).filter(|t| t.shape().elems() == 1)?;
+    match tensor.dtype() {
+        DType::F32 => scalar(graph, value),
+        DType::F64 => tensor.elems::<f64>().ok()?.first().map(|&v| v as f32).filter(|v| v.is_finite()),
+        DType::I32 => tensor.elems::<i32>().ok()?.first().map(|&v| v as f32),
+        DType::I64 => tensor.elems::<i64>().ok()?.first().map(|&v| v as f32),
+        _ => None,
+    }
 }
 
 /// `min(x, c)` and `max(x, c)` as a clip.

@@ -24,11 +24,12 @@ use super::edit::{
 };
 use super::{EditError, Notes};
 use crate::code::layers::can_absorb;
+use crate::code::tile::programs::epilogue::Activation;
 
 /// Whether an epilogue can apply a function: in registers, by every kernel. Others cost more than they save: a layer that
 /// no kernel computes is a loop nest, many times slower, and a pass over its result is none.
 pub fn is_fusable(function: &Unary) -> bool {
-    is_cheap(function) || matches!(function, Unary::Sigmoid | Unary::Silu)
+    Activation::of(function).is_some()
 }
 
 /// Whether a prologue may apply a function, which it does anew for each tap that reads the element.
@@ -128,35 +129,4 @@ pub(super) fn readers_with_prologue(
         })
         .collect();
     changed.filter(|c| !c.is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::code::tile::programs::epilogue::Activation;
-
-    #[test]
-    fn what_is_fused_is_what_kernels_apply() {
-        use Unary::*;
-        let functions = [
-            Relu,
-            Clip { min: 0.0, max: 6.0 },
-            LeakyRelu { alpha: 0.1 },
-            HardSigmoid { alpha: 0.2, beta: 0.5 },
-            HardSwish,
-            Sigmoid,
-            Silu,
-            Mish,
-            Tanh,
-            Softplus,
-            Elu { alpha: 1.0 },
-            ThresholdedRelu { alpha: 1.0 },
-            Abs,
-            Neg,
-            Exp,
-        ];
-        for function in functions {
-            assert_eq!(is_fusable(&function), Activation::of(&function).is_some(), "{function:?}");
-        }
-    }
 }

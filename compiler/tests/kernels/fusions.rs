@@ -47,7 +47,7 @@ const BEFORE: [&[&str]; 8] = [
     &["batch", "relu"],
 ];
 
-const BEHIND: [&[&str]; 8] = [
+const BEHIND: [&[&str]; 11] = [
     &[],
     &["relu"],
     &["clip {min=0, max=6}"],
@@ -56,6 +56,9 @@ const BEHIND: [&[&str]; 8] = [
     &["add"],
     &["add", "relu"],
     &["silu", "add"],
+    &["tanh"],
+    &["add", "gelu"],
+    &["mish", "add"],
 ];
 
 /// The graph of one case: the input of the layer is read without what comes before it, too, so that this is not fused into the

@@ -6,6 +6,7 @@ use cranelift_module::default_libcall_names;
 use nnc::code::view::View;
 use nnc::code::{nest, routine};
 use nnc::plan::generic::{GenericError, Piece, lower};
+use nnc::target::Target;
 use nnc_ir::{DType, Op, Tensor, TensorType};
 use nnc_runtime::abi::LayerFn;
 
@@ -230,11 +231,12 @@ pub fn compiled(op: &Op, inputs: &[Option<&Tensor>], layouts: &[Layout], out: La
     let outputs: Vec<View> = windows[inputs.len()..].iter().map(|w| w.view.clone()).collect();
     let mut lowered = lowered(op, &views, &outputs).unwrap_or_else(|e| panic!("{what}: {e:?}"));
     let mut module = module();
+    let target = Target::host().unwrap();
     let ids: Vec<_> = (lowered.pieces.iter().enumerate())
         .map(|(i, piece)| {
             let name = format!("piece{i}");
             let emitted = match piece {
-                Piece::Nest(nest) => nest::emit::emit(nest, &mut module, &name),
+                Piece::Nest(nest) => nest::emit::emit(nest, &mut module, &name, &target),
                 Piece::Routine(routine) => routine::emit::emit(routine, &mut module, &name),
             };
             emitted.unwrap_or_else(|e| panic!("{what}: {e:?}"))

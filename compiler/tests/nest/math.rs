@@ -126,6 +126,19 @@ fn piecewise_linear_functions_are_rounded_once_or_twice() {
 }
 
 #[test]
+fn powers_round_as_often_as_they_multiply() {
+    for (exponent, error) in
+        [(2.0, 0.5001), (3.0, 2.0), (8.0, 7.0), (-2.0, 3.0), (0.5, 0.5001), (-0.5, 2.0), (-2.5, 6.0)]
+    {
+        check(Unary::Power { exponent }, (-2.0, 5.0), |_, y| error * ulp_f32(y));
+    }
+    // Neither whole nor half a whole number: computed in double.
+    for exponent in [0.3, -1.7, 9.5] {
+        check(Unary::Power { exponent }, (-2.0, 5.0), |_, y| ulp_f32(y));
+    }
+}
+
+#[test]
 fn functions_that_are_computed_in_double_are_off_by_one_ulp() {
     for (f, low, high) in [
         (Unary::Tan, -8.0, 8.0),

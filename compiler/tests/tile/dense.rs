@@ -8,6 +8,7 @@ use nnc::code::tile::programs::dense::{
     Broadcast, Col, DenseTile, RunClass, Runs, Tap, pack, pack_row, panel_channels,
 };
 use nnc::code::tile::programs::epilogue::{Activation, Epilogue, Residual};
+use nnc_ir::op::Unary;
 
 use super::support::{Engine, Given, Random, bytes, floats, same};
 
@@ -131,6 +132,12 @@ fn activate(activation: Activation, x: f64) -> f64 {
         Activation::HardSwish { alpha, beta } => x * (f(alpha) * x + f(beta)).clamp(0.0, 1.0),
         Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
         Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::Tanh => Unary::Tanh.apply(x),
+        Activation::Gelu => Unary::Gelu { tanh: false }.apply(x),
+        Activation::GeluTanh => Unary::Gelu { tanh: true }.apply(x),
+        Activation::Mish => Unary::Mish.apply(x),
+        Activation::Softplus => Unary::Softplus.apply(x),
+        Activation::Elu { alpha } => Unary::Elu { alpha: f32::from_bits(alpha) }.apply(x),
     }
 }
 

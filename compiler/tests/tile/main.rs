@@ -2,6 +2,7 @@
 
 mod activation;
 mod dense;
+mod functions;
 mod object;
 mod operators;
 mod random;

@@ -64,6 +64,9 @@ fn expected(op: BinOp, a: f32, b: f32) -> f32 {
             Some(std::cmp::Ordering::Less) => a,
             _ => b,
         },
+        BinOp::And => f32::from_bits(a.to_bits() & b.to_bits()),
+        BinOp::Or => f32::from_bits(a.to_bits() | b.to_bits()),
+        BinOp::Xor => f32::from_bits(a.to_bits() ^ b.to_bits()),
     }
 }
 
@@ -71,7 +74,8 @@ fn expected(op: BinOp, a: f32, b: f32) -> f32 {
 fn special_values_give_the_same_on_every_lowering() {
     let pairs: Vec<(f32, f32)> = SPECIAL.iter().flat_map(|&a| SPECIAL.map(|b| (a, b))).collect();
     for engine in Engine::all() {
-        for op in [BinOp::Add, BinOp::Sub, BinOp::Mul, BinOp::Div, BinOp::Max, BinOp::Min] {
+        let arithmetic = [BinOp::Add, BinOp::Sub, BinOp::Mul, BinOp::Div, BinOp::Max, BinOp::Min];
+        for op in arithmetic.into_iter().chain([BinOp::And, BinOp::Or, BinOp::Xor]) {
             for from_memory in [false, true] {
                 let found = apply(&engine, op, from_memory, &pairs);
                 for (&(a, b), found) in pairs.iter().zip(found) {

@@ -2,7 +2,8 @@
 
 use nnc::code::tile::interp::Arg;
 use nnc::code::tile::ir::{
-    Addr, BinOp, Builder, Count, Extent, Inst, Int, Kind, Lanes, Operand, Program, Role, Vector, at,
+    Addr, BinOp, Builder, Count, Extent, Inst, Int, Kind, Lanes, Operand, Program, Role, Test, UnOp, Vector,
+    at,
 };
 use nnc::code::tile::verify::{footprints, verify};
 use proptest::prelude::*;
@@ -127,7 +128,27 @@ impl Maker {
                     // Bits of a NaN that arithmetic made are not specified, so only loaded bits are shifted.
                     self.load(dst);
                     let by = 1 + self.random.below(31) as u8;
-                    self.b.push(Inst::Shl { dst, src: dst, by });
+                    self.b.push(match self.random.below(2) {
+                        0 => Inst::Shl { dst, src: dst, by },
+                        _ => Inst::Shr { dst, src: dst, by },
+                    });
+                }
+                12 if self.random.below(2) == 0 => {
+                    // As above: bits of what was loaded.
+                    self.load(dst);
+                    let op = [BinOp::And, BinOp::Or, BinOp::Xor][self.random.below(3)];
+                    let bits = [0x7fff_ffff, 1 << 31, 0x007f_ffff, 0x3f80_0000][self.random.below(4)];
+                    self.b.bin(op, dst, dst, Operand::Imm(bits));
+                }
+                12 => {
+                    let src = self.as_wide(dst);
+                    let op = [UnOp::Sqrt, UnOp::Floor, UnOp::Ceil, UnOp::Nearest][self.random.below(4)];
+                    self.b.push(Inst::Un { op, dst, src });
+                }
+                13 => {
+                    let test = [Test::Less, Test::LessOrEqual, Test::Equal][self.random.below(3)];
+                    let [x, y, then, otherwise] = [(); 4].map(|()| self.as_wide(dst));
+                    self.b.push(Inst::Select { test, x, y, dst, then, otherwise });
                 }
                 9 => {
                     let n = 1 + self.random.below(self.b.lanes(dst).count() as usize) as u32;

@@ -60,6 +60,10 @@ pub enum Unary {
     Exp,
     Log,
     Sqrt,
+    /// `x^exponent`, with the special cases of C's pow.
+    Power {
+        exponent: f32,
+    },
     Reciprocal,
     Abs,
     Neg,
@@ -155,6 +159,7 @@ impl Unary {
             Unary::Exp => x.exp(),
             Unary::Log => x.ln(),
             Unary::Sqrt => x.sqrt(),
+            Unary::Power { exponent } => x.powf(exponent.into()),
             Unary::Reciprocal => 1.0 / x,
             Unary::Abs => x.abs(),
             Unary::Neg => -x,
@@ -297,6 +302,7 @@ impl Operator for Unary {
             Unary::Not => "Not",
             Unary::IsNan => "IsNaN",
             Unary::IsInf { .. } => "IsInf",
+            Unary::Power { .. } => "Power",
         }
     }
 

@@ -211,6 +211,7 @@ variants!(Unary {
     Exp,
     Log,
     Sqrt,
+    Power { exponent = 1.0 },
     Reciprocal,
     Abs,
     Neg,

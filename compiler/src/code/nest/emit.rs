@@ -8,8 +8,8 @@ use std::ops::Range;
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    AbiParam, BlockArg, ConstantData, Endianness, Function, InstBuilder, MemFlagsData, Signature,
-    UserFuncName, Value, types,
+    AbiParam, BlockArg, ConstantData, Endianness, ExtFuncData, ExternalName, Function, InstBuilder,
+    MemFlagsData, Signature, UserExternalName, UserFuncName, Value, types,
 };
 use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
@@ -21,10 +21,25 @@ use super::expr::Expr;
 use super::math::Math;
 use super::{Accumulator, Bound, Fold, LANES, Lanes, Nest, Operand, scalar};
 use crate::code::half;
+use crate::code::tile::{self, Lowered};
+use crate::target::Target;
 
-/// Defines the layer function of a nest in a module. The nest must have passed [`Nest::check`].
-pub fn emit(nest: &Nest, module: &mut dyn Module, name: &str) -> Result<FuncId, Box<ModuleError>> {
-    define(module, name, |function, context, config| build(nest, function, context, config))
+/// Defines the layer function of a nest in a module, and its kernel if it has one. The nest must have passed
+/// [`Nest::check`].
+pub fn emit(
+    nest: &Nest,
+    module: &mut dyn Module,
+    name: &str,
+    target: &Target,
+) -> Result<FuncId, Box<ModuleError>> {
+    let refused = |e: tile::TileError| Box::new(ModuleError::Backend(e.into()));
+    let kernel = match nest.kernel(tile::widest(target)) {
+        Some(program) => Lowered::new(&program, target)
+            .and_then(|kernel| kernel.define(module, &format!("{name}_kernel")))
+            .map_err(refused)?,
+        None => FuncId::from_u32(0),
+    };
+    define(module, name, |function, context, config| build(nest, kernel.as_u32(), function, context, config))
 }
 
 /// Defines a layer function in a module.
@@ -51,9 +66,10 @@ pub fn layer_signature(module: &dyn Module) -> Signature {
     signature
 }
 
-/// Fills in the body of a layer function.
+/// Fills in the body of a layer function. `kernel` is the number by which its module knows the nest's kernel.
 pub fn build(
     nest: &Nest,
+    kernel: u32,
     function: &mut Function,
     context: &mut FunctionBuilderContext,
     config: TargetFrontendConfig,
@@ -64,7 +80,7 @@ pub fn build(
     b.switch_to_block(entry);
     b.seal_block(entry);
     let (bases, begin, end) = (b.block_params(entry)[0], b.block_params(entry)[1], b.block_params(entry)[2]);
-    let mut emitter = Emitter { nest, b: &mut b, streams: streams(nest), loaded: Vec::new() };
+    let mut emitter = Emitter { nest, kernel, b: &mut b, streams: streams(nest), loaded: Vec::new() };
     let at = emitter.base_addresses(bases);
     let place = Place { at, index: vec![None; nest.loops.len() + nest.reduce.len()], hoisted: Vec::new() };
     emitter.units(begin, end, &place);
@@ -148,6 +164,7 @@ fn sections(extent: usize, unroll: usize) -> Vec<(Width, usize)> {
 
 struct Emitter<'a, 'f> {
     nest: &'a Nest,
+    kernel: u32,
     b: &'a mut FunctionBuilder<'f>,
     streams: Vec<Stream>,
     /// What has been loaded at the places that are being computed: address, displacement, type, in lanes.
@@ -302,6 +319,7 @@ impl Emitter<'_, '_> {
         let extent = nest.loops.get(axis).copied().unwrap_or(1);
         match (nest.loops.len() - axis, nest.lanes) {
             (0, _) => self.elements(std::slice::from_ref(place), Width::One),
+            (1, Lanes::Kernel) => self.row(place),
             (1, _) => self.innermost(axis, std::slice::from_ref(place)),
             (2, Lanes::Transpose) => self.transposed(axis, place),
             (2, Lanes::Loop { rows, .. }) if rows > 1 => {
@@ -330,13 +348,27 @@ impl Emitter<'_, '_> {
         }
     }
 
+    /// The innermost loop, by the nest's kernel.
+    fn row(&mut self, place: &Place) {
+        let args = &place.at[..=self.nest.operands.len()];
+        let signature = self.b.func.import_signature(tile::signature(args.len()));
+        let name = UserExternalName { namespace: 0, index: self.kernel };
+        let name = ExternalName::user(self.b.func.declare_imported_user_function(name));
+        // Near enough for a direct call, because it will be in the same module.
+        let kernel = ExtFuncData { name, signature, colocated: true, patchable: false };
+        let kernel = self.b.func.import_function(kernel);
+        self.b.ins().call(kernel, args);
+    }
+
     /// The innermost loop, for some rows at once.
     fn innermost(&mut self, axis: usize, places: &[Place]) {
         let nest = self.nest;
         let extent = nest.loops[axis];
         let split = match nest.lanes {
             Lanes::Loop { unroll, .. } => sections(extent, unroll.into()),
-            Lanes::Scalar | Lanes::Reduce { .. } | Lanes::Transpose => vec![(Width::One, extent)],
+            Lanes::Scalar | Lanes::Reduce { .. } | Lanes::Kernel | Lanes::Transpose => {
+                vec![(Width::One, extent)]
+            }
         };
         let places: Vec<Place> = places.iter().map(|place| self.hoisted(place, axis)).collect();
         // A few moved elements need no loop.
@@ -396,7 +428,9 @@ impl Emitter<'_, '_> {
         let nest = self.nest;
         let (accumulators, width) = match nest.lanes {
             Lanes::Reduce { unroll } => (self.reduced_in_vectors(places, unroll.into()), Width::One),
-            Lanes::Scalar | Lanes::Loop { .. } | Lanes::Transpose => (self.reduced(places, width), width),
+            Lanes::Scalar | Lanes::Loop { .. } | Lanes::Kernel | Lanes::Transpose => {
+                (self.reduced(places, width), width)
+            }
         };
         let inner = nest.loops.len().checked_sub(1);
         self.loaded.clear();

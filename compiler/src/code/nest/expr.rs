@@ -82,6 +82,7 @@ impl Function {
             | Unary::ThresholdedRelu { alpha }
             | Unary::Elu { alpha }
             | Unary::Celu { alpha } => (alpha.to_bits(), 0),
+            Unary::Power { exponent } => (exponent.to_bits(), 0),
             Unary::Gelu { tanh } => (tanh.into(), 0),
             Unary::IsInf { negative, positive } => (negative.into(), positive.into()),
             // Named one by one, without `..`: a parameter that is left out here shares code with another.
@@ -275,6 +276,8 @@ mod tests {
             Selu { alpha: a, gamma: b },
             Selu { alpha: b, gamma: b },
             Selu { alpha: a, gamma: a },
+            Power { exponent: a },
+            Power { exponent: b },
             Gelu { tanh: false },
             Gelu { tanh: true },
             IsInf { negative: true, positive: true },

@@ -17,7 +17,9 @@
 
 pub mod emit;
 pub mod expr;
+pub mod kernel;
 pub mod math;
+pub mod power;
 pub(in crate::code) mod scalar;
 mod traffic;
 
@@ -138,7 +140,7 @@ pub enum Fold {
     Replace,
 }
 
-/// What goes in vectors of four `f32`.
+/// What goes in vectors: of four `f32`, unless said otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lanes {
     /// Nothing.
@@ -155,6 +157,8 @@ pub enum Lanes {
         /// Vectors in flight.
         unroll: u8,
     },
+    /// The innermost loop, by a tile program over the target's widest vectors: see [`kernel`].
+    Kernel,
     /// A copy of 4-byte elements by blocks of 4 × 4: the innermost loop has stride 4 in the result, the loop before it
     /// stride 4 in the only operand.
     Transpose,
@@ -319,7 +323,7 @@ impl Nest {
             return match self.lanes {
                 Lanes::Scalar => true,
                 Lanes::Reduce { unroll } => unroll > 0 && self.reduces_in_vectors(),
-                Lanes::Loop { .. } | Lanes::Transpose => false,
+                Lanes::Loop { .. } | Lanes::Kernel | Lanes::Transpose => false,
             };
         };
         match self.lanes {
@@ -339,6 +343,15 @@ impl Nest {
                 unroll > 0 && rows > 0 && !indexed && read && expressions && folded && written
             }
             Lanes::Reduce { unroll } => unroll > 0 && self.reduces_in_vectors(),
+            Lanes::Kernel => {
+                self.unit_axes <= inner
+                    && self.reduce.is_empty()
+                    && self.accumulators.is_empty()
+                    && self.operands.iter().all(|o| o.is_vector_along(inner))
+                    && self.result.is_vector_along(inner)
+                    && self.result.strides[inner] == 4
+                    && kernel::has(&self.value)
+            }
             Lanes::Transpose => {
                 let [operand] = self.operands.as_slice() else { return false };
                 inner > self.unit_axes

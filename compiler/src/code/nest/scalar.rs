@@ -11,6 +11,7 @@ use nnc_ir::op::elementwise::BinaryFn;
 
 use super::expr::Constant;
 use super::math::Math;
+use super::power;
 use crate::code::half;
 
 /// The Cranelift type of an element; `None` for `f16` and `bf16`, which are `f32` once they are loaded.
@@ -43,6 +44,7 @@ pub(in crate::code) fn has_vector_unary(function: Unary) -> bool {
         HardSwish | Silu | Tanh | Elu { .. } | Celu { .. } | Selu { .. } | Softplus | Softsign | Mish => true,
         Gelu { .. } | Erf | Exp | Log | Sqrt | Reciprocal | Abs | Neg | Sign | Floor | Ceil | Round => true,
         IsNan | IsInf { .. } => true,
+        Power { exponent } => power::Power::of(exponent).is_some(),
         Sin | Cos | Tan | Asin | Acos | Atan | Sinh | Cosh | Asinh | Acosh | Atanh | Not => false,
     }
 }
@@ -171,6 +173,13 @@ fn float_unary(m: &mut Math<'_, '_>, function: Unary, x: Value) -> Value {
         Unary::Exp => m.exp(x),
         Unary::Log => m.log(x),
         Unary::Sqrt => m.b.ins().sqrt(x),
+        Unary::Power { exponent } => match power::Power::of(exponent) {
+            Some(power) => m.power(x, power),
+            None => {
+                let exponent = m.constant(exponent.into());
+                m.pow(x, exponent)
+            }
+        },
         Unary::Reciprocal => {
             let one = m.constant(1.0);
             m.div(one, x)
@@ -259,6 +268,7 @@ fn int_unary(b: &mut FunctionBuilder<'_>, function: Unary, dtype: DType, x: Valu
         | Unary::Exp
         | Unary::Log
         | Unary::Sqrt
+        | Unary::Power { .. }
         | Unary::Reciprocal
         | Unary::Floor
         | Unary::Ceil

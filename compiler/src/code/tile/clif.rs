@@ -11,7 +11,7 @@ use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 
 use super::error::TileError;
-use super::ir::{Addr, BinOp, Count, Inst, Int, Lanes, Operand, Program, Vector};
+use super::ir::{Addr, BinOp, Count, Inst, Int, Lanes, Operand, Program, Test, UnOp, Vector};
 use super::registers::{self, RegisterFile};
 
 /// Writes a verified program into `func`, whose signature has one i64 for each parameter. `fused` says that the target
@@ -53,7 +53,8 @@ pub fn fits(program: &Program, vectors: u32) -> Result<(), TileError> {
         Inst::Fma { b, .. } | Inst::Bin { b, .. } => usize::from(!matches!(b, Operand::Reg(_))),
         Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Spread { .. } => 0,
         Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => 0,
-        Inst::Fold { .. } | Inst::Shl { .. } => 0,
+        Inst::Fold { .. } | Inst::Shl { .. } | Inst::Shr { .. } | Inst::Un { .. } => 0,
+        Inst::Select { .. } => 1,
         Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => 0,
     };
     registers::measure(program, file, &scratch)
@@ -212,6 +213,43 @@ impl Emitter<'_> {
                     self.b.def_var(var, value);
                 }
             }
+            Inst::Shr { dst, src, by } => {
+                for (i, var) in self.pieces(*dst).into_iter().enumerate() {
+                    let value = self.get(*src, i);
+                    let bits = self.cast(I32X4, value);
+                    let by = self.b.ins().iconst(I32, i64::from(*by));
+                    let bits = self.b.ins().ushr(bits, by);
+                    let value = self.cast(F32X4, bits);
+                    self.b.def_var(var, value);
+                }
+            }
+            Inst::Un { op, dst, src } => {
+                for (i, var) in self.pieces(*dst).into_iter().enumerate() {
+                    let x = self.get(*src, i);
+                    let value = match op {
+                        UnOp::Sqrt => self.b.ins().sqrt(x),
+                        UnOp::Floor => self.b.ins().floor(x),
+                        UnOp::Ceil => self.b.ins().ceil(x),
+                        UnOp::Nearest => self.b.ins().nearest(x),
+                    };
+                    self.b.def_var(var, value);
+                }
+            }
+            Inst::Select { test, x, y, dst, then, otherwise } => {
+                let condition = match test {
+                    Test::Less => FloatCC::LessThan,
+                    Test::LessOrEqual => FloatCC::LessThanOrEqual,
+                    Test::Equal => FloatCC::Equal,
+                };
+                for (i, var) in self.pieces(*dst).into_iter().enumerate() {
+                    let (x, y) = (self.get(*x, i), self.get(*y, i));
+                    let mask = self.b.ins().fcmp(condition, x, y);
+                    let mask = self.cast(F32X4, mask);
+                    let (then, otherwise) = (self.get(*then, i), self.get(*otherwise, i));
+                    let value = self.b.ins().bitselect(mask, then, otherwise);
+                    self.b.def_var(var, value);
+                }
+            }
             // Cranelift has no such instruction.
             Inst::Prefetch { .. } => {}
             Inst::Advance { ptr, bytes } => {
@@ -267,6 +305,15 @@ impl Emitter<'_> {
             BinOp::Sub => return self.b.ins().fsub(x, y),
             BinOp::Mul => return self.b.ins().fmul(x, y),
             BinOp::Div => return self.b.ins().fdiv(x, y),
+            BinOp::And | BinOp::Or | BinOp::Xor => {
+                let (x, y) = (self.cast(I32X4, x), self.cast(I32X4, y));
+                let bits = match op {
+                    BinOp::And => self.b.ins().band(x, y),
+                    BinOp::Or => self.b.ins().bor(x, y),
+                    _ => self.b.ins().bxor(x, y),
+                };
+                return self.cast(F32X4, bits);
+            }
             BinOp::Max => self.b.ins().fcmp(FloatCC::LessThan, y, x),
             BinOp::Min => self.b.ins().fcmp(FloatCC::LessThan, x, y),
         };

@@ -96,6 +96,20 @@ impl Machine<'_, '_> {
                 let value = self.get(*src)?.map(|x| f32::from_bits(x.to_bits() << by));
                 self.set(*dst, value)
             }
+            Inst::Shr { dst, src, by } => {
+                let value = self.get(*src)?.map(|x| f32::from_bits(x.to_bits() >> by));
+                self.set(*dst, value)
+            }
+            Inst::Un { op, dst, src } => {
+                let value = self.get(*src)?.map(|x| op.apply(x));
+                self.set(*dst, value)
+            }
+            Inst::Select { test, x, y, dst, then, otherwise } => {
+                let (x, y, then, otherwise) =
+                    (self.get(*x)?, self.get(*y)?, self.get(*then)?, self.get(*otherwise)?);
+                let lane = |i: usize| if test.apply(x[i], y[i]) { then[i] } else { otherwise[i] };
+                self.set(*dst, std::array::from_fn(lane))
+            }
             Inst::Prefetch { .. } => Ok(()),
             Inst::Advance { ptr, bytes } => {
                 let (param, offset) = self.int(*ptr)?;

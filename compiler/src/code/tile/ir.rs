@@ -214,6 +214,12 @@ pub enum BinOp {
     Max,
     /// `a < b ? a : b`
     Min,
+    /// The bits that both have.
+    And,
+    /// The bits that either has.
+    Or,
+    /// The bits that one of them has.
+    Xor,
 }
 
 impl BinOp {
@@ -238,6 +244,56 @@ impl BinOp {
                     b
                 }
             }
+            BinOp::And => f32::from_bits(a.to_bits() & b.to_bits()),
+            BinOp::Or => f32::from_bits(a.to_bits() | b.to_bits()),
+            BinOp::Xor => f32::from_bits(a.to_bits() ^ b.to_bits()),
+        }
+    }
+}
+
+/// A lane-wise operation on one source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UnOp {
+    /// The square root.
+    Sqrt,
+    /// The nearest whole number that is not above.
+    Floor,
+    /// The nearest whole number that is not below.
+    Ceil,
+    /// The nearest whole number, of two the even one.
+    Nearest,
+}
+
+impl UnOp {
+    /// The value of one lane.
+    pub fn apply(self, x: f32) -> f32 {
+        match self {
+            UnOp::Sqrt => x.sqrt(),
+            UnOp::Floor => x.floor(),
+            UnOp::Ceil => x.ceil(),
+            UnOp::Nearest => x.round_ties_even(),
+        }
+    }
+}
+
+/// A comparison of two lanes; false where either is NaN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Test {
+    /// `x < y`
+    Less,
+    /// `x <= y`
+    LessOrEqual,
+    /// `x == y`
+    Equal,
+}
+
+impl Test {
+    /// What it says of one lane.
+    pub fn apply(self, x: f32, y: f32) -> bool {
+        match self {
+            Test::Less => x < y,
+            Test::LessOrEqual => x <= y,
+            Test::Equal => x == y,
         }
     }
 }
@@ -351,6 +407,39 @@ pub enum Inst {
         src: Vector,
         /// Number of bits.
         by: u8,
+    },
+    /// The bits of each lane, taken as an unsigned integer, shifted right by `by` (1 to 31). Takes exponents out.
+    Shr {
+        /// Result.
+        dst: Vector,
+        /// Source.
+        src: Vector,
+        /// Number of bits.
+        by: u8,
+    },
+    /// `dst` = `op(src)`.
+    Un {
+        /// The operation.
+        op: UnOp,
+        /// Result.
+        dst: Vector,
+        /// Source.
+        src: Vector,
+    },
+    /// `dst` = `test(x, y) ? then : otherwise`, lane by lane.
+    Select {
+        /// The comparison.
+        test: Test,
+        /// Its first side.
+        x: Vector,
+        /// Its second side.
+        y: Vector,
+        /// Result.
+        dst: Vector,
+        /// Where it holds.
+        then: Vector,
+        /// Where it does not.
+        otherwise: Vector,
     },
     /// Asks for the cache line at an address, up to the second-level cache. No result depends on it, it cannot fault, and
     /// lowerings may leave it out.
@@ -564,6 +653,8 @@ impl Inst {
         };
         match self {
             Inst::Copy { src, .. } | Inst::Shl { src, .. } | Inst::Fold { src, .. } => f(*src),
+            Inst::Shr { src, .. } | Inst::Un { src, .. } => f(*src),
+            Inst::Select { x, y, then, otherwise, .. } => [*x, *y, *then, *otherwise].into_iter().for_each(f),
             Inst::Store { src, .. } | Inst::StorePart { src, .. } => f(*src),
             Inst::Fma { acc, a, b } => {
                 f(*acc);
@@ -589,7 +680,10 @@ impl Inst {
             | Inst::Const { dst, .. }
             | Inst::Copy { dst, .. }
             | Inst::Bin { dst, .. }
-            | Inst::Shl { dst, .. } => Some(*dst),
+            | Inst::Shl { dst, .. }
+            | Inst::Shr { dst, .. }
+            | Inst::Un { dst, .. }
+            | Inst::Select { dst, .. } => Some(*dst),
             Inst::Fma { acc, .. } => Some(*acc),
             Inst::Store { .. } | Inst::StorePart { .. } => None,
             Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => None,
@@ -614,6 +708,7 @@ impl Inst {
             Inst::Loop { count: Count::Param(n), .. } => f(*n),
             Inst::Loop { count: Count::Imm(_), .. } => {}
             Inst::Const { .. } | Inst::Copy { .. } | Inst::Shl { .. } | Inst::Fold { .. } => {}
+            Inst::Shr { .. } | Inst::Un { .. } | Inst::Select { .. } => {}
         }
     }
 
@@ -625,6 +720,7 @@ impl Inst {
             Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Spread { .. } => None,
             Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => None,
             Inst::Fold { .. } | Inst::Fma { .. } | Inst::Bin { .. } | Inst::Shl { .. } => None,
+            Inst::Shr { .. } | Inst::Un { .. } | Inst::Select { .. } => None,
             Inst::Prefetch { .. } | Inst::Loop { .. } => None,
         }
     }

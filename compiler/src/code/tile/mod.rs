@@ -45,6 +45,11 @@ pub fn signature(params: usize) -> Signature {
     signature
 }
 
+/// The widest vector that is one machine register of a target.
+pub fn widest(target: &Target) -> ir::Lanes {
+    ir::Lanes::holding(target.isa.lanes()).unwrap_or(ir::Lanes::X4)
+}
+
 /// The machine code of a program for a target. Verifies it first.
 pub fn lower(program: &Program, target: &Target) -> Result<Vec<u8>, TileError> {
     verify::verify(program)?;

@@ -142,7 +142,11 @@ impl Check<'_> {
                 }
             }
             Inst::Copy { dst, src } => self.wide_enough(*src, *dst)?,
-            Inst::Shl { dst, src, by } => {
+            Inst::Un { dst, src, .. } => self.wide_enough(*src, *dst)?,
+            Inst::Select { x, y, dst, then, otherwise, .. } => {
+                [x, y, then, otherwise].into_iter().try_for_each(|v| self.wide_enough(*v, *dst))?;
+            }
+            Inst::Shl { dst, src, by } | Inst::Shr { dst, src, by } => {
                 self.wide_enough(*src, *dst)?;
                 if !(1..32).contains(by) {
                     return Err(self.bad(format!("a shift by {by}")));
@@ -384,6 +388,7 @@ fn lookups(body: &[Inst], f: &mut dyn FnMut(Int)) {
             Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Spread { .. } => {}
             Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => {}
             Inst::Fold { .. } | Inst::Fma { .. } | Inst::Bin { .. } | Inst::Shl { .. } => {}
+            Inst::Shr { .. } | Inst::Un { .. } | Inst::Select { .. } => {}
             Inst::Prefetch { .. } | Inst::Advance { .. } => {}
         }
     }

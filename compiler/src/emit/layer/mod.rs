@@ -61,7 +61,8 @@ pub fn emit(
     let mut kernels = Kernels::default();
     let mut trace = Trace::default();
     if let LayerCode::Nest(n) = code {
-        nest::emit::build(n, &mut function, &mut scratch, config);
+        let kernel = n.kernel(tile::widest(target)).map_or(0, |program| kernels.programs.number(program));
+        nest::emit::build(n, kernel as u32, &mut function, &mut scratch, config);
     } else if let LayerCode::Routine(r) = code {
         routine::emit::build(r, &mut function, &mut scratch, config);
     } else {
@@ -193,7 +194,7 @@ impl<'a, 'k, 't> LayerEmitter<'a, 'k, 't> {
 
     /// The target's widest vector.
     fn lanes(&self) -> tile::ir::Lanes {
-        tile::ir::Lanes::holding(self.target.isa.lanes()).unwrap_or(tile::ir::Lanes::X4)
+        tile::widest(self.target)
     }
 
     /// The base pointer of an argument.

@@ -22,6 +22,9 @@ const UNIT_WORK: usize = 4096;
 /// Units beyond which finer cutting does not help any number of threads.
 const ENOUGH_UNITS: usize = 64;
 
+/// The shortest innermost loop that is worth the call of a kernel.
+const KERNEL_ELEMENTS: usize = 16;
+
 /// A nest before scheduling: its loops are the axes of the result, its reduction axes follow in each operand's shape.
 #[derive(Clone, Debug)]
 pub(super) struct Draft {
@@ -381,13 +384,14 @@ impl Draft {
         let inner = n.loops.last().copied().unwrap_or(1);
         let reduced = n.reduce.last().map_or(0, |r| r.extent);
         let candidates = [
+            (inner >= KERNEL_ELEMENTS, Lanes::Kernel),
             (inner >= LANES, Lanes::Loop { unroll, rows: 1 }),
             (reduced >= LANES, Lanes::Reduce { unroll: unroll.max(2) }),
             (inner >= LANES && n.loops.iter().rev().nth(1).is_some_and(|&e| e >= LANES), Lanes::Transpose),
         ];
         for (worth, lanes) in candidates {
             n.lanes = lanes;
-            if worth && n.lanes_fit() {
+            if worth && n.lanes_fit() && n.kernel_fits() {
                 return self.choose_rows();
             }
         }
@@ -445,7 +449,7 @@ impl Draft {
         let per_element = weight(n).max(1).saturating_mul(n.reduce.iter().map(|r| r.extent.max(1)).product());
         // The loops that lanes need stay inside of the units.
         let kept = match n.lanes {
-            Lanes::Loop { rows: 1, .. } => 1,
+            Lanes::Loop { rows: 1, .. } | Lanes::Kernel => 1,
             Lanes::Loop { .. } | Lanes::Transpose => 2,
             Lanes::Scalar | Lanes::Reduce { .. } => 0,
         };
@@ -549,7 +553,7 @@ fn weight(n: &Nest) -> usize {
                 match f.0 {
                     Relu | Clip { .. } | Abs | Neg | Floor | Ceil | Round | IsNan | Not => 1,
                     LeakyRelu { .. } | ThresholdedRelu { .. } | Sqrt | Reciprocal | Sign | IsInf { .. } => 2,
-                    HardSigmoid { .. } | HardSwish | Softsign => 4,
+                    HardSigmoid { .. } | HardSwish | Softsign | Power { .. } => 4,
                     _ => 24,
                 }
             }

@@ -13,6 +13,7 @@
 //! | x · sigmoid, mish | 4, and |x| times the least denormal | 5 |
 //! | gelu | 2·10⁻⁷ of x, and 2·10⁻⁵ of the result | tanh form: 2·10⁻¹⁶ of x; erf form: 10⁻¹⁵ of x |
 //! | erf | 3 | see [`wide`] |
+//! | whole and half powers up to 8 | one for each multiplication, root and division; `1/x` counts in each | the same |
 //! | sin, cos, tan; asin, acos, atan; sinh, cosh, asinh, acosh, atanh; pow | 1 | see [`wide`] |
 //!
 //! NaN goes through, infinities and denormals are as IEEE says. Coefficients were fitted for this file by weighted
@@ -24,6 +25,8 @@ use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{ConstantData, Endianness, InstBuilder, MemFlagsData, Type, Value, types};
 use cranelift_frontend::FunctionBuilder;
 
+use super::power::Power;
+
 /// Writes functions of one float type: `F32`, `F32X4` or `F64`.
 pub struct Math<'a, 'f> {
     /// Where instructions go.
@@ -32,7 +35,7 @@ pub struct Math<'a, 'f> {
 }
 
 /// e^r - 1 - r over r², for |r| ≤ ln 2 / 2.
-const EXP_F32: [f64; 5] =
+pub(in crate::code) const EXP_F32: [f64; 5] =
     [0.5, 0.166665181517601, 0.041666433215141296, 0.00836898386478424, 0.0013937861658632755];
 const EXP_F64: [f64; 11] = [
     0.5,
@@ -53,7 +56,7 @@ const LN2_F32: (f64, f64) = (0.693145751953125, 1.428606765330187e-06);
 const LN2_F64: (f64, f64) = (0.6931471803691238, 1.9082149292705877e-10);
 
 /// ln(1 + f) - f + f²/2 over f³, for √½ ≤ 1 + f ≤ √2.
-const LOG_F32: [f64; 9] = [
+pub(in crate::code) const LOG_F32: [f64; 9] = [
     0.3333331346511841,
     -0.25000011920928955,
     0.20002073049545288,
@@ -78,7 +81,7 @@ const LOG_F64: [f64; 8] = [
 ];
 
 /// erf(x) / x - 1 in x², for |x| ≤ 1.
-const ERF_SMALL: [f64; 7] = [
+pub(in crate::code) const ERF_SMALL: [f64; 7] = [
     0.12837916612625122,
     -0.3761262893676758,
     0.11283618956804276,
@@ -89,7 +92,7 @@ const ERF_SMALL: [f64; 7] = [
 ];
 
 /// ln(1 - erf(a)) / a, for 1 ≤ a ≤ 3.95.
-const ERF_LARGE: [f64; 8] = [
+pub(in crate::code) const ERF_LARGE: [f64; 8] = [
     -1.1285879611968994,
     -0.6354612708091736,
     -0.10557446628808975,
@@ -101,7 +104,7 @@ const ERF_LARGE: [f64; 8] = [
 ];
 
 /// ln((1 - erf(a)) / t) + a² over t = 1 / (1 + a / 2), for 0 ≤ a ≤ 9.6.
-const ERFC: [f64; 10] = [
+pub(in crate::code) const ERFC: [f64; 10] = [
     -1.2654300928115845,
     0.9982666373252869,
     0.3898036777973175,
@@ -534,6 +537,29 @@ impl<'a, 'f> Math<'a, 'f> {
         let inner = self.mul(x, inner);
         let share = self.sigmoid(inner);
         self.mul(x, share)
+    }
+
+    /// Powers with few multiplications; see [`Power`].
+    pub fn power(&mut self, x: Value, power: Power) -> Value {
+        let Power { whole, root, inverse } = power;
+        let one = self.constant(1.0);
+        let base = if inverse { self.div(one, x) } else { x };
+        let product = (1..whole).fold(base, |product, _| self.mul(product, base));
+        if !root {
+            return if whole == 0 { one } else { product };
+        }
+        // -0 becomes 0, and -∞ becomes ∞, as the root of a power has it.
+        let (low, high) = (self.constant(f64::NEG_INFINITY), self.constant(f64::INFINITY));
+        let of = self.plus(x, 0.0);
+        let is_low = self.compare(FloatCC::Equal, of, low);
+        let of = self.select(is_low, high, of);
+        let root = self.b.ins().sqrt(of);
+        let root = if inverse { self.div(one, root) } else { root };
+        if whole == 0 {
+            return root;
+        }
+        let size = self.abs(product);
+        self.mul(size, root)
     }
 
     /// A number with the product of both signs.

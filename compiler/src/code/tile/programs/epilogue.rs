@@ -11,7 +11,8 @@
 //!
 //! All activations let NaN through. Those made of `max`, `min`, `+` and `·` are exactly what the same f32 expression
 //! gives. [`Activation::Sigmoid`] and [`Activation::Silu`] use an exponential of our own (below) and stay within
-//! 4·10⁻⁷ of the true value, relative to it, where the result is a normal number; below about -88 they are 0.
+//! 4·10⁻⁷ of the true value, relative to it, where the result is a normal number; below about -88 they are 0. The others
+//! are those of [`functions`](super::functions).
 //!
 //! # The exponential
 //!
@@ -22,6 +23,7 @@
 use nnc_ir::op::Unary;
 
 use super::super::ir::{Addr, BinOp, Builder, Inst, Lanes, Operand, Vector};
+use super::functions::Functions;
 
 /// The function applied to each output. Parameters are the bits of f32 values, so that descriptors hash and compare.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +63,21 @@ pub enum Activation {
     Sigmoid,
     /// `x / (1 + exp(-x))`
     Silu,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// `x/2 · (1 + erf(x / √2))`
+    Gelu,
+    /// Its approximation by a hyperbolic tangent.
+    GeluTanh,
+    /// `x · tanh(ln(1 + exp(x)))`
+    Mish,
+    /// `ln(1 + exp(x))`
+    Softplus,
+    /// `x` where positive, `alpha · (exp(x) - 1)` where negative.
+    Elu {
+        /// Bits of the factor.
+        alpha: u32,
+    },
 }
 
 impl Activation {
@@ -78,8 +95,29 @@ impl Activation {
             }
             Unary::Sigmoid => Activation::Sigmoid,
             Unary::Silu => Activation::Silu,
+            Unary::Tanh => Activation::Tanh,
+            Unary::Gelu { tanh: false } => Activation::Gelu,
+            Unary::Gelu { tanh: true } => Activation::GeluTanh,
+            Unary::Mish => Activation::Mish,
+            Unary::Softplus => Activation::Softplus,
+            Unary::Elu { alpha } => Activation::Elu { alpha: alpha.to_bits() },
             _ => return None,
         })
+    }
+
+    /// Those that are a [function](Functions) of the sum in a fresh register.
+    fn function(self) -> Option<Unary> {
+        match self {
+            Activation::Tanh => Some(Unary::Tanh),
+            Activation::Gelu => Some(Unary::Gelu { tanh: false }),
+            Activation::GeluTanh => Some(Unary::Gelu { tanh: true }),
+            Activation::Mish => Some(Unary::Mish),
+            Activation::Softplus => Some(Unary::Softplus),
+            Activation::Elu { alpha } => Some(Unary::Elu { alpha: f32::from_bits(alpha) }),
+            Activation::None | Activation::Relu | Activation::Clip { .. } => None,
+            Activation::LeakyRelu { .. } | Activation::HardSigmoid { .. } => None,
+            Activation::HardSwish { .. } | Activation::Sigmoid | Activation::Silu => None,
+        }
     }
 
     /// ReLU6.
@@ -98,6 +136,12 @@ impl Activation {
             Activation::HardSwish { .. } => "_hardswish",
             Activation::Sigmoid => "_sigmoid",
             Activation::Silu => "_silu",
+            Activation::Tanh => "_tanh",
+            Activation::Gelu => "_gelu",
+            Activation::GeluTanh => "_gelutanh",
+            Activation::Mish => "_mish",
+            Activation::Softplus => "_softplus",
+            Activation::Elu { .. } => "_elu",
         }
     }
 }
@@ -146,6 +190,8 @@ impl Epilogue {
             Activation::HardSigmoid { .. } => (2, 1),
             Activation::HardSwish { .. } => (2, 2),
             Activation::Sigmoid | Activation::Silu => (0, 4),
+            Activation::Tanh | Activation::Mish | Activation::Elu { .. } => (0, 6),
+            Activation::Gelu | Activation::GeluTanh | Activation::Softplus => (0, 7),
         };
         let part_of_residual = if self.residual == Residual::None { 0 } else { 2 };
         bounds + values.max(part_of_residual).max(1)
@@ -167,6 +213,8 @@ impl Epilogue {
             }
             // The exponential needs four registers besides; it makes its constants anew each time.
             Activation::Sigmoid | Activation::Silu => (None, None),
+            Activation::Tanh | Activation::Gelu | Activation::GeluTanh => (None, None),
+            Activation::Mish | Activation::Softplus | Activation::Elu { .. } => (None, None),
         };
         Constants { low, high }
     }
@@ -256,6 +304,17 @@ impl Activation {
                 let d = one_plus_exp_minus(b, x);
                 b.bin(BinOp::Div, x, x, Operand::Reg(d));
             }
+            Activation::Tanh
+            | Activation::Gelu
+            | Activation::GeluTanh
+            | Activation::Mish
+            | Activation::Softplus
+            | Activation::Elu { .. } => {
+                let y = self.function().and_then(|f| Functions::new(b, lanes).apply(f, x));
+                if let Some(src) = y {
+                    b.push(Inst::Copy { dst: x, src });
+                }
+            }
         }
     }
 }
@@ -297,4 +356,52 @@ fn one_plus_exp_minus(b: &mut Builder, x: Vector) -> Vector {
     b.bin(BinOp::Mul, sum, sum, Operand::Reg(power));
     b.bin(BinOp::Add, sum, sum, imm(1.0));
     sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::ir::{Extent, Kind, Role, at};
+    use super::super::super::x86;
+    use super::*;
+
+    /// A planner that trusts in too few registers makes tiles that no kernel can be written for.
+    #[test]
+    fn every_activation_needs_no_more_registers_than_it_says() {
+        let f = f32::to_bits;
+        let activations = [
+            Activation::None,
+            Activation::Relu,
+            Activation::relu6(),
+            Activation::LeakyRelu { alpha: f(0.1) },
+            Activation::HardSigmoid { alpha: f(0.2), beta: f(0.5) },
+            Activation::HardSwish { alpha: f(1.0 / 6.0), beta: f(0.5) },
+            Activation::Sigmoid,
+            Activation::Silu,
+            Activation::Tanh,
+            Activation::Gelu,
+            Activation::GeluTanh,
+            Activation::Mish,
+            Activation::Softplus,
+            Activation::Elu { alpha: f(0.5) },
+        ];
+        for activation in activations {
+            let epilogue = Epilogue { activation, ..Epilogue::default() };
+            let sums = 16 - epilogue.registers();
+            let mut b = Builder::new(epilogue.word());
+            let bytes = Extent::new(0, 32 * sums as i64);
+            let input = b.param(Role::Input, Kind::Read { extent: bytes });
+            let output = b.param(Role::Output, Kind::Write { extent: bytes });
+            let constants = epilogue.begin(&mut b, Lanes::X8);
+            let sums: Vec<Vector> =
+                (0..sums as i32).map(|i| b.load(Lanes::X8, 8, at(input, 32 * i))).collect();
+            for &x in &sums {
+                epilogue.apply(&mut b, constants, x, None);
+            }
+            for (i, &x) in sums.iter().enumerate() {
+                b.store(x, 8, at(output, 32 * i as i32));
+            }
+            let fits = x86::fits(&b.finish(), x86::Level::Avx2);
+            assert!(fits.is_ok(), "{activation:?}: {fits:?}");
+        }
+    }
 }

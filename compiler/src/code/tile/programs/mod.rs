@@ -7,6 +7,7 @@
 pub mod dense;
 pub mod depthwise;
 pub mod epilogue;
+pub mod functions;
 pub mod pool;
 pub mod stage;
 pub mod window;

@@ -4,7 +4,7 @@
 //! and `ret`. Code is position independent and the same bytes serve the JIT and a file.
 //!
 //! - AVX-512: 4, 8 and 16 lanes are xmm, ymm and zmm. Splat operands are embedded broadcasts; partial loads and stores
-//!   use mask registers, set once at entry.
+//!   use mask registers, set once at entry, and comparisons the one that these leave.
 //! - AVX2: 16 lanes are two ymm. Splat operands go through a scratch register. Partial accesses are made of xmm and
 //!   scalar pieces, because `vmaskmov` stores are microcoded on AMD.
 //!
@@ -16,7 +16,7 @@ use iced_x86::{Code, Instruction, MemoryOperand, Register};
 
 use self::asm::{Asm, EncodeError, Forward, Label};
 use super::error::TileError;
-use super::ir::{Addr, BinOp, Count, Inst, Lanes, Operand, Program, Vector};
+use super::ir::{Addr, BinOp, Count, Inst, Lanes, Operand, Program, Test, UnOp, Vector};
 use super::registers::{Counter, RegisterFile, Regs, Sink, assign, measure};
 
 /// The vector instruction set.
@@ -95,6 +95,9 @@ const fn first_lanes(n: u8) -> u16 {
     ((1u32 << n) - 1) as u16
 }
 
+/// What comparisons set.
+const COMPARED: Register = Register::K7;
+
 /// The different masks that a program needs, ascending: mask `i` is kept in `k(i+1)`.
 fn masks(program: &Program) -> Result<Vec<u16>, TileError> {
     fn collect(program: &Program, body: &[Inst], masks: &mut Vec<u16>) {
@@ -110,6 +113,7 @@ fn masks(program: &Program) -> Result<Vec<u16>, TileError> {
                 Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Spread { .. } => {}
                 Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => {}
                 Inst::Fma { .. } | Inst::Bin { .. } | Inst::Shl { .. } => {}
+                Inst::Shr { .. } | Inst::Un { .. } | Inst::Select { .. } => {}
                 Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } => {}
             }
         }
@@ -118,10 +122,20 @@ fn masks(program: &Program) -> Result<Vec<u16>, TileError> {
     collect(program, &program.body, &mut masks);
     masks.sort_unstable();
     masks.dedup();
-    match masks.len() {
+    let compared = usize::from(compares(&program.body));
+    match masks.len() + compared {
         0..=7 => Ok(masks),
         _ => Err(TileError::MaskPressure { program: program.name.clone() }),
     }
+}
+
+/// Whether a mask register is needed for comparisons.
+fn compares(body: &[Inst]) -> bool {
+    body.iter().any(|inst| match inst {
+        Inst::Select { .. } => true,
+        Inst::Loop { body, .. } => compares(body),
+        _ => false,
+    })
 }
 
 /// Number of scratch registers that an instruction needs.
@@ -130,10 +144,13 @@ fn scratch(inst: &Inst, program: &Program, level: Level) -> usize {
     let upper_half = |v: &Vector, n: u8| program.lanes(*v) != Lanes::X4 && n % 8 > 4;
     let needed = match inst {
         Inst::Fold { .. } => true,
+        Inst::Select { .. } => avx2,
         Inst::Fma { b, .. } | Inst::Bin { b, .. } => avx2 && matches!(b, Operand::Splat(_) | Operand::Imm(_)),
         Inst::LoadPart { dst: v, n, .. } | Inst::StorePart { src: v, n, .. } => avx2 && upper_half(v, *n),
         Inst::Load { .. } | Inst::Splat { .. } | Inst::Spread { .. } | Inst::Store { .. } => false,
-        Inst::Const { .. } | Inst::Copy { .. } | Inst::Shl { .. } => false,
+        Inst::Const { .. } | Inst::Copy { .. } | Inst::Shl { .. } | Inst::Shr { .. } | Inst::Un { .. } => {
+            false
+        }
         Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => false,
     };
     usize::from(needed)
@@ -234,6 +251,28 @@ const SHL: Forms = [
     Code::EVEX_Vpslld_zmm_k1z_zmmm512b32_imm8,
 ];
 
+const SHR: Forms = [
+    Code::VEX_Vpsrld_xmm_xmm_imm8,
+    Code::VEX_Vpsrld_ymm_ymm_imm8,
+    Code::EVEX_Vpsrld_xmm_k1z_xmmm128b32_imm8,
+    Code::EVEX_Vpsrld_ymm_k1z_ymmm256b32_imm8,
+    Code::EVEX_Vpsrld_zmm_k1z_zmmm512b32_imm8,
+];
+const SQRT: Forms = [
+    Code::VEX_Vsqrtps_xmm_xmmm128,
+    Code::VEX_Vsqrtps_ymm_ymmm256,
+    Code::EVEX_Vsqrtps_xmm_k1z_xmmm128b32,
+    Code::EVEX_Vsqrtps_ymm_k1z_ymmm256b32,
+    Code::EVEX_Vsqrtps_zmm_k1z_zmmm512b32_er,
+];
+const ROUND: Forms = [
+    Code::VEX_Vroundps_xmm_xmmm128_imm8,
+    Code::VEX_Vroundps_ymm_ymmm256_imm8,
+    Code::EVEX_Vrndscaleps_xmm_k1z_xmmm128b32_imm8,
+    Code::EVEX_Vrndscaleps_ymm_k1z_ymmm256b32_imm8,
+    Code::EVEX_Vrndscaleps_zmm_k1z_zmmm512b32_imm8_sae,
+];
+
 const fn arithmetic(op: BinOp) -> Forms {
     match op {
         BinOp::Add => [
@@ -278,6 +317,21 @@ const fn arithmetic(op: BinOp) -> Forms {
             Code::EVEX_Vminps_ymm_k1z_ymm_ymmm256b32,
             Code::EVEX_Vminps_zmm_k1z_zmm_zmmm512b32_sae,
         ],
+        BinOp::And => [
+            Code::VEX_Vpand_xmm_xmm_xmmm128,
+            Code::VEX_Vpand_ymm_ymm_ymmm256,
+            Code::EVEX_Vpandd_xmm_k1z_xmm_xmmm128b32,
+            Code::EVEX_Vpandd_ymm_k1z_ymm_ymmm256b32,
+            Code::EVEX_Vpandd_zmm_k1z_zmm_zmmm512b32,
+        ],
+        BinOp::Or => [
+            Code::VEX_Vpor_xmm_xmm_xmmm128,
+            Code::VEX_Vpor_ymm_ymm_ymmm256,
+            Code::EVEX_Vpord_xmm_k1z_xmm_xmmm128b32,
+            Code::EVEX_Vpord_ymm_k1z_ymm_ymmm256b32,
+            Code::EVEX_Vpord_zmm_k1z_zmm_zmmm512b32,
+        ],
+        BinOp::Xor => XOR,
     }
 }
 
@@ -463,13 +517,21 @@ impl Emitter<'_> {
                     self.asm.emit(&Instruction::with2(code, width.reg(d), width.reg(s))?)?;
                 }
             }
-            Inst::Shl { dst, src, by } => {
+            Inst::Shl { dst, src, by } => self.with_number(SHL, *dst, *src, u32::from(*by), regs)?,
+            Inst::Shr { dst, src, by } => self.with_number(SHR, *dst, *src, u32::from(*by), regs)?,
+            Inst::Un { op: UnOp::Sqrt, dst, src } => {
                 let width = self.width(*dst);
                 for (&d, &s) in regs.vector(*dst).iter().zip(regs.vector(*src)) {
-                    let code = form(SHL, width, high(&[d, s]));
-                    let inst = Instruction::with3(code, width.reg(d), width.reg(s), u32::from(*by))?;
-                    self.asm.emit(&inst)?;
+                    let code = form(SQRT, width, high(&[d, s]));
+                    self.asm.emit(&Instruction::with2(code, width.reg(d), width.reg(s))?)?;
                 }
+            }
+            // The numbers of vroundps, without a signal that something was rounded.
+            Inst::Un { op: UnOp::Nearest, dst, src } => self.with_number(ROUND, *dst, *src, 8, regs)?,
+            Inst::Un { op: UnOp::Floor, dst, src } => self.with_number(ROUND, *dst, *src, 9, regs)?,
+            Inst::Un { op: UnOp::Ceil, dst, src } => self.with_number(ROUND, *dst, *src, 10, regs)?,
+            Inst::Select { test, x, y, dst, then, otherwise } => {
+                self.select(*test, [*x, *y], *dst, [*then, *otherwise], regs)?
             }
             Inst::Fma { acc, a, b } => self.ternary(FMA, *acc, *a, *b, regs)?,
             Inst::Bin { op, dst, a, b } => self.ternary(arithmetic(*op), *dst, *a, *b, regs)?,
@@ -493,6 +555,87 @@ impl Emitter<'_> {
                 }
             }
             Inst::Loop { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// An instruction with a result, a source, and a number.
+    fn with_number(
+        &mut self,
+        forms: Forms,
+        dst: Vector,
+        src: Vector,
+        number: u32,
+        regs: &Regs,
+    ) -> Result<(), EncodeError> {
+        let width = self.width(dst);
+        for (&d, &s) in regs.vector(dst).iter().zip(regs.vector(src)) {
+            let code = form(forms, width, high(&[d, s]));
+            self.asm.emit(&Instruction::with3(code, width.reg(d), width.reg(s), number)?)?;
+        }
+        Ok(())
+    }
+
+    /// A comparison and what follows from it.
+    fn select(
+        &mut self,
+        test: Test,
+        [x, y]: [Vector; 2],
+        dst: Vector,
+        [then, otherwise]: [Vector; 2],
+        regs: &Regs,
+    ) -> Result<(), EncodeError> {
+        let width = self.width(dst);
+        // Ordered, and quiet about NaN.
+        let number = match test {
+            Test::Less => 0x11,
+            Test::LessOrEqual => 0x12,
+            Test::Equal => 0x00,
+        };
+        for (i, &d) in regs.vector(dst).iter().enumerate() {
+            let piece = |v: Vector| regs.vector(v).get(i).map(|&r| width.reg(r));
+            let (Some(x), Some(y), Some(then), Some(otherwise)) =
+                (piece(x), piece(y), piece(then), piece(otherwise))
+            else {
+                continue;
+            };
+            let d = width.reg(d);
+            match (self.level, regs.temps().first()) {
+                (Level::Avx512, _) => {
+                    let (compare, blend) = match width {
+                        Width::Xmm => (
+                            Code::EVEX_Vcmpps_kr_k1_xmm_xmmm128b32_imm8,
+                            Code::EVEX_Vblendmps_xmm_k1z_xmm_xmmm128b32,
+                        ),
+                        Width::Ymm => (
+                            Code::EVEX_Vcmpps_kr_k1_ymm_ymmm256b32_imm8,
+                            Code::EVEX_Vblendmps_ymm_k1z_ymm_ymmm256b32,
+                        ),
+                        Width::Zmm => (
+                            Code::EVEX_Vcmpps_kr_k1_zmm_zmmm512b32_imm8_sae,
+                            Code::EVEX_Vblendmps_zmm_k1z_zmm_zmmm512b32,
+                        ),
+                    };
+                    self.asm.emit(&Instruction::with4(compare, COMPARED, x, y, number)?)?;
+                    let mut inst = Instruction::with3(blend, d, otherwise, then)?;
+                    inst.set_op_mask(COMPARED);
+                    self.asm.emit(&inst)?;
+                }
+                (Level::Avx2, Some(&t)) => {
+                    let t = width.reg(t);
+                    let (compare, blend) = match width {
+                        Width::Xmm => {
+                            (Code::VEX_Vcmpps_xmm_xmm_xmmm128_imm8, Code::VEX_Vblendvps_xmm_xmm_xmmm128_xmm)
+                        }
+                        Width::Ymm | Width::Zmm => {
+                            (Code::VEX_Vcmpps_ymm_ymm_ymmm256_imm8, Code::VEX_Vblendvps_ymm_ymm_ymmm256_ymm)
+                        }
+                    };
+                    self.asm.emit(&Instruction::with4(compare, t, x, y, number)?)?;
+                    self.asm.emit(&Instruction::with4(blend, d, otherwise, then, t)?)?;
+                }
+                (Level::Avx2, None) => {}
+            }
         }
         Ok(())
     }
