@@ -385,6 +385,7 @@ impl Model {
             steps: plan.steps.len(),
             arena_bytes: plan.arena_bytes,
             const_bytes: plan.constants.len() as u64,
+            slow: plan.steps.iter().filter_map(SlowLayer::of).collect(),
             import,
             optimise: passed - import,
             plan: start.elapsed() - passed,
@@ -555,6 +556,26 @@ impl Code<'_> {
     }
 }
 
+/// A large layer that becomes a loop nest, which is many times slower than a kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlowLayer {
+    /// Its name in the model.
+    pub name: String,
+    /// Its operator.
+    pub op: String,
+    /// Its multiply-accumulates.
+    pub macc: u64,
+    /// Why no kernel does it.
+    pub why: String,
+}
+
+impl SlowLayer {
+    fn of(step: &plan::PlanStep) -> Option<SlowLayer> {
+        let plan::Refusal { layer: name, why } = step.refused.clone()?;
+        Some(SlowLayer { name, op: step.op.clone(), macc: step.macc, why })
+    }
+}
+
 /// What the compiler did.
 #[derive(Clone, Debug)]
 pub struct CompileReport {
@@ -566,6 +587,8 @@ pub struct CompileReport {
     pub arena_bytes: u64,
     /// Bytes of packed weights and tables.
     pub const_bytes: u64,
+    /// Large layers that no kernel does: they take most of the time of a model that has some.
+    pub slow: Vec<SlowLayer>,
     /// Time to bind shapes and build the graph.
     pub import: Duration,
     /// Time of the passes.

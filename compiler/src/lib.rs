@@ -33,7 +33,7 @@ pub mod target;
 
 pub use artefact::{CName, CNameError};
 pub use cache::CacheUse;
-pub use driver::{Code, Compilation, CompileReport, Compiled, Error, Model, Options};
+pub use driver::{Code, Compilation, CompileReport, Compiled, Error, Model, Options, SlowLayer};
 pub use dynamic::{DynamicError, DynamicModel, DynamicSession, ShapeError, TensorRef, Unfit, Usage};
 pub use nnc_ir::Limits;
 pub use nnc_runtime::abi::Denormals;

@@ -15,6 +15,7 @@ use super::args::CompileArgs;
 use super::failure::usage;
 use super::output::Output;
 use super::progress::Progress;
+use super::slow;
 use super::source;
 use super::stats::timed;
 use super::units;
@@ -149,6 +150,7 @@ impl Compile {
             }
         }
         drop(progress);
+        slow::warn(&compilation.report().slow);
         if !written.is_empty() {
             self.summary(out, &compilation, code.as_ref(), [load_ms, lower_ms, code_ms], &written)?;
         }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::args::CompileArgs;
 use super::open_dims;
 use super::progress::Progress;
+use super::slow;
 use super::source::{self, How};
 use super::table;
 use super::tensors::type_of;
@@ -50,6 +51,7 @@ impl Inspect {
             lowered => lowered?,
         };
         drop(progress);
+        slow::warn(&compilation.report().slow);
         if self.json {
             as_json(out, &self.model, &compilation)
         } else {
@@ -91,7 +93,7 @@ fn as_table(out: &mut dyn Write, path: &Path, model: &Model, compilation: &Compi
         // The operators alone: with their names the table would be as wide as the model is deep. JSON has both.
         let absorbed = compilation.report().passes.fusions.absorbed(&step.name);
         let mut notes: Vec<&str> = absorbed.iter().map(|a| a.op).collect();
-        notes.extend(step.note.as_deref());
+        notes.extend(step.note.iter().chain(step.refused.as_ref().map(|r| &r.why)).map(String::as_str));
         table.add_row([
             step.name.clone(),
             step.op.clone(),
@@ -168,6 +170,7 @@ fn as_json(out: &mut dyn Write, path: &Path, compilation: &Compilation) -> Resul
                 "bytes_written": s.traffic.written,
                 "fused": s.fused,
                 "note": s.note,
+                "refused": s.refused.as_ref().map(|r| &r.why),
             })
         })
         .collect();

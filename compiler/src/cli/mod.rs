@@ -16,6 +16,7 @@ mod progress;
 mod results;
 mod run;
 mod shots;
+mod slow;
 mod source;
 mod stats;
 mod table;

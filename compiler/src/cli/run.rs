@@ -18,6 +18,7 @@ use super::picture::PictureArgs;
 use super::progress::Progress;
 use super::results::View;
 use super::shots::{Shot, shots};
+use super::slow;
 use super::source::{self, How, Ready};
 use super::stats::{percentile, timed};
 use super::tensors::{self, Inputs, type_of};
@@ -115,6 +116,9 @@ impl Run {
             Some(path) => source::ready(path, &self.how(), Some(&self.picture))?,
             None => self.seed()?,
         };
+        if let Some(report) = &ready.report {
+            slow::warn(&report.slow);
+        }
         if speaks && self.model.is_none() {
             writeln!(
                 out,

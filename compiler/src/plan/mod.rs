@@ -34,6 +34,7 @@ mod panels;
 mod planner;
 mod print;
 mod shared;
+mod slow;
 mod strips;
 pub mod sweep;
 pub mod tiling;
@@ -56,6 +57,7 @@ use crate::parallel;
 use crate::target::Target;
 use planner::Planner;
 pub use shared::SharedConstants;
+pub use slow::LARGE;
 
 /// What the planner may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -212,6 +214,17 @@ pub struct PlanStep {
     pub fused: Vec<String>,
     /// Why a copy is there, for steps that only move data.
     pub note: Option<String>,
+    /// For large layers that no kernel does.
+    pub refused: Option<Refusal>,
+}
+
+/// A large layer that becomes loop nests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its name in the model: it may become several steps.
+    pub layer: String,
+    /// Why no kernel does it.
+    pub why: String,
 }
 
 /// A buffer in the arena.

@@ -16,9 +16,11 @@ use super::generic::IndexRecords;
 use super::image::{Extent, Image, Pitch, Slot};
 use super::memory::{self, Lifetime};
 use super::packing::Packing;
+use super::slow;
 use super::strips;
 use super::{
-    Bounds, Indices, LayerCode, MemoryReport, Options, PlanError, PlanStep, Traffic, Unpacked, Windows,
+    Bounds, Indices, LayerCode, MemoryReport, Options, PlanError, PlanStep, Refusal, Traffic, Unpacked,
+    Windows,
 };
 use crate::code::layers::Layer;
 use crate::code::view::View;
@@ -480,6 +482,8 @@ impl<'g> Planner<'g> {
                 scratch: draft.scratch,
             };
             let cost = self.cost(draft);
+            let is_general = matches!(draft.code, LayerCode::Nest(_) | LayerCode::Routine(_));
+            let refused = draft.node.filter(|_| is_general && cost.macc >= slow::LARGE);
             steps.push(PlanStep {
                 name: draft.name.clone(),
                 op: draft.node.map_or("Copy", |id| self.graph.node(id).op.name()).to_string(),
@@ -493,6 +497,10 @@ impl<'g> Planner<'g> {
                 traffic: draft.traffic,
                 fused: fused.get(&draft.name).cloned().unwrap_or_default(),
                 note: draft.note.clone(),
+                refused: refused.map(|id| Refusal {
+                    layer: self.graph.node(id).name.clone(),
+                    why: slow::why(self.graph, id),
+                }),
             });
         }
         super::ahead::decide(&mut steps, &groups, self.target.l2);

@@ -47,8 +47,8 @@ impl fmt::Display for Plan {
                 step.traffic.written,
                 args.join(" ")
             )?;
-            if let Some(note) = &step.note {
-                writeln!(f, "     because {note}")?;
+            for reason in step.note.iter().chain(step.refused.as_ref().map(|r| &r.why)) {
+                writeln!(f, "     because {reason}")?;
             }
             match &step.code {
                 LayerCode::Dense(d) => dense(f, d)?,

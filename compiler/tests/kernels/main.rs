@@ -5,5 +5,6 @@
 mod fusions;
 mod layouts;
 mod networks;
+mod refusals;
 mod strips;
 mod support;

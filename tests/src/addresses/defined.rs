@@ -133,6 +133,7 @@ mod tests {
             traffic: Traffic::default(),
             fused: Vec::new(),
             note: None,
+            refused: None,
         }
     }
 

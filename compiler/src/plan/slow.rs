@@ -1,0 +1,62 @@
+//! Why a large layer is a loop nest: what a person can do about it, or wait for.
+//!
+//! Kernels do a layer many times faster than a nest, which computes anything. Nobody should find out by waiting that a layer has
+//! none, so the plan says which these are, and why.
+
+use nnc_ir::op::{Conv, GlobalPool, Op, Pool, Prologue, Unary};
+use nnc_ir::{DType, Graph, NodeId};
+
+use crate::code::tile::programs::epilogue::Activation;
+
+/// Multiply-accumulates from which on a layer without a kernel is worth a word.
+pub const LARGE: u64 = 1_000_000;
+
+/// Why kernels do not do a node.
+pub(super) fn why(graph: &Graph, id: NodeId) -> String {
+    let node = graph.node(id);
+    let operand = |i: usize| graph.operand(id, i);
+    let constant = |i: usize| operand(i).is_none_or(|v| graph.constant(v).is_some());
+    let kind = match &node.op {
+        Op::Conv(_) | Op::Pool(_) | Op::GlobalPool(_) => None,
+        Op::ConvTranspose(_) => Some("transposed convolutions whose windows overlap have no kernels"),
+        Op::Gemm(_) | Op::MatMul(_) | Op::Einsum(_) => Some("matrix products have no kernels"),
+        Op::DeformConv(_) => Some("deformable convolutions have no kernels"),
+        _ => Some("its operator has no kernels"),
+    };
+    if let Some(kind) = kind {
+        return kind.into();
+    }
+    if let Some(ty) = node.outputs.first() {
+        if ty.dtype != DType::F32 {
+            return format!("its elements are {}, and kernels compute with f32", ty.dtype.name());
+        }
+        if ty.shape.rank() != 4 {
+            return format!(
+                "its window has {} axes, and kernels slide along two",
+                ty.shape.rank().saturating_sub(2)
+            );
+        }
+    }
+    let functions: Vec<Unary> = match &node.op {
+        Op::Conv(Conv { prologue, epilogue, .. }) | Op::Pool(Pool { prologue, epilogue, .. }) => {
+            [prologue.activation, epilogue.activation].into_iter().flatten().collect()
+        }
+        Op::GlobalPool(GlobalPool { prologue, activation, .. }) => {
+            [prologue.activation, *activation].into_iter().flatten().collect()
+        }
+        _ => Vec::new(),
+    };
+    if let Some(function) = functions.iter().find(|function| Activation::of(function).is_none()) {
+        return format!("no kernel applies its {}", Op::from(*function).name());
+    }
+    match &node.op {
+        Op::Conv(_) if !constant(Conv::W) || !constant(Conv::B) => {
+            "its weights are computed while the model runs".into()
+        }
+        Op::Conv(Conv { prologue, .. }) if *prologue != Prologue::default() => {
+            "no kernel applies what comes before it in a window of this kind".into()
+        }
+        Op::Pool(_) | Op::GlobalPool(_) => "no kernel pools in this way".into(),
+        _ => "no kernel fits its window, groups and channels".into(),
+    }
+}
