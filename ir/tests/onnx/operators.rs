@@ -331,6 +331,8 @@ fn dropout_is_the_identity_and_its_mask_keeps_everything() {
         |used: &str| onnx(13).input("x", &["2"]).output(used).node("Dropout", &["x"], &["y", "mask"], &[]);
     assert_eq!(model("y").graph().len(), 1);
     assert_eq!(model("mask").run([iota(&[2])]).to_bools().unwrap(), [true, true]);
+    let old = onnx(9).input("x", &["2"]).output("mask").node("Dropout", &["x"], &["y", "mask"], &[]);
+    assert_eq!(f32s(&old.run([iota(&[2])])), [1.0, 1.0]);
 }
 
 #[test]

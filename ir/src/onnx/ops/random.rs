@@ -79,7 +79,9 @@ pub(in crate::onnx) fn dropout(n: &mut NodeReader<'_, '_>) -> Results {
         n.attributes.ignore("seed");
         let mut results = vec![x];
         if n.output_count() > 1 {
-            let all = n.add_constant(Tensor::bools(Shape::default(), &[true])?);
+            // The mask has been one of booleans since 10.
+            let dtype = if n.opset >= 10 { DType::Bool } else { n.dtype(x) };
+            let all = n.scalar(dtype, 1.0)?;
             let extents = n.extents(x);
             results.push(n.spread(all, &extents)?);
         }
