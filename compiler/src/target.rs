@@ -22,9 +22,9 @@ pub enum Arch {
 pub enum Isa {
     /// Cranelift IR over 128-bit vectors, on every architecture.
     Clif128,
-    /// AVX2 and FMA machine code.
+    /// AVX2, FMA and F16C machine code.
     Avx2,
-    /// AVX-512 (F, VL) machine code.
+    /// AVX-512 (F, VL, BW) machine code.
     Avx512,
 }
 
@@ -121,10 +121,10 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const V2: &[&str] = &["sse3", "ssse3", "sse4.1", "sse4.2", "popcnt"];
 const V3: &[&str] =
-    &["sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "avx2", "fma", "bmi1", "bmi2", "lzcnt"];
+    &["sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "avx2", "fma", "f16c", "bmi1", "bmi2", "lzcnt"];
 const V4: &[&str] = &[
-    "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "avx2", "fma", "bmi1", "bmi2", "lzcnt", "avx512f",
-    "avx512vl", "avx512dq", "avx512bw",
+    "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "avx2", "fma", "f16c", "bmi1", "bmi2", "lzcnt",
+    "avx512f", "avx512vl", "avx512dq", "avx512bw",
 ];
 
 /// The levels of the x86-64 psABI, and Armv8-A. Caches are those of a common server of each level.
@@ -270,6 +270,7 @@ fn host_has(feature: &str) -> bool {
         "avx" => is_x86_feature_detected!("avx"),
         "avx2" => is_x86_feature_detected!("avx2"),
         "fma" => is_x86_feature_detected!("fma"),
+        "f16c" => is_x86_feature_detected!("f16c"),
         "bmi1" => is_x86_feature_detected!("bmi1"),
         "bmi2" => is_x86_feature_detected!("bmi2"),
         "lzcnt" => is_x86_feature_detected!("lzcnt"),

@@ -10,6 +10,7 @@
 //! Each has its words, its check, its interpreter or oracle, and its lowerings in its own folder. None knows of graphs, of plans, or of
 //! who calls it. [`layers`] says which layers of a graph kernels do.
 
+pub mod float;
 pub mod half;
 pub mod isa;
 pub mod kernels;

@@ -3,6 +3,7 @@
 mod activation;
 mod dense;
 mod functions;
+mod halves;
 mod object;
 mod operators;
 mod random;

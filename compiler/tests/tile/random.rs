@@ -1,5 +1,6 @@
 //! Random programs give the same values on every lowering as in the interpreter.
 
+use nnc::code::float::Float;
 use nnc::code::tile::interp::Arg;
 use nnc::code::tile::ir::{
     Addr, BinOp, Builder, Count, Extent, Inst, Int, Kind, Lanes, Operand, Program, Role, Test, UnOp, Vector,
@@ -8,14 +9,15 @@ use nnc::code::tile::ir::{
 use nnc::code::tile::verify::{footprints, verify};
 use proptest::prelude::*;
 
-use super::support::{Engine, Random, bytes, floats, same};
+use super::support::{Engine, Random, bytes, same};
 
 /// A program under construction, and what may be used at this point.
 struct Maker {
     random: Random,
     b: Builder,
     input: Int,
-    output: Int,
+    /// One for each type of floats, which would not be told apart in one buffer where NaN is stored.
+    outputs: [Int; 3],
     table: Int,
     rounds: Int,
     defined: Vec<Vector>,
@@ -23,6 +25,7 @@ struct Maker {
     depth: u32,
 }
 
+const OUTPUTS: [Role; 3] = [Role::Output, Role::Bias, Role::Scale];
 const CLASS: (u32, Extent) = (8, Extent::new(-64, 65));
 
 /// A verified program of about `size` instructions whose extents are exactly what it touches.
@@ -30,11 +33,11 @@ fn program(seed: u64, size: u32, vectors: usize) -> Program {
     let mut b = Builder::new(format!("random{seed}"));
     let anywhere = Extent::new(i64::MIN / 4, i64::MAX / 4);
     let input = b.param(Role::Input, Kind::Read { extent: anywhere });
-    let output = b.param(Role::Output, Kind::Write { extent: anywhere });
+    let outputs = OUTPUTS.map(|role| b.param(role, Kind::Write { extent: anywhere }));
     let table = b.param(Role::Table, Kind::Table { classes: vec![CLASS] });
     let rounds = b.param(Role::Tiles, Kind::Count { max: 3 });
     let mut maker =
-        Maker { random: Random::new(seed), b, input, output, table, rounds, defined: Vec::new(), depth: 0 };
+        Maker { random: Random::new(seed), b, input, outputs, table, rounds, defined: Vec::new(), depth: 0 };
     for i in 0..vectors {
         let lanes = [Lanes::X4, Lanes::X8, Lanes::X16][i % 3];
         let v = maker.b.vector(lanes);
@@ -46,7 +49,7 @@ fn program(seed: u64, size: u32, vectors: usize) -> Program {
     let defined = maker.defined.clone();
     for (i, v) in defined.into_iter().enumerate() {
         let n = maker.b.lanes(v).count();
-        maker.b.store(v, n, at(output, 4096 + 64 * i as i32));
+        maker.b.store(v, n, at(outputs[0], 4096 + 64 * i as i32));
     }
     let mut program = maker.b.finish();
     let touched = footprints(&program).expect("random programs are well formed");
@@ -62,7 +65,11 @@ fn program(seed: u64, size: u32, vectors: usize) -> Program {
 
 impl Maker {
     fn address(&mut self, base: Int) -> Addr {
-        at(base, 4 * self.random.below(64) as i32 - 128)
+        at(base, 2 * self.random.below(128) as i32 - 128).of(self.float())
+    }
+
+    fn float(&mut self) -> Float {
+        Float::ALL[self.random.below(3)]
     }
 
     fn any(&mut self) -> Vector {
@@ -126,7 +133,8 @@ impl Maker {
                 }
                 8 => {
                     // Bits of a NaN that arithmetic made are not specified, so only loaded bits are shifted.
-                    self.load(dst);
+                    let addr = self.address(self.input).of(Float::F32);
+                    self.b.push(Inst::Load { dst, addr });
                     let by = 1 + self.random.below(31) as u8;
                     self.b.push(match self.random.below(2) {
                         0 => Inst::Shl { dst, src: dst, by },
@@ -152,12 +160,16 @@ impl Maker {
                 }
                 9 => {
                     let n = 1 + self.random.below(self.b.lanes(dst).count() as usize) as u32;
-                    let addr = self.address(self.output);
+                    let which = self.random.below(3);
+                    // Whole floats of its buffer.
+                    let disp = 4 * self.random.below(64) as i32 - 128;
+                    let addr = at(self.outputs[which], disp).of(Float::ALL[which]);
                     self.b.store(dst, n, addr);
                 }
                 10 => {
                     let bytes = 4 * self.random.below(17) as i32 - 32;
-                    let ptr = [self.input, self.output][self.random.below(2)];
+                    let [single, half, brain] = self.outputs;
+                    let ptr = [self.input, single, half, brain][self.random.below(4)];
                     self.b.advance(ptr, bytes);
                 }
                 15 => {
@@ -201,42 +213,41 @@ impl Maker {
     }
 }
 
-/// The output buffer after a run.
+/// The floats of the output buffers after a run.
 fn run(program: &Program, engine: &Engine, seed: u64, rounds: u64, fused: bool) -> Option<Vec<f32>> {
     let mut random = Random::new(seed);
     let touched = footprints(program).expect("verified");
-    let buffer = |i: usize, random: &mut Random| {
-        let n = (touched[i].hi - touched[i].lo).max(0) as usize / 4;
+    let mut buffer = |i: usize| {
+        let n = (touched[i].hi - touched[i].lo).max(0) as usize / 2 + 2;
         let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0, 0.0, f32::MIN_POSITIVE / 2.0];
         let mut value = |_| match random.below(12) {
             0 => special[random.below(special.len())],
+            // Among them what is out of the range of f16, or a denormal of it.
+            1 => random.float() * 2f32.powi(random.below(60) as i32 - 30),
             _ => random.float(),
         };
-        let values: Vec<f32> = (0..n).map(&mut value).collect();
-        (bytes(&values), (-touched[i].lo).max(0) as usize)
+        let values: Vec<f32> = (0..n.div_ceil(2)).map(&mut value).collect();
+        // An extent may start after the pointer; then the buffer gets the bytes between.
+        let mut bytes = bytes(&values);
+        bytes.splice(0..0, std::iter::repeat_n(0, touched[i].lo.max(0) as usize));
+        (bytes, (-touched[i].lo).max(0) as usize)
     };
-    let (mut input, input_at) = buffer(0, &mut random);
-    let (mut output, output_at) = buffer(1, &mut random);
+    let mut buffers: Vec<(Vec<u8>, usize)> = (0..1 + OUTPUTS.len()).map(&mut buffer).collect();
     let displacements: Vec<i32> = (0..CLASS.0).map(|_| 4 * random.below(33) as i32 - 64).collect();
     let mut table: Vec<u8> = displacements.iter().flat_map(|d| d.to_le_bytes()).collect();
-    // An extent may start after the pointer; then the buffer gets the bytes between.
-    let pad = |bytes: &mut Vec<u8>, lo: i64| {
-        bytes.splice(0..0, std::iter::repeat_n(0, lo.max(0) as usize));
-    };
-    pad(&mut input, touched[0].lo);
-    pad(&mut output, touched[1].lo);
-    let mut args = [
-        Arg::Memory { bytes: &mut input, origin: input_at },
-        Arg::Memory { bytes: &mut output, origin: output_at },
-        Arg::Memory { bytes: &mut table, origin: 0 },
-        Arg::Count(rounds),
-    ];
+    let memory = buffers.iter_mut().map(|(bytes, origin)| Arg::Memory { bytes, origin: *origin });
+    let mut args: Vec<Arg<'_>> = memory.collect();
+    args.extend([Arg::Memory { bytes: &mut table, origin: 0 }, Arg::Count(rounds)]);
     let engine = match engine {
         Engine::Interpreter { .. } => &Engine::Interpreter { fused },
         native => native,
     };
     engine.prepare(program)?.call(&mut args);
-    Some(floats(&output))
+    let outputs = buffers[1..].iter().zip(Float::ALL);
+    let floats = outputs.flat_map(|((bytes, _), float)| {
+        bytes.chunks(float.bytes() as usize).map(move |bytes| float.read(bytes))
+    });
+    Some(floats.collect())
 }
 
 proptest! {

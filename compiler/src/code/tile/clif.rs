@@ -13,6 +13,8 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use super::error::TileError;
 use super::ir::{Addr, BinOp, Count, Inst, Int, Lanes, Operand, Program, Test, UnOp, Vector};
 use super::registers::{self, RegisterFile};
+use crate::code::float::Float;
+use crate::code::half;
 
 /// Writes a verified program into `func`, whose signature has one i64 for each parameter. `fused` says that the target
 /// has fused multiply-add.
@@ -48,9 +50,15 @@ pub fn lower(
 /// Whether a program fits that many 128-bit registers, so that Cranelift need not spill.
 pub fn fits(program: &Program, vectors: u32) -> Result<(), TileError> {
     let file = RegisterFile { isa: "Cranelift", vectors, widest: Lanes::X4, ints: 14 };
-    // Operands in memory and constants are loaded into a register first.
+    // Operands in memory and constants are loaded into a register first; half floats take some to convert.
     let scratch = |inst: &Inst| match inst {
-        Inst::Fma { b, .. } | Inst::Bin { b, .. } => usize::from(!matches!(b, Operand::Reg(_))),
+        Inst::Fma { b, .. } | Inst::Bin { b, .. } => match b {
+            Operand::Reg(_) => 0,
+            Operand::Mem(addr) | Operand::Splat(addr) if addr.float.is_half() => CONVERSION,
+            Operand::Mem(_) | Operand::Splat(_) | Operand::Imm(_) => 1,
+        },
+        Inst::Store { addr, .. } | Inst::StorePart { addr, .. } if addr.float.is_half() => CONVERSION,
+        Inst::Load { addr, .. } | Inst::LoadPart { addr, .. } if addr.float.is_half() => CONVERSION - 1,
         Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Spread { .. } => 0,
         Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => 0,
         Inst::Fold { .. } | Inst::Shl { .. } | Inst::Shr { .. } | Inst::Un { .. } => 0,
@@ -60,8 +68,13 @@ pub fn fits(program: &Program, vectors: u32) -> Result<(), TileError> {
     registers::measure(program, file, &scratch)
 }
 
-/// Bytes of one F32X4.
-const PIECE: i32 = 16;
+/// Registers that the conversion of a half float takes.
+const CONVERSION: usize = 4;
+
+/// Bytes of one F32X4 in memory.
+const fn piece_bytes(float: Float) -> i32 {
+    4 * float.bytes() as i32
+}
 
 struct Emitter<'a> {
     b: FunctionBuilder<'a>,
@@ -109,8 +122,22 @@ impl Emitter<'_> {
     }
 
     fn splat(&mut self, addr: Addr) -> Value {
+        if addr.float.is_half() {
+            let base = self.int(addr.base);
+            return half::spread(&mut self.b, addr.float.dtype(), base, addr.disp, 1);
+        }
         let x = self.load(F32, addr, 0);
         self.b.ins().splat(F32X4, x)
+    }
+
+    /// Four lanes from memory.
+    fn load_piece(&mut self, addr: Addr, piece: usize) -> Value {
+        let offset = piece as i32 * piece_bytes(addr.float);
+        if addr.float.is_half() {
+            let base = self.int(addr.base);
+            return half::load_four(&mut self.b, addr.float.dtype(), base, addr.disp + offset);
+        }
+        self.load(F32X4, addr, offset)
     }
 
     /// The same bits as another vector type.
@@ -122,13 +149,13 @@ impl Emitter<'_> {
         match inst {
             Inst::Load { dst, addr } => {
                 for (i, var) in self.pieces(*dst).into_iter().enumerate() {
-                    let value = self.load(F32X4, *addr, i as i32 * PIECE);
+                    let value = self.load_piece(*addr, i);
                     self.b.def_var(var, value);
                 }
             }
             Inst::LoadPart { dst, addr, n } => {
                 for (i, var) in self.pieces(*dst).into_iter().enumerate() {
-                    let value = self.load_low(*addr, i as i32 * PIECE, i32::from(*n) - 4 * i as i32);
+                    let value = self.load_low(*addr, i, i32::from(*n) - 4 * i as i32);
                     self.b.def_var(var, value);
                 }
             }
@@ -138,6 +165,10 @@ impl Emitter<'_> {
             }
             Inst::Spread { dst, addr, n } => {
                 let value = match n {
+                    _ if addr.float.is_half() => {
+                        let base = self.int(addr.base);
+                        half::spread(&mut self.b, addr.float.dtype(), base, addr.disp, *n)
+                    }
                     2 => {
                         let two = self.load(F64, *addr, 0);
                         let twice = self.b.ins().splat(F64X2, two);
@@ -173,13 +204,13 @@ impl Emitter<'_> {
             Inst::Store { src, addr } => {
                 for i in 0..self.pieces(*src).len() {
                     let value = self.get(*src, i);
-                    self.store(value, *addr, i as i32 * PIECE);
+                    self.store_low(value, *addr, i, 4);
                 }
             }
             Inst::StorePart { src, addr, n } => {
                 for i in 0..self.pieces(*src).len() {
                     let value = self.get(*src, i);
-                    self.store_low(value, *addr, i as i32 * PIECE, i32::from(*n) - 4 * i as i32);
+                    self.store_low(value, *addr, i, i32::from(*n) - 4 * i as i32);
                 }
             }
             Inst::Fma { acc, a, b } => {
@@ -290,7 +321,7 @@ impl Emitter<'_> {
     fn operand(&mut self, b: &Operand, shared: Option<Value>, piece: usize) -> Value {
         match (b, shared) {
             (Operand::Reg(v), _) => self.get(*v, piece),
-            (Operand::Mem(addr), _) => self.load(F32X4, *addr, piece as i32 * PIECE),
+            (Operand::Mem(addr), _) => self.load_piece(*addr, piece),
             (_, Some(value)) => value,
             (Operand::Splat(addr), None) => self.splat(*addr),
             (Operand::Imm(bits), None) => self.constant(*bits),
@@ -321,10 +352,15 @@ impl Emitter<'_> {
         self.b.ins().bitselect(condition, x, y)
     }
 
-    /// The first `n` lanes of four from memory, the rest zero.
-    fn load_low(&mut self, addr: Addr, offset: i32, n: i32) -> Value {
+    /// The first `n` lanes of a piece from memory, the rest zero.
+    fn load_low(&mut self, addr: Addr, piece: usize, n: i32) -> Value {
+        let offset = piece as i32 * piece_bytes(addr.float);
         match n {
             ..=0 => self.constant(0),
+            _ if addr.float.is_half() => {
+                let base = self.int(addr.base);
+                half::load_some(&mut self.b, addr.float.dtype(), base, addr.disp + offset, n)
+            }
             1 => {
                 let x = self.load(F32, addr, offset);
                 self.b.ins().scalar_to_vector(F32X4, x)
@@ -343,10 +379,15 @@ impl Emitter<'_> {
         }
     }
 
-    /// The first `n` lanes of four to memory.
-    fn store_low(&mut self, value: Value, addr: Addr, offset: i32, n: i32) {
+    /// The first `n` lanes of a piece to memory.
+    fn store_low(&mut self, value: Value, addr: Addr, piece: usize, n: i32) {
+        let offset = piece as i32 * piece_bytes(addr.float);
         match n {
             ..=0 => {}
+            _ if addr.float.is_half() => {
+                let base = self.int(addr.base);
+                half::store_some(&mut self.b, addr.float.dtype(), value, base, addr.disp + offset, n);
+            }
             1 => {
                 let x = self.b.ins().extractlane(value, 0);
                 self.store(x, addr, offset);

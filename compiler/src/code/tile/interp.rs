@@ -2,6 +2,7 @@
 
 use super::error::TileError;
 use super::ir::{Addr, Count, Inst, Int, Operand, Program, Vector};
+use crate::code::float::Float;
 
 /// An argument of a call.
 #[derive(Debug)]
@@ -117,7 +118,7 @@ impl Machine<'_, '_> {
             }
             Inst::Lookup { dst, base, entry } => {
                 let (param, offset) = self.int(*base)?;
-                let disp = self.lanes_at(*entry, 1)?[0].to_bits() as i32;
+                let disp = self.lanes_at(entry.of(Float::F32), 1)?[0].to_bits() as i32;
                 self.set_int(*dst, (param, offset + i64::from(disp)))
             }
             Inst::Loop { count, body } => {
@@ -166,15 +167,16 @@ impl Machine<'_, '_> {
         }
     }
 
-    /// Position in the buffer of `n` f32 at an address.
+    /// Position in the buffer of `n` floats at an address.
     fn locate(&self, addr: Addr, n: u32) -> Result<(usize, std::ops::Range<usize>), TileError> {
+        let size = addr.float.span(n) as usize;
         let (param, offset) = self.int(addr.base)?;
         let Some(Arg::Memory { bytes, origin }) = self.args.get(param) else {
             return Err(self.fail("an address is based on a parameter that is no pointer"));
         };
         let start = *origin as i64 + offset + i64::from(addr.disp);
         match usize::try_from(start) {
-            Ok(start) if start + n as usize * 4 <= bytes.len() => Ok((param, start..start + n as usize * 4)),
+            Ok(start) if start + size <= bytes.len() => Ok((param, start..start + size)),
             _ => {
                 let role = self.program.params.get(param).map(|p| p.role);
                 Err(self
@@ -187,8 +189,8 @@ impl Machine<'_, '_> {
         let (param, range) = self.locate(addr, n)?;
         let mut lanes = [0.0; 16];
         if let Some(Arg::Memory { bytes, .. }) = self.args.get(param) {
-            for (lane, four) in lanes.iter_mut().zip(bytes[range].as_chunks().0) {
-                *lane = f32::from_le_bytes(*four);
+            for (lane, float) in lanes.iter_mut().zip(bytes[range].chunks(addr.float.bytes() as usize)) {
+                *lane = addr.float.read(float);
             }
         }
         Ok(lanes)
@@ -198,8 +200,8 @@ impl Machine<'_, '_> {
         let value = self.get(src)?;
         let (param, range) = self.locate(addr, n)?;
         if let Some(Arg::Memory { bytes, .. }) = self.args.get_mut(param) {
-            for (lane, four) in value.iter().zip(bytes[range].as_chunks_mut().0) {
-                *four = lane.to_le_bytes();
+            for (lane, float) in value.iter().zip(bytes[range].chunks_mut(addr.float.bytes() as usize)) {
+                addr.float.write(*lane, float);
             }
         }
         Ok(())

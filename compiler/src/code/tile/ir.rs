@@ -34,9 +34,12 @@
 //!
 //! # Memory
 //!
-//! Addresses are a pointer plus a constant displacement in bytes, and need no alignment. Partial loads and stores touch
+//! Addresses are a pointer plus a constant displacement in bytes, and need no alignment. An address says which [`Float`]
+//! lies there: a load widens half floats, which is exact, and a store rounds to them, to nearest even, NaN to a quiet NaN. Partial loads and stores touch
 //! only the bytes of their first `n` lanes; a partial load clears the other lanes. Memory effects happen in program
 //! order, so parameters may alias.
+
+use crate::code::float::Float;
 
 /// Number of f32 lanes of a vector register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,9 +59,14 @@ impl Lanes {
         self as u32
     }
 
-    /// The size in bytes.
+    /// The size in bytes of a register, and of as many `f32` in memory.
     pub const fn bytes(self) -> i32 {
         self as i32 * 4
+    }
+
+    /// The size in bytes of as many floats in memory.
+    pub const fn span(self, float: Float) -> i32 {
+        self as i32 * float.bytes() as i32
     }
 
     /// The narrowest register that holds `n` lanes; `None` above 16 and for 0.
@@ -177,13 +185,22 @@ pub struct Param {
     pub kind: Kind,
 }
 
-/// A pointer plus a constant displacement in bytes.
+/// A pointer plus a constant displacement in bytes, and what lies there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Addr {
     /// The pointer.
     pub base: Int,
     /// Bytes added to it.
     pub disp: i32,
+    /// The floats there. Of no meaning where no vector is read or written.
+    pub float: Float,
+}
+
+impl Addr {
+    /// The same place, with floats of another type.
+    pub const fn of(self, float: Float) -> Addr {
+        Addr { float, ..self }
+    }
 }
 
 /// The second source of an arithmetic instruction.
@@ -191,9 +208,9 @@ pub struct Addr {
 pub enum Operand {
     /// A register, at least as wide as the result.
     Reg(Vector),
-    /// As many f32 from memory as the result has lanes.
+    /// As many floats from memory as the result has lanes.
     Mem(Addr),
-    /// One f32 from memory in every lane.
+    /// One float from memory in every lane.
     Splat(Addr),
     /// One constant, given by its bits, in every lane.
     Imm(u32),
@@ -310,7 +327,7 @@ pub enum Count {
 /// An instruction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Inst {
-    /// `dst` = as many f32 from memory as it has lanes.
+    /// `dst` = as many floats from memory as it has lanes.
     Load {
         /// Result.
         dst: Vector,
@@ -326,14 +343,14 @@ pub enum Inst {
         /// Lanes read, 1 up to the lanes of `dst`.
         n: u8,
     },
-    /// One f32 from memory in every lane of `dst`.
+    /// One float from memory in every lane of `dst`.
     Splat {
         /// Result.
         dst: Vector,
         /// Source.
         addr: Addr,
     },
-    /// `n` f32 from memory, over and over: lane `i` of `dst` gets the `i % n`-th.
+    /// `n` floats from memory, over and over: lane `i` of `dst` gets the `i % n`-th.
     Spread {
         /// Result.
         dst: Vector,
@@ -567,14 +584,14 @@ impl Builder {
         dst
     }
 
-    /// A fresh register with one f32 of memory in every lane.
+    /// A fresh register with one float of memory in every lane.
     pub fn splat(&mut self, lanes: Lanes, addr: Addr) -> Vector {
         let dst = self.vector(lanes);
         self.push(Inst::Splat { dst, addr });
         dst
     }
 
-    /// A fresh register with a few f32 of memory over and over: 2 or 4, or 1.
+    /// A fresh register with a few floats of memory over and over: 2 or 4, or 1.
     pub fn spread(&mut self, lanes: Lanes, addr: Addr, n: u32) -> Vector {
         let dst = self.vector(lanes);
         self.push(match n {
@@ -638,9 +655,9 @@ impl Builder {
     }
 }
 
-/// The address `disp` bytes after `base`.
+/// The address `disp` bytes after `base`, of `f32`.
 pub const fn at(base: Int, disp: i32) -> Addr {
-    Addr { base, disp }
+    Addr { base, disp, float: Float::F32 }
 }
 
 impl Inst {

@@ -102,12 +102,12 @@ impl Check<'_> {
         });
         defined?;
         match inst {
-            Inst::Load { dst, addr } => self.access(*addr, self.lanes(*dst)? * 4, false, state)?,
+            Inst::Load { dst, addr } => self.access(*addr, self.lanes(*dst)?, false, state)?,
             Inst::LoadPart { dst, addr, n } => {
                 self.part(*n, *dst)?;
-                self.access(*addr, i64::from(*n) * 4, false, state)?;
+                self.access(*addr, i64::from(*n), false, state)?;
             }
-            Inst::Splat { addr, .. } => self.access(*addr, 4, false, state)?,
+            Inst::Splat { addr, .. } => self.access(*addr, 1, false, state)?,
             Inst::Spread { addr, n, .. } => {
                 if !matches!(n, 2 | 4) {
                     let what = "values to spread".into();
@@ -118,7 +118,7 @@ impl Check<'_> {
                         wanted: 4,
                     });
                 }
-                self.access(*addr, i64::from(*n) * 4, false, state)?
+                self.access(*addr, i64::from(*n), false, state)?
             }
             Inst::Fold { dst, src } => {
                 let (found, wanted) = (self.lanes(*src)? as u32, 2 * self.lanes(*dst)? as u32);
@@ -127,17 +127,17 @@ impl Check<'_> {
                     return Err(TileError::Width { program: self.name(), what, found, wanted });
                 }
             }
-            Inst::Store { src, addr } => self.access(*addr, self.lanes(*src)? * 4, true, state)?,
+            Inst::Store { src, addr } => self.access(*addr, self.lanes(*src)?, true, state)?,
             Inst::StorePart { src, addr, n } => {
                 self.part(*n, *src)?;
-                self.access(*addr, i64::from(*n) * 4, true, state)?;
+                self.access(*addr, i64::from(*n), true, state)?;
             }
             Inst::Fma { acc: dst, a, b } | Inst::Bin { dst, a, b, .. } => {
                 self.wide_enough(*a, *dst)?;
                 match b {
                     Operand::Reg(b) => self.wide_enough(*b, *dst)?,
-                    Operand::Mem(addr) => self.access(*addr, self.lanes(*dst)? * 4, false, state)?,
-                    Operand::Splat(addr) => self.access(*addr, 4, false, state)?,
+                    Operand::Mem(addr) => self.access(*addr, self.lanes(*dst)?, false, state)?,
+                    Operand::Splat(addr) => self.access(*addr, 1, false, state)?,
                     Operand::Imm(_) => {}
                 }
             }
@@ -293,7 +293,8 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn access(&mut self, addr: Addr, bytes: i64, write: bool, state: &State) -> Result<(), TileError> {
+    /// So many floats are read or written.
+    fn access(&mut self, addr: Addr, floats: i64, write: bool, state: &State) -> Result<(), TileError> {
         let place = self.pointer(addr.base, state)?;
         match self.kind(place.param) {
             Some(Kind::Read { .. }) if write => {
@@ -303,7 +304,7 @@ impl Check<'_> {
             Some(Kind::Read { .. } | Kind::Write { .. }) => {}
             None | Some(Kind::Table { .. } | Kind::Count { .. }) => return Err(self.bad_int(addr.base)),
         }
-        self.record(place, addr.disp, bytes);
+        self.record(place, addr.disp, floats * i64::from(addr.float.bytes()));
         Ok(())
     }
 

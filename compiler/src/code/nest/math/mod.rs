@@ -144,7 +144,8 @@ impl<'a, 'f> Math<'a, 'f> {
         }
     }
 
-    fn int_constant(&mut self, v: i64) -> Value {
+    /// An integer as wide as the float, in every lane.
+    pub fn int_constant(&mut self, v: i64) -> Value {
         match self.int_ty() {
             types::I32X4 => {
                 let v = self.vector_constant(v as u32);

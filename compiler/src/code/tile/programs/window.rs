@@ -14,7 +14,9 @@
 use std::ops::Range;
 
 use super::super::error::TileError;
-use super::super::ir::{Addr, BinOp, Builder, Count, Extent, Inst, Int, Kind, Lanes, Operand, Role, Vector};
+use super::super::ir::{
+    Addr, BinOp, Builder, Count, Extent, Inst, Int, Kind, Lanes, Operand, Role, Vector, at,
+};
 use super::epilogue::{Activation, Constants, Epilogue};
 use super::{Displacements, strided};
 
@@ -275,7 +277,7 @@ impl Prologue {
     ) -> Prepared {
         let constants = Epilogue { activation: self.activation, ..Epilogue::default() }.begin(b, lanes);
         let affine = params.map(|(scale, shift)| {
-            (b.load(lanes, used, Addr { base: scale, disp }), b.load(lanes, used, Addr { base: shift, disp }))
+            (b.load(lanes, used, at(scale, disp)), b.load(lanes, used, at(shift, disp)))
         });
         Prepared { activation: self.activation, constants, affine }
     }

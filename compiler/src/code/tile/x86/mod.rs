@@ -11,6 +11,7 @@
 //! VEX encodings, which are shorter, are chosen wherever the instruction has one.
 
 mod asm;
+mod halves;
 
 use iced_x86::{Code, Instruction, MemoryOperand, Register};
 
@@ -18,13 +19,14 @@ use self::asm::{Asm, EncodeError, Forward, Label};
 use super::error::TileError;
 use super::ir::{Addr, BinOp, Count, Inst, Lanes, Operand, Program, Test, UnOp, Vector};
 use super::registers::{Counter, RegisterFile, Regs, Sink, assign, measure};
+use crate::code::float::Float;
 
 /// The vector instruction set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// AVX2 and FMA: 16 registers of 256 bits.
+    /// AVX2, FMA and F16C: 16 registers of 256 bits.
     Avx2,
-    /// AVX-512 F and VL: 32 registers of 512 bits, masks, embedded broadcasts.
+    /// AVX-512 F, VL and BW: 32 registers of 512 bits, masks, embedded broadcasts.
     Avx512,
 }
 
@@ -100,8 +102,11 @@ const COMPARED: Register = Register::K7;
 
 /// The different masks that a program needs, ascending: mask `i` is kept in `k(i+1)`.
 fn masks(program: &Program) -> Result<Vec<u16>, TileError> {
-    fn collect(program: &Program, body: &[Inst], masks: &mut Vec<u16>) {
+    fn collect(program: &Program, body: &[Inst], masks: &mut Vec<u16>, rounds: &mut bool) {
         for inst in body {
+            if let Inst::Store { addr, .. } | Inst::StorePart { addr, .. } = inst {
+                *rounds |= addr.float == Float::Bf16;
+            }
             match inst {
                 Inst::LoadPart { dst: v, n, .. } | Inst::StorePart { src: v, n, .. }
                     if u32::from(*n) < program.lanes(*v).count() =>
@@ -109,7 +114,7 @@ fn masks(program: &Program) -> Result<Vec<u16>, TileError> {
                     masks.push(first_lanes(*n))
                 }
                 Inst::Fold { .. } => masks.push(EVEN_LANES),
-                Inst::Loop { body, .. } => collect(program, body, masks),
+                Inst::Loop { body, .. } => collect(program, body, masks, rounds),
                 Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Spread { .. } => {}
                 Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => {}
                 Inst::Fma { .. } | Inst::Bin { .. } | Inst::Shl { .. } => {}
@@ -118,12 +123,13 @@ fn masks(program: &Program) -> Result<Vec<u16>, TileError> {
             }
         }
     }
-    let mut masks = Vec::new();
-    collect(program, &program.body, &mut masks);
+    let (mut masks, mut rounds) = (Vec::new(), false);
+    collect(program, &program.body, &mut masks, &mut rounds);
     masks.sort_unstable();
     masks.dedup();
-    let compared = usize::from(compares(&program.body));
-    match masks.len() + compared {
+    // Comparisons, and rounding to `bf16`, take the last one for themselves.
+    let taken = usize::from(rounds || compares(&program.body));
+    match masks.len() + taken {
         0..=7 => Ok(masks),
         _ => Err(TileError::MaskPressure { program: program.name.clone() }),
     }
@@ -140,20 +146,25 @@ fn compares(body: &[Inst]) -> bool {
 
 /// Number of scratch registers that an instruction needs.
 fn scratch(inst: &Inst, program: &Program, level: Level) -> usize {
-    let avx2 = level == Level::Avx2;
+    let half = |addr: &Addr| addr.float.is_half();
     let upper_half = |v: &Vector, n: u8| program.lanes(*v) != Lanes::X4 && n % 8 > 4;
-    let needed = match inst {
-        Inst::Fold { .. } => true,
-        Inst::Select { .. } => avx2,
-        Inst::Fma { b, .. } | Inst::Bin { b, .. } => avx2 && matches!(b, Operand::Splat(_) | Operand::Imm(_)),
-        Inst::LoadPart { dst: v, n, .. } | Inst::StorePart { src: v, n, .. } => avx2 && upper_half(v, *n),
-        Inst::Load { .. } | Inst::Splat { .. } | Inst::Spread { .. } | Inst::Store { .. } => false,
-        Inst::Const { .. } | Inst::Copy { .. } | Inst::Shl { .. } | Inst::Shr { .. } | Inst::Un { .. } => {
-            false
+    match inst {
+        Inst::Fold { .. } => 1,
+        Inst::Store { addr, .. } => halves::store_scratch(addr.float, level, false),
+        Inst::StorePart { addr, .. } if half(addr) => halves::store_scratch(addr.float, level, true),
+        Inst::Fma { b, .. } | Inst::Bin { b, .. } => match (b, level) {
+            (Operand::Mem(addr) | Operand::Splat(addr), _) if half(addr) => 1,
+            (Operand::Splat(_) | Operand::Imm(_), Level::Avx2) => 1,
+            (Operand::Reg(_) | Operand::Mem(_) | Operand::Splat(_) | Operand::Imm(_), _) => 0,
+        },
+        Inst::LoadPart { dst: v, n, addr } | Inst::StorePart { src: v, n, addr } => {
+            usize::from(level == Level::Avx2 && !half(addr) && upper_half(v, *n))
         }
-        Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => false,
-    };
-    usize::from(needed)
+        Inst::Select { .. } => usize::from(level == Level::Avx2),
+        Inst::Load { .. } | Inst::Splat { .. } | Inst::Spread { .. } => 0,
+        Inst::Const { .. } | Inst::Copy { .. } | Inst::Shl { .. } | Inst::Shr { .. } | Inst::Un { .. } => 0,
+        Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => 0,
+    }
 }
 
 /// Width of a machine register.
@@ -469,9 +480,11 @@ impl Emitter<'_> {
             Inst::Load { dst, addr } => {
                 let width = self.width(*dst);
                 for (i, &d) in regs.vector(*dst).iter().enumerate() {
-                    let m = self.memory(*addr, i as i32 * width.bytes(), regs);
-                    self.load(width, d, m)?;
+                    self.load_piece(width, d, *addr, i, regs)?;
                 }
+            }
+            Inst::Store { src, addr } if addr.float.is_half() => {
+                self.store_halves(*src, *addr, None, regs)?
             }
             Inst::Store { src, addr } => {
                 let width = self.width(*src);
@@ -486,21 +499,22 @@ impl Emitter<'_> {
             Inst::StorePart { src, addr, n } if u32::from(*n) == self.program.lanes(*src).count() => {
                 self.one(&Inst::Store { src: *src, addr: *addr }, regs)?
             }
+            Inst::LoadPart { dst, addr, n } if addr.float.is_half() => {
+                self.load_part_of_halves(*dst, *addr, *n, regs)?
+            }
+            Inst::StorePart { src, addr, n } if addr.float.is_half() => {
+                self.store_halves(*src, *addr, Some(*n), regs)?
+            }
             Inst::LoadPart { dst, addr, n } => self.load_part(*dst, *addr, *n, regs)?,
             Inst::StorePart { src, addr, n } => self.store_part(*src, *addr, *n, regs)?,
             Inst::Splat { dst, addr } => {
-                let (width, m) = (self.width(*dst), self.memory(*addr, 0, regs));
                 for &d in regs.vector(*dst) {
-                    let code = form(SPLAT, width, high(&[d]));
-                    self.asm.emit(&Instruction::with2(code, width.reg(d), m)?)?;
+                    self.spread(self.width(*dst), d, *addr, 1, regs)?;
                 }
             }
             Inst::Spread { dst, addr, n } => {
-                let (width, m) = (self.width(*dst), self.memory(*addr, 0, regs));
-                let forms = if *n == 2 { SPREAD_TWO } else { SPREAD_FOUR };
                 for &d in regs.vector(*dst) {
-                    let code = form(forms, width, high(&[d]));
-                    self.asm.emit(&Instruction::with2(code, width.reg(d), m)?)?;
+                    self.spread(self.width(*dst), d, *addr, *n, regs)?;
                 }
             }
             Inst::Fold { dst, src } => self.fold(*dst, *src, regs)?,
@@ -676,6 +690,35 @@ impl Emitter<'_> {
         self.asm.emit(&Instruction::with3(Code::VEX_Vpermpd_ymm_ymmm256_imm8, d, t, 0b11_01_10_00)?)
     }
 
+    /// The `piece`-th machine register of a vector register from memory.
+    fn load_piece(
+        &mut self,
+        width: Width,
+        d: u8,
+        addr: Addr,
+        piece: usize,
+        regs: &Regs,
+    ) -> Result<(), EncodeError> {
+        let bytes = width.bytes() / 4 * addr.float.bytes() as i32;
+        let m = self.memory(addr, piece as i32 * bytes, regs);
+        match addr.float {
+            Float::F32 => self.load(width, d, m),
+            half @ (Float::F16 | Float::Bf16) => self.load_halves(half, width, d, m),
+        }
+    }
+
+    /// `n` floats (1, 2 or 4) from memory over and over in all lanes of a machine register.
+    fn spread(&mut self, width: Width, d: u8, addr: Addr, n: u8, regs: &Regs) -> Result<(), EncodeError> {
+        let m = self.memory(addr, 0, regs);
+        let forms = match (addr.float, n) {
+            (half @ (Float::F16 | Float::Bf16), _) => return self.spread_halves(half, width, d, m, n),
+            (Float::F32, 1) => SPLAT,
+            (Float::F32, 2) => SPREAD_TWO,
+            (Float::F32, _) => SPREAD_FOUR,
+        };
+        self.asm.emit(&Instruction::with2(form(forms, width, high(&[d])), width.reg(d), m)?)
+    }
+
     fn load(&mut self, width: Width, d: u8, m: MemoryOperand) -> Result<(), EncodeError> {
         let code = form(LOAD, width, high(&[d]));
         self.asm.emit(&Instruction::with2(code, width.reg(d), m)?)
@@ -709,10 +752,7 @@ impl Emitter<'_> {
         let width = self.width(dst);
         let scratch = regs.temps().first().copied();
         match (b, scratch) {
-            (Operand::Splat(addr), Some(t)) => {
-                let m = self.memory(addr, 0, regs);
-                self.asm.emit(&Instruction::with2(form(SPLAT, width, high(&[t])), width.reg(t), m)?)?;
-            }
+            (Operand::Splat(addr), Some(t)) => self.spread(width, t, addr, 1, regs)?,
             (Operand::Imm(bits), Some(t)) => self.constant(width, t, bits)?,
             _ => {}
         }
@@ -725,7 +765,12 @@ impl Emitter<'_> {
                         self.asm.emit(&Instruction::with3(code, rd, ra, width.reg(b))?)?;
                     }
                 }
-                (Operand::Mem(addr), _) => {
+                (Operand::Mem(addr), Some(t)) => {
+                    self.load_piece(width, t, addr, i, regs)?;
+                    let code = form(forms, width, high(&[d, a, t]));
+                    self.asm.emit(&Instruction::with3(code, rd, ra, width.reg(t))?)?;
+                }
+                (Operand::Mem(addr), None) => {
                     let m = self.memory(addr, i as i32 * width.bytes(), regs);
                     let code = form(forms, width, high(&[d, a]));
                     self.asm.emit(&Instruction::with3(code, rd, ra, m)?)?;

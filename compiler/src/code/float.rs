@@ -1,0 +1,100 @@
+//! Floats as they lie in memory. In registers all of them are `f32`: half floats are widened when they are loaded and
+//! rounded, ties to even, when they are stored.
+
+use nnc_ir::DType;
+
+/// The type of a float in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Float {
+    /// IEEE single precision.
+    #[default]
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// The upper half of an `f32`.
+    Bf16,
+}
+
+impl Float {
+    /// All of them.
+    pub const ALL: [Float; 3] = [Float::F32, Float::F16, Float::Bf16];
+
+    /// The float of an element type, if it is one that registers hold as `f32`.
+    pub const fn of(dtype: DType) -> Option<Float> {
+        match dtype {
+            DType::F32 => Some(Float::F32),
+            DType::F16 => Some(Float::F16),
+            DType::BF16 => Some(Float::Bf16),
+            DType::F64
+            | DType::I8
+            | DType::U8
+            | DType::I16
+            | DType::U16
+            | DType::I32
+            | DType::U32
+            | DType::I64
+            | DType::U64
+            | DType::Bool => None,
+        }
+    }
+
+    /// The element type.
+    pub const fn dtype(self) -> DType {
+        match self {
+            Float::F32 => DType::F32,
+            Float::F16 => DType::F16,
+            Float::Bf16 => DType::BF16,
+        }
+    }
+
+    /// The size in bytes.
+    pub const fn bytes(self) -> u32 {
+        match self {
+            Float::F32 => 4,
+            Float::F16 | Float::Bf16 => 2,
+        }
+    }
+
+    /// The bytes of so many.
+    pub const fn span(self, n: u32) -> i64 {
+        self.bytes() as i64 * n as i64
+    }
+
+    /// Whether it takes half of an `f32`.
+    pub const fn is_half(self) -> bool {
+        !matches!(self, Float::F32)
+    }
+
+    /// A word for kernel names.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Float::F32 => "f32",
+            Float::F16 => "f16",
+            Float::Bf16 => "bf16",
+        }
+    }
+
+    /// The value of its first bytes in memory; 0 where there are too few.
+    pub fn read(self, memory: &[u8]) -> f32 {
+        match (self, memory) {
+            (Float::F32, &[a, b, c, d, ..]) => f32::from_le_bytes([a, b, c, d]),
+            (Float::F16, &[a, b, ..]) => half::f16::from_le_bytes([a, b]).to_f32(),
+            (Float::Bf16, &[a, b, ..]) => half::bf16::from_le_bytes([a, b]).to_f32(),
+            _ => 0.0,
+        }
+    }
+
+    /// Writes a value to the first bytes of memory, where there are enough.
+    pub fn write(self, value: f32, memory: &mut [u8]) {
+        let put = |memory: &mut [u8], bytes: &[u8]| {
+            if let Some(to) = memory.get_mut(..bytes.len()) {
+                to.copy_from_slice(bytes);
+            }
+        };
+        match self {
+            Float::F32 => put(memory, &value.to_le_bytes()),
+            Float::F16 => put(memory, &half::f16::from_f32(value).to_le_bytes()),
+            Float::Bf16 => put(memory, &half::bf16::from_f32(value).to_le_bytes()),
+        }
+    }
+}
