@@ -117,7 +117,7 @@ fn widened_low(b: &mut FunctionBuilder<'_>, dtype: DType, halves: Value) -> Valu
 }
 
 /// The 64 bits of F32X4 as half floats.
-fn packed(b: &mut FunctionBuilder<'_>, dtype: DType, v: Value) -> Value {
+pub fn packed(b: &mut FunctionBuilder<'_>, dtype: DType, v: Value) -> Value {
     let words = Words { b, dtype, ty: types::F32X4 }.narrowed(v);
     let halves = b.ins().unarrow(words, words);
     let halves = b.ins().bitcast(types::I64X2, bits_of(), halves);

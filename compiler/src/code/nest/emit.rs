@@ -20,6 +20,7 @@ use nnc_ir::op::elementwise::BinaryFn;
 use super::expr::Expr;
 use super::math::Math;
 use super::{Accumulator, Bound, Fold, LANES, Lanes, Nest, Operand, scalar};
+use crate::code::float::Float;
 use crate::code::half;
 use crate::code::tile::{self, Lowered};
 use crate::target::Target;
@@ -402,8 +403,8 @@ impl Emitter<'_, '_> {
                     return None;
                 }
                 let one = self.load(operand, place.at[i], 0);
-                // What is no f32 stands in no vector.
-                let all = match lanes && operand.dtype == DType::F32 {
+                // What is no f32 in a register stands in no vector.
+                let all = match lanes && Float::of(operand.dtype).is_some() {
                     true => self.b.ins().splat(types::F32X4, one),
                     false => one,
                 };
@@ -435,16 +436,33 @@ impl Emitter<'_, '_> {
         let inner = nest.loops.len().checked_sub(1);
         self.loaded.clear();
         let mut values = Vec::new();
+        let float = Float::of(nest.result.dtype);
+        let vector_bytes = LANES as i32 * nest.result.dtype.bytes() as i32;
+        // Bits of half floats are moved, not converted there and back; what is the same for all lanes is made once.
+        let varies = inner.is_some_and(|axis| nest.operands.first().is_some_and(|o| o.strides[axis] != 0));
+        let moved = nest.moves().is_some_and(Float::is_half) && (varies || !width.lanes());
         for (i, place) in places.iter().enumerate() {
             for vector in 0..width.vectors() {
+                if moved {
+                    let ty = if width.lanes() { types::I64 } else { types::I16 };
+                    let v = self.b.ins().load(ty, memory(), place.at[0], vector_bytes * vector as i32);
+                    values.push((v, place.at[1], vector_bytes * vector as i32));
+                    continue;
+                }
                 let at = At { place, axis: inner, vector, lanes: width.lanes() };
                 let v = self.value(&nest.value, &at, &accumulators[i * width.vectors() + vector]);
-                let v = match (width.lanes(), nest.result.dtype) {
-                    (true, _) => self.floats(v),
-                    (false, dtype @ (DType::F16 | DType::BF16)) => half::narrowed(self.b, dtype, v),
-                    (false, _) => v,
+                let v = match (width.lanes(), float) {
+                    (true, Some(Float::F32) | None) => self.floats(v),
+                    (true, Some(half)) => {
+                        let v = self.floats(v);
+                        half::packed(self.b, half.dtype(), v)
+                    }
+                    (false, Some(half @ (Float::F16 | Float::Bf16))) => {
+                        half::narrowed(self.b, half.dtype(), v)
+                    }
+                    (false, Some(Float::F32) | None) => v,
                 };
-                values.push((v, place.at[nest.operands.len()], (16 * vector) as i32));
+                values.push((v, place.at[nest.operands.len()], vector_bytes * vector as i32));
             }
         }
         for (v, at, displacement) in values {
@@ -679,13 +697,19 @@ impl Emitter<'_, '_> {
         let operand = &self.nest.operands[i];
         let address = at.place.at[i];
         let varies = at.axis.is_some_and(|axis| operand.strides[axis] != 0);
-        let displacement = if at.lanes && varies { (16 * at.vector) as i32 } else { 0 };
+        let vector_bytes = LANES * operand.dtype.bytes();
+        let displacement = if at.lanes && varies { (vector_bytes * at.vector) as i32 } else { 0 };
         let key = (address, displacement, operand.dtype, at.lanes);
         if let Some(&(_, v)) = self.loaded.iter().find(|(k, _)| *k == key) {
             return v;
         }
         let v = if at.lanes && varies {
-            self.b.ins().load(types::F32X4, memory(), address, displacement)
+            match Float::of(operand.dtype) {
+                Some(half @ (Float::F16 | Float::Bf16)) => {
+                    half::load_four(self.b, half.dtype(), address, displacement)
+                }
+                Some(Float::F32) | None => self.b.ins().load(types::F32X4, memory(), address, displacement),
+            }
         } else {
             let one = self.load(operand, address, 0);
             if at.lanes { self.b.ins().splat(types::F32X4, one) } else { one }
@@ -734,6 +758,9 @@ impl Emitter<'_, '_> {
     /// ```
     fn block(&mut self, axis: usize, place: &Place) {
         let nest = self.nest;
+        if nest.result.dtype.bytes() == 2 {
+            return self.block_of_halves(axis, place);
+        }
         let step = nest.operands[0].strides[axis + 1];
         let mut at = place.at[0];
         let mut rows = Vec::new();
@@ -756,16 +783,53 @@ impl Emitter<'_, '_> {
         }
     }
 
+    /// The same with rows of 64 bits: columns come out in pairs.
+    fn block_of_halves(&mut self, axis: usize, place: &Place) {
+        let nest = self.nest;
+        let step = nest.operands[0].strides[axis + 1];
+        let mut at = place.at[0];
+        let mut rows = Vec::new();
+        for _ in 0..LANES {
+            let row = self.b.ins().load(types::I64, memory(), at, 0);
+            rows.push(self.b.ins().scalar_to_vector(types::I64X2, row));
+            at = self.displaced(at, step);
+        }
+        // a0 c0 a1 c1 …, b0 d0 b1 d1 …
+        let odd = self.words_by_turns(rows[0], rows[2], false);
+        let even = self.words_by_turns(rows[1], rows[3], false);
+        let step = nest.result.strides[axis];
+        let mut at = place.at[1];
+        for upper in [false, true] {
+            let pair = self.words_by_turns(odd, even, upper);
+            let pair = self.b.ins().bitcast(types::I64X2, little(), pair);
+            for lane in [0, 1] {
+                let column = self.b.ins().extractlane(pair, lane);
+                self.b.ins().store(memory(), column, at, 0);
+                at = self.displaced(at, step);
+            }
+        }
+    }
+
+    /// Words of the lower (or upper) halves of two vectors by turns.
+    fn words_by_turns(&mut self, x: Value, y: Value, upper: bool) -> Value {
+        let first = if upper { 8 } else { 0 };
+        let bytes: Vec<u8> = (0..4)
+            .flat_map(|word| [0, 16].map(|of| of + first + 2 * word))
+            .flat_map(|b| [b, b + 1])
+            .collect();
+        let mask = self.b.func.dfg.immediates.push(ConstantData::from(bytes));
+        let [x, y] = [x, y].map(|v| self.b.ins().bitcast(types::I8X16, little(), v));
+        self.b.ins().shuffle(x, y, mask)
+    }
+
     /// Lanes of the lower (or upper) halves of two vectors by turns.
     fn interleaved(&mut self, x: Value, y: Value, upper: bool) -> Value {
         let lanes: [u8; LANES] = if upper { [2, 6, 3, 7] } else { [0, 4, 1, 5] };
         let bytes: Vec<u8> = lanes.iter().flat_map(|&lane| (0..4).map(move |byte| 4 * lane + byte)).collect();
         let mask = self.b.func.dfg.immediates.push(ConstantData::from(bytes));
-        let flags = MemFlagsData::new().with_endianness(Endianness::Little);
-        let (x, y) =
-            (self.b.ins().bitcast(types::I8X16, flags, x), self.b.ins().bitcast(types::I8X16, flags, y));
+        let [x, y] = [x, y].map(|v| self.b.ins().bitcast(types::I8X16, little(), v));
         let shuffled = self.b.ins().shuffle(x, y, mask);
-        self.b.ins().bitcast(types::I32X4, flags, shuffled)
+        self.b.ins().bitcast(types::I32X4, little(), shuffled)
     }
 }
 
@@ -777,6 +841,11 @@ struct At<'a> {
     /// Which of the unrolled vectors.
     vector: usize,
     lanes: bool,
+}
+
+/// How bits are seen as another type.
+fn little() -> MemFlagsData {
+    MemFlagsData::new().with_endianness(Endianness::Little)
 }
 
 /// No trap: every access was checked. Not aligned: windows start anywhere.

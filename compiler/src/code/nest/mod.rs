@@ -25,6 +25,7 @@ mod traffic;
 
 use std::ops::Range;
 
+use crate::code::float::Float;
 use nnc_ir::DType;
 use nnc_ir::op::elementwise::BinaryFn;
 
@@ -140,12 +141,12 @@ pub enum Fold {
     Replace,
 }
 
-/// What goes in vectors: of four `f32`, unless said otherwise.
+/// What goes in vectors: of four `f32`, unless said otherwise, which are converted where half floats lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lanes {
     /// Nothing.
     Scalar,
-    /// The innermost loop, `unroll` vectors at a time: every operand is `f32` with stride 4 or 0 there.
+    /// The innermost loop, `unroll` vectors at a time: every operand is dense there, or the same element for all.
     Loop {
         /// Vectors in flight.
         unroll: u8,
@@ -157,10 +158,10 @@ pub enum Lanes {
         /// Vectors in flight.
         unroll: u8,
     },
-    /// The innermost loop, by a tile program over the target's widest vectors: see [`kernel`].
+    /// The innermost loop, by a tile program over the target's widest vectors: see [`kernel`]. Operands and result are `f32`.
     Kernel,
-    /// A copy of 4-byte elements by blocks of 4 × 4: the innermost loop has stride 4 in the result, the loop before it
-    /// stride 4 in the only operand.
+    /// A copy of elements of 2 or 4 bytes by blocks of 4 × 4: the innermost loop is dense in the result, the loop before it in the
+    /// only operand.
     Transpose,
 }
 
@@ -339,7 +340,8 @@ impl Nest {
                     .chain([&self.value])
                     .all(|e| self.is_vector(e));
                 let folded = self.accumulators.iter().all(|a| a.init.dtype() == DType::F32);
-                let written = self.result.dtype == DType::F32 && self.result.strides[inner] == 4;
+                let written = Float::of(self.result.dtype)
+                    .is_some_and(|float| self.result.strides[inner] == float.span(1));
                 unroll > 0 && rows > 0 && !indexed && read && expressions && folded && written
             }
             Lanes::Reduce { unroll } => unroll > 0 && self.reduces_in_vectors(),
@@ -347,23 +349,27 @@ impl Nest {
                 self.unit_axes <= inner
                     && self.reduce.is_empty()
                     && self.accumulators.is_empty()
-                    && self.operands.iter().all(|o| o.is_vector_along(inner))
+                    && self.operands.iter().all(|o| o.dtype == DType::F32 && o.is_vector_along(inner))
+                    && self.result.dtype == DType::F32
                     && self.result.is_vector_along(inner)
                     && self.result.strides[inner] == 4
                     && kernel::has(&self.value)
             }
             Lanes::Transpose => {
-                let [operand] = self.operands.as_slice() else { return false };
+                let (Some(float), [operand]) = (self.moves(), self.operands.as_slice()) else { return false };
                 inner > self.unit_axes
-                    && self.reduce.is_empty()
-                    && self.value == Expr::Operand(0)
-                    && operand.dtype == DType::F32
-                    && self.result.dtype == DType::F32
                     && operand.tables.is_empty()
-                    && operand.strides[inner - 1] == 4
-                    && self.result.strides[inner] == 4
+                    && operand.strides[inner - 1] == float.span(1)
+                    && self.result.strides[inner] == float.span(1)
             }
         }
+    }
+
+    /// What is copied, if the nest does nothing else: such floats are moved as they are.
+    pub fn moves(&self) -> Option<Float> {
+        let [operand] = self.operands.as_slice() else { return None };
+        let plain = self.reduce.is_empty() && self.value == Expr::Operand(0);
+        Float::of(operand.dtype).filter(|_| plain && operand.dtype == self.result.dtype)
     }
 
     fn reduces_in_vectors(&self) -> bool {
@@ -396,7 +402,11 @@ impl Nest {
                 Expr::Operand(i) => operands.get(*i) == Some(&DType::F32),
                 Expr::Acc(i) => accumulators.get(*i) == Some(&DType::F32),
                 Expr::Const(c) => c.dtype() == DType::F32,
-                Expr::Index(_) | Expr::Cast(..) => false,
+                Expr::Index(_) => false,
+                // Between floats that are all `f32` here.
+                Expr::Cast(to, x) => {
+                    [x.dtype(&operands, &accumulators), Some(computed(*to))] == [Some(DType::F32); 2]
+                }
                 Expr::Unary(f, _) => scalar::has_vector_unary(f.0),
                 Expr::Binary(f, a, b) => {
                     let both = [a, b].map(|e| e.dtype(&operands, &accumulators));
@@ -520,8 +530,8 @@ impl Nest {
 impl Operand {
     /// Whether neighbours along an axis can be loaded as one vector of `f32`, or are all the same element.
     pub fn is_vector_along(&self, axis: usize) -> bool {
-        self.dtype == DType::F32
-            && matches!(self.strides.get(axis), Some(0 | 4))
+        let Some(float) = Float::of(self.dtype) else { return false };
+        self.strides.get(axis).is_some_and(|&stride| stride == 0 || stride == float.span(1))
             && self.tables.iter().all(|t| t.strides.get(axis) == Some(&0))
     }
 }

@@ -427,7 +427,9 @@ impl Draft {
         let n = &self.nest;
         let Some(inner) = n.loops.len().checked_sub(1) else { return };
         let [operand] = n.operands.as_slice() else { return };
-        let Some(dense) = (0..inner).rev().find(|&a| operand.strides[a] == 4 && n.loops[a] >= LANES) else {
+        let size = operand.dtype.bytes() as i64;
+        let Some(dense) = (0..inner).rev().find(|&a| operand.strides[a] == size && n.loops[a] >= LANES)
+        else {
             return;
         };
         if n.loops[inner] < LANES {
