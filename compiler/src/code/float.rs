@@ -1,7 +1,9 @@
 //! Floats as they lie in memory. In registers all of them are `f32`: half floats are widened when they are loaded and
 //! rounded, ties to even, when they are stored.
 
-use nnc_ir::DType;
+use std::borrow::Cow;
+
+use nnc_ir::{DType, Tensor};
 
 /// The type of a float in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,6 +76,18 @@ impl Float {
         }
     }
 
+    /// The elements of a tensor, half floats widened; `None` for other elements. Copied where their bytes are not those of
+    /// `f32`, or not aligned.
+    pub fn elems(tensor: &Tensor) -> Option<Cow<'_, [f32]>> {
+        match Float::of(tensor.dtype())? {
+            Float::F32 => tensor.elems::<f32>().ok(),
+            half @ (Float::F16 | Float::Bf16) => {
+                let halves = tensor.bytes().chunks_exact(half.bytes() as usize);
+                Some(halves.map(|bytes| half.read(bytes)).collect())
+            }
+        }
+    }
+
     /// The value of its first bytes in memory; 0 where there are too few.
     pub fn read(self, memory: &[u8]) -> f32 {
         match (self, memory) {
@@ -95,6 +109,32 @@ impl Float {
             Float::F32 => put(memory, &value.to_le_bytes()),
             Float::F16 => put(memory, &half::f16::from_f32(value).to_le_bytes()),
             Float::Bf16 => put(memory, &half::bf16::from_f32(value).to_le_bytes()),
+        }
+    }
+}
+
+/// The types of what a layer reads and writes. Weights, bias, scale and shift are `f32` whatever these are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Floats {
+    /// Of the activations that are read.
+    pub input: Float,
+    /// Of the results.
+    pub output: Float,
+    /// Of the tensor that is added to the results, if one is.
+    pub residual: Float,
+}
+
+impl Floats {
+    /// The same type for all of them.
+    pub const fn all(float: Float) -> Floats {
+        Floats { input: float, output: float, residual: float }
+    }
+
+    /// A word for kernel names.
+    pub fn word(self) -> String {
+        match self.input == self.output {
+            true => self.output.word().to_string(),
+            false => format!("{}to{}", self.input.word(), self.output.word()),
         }
     }
 }

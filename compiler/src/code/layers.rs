@@ -9,12 +9,14 @@
 //! | pool | scale and shift, activation | residual, activation |
 //! | pool over whole pictures | scale and shift, activation | activation |
 //!
-//! Activations are those of [`Activation`]. All of these layers are for pictures of `f32` with two spatial axes, and for parameters that are known. What no kernel does is a
+//! Activations are those of [`Activation`]. All of these layers are for pictures of `f32` or of half floats with two spatial axes, and for
+//! parameters that are known. What no kernel does is a
 //! loop nest, which does everything, and is many times slower.
 
 use nnc_ir::op::{Conv, Epilogue as Behind, Op, PoolKind, Prologue as Before, Residual as Where, Unary};
-use nnc_ir::{DType, Graph, NodeId, Value};
+use nnc_ir::{Graph, NodeId, Tensor, Value};
 
+use super::float::Float;
 use super::tile::programs::epilogue::{Activation, Epilogue, Residual};
 use super::tile::programs::pool::Pool;
 use super::tile::programs::window::Prologue;
@@ -66,10 +68,11 @@ fn becoming(graph: &Graph, node: NodeId, op: &Op) -> Option<Layer> {
     let operand = |i: usize| graph.operand(node, i);
     let (x, y) = (graph.ty(operand(0)?), graph.node(node).outputs.first()?);
     let picture = |shape: &[usize]| shape.len() == 4 && shape.iter().all(|&n| n > 0);
-    if [x, y].iter().any(|ty| ty.dtype != DType::F32 || !picture(&ty.shape)) {
+    if x.dtype != y.dtype || Float::of(x.dtype).is_none() || ![x, y].iter().all(|ty| picture(&ty.shape)) {
         return None;
     }
-    let known = |value: Value| graph.constant(value).is_some_and(|tensor| tensor.dtype() == DType::F32);
+    let float = |tensor: &Tensor| Float::of(tensor.dtype()).is_some();
+    let known = |value: Value| graph.constant(value).is_some_and(float);
     let known = |at: &[usize]| at.iter().filter_map(|&i| operand(i)).all(known);
     match op {
         Op::Conv(conv) if known(&[Conv::W, Conv::B, Conv::SCALE, Conv::SHIFT]) => {

@@ -16,6 +16,7 @@
 use nnc_ir::op::Window;
 
 use super::sweep::{Axis, BytePitch, XTiles};
+use crate::code::float::{Float, Floats};
 use crate::code::tile::programs::dense::{Col, LINE, Runs, UNROLL, panel_width};
 use crate::code::tile::programs::epilogue::{Activation, Epilogue};
 
@@ -181,6 +182,12 @@ impl PanelRun {
 }
 
 impl DensePlan {
+    /// What the kernels read and write: what was copied to scratch is `f32`.
+    pub fn kernel_floats(&self) -> Floats {
+        let input = if self.stage.is_some() { Float::F32 } else { self.input.float };
+        Floats { input, output: self.output.float, residual: self.residual.float }
+    }
+
     /// Rounds of the loops over channels that one call of a kernel runs through.
     pub fn rounds(&self) -> u64 {
         let channels = self.panels.first().map_or(0, |p| p.k.channels());

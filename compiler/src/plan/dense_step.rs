@@ -9,7 +9,7 @@ use super::dense::{Ahead, DenseArg, DensePlan, LoopOrder, PanelRun, Stage, Stage
 use super::fits::Decision;
 use super::image::{Image, LANES, Pitch, Run, Slot, runs_of};
 use super::packing::{PackedPanel, Packing};
-use super::panels::{Panel, cut_panels, f32_weights, output_runs, packed_bias};
+use super::panels::{Panel, cut_panels, f32_elems, output_runs, packed_bias};
 use super::planner::{ARENA_START, Draft, Place, Planner, RunTable};
 use super::sweep::{Axis, BytePitch, x_tiles};
 use super::tiling::{self, Folding, Registers, Work};
@@ -23,6 +23,11 @@ use crate::code::tile::programs::window::Prologue;
 /// the instruction cache, and took up to 1.7 times as long.
 const LONGEST_RUN: usize = UNROLL as usize;
 
+/// Pixels of a result for which it does not pay to widen half floats before the kernels do.
+const FEW_PIXELS: usize = 4;
+/// Fewer pixels than these are done panel by panel, so that there is work for all threads.
+const TILED_PIXELS: usize = 128;
+
 /// Bound on the displacements of a table: they are 31-bit offsets into the arena.
 const FARTHEST: i32 = i32::MAX;
 
@@ -35,6 +40,18 @@ struct GroupInput {
     table: Vec<Slot>,
     /// Which of the group's channels come first, second, …
     order: Vec<usize>,
+}
+
+/// Where half floats that a layer reads become `f32`. Dense kernels read each element once for each panel and tap; widened
+/// beforehand they are read as fast as any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Widening {
+    /// In the kernels: a few pixels, where weights take the time. And what is `f32` anyway.
+    None,
+    /// In the copy of a tile's pixels to scratch.
+    Staged,
+    /// In a copy of the picture.
+    Image,
 }
 
 /// Where all groups read.
@@ -118,7 +135,14 @@ impl Planner<'_> {
         placed: &Placed<'_>,
     ) -> Result<(), PlanError> {
         let id = layer.node;
-        let staged = !prologue.is_none();
+        let weights = self.parameter(layer.weights)?;
+        let widening = self.widening(layer, placed, &weights);
+        let widened = match widening {
+            Widening::Image => Some(self.widened(id, placed.input, "its half floats are widened once")?),
+            Widening::Staged | Widening::None => None,
+        };
+        let placed = Placed { input: widened.as_ref().unwrap_or(placed.input), ..*placed };
+        let staged = !prologue.is_none() || widening == Widening::Staged;
         let (gathered, input) = match self.dense_input(layer, placed.input, staged) {
             Some(input) => (None, input),
             None => {
@@ -129,8 +153,7 @@ impl Planner<'_> {
                 (Some(image), input.ok_or_else(refused)?)
             }
         };
-        let placed = Placed { input: gathered.as_ref().unwrap_or(placed.input), ..*placed };
-        let weights = self.parameter(layer.weights)?;
+        let placed = Placed { input: gathered.as_ref().unwrap_or(placed.input), ..placed };
         let cin = weights.shape()[1];
         let cut = self.cut(layer, &input, &placed, epilogue, cin);
         let mut tables = Vec::new();
@@ -140,7 +163,11 @@ impl Planner<'_> {
             tables.extend(group.table.iter().copied());
         }
         let taps = cut.y.kernel * cut.x.kernel;
-        let panels = merge_panels(&cut.panels, &input, &table_at, taps * cin);
+        let output_pitch = self.pitch(placed.output_buffer).unwrap_or(input.pitch);
+        let residual_buffer = placed.residual_buffer();
+        let residual_pitch = residual_buffer.and_then(|b| self.pitch(b));
+        let outer = (output_pitch, residual_pitch.unwrap_or(output_pitch));
+        let panels = merge_panels(&cut.panels, &input, outer, &table_at, taps * cin);
         let table_entries = tables.len();
         let parameters = self.parameters(layer, &weights, &cut, &input, tables)?;
         let stage = self.stage(prologue, &input, cin);
@@ -152,15 +179,13 @@ impl Planner<'_> {
             true => LoopOrder::Panels,
             false => LoopOrder::Tiles,
         };
-        let residual_buffer = placed.residual_buffer();
-        let residual_pitch = residual_buffer.and_then(|b| self.pitch(b));
         let plan = DensePlan {
             images: cut.images,
             y: cut.y,
             x: cut.x,
             tiles,
             input: input.pitch.into(),
-            output: self.pitch(placed.output_buffer).map(BytePitch::from).unwrap_or_default(),
+            output: output_pitch.into(),
             residual: residual_pitch.map(BytePitch::from).unwrap_or_default(),
             panels,
             order,
@@ -194,6 +219,20 @@ impl Planner<'_> {
             note: None,
         });
         Ok(())
+    }
+
+    /// Where half floats of a layer's input become `f32`.
+    fn widening(&self, layer: &Decision, placed: &Placed<'_>, weights: &Tensor) -> Widening {
+        let pixels = placed.output.extent.pixels();
+        if !self.float_of(placed.input).is_half() || pixels <= FEW_PIXELS {
+            return Widening::None;
+        }
+        // Layers of many weights and few tiles are done panel by panel, which leaves no tile in scratch.
+        let by_panels = weights.shape().elems() as u64 * 4 > self.target.l2 / 2 || pixels < TILED_PIXELS;
+        match is_pointwise(layer) && layer.groups == 1 && !by_panels {
+            true => Widening::Staged,
+            false => Widening::Image,
+        }
     }
 
     /// Decides about sweep, tiles and panels of a layer whose groups have `cin` channels.
@@ -232,7 +271,7 @@ impl Planner<'_> {
             rows: images * y.output,
             k: taps * cin,
             runs: &lengths,
-            epilogue: epilogue.registers(),
+            epilogue: epilogue.registers(self.float(layer.node.into())),
         };
         let tile = match self.options.panels {
             Panels::Fastest => tiling::choose(registers, &work),
@@ -264,7 +303,7 @@ impl Planner<'_> {
         let table = self.run_table(&name, tables);
         let mut staged = |value: Value| -> Result<BufferId, PlanError> {
             let tensor = self.parameter(Some(value))?;
-            let values = tensor.elems::<f32>()?;
+            let values = f32_elems(&tensor)?;
             let staged: Vec<f32> = input.groups[0].order.iter().map(|&c| values[c]).collect();
             Ok(self.constant_buffer(&name, bytemuck::cast_slice(&staged)))
         };
@@ -280,7 +319,7 @@ impl Planner<'_> {
         let runs = input.staged.as_ref()?;
         let sources = runs.iter().zip(&input.buffers).map(|(runs, &buffer)| StageSource {
             pitch: self.pitch(buffer).map(BytePitch::from).unwrap_or_default(),
-            runs: runs.iter().map(|r| (r.at as i64 * 4, r.len)).collect(),
+            runs: runs.iter().map(|r| (input.pitch.bytes(r.at), r.len)).collect(),
         });
         Some(Stage {
             sources: sources.collect(),
@@ -378,10 +417,10 @@ impl Planner<'_> {
         }
         if let Some((buffer, at, step)) = image.affine().filter(|_| one) {
             let group = |g: usize| GroupInput {
-                start: (at + g * per_group * step) as i64 * 4,
+                start: pitch.bytes(at + g * per_group * step),
                 k: match step {
                     1 => Runs::Contiguous(per_group as u32),
-                    _ => Runs::Stepped { count: per_group as u32, step: step as i32 * 4 },
+                    _ => Runs::Stepped { count: per_group as u32, step: pitch.bytes(step) as i32 },
                 },
                 table: Vec::new(),
                 order: (0..per_group).collect(),
@@ -407,7 +446,7 @@ impl Planner<'_> {
             let groups = sorted
                 .into_iter()
                 .map(|(order, runs)| GroupInput {
-                    start: runs[0].at as i64 * 4,
+                    start: pitch.bytes(runs[0].at),
                     k: Runs::Contiguous(per_group as u32),
                     table: Vec::new(),
                     order,
@@ -451,24 +490,25 @@ fn traffic(plan: &DensePlan, image: &Image, residual: Option<&Image>, table: usi
         let lanes: u64 = panels.cols.iter().map(|c| u64::from(c.lanes.count())).sum();
         weights += count * lanes * taps * panels.k.channels() * 4;
         bias += count * lanes * 4;
-        stored += count * panels.cols.iter().map(|c| u64::from(c.used)).sum::<u64>() * 4;
+        stored += count * panels.cols.iter().map(|c| u64::from(c.used)).sum::<u64>();
     }
     let channels: usize = image.runs().iter().map(|run| run.len).sum();
     let pixels = plan.images * plan.y.positions_read() * plan.x.positions_read();
-    let written = (plan.images * plan.y.output * plan.x.output) as u64 * stored;
-    let mut read = (pixels * channels) as u64 * 4 + weights;
+    let size = |pitch: &BytePitch| u64::from(pitch.float.bytes());
+    let outputs = (plan.images * plan.y.output * plan.x.output) as u64 * stored;
+    let mut read = (pixels * channels) as u64 * size(&plan.input) + weights;
     if plan.epilogue.bias {
         read += bias;
     }
     if let Some(residual) = residual {
-        read += written - (pixels * residual.slots_in(image)) as u64 * 4;
+        read += (outputs - (pixels * residual.slots_in(image)) as u64) * size(&plan.residual);
     }
     // Without a tap inside nothing looks for the channels.
     if pixels > 0 {
         let affine = plan.stage.as_ref().is_some_and(|stage| stage.affine);
         read += (table + if affine { 2 * channels } else { 0 }) as u64 * 4;
     }
-    Traffic { read, written }
+    Traffic { read, written: outputs * size(&plan.output) }
 }
 
 /// Runs, longest first, with long ones cut; and the order of channels that this gives.
@@ -548,7 +588,7 @@ fn pack(
         order: if input.groups.len() == 1 { 0 } else { panel.group },
     });
     let packing = Packing {
-        weights: f32_weights(weights)?,
+        weights: weights.clone(),
         taps,
         winograd: None,
         depth: weights.shape()[1],
@@ -559,15 +599,27 @@ fn pack(
 }
 
 /// Puts panels together that follow each other at constant distances.
-fn merge_panels(panels: &[Panel], input: &Input, table_at: &[i64], k: usize) -> Vec<PanelRun> {
+fn merge_panels(
+    panels: &[Panel],
+    input: &Input,
+    (output, residual): (Pitch, Pitch),
+    table_at: &[i64],
+    k: usize,
+) -> Vec<PanelRun> {
     let mut runs: Vec<PanelRun> = Vec::new();
     let (mut weights, mut bias) = (0i64, 0i64);
     for panel in panels {
         let g = if input.groups.len() == 1 { 0 } else { panel.group };
         let group = &input.groups[g];
         let lanes = panel.lanes();
-        let starts =
-            [group.start, weights, panel.at as i64 * 4, bias, panel.residual_at as i64 * 4, table_at[g]];
+        let starts = [
+            group.start,
+            weights,
+            output.bytes(panel.at),
+            bias,
+            residual.bytes(panel.residual_at),
+            table_at[g],
+        ];
         weights += (lanes * k) as i64 * 4;
         bias += lanes as i64 * 4;
         let follows =

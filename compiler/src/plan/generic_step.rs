@@ -1,6 +1,6 @@
 //! Steps for operators without kernels of their own, views that need no step, gathers, and the graph's outputs.
 
-use nnc_ir::op::{Op, Prefix, Transpose};
+use nnc_ir::op::{Cast, Op, Prefix, Transpose};
 use nnc_ir::{DType, NodeId, TensorType, Value};
 
 use super::PlanError;
@@ -8,6 +8,7 @@ use super::buffer::{BufferId, Home};
 use super::generic::{self, GenericError, IndexRecords};
 use super::image::{Image, Slot};
 use super::planner::{Draft, Place, Planner};
+use crate::code::float::Float;
 use crate::code::view::View;
 
 impl Planner<'_> {
@@ -44,8 +45,9 @@ impl Planner<'_> {
         inputs: &[Option<View>],
     ) -> View {
         let node = self.graph.node(id);
-        let as_image =
-            ty.dtype == DType::F32 && ty.shape.rank() == 4 && (super::is_image_op(&node.op) || has_image);
+        let as_image = Float::of(ty.dtype).is_some()
+            && ty.shape.rank() == 4
+            && (super::is_image_op(&node.op) || has_image);
         if matches!(node.op, Op::Unary(_) | Op::Binary(_) | Op::ChannelAffine(_))
             && !self.is_wide(value)
             && !self.leads_out(value)
@@ -224,12 +226,30 @@ impl Planner<'_> {
         }
         let name = format!("{}.gather", self.graph.node(id).name);
         let (extent, channels) = (self.extent(value), self.graph.ty(value).shape[1]);
-        let buffer = self.image_buffer(&name, extent, channels);
+        let buffer = self.image_buffer(&name, extent, channels, self.float(value));
         let copy = Image::contiguous(extent, channels, buffer, 0);
         match (view, self.image_view(&copy)) {
             (Some(from), Some(to)) => self.copy(id, &name, from, to, "it does not lie as an image does")?,
             _ => return Err(PlanError::Internal(format!("\"{name}\" has no layout"))),
         }
+        Ok(copy)
+    }
+
+    /// Copies an image into a buffer of its own as `f32`. Channels in planes stay so.
+    pub(super) fn widened(&mut self, id: NodeId, image: &Image, why: &str) -> Result<Image, PlanError> {
+        let name = format!("{}.gather", self.graph.node(id).name);
+        let (extent, channels) = (image.extent, image.channels());
+        let planes = image.affine().is_some_and(|(_, _, step)| step != 1);
+        let copy = if planes {
+            let ty = TensorType::new(DType::F32, [extent.n, channels, extent.h, extent.w]);
+            let window = self.temporary(&name, &ty);
+            self.window_as_image(&window)
+        } else {
+            let buffer = self.image_buffer(&name, extent, channels, Float::F32);
+            Some(Image::contiguous(extent, channels, buffer, 0))
+        };
+        let copy = copy.ok_or_else(|| PlanError::Internal(format!("\"{name}\" has no layout")))?;
+        self.copy_channels(id, image, &copy, why)?;
         Ok(copy)
     }
 
@@ -261,7 +281,7 @@ impl Planner<'_> {
     /// A buffer for a copy of an image.
     fn gathered(&mut self, id: NodeId, image: &Image, slots: usize) -> BufferId {
         let name = format!("{}.gather", self.graph.node(id).name);
-        self.image_buffer(&name, image.extent, slots)
+        self.image_buffer(&name, image.extent, slots, self.float_of(image))
     }
 
     /// Steps that copy an image to another place, channel by channel as far as they lie regularly.
@@ -283,7 +303,10 @@ impl Planner<'_> {
 
     /// A step that copies one window to another of the same shape.
     fn copy(&mut self, id: NodeId, name: &str, from: View, to: View, why: &str) -> Result<(), PlanError> {
-        let op = Op::Transpose(Transpose { perm: (0..from.rank()).collect() });
+        let op = match from.dtype == to.dtype {
+            true => Op::Transpose(Transpose { perm: (0..from.rank()).collect() }),
+            false => Op::Cast(Cast { to: to.dtype }),
+        };
         self.pieces(id, name, &op, &[Some(from)], &[to], Some(why))
     }
 
@@ -333,7 +356,7 @@ impl Planner<'_> {
             .map(|s| images.get(s.operand as usize)?.as_ref()?.slots.get(s.channel as usize).copied())
             .collect();
         match slots {
-            Some(slots) if self.graph.ty(id.into()).dtype == DType::F32 => {
+            Some(slots) if Float::of(self.graph.ty(id.into()).dtype).is_some() => {
                 let extent = self.extent(id.into());
                 self.place(id.into(), Place::Image(Image { extent, slots }));
                 true

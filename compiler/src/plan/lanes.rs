@@ -19,6 +19,7 @@ use std::ops::Range;
 
 use super::dense::Steps;
 use super::sweep::{Axis, BytePitch};
+use crate::code::float::{Float, Floats};
 pub use crate::code::layers::LanesOp;
 use crate::code::tile::ir::Lanes;
 use crate::code::tile::programs::epilogue::Epilogue;
@@ -80,9 +81,10 @@ pub struct VectorRun {
 
 impl VectorRun {
     /// Whether each vector lies directly behind the one before it, in input, output and residual.
-    pub fn touch(&self) -> bool {
-        let vector = i64::from(self.lanes.bytes());
-        [self.input, self.output, self.residual].iter().all(|s| s.step == vector)
+    pub fn touch(&self, floats: Floats) -> bool {
+        let steps =
+            [(self.input, floats.input), (self.output, floats.output), (self.residual, floats.residual)];
+        steps.iter().all(|(steps, float)| steps.step == i64::from(self.lanes.span(*float)))
     }
 }
 
@@ -118,6 +120,12 @@ pub struct LanesPlan {
 }
 
 impl LanesPlan {
+    /// What the kernels for some vectors read and write.
+    pub fn floats(&self, vectors: &VectorRun) -> Floats {
+        let input = self.inputs.get(vectors.source).map_or(Float::F32, |pitch| pitch.float);
+        Floats { input, output: self.output.float, residual: self.residual.float }
+    }
+
     /// Blocks of rows in one picture.
     pub fn blocks_per_image(&self) -> usize {
         self.blocks.iter().map(|b| b.count).sum()

@@ -9,6 +9,7 @@ use super::dense::Steps;
 use super::fits::Decision;
 use super::image::{Image, LANES, Pitch, Run, Slot};
 use super::lanes::{LanesArg, LanesOp, LanesPlan, RowBlocks, VectorRun, blocks};
+use super::panels::f32_elems;
 use super::planner::{ARENA_START, Draft, Place, Planner};
 use super::sweep::{Axis, BytePitch};
 use super::tiling::{Folding, Registers};
@@ -86,7 +87,7 @@ impl Planner<'_> {
             |planner: &mut Self, value: Option<Value>, taps: usize| -> Result<BufferId, PlanError> {
                 let Some(value) = value else { return Ok(ARENA_START) };
                 let tensor = planner.parameter(Some(value))?;
-                let values = tensor.elems::<f32>()?;
+                let values = f32_elems(&tensor)?;
                 let mut packed = Vec::new();
                 for v in &vectors {
                     for tap in 0..taps {
@@ -105,8 +106,10 @@ impl Planner<'_> {
         let scale = constants(self, layer.affine.map(|(scale, _)| scale), 1)?;
         let shift = constants(self, layer.affine.map(|(_, shift)| shift), 1)?;
 
-        let shift_residual = residual.as_ref().map_or(0, |r| r.1 as i64 * 4);
-        let (columns, rows) = block_shape(op, prologue, epilogue, registers, (&y, &x));
+        let residual_pitch = residual.as_ref().and_then(|r| self.pitch(r.0)).unwrap_or(out_pitch);
+        let shift_residual = residual.as_ref().map_or(0, |r| r.1);
+        let at_the_end = epilogue.registers(out_pitch.float);
+        let (columns, rows) = block_shape(op, prologue, at_the_end, registers, (&y, &x));
         let global = matches!(op, LanesOp::GlobalPool(_));
         let tiles = if global { Vec::new() } else { blocks(&x, columns) };
         let near: i64 = pitches.iter().map(|p| BytePitch::from(*p).row).sum::<i64>()
@@ -127,7 +130,7 @@ impl Planner<'_> {
                 .and_then(|r| self.pitch(r.0))
                 .map(BytePitch::from)
                 .unwrap_or_default(),
-            vectors: merge(&vectors, taps, shift_residual),
+            vectors: merge(&vectors, taps, &pitches, out_pitch, (residual_pitch, shift_residual)),
             prologue,
             epilogue,
         };
@@ -200,7 +203,7 @@ impl Planner<'_> {
             let source = sources.iter().position(|&b| b == run.buffer).unwrap_or(0);
             let padding = run.len.next_multiple_of(LANES) - run.len;
             // Of a transposed image, rows may be nearer to each other than pixels.
-            let Pitch { image, row, pixel } = pitches[source];
+            let Pitch { image, row, pixel, .. } = pitches[source];
             let channels_last = image.min(row).min(pixel) >= run.at + run.len + padding;
             let spare = if exact || !channels_last { 0 } else { padding };
             let mut done = 0;
@@ -220,12 +223,13 @@ fn traffic(plan: &LanesPlan, shared: usize) -> Traffic {
     let (mut lanes, mut used) = (0, 0);
     for vectors in &plan.vectors {
         lanes += vectors.count as u64 * u64::from(vectors.lanes.count()) * 4;
-        used += vectors.count as u64 * u64::from(vectors.used) * 4;
+        used += vectors.count as u64 * u64::from(vectors.used);
     }
     let (y, x) = (&plan.y, &plan.x);
     let pixels = plan.images * y.positions_read() * x.positions_read();
-    let written = (plan.images * y.output * x.output) as u64 * used;
-    let mut read = pixels as u64 * used;
+    let size = |pitch: &BytePitch| u64::from(pitch.float.bytes());
+    let outputs = (plan.images * y.output * x.output) as u64 * used;
+    let mut read = pixels as u64 * used * plan.inputs.first().map_or(0, size);
     if plan.op == LanesOp::Depthwise {
         read += (y.taps_used() * x.taps_used()) as u64 * lanes;
     }
@@ -233,12 +237,12 @@ fn traffic(plan: &LanesPlan, shared: usize) -> Traffic {
         read += lanes;
     }
     if plan.prologue.affine {
-        read += 2 * used;
+        read += 2 * used * 4;
     }
     if plan.epilogue.residual != Added::None {
-        read += written - (pixels * shared) as u64 * 4;
+        read += (outputs - (pixels * shared) as u64) * size(&plan.residual);
     }
-    Traffic { read, written }
+    Traffic { read, written: outputs * size(&plan.output) }
 }
 
 /// Why channels should be gathered before a layer works on their slots, if so.
@@ -259,11 +263,11 @@ fn spread(runs: &[Run]) -> usize {
     runs.iter().map(|r| r.len.next_multiple_of(LANES)).sum()
 }
 
-/// Output columns and rows of one block, such that accumulators and weights fit the registers.
+/// Output columns and rows of one block, such that accumulators and weights fit the registers, and so many at the end.
 fn block_shape(
     op: LanesOp,
     prologue: Prologue,
-    epilogue: Epilogue,
+    epilogue: usize,
     registers: Registers,
     (y, x): (&Axis, &Axis),
 ) -> (usize, usize) {
@@ -274,7 +278,7 @@ fn block_shape(
         LanesOp::Pool(Pool::Max) | LanesOp::GlobalPool(Pool::Max) => 2,
         _ => 0,
     };
-    let at_the_end = prologue + maxima + epilogue.registers();
+    let at_the_end = prologue + maxima + epilogue;
     let held = |rows: usize| match op {
         LanesOp::Depthwise => {
             let all = y.kernel * x.kernel;
@@ -311,14 +315,21 @@ fn along(tiles: &[RowBlocks], near: u64, l1d: u64) -> Along {
     if one_tile || near > l1d { Along::Channels } else { Along::Columns }
 }
 
-/// Puts vectors together that follow each other at constant distances.
-fn merge(vectors: &[Vector], taps: usize, residual: i64) -> Vec<VectorRun> {
+/// Puts vectors together that follow each other at constant distances. The residual lies so many slots behind the output.
+fn merge(
+    vectors: &[Vector],
+    taps: usize,
+    inputs: &[Pitch],
+    output: Pitch,
+    (residual, behind): (Pitch, isize),
+) -> Vec<VectorRun> {
     let mut runs: Vec<VectorRun> = Vec::new();
     let (mut weights, mut parameters) = (0i64, 0i64);
     for v in vectors {
         let bytes = i64::from(v.col.lanes.bytes());
-        let output = v.to as i64 * 4;
-        let starts = [v.from as i64 * 4, output, weights, parameters, output + residual];
+        let input = inputs.get(v.source).map_or(0, |pitch| pitch.bytes(v.from));
+        let residual = residual.bytes(v.to) + behind as i64 * i64::from(residual.float.bytes());
+        let starts = [input, output.bytes(v.to), weights, parameters, residual];
         weights += bytes * taps as i64;
         parameters += bytes;
         let alike =

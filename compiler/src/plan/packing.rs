@@ -10,13 +10,14 @@ use std::borrow::Cow;
 use nnc_ir::Tensor;
 
 use super::constants::hash;
+use crate::code::float::Float;
 use crate::code::tile::programs::dense::{Col, panel_width, position};
 use crate::code::tile::programs::winograd::{Form, KernelTransform};
 
 /// Weights of a convolution, `[channel][k][ky][kx]`, to be packed.
 #[derive(Clone, Debug)]
 pub struct Packing {
-    /// As the model has them, of `f32`.
+    /// As the model has them, of any [`Float`]; they are packed as `f32`.
     pub weights: Tensor,
     /// Elements of a kernel: `ky · kx`.
     pub taps: usize,
@@ -155,7 +156,7 @@ impl Packing {
     }
 }
 
-/// The weights of some output channels, `[k][ky][kx]` each.
+/// The weights of some output channels, `[k][ky][kx]` each, as `f32`.
 struct Rows<'w> {
     /// Bytes in which they are, and where each begins.
     bytes: Cow<'w, [u8]>,
@@ -166,9 +167,11 @@ struct Rows<'w> {
 
 impl<'w> Rows<'w> {
     fn of(packing: &'w Packing, channels: &[usize]) -> Rows<'w> {
-        let len = packing.depth * packing.taps * 4;
+        let float = Float::of(packing.weights.dtype()).unwrap_or_default();
+        let elems = packing.depth * packing.taps;
+        let len = elems * float.bytes() as usize;
         let all = packing.weights.ty().bytes();
-        if let Some(bytes) = packing.weights.at_hand(0..all) {
+        if let (Float::F32, Some(bytes)) = (float, packing.weights.at_hand(0..all)) {
             let starts = channels.iter().map(|channel| channel * len).collect();
             return Rows { bytes: bytes.into(), starts, len };
         }
@@ -179,6 +182,11 @@ impl<'w> Rows<'w> {
             packing.weights.read(run[0] * len..(run[0] + run.len()) * len, piece);
             rest = after;
         }
+        if float.is_half() {
+            let widened = bytes.chunks_exact(float.bytes() as usize);
+            bytes = widened.flat_map(|half| float.read(half).to_le_bytes()).collect();
+        }
+        let len = elems * 4;
         Rows { starts: (0..channels.len()).map(|row| row * len).collect(), bytes: bytes.into(), len }
     }
 

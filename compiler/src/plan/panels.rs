@@ -6,10 +6,13 @@
 //!   panels         16 + 16, 16 + 10    16 + 16, 16 + 10    of at most three vectors of 16 lanes, as wide as each other
 //! ```
 
+use std::borrow::Cow;
+
 use nnc_ir::{DType, Tensor, TensorError};
 
 use super::image::Image;
 use super::tiling::{self, Folding, Registers};
+use crate::code::float::Float;
 use crate::code::tile::programs::dense::Col;
 
 /// Neighbouring output channels of one group that lie together in the output and in the residual.
@@ -102,18 +105,16 @@ pub(super) fn cut_panels(
     panels
 }
 
-/// Weights that can be packed.
-pub(super) fn f32_weights(weights: &Tensor) -> Result<Tensor, TensorError> {
-    match weights.dtype() {
-        DType::F32 => Ok(weights.clone()),
-        got => Err(TensorError::DType { expected: DType::F32, got }),
-    }
+/// The elements of a parameter, half floats widened.
+pub(super) fn f32_elems(tensor: &Tensor) -> Result<Cow<'_, [f32]>, TensorError> {
+    let refused = || TensorError::DType { expected: DType::F32, got: tensor.dtype() };
+    Float::elems(tensor).ok_or_else(refused)
 }
 
 /// The bias, `[panel][lane]`, zero in lanes without a channel; empty if there is none.
 pub(super) fn packed_bias(panels: &[Panel], bias: Option<&Tensor>) -> Result<Vec<f32>, TensorError> {
     let Some(bias) = bias else { return Ok(Vec::new()) };
-    let values = bias.elems::<f32>()?;
+    let values = f32_elems(bias)?;
     let mut packed = Vec::new();
     for panel in panels {
         let start = packed.len();

@@ -22,6 +22,7 @@ use super::{
     Bounds, Indices, LayerCode, MemoryReport, Options, PlanError, PlanStep, Refusal, Traffic, Unpacked,
     Windows,
 };
+use crate::code::float::Float;
 use crate::code::layers::Layer;
 use crate::code::view::View;
 use crate::target::Target;
@@ -162,9 +163,9 @@ impl<'g> Planner<'g> {
     }
 
     /// Adds a buffer in the arena that holds `slots` channels of an image.
-    pub fn image_buffer(&mut self, name: &str, extent: Extent, slots: usize) -> BufferId {
-        let pitch = Pitch::padded(extent, slots);
-        self.buffer(name, Home::Arena, pitch.elems(extent) as u64 * 4, Some((extent, pitch)))
+    pub fn image_buffer(&mut self, name: &str, extent: Extent, slots: usize, float: Float) -> BufferId {
+        let pitch = Pitch::padded(extent, slots, float);
+        self.buffer(name, Home::Arena, pitch.size(extent), Some((extent, pitch)))
     }
 
     /// Adds a buffer with constant bytes.
@@ -225,23 +226,23 @@ impl<'g> Planner<'g> {
     /// The image buffer that a step writes for a value, and the first slot of the value in it: its part of a wide buffer,
     /// the caller's output when the layout is the same there, or a buffer of `slots` slots of its own.
     pub fn output_slots(&mut self, value: Value, slots: usize, natural: bool) -> (BufferId, usize) {
-        let extent = self.extent(value);
+        let (extent, float) = (self.extent(value), self.float(value));
         let name = self.graph.node(value.node).name.clone();
         if let Some(part) = self.wide.parts.get(&value).copied() {
             if let Some(&id) = self.wide_ids.get(&part.wide) {
                 return (id, part.at);
             }
-            let id = self.image_buffer(&name, extent, self.wide.slots[part.wide]);
+            let id = self.image_buffer(&name, extent, self.wide.slots[part.wide], float);
             self.wide_ids.insert(part.wide, id);
             return (id, part.at);
         }
         if let Some(output) = self.direct_output(value).filter(|_| natural) {
             let channels = self.graph.ty(value).shape[1];
-            let pitch = Pitch::of_pixel(extent, channels);
-            let bytes = pitch.elems(extent) as u64 * 4;
-            return (self.buffer(&name, Home::Output(output), bytes, Some((extent, pitch))), 0);
+            let pitch = Pitch::of_pixel(extent, channels, float);
+            let layout = Some((extent, pitch));
+            return (self.buffer(&name, Home::Output(output), pitch.size(extent), layout), 0);
         }
-        (self.image_buffer(&name, extent, slots), 0)
+        (self.image_buffer(&name, extent, slots, float), 0)
     }
 
     /// Slots that a wide part leaves for a value of `channels` channels; no limit for a buffer of its own.
@@ -262,6 +263,17 @@ impl<'g> Planner<'g> {
             let (reader, _) = self.graph.single_consumer(value)?;
             matches!(self.graph.node(reader).op, Op::Reshape(_)).then(|| index(reader.into()))?
         })
+    }
+
+    /// What the elements of a value are that is an image.
+    pub fn float(&self, value: Value) -> Float {
+        Float::of(self.graph.ty(value).dtype).unwrap_or_default()
+    }
+
+    /// What the elements of an image are where it lies.
+    pub fn float_of(&self, image: &Image) -> Float {
+        let pitch = image.slots.first().and_then(|slot| self.pitch(slot.buffer));
+        pitch.map_or(Float::F32, |pitch| pitch.float)
     }
 
     /// Extent of a value of rank 4.
@@ -303,15 +315,17 @@ impl<'g> Planner<'g> {
     }
 
     /// A window of rank 4 with sensible strides is an image.
-    fn window_as_image(&mut self, view: &View) -> Option<Image> {
-        if view.dtype != DType::F32 || view.shape.len() != 4 || view.is_empty() {
+    pub fn window_as_image(&mut self, view: &View) -> Option<Image> {
+        let float = Float::of(view.dtype)?;
+        if view.shape.len() != 4 || view.is_empty() {
             return None;
         }
-        let elems = |bytes: i64| (bytes >= 0 && bytes % 4 == 0).then_some(bytes as usize / 4);
+        let size = i64::from(float.bytes());
+        let elems = |bytes: i64| (bytes >= 0 && bytes % size == 0).then_some((bytes / size) as usize);
         let extent = Extent { n: view.shape[0], h: view.shape[2], w: view.shape[3] };
         let strides: Option<Vec<usize>> = view.strides.iter().map(|&s| elems(s)).collect();
         let s = strides?;
-        let pitch = Pitch { image: s[0], row: s[2], pixel: s[3] };
+        let pitch = Pitch { float, image: s[0], row: s[2], pixel: s[3] };
         let at = elems(view.offset)?;
         let buffer = self.seen_as(BufferId(view.arg as u32), extent, pitch);
         Some(Image {
@@ -369,10 +383,10 @@ impl<'g> Planner<'g> {
         let e = image.extent;
         Some(View {
             arg: buffer.0 as usize,
-            offset: at as i64 * 4,
-            dtype: DType::F32,
+            offset: pitch.bytes(at),
+            dtype: pitch.float.dtype(),
             shape: vec![e.n, image.channels(), e.h, e.w],
-            strides: [pitch.image, step, pitch.row, pitch.pixel].map(|s| s as i64 * 4).to_vec(),
+            strides: [pitch.image, step, pitch.row, pitch.pixel].map(|s| pitch.bytes(s)).to_vec(),
         })
     }
 
@@ -454,7 +468,8 @@ impl<'g> Planner<'g> {
         for table in std::mem::take(&mut self.tables) {
             let mut data = Vec::with_capacity(table.starts.len() * 4);
             for slot in &table.starts {
-                let at = offset(&self, slot.buffer) + slot.at as u64 * 4;
+                let within = self.pitch(slot.buffer).map_or(0, |pitch| pitch.bytes(slot.at));
+                let at = offset(&self, slot.buffer) + within as u64;
                 let at = i32::try_from(at).map_err(|_| PlanError::ArenaTooLarge { bytes: arena.bytes })?;
                 data.extend_from_slice(&at.to_le_bytes());
             }
@@ -588,7 +603,7 @@ impl<'g> Planner<'g> {
 fn writes_image(graph: &Graph, value: Value) -> bool {
     let ty = graph.ty(value);
     let op = &graph.node(value.node).op;
-    ty.dtype == DType::F32 && ty.shape.rank() == 4 && super::is_image_op(op)
+    Float::of(ty.dtype).is_some() && ty.shape.rank() == 4 && super::is_image_op(op)
 }
 
 /// For each value, the position of the last node that reads its bytes, through nodes that only look at them differently.

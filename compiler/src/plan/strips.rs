@@ -300,7 +300,7 @@ impl<'p> Steps<'p> {
 
     /// Bytes of a pixel of an image.
     fn pixel(&self, image: BufferId) -> u64 {
-        self.buffers[image.0 as usize].image.map_or(0, |(_, pitch)| pitch.pixel as u64 * 4)
+        self.buffers[image.0 as usize].image.map_or(0, |(_, pitch)| pitch.bytes(pitch.pixel) as u64)
     }
 }
 

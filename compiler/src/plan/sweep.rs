@@ -12,9 +12,13 @@
 
 use std::ops::Range;
 
-/// Distances in bytes.
+use crate::code::float::Float;
+
+/// Distances in bytes, and what lies there: the one place where elements become bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct BytePitch {
+    /// The elements.
+    pub float: Float,
     /// Between columns.
     pub pixel: i64,
     /// Between rows.
@@ -25,8 +29,8 @@ pub struct BytePitch {
 
 impl From<super::image::Pitch> for BytePitch {
     fn from(p: super::image::Pitch) -> BytePitch {
-        let bytes = |elems: usize| elems as i64 * 4;
-        BytePitch { pixel: bytes(p.pixel), row: bytes(p.row), image: bytes(p.image) }
+        let [pixel, row, image] = [p.pixel, p.row, p.image].map(|elems| p.bytes(elems));
+        BytePitch { float: p.float, pixel, row, image }
     }
 }
 

@@ -27,7 +27,7 @@ use super::dense_step::Placed;
 use super::fits;
 use super::image::{Image, Pitch, Slot};
 use super::packing::{PackedPanel, Packing};
-use super::panels::{OutputRun, Panel, cut_panels, f32_weights, output_runs, packed_bias};
+use super::panels::{OutputRun, Panel, cut_panels, output_runs, packed_bias};
 use super::planner::{ARENA_START, Draft, Planner};
 use super::sweep::{Axis, BytePitch};
 use super::tiling::{self, Folding, Registers, TileShape, Work};
@@ -74,7 +74,9 @@ impl Planner<'_> {
         let registers = Registers::of(self.target);
         let sources = placed.input.buffers();
         let inputs: Option<Vec<Pitch>> = sources.iter().map(|&b| self.pitch(b)).collect();
-        let (channels, order) = channel_runs(placed.input, &sources, registers)?;
+        let inputs = inputs?;
+        let (channels, order) = channel_runs(placed.input, &sources, &inputs, registers)?;
+        let output = self.pitch(placed.output_buffer)?;
         let padding = self.padding_of(placed.output_buffer, layer.node.into());
         let runs = output_runs(placed.output, placed.residual, 1, padding);
         let shape = Shape {
@@ -83,12 +85,11 @@ impl Planner<'_> {
             input_vectors: channels.iter().map(|c| c.vectors).sum(),
             depth: order.len(),
             runs: runs.iter().map(|r| r.channels.len()).collect(),
-            epilogue: epilogue.registers(),
+            epilogue: epilogue.registers(output.float),
             weights_of_all: self.weights,
         };
         let choice = choose(self.target, registers, &shape, allowed)?;
-        let output = self.pitch(placed.output_buffer)?;
-        Some(Decision { choice, inputs: inputs?, output, channels, order, runs })
+        Some(Decision { choice, inputs, output, channels, order, runs })
     }
 
     /// Plans a convolution by Winograd's algorithm.
@@ -129,7 +130,12 @@ impl Planner<'_> {
             output: output.into(),
             residual: residual_pitch.map(BytePitch::from).unwrap_or_default(),
             channels,
-            panels: merge(&panels, order.len() * choice.kernels.floats(choice.form)),
+            panels: merge(
+                &panels,
+                order.len() * choice.kernels.floats(choice.form),
+                output,
+                residual_pitch.unwrap_or(output),
+            ),
             transformed: ScratchPitch::of(choice.block, order.len()),
             product: ScratchPitch::of(choice.block, widest),
             epilogue,
@@ -169,24 +175,26 @@ fn traffic(plan: &WinogradPlan, image: &Image, residual: Option<&Image>) -> Traf
         let count = panels.count as u64;
         weights += count * panels.bytes(plan) as u64;
         bias += count * u64::from(panel_width(&panels.cols)) * 4;
-        stored += count * u64::from(panel_channels(&panels.cols)) * 4;
+        stored += count * u64::from(panel_channels(&panels.cols));
     }
     let pixels = plan.images * plan.y.positions_read() * plan.x.positions_read();
-    let written = (plan.images * plan.y.output * plan.x.output) as u64 * stored;
-    let mut read = (pixels * plan.depth) as u64 * 4 + weights;
+    let size = |pitch: &BytePitch| u64::from(pitch.float.bytes());
+    let outputs = (plan.images * plan.y.output * plan.x.output) as u64 * stored;
+    let mut read = (pixels * plan.depth) as u64 * plan.inputs.first().map_or(0, size) + weights;
     if plan.epilogue.bias {
         read += bias;
     }
     if let Some(residual) = residual {
-        read += written - (pixels * residual.slots_in(image)) as u64 * 4;
+        read += (outputs - (pixels * residual.slots_in(image)) as u64) * size(&plan.residual);
     }
-    Traffic { read, written }
+    Traffic { read, written: outputs * size(&plan.output) }
 }
 
 /// How the channels of an image are read, and in which order that is; `None` when they lie too scattered for vectors.
 fn channel_runs(
     image: &Image,
     sources: &[BufferId],
+    pitches: &[Pitch],
     registers: Registers,
 ) -> Option<(Vec<ChannelRun>, Vec<usize>)> {
     let channel_at: BTreeMap<Slot, usize> = image.slots.iter().enumerate().map(|(c, &s)| (s, c)).collect();
@@ -203,7 +211,7 @@ fn channel_runs(
             let col = *alike.first()?;
             runs.push(ChannelRun {
                 source,
-                input: (run.at + done) as i64 * 4,
+                input: pitches.get(source)?.bytes(run.at + done),
                 position: order.len() as i64 * 4 + done as i64 * 4,
                 vectors: alike.len(),
                 lanes: col.lanes,
@@ -436,7 +444,7 @@ fn pack(
         order: 0,
     });
     let packing = Packing {
-        weights: f32_weights(weights)?,
+        weights: weights.clone(),
         taps: KERNEL * KERNEL,
         winograd: (choice.kernels == Kernels::Transformed).then_some(choice.form),
         depth: order.len(),
@@ -447,11 +455,11 @@ fn pack(
 }
 
 /// Puts panels together that follow each other at constant distances. A panel has `rows` rows of weights.
-fn merge(panels: &[Panel], rows: usize) -> Vec<Panels> {
+fn merge(panels: &[Panel], rows: usize, output: Pitch, residual: Pitch) -> Vec<Panels> {
     let mut merged: Vec<Panels> = Vec::new();
     let (mut weights, mut bias) = (0i64, 0i64);
     for panel in panels {
-        let starts = [weights, panel.at as i64 * 4, bias, panel.residual_at as i64 * 4];
+        let starts = [weights, output.bytes(panel.at), bias, residual.bytes(panel.residual_at)];
         weights += (panel.lanes() * rows) as i64 * 4;
         bias += panel.lanes() as i64 * 4;
         let follows = merged.last_mut().filter(|run| run.cols == panel.cols).is_some_and(|run| {

@@ -1,5 +1,6 @@
 //! Activations: what they do to special values, and how accurate the exponential is.
 
+use nnc::code::float::Floats;
 use nnc::code::tile::ir::{Lanes, Role};
 use nnc::code::tile::programs::dense::{Broadcast, Col, DenseTile, Runs, Tap};
 use nnc::code::tile::programs::epilogue::{Activation, Epilogue};
@@ -20,6 +21,7 @@ fn apply(engine: &Engine, activation: Activation, values: &[f32]) -> Vec<f32> {
         residual_pixel: 0,
         split: 1,
         broadcast: Broadcast::Register,
+        floats: Floats::default(),
         ahead: 0,
         epilogue: Epilogue { activation, ..Epilogue::default() },
     };

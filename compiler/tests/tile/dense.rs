@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
+use nnc::code::float::Floats;
 use nnc::code::tile::ir::{Lanes, Role};
 use nnc::code::tile::programs::dense::{
     Broadcast, Col, DenseTile, RunClass, Runs, Tap, pack, pack_row, panel_channels,
@@ -271,6 +272,7 @@ fn by_tiles(layer: &Layer, data: &Data, engine: &Engine, broadcast: Broadcast) -
                         residual_pixel: 4 * layer.outputs as i32,
                         split: layer.split,
                         broadcast,
+                        floats: Floats::default(),
                         ahead: layer.ahead,
                         epilogue: layer.epilogue,
                     };
@@ -467,6 +469,7 @@ fn columns_cannot_be_folded_over_channels_that_are_not_there() {
         residual_pixel: 0,
         split: 1,
         broadcast: Broadcast::Register,
+        floats: Floats::default(),
         ahead: 0,
         epilogue: Epilogue::default(),
     };

@@ -2,6 +2,7 @@
 
 mod activation;
 mod dense;
+mod floats;
 mod functions;
 mod halves;
 mod object;

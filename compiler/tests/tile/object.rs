@@ -2,6 +2,7 @@
 
 use cranelift_module::{Module, default_libcall_names};
 use cranelift_object::{ObjectBuilder, ObjectModule};
+use nnc::code::float::Floats;
 use nnc::code::isa;
 use nnc::code::tile::ir::{Lanes, Program};
 use nnc::code::tile::programs::dense::{Broadcast, Col, DenseTile, Runs, Tap};
@@ -23,6 +24,7 @@ fn kernel() -> Program {
         residual_pixel: 0,
         split: 1,
         broadcast: Broadcast::Register,
+        floats: Floats::default(),
         ahead: 0,
         epilogue: Epilogue { bias: true, activation: Activation::relu6(), ..Epilogue::default() },
     };

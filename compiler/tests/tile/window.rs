@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Range;
 
+use nnc::code::float::Floats;
 use nnc::code::tile::ir::{Lanes, Program, Role};
 use nnc::code::tile::programs::dense::Col;
 use nnc::code::tile::programs::depthwise::{DepthwiseTile, Weights, pack};
@@ -242,6 +243,7 @@ fn by_blocks(layer: &Layer, data: &Data, engine: &Engine) -> Option<Vec<f32>> {
                     kernel,
                     stride: (layer.stride as u32, layer.stride as u32),
                     dilation: (layer.dilation as u32, layer.dilation as u32),
+                    floats: Floats::default(),
                     a_pixel: pixel as i32,
                     a_row: in_row as i32,
                     c_pixel: pixel as i32,
@@ -474,6 +476,7 @@ fn global(
         cols,
         width,
         height,
+        floats: Floats::default(),
         a_pixel: 4 * channels as i32,
         a_row: 4 * row as i32,
         pool,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
+use nnc::code::float::Float;
 use nnc::code::tile::ir::{Lanes, Program, Role};
 use nnc::code::tile::programs::dense::Col;
 use nnc::code::tile::programs::epilogue::{Activation, Epilogue, Residual};
@@ -181,6 +182,7 @@ fn by_tiles(layer: &Layer, data: &Data, engine: &Engine) -> Option<Vec<f32>> {
                     form,
                     rows: inside(ty, h),
                     cols: inside(tx, w),
+                    input: Float::F32,
                     a_pixel: 4 * channels as i32,
                     a_row: 4 * (w * channels) as i32,
                     element: 4 * channels as i32,
@@ -215,6 +217,8 @@ fn by_tiles(layer: &Layer, data: &Data, engine: &Engine) -> Option<Vec<f32>> {
                 rows: m.min(oh - ty) as u32,
                 cols: m.min(ow - tx) as u32,
                 element: 4 * lanes as i32,
+                output: Float::F32,
+                residual: Float::F32,
                 c_pixel: 4 * outputs as i32,
                 c_row: 4 * (ow * outputs) as i32,
                 residual_pixel: 4 * outputs as i32,
@@ -335,6 +339,7 @@ fn every_target_has_registers_for_some_number_of_rows() {
                 form,
                 rows: 0..form.window() as u32,
                 cols: 0..form.window() as u32,
+                input: Float::F32,
                 a_pixel: 256,
                 a_row: 4096,
                 element: 64,
@@ -351,6 +356,8 @@ fn every_target_has_registers_for_some_number_of_rows() {
                 rows: form.outputs() as u32,
                 cols: form.outputs() as u32,
                 element: 64,
+                output: Float::F32,
+                residual: Float::F32,
                 c_pixel: 256,
                 c_row: 4096,
                 residual_pixel: 256,
@@ -418,6 +425,7 @@ fn tiles_that_cannot_be_are_refused() {
         form: Form::F2,
         rows: 0..5,
         cols: 0..4,
+        input: Float::F32,
         a_pixel: 64,
         a_row: 256,
         element: 64,

@@ -199,6 +199,7 @@ fn stage(
             let tile = StageTile {
                 rows: inside.len() as u32,
                 runs: source.runs.iter().map(|&(offset, len)| (offset as i32, len as u32)).collect(),
+                input: source.pitch.float,
                 input_pixel: (source.pitch.pixel * plan.x.stride as i64) as i32,
                 output_pixel: stage.pixel as i32,
                 affine: stage.affine,
@@ -262,6 +263,7 @@ fn descriptor(registers: Registers, plan: &DensePlan, tiles: &XTiles, panels: &P
         split,
         ahead: plan.ahead.lines,
         broadcast,
+        floats: plan.kernel_floats(),
         epilogue: plan.epilogue,
     }
 }

@@ -91,7 +91,7 @@ fn row_of_tiles(
         Along::Channels => {
             // Runs whose vectors do not touch are called vector by vector.
             let kernels = plan.vectors.iter().map(|vectors| {
-                let together = if vectors.touch() { vectors.count } else { 1 };
+                let together = if vectors.touch(plan.floats(vectors)) { vectors.count } else { 1 };
                 Ok((vectors, together, window_kernel(e, plan, blocks, tiles, vectors, together)?))
             });
             let kernels = kernels.collect::<Result<Vec<_>, CodegenError>>()?;
@@ -124,6 +124,7 @@ fn whole_pictures(
                 cols: vec![Col::part(vectors.lanes, vectors.used)],
                 width: plan.x.input as u32,
                 height: plan.y.input as u32,
+                floats: plan.floats(vectors),
                 a_pixel: plan.inputs[vectors.source].pixel as i32,
                 a_row: plan.inputs[vectors.source].row as i32,
                 pool,
@@ -203,6 +204,7 @@ fn window_kernel(
         kernel: pair(|a| a.kernel),
         stride: pair(|a| a.stride),
         dilation: pair(|a| a.dilation),
+        floats: plan.floats(vectors),
         a_pixel: plan.inputs[vectors.source].pixel as i32,
         a_row: plan.inputs[vectors.source].row as i32,
         c_pixel: plan.output.pixel as i32,

@@ -6,6 +6,7 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::LayerEmitter;
 use super::dense::sums;
+use crate::code::float::Floats;
 use crate::code::tile::ir::{Lanes, Role};
 use crate::code::tile::programs::dense::{Col, DenseTile, LINE, Runs, Tap, UNROLL};
 use crate::code::tile::programs::epilogue::Epilogue;
@@ -177,6 +178,7 @@ fn input_kernel(
         form: plan.form,
         rows: at.rows.0.inside.clone(),
         cols: at.cols.0.inside.clone(),
+        input: pitch.float,
         a_pixel: pitch.pixel as i32,
         a_row: pitch.row as i32,
         element: plan.transformed.element as i32,
@@ -309,6 +311,7 @@ fn products(
                 split,
                 ahead: ahead.lines,
                 broadcast,
+                floats: Floats::default(),
                 epilogue: Epilogue::default(),
             };
             let kernel = e.kernel(tile.program())?;
@@ -370,8 +373,10 @@ fn transform_outputs(
         rows: at.rows.0.outputs,
         cols: at.cols.0.outputs,
         element: plan.product.element as i32,
+        output: plan.output.float,
         c_pixel: plan.output.pixel as i32,
         c_row: plan.output.row as i32,
+        residual: plan.residual.float,
         residual_pixel: plan.residual.pixel as i32,
         residual_row: plan.residual.row as i32,
         panel: panel.of.cols.clone(),

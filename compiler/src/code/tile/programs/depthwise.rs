@@ -61,7 +61,8 @@ impl DepthwiseTile {
     pub fn name(&self) -> String {
         let Window { rows, cols, kernel: (kh, kw), stride, .. } = &self.window;
         let (rows, cols, stride, epilogue) = (rows.len(), cols.len(), stride.1, self.epilogue.word());
-        format!("depthwise_f32_{rows}x{cols}_k{kh}x{kw}s{stride}{epilogue}")
+        let floats = self.window.floats.word();
+        format!("depthwise_{floats}_{rows}x{cols}_k{kh}x{kw}s{stride}{epilogue}")
     }
 
     /// The same block with its weights where the target does best, the first of [`Weights`] that fits its registers, and
@@ -98,14 +99,15 @@ impl DepthwiseTile {
         let input = b.param(Role::Input, Kind::Read { extent: window.input_extent(inputs) });
         let extent = window.parameter_extent(kernel_bytes, kernel_bytes);
         let weights = b.param(Role::Weights, Kind::Read { extent });
-        let output_extent = window.output_extent(window.c_pixel, window.c_row);
+        let output_extent = window.output_extent(window.c_pixel, window.c_row, window.floats.output);
         let output = b.param(Role::Output, Kind::Write { extent: output_extent });
         let tiles = window.count(&mut b);
         let prologue = self.prologue.params(&mut b, window.parameter_extent(vector, 4 * i64::from(used)));
         let extent = window.parameter_extent(vector, vector);
         let bias = self.epilogue.bias.then(|| b.param(Role::Bias, Kind::Read { extent }));
         let residual = (self.epilogue.residual != Residual::None).then(|| {
-            let extent = window.output_extent(self.residual_pixel, self.residual_row);
+            let float = window.floats.residual;
+            let extent = window.output_extent(self.residual_pixel, self.residual_row, float);
             b.param(Role::Residual, Kind::Read { extent })
         });
 
@@ -135,7 +137,12 @@ impl DepthwiseTile {
             None => (0..window.outputs()).map(|_| b.constant(lanes, 0.0)).collect(),
         };
         for (disp, uses) in inputs.iter() {
-            let x = prepared.load(&mut b, lanes, used, at(input, displacements.get(disp)));
+            let x = prepared.load(
+                &mut b,
+                lanes,
+                used,
+                at(input, displacements.get(disp)).of(window.floats.input),
+            );
             for u in uses {
                 let w = kernel.operand(&mut b, u.ky, u.kx);
                 b.fma(sums[u.output], x, w);
@@ -145,15 +152,17 @@ impl DepthwiseTile {
         for (i, sum) in sums.into_iter().enumerate() {
             let residual = residual.map(|base| {
                 let disp = window.output_disp(i, self.residual_pixel, self.residual_row);
-                (at(base, displacements.get(disp)), used)
+                (at(base, displacements.get(disp)).of(window.floats.residual), used)
             });
             self.epilogue.apply(&mut b, constants, sum, residual);
             let disp = window.output_disp(i, window.c_pixel, window.c_row);
-            b.store(sum, used, at(output, displacements.get(disp)));
+            b.store(sum, used, at(output, displacements.get(disp)).of(window.floats.output));
         }
         if window.tiles > 1 {
-            let mut steps = vec![(input, window.input_step()), (output, window.output_step(window.c_pixel))];
-            steps.extend(residual.map(|r| (r, window.output_step(self.residual_pixel))));
+            let output_step = window.output_step(window.c_pixel, window.floats.output);
+            let mut steps = vec![(input, window.input_step()), (output, output_step)];
+            let residual_step = window.output_step(self.residual_pixel, window.floats.residual);
+            steps.extend(residual.map(|r| (r, residual_step)));
             steps.push((weights, window.parameter_step(kernel_bytes)));
             let parameters = bias.into_iter().chain(prologue.into_iter().flat_map(|(a, b)| [a, b]));
             steps.extend(parameters.map(|p| (p, window.parameter_step(vector))));

@@ -24,6 +24,7 @@ use nnc_ir::op::Unary;
 
 use super::super::ir::{Addr, BinOp, Builder, Inst, Lanes, Operand, Vector};
 use super::functions::Functions;
+use crate::code::float::Float;
 
 /// The function applied to each output. Parameters are the bits of f32 values, so that descriptors hash and compare.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -179,9 +180,9 @@ impl Epilogue {
         format!("{}{residual}", self.activation.word())
     }
 
-    /// Registers that outputs of one register each need at most, besides the sums: bounds, intermediate values, and a
-    /// scratch register for immediates where an instruction set has no operand for them.
-    pub fn registers(self) -> usize {
+    /// Registers that outputs of one register each need at most, besides the sums: bounds, intermediate values, and
+    /// scratch registers for immediates where an instruction set has no operand for them, or to round what is stored.
+    pub fn registers(self, output: Float) -> usize {
         let (bounds, values) = match self.activation {
             Activation::None => (0, 0),
             Activation::Relu => (1, 0),
@@ -194,7 +195,11 @@ impl Epilogue {
             Activation::Gelu | Activation::GeluTanh | Activation::Softplus => (0, 7),
         };
         let part_of_residual = if self.residual == Residual::None { 0 } else { 2 };
-        bounds + values.max(part_of_residual).max(1)
+        let stored = match output {
+            Float::F32 | Float::F16 => 1,
+            Float::Bf16 => 3,
+        };
+        bounds + values.max(part_of_residual).max(stored)
     }
 
     /// Writes the constants that all outputs share; `widest` is the widest output.
@@ -386,7 +391,7 @@ mod tests {
         ];
         for activation in activations {
             let epilogue = Epilogue { activation, ..Epilogue::default() };
-            let sums = 16 - epilogue.registers();
+            let sums = 16 - epilogue.registers(Float::F32);
             let mut b = Builder::new(epilogue.word());
             let bytes = Extent::new(0, 32 * sums as i64);
             let input = b.param(Role::Input, Kind::Read { extent: bytes });

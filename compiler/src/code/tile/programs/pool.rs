@@ -28,6 +28,7 @@ use super::dense::{Col, panel_channels};
 use super::epilogue::{Activation, Epilogue, Residual};
 use super::window::{self, Along, Prologue, Window};
 use super::{Displacements, strided};
+use crate::code::float::{Float, Floats};
 
 /// What is computed of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,7 +63,8 @@ impl PoolTile {
     pub fn name(&self) -> String {
         let Window { rows, cols, kernel: (kh, kw), stride, .. } = &self.window;
         let kind = word(self.pool);
-        format!("{kind}pool_f32_{}x{}_k{kh}x{kw}s{}", rows.len(), cols.len(), stride.1)
+        let floats = self.window.floats.word();
+        format!("{kind}pool_{floats}_{}x{}_k{kh}x{kw}s{}", rows.len(), cols.len(), stride.1)
     }
 
     /// The program.
@@ -74,13 +76,14 @@ impl PoolTile {
         let mut displacements = Displacements::default();
         let mut b = Builder::new(self.name());
         let input = b.param(Role::Input, Kind::Read { extent: window.input_extent(&inputs) });
-        let output_extent = window.output_extent(window.c_pixel, window.c_row);
+        let output_extent = window.output_extent(window.c_pixel, window.c_row, window.floats.output);
         let output = b.param(Role::Output, Kind::Write { extent: output_extent });
         let tiles = window.count(&mut b);
         let vector = i64::from(lanes.bytes());
         let prologue = self.prologue.params(&mut b, window.parameter_extent(vector, 4 * i64::from(used)));
         let residual = (self.epilogue.residual != Residual::None).then(|| {
-            let extent = window.output_extent(self.residual_pixel, self.residual_row);
+            let float = window.floats.residual;
+            let extent = window.output_extent(self.residual_pixel, self.residual_row, float);
             b.param(Role::Residual, Kind::Read { extent })
         });
         let start = start(self.pool);
@@ -94,7 +97,12 @@ impl PoolTile {
         }
         let mut results: Vec<Option<Vector>> = vec![None; window.outputs()];
         for (disp, uses) in inputs.iter() {
-            let x = prepared.load(&mut b, lanes, used, at(input, displacements.get(disp)));
+            let x = prepared.load(
+                &mut b,
+                lanes,
+                used,
+                at(input, displacements.get(disp)).of(window.floats.input),
+            );
             let poison = maximum.map(|m| m.poison(&mut b, x));
             for u in uses {
                 let result = results[u.output];
@@ -122,15 +130,17 @@ impl PoolTile {
             scale(&mut b, self.pool, result, inside as u64);
             let residual = residual.map(|base| {
                 let disp = window.output_disp(i, self.residual_pixel, self.residual_row);
-                (at(base, displacements.get(disp)), used)
+                (at(base, displacements.get(disp)).of(window.floats.residual), used)
             });
             self.epilogue.apply(&mut b, constants, result, residual);
             let disp = window.output_disp(i, window.c_pixel, window.c_row);
-            b.store(result, used, at(output, displacements.get(disp)));
+            b.store(result, used, at(output, displacements.get(disp)).of(window.floats.output));
         }
         if window.tiles > 1 {
-            let mut steps = vec![(input, window.input_step()), (output, window.output_step(window.c_pixel))];
-            steps.extend(residual.map(|r| (r, window.output_step(self.residual_pixel))));
+            let output_step = window.output_step(window.c_pixel, window.floats.output);
+            let mut steps = vec![(input, window.input_step()), (output, output_step)];
+            let residual_step = window.output_step(self.residual_pixel, window.floats.residual);
+            steps.extend(residual.map(|r| (r, residual_step)));
             let parameters = prologue.into_iter().flat_map(|(a, b)| [a, b]);
             steps.extend(parameters.map(|p| (p, window.parameter_step(vector))));
             window::step(&mut b, &mut displacements, &steps);
@@ -198,6 +208,8 @@ pub struct GlobalPoolTile {
     pub width: u32,
     /// Rows.
     pub height: u32,
+    /// What lies in the input and the output.
+    pub floats: Floats,
     /// Bytes from one pixel to the next.
     pub a_pixel: i32,
     /// Bytes from one row to the next.
@@ -217,7 +229,7 @@ impl GlobalPoolTile {
     /// A name that tells kernels apart for people.
     pub fn name(&self) -> String {
         let (kind, channels) = (word(self.pool), panel_channels(&self.cols));
-        format!("global{kind}pool_f32_{}x{}x{channels}", self.height, self.width)
+        format!("global{kind}pool_{}_{}x{}x{channels}", self.floats.word(), self.height, self.width)
     }
 
     /// The program.
@@ -236,27 +248,28 @@ impl GlobalPoolTile {
             _ => (self.width, self.height),
         };
         let mut displacements = Displacements::default();
-        let bytes = 4 * i64::from(panel_channels(&self.cols));
-        let (row, rows) = (strided(width, self.a_pixel.into(), bytes), strided(height, self.a_row.into(), 0));
+        let bytes = |float: Float| float.span(panel_channels(&self.cols));
+        let row = strided(width, self.a_pixel.into(), bytes(self.floats.input));
+        let rows = strided(height, self.a_row.into(), 0);
         let mut b = Builder::new(self.name());
         let input_extent = Extent::new(row.lo + rows.lo, row.hi + rows.hi);
         let input = b.param(Role::Input, Kind::Read { extent: input_extent });
-        let output = b.param(Role::Output, Kind::Write { extent: Extent::new(0, bytes) });
-        let prologue = self.prologue.params(&mut b, Extent::new(0, bytes));
+        let output = b.param(Role::Output, Kind::Write { extent: Extent::new(0, bytes(self.floats.output)) });
+        let prologue = self.prologue.params(&mut b, Extent::new(0, bytes(Float::F32)));
 
-        let offsets: Vec<i32> = self
-            .cols
-            .iter()
-            .scan(0, |next, col| {
-                let offset = *next;
-                *next += 4 * col.used as i32;
-                Some(offset)
-            })
-            .collect();
-        let columns: Vec<(Col, i32)> = self.cols.iter().copied().zip(offsets).collect();
+        // Each vector, and its first channel.
+        let firsts = self.cols.iter().scan(0, |next, col| {
+            let first = *next;
+            *next += col.used;
+            Some(first)
+        });
+        let columns: Vec<(Col, u32)> = self.cols.iter().copied().zip(firsts).collect();
         let prepared: Vec<_> = columns
             .iter()
-            .map(|(col, offset)| self.prologue.begin(&mut b, prologue, *offset, col.lanes, col.used))
+            .map(|(col, first)| {
+                let offset = Float::F32.span(*first) as i32;
+                self.prologue.begin(&mut b, prologue, offset, col.lanes, col.used)
+            })
             .collect();
         let parts: Vec<Vec<Vector>> = (0..PARTS)
             .map(|_| columns.iter().map(|(col, _)| b.constant(col.lanes, start(self.pool))).collect())
@@ -265,8 +278,9 @@ impl GlobalPoolTile {
         let maximum = (self.pool == Pool::Max).then(|| Maximum::begin(&mut b, widest));
         let pixel = |b: &mut Builder, displacements: &mut Displacements, position: u32| {
             let disp = i64::from(position) * i64::from(self.a_pixel);
-            for (v, (col, offset)) in columns.iter().enumerate() {
-                let addr = at(input, displacements.get(disp + i64::from(*offset)));
+            let float = self.floats.input;
+            for (v, (col, first)) in columns.iter().enumerate() {
+                let addr = at(input, displacements.get(disp + float.span(*first))).of(float);
                 let x = prepared[v].load(b, col.lanes, col.used, addr);
                 let part = parts[(position % PARTS) as usize][v];
                 match maximum {
@@ -295,7 +309,7 @@ impl GlobalPoolTile {
 
         let epilogue = Epilogue { activation: self.activation, ..Epilogue::default() };
         let constants = epilogue.begin(&mut b, widest);
-        for (v, (col, offset)) in columns.iter().enumerate() {
+        for (v, (col, first)) in columns.iter().enumerate() {
             let mut join = |into: usize, from: usize| {
                 let (into, from) = (parts[into][v], parts[from][v]);
                 match maximum {
@@ -313,7 +327,8 @@ impl GlobalPoolTile {
             let pixels = u64::from(self.width) * u64::from(self.height);
             scale(&mut b, self.pool, parts[0][v], pixels);
             epilogue.apply(&mut b, constants, parts[0][v], None);
-            b.store(parts[0][v], col.used, at(output, *offset));
+            let float = self.floats.output;
+            b.store(parts[0][v], col.used, at(output, float.span(*first) as i32).of(float));
         }
         displacements.check(&self.name())?;
         Ok(b.finish())

@@ -16,6 +16,7 @@ use super::super::error::TileError;
 use super::super::ir::{Builder, Count, Extent, Kind, Lanes, Operand, Program, Role, at};
 use super::epilogue::{Activation, Epilogue, Residual};
 use super::{Displacements, strided};
+use crate::code::float::Float;
 
 /// A copy of some pixels; see the module's documentation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +25,8 @@ pub struct StageTile {
     pub rows: u32,
     /// Byte offset in a pixel, and number of channels, of each run.
     pub runs: Vec<(i32, u32)>,
+    /// What lies in the input; the copy has `f32`.
+    pub input: Float,
     /// Bytes from one pixel to the next in the input.
     pub input_pixel: i32,
     /// Bytes from one pixel to the next in the copy.
@@ -39,13 +42,13 @@ impl StageTile {
     pub fn program(&self, widest: Lanes) -> Result<Program, TileError> {
         let channels: u32 = self.runs.iter().map(|r| r.1).sum();
         let word = self.activation.word();
-        let name =
-            format!("stage_f32_{}x{channels}{}{word}", self.rows, if self.affine { "_affine" } else { "" });
+        let affine = if self.affine { "_affine" } else { "" };
+        let name = format!("stage_{}_{}x{channels}{affine}{word}", self.input.word(), self.rows);
         let mut b = Builder::new(name.clone());
         let mut displacements = Displacements::default();
         let bytes = 4 * i64::from(channels);
         let source = self.runs.iter().fold(Extent::default(), |e, &(offset, len)| {
-            let pixels = strided(self.rows, i64::from(self.input_pixel), 4 * i64::from(len));
+            let pixels = strided(self.rows, i64::from(self.input_pixel), self.input.span(len));
             e.union(Extent::new(i64::from(offset) + pixels.lo, i64::from(offset) + pixels.hi))
         });
         let copy = strided(self.rows, i64::from(self.output_pixel), bytes);
@@ -64,9 +67,9 @@ impl StageTile {
             while c < len {
                 let lanes = Lanes::holding((len - c).min(widest.count())).unwrap_or(Lanes::X4);
                 let n = lanes.count().min(len - c);
-                let from = displacements.get(i64::from(offset) + 4 * i64::from(c));
+                let from = displacements.get(i64::from(offset) + self.input.span(c));
                 let to = displacements.get(4 * i64::from(done + c));
-                let mut x = b.load(lanes, n, at(input, from));
+                let mut x = b.load(lanes, n, at(input, from).of(self.input));
                 if let Some((scale, shift)) = affine {
                     let sum = b.load(lanes, n, at(shift, to));
                     let factor = b.load(lanes, n, at(scale, to));

@@ -19,6 +19,7 @@ use super::super::ir::{
 };
 use super::epilogue::{Activation, Constants, Epilogue};
 use super::{Displacements, strided};
+use crate::code::float::{Float, Floats};
 
 /// A block of output pixels and the input under it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +34,8 @@ pub struct Window {
     pub stride: (u32, u32),
     /// Input rows and columns from one kernel element to the next.
     pub dilation: (u32, u32),
+    /// What lies in the input, the output and the residual.
+    pub floats: Floats,
     /// Bytes from one input pixel to the next.
     pub a_pixel: i32,
     /// Bytes from one input row to the next.
@@ -168,15 +171,15 @@ impl Window {
     pub(super) fn input_step(&self) -> i64 {
         match self.along {
             Along::Columns => i64::from(self.a_pixel) * i64::from(self.stride.1) * self.cols.len() as i64,
-            Along::Channels => i64::from(self.lanes.bytes()),
+            Along::Channels => i64::from(self.lanes.span(self.floats.input)),
         }
     }
 
-    /// Bytes by which a pointer over outputs `pixel` bytes apart moves from one block to the next.
-    pub(super) fn output_step(&self, pixel: i32) -> i64 {
+    /// Bytes by which a pointer over outputs `pixel` bytes apart, of a type, moves from one block to the next.
+    pub(super) fn output_step(&self, pixel: i32, float: Float) -> i64 {
         match self.along {
             Along::Columns => i64::from(pixel) * self.cols.len() as i64,
-            Along::Channels => i64::from(self.lanes.bytes()),
+            Along::Channels => i64::from(self.lanes.span(float)),
         }
     }
 
@@ -194,14 +197,10 @@ impl Window {
         strided(self.tiles, self.parameter_step(step), used)
     }
 
-    /// Bytes of one vector.
-    fn vector_bytes(&self) -> i64 {
-        4 * i64::from(self.used)
-    }
-
     /// The input that all blocks of a call touch.
     pub(super) fn input_extent(&self, inputs: &Inputs) -> Extent {
-        let one = |(disp, _): &(i64, usize)| Extent::new(*disp, *disp + self.vector_bytes());
+        let vector = self.floats.input.span(self.used);
+        let one = |(disp, _): &(i64, usize)| Extent::new(*disp, *disp + vector);
         let block = inputs.vectors.iter().map(one).fold(Extent::default(), Extent::union);
         match block.is_empty() {
             true => block,
@@ -213,10 +212,10 @@ impl Window {
     }
 
     /// The output, at a pitch of pixels and rows, that all blocks of a call touch.
-    pub(super) fn output_extent(&self, pixel: i32, row: i32) -> Extent {
+    pub(super) fn output_extent(&self, pixel: i32, row: i32, float: Float) -> Extent {
         let rows = strided(self.rows.len() as u32, i64::from(row), 0);
-        let cols = strided(self.cols.len() as u32, i64::from(pixel), self.vector_bytes());
-        let steps = strided(self.tiles, self.output_step(pixel), 0);
+        let cols = strided(self.cols.len() as u32, i64::from(pixel), float.span(self.used));
+        let steps = strided(self.tiles, self.output_step(pixel, float), 0);
         Extent::new(rows.lo + cols.lo + steps.lo, rows.hi + cols.hi + steps.hi)
     }
 
@@ -255,7 +254,7 @@ impl Prologue {
             Activation::None => 0,
             Activation::Relu => 1,
             Activation::Clip { .. } => 2,
-            activation => Epilogue { activation, ..Epilogue::default() }.registers(),
+            activation => Epilogue { activation, ..Epilogue::default() }.registers(Float::F32),
         };
         activation + if self.affine { 2 } else { 0 }
     }

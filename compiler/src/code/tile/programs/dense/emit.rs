@@ -10,6 +10,7 @@ use super::super::Displacements;
 use super::super::epilogue::Residual;
 use super::panel::{flat_width, together};
 use super::{Broadcast, DenseTile, LINE, RunClass, Runs, UNROLL, UNROLL_RUN, panel_width};
+use crate::code::float::Float;
 
 /// The program of a tile that has been checked.
 pub(super) fn program(tile: &DenseTile) -> Result<Program, TileError> {
@@ -79,7 +80,10 @@ impl<'a> Emit<'a> {
         let panel = tile.panel_row_bytes().saturating_mul(i64::from(tile.kernel_rows));
         let input = b.param(Role::Input, Kind::Read { extent: tile.input_extent() });
         let weights = b.param(Role::Weights, Kind::Read { extent: Extent::new(0, panel) });
-        let output = b.param(Role::Output, Kind::Write { extent: tile.output_extent(tile.c_pixel) });
+        let output = b.param(
+            Role::Output,
+            Kind::Write { extent: tile.output_extent(tile.c_pixel, tile.floats.output) },
+        );
         let kernel_rows = match tile.kernel_rows {
             0 | 1 => Count::Imm(1),
             max => Count::Param(b.param(Role::KernelRows, Kind::Count { max })),
@@ -96,8 +100,10 @@ impl<'a> Emit<'a> {
             let extent = Extent::new(0, 4 * i64::from(panel_width(&tile.cols)));
             b.param(Role::Bias, Kind::Read { extent })
         });
-        let residual = (tile.epilogue.residual != Residual::None)
-            .then(|| b.param(Role::Residual, Kind::Read { extent: tile.output_extent(tile.residual_pixel) }));
+        let residual = (tile.epilogue.residual != Residual::None).then(|| {
+            let extent = tile.output_extent(tile.residual_pixel, tile.floats.residual);
+            b.param(Role::Residual, Kind::Read { extent })
+        });
         let ahead = (tile.ahead > 0).then(|| b.param(Role::Ahead, Kind::Read { extent: Extent::default() }));
         let widest = tile.cols.iter().map(|c| c.lanes).max().unwrap_or(Lanes::X4);
         Emit {
@@ -153,8 +159,9 @@ impl<'a> Emit<'a> {
     fn kernel_row(&mut self) {
         match &self.tile.k {
             Runs::Contiguous(k) => {
+                let step = self.tile.floats.input.bytes() as i32;
                 for stretch in self.stretches(*k) {
-                    self.evenly(stretch.taps * k, 4, stretch.disp, stretch.rows);
+                    self.evenly(stretch.taps * k, step, stretch.disp, stretch.rows);
                 }
             }
             Runs::Stepped { count, step } => {
@@ -190,7 +197,7 @@ impl<'a> Emit<'a> {
             match stretches.last_mut() {
                 Some(last)
                     if last.rows == rows
-                        && last.disp + 4 * i64::from(k) * i64::from(last.taps) == disp
+                        && last.disp + self.tile.floats.input.span(k) * i64::from(last.taps) == disp
                         && k.is_multiple_of(self.tile.split) =>
                 {
                     last.taps += 1;
@@ -321,6 +328,7 @@ impl<'a> Emit<'a> {
         let panel_row = 4 * i64::from(panel_width(&self.tile.cols));
         let run = self.b.pointer();
         self.b.push(Inst::Lookup { dst: run, base: self.input, entry });
+        let float = self.tile.floats.input;
         let disp = disp - self.input_moved;
         let (mut done, mut moved) = (0, 0);
         if length > UNROLL_RUN {
@@ -329,21 +337,21 @@ impl<'a> Emit<'a> {
             self.b.begin();
             for u in 0..UNROLL {
                 let k = i64::from(u);
-                self.step(run, disp + 4 * k, panel + k * panel_row, rows.clone(), position + u);
+                self.step(run, disp + float.span(u), panel + k * panel_row, rows.clone(), position + u);
             }
             let w = i64::from(UNROLL) * panel_row;
             let move_w = self.displacements.get(w);
-            self.b.advance(run, 4 * UNROLL as i32);
+            self.b.advance(run, float.span(UNROLL) as i32);
             self.b.advance(self.weights, move_w);
             self.b.end(Count::Imm(rounds));
             self.weights_moved += i64::from(rounds) * w;
             self.panel_used += i64::from(rounds) * w;
             done = rounds * UNROLL;
-            moved = 4 * i64::from(done);
+            moved = float.span(done);
         }
         for k in done..length {
             let panel = self.panel_used - self.weights_moved;
-            self.step(run, disp + 4 * i64::from(k) - moved, panel, rows.clone(), position + k);
+            self.step(run, disp + float.span(k) - moved, panel, rows.clone(), position + k);
             self.panel_used += panel_row;
         }
     }
@@ -370,7 +378,8 @@ impl<'a> Emit<'a> {
                 for r in rows.clone() {
                     let disp = place.disp + i64::from(k) * place.step;
                     let disp = self.displacements.get(disp + i64::from(r) * i64::from(self.tile.a_pixel));
-                    let value = self.b.spread(register, at(place.base, disp), col.fold);
+                    let addr = at(place.base, disp).of(self.tile.floats.input);
+                    let value = self.b.spread(register, addr, col.fold);
                     self.b.fma(self.sums[part][r as usize][v], column, Operand::Reg(value));
                 }
             }
@@ -393,9 +402,10 @@ impl<'a> Emit<'a> {
         }
         for r in rows {
             let disp = self.displacements.get(disp + i64::from(r) * i64::from(self.tile.a_pixel));
+            let addr = at(base, disp).of(self.tile.floats.input);
             let value = match self.tile.broadcast {
-                Broadcast::Embedded => Operand::Splat(at(base, disp)),
-                Broadcast::Register => Operand::Reg(self.b.splat(self.widest, at(base, disp))),
+                Broadcast::Embedded => Operand::Splat(addr),
+                Broadcast::Register => Operand::Reg(self.b.splat(self.widest, addr)),
             };
             for &(v, column) in &columns {
                 self.b.fma(self.sums[part][r as usize][v], column, value);
@@ -441,18 +451,20 @@ impl<'a> Emit<'a> {
         let sums = self.sum_up();
         let constants = self.tile.epilogue.begin(&mut self.b, self.widest);
         for (r, sums) in sums.into_iter().enumerate() {
-            let mut offset = 0;
+            let floats = self.tile.floats;
+            let mut channel = 0;
             for (sum, col) in sums.into_iter().zip(&self.tile.cols) {
-                let place = |emit: &mut Displacements, pixel: i32| {
-                    emit.get(r as i64 * i64::from(pixel) + i64::from(offset))
+                let place = |emit: &mut Displacements, base: Int, pixel: i32, float: Float| {
+                    at(base, emit.get(r as i64 * i64::from(pixel) + float.span(channel))).of(float)
                 };
                 let residual = self.residual.map(|base| {
-                    (at(base, place(&mut self.displacements, self.tile.residual_pixel)), col.used)
+                    let pixel = self.tile.residual_pixel;
+                    (place(&mut self.displacements, base, pixel, floats.residual), col.used)
                 });
                 self.tile.epilogue.apply(&mut self.b, constants, sum, residual);
-                let to = place(&mut self.displacements, self.tile.c_pixel);
-                self.b.store(sum, col.used, at(self.output, to));
-                offset += 4 * col.used as i32;
+                let to = place(&mut self.displacements, self.output, self.tile.c_pixel, floats.output);
+                self.b.store(sum, col.used, to);
+                channel += col.used;
             }
         }
         self.displacements.check(&self.tile.name())?;

@@ -49,6 +49,7 @@ use super::super::error::TileError;
 use super::super::ir::{Extent, Program};
 use super::epilogue::Epilogue;
 use super::strided;
+use crate::code::float::{Float, Floats};
 use panel::together;
 pub use panel::{Col, pack, pack_row, panel_channels, panel_width, position};
 
@@ -118,14 +119,14 @@ impl Runs {
     }
 
     /// Bytes that the channels of a tap occupy, from its displacement.
-    fn extent(&self) -> Extent {
+    fn extent(&self, float: Float) -> Extent {
         match self {
-            Runs::Contiguous(count) => Extent::new(0, 4 * i64::from(*count)),
-            Runs::Stepped { count, step } => strided(*count, i64::from(*step), 4),
+            Runs::Contiguous(count) => Extent::new(0, float.span(*count)),
+            Runs::Stepped { count, step } => strided(*count, i64::from(*step), float.span(1)),
             Runs::Table(classes) => classes
                 .iter()
                 .filter(|c| c.count > 0 && c.length > 0)
-                .map(|c| Extent::new(i64::from(c.least), i64::from(c.most) + 4 * i64::from(c.length)))
+                .map(|c| Extent::new(i64::from(c.least), i64::from(c.most) + float.span(c.length)))
                 .fold(Extent::default(), Extent::union),
         }
     }
@@ -165,6 +166,8 @@ pub struct DenseTile {
     pub split: u32,
     /// How input values are broadcast.
     pub broadcast: Broadcast,
+    /// What lies in the input, the output and the residual.
+    pub floats: Floats,
     /// Cache lines of what a later call reads that are asked for in four channels; with 0 there is no such parameter.
     pub ahead: u32,
     /// What happens before the store.
@@ -183,7 +186,8 @@ impl DenseTile {
     pub fn name(&self) -> String {
         let (width, taps) = (panel_channels(&self.cols), self.taps.len());
         let (rows, k, epilogue) = (self.rows, self.k.channels(), self.epilogue.word());
-        format!("dense_f32_{rows}x{width}_k{}x{taps}x{k}{epilogue}", self.kernel_rows)
+        let floats = self.floats.word();
+        format!("dense_{floats}_{rows}x{width}_k{}x{taps}x{k}{epilogue}", self.kernel_rows)
     }
 
     /// Bytes of the panel for one kernel row.
@@ -226,7 +230,7 @@ impl DenseTile {
     }
 
     fn input_extent(&self) -> Extent {
-        let run = self.k.extent();
+        let run = self.k.extent(self.floats.input);
         let rows = strided(self.kernel_rows, i64::from(self.a_row), 0);
         let taps = self.taps.iter().filter(|t| !t.rows.is_empty() && !run.is_empty()).map(|tap| {
             let pixels = [tap.rows.start, tap.rows.end - 1].map(|r| i64::from(r) * i64::from(self.a_pixel));
@@ -237,7 +241,8 @@ impl DenseTile {
         taps.fold(Extent::default(), Extent::union)
     }
 
-    fn output_extent(&self, pixel: i32) -> Extent {
-        strided(self.rows, i64::from(pixel), 4 * i64::from(panel_channels(&self.cols)))
+    /// The outputs at a distance of pixels, as floats of a type.
+    fn output_extent(&self, pixel: i32, float: Float) -> Extent {
+        strided(self.rows, i64::from(pixel), float.span(panel_channels(&self.cols)))
     }
 }

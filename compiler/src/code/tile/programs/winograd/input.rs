@@ -26,6 +26,7 @@ use super::super::super::error::TileError;
 use super::super::super::ir::{Builder, Count, Extent, Kind, Lanes, Program, Role, Vector, at};
 use super::super::{Displacements, strided};
 use super::{Form, Sweeps, product_of_squares, sum};
+use crate::code::float::Float;
 use crate::target::Target;
 
 /// The transform of one window; see the module's documentation. Distances are bytes.
@@ -37,6 +38,8 @@ pub struct InputTile {
     pub rows: Range<u32>,
     /// Columns of the window inside the picture.
     pub cols: Range<u32>,
+    /// What lies in the picture; the tile has `f32`.
+    pub input: Float,
     /// From one pixel to the next.
     pub a_pixel: i32,
     /// From one row of pixels to the next.
@@ -57,7 +60,8 @@ impl InputTile {
     /// A name that tells kernels apart for people.
     pub fn name(&self) -> String {
         let (rows, cols, window) = (self.rows.len(), self.cols.len(), self.form.window());
-        format!("winograd_input_f32_{window}x{window}_{rows}x{cols}_{}x{}", self.vectors, self.used)
+        let float = self.input.word();
+        format!("winograd_input_{float}_{window}x{window}_{rows}x{cols}_{}x{}", self.vectors, self.used)
     }
 
     /// The same with as many rows at once as the registers of a target hold.
@@ -81,9 +85,9 @@ impl InputTile {
         Ok(())
     }
 
-    /// Bytes of all vectors of one pixel.
-    fn channel_bytes(&self) -> i64 {
-        4 * i64::from(self.used) * i64::from(self.vectors)
+    /// Bytes of all vectors of one pixel, as floats of a type.
+    fn channel_bytes(&self, float: Float) -> i64 {
+        float.span(self.used) * i64::from(self.vectors)
     }
 
     fn input_extent(&self) -> Extent {
@@ -95,7 +99,7 @@ impl InputTile {
             (ends[0].min(ends[1]), ends[0].max(ends[1]))
         };
         let (y, x) = (along(&self.rows, self.a_row), along(&self.cols, self.a_pixel));
-        Extent::new(y.0 + x.0, y.1 + x.1 + self.channel_bytes())
+        Extent::new(y.0 + x.0, y.1 + x.1 + self.channel_bytes(self.input))
     }
 
     /// The program.
@@ -106,7 +110,8 @@ impl InputTile {
         let mut displacements = Displacements::default();
         let mut b = Builder::new(self.name());
         let input = b.param(Role::Input, Kind::Read { extent: self.input_extent() });
-        let elements = strided(form.elements() as u32, i64::from(self.element), self.channel_bytes());
+        let elements =
+            strided(form.elements() as u32, i64::from(self.element), self.channel_bytes(Float::F32));
         let output = b.param(Role::Output, Kind::Write { extent: elements });
         b.begin();
         for rows in self.sweeps.rows(form) {
@@ -118,7 +123,8 @@ impl InputTile {
                     let inside = self.rows.contains(&(y as u32)) && self.cols.contains(&(x as u32));
                     if inside && rows.iter().any(|&row| reads(form, row, y)) {
                         let disp = y as i64 * i64::from(self.a_row) + x as i64 * i64::from(self.a_pixel);
-                        *pixel = Some(b.load(lanes, used, at(input, displacements.get(disp))));
+                        let addr = at(input, displacements.get(disp)).of(self.input);
+                        *pixel = Some(b.load(lanes, used, addr));
                     }
                 }
                 columns.push(line(&mut b, form, lanes, &pixels, &rows));
@@ -134,8 +140,8 @@ impl InputTile {
             }
         }
         if self.vectors > 1 {
-            b.advance(input, 4 * used as i32);
-            b.advance(output, 4 * used as i32);
+            b.advance(input, self.input.span(used) as i32);
+            b.advance(output, Float::F32.span(used) as i32);
         }
         b.end(Count::Imm(self.vectors));
         displacements.check(&self.name())?;

@@ -25,6 +25,7 @@ use super::super::dense::{Col, panel_channels, panel_width};
 use super::super::epilogue::{Epilogue, Residual};
 use super::super::{Displacements, strided};
 use super::{Form, Sweeps, Term, sum};
+use crate::code::float::Float;
 use crate::target::Target;
 
 /// The transform of one tile; see the module's documentation. Distances are bytes.
@@ -38,10 +39,14 @@ pub struct OutputTile {
     pub cols: u32,
     /// From one element of the product to the next.
     pub element: i32,
+    /// What lies in the picture; the product has `f32`.
+    pub output: Float,
     /// From one pixel to the next.
     pub c_pixel: i32,
     /// From one row of pixels to the next.
     pub c_row: i32,
+    /// What lies in the residual.
+    pub residual: Float,
     /// From one pixel of the residual to the next.
     pub residual_pixel: i32,
     /// From one row of the residual to the next.
@@ -67,7 +72,8 @@ impl OutputTile {
     /// A name that tells kernels apart for people.
     pub fn name(&self) -> String {
         let (rows, cols, width) = (self.rows, self.cols, panel_channels(&self.panel));
-        format!("winograd_output_f32_{rows}x{cols}_{width}{}", self.epilogue.word())
+        let float = self.output.word();
+        format!("winograd_output_{float}_{rows}x{cols}_{width}{}", self.epilogue.word())
     }
 
     /// The same with as many rows at once as the registers of a target hold.
@@ -91,9 +97,9 @@ impl OutputTile {
         Ok(())
     }
 
-    fn pixels(&self, pixel: i32, row: i32) -> Extent {
+    fn pixels(&self, float: Float, pixel: i32, row: i32) -> Extent {
         let rows = strided(self.rows, i64::from(row), 0);
-        let cols = strided(self.cols, i64::from(pixel), 4 * i64::from(panel_channels(&self.panel)));
+        let cols = strided(self.cols, i64::from(pixel), float.span(panel_channels(&self.panel)));
         Extent::new(rows.lo + cols.lo, rows.hi + cols.hi)
     }
 
@@ -105,16 +111,15 @@ impl OutputTile {
         let lane_bytes = 4 * i64::from(panel_width(&self.panel));
         let elements = strided(self.form.elements() as u32, i64::from(self.element), lane_bytes);
         let input = b.param(Role::Input, Kind::Read { extent: elements });
-        let output = b.param(Role::Output, Kind::Write { extent: self.pixels(self.c_pixel, self.c_row) });
+        let pixels = self.pixels(self.output, self.c_pixel, self.c_row);
+        let output = b.param(Role::Output, Kind::Write { extent: pixels });
         let bias = self
             .epilogue
             .bias
             .then(|| b.param(Role::Bias, Kind::Read { extent: Extent::new(0, lane_bytes) }));
         let residual = (self.epilogue.residual != Residual::None).then(|| {
-            b.param(
-                Role::Residual,
-                Kind::Read { extent: self.pixels(self.residual_pixel, self.residual_row) },
-            )
+            let extent = self.pixels(self.residual, self.residual_pixel, self.residual_row);
+            b.param(Role::Residual, Kind::Read { extent })
         });
         let pointers = Pointers { input, output, bias, residual };
         let alike = self.panel.chunk_by(|a, b| a == b && a.used == a.lanes.count());
@@ -125,8 +130,9 @@ impl OutputTile {
             for pointer in [Some(input), bias].into_iter().flatten() {
                 b.advance(pointer, col.lanes.bytes());
             }
-            for pointer in [Some(output), residual].into_iter().flatten() {
-                b.advance(pointer, 4 * col.used as i32);
+            b.advance(output, self.output.span(col.used) as i32);
+            if let Some(residual) = residual {
+                b.advance(residual, self.residual.span(col.used) as i32);
             }
             b.end(Count::Imm(cols.len() as u32));
         }
@@ -168,11 +174,11 @@ impl OutputTile {
                     };
                     let residual = at_.residual.map(|base| {
                         let disp = place(displacements, self.residual_row, self.residual_pixel);
-                        (at(base, disp), col.used)
+                        (at(base, disp).of(self.residual), col.used)
                     });
                     self.epilogue.apply(b, constants, y, residual);
                     let disp = place(displacements, self.c_row, self.c_pixel);
-                    b.store(y, col.used, at(at_.output, disp));
+                    b.store(y, col.used, at(at_.output, disp).of(self.output));
                 }
             }
         }
