@@ -13,10 +13,11 @@
 use std::collections::BTreeMap;
 
 use nnc_ir::op::{ChannelSelect, ChannelSource, Slice};
-use nnc_ir::{DType, Graph, NodeId, Op, Value};
+use nnc_ir::{Graph, NodeId, Op, Value};
 
 use super::edit::{each_node, input_of, producer, replace, rewrite};
 use super::{EditError, Notes};
+use crate::code::float::Float;
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
     each_node(graph, notes, |graph, notes, id| {
@@ -129,11 +130,11 @@ fn drop_identity(graph: &mut Graph, id: NodeId) -> Result<(), EditError> {
     Ok(())
 }
 
-/// Number of channels of an image (or a sequence, or a volume) of `f32`; `None` for other values.
+/// Number of channels of an image (or a sequence, or a volume) of floats; `None` for other values.
 fn image_channels(graph: &Graph, value: Value) -> Option<usize> {
     let ty = graph.ty(value);
     match ty.shape[..] {
-        [_, c, _, ..] if ty.dtype == DType::F32 && u32::try_from(c).is_ok() => Some(c),
+        [_, c, _, ..] if Float::of(ty.dtype).is_some() && u32::try_from(c).is_ok() => Some(c),
         _ => None,
     }
 }

@@ -21,15 +21,15 @@ use nnc_ir::op::{
 use nnc_ir::{DType, Graph, NodeId, Op, Value};
 
 use super::edit::{
-    bounds, each_node, from_bounds, one_after_another, per_channel, producer, rewrite, scalar, unary, vector,
+    bounds, each_node, from_bounds, is_float, one_after_another, per_channel, producer, rewrite, scalar,
+    unary, vector,
 };
 use super::{EditError, Notes};
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
     // All composites first: what remains of additions and products of constants is an affine then.
     each_node(graph, notes, |graph, notes, id| {
-        let is_f32 = |t: &nnc_ir::TensorType| t.dtype == nnc_ir::DType::F32;
-        if !graph.node(id).outputs.first().is_some_and(is_f32) {
+        if !is_float(graph, id.into()) {
             return Ok(());
         }
         if let Some((function, x, what)) = composite(graph, id) {

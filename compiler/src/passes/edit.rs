@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use nnc_ir::op::{Epilogue, Residual, Unary};
-use nnc_ir::{DType, Graph, GraphError, NodeId, Op, Tensor, TensorError, TensorType, Value};
+use nnc_ir::{Graph, GraphError, NodeId, Op, Tensor, TensorError, TensorType, Value};
 
 use super::Notes;
+use crate::code::float::Float;
 use crate::code::layers::can_absorb;
 
 /// Why an edit of the graph was refused.
@@ -51,9 +52,10 @@ pub(super) fn input_of(graph: &Graph, value: Value) -> Option<Value> {
     graph.operand(value.node, 0)
 }
 
-/// Whether a value is a tensor of `f32`.
-pub(super) fn is_f32(graph: &Graph, value: Value) -> bool {
-    graph.ty(value).dtype == DType::F32
+/// Whether the elements of a value are floats that layers compute with: `f32` or half floats. What is fused into a layer of
+/// half floats is computed in `f32` and rounded once, where the nodes apart round each result.
+pub(super) fn is_float(graph: &Graph, value: Value) -> bool {
+    Float::of(graph.ty(value).dtype).is_some()
 }
 
 /// The function and operand of a [`Unary`] node.
@@ -64,14 +66,14 @@ pub(super) fn unary(graph: &Graph, value: Value) -> Option<(Unary, Value)> {
     }
 }
 
-/// Whether a value is a constant of `f32`.
+/// Whether a value is a constant of such floats.
 pub(super) fn is_constant(graph: &Graph, value: Value) -> bool {
-    graph.constant(value).is_some_and(|t| t.dtype() == DType::F32)
+    graph.constant(value).is_some_and(|t| Float::of(t.dtype()).is_some())
 }
 
-/// The elements of a constant of `f32`; copied where their bytes are not aligned.
+/// The elements of a constant of such floats, half floats widened; copied where their bytes are not aligned.
 pub(super) fn floats(graph: &Graph, value: Value) -> Option<Cow<'_, [f32]>> {
-    graph.constant(value)?.elems::<f32>().ok()
+    Float::elems(graph.constant(value)?)
 }
 
 /// The element of a constant with one.
@@ -89,7 +91,7 @@ pub(super) fn per_channel(graph: &Graph, value: Value, like: &TensorType) -> Opt
     let shape = &graph.ty(value).shape;
     let offset = like.shape.rank().checked_sub(shape.rank())?;
     let fits = shape.iter().enumerate().all(|(i, &d)| d == 1 || (i + offset == 1 && d == channels));
-    if !fits || like.dtype != DType::F32 {
+    if !fits || Float::of(like.dtype).is_none() {
         return None;
     }
     let elems = floats(graph, value)?;
@@ -277,7 +279,7 @@ fn non_negative(graph: &Graph, value: Value, depth: usize) -> bool {
                 Max => input(0) || input(1),
                 _ => false,
             };
-            is_f32(graph, value) && binary.activation.map_or(result, |a| keeps_non_negative(a, result))
+            is_float(graph, value) && binary.activation.map_or(result, |a| keeps_non_negative(a, result))
         }
         Op::Softmax(_) => true,
         Op::ChannelSelect(_) | Op::Concat(_) => (0..graph.operands(value.node).len()).all(input),

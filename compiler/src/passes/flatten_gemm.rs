@@ -12,7 +12,7 @@
 use nnc_ir::op::{Conv, Epilogue, Gemm, Prologue, Reshape, Window};
 use nnc_ir::{Graph, NodeId, Op, Tensor, Value};
 
-use super::edit::{each_node, floats, input_of, is_constant, is_f32, producer, read_only_by, rewrite};
+use super::edit::{each_node, floats, input_of, is_constant, is_float, producer, read_only_by, rewrite};
 use super::fuse_bias::{is_matrix_product, plain_gemm};
 use super::scale_alpha::{fold_factors, transposed};
 use super::{EditError, Notes};
@@ -60,7 +60,7 @@ fn over_image(graph: &Graph, id: NodeId) -> Option<Value> {
     let image = input_of(graph, flat)?;
     let (from, to) = (&graph.ty(image).shape, &graph.ty(flat).shape);
     let flattens = from.rank() > 2 && to.rank() == 2 && from[0] == to[0] && from[0] > 0;
-    (flattens && !gemm.trans_a && is_f32(graph, image) && is_constant(graph, weights)).then_some(image)
+    (flattens && !gemm.trans_a && is_float(graph, image) && is_constant(graph, weights)).then_some(image)
 }
 
 fn as_gemm(graph: &Graph, id: NodeId) -> Option<Gemm> {
@@ -93,7 +93,7 @@ fn to_conv(graph: &mut Graph, id: NodeId) -> Result<bool, EditError> {
     let kernel = if gemm.trans_b {
         tensor.reshaped(kernel_shape)?
     } else {
-        let elems = tensor.elems::<f32>()?;
+        let Some(elems) = floats(graph, weights) else { return Ok(false) };
         Tensor::new(kernel_shape, &transposed(&elems, elems.len().checked_div(m).unwrap_or(0), m))?
     };
     let weights_name = graph.node(weights.node).name.clone();

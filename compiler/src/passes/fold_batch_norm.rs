@@ -21,15 +21,16 @@
 use std::collections::BTreeMap;
 
 use nnc_ir::op::{BatchNorm, ChannelAffine, ChannelSelect, Conv, GlobalPool, Pool, Prologue, Unary};
-use nnc_ir::{Graph, NodeId, Op, Tensor, Value};
+use nnc_ir::{DType, Graph, NodeId, Op, Tensor, Value};
 
 use super::edit::{
-    absorb, each_node, floats, is_constant, is_f32, read_only_by, replace, rewrite, set, unary, vector,
+    absorb, each_node, floats, is_constant, is_float, read_only_by, replace, rewrite, set, unary, vector,
     with_activation,
 };
 use super::fuse_activation::{is_cheap, readers_with_prologue};
 use super::fuse_bias::{is_matrix_product, plain_gemm};
 use super::{EditError, Notes};
+use crate::code::float::Float;
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
     each_node(graph, notes, |graph, notes, id| {
@@ -52,7 +53,7 @@ struct Affine {
 
 /// What a channel affine, or a batch norm with known statistics, does.
 fn affine(graph: &Graph, id: NodeId) -> Option<Affine> {
-    let x = graph.operand(id, 0).filter(|x| is_f32(graph, *x))?;
+    let x = graph.operand(id, 0).filter(|x| is_float(graph, *x))?;
     let constant = |i| floats(graph, graph.operand(id, i)?);
     match &graph.node(id).op {
         Op::ChannelAffine(op) => Some(Affine {
@@ -195,13 +196,19 @@ fn times(weight: &mut [u8; 4], scale: f64) {
     *weight = ((f64::from(f32::from_le_bytes(*weight)) * scale) as f32).to_le_bytes();
 }
 
-/// A constant with the elements of `weights` that `layer` alone reads, so that it may change them: the constant itself where it
+/// A constant of `f32` with the elements of `weights` that `layer` alone reads, so that it may change them: the constant itself where it
 /// has no other reader, so that there are never two copies of all weights.
 fn own(graph: &mut Graph, weights: Value, layer: NodeId) -> Option<Value> {
-    if read_only_by(graph, weights, layer) {
+    let tensor = graph.constant(weights)?;
+    let half = tensor.dtype() != DType::F32;
+    if read_only_by(graph, weights, layer) && !half {
         return Some(weights);
     }
-    let tensor = graph.constant(weights)?.clone();
+    let tensor = match half {
+        // What is folded into half floats is not rounded to them.
+        true => Tensor::new(tensor.shape().clone(), &Float::elems(tensor)?).ok()?,
+        false => tensor.clone(),
+    };
     let name = graph.node(weights.node).name.clone();
     Some(graph.add_constant(name, tensor))
 }

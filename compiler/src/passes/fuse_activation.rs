@@ -19,7 +19,7 @@ use nnc_ir::op::{Conv, GlobalPool, Pool, Prologue, Unary};
 use nnc_ir::{Graph, NodeId, Op, Value};
 
 use super::edit::{
-    each_node, is_f32, is_non_negative, producer, read_only_by, replace, rewrite, take_over, unary,
+    each_node, is_float, is_non_negative, producer, read_only_by, replace, rewrite, take_over, unary,
     with_activation,
 };
 use super::{EditError, Notes};
@@ -41,7 +41,7 @@ pub(super) fn is_cheap(function: &Unary) -> bool {
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
     each_node(graph, notes, |graph, notes, id| {
         let Some((function, x)) = unary(graph, id.into()) else { return Ok(()) };
-        if !is_f32(graph, x) {
+        if !is_float(graph, x) {
             return Ok(());
         }
         if function == Unary::Relu && is_non_negative(graph, x) {

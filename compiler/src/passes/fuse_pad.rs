@@ -14,7 +14,7 @@
 use nnc_ir::op::{Conv, Pad, PadMode, Pool, PoolKind, Window};
 use nnc_ir::{Graph, NodeId, Op, Value};
 
-use super::edit::{each_node, floats, is_f32, is_non_negative, rewrite};
+use super::edit::{each_node, floats, is_float, is_non_negative, rewrite};
 use super::{EditError, Notes};
 use crate::code::layers::can_absorb;
 
@@ -118,7 +118,7 @@ fn merge(graph: &mut Graph, id: NodeId) -> Result<bool, EditError> {
 
 /// The reader with the frame in its window, if that computes the same.
 fn framed(graph: &Graph, reader: NodeId, input: usize, frame: &Frame) -> Option<Op> {
-    if input != Conv::X || !frame.is_spatial() || !is_f32(graph, frame.x) {
+    if input != Conv::X || !frame.is_spatial() || !is_float(graph, frame.x) {
         return None;
     }
     widened_by(graph, reader, frame).filter(|op| can_absorb(graph, reader, op))

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use nnc_ir::op::{BinaryFn, Conv, Epilogue, Pool, Residual, Unary};
 use nnc_ir::{Graph, NodeId, Op, Value};
 
-use super::edit::{each_node, is_f32, producer, read_only_by, set, take_over};
+use super::edit::{each_node, is_float, producer, read_only_by, set, take_over};
 use super::{EditError, Notes};
 use crate::code::layers::can_absorb;
 
@@ -40,7 +40,7 @@ fn candidate(
 ) -> Option<(NodeId, Op, usize, Value)> {
     let Op::Binary(add) = &graph.node(id).op else { return None };
     let (a, b) = (graph.operand(id, 0)?, graph.operand(id, 1)?);
-    if add.function != BinaryFn::Add || !is_f32(graph, a) || graph.ty(a) != graph.ty(b) {
+    if add.function != BinaryFn::Add || !is_float(graph, a) || graph.ty(a) != graph.ty(b) {
         return None;
     }
     let mut terms = [(a, b), (b, a)];

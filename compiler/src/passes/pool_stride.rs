@@ -11,7 +11,7 @@
 use nnc_ir::op::{Conv, PoolKind, Prologue, Window};
 use nnc_ir::{Graph, NodeId, Op, Value};
 
-use super::edit::{each_node, is_f32, rewrite};
+use super::edit::{each_node, is_float, rewrite};
 use super::{EditError, Notes};
 use crate::code::layers::can_absorb;
 
@@ -103,7 +103,7 @@ fn strided(graph: &Graph, reader: NodeId, input: usize, picked: &Picked) -> Opti
     let plain = window.kernel.iter().all(|&k| k == 1)
         && window.pads_begin.iter().chain(&window.pads_end).all(|&n| n == 0)
         && conv.prologue.is_none();
-    if input != Conv::X || !plain || !is_f32(graph, picked.x) {
+    if input != Conv::X || !plain || !is_float(graph, picked.x) {
         return None;
     }
     let strides: Option<Vec<usize>> =

@@ -1,6 +1,7 @@
 //! What passes fuse into a layer, kernels do: every kind of layer × what comes before it × what comes behind × padding × stride,
 //! as passes leave it.
 
+use nnc::code::float::Float;
 use nnc::passes::{self, Options};
 use nnc::plan::Winograd;
 use nnc::target::Target;
@@ -133,6 +134,11 @@ fn optimised(given: &Graph) -> Graph {
     after
 }
 
+/// The same graph with other elements.
+fn with_elements(given: &str, float: Float) -> Graph {
+    graph(&given.replace("f32[", &format!("{}[", float.word())))
+}
+
 fn each_case(mut body: impl FnMut(&Graph, &Graph)) {
     for kind in KINDS {
         for before in BEFORE {
@@ -142,8 +148,14 @@ fn each_case(mut body: impl FnMut(&Graph, &Graph)) {
                     if kind.kernel == 0 && (padding, stride) != (0, 1) || padding > kind.kernel {
                         continue;
                     }
-                    let given = graph(&case(kind, before, behind, padding, stride));
-                    body(&given, &optimised(&given));
+                    // Half floats fuse as f32 does; of each kind of layer, what is beside it takes its turn.
+                    for float in Float::ALL {
+                        if float.is_half() && (padding, stride) != (1, 1) {
+                            continue;
+                        }
+                        let given = with_elements(&case(kind, before, behind, padding, stride), float);
+                        body(&given, &optimised(&given));
+                    }
                 }
             }
         }
@@ -171,8 +183,10 @@ fn what_is_fused_is_computed_by_every_kernel() {
             let (padding, stride) = [(1, 1), (1, 2), (0, 1)][(index + at) % 3];
             let (padding, stride) = if kind.kernel == 0 { (0, 1) } else { (padding, stride) };
             let behind = BEHIND[(index + 3 * at) % BEHIND.len()];
-            let given = graph(&case(kind, BEFORE[at], behind, padding, stride));
-            check(&given, &optimised(&given), &[TARGETS[(index + at) % TARGETS.len()]]);
+            for (turn, float) in Float::ALL.into_iter().enumerate() {
+                let given = with_elements(&case(kind, BEFORE[at], behind, padding, stride), float);
+                check(&given, &optimised(&given), &[TARGETS[(index + at + turn) % TARGETS.len()]]);
+            }
         }
     }
 }

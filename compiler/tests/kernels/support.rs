@@ -1,9 +1,11 @@
 //! What the tests of kernels have in common.
 
+use nnc::code::float::Float;
 use nnc::plan::{self, LayerCode, Plan, Winograd};
 use nnc::target::Target;
 use nnc::{InputRef, Pool, Session, emit};
 use nnc_ir::{Graph, Tensor, eval, text};
+use nnc_runtime::abi::ElemType;
 
 /// Operators that kernels do.
 const KERNELS: [&str; 3] = ["Conv", "Pool", "GlobalPool"];
@@ -43,7 +45,7 @@ pub fn check(before: &Graph, graph: &Graph, targets: &[&str]) {
                 continue;
             }
             if target.runs_here() {
-                compare(before, &plan, &target);
+                compare(before, graph, &plan, &target);
             } else {
                 let compiled = emit::object::compile(&plan, &target, emit::object::Constants::Outside);
                 compiled.unwrap_or_else(|e| panic!("{name}: {e}\n{}", text::print(graph)));
@@ -52,23 +54,51 @@ pub fn check(before: &Graph, graph: &Graph, targets: &[&str]) {
     }
 }
 
-fn compare(before: &Graph, plan: &Plan, target: &Target) {
+fn compare(before: &Graph, after: &Graph, plan: &Plan, target: &Target) {
     let inputs = before.inputs().iter().zip(1..);
     let inputs: Vec<Tensor> = inputs
         .map(|(id, seed)| text::hash(before.node(*id).outputs[0].clone(), seed, 2.0).expect("an input"))
         .collect();
-    let expected = eval::run(before, &inputs).expect("the results");
+    let results = |graph: &Graph| eval::run(graph, &inputs).expect("the results");
+    let (expected, fused) = (results(before), results(after));
     let program = emit::jit::compile(plan.clone(), target).unwrap_or_else(|e| panic!("{e}"));
-    let floats: Vec<Vec<f32>> = inputs.iter().map(|t| t.elems::<f32>().expect("floats").to_vec()).collect();
-    let refs: Vec<InputRef<'_>> = floats.iter().map(|x| InputRef::new(x)).collect();
+    let refs: Vec<InputRef<'_>> = inputs.iter().map(input).collect();
     let mut session = Session::new(&program, &Pool::new(2).expect("threads")).expect("a session");
     let outputs = session.run(&refs).expect("a run");
-    for (index, expected) in expected.iter().enumerate() {
-        let (got, expected) = (outputs.get::<f32>(index).expect("floats"), expected.elems::<f32>().unwrap());
-        let largest = expected.iter().fold(0.0f32, |m, x| m.max(x.abs()));
-        let wrong = got.iter().zip(&*expected).position(|(g, e)| (g - e).abs() > 2e-5 * largest);
-        if let Some(at) = wrong {
-            panic!("output {index}[{at}] is {}, not {}\n{}", got[at], expected[at], text::print(before));
+    for (index, (expected, fused)) in expected.iter().zip(&fused).enumerate() {
+        let float = Float::of(expected.dtype()).expect("floats");
+        let bytes = outputs.bytes(index).expect("an output");
+        let got: Vec<f32> = bytes.chunks(float.bytes() as usize).map(|bytes| float.read(bytes)).collect();
+        // Layers round as the evaluator does of them; the nodes that passes found apart round more often.
+        let (fused_bound, bound) = rounding(float);
+        for (expected, bound) in [(fused, fused_bound), (expected, bound)] {
+            let expected = Float::elems(expected).expect("floats");
+            let largest = expected.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+            let far = |(g, e): (&f32, &f32)| (g - e).abs() > bound * largest;
+            if let Some(at) = got.iter().zip(&*expected).position(far) {
+                panic!("output {index}[{at}] is {}, not {}\n{}", got[at], expected[at], text::print(before));
+            }
         }
     }
+}
+
+/// An input of any type.
+fn input(tensor: &Tensor) -> InputRef<'_> {
+    let elem = match Float::of(tensor.dtype()).expect("floats") {
+        Float::F32 => ElemType::F32,
+        Float::F16 => ElemType::F16,
+        Float::Bf16 => ElemType::BF16,
+    };
+    InputRef::from_bytes(elem, tensor.bytes())
+}
+
+/// How far off results may be that are rounded as often, and those of which nodes apart are rounded each, relative to the largest: to
+/// a neighbour, which sums behind may double; or some neighbours one after another.
+fn rounding(float: Float) -> (f32, f32) {
+    let neighbour = match float {
+        Float::F32 => return (2e-5, 2e-5),
+        Float::F16 => 1.0 / 1024.0,
+        Float::Bf16 => 1.0 / 128.0,
+    };
+    (2.0 * neighbour, 8.0 * neighbour)
 }

@@ -50,6 +50,31 @@ pub(crate) fn dtype(index: usize, name: &str, ty: &TensorType, expected: DType) 
     }
 }
 
+/// A parameter of a layer must have elements of the layer's type. Beside half floats it may be `f32`: what passes fold into
+/// it is not rounded to them.
+pub(crate) fn parameter(index: usize, name: &str, ty: &TensorType, layer: DType) -> Result<(), OpError> {
+    match (layer, ty.dtype) {
+        (DType::F16 | DType::BF16, DType::F32) => Ok(()),
+        _ => dtype(index, name, ty, layer),
+    }
+}
+
+/// The operand at a position must be a parameter for each of so many channels.
+pub(crate) fn parameters(
+    operands: &Types<'_>,
+    index: usize,
+    name: &'static str,
+    layer: DType,
+    channels: usize,
+) -> Result<(), OpError> {
+    let ty = required(operands, index, name)?;
+    let expected = TensorType::new(layer, [channels]);
+    match parameter(index, name, ty, layer) {
+        Ok(()) if ty.shape == expected.shape => Ok(()),
+        _ => Err(unfit(index, name, ty, expected)),
+    }
+}
+
 /// The operand at a position must be exactly of this type.
 pub(crate) fn exactly(
     operands: &Types<'_>,

@@ -122,7 +122,7 @@ impl Prologue {
         check::activation(self.activation, x)?;
         for (index, name) in [(scale, "scale"), (shift, "shift")] {
             if self.affine {
-                check::exactly(operands, index, name, &TensorType::new(x.dtype, [x.shape[1]]))?;
+                check::parameters(operands, index, name, x.dtype, x.shape[1])?;
             } else {
                 check::absent(operands, index, name, "the prologue is not affine")?;
             }
@@ -202,7 +202,7 @@ fn check_weight(
     fits: impl Fn(&[usize]) -> bool,
     layout: &str,
 ) -> Result<(), OpError> {
-    check::dtype(1, "w", w, x.dtype)?;
+    check::parameter(1, "w", w, x.dtype)?;
     if w.shape.rank() != x.shape.rank() || w.shape[2..] != window.kernel[..] || !fits(&w.shape) {
         return Err(check::unfit(1, "w", w, format_args!("{layout} for x of type {x}")));
     }
@@ -235,7 +235,7 @@ impl Operator for Conv {
             &format!("[M, C / {groups}, {}] with M a multiple of {groups}", by_x(&self.window.kernel)),
         )?;
         if optional(operands, Self::B).is_some() {
-            check::exactly(operands, Self::B, "b", &TensorType::new(x.dtype, [w.shape[0]]))?;
+            check::parameters(operands, Self::B, "b", x.dtype, w.shape[0])?;
         }
         let y = check::result(x.dtype, [&[x.shape[0], w.shape[0]], &positions[..]].concat())?;
         self.epilogue.check(operands, Self::RESIDUAL, &y)?;
@@ -351,7 +351,7 @@ impl Operator for ConvTranspose {
         )?;
         let out_channels = w.shape[1].checked_mul(groups).ok_or(OpError::Overflow)?;
         if optional(operands, 2).is_some() {
-            check::exactly(operands, 2, "b", &TensorType::new(x.dtype, [out_channels]))?;
+            check::parameters(operands, 2, "b", x.dtype, out_channels)?;
         }
         let image = self.window.image(spatial, &self.output_padding)?;
         let y = check::result(x.dtype, [&[x.shape[0], out_channels], &image[..]].concat())?;

@@ -85,7 +85,7 @@ impl Operator for Gemm {
         let (m, k) = Gemm::matrix(operands, 0, "a", self.trans_a)?;
         let (rows, n) = Gemm::matrix(operands, 1, "b", self.trans_b)?;
         let (a, b) = (required(operands, 0, "a")?, required(operands, 1, "b")?);
-        check::dtype(1, "b", b, a.dtype)?;
+        check::parameter(1, "b", b, a.dtype)?;
         if rows != k {
             return Err(OpError::Mismatch(format!(
                 "a of type {a} has {k} columns, b of type {b} has {rows} rows (after transposition), expected as many"
@@ -93,7 +93,7 @@ impl Operator for Gemm {
         }
         let y = check::result(a.dtype, vec![m, n])?;
         if let Some(c) = optional(operands, 2) {
-            check::dtype(2, "c", c, a.dtype)?;
+            check::parameter(2, "c", c, a.dtype)?;
             if !check::broadcasts_to(&c.shape, &y.shape) {
                 return Err(check::unfit(2, "c", c, format_args!("a shape that broadcasts to {}", y.shape)));
             }

@@ -7,6 +7,7 @@ use crate::onnx::attribute::value;
 use crate::onnx::error::NodeFault;
 use crate::onnx::node::NodeReader;
 use crate::op::{Conv, ConvTranspose, Epilogue, OpError, Pad, PadMode, Prologue, Window};
+use crate::types::DType;
 
 /// Extents of the spatial axes of an image or a kernel.
 fn spatial<'a>(shape: &'a [usize], operand: &str) -> Result<&'a [usize], NodeFault> {
@@ -51,8 +52,13 @@ fn is_padded(window: &Window) -> bool {
 
 /// Whether weights that are known are NaN or infinite somewhere.
 fn has_odd_numbers(n: &NodeReader<'_, '_>, weights: Value) -> bool {
-    let elems = n.constant_of(weights).and_then(|tensor| tensor.elems::<f32>().ok());
-    elems.is_some_and(|elems| elems.iter().any(|w| !w.is_finite()))
+    let Some(tensor) = n.constant_of(weights) else { return false };
+    match tensor.dtype() {
+        DType::F32 => tensor.elems::<f32>().is_ok_and(|elems| elems.iter().any(|w| !w.is_finite())),
+        DType::F16 => tensor.elems::<half::f16>().is_ok_and(|elems| elems.iter().any(|w| !w.is_finite())),
+        DType::BF16 => tensor.elems::<half::bf16>().is_ok_and(|elems| elems.iter().any(|w| !w.is_finite())),
+        _ => false,
+    }
 }
 
 /// Makes the padding of a window one of its operand. Taps outside of an image are left out, as zeros add nothing; but zero
