@@ -38,7 +38,7 @@ pub enum Error {
     #[error("model \"{model}\" could not be encoded: {reason}; choose fewer classes or a smaller width")]
     Encode {
         /// The architecture.
-        model: &'static str,
+        model: String,
         /// What the protobuf library says.
         reason: String,
     },

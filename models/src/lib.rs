@@ -27,6 +27,7 @@ mod blocks;
 mod builder;
 mod catalogue;
 mod error;
+mod half;
 mod moments;
 mod proto;
 mod weights;
@@ -34,6 +35,7 @@ mod weights;
 pub use builder::Cost;
 pub use catalogue::{Allowed, Architecture, Choice};
 pub use error::Error;
+pub use half::Half;
 
 use builder::Net;
 use onnx_protobuf::{Message, ModelProto};
@@ -97,6 +99,22 @@ pub struct Network {
 }
 
 impl Network {
+    /// Makes the weights and what lies between the layers half floats; input and output stay `f32`, with casts behind and
+    /// before them.
+    pub fn halve(&mut self, half: Half) {
+        half::convert(&mut self.model, half);
+    }
+
+    /// The bytes of the network's ONNX file.
+    ///
+    /// # Errors
+    ///
+    /// The model is larger than a protobuf message can be.
+    pub fn encode(&self) -> Result<Vec<u8>, Error> {
+        let name = self.model.graph.name.clone();
+        self.model.write_to_bytes().map_err(|error| Error::Encode { model: name, reason: error.to_string() })
+    }
+
     /// Makes further values outputs of the model, so that what happens inside can be looked at. A value is named as
     /// in the graph, such as `/features/0/Conv_output_0`; its shape is left to shape inference.
     pub fn expose<'a>(&mut self, values: impl IntoIterator<Item = &'a str>) {
@@ -129,10 +147,5 @@ pub fn build(spec: &Spec) -> Result<Network, Error> {
 ///
 /// As [`build`], or the model is larger than a protobuf message can be.
 pub fn encode(spec: &Spec) -> Result<Vec<u8>, Error> {
-    let architecture = Architecture::find(&spec.name)?;
-    let network = build(spec)?;
-    network
-        .model
-        .write_to_bytes()
-        .map_err(|error| Error::Encode { model: architecture.name, reason: error.to_string() })
+    build(spec)?.encode()
 }

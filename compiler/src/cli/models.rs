@@ -5,8 +5,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Args, Subcommand};
-use nnc_models::{Choice, Spec};
+use clap::{Args, Subcommand, ValueEnum};
+use nnc_models::{Choice, Half, Spec};
 
 use super::output::Output;
 use super::progress::Progress;
@@ -47,9 +47,30 @@ struct WriteModel {
     /// Seed of the weights
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
+    /// What weights and activations are; input and output stay f32
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    dtype: Dtype,
     /// Where to write it [default: NAME.onnx]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+}
+
+/// A type of weights and activations.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum Dtype {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl Dtype {
+    fn half(self) -> Option<Half> {
+        match self {
+            Dtype::F32 => None,
+            Dtype::F16 => Some(Half::F16),
+            Dtype::Bf16 => Some(Half::Bf16),
+        }
+    }
 }
 
 impl Models {
@@ -96,7 +117,11 @@ impl WriteModel {
         let path = self.output.clone().unwrap_or_else(|| format!("{}.onnx", self.name).into());
         // The name is checked by building, which comes first: a misspelt name is no reason to touch the disk.
         let progress = Progress::new("building the model");
-        let bytes = nnc_models::encode(&spec)?;
+        let mut network = nnc_models::build(&spec)?;
+        if let Some(half) = self.dtype.half() {
+            network.halve(half);
+        }
+        let bytes = network.encode()?;
         let output = Output::check(&path, &[])?;
         progress.say("writing the model");
         output.write(&bytes)?;
