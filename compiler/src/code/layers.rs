@@ -51,6 +51,8 @@ pub enum LanesOp {
     Pool(Pool),
     /// A maximum or mean over the whole picture.
     GlobalPool(Pool),
+    /// The elements as they are, as floats of another type. Of no node: a copy.
+    Convert,
 }
 
 /// The layer that kernels do for a node; `None` where there are none for it.

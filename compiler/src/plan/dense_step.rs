@@ -17,6 +17,7 @@ use super::{LayerCode, Panels, PlanError, Traffic};
 use crate::code::tile::programs::dense::{RunClass, Runs, UNROLL};
 use crate::code::tile::programs::epilogue::Epilogue;
 use crate::code::tile::programs::window::Prologue;
+use crate::code::tile::store_registers;
 
 /// Longest run of channels that a table lists; longer ones become several entries. With one length for most of them, a
 /// kernel is a short loop: with runs of up to 16, each length unrolled by itself, the kernels of a shuffled layer exceeded
@@ -271,7 +272,7 @@ impl Planner<'_> {
             rows: images * y.output,
             k: taps * cin,
             runs: &lengths,
-            epilogue: epilogue.registers(self.float(layer.node.into())),
+            epilogue: epilogue.registers(store_registers(self.float(layer.node.into()), self.target)),
         };
         let tile = match self.options.panels {
             Panels::Fastest => tiling::choose(registers, &work),

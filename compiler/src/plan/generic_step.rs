@@ -235,24 +235,6 @@ impl Planner<'_> {
         Ok(copy)
     }
 
-    /// Copies an image into a buffer of its own as `f32`. Channels in planes stay so.
-    pub(super) fn widened(&mut self, id: NodeId, image: &Image, why: &str) -> Result<Image, PlanError> {
-        let name = format!("{}.gather", self.graph.node(id).name);
-        let (extent, channels) = (image.extent, image.channels());
-        let planes = image.affine().is_some_and(|(_, _, step)| step != 1);
-        let copy = if planes {
-            let ty = TensorType::new(DType::F32, [extent.n, channels, extent.h, extent.w]);
-            let window = self.temporary(&name, &ty);
-            self.window_as_image(&window)
-        } else {
-            let buffer = self.image_buffer(&name, extent, channels, Float::F32);
-            Some(Image::contiguous(extent, channels, buffer, 0))
-        };
-        let copy = copy.ok_or_else(|| PlanError::Internal(format!("\"{name}\" has no layout")))?;
-        self.copy_channels(id, image, &copy, why)?;
-        Ok(copy)
-    }
-
     /// Copies an image into a buffer of its own, channels side by side in natural order.
     pub(super) fn relayout(&mut self, id: NodeId, image: &Image, why: &str) -> Result<Image, PlanError> {
         let buffer = self.gathered(id, image, image.channels());
@@ -285,7 +267,13 @@ impl Planner<'_> {
     }
 
     /// Steps that copy an image to another place, channel by channel as far as they lie regularly.
-    fn copy_channels(&mut self, id: NodeId, image: &Image, copy: &Image, why: &str) -> Result<(), PlanError> {
+    pub(super) fn copy_channels(
+        &mut self,
+        id: NodeId,
+        image: &Image,
+        copy: &Image,
+        why: &str,
+    ) -> Result<(), PlanError> {
         let name = format!("{}.gather", self.graph.node(id).name);
         let mut start = 0;
         while start < image.channels() {

@@ -135,7 +135,7 @@ impl LanesPlan {
     pub fn units(&self) -> usize {
         match self.op {
             LanesOp::GlobalPool(_) => self.images * self.vectors.iter().map(|v| v.count).sum::<usize>(),
-            LanesOp::Depthwise | LanesOp::Pool(_) => self.images * self.blocks_per_image(),
+            LanesOp::Depthwise | LanesOp::Pool(_) | LanesOp::Convert => self.images * self.blocks_per_image(),
         }
     }
 }

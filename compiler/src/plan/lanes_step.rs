@@ -17,9 +17,10 @@ use super::{LayerCode, PlanError, Traffic};
 use crate::code::tile::programs::epilogue::{Epilogue, Residual as Added};
 use crate::code::tile::programs::pool::Pool;
 use crate::code::tile::programs::window::{Along, Prologue};
+use crate::code::tile::store_registers;
 
 /// A vector of slots before those that are alike are put together.
-struct Vector {
+pub(super) struct Vector {
     col: crate::code::tile::programs::dense::Col,
     source: usize,
     from: usize,
@@ -108,7 +109,7 @@ impl Planner<'_> {
 
         let residual_pitch = residual.as_ref().and_then(|r| self.pitch(r.0)).unwrap_or(out_pitch);
         let shift_residual = residual.as_ref().map_or(0, |r| r.1);
-        let at_the_end = epilogue.registers(out_pitch.float);
+        let at_the_end = epilogue.registers(store_registers(out_pitch.float, self.target));
         let (columns, rows) = block_shape(op, prologue, at_the_end, registers, (&y, &x));
         let global = matches!(op, LanesOp::GlobalPool(_));
         let tiles = if global { Vec::new() } else { blocks(&x, columns) };
@@ -189,7 +190,7 @@ impl Planner<'_> {
     }
 
     /// Cuts runs of slots into vectors.
-    fn cut_vectors(
+    pub(super) fn cut_vectors(
         &self,
         runs: &[Run],
         sources: &[BufferId],
@@ -219,7 +220,7 @@ impl Planner<'_> {
 }
 
 /// Bytes of the step's address streams, each once. `shared` slots of the residual are the input's.
-fn traffic(plan: &LanesPlan, shared: usize) -> Traffic {
+pub(super) fn traffic(plan: &LanesPlan, shared: usize) -> Traffic {
     let (mut lanes, mut used) = (0, 0);
     for vectors in &plan.vectors {
         lanes += vectors.count as u64 * u64::from(vectors.lanes.count()) * 4;
@@ -264,7 +265,7 @@ fn spread(runs: &[Run]) -> usize {
 }
 
 /// Output columns and rows of one block, such that accumulators and weights fit the registers, and so many at the end.
-fn block_shape(
+pub(super) fn block_shape(
     op: LanesOp,
     prologue: Prologue,
     epilogue: usize,
@@ -310,13 +311,13 @@ fn block_shape(
 }
 
 /// The order of tiles and vectors, for a block of rows that reads so many bytes.
-fn along(tiles: &[RowBlocks], near: u64, l1d: u64) -> Along {
+pub(super) fn along(tiles: &[RowBlocks], near: u64, l1d: u64) -> Along {
     let one_tile = matches!(tiles, [only] if only.count == 1);
     if one_tile || near > l1d { Along::Channels } else { Along::Columns }
 }
 
 /// Puts vectors together that follow each other at constant distances. The residual lies so many slots behind the output.
-fn merge(
+pub(super) fn merge(
     vectors: &[Vector],
     taps: usize,
     inputs: &[Pitch],

@@ -19,6 +19,7 @@ mod ahead;
 pub mod buffer;
 pub mod channels;
 pub mod constants;
+mod convert_step;
 pub mod dense;
 mod dense_step;
 mod fits;
@@ -159,6 +160,7 @@ impl LayerCode {
                 lanes::LanesOp::Depthwise => "depthwise",
                 lanes::LanesOp::Pool(_) => "pool",
                 lanes::LanesOp::GlobalPool(_) => "globalpool",
+                lanes::LanesOp::Convert => "convert",
             },
             LayerCode::Nest(_) => "nest",
             LayerCode::Routine(_) => "routine",
@@ -461,6 +463,7 @@ pub fn unpacked(
         match &graph.node(id).op {
             Op::Input | Op::Constant(_) => continue,
             Op::ChannelSelect(select) if planner.select(id, select) => continue,
+            Op::Cast(cast) if planner.converted(id, cast.to)? => continue,
             Op::Prefix(prefix) => planner.prefix(id, prefix)?,
             op if is_view_op(op) && planner.reviewed(id)? => continue,
             _ => planner.generic(id)?,

@@ -37,6 +37,7 @@ use crate::code::tile::programs::dense::{panel_channels, panel_width};
 use crate::code::tile::programs::epilogue::Epilogue;
 use crate::code::tile::programs::window::Prologue;
 use crate::code::tile::programs::winograd::{Form, KERNEL, Sweeps};
+use crate::code::tile::store_registers;
 use crate::target::{FMA_PER_CYCLE, Target};
 
 /// How a convolution is done by Winograd's algorithm.
@@ -85,7 +86,7 @@ impl Planner<'_> {
             input_vectors: channels.iter().map(|c| c.vectors).sum(),
             depth: order.len(),
             runs: runs.iter().map(|r| r.channels.len()).collect(),
-            epilogue: epilogue.registers(output.float),
+            epilogue: epilogue.registers(store_registers(output.float, self.target)),
             weights_of_all: self.weights,
         };
         let choice = choose(self.target, registers, &shape, allowed)?;

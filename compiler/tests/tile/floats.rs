@@ -14,7 +14,7 @@ use nnc::code::tile::programs::winograd::input::InputTile;
 use nnc::code::tile::programs::winograd::output::OutputTile;
 use nnc::code::tile::programs::winograd::{Form, Sweeps};
 use nnc::code::tile::verify::footprints;
-use nnc::code::tile::{TileError, fits};
+use nnc::code::tile::{TileError, fits, store_registers};
 
 use super::support::{Engine, Given, Random};
 
@@ -312,7 +312,7 @@ fn blocks_with_room_for_their_epilogue_fit_whatever_they_store() {
     let target = nnc::target::Target::named("x86-64-v3").expect("a known name");
     for float in Float::ALL {
         let epilogue = Epilogue { bias: true, residual: Residual::None, activation: Activation::Silu };
-        let rows = 16 - epilogue.registers(float) as u32;
+        let rows = 16 - epilogue.registers(store_registers(float, &target)) as u32;
         let tile = DenseTile {
             rows,
             taps: vec![Tap { disp: 0, rows: 0..rows }],

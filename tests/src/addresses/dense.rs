@@ -15,7 +15,7 @@
 use nnc::code::tile::programs::dense::{Col, Runs};
 use nnc::code::tile::programs::epilogue::Residual;
 use nnc::plan::dense::{DenseArg, DensePlan, PanelRun, Stage, Steps};
-use nnc::plan::sweep::XTiles;
+use nnc::plan::sweep::{BytePitch, XTiles};
 
 use super::{Bases, Intervals, Walk, over_pixels, sorted, steps};
 
@@ -105,9 +105,11 @@ pub(super) fn walk(plan: &DensePlan, bases: Bases<'_>) -> Result<Walk, String> {
             let bias = panel_steps(&Intervals::first(4 * lanes), panels, panels.bias);
             walk.reads(arg(DenseArg::Bias)?, &bias);
         }
-        let stored = Intervals::first(panels.cols.iter().map(|col| 4 * i64::from(col.used)).sum());
-        output = output.or(&panel_steps(&stored, panels, panels.output));
-        residual = residual.or(&panel_steps(&stored, panels, panels.residual));
+        let stored = |pitch: BytePitch| {
+            Intervals::first(panels.cols.iter().map(|col| pitch.float.span(col.used)).sum())
+        };
+        output = output.or(&panel_steps(&stored(plan.output), panels, panels.output));
+        residual = residual.or(&panel_steps(&stored(plan.residual), panels, panels.residual));
     }
     let everywhere =
         |pixel, pitch| over_pixels(pixel, pitch, &sweep.out_columns, &sweep.out_rows, plan.images);
@@ -130,20 +132,21 @@ fn panel_steps(bytes: &Intervals, panels: &PanelRun, at: Steps) -> Intervals {
 /// The channels that any panel reads of a pixel, from the input's base pointer; reads the tables that say so.
 fn channels(walk: &mut Walk, plan: &DensePlan, bases: Bases<'_>) -> Result<Intervals, String> {
     let mut all = Intervals::default();
+    let float = plan.input.float;
     for panels in &plan.panels {
         let channels = match &panels.k {
             Runs::Contiguous(count) => {
-                panel_steps(&Intervals::first(4 * i64::from(*count)), panels, panels.input)
+                panel_steps(&Intervals::first(float.span(*count)), panels, panels.input)
             }
             Runs::Stepped { count, step } => {
-                let pixel = Intervals::first(4).spread(steps(*count as usize, (*step).into()));
+                let pixel = Intervals::first(float.span(1)).spread(steps(*count as usize, (*step).into()));
                 panel_steps(&pixel, panels, panels.input)
             }
             Runs::Table(classes) => {
                 let table = bases.arg(DenseArg::Table as usize)?;
                 let lengths: Vec<i64> = classes
                     .iter()
-                    .flat_map(|class| std::iter::repeat_n(4 * i64::from(class.length), class.count as usize))
+                    .flat_map(|class| std::iter::repeat_n(float.span(class.length), class.count as usize))
                     .collect();
                 let entries = Intervals::first(4 * lengths.len() as i64);
                 walk.reads(table, &panel_steps(&entries, panels, panels.table));
@@ -174,7 +177,8 @@ fn staged(
 ) -> Result<(), String> {
     let mut channels = 0;
     for (number, source) in stage.sources.iter().enumerate() {
-        let pixel = source.runs.iter().map(|&(at, count)| at..at + 4 * count as i64).collect();
+        let pixel =
+            source.runs.iter().map(|&(at, count)| at..at + source.pitch.float.span(count as u32)).collect();
         let input = over_pixels(&pixel, source.pitch, &sweep.columns, &sweep.rows, plan.images);
         walk.reads(bases.arg(DenseArg::Staged as usize + number)?, &input);
         channels += source.runs.iter().map(|run| run.1 as i64).sum::<i64>();
@@ -189,12 +193,13 @@ fn staged(
 
 #[cfg(test)]
 mod tests {
+    use nnc::code::float::Float;
     use nnc::code::tile::ir::Lanes;
     use nnc::code::tile::programs::dense::RunClass;
     use nnc::code::tile::programs::epilogue::{Activation, Epilogue};
     use nnc::plan::Traffic;
     use nnc::plan::dense::{Ahead, LoopOrder, StageSource};
-    use nnc::plan::sweep::{Axis, BytePitch, x_tiles};
+    use nnc::plan::sweep::{Axis, x_tiles};
     use nnc_runtime::abi::{Arg, Region};
 
     use super::*;
@@ -213,7 +218,12 @@ mod tests {
     /// of 8.
     fn convolution(side: usize) -> DensePlan {
         let axis = Axis { input: side, output: side, kernel: 3, stride: 1, dilation: 1, pad: 1 };
-        let pitch = |slots: i64| BytePitch { pixel: 4 * slots, row: 4 * slots * side as i64, image: 0 };
+        let pitch = |slots: i64| BytePitch {
+            pixel: 4 * slots,
+            row: 4 * slots * side as i64,
+            image: 0,
+            float: Float::F32,
+        };
         DensePlan {
             images: 1,
             y: axis,

@@ -9,6 +9,7 @@
 //!
 //! Every block of rows meets every tile of columns, so the rows and the columns that are touched are independent sets.
 
+use nnc::code::float::Float;
 use nnc::code::tile::programs::epilogue::Residual;
 use nnc::plan::dense::Steps;
 use nnc::plan::lanes::{LanesArg, LanesOp, LanesPlan, RowBlocks, VectorRun};
@@ -48,7 +49,7 @@ impl Sweep {
     fn both(plan: &LanesPlan) -> (Sweep, Sweep) {
         match plan.op {
             LanesOp::GlobalPool(_) => (Sweep::whole(&plan.y), Sweep::whole(&plan.x)),
-            LanesOp::Depthwise | LanesOp::Pool(_) => {
+            LanesOp::Depthwise | LanesOp::Pool(_) | LanesOp::Convert => {
                 (Sweep::blocks(&plan.y, &plan.blocks), Sweep::blocks(&plan.x, &plan.tiles))
             }
         }
@@ -91,11 +92,14 @@ fn activations(plan: &LanesPlan, bases: Bases<'_>) -> Result<Walk, String> {
     let mut input = vec![Intervals::default(); plan.inputs.len()];
     let (mut residual, mut output) = (Intervals::default(), Intervals::default());
     for vectors in &plan.vectors {
-        let all = |at: Steps| Intervals::first(4 * i64::from(vectors.used)).spread(vector_steps(vectors, at));
+        let floats = plan.floats(vectors);
+        let all = |at: Steps, float: Float| {
+            Intervals::first(float.span(vectors.used)).spread(vector_steps(vectors, at))
+        };
         let source = input.get_mut(vectors.source).ok_or("a vector has no source")?;
-        *source = source.or(&all(vectors.input));
-        residual = residual.or(&all(vectors.residual));
-        output = output.or(&all(vectors.output));
+        *source = source.or(&all(vectors.input, floats.input));
+        residual = residual.or(&all(vectors.residual, floats.residual));
+        output = output.or(&all(vectors.output, floats.output));
     }
     for (number, (pixel, pitch)) in input.iter().zip(&plan.inputs).enumerate() {
         let input = over_pixels(pixel, *pitch, &x.input, &y.input, plan.images);
@@ -150,7 +154,7 @@ pub(super) mod sample {
     pub fn plan(op: LanesOp, stride: usize, pad: isize) -> LanesPlan {
         let output = (5 + 2 * pad as usize - 3) / stride + 1;
         let axis = Axis { input: 5, output, kernel: 3, stride, dilation: 1, pad };
-        let pitch = |side: usize| BytePitch { pixel: 32, row: 32 * side as i64, image: 0 };
+        let pitch = |side: usize| BytePitch { pixel: 32, row: 32 * side as i64, image: 0, float: Float::F32 };
         let vector = |slot: i64, weights: i64, used| {
             let at = |start| Steps { start, step: 0 };
             VectorRun {

@@ -13,6 +13,7 @@
 
 use nnc::code::tile::programs::epilogue::Residual;
 use nnc::plan::dense::Steps;
+use nnc::plan::sweep::BytePitch;
 use nnc::plan::winograd::{Panels, TileSpan, WinogradArg, WinogradPlan};
 
 use super::{Bases, Intervals, Walk, over_pixels, sorted, steps};
@@ -38,7 +39,7 @@ pub(super) fn walk(plan: &WinogradPlan, bases: Bases<'_>) -> Result<Walk, String
     for (number, pitch) in plan.inputs.iter().enumerate() {
         let runs = plan.channels.iter().filter(|run| run.source == number);
         let pixel: Intervals =
-            runs.map(|run| run.input..run.input + 4 * i64::from(run.used) * run.vectors as i64).collect();
+            runs.map(|run| run.input..run.input + pitch.float.span(run.used) * run.vectors as i64).collect();
         let input = over_pixels(&pixel, *pitch, &columns, &rows, plan.images);
         walk.reads(bases.arg(WinogradArg::Inputs as usize + number)?, &input);
     }
@@ -46,14 +47,15 @@ pub(super) fn walk(plan: &WinogradPlan, bases: Bases<'_>) -> Result<Walk, String
     for panels in &plan.panels {
         let all = |bytes: i64, at: Steps| over_panels(panels, bytes, at);
         let lanes: i64 = panels.cols.iter().map(|col| 4 * i64::from(col.lanes.count())).sum();
-        let stored: i64 = panels.cols.iter().map(|col| 4 * i64::from(col.used)).sum();
+        let stored =
+            |pitch: BytePitch| -> i64 { panels.cols.iter().map(|col| pitch.float.span(col.used)).sum() };
         let weights = lanes * (plan.depth * plan.kernels.floats(plan.form)) as i64;
         walk.reads(arg(WinogradArg::Weights)?, &all(weights, panels.weights));
         if plan.epilogue.bias {
             walk.reads(arg(WinogradArg::Bias)?, &all(lanes, panels.bias));
         }
-        output = output.or(&all(stored, panels.output));
-        residual = residual.or(&all(stored, panels.residual));
+        output = output.or(&all(stored(plan.output), panels.output));
+        residual = residual.or(&all(stored(plan.residual), panels.residual));
     }
     let everywhere = |pixel, pitch| over_pixels(pixel, pitch, &out_columns, &out_rows, plan.images);
     walk.writes(arg(WinogradArg::Output)?, &everywhere(&output, plan.output));
@@ -70,12 +72,13 @@ fn over_panels(panels: &Panels, bytes: i64, at: Steps) -> Intervals {
 
 #[cfg(test)]
 mod tests {
+    use nnc::code::float::Float;
     use nnc::code::tile::ir::Lanes;
     use nnc::code::tile::programs::dense::Col;
     use nnc::code::tile::programs::epilogue::Epilogue;
     use nnc::code::tile::programs::winograd::Form;
     use nnc::plan::Traffic;
-    use nnc::plan::sweep::{Axis, BytePitch};
+    use nnc::plan::sweep::Axis;
     use nnc::plan::winograd::{ChannelRun, Kernels, ScratchPitch, spans};
     use nnc_runtime::abi::{Arg, Region};
 
@@ -86,7 +89,7 @@ mod tests {
         let form = Form::F4;
         let axis = Axis { input: 5, output: (3 + 2 * pad) as usize, kernel: 3, stride: 1, dilation: 1, pad };
         let at = |step| Steps { start: 0, step };
-        let pitch = BytePitch { pixel: 32, row: 256, image: 0 };
+        let pitch = BytePitch { pixel: 32, row: 256, image: 0, float: Float::F32 };
         WinogradPlan {
             form,
             kernels: Kernels::Transformed,

@@ -68,6 +68,11 @@ pub fn fits(program: &Program, vectors: u32) -> Result<(), TileError> {
     registers::measure(program, file, &scratch)
 }
 
+/// Scratch registers that storing takes.
+pub const fn store_scratch(float: Float) -> usize {
+    if float.is_half() { CONVERSION } else { 0 }
+}
+
 /// Registers that the conversion of a half float takes.
 const CONVERSION: usize = 4;
 

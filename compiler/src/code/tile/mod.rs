@@ -32,6 +32,7 @@ use cranelift_module::{FuncId, Linkage, Module};
 
 pub use self::error::TileError;
 use self::ir::Program;
+use crate::code::float::Float;
 use crate::code::isa;
 use crate::target::{Isa, Target};
 
@@ -74,6 +75,15 @@ pub fn fits_registers(program: &Program, target: &Target) -> Result<(), TileErro
     match target.isa {
         Isa::Avx512 | Isa::Avx2 => fits(program, target),
         Isa::Clif128 => clif::fits(program, target.isa.registers(target.arch)),
+    }
+}
+
+/// Scratch registers that it takes to store a vector of floats of a type.
+pub fn store_registers(float: Float, target: &Target) -> usize {
+    match target.isa {
+        Isa::Avx512 => x86::store_scratch(float, x86::Level::Avx512, true),
+        Isa::Avx2 => x86::store_scratch(float, x86::Level::Avx2, true),
+        Isa::Clif128 => clif::store_scratch(float),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::code::kernels::Kernel;
 use crate::code::tile::ir::Role;
 use crate::code::tile::programs::dense::Col;
 use crate::code::tile::programs::depthwise::{DepthwiseTile, Weights};
-use crate::code::tile::programs::pool::{GlobalPoolTile, PoolTile};
+use crate::code::tile::programs::pool::{GlobalPoolTile, Pool, PoolTile};
 use crate::code::tile::programs::window::{Along, Window};
 use crate::emit::CodegenError;
 use crate::plan::dense::Steps;
@@ -44,7 +44,7 @@ pub(super) fn emit(e: &mut LayerEmitter<'_, '_, '_>, plan: &LanesPlan) -> Result
     };
     match plan.op {
         LanesOp::GlobalPool(_) => whole_pictures(e, plan, &bases),
-        LanesOp::Depthwise | LanesOp::Pool(_) => by_rows(e, plan, &bases),
+        LanesOp::Depthwise | LanesOp::Pool(_) | LanesOp::Convert => by_rows(e, plan, &bases),
     }
 }
 
@@ -225,9 +225,13 @@ fn window_kernel(
         }
         .fitted(e.target)
         .map(|(_, program)| program),
-        LanesOp::Pool(pool) | LanesOp::GlobalPool(pool) => PoolTile {
+        LanesOp::Pool(_) | LanesOp::GlobalPool(_) | LanesOp::Convert => PoolTile {
             window,
-            pool,
+            pool: match plan.op {
+                LanesOp::Pool(pool) | LanesOp::GlobalPool(pool) => pool,
+                // The mean of one element.
+                LanesOp::Depthwise | LanesOp::Convert => Pool::MeanOf(1),
+            },
             residual_pixel: plan.residual.pixel as i32,
             residual_row: plan.residual.row as i32,
             prologue: plan.prologue,

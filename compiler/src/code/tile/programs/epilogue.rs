@@ -24,7 +24,6 @@ use nnc_ir::op::Unary;
 
 use super::super::ir::{Addr, BinOp, Builder, Inst, Lanes, Operand, Vector};
 use super::functions::Functions;
-use crate::code::float::Float;
 
 /// The function applied to each output. Parameters are the bits of f32 values, so that descriptors hash and compare.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -181,8 +180,9 @@ impl Epilogue {
     }
 
     /// Registers that outputs of one register each need at most, besides the sums: bounds, intermediate values, and
-    /// scratch registers for immediates where an instruction set has no operand for them, or to round what is stored.
-    pub fn registers(self, output: Float) -> usize {
+    /// a scratch register for immediates where an instruction set has no operand for them. Storing takes `stored`; see
+    /// [`store_registers`](super::super::store_registers).
+    pub fn registers(self, stored: usize) -> usize {
         let (bounds, values) = match self.activation {
             Activation::None => (0, 0),
             Activation::Relu => (1, 0),
@@ -195,11 +195,7 @@ impl Epilogue {
             Activation::Gelu | Activation::GeluTanh | Activation::Softplus => (0, 7),
         };
         let part_of_residual = if self.residual == Residual::None { 0 } else { 2 };
-        let stored = match output {
-            Float::F32 | Float::F16 => 1,
-            Float::Bf16 => 3,
-        };
-        bounds + values.max(part_of_residual).max(stored)
+        bounds + values.max(part_of_residual).max(stored).max(1)
     }
 
     /// Writes the constants that all outputs share; `widest` is the widest output.
@@ -391,7 +387,7 @@ mod tests {
         ];
         for activation in activations {
             let epilogue = Epilogue { activation, ..Epilogue::default() };
-            let sums = 16 - epilogue.registers(Float::F32);
+            let sums = 16 - epilogue.registers(1);
             let mut b = Builder::new(epilogue.word());
             let bytes = Extent::new(0, 32 * sums as i64);
             let input = b.param(Role::Input, Kind::Read { extent: bytes });

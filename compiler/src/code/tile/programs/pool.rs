@@ -195,6 +195,9 @@ fn scale(b: &mut Builder, pool: Pool, sum: Vector, inside: u64) {
         Pool::MeanInside => inside.max(1),
         Pool::MeanOf(pixels) => u64::from(pixels),
     };
+    if pixels == 1 {
+        return;
+    }
     let reciprocal = (1.0 / pixels as f64) as f32;
     b.bin(BinOp::Mul, sum, sum, Operand::Imm(reciprocal.to_bits()));
 }

@@ -254,7 +254,7 @@ impl Prologue {
             Activation::None => 0,
             Activation::Relu => 1,
             Activation::Clip { .. } => 2,
-            activation => Epilogue { activation, ..Epilogue::default() }.registers(Float::F32),
+            activation => Epilogue { activation, ..Epilogue::default() }.registers(0),
         };
         activation + if self.affine { 2 } else { 0 }
     }

@@ -104,7 +104,7 @@ impl Width {
 }
 
 /// Scratch registers that storing takes: all lanes, or a part of them.
-pub(super) const fn store_scratch(float: Float, level: Level, part: bool) -> usize {
+pub const fn store_scratch(float: Float, level: Level, part: bool) -> usize {
     match (float, level) {
         (Float::F32, _) | (Float::F16, Level::Avx512) => 0,
         (Float::F16, Level::Avx2) => part as usize,

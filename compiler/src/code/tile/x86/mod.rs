@@ -16,6 +16,7 @@ mod halves;
 use iced_x86::{Code, Instruction, MemoryOperand, Register};
 
 use self::asm::{Asm, EncodeError, Forward, Label};
+pub use self::halves::store_scratch;
 use super::error::TileError;
 use super::ir::{Addr, BinOp, Count, Inst, Lanes, Operand, Program, Test, UnOp, Vector};
 use super::registers::{Counter, RegisterFile, Regs, Sink, assign, measure};
@@ -150,8 +151,8 @@ fn scratch(inst: &Inst, program: &Program, level: Level) -> usize {
     let upper_half = |v: &Vector, n: u8| program.lanes(*v) != Lanes::X4 && n % 8 > 4;
     match inst {
         Inst::Fold { .. } => 1,
-        Inst::Store { addr, .. } => halves::store_scratch(addr.float, level, false),
-        Inst::StorePart { addr, .. } if half(addr) => halves::store_scratch(addr.float, level, true),
+        Inst::Store { addr, .. } => store_scratch(addr.float, level, false),
+        Inst::StorePart { addr, .. } if half(addr) => store_scratch(addr.float, level, true),
         Inst::Fma { b, .. } | Inst::Bin { b, .. } => match (b, level) {
             (Operand::Mem(addr) | Operand::Splat(addr), _) if half(addr) => 1,
             (Operand::Splat(_) | Operand::Imm(_), Level::Avx2) => 1,
