@@ -142,8 +142,9 @@ impl Maker {
                     });
                 }
                 12 if self.random.below(2) == 0 => {
-                    // As above: bits of what was loaded.
-                    self.load(dst);
+                    // As above: bits of what was loaded, and not converted, which makes a NaN quiet.
+                    let addr = self.address(self.input).of(Float::F32);
+                    self.b.push(Inst::Load { dst, addr });
                     let op = [BinOp::And, BinOp::Or, BinOp::Xor][self.random.below(3)];
                     let bits = [0x7fff_ffff, 1 << 31, 0x007f_ffff, 0x3f80_0000][self.random.below(4)];
                     self.b.bin(op, dst, dst, Operand::Imm(bits));
