@@ -143,7 +143,7 @@ impl Entry {
 fn key(model: &onnx::Model, options: &Options, target: &Target) -> Result<blake3::Hash, OnnxError> {
     // Every field is named, so that a new one is decided on.
     let Options { bindings, passes, plan, target: _, threads: _, cache: _, perf_map: _ } = options;
-    let onnx::Bindings { dims, shapes, constants } = bindings;
+    let onnx::Bindings { dims, shapes, constants, until } = bindings;
     let mut hasher = blake3::Hasher::new();
     // Lengths go in front, so that no two lists of parts run together to the same bytes.
     let mut add = |part: &[u8]| {
@@ -154,7 +154,7 @@ fn key(model: &onnx::Model, options: &Options, target: &Target) -> Result<blake3
     add(format!("format {FORMAT_VERSION}, ABI {ABI_VERSION}").as_bytes());
     add(format!("{target:?}").as_bytes());
     add(format!("{passes:?} {plan:?}").as_bytes());
-    add(format!("{dims:?} {shapes:?}").as_bytes());
+    add(format!("{dims:?} {shapes:?} {until:?}").as_bytes());
     add(&(constants.len() as u64).to_le_bytes());
     for (name, tensor) in constants {
         add(name.as_bytes());

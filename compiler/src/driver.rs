@@ -135,7 +135,7 @@ impl From<PassError> for Error {
 /// What is asked of the compiler. The default compiles for the machine at hand, with all passes.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Dims, shapes and constants for inputs that the model leaves open.
+    /// Dims, shapes and constants for inputs that the model leaves open, and where the program ends.
     pub bindings: Bindings,
     /// Passes to leave out.
     pub passes: passes::Options,
@@ -158,15 +158,24 @@ impl Options {
         self
     }
 
-    /// Binds the shape of an input.
+    /// Binds the shape of an input. One that has a default in the model becomes an input like others, behind those, when its
+    /// shape is bound; else it is the constant that it has there.
     pub fn shape(mut self, input: impl Into<String>, shape: impl Into<Vec<usize>>) -> Options {
         self.bindings.shapes.insert(input.into(), shape.into());
         self
     }
 
-    /// Makes an input a constant of the program: one that decides a shape has to be.
+    /// Makes an input a constant of the program: one that decides a shape has to be. One that has a default gets another.
     pub fn bind(mut self, input: impl Into<String>, tensor: nnc_ir::Tensor) -> Options {
         self.bindings.constants.insert(input.into(), tensor);
+        self
+    }
+
+    /// Ends the program at a value of the model, or at a node for all its results, by name; may be said several times. These are
+    /// its outputs then, and nothing behind them is looked at: to see what is inside, or to leave to the host what is not
+    /// supported.
+    pub fn until(mut self, name: impl Into<String>) -> Options {
+        self.bindings.until.push(name.into());
         self
     }
 
@@ -271,7 +280,7 @@ impl Model {
         Ok(Model { onnx: onnx::Model::from_bytes_with(bytes, None, limits)?, file: "model".into() })
     }
 
-    /// The inputs, as the model declares them: dims may be open.
+    /// The inputs that have no default, as the model declares them: dims may be open.
     pub fn inputs(&self) -> &[PortInfo] {
         self.onnx.inputs()
     }

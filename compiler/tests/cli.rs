@@ -650,6 +650,121 @@ fn a_model_with_open_dims_runs_at_the_shape_of_its_array() {
     fails(2, &["run", &open], &["--shape"]);
 }
 
+/// The network with its model edited.
+fn edited(folder: &Folder, edit: impl FnOnce(&mut onnx_protobuf::GraphProto)) -> String {
+    use onnx_protobuf::{Message, ModelProto};
+
+    let mut model = ModelProto::parse_from_bytes(&fs::read(folder.net()).expect("a file")).expect("a model");
+    edit(model.graph.mut_or_insert_default());
+    folder.write("edited.onnx", &model.write_to_bytes().expect("bytes"))
+}
+
+#[test]
+fn an_input_without_a_shape_takes_that_of_its_array() {
+    let folder = Folder::with_net();
+    let net = edited(&folder, |graph| {
+        for port in [&mut graph.input[0], &mut graph.output[0]] {
+            port.type_.mut_or_insert_default().mut_tensor_type().shape.clear();
+        }
+    });
+    let (array, output) = (npy(&folder, "pair.npy", "2, 3, 40, 48", 2 * 3 * 40 * 48), folder.path("y.npz"));
+    well(&["run", &net, "--input", &format!("input={array}"), "--output", &output]);
+    let y = nnc::npz::read_npz(Path::new(&output)).expect("results").remove(0).1;
+    assert_eq!(y.shape().to_vec(), [2, 10]);
+    let case = folder.path("case.npz");
+    let x = nnc::npz::read_npy(Path::new(&array)).expect("the input");
+    npz(&case, &[("input", x), ("output:logits", y)]);
+    assert!(well(&["verify", &net, &case]).contains("agrees"));
+    fails(2, &["run", &net], &["f32 of any shape", "--shape input="]);
+}
+
+#[test]
+fn a_batch_of_none_is_one_by_shape_as_by_array() {
+    let folder = Folder::with_net();
+    let open = open_dims(&folder, &[0]);
+    let (array, output) = (npy(&folder, "none.npy", "0, 3, 32, 32", 0), folder.path("y.npz"));
+    let shape = |more: &[&str]| {
+        let given = format!("input={array}");
+        well(&[&["run", &open, "--input", &given, "--output", &output], more].concat());
+        nnc::npz::read_npz(Path::new(&output)).expect("results")[0].1.shape().to_vec()
+    };
+    for more in [&[][..], &["--shape", "input=0x3x32x32"], &["--dim", "d0=0"]] {
+        assert_eq!(shape(more), [0, 10], "{more:?}");
+    }
+}
+
+#[test]
+fn an_input_with_a_default_may_be_given() {
+    use onnx_protobuf::ValueInfoProto;
+    let folder = Folder::with_net();
+    // Some bias of the network, and how many elements it has.
+    let (mut name, mut size) = (String::new(), 0);
+    let net = edited(&folder, |graph| {
+        let weights = graph.initializer.iter().filter(|w| w.dims.len() == 1).last().expect("a bias");
+        (name, size) = (weights.name.clone(), weights.dims[0] as usize);
+        let mut port = ValueInfoProto { name: name.clone(), ..ValueInfoProto::default() };
+        port.type_.mut_or_insert_default().mut_tensor_type().elem_type = 1;
+        graph.input.push(port);
+    });
+    let (x, bias) =
+        (format!("input={}", input(&folder)), npy(&folder, "bias.npy", &format!("{size},"), size));
+    let (given, output) = (format!("{name}={bias}"), folder.path("y.npz"));
+    let results = |more: &[&str]| {
+        well(&[&["run", &net, "--input", &x, "--output", &output], more].concat());
+        nnc::npz::read_npz(Path::new(&output)).expect("results").remove(0).1
+    };
+    let by_default = results(&[]);
+    let by_input = results(&["--input", &given]);
+    assert_ne!(by_default.bytes(), by_input.bytes());
+
+    let x = nnc::npz::read_npy(&folder.0.path().join("input.npy")).expect("the input");
+    let bias = nnc::npz::read_npy(Path::new(&bias)).expect("the bias");
+    let case = folder.path("case.npz");
+    npz(&case, &[("input", x.clone()), (&name, bias), ("output:logits", by_input)]);
+    assert!(well(&["verify", &net, &case]).contains("agrees"));
+    assert!(well(&["verify", &net, &case, "--const", &given]).contains("agrees"), "as another constant");
+    npz(&case, &[("input", x), ("output:logits", by_default)]);
+    assert!(well(&["verify", &net, &case]).contains("agrees"));
+
+    // A program that is compiled for it takes it; one that is not does not.
+    let so = folder.path("edited.nnc.so");
+    let x = format!("input={}", folder.path("input.npy"));
+    well(&["compile", &net]);
+    fails(2, &["run", &so, "--input", &x, "--input", &given], &[&name, "no input"]);
+    well(&["compile", &net, "--shape", &format!("{name}={size}")]);
+    well(&["run", &so, "--input", &x, "--input", &given]);
+}
+
+#[test]
+fn a_model_ends_where_it_is_told_to() {
+    let folder = Folder::with_net();
+    // The values that the first two nodes make, and an operator that nobody knows behind them.
+    let mut ends = Vec::new();
+    let net = edited(&folder, |graph| {
+        ends.extend(graph.node[..2].iter().map(|node| node.output[0].clone()));
+        graph.node[2].op_type = "TfIdf".into();
+    });
+    let (x, output, cache) = (input(&folder), folder.path("y.npz"), folder.path("cache"));
+    fails(1, &["compile", &net], &["TfIdf"]);
+    let names = |ends: &[&str]| -> Vec<String> {
+        let given = format!("input={x}");
+        let mut args = vec!["run", &net, "--input", &given, "--output", &output, "--cache", &cache];
+        ends.iter().for_each(|end| args.extend(["--until", end]));
+        well(&args);
+        nnc::npz::read_npz(Path::new(&output)).expect("results").into_iter().map(|(name, _)| name).collect()
+    };
+    assert_eq!(names(&[&ends[0]]), [ends[0].clone()]);
+    assert_eq!(names(&[&ends[1], &ends[0]]), [ends[1].clone(), ends[0].clone()]);
+    assert_eq!(fs::read_dir(&cache).expect("a folder").count(), 2, "a program for each");
+    for command in ["compile", "inspect", "bench", "profile"] {
+        let more: &[&str] =
+            if command == "bench" || command == "profile" { &["--seconds", "0.01"] } else { &[] };
+        well(&[&[command, &net, "--until", &ends[1]], more].concat());
+    }
+    let misspelt = format!("{}x", ends[1]);
+    fails(2, &["compile", &net, "--until", &misspelt], &["--until", &misspelt, "did you mean", &ends[1]]);
+}
+
 #[test]
 fn misspelt_names_are_refused_with_the_nearest_right_one() {
     let folder = Folder::with_net();
@@ -692,7 +807,11 @@ fn a_compiled_file_takes_no_flags_of_the_compiler() {
     let folder = Folder::with_net();
     well(&["compile", &folder.net()]);
     let so = folder.path("net.nnc.so");
-    fails(2, &["bench", &so, "--dim", "batch=1"], &["compiled already", "--dim"]);
+    fails(2, &["bench", &so, "--dim", "batch=1"], &["compiled already", "give --dim to `nnc compile`"]);
+    fails(2, &["bench", &so, "--until", "x"], &["compiled already", "give --until to `nnc compile`"]);
+    // What `nnc compile` does not take is not advised there.
+    fails(2, &["bench", &so, "--cache", "c"], &["compiled already", "leave it out"]);
+    fails(2, &["bench", &so, "--perf-map"], &["compiled already", "give it with the model"]);
     fails(2, &["compile", &so], &["compiled already"]);
     assert!(well(&["inspect", &so]).contains("units of work"));
 }

@@ -14,13 +14,18 @@ pub struct CompileArgs {
     #[arg(long = "dim", value_name = "NAME=N", value_parser = dim)]
     pub dims: Vec<(String, usize)>,
 
-    /// Fix the shape of an input
+    /// Fix the shape of an input; one that has a default in the model has to be given then
     #[arg(long = "shape", value_name = "INPUT=1x3x224x224", value_parser = shape)]
     pub shapes: Vec<(String, Vec<usize>)>,
 
-    /// Bake an input into the program as a constant: an array of NumPy, or with .pb a tensor of ONNX
+    /// Bake an input into the program as a constant, or another constant than its default: an array of NumPy, or with .pb a
+    /// tensor of ONNX
     #[arg(long = "const", value_name = "INPUT=FILE.npy", value_parser = named_file)]
     pub constants: Vec<(String, PathBuf)>,
+
+    /// End at this value of the model, or at this node (repeatable): its results are the outputs, and nothing behind is compiled
+    #[arg(long, value_name = "NAME")]
+    pub until: Vec<String>,
 
     /// Compile for this machine; `native` is the one at hand [default: native]
     #[arg(long, value_name = "NAME")]
@@ -159,6 +164,7 @@ impl CompileArgs {
             (!self.dims.is_empty(), "--dim"),
             (!self.shapes.is_empty(), "--shape"),
             (!self.constants.is_empty(), "--const"),
+            (!self.until.is_empty(), "--until"),
             (self.target.is_some(), "--target"),
             (!self.disabled.is_empty(), "--disable-pass"),
             (self.no_winograd, "--no-winograd"),
@@ -204,20 +210,18 @@ fn denormals(text: &str) -> Result<Denormals, String> {
 fn dim(text: &str) -> Result<(String, usize), String> {
     let (name, value) = split(text, "NAME=N, such as batch=1")?;
     match value.parse() {
-        Ok(n) if n > 0 => Ok((name, n)),
-        _ => Err(format!("\"{value}\" is not a positive number")),
+        Ok(n) => Ok((name, n)),
+        Err(_) => Err(format!("\"{value}\" is not a number of 0 or more")),
     }
 }
 
 /// `INPUT=1x3x224x224`
 fn shape(text: &str) -> Result<(String, Vec<usize>), String> {
     let (name, value) = split(text, "INPUT=1x3x224x224")?;
-    let dims = value.split(['x', ',']).map(|d| d.trim().parse::<usize>().ok().filter(|&n| n > 0));
+    let dims = value.split(['x', ',']).map(|d| d.trim().parse::<usize>().ok());
     match dims.collect::<Option<Vec<usize>>>() {
         Some(dims) => Ok((name, dims)),
-        None => Err(format!(
-            "\"{value}\" is not a shape; write positive numbers with x between, as in 1x3x224x224"
-        )),
+        None => Err(format!("\"{value}\" is not a shape; write numbers with x between, as in 1x3x224x224")),
     }
 }
 
@@ -261,6 +265,8 @@ mod tests {
     fn a_shape_names_its_input_and_its_extents() {
         assert_eq!(shape("x=1x3x2"), Ok(("x".into(), vec![1, 3, 2])));
         assert_eq!(shape("a=b=1,3"), Ok(("a=b".into(), vec![1, 3])));
+        assert_eq!(shape("x=0x3"), Ok(("x".into(), vec![0, 3])));
+        assert_eq!(dim("n=0"), Ok(("n".into(), 0)));
     }
 
     #[test]
@@ -302,10 +308,10 @@ mod tests {
 
     #[test]
     fn values_that_are_no_shape_or_dim_are_refused() {
-        for text in ["", "x", "x=", "=1x2", "x=1x", "x=1x0", "x=1x-3", "x=axb"] {
+        for text in ["", "x", "x=", "=1x2", "x=1x", "x=1x-3", "x=axb"] {
             assert!(shape(text).is_err(), "{text}");
         }
-        for text in ["n", "n=", "n=0", "n=-1", "n=1.5", "n=99999999999999999999"] {
+        for text in ["n", "n=", "n=-1", "n=1.5", "n=99999999999999999999"] {
             assert!(dim(text).is_err(), "{text}");
         }
     }

@@ -1,5 +1,6 @@
 //! `nnc run`: a model on a picture or on arrays. Without arguments, a seed network on the picture that comes with nnc.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -91,7 +92,7 @@ struct Ran {
 
 /// Where the inputs of a program come from.
 struct Feed<'a> {
-    arrays: std::collections::BTreeMap<String, Tensor>,
+    arrays: BTreeMap<String, Tensor>,
     /// The input that takes pictures, and the pictures of each run.
     pictures: Option<(&'a Port, Vec<Vec<Shot>>)>,
 }
@@ -110,10 +111,11 @@ impl Run {
             shots.push(Shot::BuiltIn);
         }
 
+        let given = tensors::read_inputs(&self.inputs)?;
         let to_stdout = arrays.as_ref().is_some_and(Arrays::is_stdout);
         let speaks = !self.json && !self.quiet && !to_stdout;
         let ready = match &self.model {
-            Some(path) => source::ready(path, &self.how(), Some(&self.picture))?,
+            Some(path) => source::ready(path, &self.how().arrays(&given), Some(&self.picture))?,
             None => self.seed()?,
         };
         if let Some(report) = &ready.report {
@@ -125,7 +127,7 @@ impl Run {
                 "model    {DEFAULT_MODEL}, built in; its weights are random, so its classes mean nothing"
             )?;
         }
-        let feed = self.feed(&ready, shots)?;
+        let feed = self.feed(&ready, given, shots)?;
         let threads = self.threads.count();
         let mut session = Session::new(&ready.program, &Pool::new(threads)?)?;
         let mut runs = Vec::new();
@@ -172,7 +174,7 @@ impl Run {
     }
 
     fn how(&self) -> How<'_> {
-        How::from(&self.compile).cache(&self.cache).perf(self.perf).arrays(&self.inputs)
+        How::from(&self.compile).cache(&self.cache).perf(self.perf)
     }
 
     /// The built-in network, compiled.
@@ -185,9 +187,10 @@ impl Run {
     }
 
     /// Who gives what to which input: `--input`, and the pictures to the one that is left.
-    fn feed<'a>(&self, ready: &'a Ready, shots: Vec<Shot>) -> Result<Feed<'a>> {
+    fn feed<'a>(&self, ready: &'a Ready, given: Vec<(String, Tensor)>, shots: Vec<Shot>) -> Result<Feed<'a>> {
         let ports = ready.program.inputs();
-        let arrays = tensors::read_inputs(ports, &self.inputs)?;
+        tensors::check_inputs(ports, &given, &self.inputs)?;
+        let arrays: BTreeMap<String, Tensor> = given.into_iter().collect();
         let missing: Vec<&Port> = ports.iter().filter(|p| !arrays.contains_key(&p.name)).collect();
         let pictures = match missing.as_slice() {
             [] if !shots.is_empty() => {

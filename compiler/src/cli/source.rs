@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use nnc::plan::PlanStep;
 use nnc::{CacheUse, Compilation, CompileReport, Compiled, Model, Options, Program};
-use nnc_ir::onnx::{Bindings, Dim};
+use nnc_ir::Tensor;
+use nnc_ir::onnx::{Bindings, Dim, PortInfo};
 use nnc_runtime::trim_heap;
 
 use super::args::{CacheArgs, CompileArgs, PerfArgs};
@@ -47,8 +48,9 @@ pub struct How<'a> {
     pub cache: Option<&'a Path>,
     /// Whether `perf` is told the names of functions.
     pub perf_map: bool,
-    /// Arrays for inputs: what the model leaves open of their shapes is as it is in these files.
-    pub arrays: &'a [(String, PathBuf)],
+    /// Arrays for inputs: what the model leaves open of their shapes is as it is in these, and inputs that have a default are
+    /// given.
+    pub arrays: &'a [(String, Tensor)],
 }
 
 impl<'a> From<&'a CompileArgs> for How<'a> {
@@ -69,7 +71,7 @@ impl<'a> How<'a> {
     }
 
     /// With arrays for inputs.
-    pub fn arrays(self, arrays: &'a [(String, PathBuf)]) -> How<'a> {
+    pub fn arrays(self, arrays: &'a [(String, Tensor)]) -> How<'a> {
         How { arrays, ..self }
     }
 
@@ -147,7 +149,7 @@ pub fn ready(path: &Path, args: &How<'_>, picture: Option<&PictureArgs>) -> Resu
     let progress = Progress::new("reading the model");
     let (model, load_ms) = timed(|| Model::open_with(path, args.compile.limits.limits()));
     let (model, mut options) = (model?, args.options()?);
-    take_shapes(&mut options, &model, args.arrays)?;
+    take_shapes(&mut options, &model, args.arrays);
     compiled(path.display().to_string(), &model, load_ms, &options, picture, &progress)
 }
 
@@ -198,27 +200,31 @@ fn runs_here(options: &Options) -> Result<()> {
     }
 }
 
-/// The shapes that arrays give to inputs with open dims that are not bound otherwise.
-fn take_shapes(options: &mut Options, model: &Model, arrays: &[(String, PathBuf)]) -> Result<()> {
-    for (name, file) in arrays {
-        let input = model.inputs().iter().find(|input| input.name == *name);
-        let Some(dims) = input.and_then(|input| input.dims.as_ref()) else { continue };
-        let Bindings { dims: bound, shapes, .. } = &mut options.bindings;
+/// The shapes that arrays give to inputs with open dims that are not bound otherwise, and to those that have a default, which
+/// are given by it.
+fn take_shapes(options: &mut Options, model: &Model, arrays: &[(String, Tensor)]) {
+    for (name, tensor) in arrays {
+        let named = |inputs: &'_ [PortInfo]| inputs.iter().find(|input| input.name == *name).cloned();
+        let has_default = named(model.onnx().defaults()).is_some();
+        let Some(input) = named(model.inputs()).or_else(|| named(model.onnx().defaults())) else { continue };
+        let Bindings { dims: bound, shapes, constants, .. } = &mut options.bindings;
         let open = |dim: &Dim| match dim {
             Dim::Known(_) => false,
             Dim::Named(name) => !bound.contains_key(name),
             Dim::Unknown => true,
         };
-        if !dims.iter().any(open) || shapes.contains_key(name) {
+        if shapes.contains_key(name) || constants.contains_key(name) {
             continue;
         }
-        let tensor = nnc::npz::read_npy(file)?;
-        // Another number of dims is refused when the tensor is taken, or for what is still open.
-        if tensor.shape().rank() == dims.len() {
+        let takes = match &input.dims {
+            None => true,
+            // Another number of dims is refused when the tensor is taken, or for what is still open.
+            Some(dims) => has_default || dims.iter().any(open) && tensor.shape().rank() == dims.len(),
+        };
+        if takes {
             shapes.insert(name.clone(), tensor.shape().to_vec());
         }
     }
-    Ok(())
 }
 
 /// The shapes that `--size` gives to inputs whose height and width are open and not bound otherwise.
@@ -242,10 +248,7 @@ fn complete(options: &mut Options, model: &Model, picture: &PictureArgs) {
 
 fn load(path: &Path, args: &How<'_>) -> Result<Ready> {
     if let Some(flag) = args.first_given() {
-        usage!(
-            "\"{}\" is compiled already, so {flag} has no effect on it; give {flag} to `nnc compile`",
-            path.display()
-        );
+        usage!("\"{}\" is compiled already, so {flag} has no effect on it; {}", path.display(), remedy(flag));
     }
     let (program, load_ms) = timed(|| {
         // SAFETY: the file was named by the one who runs this command, as the file of any other program is. That it
@@ -262,6 +265,15 @@ fn load(path: &Path, args: &How<'_>) -> Result<Ready> {
         load_ms,
         compile_ms: 0.0,
     })
+}
+
+/// Where a flag would have an effect.
+fn remedy(flag: &str) -> String {
+    match flag {
+        "--cache" => "leave it out: nothing is compiled that could be kept".into(),
+        "--perf-map" => "give it with the model, which is compiled in memory".into(),
+        _ => format!("give {flag} to `nnc compile`"),
+    }
 }
 
 /// Whether a file starts as compiled programs do.
@@ -290,6 +302,7 @@ pub fn options(args: &CompileArgs) -> Result<Options> {
     once("--dim", args.dims.iter().map(|(name, _)| name))?;
     once("--shape", args.shapes.iter().map(|(name, _)| name))?;
     once("--const", args.constants.iter().map(|(name, _)| name))?;
+    options.bindings.until.clone_from(&args.until);
     options.bindings.dims.extend(args.dims.iter().cloned());
     options.bindings.shapes.extend(args.shapes.iter().cloned());
     for (name, file) in &args.constants {

@@ -1,6 +1,5 @@
 //! Tensors in and out of a program: from files, from a picture, or by formula.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -74,21 +73,28 @@ pub fn outputs(ports: &[Port], outputs: &Outputs<'_>) -> Result<Vec<(String, Ten
     ports.iter().enumerate().map(tensor).collect()
 }
 
-/// Reads `--input NAME=FILE.npy` and checks names and types against the program's inputs.
-pub fn read_inputs(ports: &[Port], files: &[(String, PathBuf)]) -> Result<BTreeMap<String, Tensor>> {
-    let mut tensors = BTreeMap::new();
+/// Reads `--input NAME=FILE.npy`.
+pub fn read_inputs(files: &[(String, PathBuf)]) -> Result<Vec<(String, Tensor)>> {
+    let mut tensors: Vec<(String, Tensor)> = Vec::new();
     for (name, file) in files {
+        if tensors.iter().any(|(other, _)| other == name) {
+            usage!("--input is given twice for \"{name}\"; give it once");
+        }
+        tensors.push((name.clone(), nnc::npz::read_npy(file)?));
+    }
+    Ok(tensors)
+}
+
+/// Checks the names and types of arrays for inputs against those of a program.
+pub fn check_inputs(ports: &[Port], arrays: &[(String, Tensor)], files: &[(String, PathBuf)]) -> Result<()> {
+    for ((name, tensor), (_, file)) in arrays.iter().zip(files) {
         let Some(port) = ports.iter().find(|p| p.name == *name) else {
             let names: Vec<&str> = ports.iter().map(|p| p.name.as_str()).collect();
             usage!("--input: the model has no input \"{name}\"; {}", Hint::new(name, &names));
         };
-        let tensor = nnc::npz::read_npy(file)?;
-        check(port, &tensor).with_context(|| format!("\"{}\"", file.display()))?;
-        if tensors.insert(name.clone(), tensor).is_some() {
-            usage!("--input is given twice for \"{name}\"; give it once");
-        }
+        check(port, tensor).with_context(|| format!("\"{}\"", file.display()))?;
     }
-    Ok(tensors)
+    Ok(())
 }
 
 /// Refuses a tensor of another type than the port's.

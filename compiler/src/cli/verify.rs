@@ -74,12 +74,22 @@ struct Case {
 impl Verify {
     /// Runs the command.
     pub fn run(&self, out: &mut dyn Write) -> Result<()> {
-        let ready = source::ready(&self.model, &How::from(&self.compile).cache(&self.cache), None)?;
-        let (inputs, outputs) = (ready.program.inputs(), ready.program.outputs());
-        let (case, file) = match (&self.case, &self.data) {
-            (Some(file), _) => (sort(nnc::npz::read_npz(file)?, inputs, outputs), file),
-            (None, Some(folder)) => (read_folder(folder, inputs, outputs)?, folder),
+        let (reference, file) = match (&self.case, &self.data) {
+            (Some(file), _) => (Reference::Named(nnc::npz::read_npz(file)?), file),
+            (None, Some(folder)) => (read_folder(folder)?, folder),
             (None, None) => usage!("give a CASE.npz or --data FOLDER to compare with"),
+        };
+        let given = reference.may_be_inputs();
+        let how = How::from(&self.compile).cache(&self.cache).arrays(&given);
+        let ready = source::ready(&self.model, &how, None)?;
+        let (inputs, outputs) = (ready.program.inputs(), ready.program.outputs());
+        let case = match reference {
+            Reference::Named(arrays) => sort(arrays, inputs, outputs),
+            Reference::Numbered { inputs: given, outputs: expected } => Case {
+                inputs: by_position(given, inputs),
+                outputs: by_position(expected, outputs),
+                others: Vec::new(),
+            },
         };
         let shown = file.display();
         if case.outputs.is_empty() {
@@ -165,23 +175,66 @@ fn sort(arrays: Vec<(String, Tensor)>, inputs: &[Port], outputs: &[Port]) -> Cas
     case
 }
 
-/// Reads a folder of the ONNX test suite.
-fn read_folder(folder: &Path, inputs: &[Port], outputs: &[Port]) -> Result<Case> {
-    let read = |kind: &str, ports: &[Port]| -> Result<Vec<(String, Tensor)>> {
-        let mut tensors = Vec::new();
-        for (index, port) in ports.iter().enumerate() {
-            let file = folder.join(format!("{kind}_{index}.pb"));
-            if file.exists() {
-                let (_, tensor) = nnc_ir::onnx::read_tensor(&file)?;
-                tensors.push((port.name.clone(), tensor));
+/// What a file or folder holds, before it is known which model it is for.
+enum Reference {
+    /// Arrays by name.
+    Named(Vec<(String, Tensor)>),
+    /// Inputs and outputs by position; they may have a name besides.
+    Numbered { inputs: Vec<Numbered>, outputs: Vec<Numbered> },
+}
+
+/// A tensor for the port of some number.
+struct Numbered {
+    index: usize,
+    name: String,
+    tensor: Tensor,
+}
+
+impl Reference {
+    /// The arrays that inputs of a model may take, under the names of these.
+    fn may_be_inputs(&self) -> Vec<(String, Tensor)> {
+        match self {
+            Reference::Named(arrays) => {
+                let inputs = arrays.iter().filter(|(name, _)| !name.starts_with("output:"));
+                let bare = |name: &str| name.strip_prefix("input:").unwrap_or(name).to_string();
+                inputs.map(|(name, tensor)| (bare(name), tensor.clone())).collect()
+            }
+            Reference::Numbered { inputs, .. } => {
+                inputs.iter().map(|input| (input.name.clone(), input.tensor.clone())).collect()
             }
         }
-        Ok(tensors)
-    };
+    }
+}
+
+/// The tensors under the names of their ports.
+fn by_position(tensors: Vec<Numbered>, ports: &[Port]) -> Vec<(String, Tensor)> {
+    let named = |numbered: Numbered| Some((ports.get(numbered.index)?.name.clone(), numbered.tensor));
+    tensors.into_iter().filter_map(named).collect()
+}
+
+/// Reads a folder of the ONNX test suite.
+fn read_folder(folder: &Path) -> Result<Reference> {
     if !folder.is_dir() {
         bail!("\"{}\" is not a folder; give one with input_0.pb and output_0.pb", folder.display());
     }
-    Ok(Case { inputs: read("input", inputs)?, outputs: read("output", outputs)?, others: Vec::new() })
+    let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+    for entry in folder.read_dir()? {
+        let file = entry?.path();
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let Some((kind, index)) = name.strip_suffix(".pb").and_then(|stem| stem.rsplit_once('_')) else {
+            continue;
+        };
+        let list = match kind {
+            "input" => &mut inputs,
+            "output" => &mut outputs,
+            _ => continue,
+        };
+        if let Ok(index) = index.parse() {
+            let (name, tensor) = nnc_ir::onnx::read_tensor(&file)?;
+            list.push(Numbered { index, name, tensor });
+        }
+    }
+    Ok(Reference::Numbered { inputs, outputs })
 }
 
 /// How far a result is from its reference.

@@ -59,6 +59,7 @@ struct Inner {
     model: Model,
     options: Options,
     declared: Declared,
+    outputs: Vec<PortInfo>,
     programs: Programs,
     shared: SharedConstants,
 }
@@ -112,23 +113,26 @@ impl DynamicModel {
     }
 
     fn of(model: Model, options: Options, capacity: Capacity) -> DynamicModel {
-        let declared = Declared::new(model.inputs(), &options.bindings);
+        let declared = Declared::new(model.onnx(), &options.bindings);
+        // An end that does not exist is the error of the first compilation.
+        let outputs = model.onnx().outputs_with(&options.bindings).unwrap_or_default();
         let (programs, shared) = (Programs::new(capacity), SharedConstants::default());
-        DynamicModel(Arc::new(Inner { model, options, declared, programs, shared }))
+        DynamicModel(Arc::new(Inner { model, options, declared, outputs, programs, shared }))
     }
 
     fn settings(&self) -> (Model, Options, Capacity) {
         (self.0.model.clone(), self.0.options.clone(), self.0.programs.capacity())
     }
 
-    /// The inputs, in the model's order, as it declares them, without those that are bound to constants.
+    /// The inputs, in the model's order, as it declares them, without those that are bound to constants. Inputs that have a
+    /// default come last, if the options bind their shapes; then they may be given.
     pub fn inputs(&self) -> &[PortInfo] {
         self.0.declared.inputs()
     }
 
-    /// The outputs, as the model declares them.
+    /// The outputs, as the model declares them; where the options end it earlier, by name.
     pub fn outputs(&self) -> &[PortInfo] {
-        self.0.model.outputs()
+        &self.0.outputs
     }
 
     /// What else the model says about itself.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use nnc_ir::onnx::{Bindings, Dim, PortInfo};
+use nnc_ir::onnx::{Bindings, Dim, Model, PortInfo};
 use nnc_runtime::abi::ElemType;
 
 /// Shapes that a model does not take. Nothing was compiled or computed.
@@ -159,10 +159,10 @@ pub(super) struct Declared {
 
 impl Declared {
     /// Of the inputs that are not constants.
-    pub fn new(inputs: &[PortInfo], bindings: &Bindings) -> Declared {
+    pub fn new(model: &Model, bindings: &Bindings) -> Declared {
         let open = |input: &&PortInfo| !bindings.constants.contains_key(&input.name);
         Declared {
-            inputs: inputs.iter().filter(open).cloned().collect(),
+            inputs: model.inputs_with(bindings).filter(open).cloned().collect(),
             dims: bindings.dims.clone(),
             shapes: bindings.shapes.clone(),
         }

@@ -1,13 +1,17 @@
-//! What a model leaves open and its user decides: dims of inputs, and inputs that are constants.
+//! What a model leaves open and its user decides: dims of inputs, inputs that are constants, inputs that have a default, and
+//! where the graph ends.
 
 use std::collections::BTreeMap;
 
-use super::error::{Fault, UnboundInput};
-use super::model::{Dim, Model, PortInfo};
+use super::error::{Fault, LISTED, UnboundInput};
+use super::model::{Dim, Model, PortInfo, named_dims};
 use crate::tensor::Tensor;
 use crate::types::{Shape, TensorType};
 
-/// Dims, shapes and constants for the inputs of a [`Model`].
+/// Dims, shapes and constants for the inputs of a [`Model`], and where it ends.
+///
+/// An input that has a default in the model, an initializer of its name, is that constant, so that weights stay weights. To
+/// name it in `shapes` makes it an input like others, behind those; in `constants`, another constant.
 #[derive(Clone, Debug, Default)]
 pub struct Bindings {
     /// Extents of named dims.
@@ -16,6 +20,8 @@ pub struct Bindings {
     pub shapes: BTreeMap<String, Vec<usize>>,
     /// Inputs that are constants, by name: they are no inputs of the graph any more.
     pub constants: BTreeMap<String, Tensor>,
+    /// Values, or nodes for their results, at which the graph ends: they are its outputs. Empty for the model's own.
+    pub until: Vec<String>,
 }
 
 impl Bindings {
@@ -51,12 +57,13 @@ impl Bindings {
         }
     }
 
-    /// Types of the model's inputs, in order, those that are bound to constants included.
-    pub(super) fn resolve(&self, model: &Model) -> Result<Vec<TensorType>, Fault> {
-        self.check_names(model)?;
+    /// The inputs that there are with these bindings and their types, in order, those that are bound to constants included.
+    pub(super) fn resolve<'m>(&self, model: &'m Model) -> Result<Vec<(&'m PortInfo, TensorType)>, Fault> {
+        let inputs: Vec<&PortInfo> = model.inputs_with(self).collect();
+        self.check_names(model, &inputs)?;
         let mut known =
             Known { dims: self.dims.iter().map(|(k, v)| (k.as_str(), (*v, "--dim".into()))).collect() };
-        for input in &model.inputs {
+        for &input in &inputs {
             if let Some(shape) = self.shapes.get(&input.name) {
                 known.learn(input, shape, "--shape")?;
             }
@@ -74,23 +81,26 @@ impl Bindings {
         }
         let mut types = Vec::new();
         let mut unbound = Vec::new();
-        for input in &model.inputs {
+        for input in inputs {
             let given = self.shapes.get(&input.name).cloned();
             let given = given.or_else(|| self.constants.get(&input.name).map(|t| t.shape().to_vec()));
             let shape = given.or_else(|| {
                 input.dims.as_ref()?.iter().map(|d| known.extent(d)).collect::<Option<Vec<usize>>>()
             });
             match (shape, input.dtype) {
-                (Some(shape), Some(dtype)) => types.push(TensorType::new(dtype, Shape::new(shape))),
+                (Some(shape), Some(dtype)) => {
+                    types.push((input, TensorType::new(dtype, Shape::new(shape))));
+                }
                 _ => unbound.push(unbound_input(input, &known)),
             }
         }
         if unbound.is_empty() { Ok(types) } else { Err(Fault::Unbound(unbound)) }
     }
 
-    fn check_names(&self, model: &Model) -> Result<(), Fault> {
-        let inputs: Vec<&str> = model.inputs.iter().map(|i| i.name.as_str()).collect();
-        let dims = model.named_dims();
+    fn check_names(&self, model: &Model, inputs: &[&PortInfo]) -> Result<(), Fault> {
+        let dims = named_dims(inputs.iter().copied());
+        let inputs = model.inputs.iter().chain(&model.defaults).map(|input| input.name.as_str());
+        let inputs: Vec<&str> = inputs.collect();
         let shapes = self.shapes.keys().map(|name| ("--shape", "input", name, &inputs));
         let constants = self.constants.keys().map(|name| ("--const", "input", name, &inputs));
         let named = self.dims.keys().map(|name| ("--dim", "named dim", name, &dims));
@@ -102,8 +112,9 @@ impl Bindings {
                 Some(near) => format!("did you mean \"{near}\"?"),
                 None if names.is_empty() => format!("it has no {kind}"),
                 None => {
-                    let all: Vec<String> = names.iter().map(|n| format!("\"{n}\"")).collect();
-                    format!("it has {}", all.join(", "))
+                    let all: Vec<String> = names.iter().take(LISTED).map(|n| format!("\"{n}\"")).collect();
+                    let more = if names.len() > LISTED { ", …" } else { "" };
+                    format!("it has {}{more}", all.join(", "))
                 }
             };
             return Err(Fault::Binding(format!("{flag}: the model has no {kind} \"{name}\"; {hint}")));
@@ -187,7 +198,7 @@ fn unbound_input(input: &PortInfo, known: &Known<'_>) -> UnboundInput {
 }
 
 /// The name that was probably meant: the one with the fewest edits, if they are few.
-fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
+pub(super) fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
     let distance = |other: &str| edits(&name.to_lowercase(), &other.to_lowercase());
     let best = names.iter().min_by_key(|other| distance(other))?;
     (distance(best) <= 1 + name.chars().count() / 3).then_some(*best)

@@ -86,11 +86,16 @@ pub(super) fn model(
             return Err(Fault::Limit { what, limit: tensors.limits.ports as u64, name: "ports" });
         }
     }
-    let mut inputs = Vec::new();
+    let (mut inputs, mut defaults) = (Vec::new(), Vec::new());
     for info in graph.input {
-        // An input with an initializer has a default that a caller could override; here it is a constant.
-        if !initializers.contains_key(&info.name) {
-            inputs.push(port("input", info)?);
+        match initializers.get(&info.name) {
+            None => inputs.push(port("input", info)?),
+            // Old models list all their weights; what is wrong with how they are listed harms nobody.
+            Some(weights) => defaults.push(port("input", info.clone()).unwrap_or_else(|_| {
+                let ty = weights.ty();
+                let dims = ty.shape.iter().copied().map(Dim::Known).collect();
+                PortInfo { name: info.name, dtype: Some(ty.dtype), dims: Some(dims) }
+            })),
         }
     }
     let outputs = graph.output.into_iter().map(|info| port("output", info)).collect::<Result<Vec<_>, _>>()?;
@@ -126,6 +131,7 @@ pub(super) fn model(
         ir_version: proto.ir_version,
         opsets,
         inputs,
+        defaults,
         outputs,
         nodes,
         initializers,

@@ -373,7 +373,7 @@ fn unbound_text(inputs: &[UnboundInput]) -> String {
 }
 
 /// Entries of a list that an error names; of more it gives the number.
-const LISTED: usize = 24;
+pub(super) const LISTED: usize = 24;
 
 fn unsupported_text(ops: &[UnsupportedOperator]) -> String {
     const NAMED: usize = 3;

@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::bindings::Bindings;
+use super::end::Part;
 use super::error::{Fault, NodeFault, UnsupportedOperator};
 use super::model::{Dim, Model, NodeDef, PortInfo};
 use super::node::NodeReader;
@@ -82,20 +83,22 @@ pub(super) fn import(
     deadline: Deadline,
     reading: Reading,
 ) -> Result<Graph, Fault> {
-    let rows = rows(model)?;
-    let types = bindings.resolve(model)?;
+    let part = Part::new(model, &bindings.until)?;
+    let rows = rows(&part.nodes)?;
+    let inputs = bindings.resolve(model)?;
     let mut importer = Importer {
         model,
         graph: Graph::new(),
         scopes: vec![Scope::new(weights::tensors(&model.initializers, reading)?)],
-        used: used_names(model),
+        used: used_names(&part),
         unrolled: 0,
         made: 0,
         sizes: Sizes::default(),
         foldable: FOLD_BYTES,
         deadline,
     };
-    for (input, ty) in model.inputs.iter().zip(types) {
+    let are_known = inputs.iter().all(|(input, _)| is_known(input));
+    for (input, ty) in inputs {
         let value = match bindings.constants.get(&input.name) {
             Some(tensor) => importer.graph.add_constant(&input.name, tensor.clone()),
             None => {
@@ -105,12 +108,13 @@ pub(super) fn import(
         };
         importer.define(&input.name, Item::Value(value));
     }
-    for (node, row) in model.nodes.iter().zip(rows) {
+    for (node, row) in part.nodes.iter().zip(rows) {
         deadline.check(|| format!("node \"{}\"", node.name))?;
         importer.node(node, row)?;
     }
-    for output in &model.outputs {
-        let value = match importer.item(&output.name) {
+    for end in &part.outputs {
+        let output = end.port();
+        let value = match importer.item(end.name) {
             Some(Item::Value(value)) => value,
             Some(Item::Sequence(_)) => {
                 let what = "is a sequence; a program gives tensors only".to_string();
@@ -130,7 +134,7 @@ pub(super) fn import(
             });
         }
         let varying: Vec<usize> = importer.sizes.axes(value).iter().map(|(axis, _)| *axis).collect();
-        if !is_as_declared(model, output, &ty.shape, &varying) {
+        if !is_as_declared(&output, are_known, &ty.shape, &varying) {
             return Err(Fault::Port {
                 kind: "output",
                 name: output.name.clone(),
@@ -152,28 +156,30 @@ pub(super) fn import(
 /// one has a name: people give these names by hand, and leave them there when they cut the end off (the texts of ddddocr
 /// are declared `[1, seqlen]`, and are `[columns, 1, characters]`). Along an axis whose extent is the most that the data
 /// can come to, the extent does not count, nor does an extent of 0, which some write for any.
-fn is_as_declared(model: &Model, output: &PortInfo, shape: &[usize], varying: &[usize]) -> bool {
+fn is_as_declared(output: &PortInfo, inputs_known: bool, shape: &[usize], varying: &[usize]) -> bool {
     let Some(dims) = &output.dims else { return true };
-    let is_known = |dim: &Dim| matches!(dim, Dim::Known(_));
-    let all_known =
-        model.inputs.iter().all(|i| i.dims.as_ref().is_some_and(|dims| dims.iter().all(is_known)));
-    if !all_known && dims.iter().any(|dim| matches!(dim, Dim::Named(_))) {
+    if !inputs_known && dims.iter().any(|dim| matches!(dim, Dim::Named(_))) {
         return true;
     }
     let fits = |(axis, (dim, &extent)): (usize, (&Dim, &usize))| match dim {
         Dim::Known(declared) => {
-            *declared == 0 || *declared == extent || !all_known || varying.contains(&axis)
+            *declared == 0 || *declared == extent || !inputs_known || varying.contains(&axis)
         }
         Dim::Named(_) | Dim::Unknown => true,
     };
     dims.len() == shape.len() && dims.iter().zip(shape).enumerate().all(fits)
 }
 
+/// Whether a model fixes the shape of an input.
+fn is_known(input: &PortInfo) -> bool {
+    input.dims.as_ref().is_some_and(|dims| dims.iter().all(|dim| matches!(dim, Dim::Known(_))))
+}
+
 /// The table's row for each node, or all operators that have none.
-fn rows(model: &Model) -> Result<Vec<&'static table::Row>, Fault> {
-    let mut rows = Vec::with_capacity(model.nodes.len());
+fn rows(nodes: &[&NodeDef]) -> Result<Vec<&'static table::Row>, Fault> {
+    let mut rows = Vec::with_capacity(nodes.len());
     let mut missing: BTreeMap<(&str, &str), UnsupportedOperator> = BTreeMap::new();
-    for node in &model.nodes {
+    for node in nodes {
         match table::find(&node.domain, &node.op, node.opset) {
             Some(row) => rows.push(row),
             None => missing
@@ -197,11 +203,11 @@ fn unsupported(node: &NodeDef) -> UnsupportedOperator {
     }
 }
 
-fn used_names(model: &Model) -> BTreeSet<&str> {
-    let read = model.nodes.iter().flat_map(|n| n.inputs.iter().map(String::as_str));
-    let outputs = model.outputs.iter().map(|o| o.name.as_str());
+fn used_names<'m>(part: &Part<'m>) -> BTreeSet<&'m str> {
+    let read = part.nodes.iter().flat_map(|n| n.inputs.iter().map(String::as_str));
+    let outputs = part.outputs.iter().map(|end| end.name);
     let mut names: BTreeSet<&str> = read.chain(outputs).filter(|name| !name.is_empty()).collect();
-    for graph in model.nodes.iter().flat_map(NodeDef::graphs) {
+    for graph in part.nodes.iter().flat_map(|node| node.graphs()) {
         graph.reads(&mut names);
     }
     names

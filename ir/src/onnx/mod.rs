@@ -35,6 +35,7 @@ mod attribute;
 mod bindings;
 mod decode;
 mod dtype;
+mod end;
 mod error;
 mod external;
 mod functions;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::attribute::Attribute;
 use super::bindings::Bindings;
 use super::decode;
+use super::end::{End, Part};
 use super::error::{Fault, OnnxError};
 use super::external::External;
 use super::import;
@@ -37,6 +38,8 @@ pub struct Model {
     /// Version of each imported operator set, by domain; `""` is ONNX's own.
     pub(super) opsets: BTreeMap<String, i64>,
     pub(super) inputs: Vec<PortInfo>,
+    /// Inputs with an initializer, which is what they are unless the caller says otherwise.
+    pub(super) defaults: Vec<PortInfo>,
     pub(super) outputs: Vec<PortInfo>,
     /// Nodes that an output depends on, each after those that it reads.
     pub(super) nodes: Vec<NodeDef>,
@@ -140,9 +143,29 @@ impl Model {
         &self.inputs
     }
 
+    /// The inputs with an initializer, their default: constants, unless [`Bindings::shapes`] or [`Bindings::constants`] name
+    /// them.
+    pub fn defaults(&self) -> &[PortInfo] {
+        &self.defaults
+    }
+
+    /// The inputs that these bindings leave or make, constants among them: those without a default in order, then the others
+    /// that are named.
+    pub fn inputs_with(&self, bindings: &Bindings) -> impl Iterator<Item = &PortInfo> {
+        let named =
+            |name: &String| bindings.shapes.contains_key(name) || bindings.constants.contains_key(name);
+        self.inputs.iter().chain(self.defaults.iter().filter(move |input| named(&input.name)))
+    }
+
     /// The outputs, in order.
     pub fn outputs(&self) -> &[PortInfo] {
         &self.outputs
+    }
+
+    /// The outputs of a graph with these bindings: other ones when they say where it ends.
+    pub fn outputs_with(&self, bindings: &Bindings) -> Result<Vec<PortInfo>, OnnxError> {
+        let part = Part::new(self, &bindings.until).map_err(|f| f.in_file(&self.file))?;
+        Ok(part.outputs.iter().map(End::port).collect())
     }
 
     /// Version of ONNX's own operator set that the model is written for; 0 when it imports none.
@@ -188,13 +211,7 @@ impl Model {
 
     /// Names of the dims that a [`Bindings`] can bind, in order of the inputs.
     pub fn named_dims(&self) -> Vec<&str> {
-        let mut seen = BTreeSet::new();
-        let dims = self.inputs.iter().flat_map(|i| i.dims.iter().flatten());
-        let names = dims.filter_map(|dim| match dim {
-            Dim::Named(name) => Some(name.as_str()),
-            _ => None,
-        });
-        names.filter(|name| seen.insert(*name)).collect()
+        named_dims(&self.inputs)
     }
 
     /// The limits that it was opened with.
@@ -227,6 +244,17 @@ impl Model {
     pub fn check_weights(&self) -> Result<(), OnnxError> {
         weights::check(&self.initializers).map_err(|f| f.in_file(&self.file))
     }
+}
+
+/// Names of the dims of some inputs, in order.
+pub(super) fn named_dims<'m>(inputs: impl IntoIterator<Item = &'m PortInfo>) -> Vec<&'m str> {
+    let mut seen = BTreeSet::new();
+    let dims = inputs.into_iter().flat_map(|input| input.dims.iter().flatten());
+    let names = dims.filter_map(|dim| match dim {
+        Dim::Named(name) => Some(name.as_str()),
+        _ => None,
+    });
+    names.filter(|name| seen.insert(*name)).collect()
 }
 
 /// Reads a tensor from a file of its own, as the ONNX test suite keeps inputs and outputs. Returns its name too, which

@@ -132,17 +132,27 @@ fn order(nodes: &[NodeDef]) -> Result<Option<Vec<usize>>, Vec<Link>> {
     Err(path.into_iter().map(link).collect())
 }
 
-/// Drops nodes that no output depends on.
-pub(super) fn drop_unused(model: &mut Model) {
-    let mut used: BTreeSet<String> = model.outputs.iter().map(|o| o.name.clone()).collect();
-    let mut keep = vec![false; model.nodes.len()];
-    for (index, node) in model.nodes.iter().enumerate().rev() {
-        if node.outputs.iter().any(|o| used.contains(o)) {
-            keep[index] = true;
-            used.extend(node.reads().cloned());
+/// Which nodes some values depend on. The nodes are sorted.
+pub(super) fn needed<'n>(nodes: &'n [NodeDef], values: impl Iterator<Item = &'n str>) -> Vec<bool> {
+    let mut used: BTreeSet<&str> = values.collect();
+    let mut needed = vec![false; nodes.len()];
+    for (needed, node) in needed.iter_mut().zip(nodes).rev() {
+        if node.outputs.iter().any(|o| used.contains(o.as_str())) {
+            *needed = true;
+            used.extend(node.reads().map(String::as_str));
         }
     }
-    let mut keep = keep.into_iter();
-    model.nodes.retain(|_| keep.next() == Some(true));
+    needed
+}
+
+/// Drops nodes that no output depends on, and initializers that nothing reads.
+pub(super) fn drop_unused(model: &mut Model) {
+    let outputs = || model.outputs.iter().map(|o| o.name.as_str());
+    let needed = needed(&model.nodes, outputs());
+    let outputs: Vec<String> = outputs().map(str::to_owned).collect();
+    let mut needed = needed.into_iter();
+    model.nodes.retain(|_| needed.next() == Some(true));
+    let read = model.nodes.iter().flat_map(NodeDef::reads);
+    let used: BTreeSet<&String> = read.chain(&outputs).collect();
     model.initializers.retain(|name, _| used.contains(name));
 }

@@ -40,6 +40,14 @@ impl Weights {
         }
     }
 
+    /// Its type.
+    pub(super) fn ty(&self) -> &TensorType {
+        match self {
+            Weights::Here(tensor) => tensor.ty(),
+            Weights::Stored(stored) => &stored.ty,
+        }
+    }
+
     fn at(&self) -> u64 {
         match self {
             Weights::Here(_) => 0,

@@ -1,6 +1,7 @@
 //! The ONNX reader, from bytes to graphs.
 
 mod batch_norm;
+mod bindings;
 mod build;
 mod contrib;
 mod control;
