@@ -12,11 +12,12 @@
 //! as good as none, and is written anew. Entries appear under their names as a whole, so any number of processes may share a
 //! folder; two that miss at once both compile, and leave the same bytes.
 //!
-//! A process that is killed while it writes leaves a temporary file, which whoever writes an hour later removes.
+//! A process that is killed while it writes leaves a temporary file, unless it catches the signal (see [`crate::temporary`]);
+//! whoever writes an hour later removes it.
 //!
 //! An entry is code that will run. Who names a folder says that whoever can write to it may run code as this process.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -29,6 +30,7 @@ use nnc_runtime::artefact::{ABI_VERSION, FORMAT_VERSION, LoadError};
 
 use crate::driver::Options;
 use crate::target::Target;
+use crate::temporary::Temporary;
 
 /// How a cache served a compilation.
 #[derive(Debug)]
@@ -102,21 +104,17 @@ impl Entry {
         let number = WRITES.fetch_add(1, Ordering::Relaxed);
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         let temporary = self.folder.join(format!(".{name}.{}.{number}.tmp", process::id()));
-        let write = || {
-            // Not flushed to the disk: an entry that a power cut leaves half-written does not load, and is compiled anew.
-            File::create(&temporary)?.write_all(artefact)?;
-            if fs::rename(&temporary, &self.path).is_err() {
-                // What is there is no file: an empty folder is as good as nothing.
-                fs::remove_dir(&self.path)?;
-                fs::rename(&temporary, &self.path)?;
-            }
-            self.sweep();
-            Ok(())
-        };
-        write().inspect_err(|_| {
-            // What is left of it is of no use to anybody.
-            let _ = fs::remove_file(&temporary);
-        })
+        let (temporary, mut file) = Temporary::create(temporary)?;
+        // Not flushed to the disk: an entry that a power cut leaves half-written does not load, and is compiled anew.
+        file.write_all(artefact)?;
+        drop(file);
+        if temporary.rename(&self.path).is_err() {
+            // What is there is no file: an empty folder is as good as nothing.
+            fs::remove_dir(&self.path)?;
+            temporary.rename(&self.path)?;
+        }
+        self.sweep();
+        Ok(())
     }
 }
 

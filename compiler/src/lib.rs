@@ -30,6 +30,7 @@ pub mod passes;
 pub mod plan;
 pub mod roofline;
 pub mod target;
+pub mod temporary;
 
 pub use artefact::{CName, CNameError};
 pub use cache::CacheUse;

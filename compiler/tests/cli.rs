@@ -427,10 +427,54 @@ fn models_are_listed_and_written() {
 
 #[test]
 fn help_manual_and_completions_come_from_one_definition() {
-    assert!(well(&["--help"]).contains("compile"));
+    let help = well(&["--help"]).split_whitespace().collect::<Vec<_>>().join(" ");
+    for command in ["compile", "nnc completions bash", "nnc man run | man -l -"] {
+        assert!(help.contains(command), "{command} in {help}");
+    }
     assert!(well(&["man", "run"]).contains("Run a model on pictures"));
     assert!(well(&["completions", "bash"]).contains("--print-after"));
     fails(2, &["man", "rnu"], &["no command \"rnu\"", "did you mean \"run\"?"]);
+}
+
+/// Sends a command that writes into a folder a signal as soon as there is a temporary file, and looks what is left.
+#[cfg(unix)]
+fn interrupted(signal: &str, folder: &Folder, watched: &Path, args: &[&str]) {
+    let is_temporary = |name: &str| name.ends_with(".tmp");
+    let names = || -> Vec<String> {
+        let entries = fs::read_dir(watched).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    };
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_nnc"))
+        .args(args)
+        .current_dir(folder.0.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("the command starts");
+    while child.try_wait().expect("a child").is_none() {
+        if names().iter().any(|name| is_temporary(name)) {
+            let _ = std::process::Command::new("kill").args([signal, &child.id().to_string()]).output();
+            break;
+        }
+    }
+    let status = child.wait().expect("it ends");
+    // It was done already, or ended by the signal as any other command.
+    assert!(status.success() || status.code().is_none(), "{signal}: {status}");
+    let left: Vec<String> = names().into_iter().filter(|name| is_temporary(name)).collect();
+    assert_eq!(left, [""; 0], "{signal}: {status}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_command_that_is_interrupted_leaves_no_temporary_file() {
+    let folder = Folder::with_net();
+    let (net, cache) = (folder.net(), folder.path("cache"));
+    for round in 0..8 {
+        let signal = ["-INT", "-TERM"][round % 2];
+        interrupted(signal, &folder, folder.0.path(), &["compile", &net]);
+        let _ = fs::remove_dir_all(&cache);
+        let args = ["bench", &net, "--seconds", "0.01", "--cache", &cache];
+        interrupted(signal, &folder, Path::new(&cache), &args);
+    }
 }
 
 // ---- what does not -------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ mod classes;
 mod compile;
 mod failure;
 mod inspect;
+mod interrupt;
 mod labels;
 mod models;
 mod open_dims;
@@ -64,6 +65,9 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
+    if let Err(error) = interrupt::watch() {
+        return failure::report(&anyhow::Error::new(error).context("signals cannot be caught"));
+    }
     let mut out = std::io::BufWriter::new(anstream::stdout().lock());
     match run(&command, &mut out).and_then(|()| Ok(out.flush()?)) {
         Ok(()) => ExitCode::SUCCESS,

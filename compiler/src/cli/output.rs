@@ -1,11 +1,12 @@
 //! Files that are there whole or not at all: written under a temporary name in the same folder, flushed to the disk,
-//! then renamed. A device or a pipe is written to as it is: a rename would put a file in its place.
+//! then renamed ([`Temporary`]). A device or a pipe is written to as it is: a rename would put a file in its place.
 
 use std::fs::{self, File};
 use std::io::{self, Cursor, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use nnc::temporary::Temporary;
 
 /// A place where a file can be written, checked before the work whose result goes there.
 #[derive(Debug)]
@@ -44,17 +45,13 @@ impl Output {
         if device {
             return Ok(output);
         }
-        output.create().and_then(|_| fs::remove_file(&output.temporary)).map_err(|e| output.refused(e))?;
+        output.create().map_err(|e| output.refused(e))?;
         Ok(output)
     }
 
     /// Writes the file.
     pub fn write(&self, bytes: &[u8]) -> Result<()> {
-        self.write_whole(bytes).map_err(|e| {
-            // What is left of the temporary file is of no use to anybody.
-            let _ = fs::remove_file(&self.temporary);
-            self.refused(e)
-        })
+        self.write_whole(bytes).map_err(|e| self.refused(e))
     }
 
     /// Where the file goes.
@@ -66,15 +63,15 @@ impl Output {
         if self.device {
             return File::options().write(true).open(&self.path)?.write_all(bytes);
         }
-        let mut file = self.create()?;
+        let (temporary, mut file) = self.create()?;
         file.write_all(bytes)?;
         file.sync_all()?;
         drop(file);
-        fs::rename(&self.temporary, &self.path)
+        temporary.rename(&self.path)
     }
 
-    fn create(&self) -> io::Result<File> {
-        File::options().write(true).create_new(true).open(&self.temporary)
+    fn create(&self) -> io::Result<(Temporary, File)> {
+        Temporary::create(self.temporary.clone())
     }
 
     fn refused(&self, error: io::Error) -> anyhow::Error {

@@ -6,17 +6,15 @@ use anyhow::Result;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-/// Print a script that completes nnc's command line in a shell
+/// Print a script that completes nnc's command line in a shell: source <(nnc completions bash)
 #[derive(Args, Clone, Debug)]
-#[command(hide = true)]
 pub struct Completions {
     /// Which shell
     shell: Shell,
 }
 
-/// Print the manual page of nnc, or of one of its commands
+/// Print the manual page of nnc, or of one of its commands: nnc man run | man -l -
 #[derive(Args, Clone, Debug)]
-#[command(hide = true)]
 pub struct Man {
     /// Which command
     command: Option<String>,
