@@ -2,6 +2,9 @@
 //! dynamic loader, and cannot be damaged unnoticed.
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
+#[path = "../../runtime/tests/common/watchdog.rs"]
+mod watchdog;
+
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::path::Path;
 
@@ -20,6 +23,7 @@ use nnc_runtime::abi::{
 };
 use nnc_runtime::artefact::{HEADER_BYTES, HEADER_OFFSET};
 use nnc_runtime::{InputRef, LoadError, Pool, Program, Session};
+use watchdog::Watchdog;
 
 const N: usize = 50;
 /// Elements of a strip of the second round.
@@ -226,6 +230,7 @@ fn on_disk(file: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
 
 #[test]
 fn an_artefact_runs_in_the_runtime() {
+    let _watchdog = Watchdog::seconds(60);
     let (_folder, path) = on_disk(&artefact());
     // SAFETY: this test made the file.
     let program = unsafe { Program::load(&path) }.unwrap();
@@ -617,6 +622,7 @@ fn a_program_without_constants_loads_in_both_ways() {
     let (_folder, path) = on_disk(&file);
     assert!(!Library::open(&path).symbol("net_run").is_null());
     let program = from_bytes(&file).unwrap();
+    let _watchdog = Watchdog::seconds(60);
     let mut session = Session::new(&program, &Pool::new(2).unwrap()).unwrap();
     let x = input();
     let doubled: Vec<f32> = x.iter().map(|x| x + x).collect();

@@ -2,12 +2,16 @@
 //! what the runtime computes.
 #![cfg(all(feature = "cli", target_arch = "x86_64", target_os = "linux"))]
 
+#[path = "../../runtime/tests/common/watchdog.rs"]
+mod watchdog;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use nnc::{CName, InputRef, Model, Options, Pool, Session};
 use nnc_models::Spec;
+use watchdog::Watchdog;
 
 /// A compiler, and what it must accept without a warning.
 const COMPILERS: [(&str, &str, &str); 4] =
@@ -80,6 +84,7 @@ fn put(folder: &Path, name: &str, spec: &Spec) -> Vec<u8> {
 
     let program = model.compile(&options).expect("a program");
     let input: Vec<f32> = (0..program.inputs()[0].elems()).map(|i| (i % 31) as f32 * 0.125 - 1.5).collect();
+    let _watchdog = Watchdog::seconds(60);
     let mut session = Session::new(&program, &Pool::new(2).expect("a pool")).expect("a session");
     let outputs = session.run(&[InputRef::new(&input)]).expect("results");
     let bytes = |floats: &[f32]| floats.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();

@@ -1,6 +1,9 @@
 //! Compiling as a whole: by any number of threads, through a cache, with names for `perf`.
 #![cfg(all(feature = "cli", target_arch = "x86_64", target_os = "linux"))]
 
+#[path = "../../runtime/tests/common/watchdog.rs"]
+mod watchdog;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,6 +11,7 @@ use std::path::{Path, PathBuf};
 use nnc::emit::object::{self, Constants};
 use nnc::{CacheUse, Compiled, InputRef, Model, Options, Pool, Program, Session};
 use nnc_models::Spec;
+use watchdog::Watchdog;
 
 fn bytes(name: &str) -> Vec<u8> {
     nnc_models::encode(&small(name)).expect("a network")
@@ -32,6 +36,7 @@ fn bits(program: &Program) -> Vec<u32> {
 
 #[test]
 fn code_and_constants_have_the_same_bytes_for_any_number_of_threads() {
+    let _watchdog = Watchdog::seconds(600);
     for name in ["mobilenet-v2", "shufflenet-v1"] {
         let model = model(name);
         for target in ["x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"] {
@@ -51,6 +56,7 @@ fn code_and_constants_have_the_same_bytes_for_any_number_of_threads() {
 
 #[test]
 fn code_in_memory_made_by_many_threads_computes_the_bits_of_an_artefact_made_by_one() {
+    let _watchdog = Watchdog::seconds(600);
     let model = model("shufflenet-v1");
     let in_memory = model.compile(&Options::default().threads(4)).expect("a program");
     let compilation = model.lower(&Options::default().threads(1)).expect("a plan");
@@ -155,6 +161,7 @@ fn a_folder_that_cannot_be_written_to_only_costs_the_time_to_compile() {
 
 #[test]
 fn threads_that_fill_one_cache_at_once_all_get_their_program() {
+    let _watchdog = Watchdog::seconds(600);
     let (model, folder) = (model("mobilenet-v2"), tempfile::tempdir().expect("a folder"));
     let expected = bits(&model.compile(&Options::default()).expect("a program"));
     std::thread::scope(|scope| {

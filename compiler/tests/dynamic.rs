@@ -1,6 +1,9 @@
 //! Models that are compiled for each shape that they meet: what programs share, which are kept, who waits for whom.
 #![cfg(all(feature = "cli", target_arch = "x86_64", target_os = "linux"))]
 
+#[path = "../../runtime/tests/common/watchdog.rs"]
+mod watchdog;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -10,6 +13,7 @@ use nnc::{DynamicModel, InputRef, Limits, Model, Options, Pool, Program, Session
 use nnc_models::Spec;
 use onnx_protobuf::tensor_shape_proto::{Dimension, dimension};
 use onnx_protobuf::{Message, ModelProto};
+use watchdog::Watchdog;
 
 /// A network whose input is `f32[batch, 3, height, width]`.
 fn opened(name: &str) -> Vec<u8> {
@@ -69,6 +73,7 @@ const SHAPES: [[usize; 4]; 4] = [[1, 3, 64, 64], [1, 3, 96, 64], [2, 3, 64, 96],
 
 #[test]
 fn every_shape_gives_the_bits_of_a_program_compiled_alone() {
+    let _watchdog = Watchdog::seconds(600);
     for name in ["mobilenet-v2", "mobilenet-v1", "squeezenet-1.1", "resnet-18"] {
         let mut session = model(name).session(&Pool::new(2).expect("a pool"));
         let expected: Vec<Vec<u32>> = SHAPES.iter().map(|shape| alone(name, shape).0).collect();
@@ -173,6 +178,7 @@ fn bytes_are_a_limit_too_but_the_last_program_stays() {
 
 #[test]
 fn threads_that_want_the_same_shape_at_once_compile_it_once() {
+    let _watchdog = Watchdog::seconds(600);
     let model = model("mobilenet-v1");
     let expected: Vec<Vec<u32>> = SHAPES.iter().map(|shape| alone("mobilenet-v1", shape).0).collect();
     let pool = Pool::new(2).expect("a pool");

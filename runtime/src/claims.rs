@@ -123,6 +123,7 @@ impl Share {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watchdog::Watchdog;
 
     #[test]
     fn shares_cover_all_units_once() {
@@ -170,6 +171,7 @@ mod tests {
 
     #[test]
     fn no_unit_is_claimed_twice_however_threads_take_turns() {
+        let _watchdog = Watchdog::seconds(60);
         const THREADS: u32 = 4;
         for units in if cfg!(miri) { vec![2, 5, 40] } else { vec![2, 5, 16, 63, 4096] } {
             let claims = Claims::new(1, THREADS as usize);

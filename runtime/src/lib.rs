@@ -26,6 +26,9 @@ mod program;
 mod session;
 mod tensor;
 mod walk;
+#[cfg(test)]
+#[path = "../tests/common/watchdog.rs"]
+mod watchdog;
 
 pub use artefact::LoadError;
 pub use constants::{Constants, Piece};

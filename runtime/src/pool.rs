@@ -375,9 +375,11 @@ mod tests {
 
     use super::*;
     use crate::claims::Claims;
+    use crate::watchdog::Watchdog;
 
     #[test]
     fn nobody_goes_on_before_all_units_of_a_step_are_done() {
+        let _watchdog = Watchdog::seconds(60);
         const ROUNDS: u32 = if cfg!(miri) { 5 } else { 200 };
         for threads in if cfg!(miri) { vec![1, 2, 3] } else { vec![1, 2, 3, 8] } {
             let pool = Pool::new(threads).unwrap();
@@ -407,6 +409,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_comes_too_late_is_not_waited_for() {
+        let _watchdog = Watchdog::seconds(60);
         let pool = Pool::new(2).unwrap();
         let shared = Arc::clone(&pool.0.shared);
         // As if the worker had not woken: the job is over before it enters.
@@ -416,6 +419,7 @@ mod tests {
 
     #[test]
     fn a_caller_that_finds_the_pool_busy_works_alone() {
+        let _watchdog = Watchdog::seconds(60);
         let pool = Pool::new(2).unwrap();
         let members = AtomicU64::new(0);
         pool.run(&|outer: &Member<'_>| {
@@ -432,6 +436,7 @@ mod tests {
 
     #[test]
     fn a_pool_that_sleeps_wakes_for_the_next_job() {
+        let _watchdog = Watchdog::seconds(60);
         let pool = Pool::new(4).unwrap();
         for round in 0..3 {
             std::thread::sleep(Duration::from_millis(5));
@@ -447,6 +452,7 @@ mod tests {
 
     #[test]
     fn a_pool_ends_its_threads_while_they_sleep() {
+        let _watchdog = Watchdog::seconds(60);
         let pool = Pool::new(4).unwrap();
         let shared = Arc::downgrade(&pool.0.shared);
         std::thread::sleep(Duration::from_millis(5));

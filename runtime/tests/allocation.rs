@@ -9,6 +9,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use common::watchdog::Watchdog;
 use nnc_runtime::{InputRef, OutputMut, Pool, Session};
 
 /// Counts the blocks that any thread asks for.
@@ -33,6 +34,7 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn a_run_allocates_nothing_after_the_first() {
+    let _watchdog = Watchdog::seconds(60);
     let pool = Pool::new(2).unwrap();
     let mut session = Session::new(&common::program(), &pool).unwrap();
     let (x, bias) = (common::input(0), vec![0.0_f32; common::COLS]);

@@ -6,6 +6,7 @@ mod common;
 
 use std::time::Duration;
 
+use common::watchdog::Watchdog;
 use nnc_runtime::{InputRef, Pool, Session};
 
 /// CPU time that this process has used, all threads together.
@@ -22,6 +23,7 @@ fn cpu_time() -> Duration {
 
 #[test]
 fn idle_threads_use_no_cpu_time() {
+    let _watchdog = Watchdog::seconds(60);
     let program = common::program();
     let (x, bias) = (common::input(0), vec![0.0_f32; common::COLS]);
     // Two threads may spin for a while, sixteen may not if there are fewer cores: both must end up asleep.

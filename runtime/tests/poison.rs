@@ -4,6 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
+use common::watchdog::Watchdog;
 use common::{COLS, ROWS, desc};
 use nnc_runtime::abi::LayerFn;
 use nnc_runtime::{Constants, InputRef, OutputMut, Pool, Program, Session};
@@ -24,6 +25,7 @@ unsafe extern "C" fn careless(bases: *const *mut u8, begin: u64, end: u64, _scra
 
 #[test]
 fn a_step_that_reads_what_nothing_has_written_finds_signalling_nans_in_every_run() {
+    let _watchdog = Watchdog::seconds(60);
     // SAFETY: this test is alone in its process.
     unsafe { std::env::set_var("NNC_POISON", "1") };
     let mut desc = desc();

@@ -5,6 +5,7 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use common::watchdog::Watchdog;
 use common::{COLS, ROWS, constants, desc, expected, input, program};
 use nnc_runtime::abi::{Arg, ElemType, LayerFn, ProgramDesc, Region};
 use nnc_runtime::{
@@ -13,6 +14,7 @@ use nnc_runtime::{
 
 #[test]
 fn results_are_the_same_for_any_number_of_threads() {
+    let _watchdog = Watchdog::seconds(60);
     let program = program();
     let (x, bias) = (input(1), constants()[COLS..].to_vec());
     let expected = expected(&x, &bias);
@@ -28,6 +30,7 @@ fn results_are_the_same_for_any_number_of_threads() {
 
 #[test]
 fn results_go_to_the_callers_buffer() {
+    let _watchdog = Watchdog::seconds(60);
     let pool = Pool::new(2).unwrap();
     let mut session = Session::new(&program(), &pool).unwrap();
     let bias = vec![0.5; COLS];
@@ -55,6 +58,7 @@ fn inputs_may_come_by_name_in_any_order() {
 
 #[test]
 fn sessions_on_many_threads_share_a_program_and_a_pool() {
+    let _watchdog = Watchdog::seconds(60);
     let program = program();
     let pool = Pool::new(3).unwrap();
     std::thread::scope(|scope| {
@@ -74,6 +78,7 @@ fn sessions_on_many_threads_share_a_program_and_a_pool() {
 
 #[test]
 fn a_session_may_move_to_another_thread() {
+    let _watchdog = Watchdog::seconds(60);
     let pool = Pool::new(2).unwrap();
     let mut session = Session::new(&program(), &pool).unwrap();
     drop(pool);
@@ -89,6 +94,7 @@ fn a_session_may_move_to_another_thread() {
 
 #[test]
 fn a_profile_has_a_time_for_each_step() {
+    let _watchdog = Watchdog::seconds(60);
     for threads in [1, 2] {
         let pool = Pool::new(threads).unwrap();
         let mut session = Session::new(&program(), &pool).unwrap();
@@ -250,6 +256,7 @@ fn shifted(shift: u64, consts: Constants) -> Program {
 
 #[test]
 fn a_session_turns_from_program_to_program() {
+    let _watchdog = Watchdog::seconds(60);
     let consts = || program().constants().clone();
     let programs = [program(), shifted(1 << 20, consts()), shifted(64, consts())];
     let (x, bias) = (input(3), vec![0.25; COLS]);
@@ -272,6 +279,7 @@ fn a_session_turns_from_program_to_program() {
 #[test]
 #[cfg_attr(miri, ignore = "Miri itself ends where there is no memory")]
 fn a_session_that_cannot_turn_stays_as_it_was() {
+    let _watchdog = Watchdog::seconds(60);
     let mut session = Session::new(&program(), &Pool::new(2).unwrap()).unwrap();
     let (x, bias) = (input(4), vec![1.0; COLS]);
     let error = session.switch_to(&shifted(1 << 62, program().constants().clone())).unwrap_err();

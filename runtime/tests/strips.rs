@@ -5,6 +5,9 @@
 //!   twice:  input ─▶ strip buffer ─▶ output, in strips of four rows, each with two rows more in between
 //! ```
 
+#[path = "common/watchdog.rs"]
+mod watchdog;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,6 +16,7 @@ use nnc_runtime::abi::{
 };
 use nnc_runtime::encode::{decode, encode};
 use nnc_runtime::{Constants, InputRef, Pool, Program, Session};
+use watchdog::Watchdog;
 
 const ROWS: usize = 37;
 const COLS: usize = 24;
@@ -86,6 +90,7 @@ fn program() -> Program {
 
 #[test]
 fn strips_give_what_whole_steps_give_on_any_number_of_threads() {
+    let _watchdog = Watchdog::seconds(60);
     let program = program();
     for threads in if cfg!(miri) { vec![1, 2] } else { vec![1, 2, 3, 8, 16] } {
         let pool = Pool::new(threads).unwrap();
@@ -100,6 +105,7 @@ fn strips_give_what_whole_steps_give_on_any_number_of_threads() {
 
 #[test]
 fn a_profile_parts_the_time_of_strips_among_their_steps() {
+    let _watchdog = Watchdog::seconds(60);
     for threads in [1, 2] {
         let pool = Pool::new(threads).unwrap();
         let mut session = Session::new(&program(), &pool).unwrap();

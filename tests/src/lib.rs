@@ -7,3 +7,5 @@ pub mod goldens;
 pub mod onnx_cases;
 pub mod pipeline;
 pub mod serve;
+#[path = "../../runtime/tests/common/watchdog.rs"]
+pub mod watchdog;

@@ -14,6 +14,8 @@ use nnc_ir::{DType, Graph, Tensor, TensorType, onnx};
 use nnc_models::Spec;
 use nnc_runtime::{InputRef, Pool, Program, Session};
 
+use crate::watchdog::Watchdog;
+
 /// What any stage may fail with.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
@@ -102,6 +104,7 @@ pub fn load(artefact: &[u8]) -> Result<Program, Failure> {
 ///
 /// The program refuses the inputs, or memory or threads cannot be had.
 pub fn run(program: &Program, inputs: &[&[f32]], threads: usize) -> Result<Vec<Vec<f32>>, Failure> {
+    let _watchdog = Watchdog::seconds(60);
     let pool = Pool::new(threads)?;
     let mut session = Session::new(program, &pool)?;
     let inputs: Vec<InputRef<'_>> = inputs.iter().map(|x| InputRef::new(x)).collect();
@@ -115,6 +118,7 @@ pub fn run(program: &Program, inputs: &[&[f32]], threads: usize) -> Result<Vec<V
 ///
 /// The program refuses the inputs, or memory or threads cannot be had.
 pub fn run_tensors(program: &Program, inputs: &[Tensor], threads: usize) -> Result<Vec<Tensor>, Failure> {
+    let _watchdog = Watchdog::seconds(60);
     // Tensors of bytes may lie anywhere; programs want theirs aligned.
     let aligned: Vec<Vec<u64>> = inputs.iter().map(|input| words(input.bytes())).collect();
     let ports = program.desc().inputs.iter().zip(inputs).zip(&aligned);

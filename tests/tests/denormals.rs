@@ -7,6 +7,7 @@ use nnc::target::Target;
 use nnc_ir::{Graph, Tensor, eval, text};
 use nnc_runtime::{InputRef, Pool, Program, Session};
 use nnc_tests::pipeline::{self, Failure};
+use nnc_tests::watchdog::Watchdog;
 
 /// Every kind of layer that multiplies. With inputs and weights of 2⁻⁷⁰ all products are denormals, whose sums are exact in any
 /// order.
@@ -151,6 +152,7 @@ fn the_callers_environment_is_the_same_behind_a_run() -> Result<(), Failure> {
     for denormals in [Denormals::Flush, Denormals::Keep] {
         let program = pipeline::jit(&plan(&graph, &target, denormals)?, &target)?;
         for threads in [1, 2] {
+            let _watchdog = Watchdog::seconds(60);
             let mut session = Session::new(&program, &Pool::new(threads)?)?;
             let x = [DENORMAL; COUNT];
             session.run(&[InputRef::new(&x)])?;

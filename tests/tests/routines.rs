@@ -6,6 +6,7 @@ use nnc_runtime::abi::ElemType;
 use nnc_runtime::{InputRef, OutputMut, Pool, Program, Session};
 use nnc_tests::addresses::Audit;
 use nnc_tests::pipeline::{self, Failure};
+use nnc_tests::watchdog::Watchdog;
 
 /// A graph of all of them, in which some write over what others have read.
 const GRAPH: &str = "
@@ -99,6 +100,7 @@ fn a_program_makes_as_much_as_its_data_say() -> Result<(), Failure> {
     // SAFETY: the bytes come from the compiler, just now.
     let from_file = unsafe { Program::from_bytes(&artefact)? };
     for (program, threads) in [(&in_memory, 1), (&in_memory, 2), (&from_file, 2)] {
+        let _watchdog = Watchdog::seconds(600);
         let mut session = Session::new(program, &Pool::new(threads)?)?;
         let sizes: Vec<Vec<usize>> =
             (0..20).map(|seed| check(&mut session, &graph, seed)).collect::<Result<_, _>>()?;

@@ -18,6 +18,7 @@ use nnc::{emit, passes, plan, target::Target};
 use nnc_ir::Graph;
 use nnc_ir::onnx::{Bindings, Model};
 use nnc_runtime::{InputRef, Pool, RunError, Session};
+use nnc_tests::watchdog::Watchdog;
 use npyz::npz::NpzArchive;
 use serde::Deserialize;
 
@@ -127,6 +128,7 @@ fn outputs(mut graph: Graph, input: &[f32]) -> Result<Vec<Vec<f32>>, Box<dyn Err
     let plan = plan::plan(&graph, &target, &Default::default(), &Default::default())?;
     let program = emit::jit::compile(plan, &target)?;
     let run = |threads| -> Result<Vec<Vec<f32>>, Box<dyn Error>> {
+        let _watchdog = Watchdog::seconds(600);
         let mut session = Session::new(&program, &Pool::new(threads)?)?;
         let outputs = session.run(&[InputRef::new(input)])?;
         Ok((0..outputs.count())

@@ -8,3 +8,5 @@ mod networks;
 mod refusals;
 mod strips;
 mod support;
+#[path = "../../../runtime/tests/common/watchdog.rs"]
+mod watchdog;

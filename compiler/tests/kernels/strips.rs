@@ -6,6 +6,7 @@ use nnc::{InputRef, Pool, Session, emit};
 use nnc_runtime::abi::Region;
 
 use super::support::graph;
+use super::watchdog::Watchdog;
 
 const LAYERS: &str = "%x = input : f32[1x3x33x9]
 %w1 = const f32[10x3x3x3] hash(seed=1, scale=1)
@@ -26,6 +27,7 @@ fn run(text: &str, target: &Target, strips: Strips, threads: usize) -> (plan::Pl
     let program = emit::jit::compile(plan.clone(), target).expect("a program");
     let elems = program.inputs()[0].elems();
     let input: Vec<f32> = (0..elems).map(|i| (i % 31) as f32 * 0.125 - 1.5).collect();
+    let _watchdog = Watchdog::seconds(60);
     let mut session = Session::new(&program, &Pool::new(threads).expect("threads")).expect("a session");
     let outputs = session.run(&[InputRef::new(&input)]).expect("a run");
     let bits = outputs.get::<f32>(0).expect("floats").iter().map(|x| x.to_bits()).collect();

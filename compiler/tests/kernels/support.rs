@@ -7,6 +7,8 @@ use nnc::{InputRef, Pool, Session, emit};
 use nnc_ir::{Graph, Tensor, eval, text};
 use nnc_runtime::abi::ElemType;
 
+use super::watchdog::Watchdog;
+
 /// Operators that kernels do.
 const KERNELS: [&str; 3] = ["Conv", "Pool", "GlobalPool"];
 
@@ -63,6 +65,7 @@ fn compare(before: &Graph, after: &Graph, plan: &Plan, target: &Target) {
     let (expected, fused) = (results(before), results(after));
     let program = emit::jit::compile(plan.clone(), target).unwrap_or_else(|e| panic!("{e}"));
     let refs: Vec<InputRef<'_>> = inputs.iter().map(input).collect();
+    let _watchdog = Watchdog::seconds(60);
     let mut session = Session::new(&program, &Pool::new(2).expect("threads")).expect("a session");
     let outputs = session.run(&refs).expect("a run");
     for (index, (expected, fused)) in expected.iter().zip(&fused).enumerate() {

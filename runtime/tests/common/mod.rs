@@ -7,6 +7,8 @@
 //! ```
 #![allow(dead_code)]
 
+pub mod watchdog;
+
 use std::sync::Arc;
 
 use nnc_runtime::abi::{Arg, CpuFeatures, Denormals, ElemType, Port, ProgramDesc, Region, Step};
