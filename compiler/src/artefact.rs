@@ -13,6 +13,7 @@
 mod cpu_check;
 pub mod driver;
 mod elf;
+mod fault;
 mod float_mode;
 pub mod header;
 mod input;
@@ -21,7 +22,8 @@ mod link;
 mod name;
 mod relocate;
 
-pub use link::{LinkError, write_shared_object};
+pub use fault::LinkError;
+pub use link::write_shared_object;
 pub use name::{CName, CNameError};
 
 /// The symbol of the constants: the driver uses it, the linker says where it is.

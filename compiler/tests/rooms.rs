@@ -1,5 +1,8 @@
 //! The order of the rooms: whose words a module may use. Data go down through the compiler, and so do imports.
+//!
+//! Inside a room there is no order written down, but there must be one: files that import each other are one file in two pieces.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +17,33 @@ const ROOMS: [&[&str]; 9] = [
     &["cache", "driver"],
     &["dynamic"],
     &["cli"],
+];
+
+/// Circles that are there still, by their room, and what has to move so that they go. The list only gets shorter.
+const CIRCLES: [(&str, &[&str], &str); 7] = [
+    ("", &["cache", "driver"], "the cache's key reads the driver's options: they can lie below both"),
+    (
+        "cli",
+        &["inspect", "open_dims"],
+        "a model with open dims prints the inspector's tables: they can be a file",
+    ),
+    (
+        "code",
+        &["half", "nest"],
+        "nests convert half floats, whose code is written with the nests' function parameters",
+    ),
+    ("plan", &["ahead", "planner", "strips"], "strips and what is planned ahead read the planner's buffers"),
+    ("plan", &["buffer", "image"], "an image says where it lies, a buffer which image lies in it"),
+    (
+        "plan",
+        &["constants", "packing", "shared"],
+        "a constant says how it was packed, and packing makes constants",
+    ),
+    (
+        "plan",
+        &["linear_scan", "memory"],
+        "plans of many buffers go to the scan, which fills in the same arena",
+    ),
 ];
 
 fn floor(room: &str) -> Option<usize> {
@@ -82,4 +112,158 @@ fn an_arrow_up_is_seen_however_it_is_written() {
     assert_eq!(arrows_up("passes", "/// As [`crate::driver`] says"), ["driver"]);
     assert!(arrows_up("plan", "use crate::code::nest::Nest; use crate::passes;").is_empty());
     assert!(arrows_up("driver", "use crate::cache::Entry;").is_empty());
+}
+
+/// A module by the names on its path: `["plan", "image"]`.
+type Module = Vec<String>;
+
+/// The module that a file below `src` is.
+fn module(path: &Path) -> Module {
+    let names = path.with_extension("");
+    let mut names: Module = names.iter().map(|name| name.to_string_lossy().into_owned()).collect();
+    if ["mod", "lib", "main"].map(Some).contains(&names.last().map(String::as_str)) {
+        names.pop();
+    }
+    names
+}
+
+/// The paths that a file of `module` writes out, as paths from the crate's root. What tests use does not count.
+fn paths(module: &Module, text: &str) -> Vec<Module> {
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text);
+    let lines = code.lines().map(|line| line.split("//").next().unwrap_or(line));
+    let code: String = lines.flat_map(|line| [line, "\n"]).collect();
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    let mut found = Vec::new();
+    for (start, up) in [("crate::", module.len()), ("self::", 0), ("super::", 1)] {
+        for (at, _) in code.match_indices(start) {
+            // Not the end of a longer name, nor the second of two `super::`.
+            if code[..at].ends_with(|c| is_name(c) || c == ':') {
+                continue;
+            }
+            let mut rest = &code[at + start.len()..];
+            let mut base = module[..module.len().saturating_sub(up)].to_vec();
+            while let Some(higher) = rest.strip_prefix("super::") {
+                base.pop();
+                rest = higher;
+            }
+            found.extend(leaves(rest).into_iter().map(|leaf| [base.clone(), leaf].concat()));
+        }
+    }
+    found
+}
+
+/// What a path or a `use` tree names: `a::{b, c::d}` is `a::b` and `a::c::d`.
+fn leaves(tree: &str) -> Vec<Module> {
+    let end = tree.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(tree.len());
+    let (name, rest) = tree.split_at(end);
+    let of = |leaf: Module| [vec![name.to_owned()], leaf].concat();
+    match rest.strip_prefix("::") {
+        _ if tree.starts_with('{') => branches(&tree[1..]).into_iter().flat_map(leaves).collect(),
+        Some(below) if !name.is_empty() => {
+            let below = leaves(below);
+            if below.is_empty() { vec![of(Vec::new())] } else { below.into_iter().map(of).collect() }
+        }
+        _ if name.is_empty() => Vec::new(),
+        _ => vec![of(Vec::new())],
+    }
+}
+
+/// The parts of a list up to the brace that closes it.
+fn branches(list: &str) -> Vec<&str> {
+    let (mut parts, mut depth, mut start) = (Vec::new(), 0, 0);
+    for (at, c) in list.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            '}' | ',' if depth == 0 => {
+                parts.push(list[start..at].trim());
+                start = at + 1;
+                if c == '}' {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    parts
+}
+
+/// For each folder, which of its modules use which others.
+type Uses = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
+
+fn uses(files: &[(Module, String)]) -> Uses {
+    let modules: BTreeSet<&[String]> = files.iter().map(|(module, _)| module.as_slice()).collect();
+    let mut uses = Uses::new();
+    for (module, text) in files {
+        for path in paths(module, text) {
+            let used = (1..=path.len()).rev().map(|n| &path[..n]).find(|part| modules.contains(part));
+            let used = used.unwrap_or_default();
+            let common = module.iter().zip(used).take_while(|(a, b)| a == b).count();
+            if let (Some(user), Some(used)) = (module.get(common), used.get(common)) {
+                let folder = uses.entry(module[..common].join("/")).or_default();
+                folder.entry(user.clone()).or_default().insert(used.clone());
+            }
+        }
+    }
+    uses
+}
+
+/// The modules that one uses, and those that they use, and so on.
+fn reached<'a>(uses: &'a BTreeMap<String, BTreeSet<String>>, from: &'a String) -> BTreeSet<&'a String> {
+    let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
+    while let Some(module) = open.pop() {
+        open.extend(uses.get(module).into_iter().flatten().filter(|used| seen.insert(*used)));
+    }
+    seen
+}
+
+/// The sets of modules of one folder that each reach all others of the set.
+fn circles(uses: &Uses) -> Vec<(String, Vec<String>)> {
+    let mut found = BTreeSet::new();
+    for (folder, uses) in uses {
+        for module in uses.keys() {
+            let circle =
+                reached(uses, module).into_iter().filter(|other| reached(uses, other).contains(module));
+            let circle: Vec<String> = circle.cloned().collect();
+            if !circle.is_empty() {
+                found.insert((folder.clone(), circle));
+            }
+        }
+    }
+    found.into_iter().collect()
+}
+
+#[test]
+fn no_modules_of_a_room_use_each_other() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    let read = |file: &PathBuf| (module(file.strip_prefix(&src).unwrap()), fs::read_to_string(file).unwrap());
+    let files: Vec<(Module, String)> = files.iter().map(read).collect();
+    let known: Vec<(String, Vec<String>)> = CIRCLES
+        .iter()
+        .map(|(room, circle, _)| (room.to_string(), circle.iter().map(|name| name.to_string()).collect()))
+        .collect();
+    let found = circles(&uses(&files));
+    let fresh: Vec<_> = found.iter().filter(|circle| !known.contains(circle)).collect();
+    assert!(fresh.is_empty(), "modules that use each other: {fresh:?}");
+    let gone: Vec<_> = known.iter().filter(|circle| !found.contains(circle)).collect();
+    assert!(gone.is_empty(), "no circle any more, so take it off the list: {gone:?}");
+}
+
+#[test]
+fn a_circle_is_seen_however_it_is_written() {
+    let circle = |a: &str, b: &str| {
+        let file = |path: &str, text: &str| (module(Path::new(path)), text.to_owned());
+        circles(&uses(&[file("room/mod.rs", ""), file("room/a.rs", a), file("room/b/mod.rs", b)]))
+    };
+    let both = [("room".to_owned(), vec!["a".to_owned(), "b".to_owned()])];
+    assert_eq!(circle("use super::b::B;", "use super::a::A;"), both);
+    assert_eq!(circle("use crate::room::{b::{B, C}, D};", "fn f(a: crate::room::a::A) {}"), both);
+    assert_eq!(circle("use super::{D, b};", "use super::super::room::a;"), both);
+    assert!(circle("use super::b::B;", "use super::D;").is_empty());
+    assert!(circle("use super::b::B;", "// as super::a::A says").is_empty());
+    assert!(
+        circle("use super::b::B;", "#[cfg(test)]\nmod tests {\n    use super::super::a::A;\n}").is_empty()
+    );
 }

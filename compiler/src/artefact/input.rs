@@ -10,7 +10,7 @@ use object::{
     SymbolIndex, SymbolKind, SymbolSection, elf,
 };
 
-use super::link::LinkError;
+use super::fault::LinkError;
 use super::{CName, CONSTS};
 
 /// Distances are 32 bits with a sign; what has to reach all of the code and its data stays well below.

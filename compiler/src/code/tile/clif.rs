@@ -145,6 +145,13 @@ impl Emitter<'_> {
         self.load(F32X4, addr, offset)
     }
 
+    /// The same floats, not as the load that they come from: without AVX, Cranelift compares with an operand in memory that has to
+    /// be aligned, and most are not.
+    fn in_register(&mut self, x: Value) -> Value {
+        let bits = self.cast(I32X4, x);
+        self.cast(F32X4, bits)
+    }
+
     /// The same bits as another vector type.
     fn cast(&mut self, ty: cranelift_codegen::ir::Type, value: Value) -> Value {
         self.b.ins().bitcast(ty, MemFlagsData::new().with_endianness(Endianness::Little), value)
@@ -279,6 +286,7 @@ impl Emitter<'_> {
                 };
                 for (i, var) in self.pieces(*dst).into_iter().enumerate() {
                     let (x, y) = (self.get(*x, i), self.get(*y, i));
+                    let (x, y) = (self.in_register(x), self.in_register(y));
                     let mask = self.b.ins().fcmp(condition, x, y);
                     let mask = self.cast(F32X4, mask);
                     let (then, otherwise) = (self.get(*then, i), self.get(*otherwise, i));
