@@ -106,7 +106,11 @@ pub fn check(port: &Port, tensor: &Tensor) -> Result<()> {
     let remedy = if tensor.shape() == &wanted.shape {
         format!("convert it to {}", wanted.dtype)
     } else {
-        format!("reshape it, or compile the model for it with --shape {}={}", port.name, tensor.shape())
+        format!(
+            "reshape it, or, if the model leaves its dims open, compile it for --shape {}={}",
+            port.name,
+            tensor.shape()
+        )
     };
     bail!("input \"{}\" takes {wanted}, the file holds {}; {remedy}", port.name, tensor.ty())
 }
@@ -162,7 +166,7 @@ mod tests {
         let error = check(&port(ElemType::F32, &[1, 2]), &tensor).unwrap_err().to_string();
         assert_eq!(error, "input \"x\" takes f32[1x2], the file holds f64[1x2]; convert it to f32");
         let error = check(&port(ElemType::F64, &[1, 3]), &tensor).unwrap_err().to_string();
-        assert!(error.ends_with("with --shape x=1x2"), "{error}");
+        assert!(error.ends_with("for --shape x=1x2"), "{error}");
     }
 
     #[test]

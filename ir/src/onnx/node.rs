@@ -186,22 +186,44 @@ impl<'i, 'm> NodeReader<'i, 'm> {
 
     /// How to make a value known when the model is compiled.
     pub(super) fn advice(&self, value: Value) -> String {
-        let flags: Vec<String> =
-            self.sources(value).iter().take(3).map(|name| format!("--const {name}=FILE.npy")).collect();
-        format!("it has to be known at compile time: {}", flags.join(" "))
+        format!("it has to be known at compile time: {}", self.remedy(&self.sources(value)))
     }
 
     /// Where a value comes from that should have been constant.
     fn origin(&self, value: Value, inputs: &[String]) -> String {
-        let flags: Vec<String> =
-            inputs.iter().take(3).map(|name| format!("--const {name}=FILE.npy")).collect();
         if matches!(self.importer.graph.node(value.node).op, Op::Input) {
-            format!("is a graph input; bind it with {}", flags.join(" "))
-        } else if flags.is_empty() {
+            // Whoever has a setting as the operand itself can bind it, whatever it looks like.
+            format!("is a graph input; bind it with --const {}=FILE.npy", inputs.join(" "))
+        } else if inputs.is_empty() {
             "is computed at run time".to_string()
+        } else if inputs.iter().all(|name| self.is_data(name)) {
+            format!("is computed at run time from what \"{}\" holds; {}", inputs[0], self.remedy(inputs))
         } else {
-            format!("is computed at run time; binding what it depends on would help: {}", flags.join(" "))
+            format!("is computed at run time; binding what it depends on would help: {}", self.remedy(inputs))
         }
+    }
+
+    /// What would make known what is computed from these inputs. Nobody binds a picture: where all come from such, the program
+    /// has to end before.
+    fn remedy(&self, inputs: &[String]) -> String {
+        let bound = inputs.iter().filter(|name| !self.is_data(name)).take(3);
+        let flags: Vec<String> = bound.map(|name| format!("--const {name}=FILE.npy")).collect();
+        if flags.is_empty() {
+            "end the program at a node before this one with --until NAME, and do the rest in the host"
+                .to_string()
+        } else {
+            flags.join(" ")
+        }
+    }
+
+    /// Whether an input is what the model is about, a picture or the like, and not a setting of it.
+    fn is_data(&self, name: &str) -> bool {
+        let graph = &self.importer.graph;
+        let input = graph.inputs().iter().find(|&&id| graph.node(id).name == name);
+        input.is_some_and(|&id| {
+            let ty = graph.ty(Value::from(id));
+            ty.dtype.is_float() && ty.shape.rank() >= 3
+        })
     }
 
     /// Names of the graph inputs that a value is computed from.

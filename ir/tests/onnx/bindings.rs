@@ -104,6 +104,35 @@ fn a_graph_ends_at_a_node_or_a_value_and_nothing_behind_is_looked_at() {
 }
 
 #[test]
+fn a_shape_that_a_picture_decides_is_no_setting_to_bind() {
+    let model = |dims: &[&str]| {
+        onnx(13)
+            .input("image", dims)
+            .input("n", &["1"])
+            .output("y")
+            .node("ReduceMax", &["image"], &["most"], &[int("keepdims", 0)])
+            .node("Add", &["most", "n"], &["sum"], &[])
+            .node("Cast", &["sum"], &["size"], &[int("to", 7)])
+            .node("Tile", &["n", "size"], &["y"], &[])
+    };
+    let error = model(&["1", "3", "4", "4"]).error();
+    assert!(error.contains("--const n=FILE.npy") && !error.contains("image"), "{error}");
+    let only = onnx(13)
+        .input("image", &["1", "3", "4", "4"])
+        .ints("n", &[1])
+        .output("y")
+        .node("ReduceMax", &["image"], &["most"], &[int("keepdims", 0)])
+        .node("Cast", &["most"], &["size"], &[int("to", 7)])
+        .node("Reshape", &["size", "n"], &["sizes"], &[])
+        .node("ConstantOfShape", &["sizes"], &["y"], &[]);
+    let error = only.error();
+    assert!(error.contains("from what \"image\" holds") && error.contains("--until NAME"), "{error}");
+    assert!(!error.contains("--const"), "{error}");
+    let bindings = until(&["sizes"]);
+    assert_eq!(outputs(&only, &bindings), ["sizes"], "as it advises");
+}
+
+#[test]
 fn an_end_that_does_not_exist_gets_the_nearest_name() {
     let error = |end| chain().graph_with(&until(&[end])).unwrap_err().to_string();
     assert!(
