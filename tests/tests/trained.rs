@@ -1,8 +1,8 @@
-//! Trained networks on real pictures: the text detector and the text-direction classifier of PP-OCR, against what
-//! onnxruntime computes for them.
+//! Trained networks on real pictures, and on seeded sounds and numbers: those of PP-OCR and of other packages, against
+//! what onnxruntime computes for them.
 //!
 //! ```text
-//! trained/cases.json ──► Case ──► part of pictures/NAME.png ──► input ──► JIT, 1 and 2 threads
+//! trained/cases.json ──► Case ──► part of pictures/NAME.png … ──► inputs ──► JIT, 1 and 2 threads
 //!                          └────► goldens/NAME.npz ──────────────────────► compared
 //! ```
 //!
@@ -15,8 +15,9 @@ use std::path::{Path, PathBuf};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use nnc::{emit, passes, plan, target::Target};
-use nnc_ir::Graph;
 use nnc_ir::onnx::{Bindings, Model};
+use nnc_ir::{DType, Graph, Tensor};
+use nnc_runtime::abi::ElemType;
 use nnc_runtime::{InputRef, Pool, RunError, Session};
 use nnc_tests::watchdog::Watchdog;
 use npyz::npz::NpzArchive;
@@ -39,14 +40,50 @@ struct Cases {
 struct Network {
     file: String,
     /// Values inside the network that are compared as well: a name for each, and the node that it enters first.
+    #[serde(default)]
     observed: BTreeMap<String, String>,
 }
 
-/// A part of a picture, each pixel repeated `zoom` times in both directions, and the network that looks at it.
+/// A network and what it is given, by the names of its inputs.
 #[derive(Clone, Deserialize)]
 struct Case {
     name: String,
     model: String,
+    inputs: BTreeMap<String, Source>,
+}
+
+/// Where an input comes from.
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+enum Source {
+    Picture(Picture),
+    /// Triangle waves of these periods in samples, and noise.
+    Sound {
+        sound: Vec<usize>,
+        scale: f64,
+        shape: Vec<usize>,
+    },
+    /// Numbers between two bounds.
+    Seeded {
+        seed: u64,
+        low: f64,
+        high: f64,
+        shape: Vec<usize>,
+    },
+    /// The first and the last bytes of a file of the repository.
+    Bytes {
+        bytes: String,
+        shape: Vec<usize>,
+    },
+    /// A number that the program is compiled for.
+    Constant {
+        constant: i64,
+    },
+}
+
+/// A part of a picture, each pixel repeated `zoom` times in both directions.
+#[derive(Clone, Deserialize)]
+struct Picture {
     picture: String,
     left: u32,
     top: u32,
@@ -56,18 +93,29 @@ struct Case {
     /// Whether it is turned upside down.
     #[serde(default)]
     turned: bool,
+    /// Which channels, in which order.
+    channels: String,
+    /// What each channel is divided by, and what is subtracted then.
+    divide: Vec<f32>,
+    subtract: Vec<f32>,
+    /// Whether channels are the last axis.
+    #[serde(default)]
+    last: bool,
 }
 
 fn main() {
     let arguments = Arguments::from_args();
     let cases: Cases = serde_json::from_str(include_str!("../trained/cases.json")).expect("cases.json");
     let folder = networks_folder();
-    let absent = cases.networks.values().find(|network| !folder.join(&network.file).is_file());
-    if let Some(network) = absent {
+    let is_here = |network: &Network| folder.join(&network.file).is_file();
+    let absent: Vec<&str> =
+        cases.networks.values().filter(|network| !is_here(network)).map(|n| n.file.as_str()).collect();
+    if !absent.is_empty() {
         eprintln!(
-            "\nthe trained networks are not here, so their tests do not run: there is no {}.\n\
-             To fetch them: {FETCH}",
-            folder.join(&network.file).display()
+            "\nsome trained networks are not here, so their tests do not run: {} lacks {}.\n\
+             To fetch them: {FETCH}, and with --all the large ones",
+            folder.display(),
+            absent.join(", ")
         );
     }
     let trials = cases
@@ -75,13 +123,14 @@ fn main() {
         .into_iter()
         .map(|case| {
             let network = cases.networks[&case.model].clone();
+            let absent = !is_here(&network);
             let folder = folder.clone();
             let name = format!("{}_agrees_with_onnxruntime", case.name);
             Trial::test(name, move || {
                 run(&case, &network, &folder).map_err(|error| Failed::from(error.to_string()))
             })
-            .with_kind(if absent.is_some() { "not fetched" } else { "" })
-            .with_ignored_flag(absent.is_some())
+            .with_kind(if absent { "not fetched" } else { "" })
+            .with_ignored_flag(absent)
         })
         .collect();
     libtest_mimic::run(&arguments, trials).exit();
@@ -105,32 +154,56 @@ fn run(case: &Case, network: &Network, folder: &Path) -> Result<(), Box<dyn Erro
         return Err(format!("{} is missing; to fetch it: {FETCH}", path.display()).into());
     }
     let mut bindings = Bindings::new();
-    let (width, height) = ((case.width * case.zoom) as usize, (case.height * case.zoom) as usize);
-    bindings.shapes.insert("x".into(), vec![1, 3, height, width]);
+    let mut inputs = BTreeMap::new();
+    for (name, source) in &case.inputs {
+        let tensor = input(source)?;
+        match source {
+            Source::Constant { .. } => {
+                bindings.constants.insert(name.clone(), tensor);
+            }
+            _ => {
+                bindings.shapes.insert(name.clone(), tensor.shape().to_vec());
+                inputs.insert(name.clone(), tensor);
+            }
+        }
+    }
     let graph = Model::open(&path)?.graph(&bindings)?;
-    let input = input(case)?;
 
     // The network as it is, and once more with what one sees inside: values that are outputs hinder fusion.
-    let mut opened = graph.clone();
-    observe(&mut opened, network)?;
-    compare("output", &outputs(graph, &input)?[0], case)?;
-    let names = std::iter::once("output").chain(network.observed.keys().map(String::as_str));
-    for (name, value) in names.zip(&outputs(opened, &input)?) {
-        compare(name, value, case)?;
+    let plain = outputs(graph.clone(), &inputs)?;
+    for (i, output) in plain.iter().enumerate() {
+        let name = if i == 0 { "output".to_string() } else { format!("output{i}") };
+        compare(&name, output, SAMPLES / plain.len(), 1.0, case)?;
+    }
+    if !network.observed.is_empty() {
+        let mut opened = graph;
+        observe(&mut opened, network)?;
+        let values = outputs(opened, &inputs)?;
+        compare("output", &values[0], SAMPLES / plain.len(), 1.0, case)?;
+        for (name, value) in network.observed.keys().zip(&values[plain.len()..]) {
+            compare(name, value, SAMPLES, 0.0, case)?;
+        }
     }
     Ok(())
 }
 
 /// What the graph computes when it is compiled, on one thread and, bit by bit the same, on two.
-fn outputs(mut graph: Graph, input: &[f32]) -> Result<Vec<Vec<f32>>, Box<dyn Error>> {
+fn outputs(mut graph: Graph, inputs: &BTreeMap<String, Tensor>) -> Result<Vec<Vec<f32>>, Box<dyn Error>> {
     let target = Target::named("native")?;
     passes::optimise(&mut graph, &Default::default())?;
     let plan = plan::plan(&graph, &target, &Default::default(), &Default::default())?;
     let program = emit::jit::compile(plan, &target)?;
+    let given: Vec<InputRef> = inputs
+        .iter()
+        .map(|(name, tensor)| {
+            let elem = if tensor.dtype() == DType::I32 { ElemType::I32 } else { ElemType::F32 };
+            InputRef::from_bytes(elem, tensor.bytes()).named(name)
+        })
+        .collect();
     let run = |threads| -> Result<Vec<Vec<f32>>, Box<dyn Error>> {
         let _watchdog = Watchdog::seconds(600);
         let mut session = Session::new(&program, &Pool::new(threads)?)?;
-        let outputs = session.run(&[InputRef::new(input)])?;
+        let outputs = session.run(&given)?;
         Ok((0..outputs.count())
             .map(|i| Ok(outputs.get::<f32>(i)?.to_vec()))
             .collect::<Result<_, RunError>>()?)
@@ -157,41 +230,97 @@ fn observe(graph: &mut Graph, network: &Network) -> Result<(), String> {
     Ok(())
 }
 
-/// The case's part of its picture, of shape `[1, 3, height, width]`, blue first as PP-OCR is trained.
-fn input(case: &Case) -> Result<Vec<f32>, Box<dyn Error>> {
-    let picture = image::open(here().join("trained/pictures").join(&case.picture))?.into_rgb8();
-    let (width, height) = (case.width * case.zoom, case.height * case.zoom);
-    let mut input = Vec::with_capacity((3 * width * height) as usize);
-    for channel in [2, 1, 0] {
+/// An input of a case; `make_goldens.py` makes the same.
+fn input(source: &Source) -> Result<Tensor, Box<dyn Error>> {
+    Ok(match source {
+        Source::Picture(part) => picture(part)?,
+        Source::Sound { sound, scale, shape } => {
+            let mut samples = random(1, shape.iter().product());
+            for (i, sample) in samples.iter_mut().enumerate() {
+                *sample -= 0.5;
+                for &period in sound {
+                    let period = (period, period as f64);
+                    *sample += 4.0 * ((i % period.0) as f64 - period.1 / 2.0).abs() / period.1 - 1.0;
+                }
+                *sample = *sample * scale / sound.len() as f64;
+            }
+            floats(shape, samples)?
+        }
+        Source::Seeded { seed, low, high, shape } => {
+            let numbers = random(*seed, shape.iter().product());
+            floats(shape, numbers.into_iter().map(|x| low + (high - low) * x).collect())?
+        }
+        Source::Bytes { bytes, shape } => {
+            let data = std::fs::read(here().join("..").join(bytes))?;
+            let half = shape.iter().product::<usize>() / 2;
+            let ends = data[..half].iter().chain(&data[data.len() - half..]);
+            Tensor::new(shape.clone(), &ends.map(|&byte| byte.into()).collect::<Vec<i32>>())?
+        }
+        Source::Constant { constant } => Tensor::new(Vec::new(), &[*constant])?,
+    })
+}
+
+fn floats(shape: &[usize], numbers: Vec<f64>) -> Result<Tensor, Box<dyn Error>> {
+    Ok(Tensor::new(shape.to_vec(), &numbers.into_iter().map(|x| x as f32).collect::<Vec<f32>>())?)
+}
+
+/// Numbers from 0 up to 1, by Knuth's generator of 64 bits.
+fn random(mut state: u64, count: usize) -> Vec<f64> {
+    let next = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 40) as f64 / f64::from(1 << 24)
+    };
+    std::iter::repeat_with(next).take(count).collect()
+}
+
+/// The part of the picture, of shape `[1, channels, height, width]` or, if channels are last, with these at the end.
+fn picture(part: &Picture) -> Result<Tensor, Box<dyn Error>> {
+    let picture = image::open(here().join("trained/pictures").join(&part.picture))?.into_rgb8();
+    let (width, height) = (part.width * part.zoom, part.height * part.zoom);
+    let area = (width * height) as usize;
+    let count = part.channels.len();
+    let mut input = vec![0.0; count * area];
+    for (c, letter) in part.channels.chars().enumerate() {
+        let channel = "rgb".find(letter).ok_or("a channel is r, g or b")?;
         for y in 0..height {
             for x in 0..width {
-                let (x, y) = if case.turned { (width - 1 - x, height - 1 - y) } else { (x, y) };
+                let at = (y * width + x) as usize;
+                let (x, y) = if part.turned { (width - 1 - x, height - 1 - y) } else { (x, y) };
                 let pixel = picture
-                    .get_pixel_checked(case.left + x / case.zoom, case.top + y / case.zoom)
+                    .get_pixel_checked(part.left + x / part.zoom, part.top + y / part.zoom)
                     .ok_or("the case reaches beyond its picture")?;
-                input.push(f32::from(pixel.0[channel]) / 127.5 - 1.0);
+                let at = if part.last { at * count + c } else { c * area + at };
+                input[at] = f32::from(pixel.0[channel]) / part.divide[c] - part.subtract[c];
             }
         }
     }
-    Ok(input)
+    let (width, height) = (width as usize, height as usize);
+    let shape = if part.last { [1, height, width, count] } else { [1, count, height, width] };
+    Ok(Tensor::new(shape.to_vec(), &input)?)
 }
 
-/// Compares the elements that the golden file has of a value, and the sum of all.
-fn compare(name: &str, computed: &[f32], case: &Case) -> Result<(), Box<dyn Error>> {
+/// Compares the elements that the golden file has of a value, and the sum of all. Differences are relative to the largest
+/// golden value, or to `least` if that is larger: 1 for outputs, which are often probabilities next to zero.
+fn compare(
+    name: &str,
+    computed: &[f32],
+    samples: usize,
+    least: f64,
+    case: &Case,
+) -> Result<(), Box<dyn Error>> {
     let path = here().join("trained/goldens").join(format!("{}.npz", case.name));
     let mut archive = NpzArchive::open(path)?;
     let absent = || format!("the golden file has no \"{name}\"");
     let expected = archive.by_name(name)?.ok_or_else(absent)?.into_vec::<f32>()?;
     let sums = archive.by_name(&format!("{name}.sums"))?.ok_or_else(absent)?.into_vec::<f64>()?;
 
-    let stride = computed.len().div_ceil(SAMPLES) | 1;
+    let stride = computed.len().div_ceil(samples) | 1;
     let sampled: Vec<f32> = computed.iter().copied().step_by(stride).collect();
     if sampled.len() != expected.len() {
         return Err(format!("{name}: {} samples, {} expected", sampled.len(), expected.len()).into());
     }
     let magnitude = |largest: f64, v: &f32| largest.max(f64::from(*v).abs());
-    // The network's own outputs are probabilities, and of pictures without text all next to zero.
-    let largest = if name == "output" { 1.0 } else { expected.iter().fold(0.0, magnitude) };
+    let largest = expected.iter().fold(least, magnitude);
     let bound = TOLERANCE * largest;
     for (i, (&c, &e)) in sampled.iter().zip(&expected).enumerate() {
         let difference = (f64::from(c) - f64::from(e)).abs();

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Fetches the trained networks that tests/tests/trained.rs and tests/tests/ocr.rs compile: the text detector, the text-direction
-classifier and the recogniser of PP-OCR, out of one version of the Python package that distributes them (Apache-2.0).
+classifier and the recogniser of PP-OCR, out of one version of the Python package that distributes them (Apache-2.0), and those that
+packages.json lists, each out of one version of the package that distributes it.
 
     python3 tests/trained/fetch.py
+    python3 tests/trained/fetch.py --all     those of large packages, too; needs npm for one
 
 They go to target/trained/ (or to the folder that the environment variable NNC_TRAINED names) and are not part of the repository.
 The package itself, which reads pages by these networks, goes to target/ocr-venv/ with what it needs: onnxruntime and others, which
@@ -12,11 +14,13 @@ fetched and the package is left out.
 """
 
 import hashlib
+import json
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 
@@ -27,6 +31,7 @@ MODELS = {
     "ch_ppocr_mobile_v2.0_cls_infer.onnx": "e47acedf663230f8863ff1ab0e64dd2d82b838fceb5957146dab185a89d6215c",
     "ch_PP-OCRv4_rec_infer.onnx": "48fc40f24f6d2a207a2b1091d3437eb3cc3eb6b676dc3ef9c37384005483683b",
 }
+PACKAGES = pathlib.Path(__file__).resolve().parent / "packages.json"
 REQUIREMENTS = pathlib.Path(__file__).resolve().parent / "requirements.txt"
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -35,18 +40,56 @@ def sha256(data):
     return hashlib.sha256(data).hexdigest()
 
 
-def complete(folder):
-    return all((folder / m).is_file() and sha256((folder / m).read_bytes()) == s for m, s in MODELS.items())
+def holds(folder, files):
+    return all((folder / f).is_file() and sha256((folder / f).read_bytes()) == s for f, s in files.items())
 
 
-def download(folder):
-    """The wheel's path. The package bounds the Python it runs on; for its data, any Python will do."""
+def download(package, folder, platform=None):
+    """The wheel's path. The package bounds the Python and the machine it runs on; for its data, any will do."""
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    pip += ["--no-deps", "--only-binary=:all:", "--python-version=3.11", f"--dest={folder}", PACKAGE]
+    pip += ["--no-deps", "--only-binary=:all:", "--python-version=3.11", f"--dest={folder}", package]
+    pip += [f"--platform={platform}"] if platform else []
     if subprocess.run(pip).returncode != 0:
-        sys.exit(f"fetch.py: pip could not download {PACKAGE}; its messages are above")
+        sys.exit(f"fetch.py: pip could not download {package}; its messages are above")
     (wheel,) = folder.glob("*.whl")
     return wheel
+
+
+def pack(package, folder):
+    """The path of npm's archive of a package; no script of it runs."""
+    if shutil.which("npm") is None:
+        sys.exit(f"fetch.py: {package} comes by npm, which is not installed")
+    if subprocess.run(["npm", "pack", "--silent", package], cwd=folder, stdout=subprocess.DEVNULL).returncode != 0:
+        sys.exit(f"fetch.py: npm could not download {package}; its messages are above")
+    (archive,) = folder.glob("*.tgz")
+    return archive
+
+
+def member(archive, path):
+    """A file of an archive. `LIST#NAME` is one that the archive has in chunks, which the list names by their hashes."""
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as wheel:
+            return wheel.read(path)
+    with tarfile.open(archive) as tar:
+        read = lambda name: tar.extractfile(name).read()
+        path, _, name = path.partition("#")
+        if not name:
+            return read(path)
+        folder = path.rpartition("/")[0]
+        return b"".join(read(f"{folder}/{chunk['hash']}") for chunk in json.loads(read(path))[name]["chunks"])
+
+
+def fetch_package(package, folder):
+    """The networks of one package of packages.json."""
+    networks = package["networks"]
+    if holds(folder, {network["file"]: network["sha256"] for network in networks}):
+        return
+    name = package["package"]
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = pathlib.Path(scratch)
+        archive = pack(name, scratch) if name.startswith("@") else download(name, scratch, package.get("platform"))
+        checked(archive.name, archive.read_bytes(), package["archive"])
+        put_networks({n["file"]: checked(n["in"], member(archive, n["in"]), n["sha256"]) for n in networks}, folder)
 
 
 def checked(what, data, expected):
@@ -56,27 +99,29 @@ def checked(what, data, expected):
 
 
 def main():
+    if not set(sys.argv[1:]) <= {"--all"}:
+        sys.exit(__doc__)
+    everything = "--all" in sys.argv[1:]
     folder = pathlib.Path(os.environ.get("NNC_TRAINED") or ROOT / "target" / "trained")
+    for package in json.loads(PACKAGES.read_text()):
+        if everything or not package.get("large"):
+            fetch_package(package, folder)
     environment = ROOT / "target" / "ocr-venv"
-    here = [complete(folder), installed(environment)]
+    here = [holds(folder, MODELS), installed(environment)]
     if all(here):
         print(f"{folder} holds the trained networks already, {environment} the package that reads pages")
         return
     with tempfile.TemporaryDirectory() as scratch:
-        wheel = download(pathlib.Path(scratch))
+        wheel = download(PACKAGE, pathlib.Path(scratch))
         checked(wheel.name, wheel.read_bytes(), WHEEL)
         with zipfile.ZipFile(wheel) as archive:
             if not here[0]:
-                put_networks(archive, folder)
+                put_networks({m: checked(m, archive.read(f"rapidocr_onnxruntime/models/{m}"), s) for m, s in MODELS.items()}, folder)
             if not here[1]:
                 install(archive, environment)
 
 
-def put_networks(archive, folder):
-    models = {
-        name: checked(name, archive.read(f"rapidocr_onnxruntime/models/{name}"), expected)
-        for name, expected in MODELS.items()
-    }
+def put_networks(models, folder):
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in models.items():
         # Named last, so that no test ever sees half a model.
