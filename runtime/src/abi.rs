@@ -29,6 +29,17 @@
 //! Rows at the edge of a strip that its neighbour needs as well are computed by both, each in its own scratch. So strips
 //! depend on nothing but what was there before the first of the steps, and can be done in any order by any thread.
 
+//!
+//! # Loops and branches
+//!
+//! Some neighbouring steps may run again and again ([`Repeat`]), and repeats may be inside of each other. How often is
+//! known before, or a byte of the arena says before each iteration whether there is one; a branch is a repeat of at most one
+//! iteration. Base pointers may move on from iteration to iteration, along slices of a tensor:
+//!
+//! ```text
+//!   steps 3..7, 10 times     step 3 reads x + 128·i     step 6 writes y + 64·i     states stay where they are
+//! ```
+
 use std::fmt;
 use std::ops::Range;
 
@@ -110,6 +121,43 @@ impl Strips {
         let Region::Strip(buffer) = arg.region else { return arg.offset };
         let of = |list: &[u64]| list.get(buffer as usize).copied().unwrap_or(0);
         of(&self.buffers).wrapping_add(arg.offset).wrapping_sub(of(&strip.origins))
+    }
+}
+
+/// Neighbouring steps that run once for each iteration, one iteration after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repeat {
+    /// The steps; at least one.
+    pub steps: Range<u32>,
+    /// The most iterations; at least one.
+    pub trips: u64,
+    /// A byte of the arena that is looked at before each iteration: 0 ends the loop.
+    pub going: Option<u64>,
+    /// Base pointers that are not the same in each iteration.
+    pub moves: Vec<Move>,
+}
+
+/// A base pointer that moves on in each iteration of a [`Repeat`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// Index of the step.
+    pub step: u32,
+    /// Position of the argument.
+    pub arg: u32,
+    /// Bytes from one iteration to the next.
+    pub stride: i64,
+}
+
+impl Repeat {
+    /// The steps.
+    pub fn steps(&self) -> Range<usize> {
+        self.steps.start as usize..self.steps.end as usize
+    }
+
+    /// The distances that a base pointer has in the first and the last iteration.
+    pub fn reach(&self, stride: i64) -> Range<i128> {
+        let last = i128::from(stride) * i128::from(self.trips.saturating_sub(1));
+        last.min(0)..last.max(0)
     }
 }
 
@@ -324,6 +372,8 @@ pub struct ProgramDesc {
     /// Which of them tell of indices that lead outside, in the order of the steps. The records of one begin where those of the one
     /// before end.
     pub index_checks: Vec<IndexCheck>,
+    /// Which of them run again and again, or not always: in order, those outside before those inside of them.
+    pub repeats: Vec<Repeat>,
 }
 
 impl ProgramDesc {

@@ -10,9 +10,10 @@
 //!   ├ claimed ─►      ◄ taken ┤    ├ claimed ───────►      ┤
 //! ```
 //!
-//! Nothing is reset between runs. A share says which run it belongs to and counts as untouched in any other; the number
-//! of units done goes on counting. A thread that is late looks at shares and counts of its own run only, because no run
-//! ends while a thread is inside ([`crate::pool`]).
+//! Nothing is reset between runs, or between the iterations of a loop. Each time that threads come to a step is a *visit*,
+//! counted for each step from the first run on. A share says of which visit it is, and counts as untouched in a later one; the
+//! number of units done goes on counting. A thread that is late finds shares of a later visit, where nothing is left for it, or
+//! none at all: no run ends while a thread is inside ([`crate::pool`]).
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -25,27 +26,73 @@ pub(crate) struct Claims {
     steps: usize,
     /// `[thread][step]`
     shares: Vec<Share>,
-    /// For each step, how many units have been done in all runs, modulo 2³².
-    done: Vec<AtomicU32>,
+    progress: Vec<Progress>,
+}
+
+/// How far threads have come with a step. All numbers are modulo 2³².
+#[derive(Default)]
+pub(crate) struct Progress {
+    /// Units that have been done in all visits.
+    units: AtomicU32,
+    /// Visits that are over.
+    visits: AtomicU32,
+    /// Visits that were over when the run began.
+    before: AtomicU32,
+}
+
+impl Progress {
+    /// Counts units that a thread has done in a visit; whoever completes the visit is told so.
+    pub(crate) fn count(&self, visit: u32, units: u32, all: u32) -> bool {
+        let done = self.units.fetch_add(units, Ordering::SeqCst).wrapping_add(units);
+        // Nobody counts for a later visit before this one is over.
+        let complete = units > 0 && done == visit.wrapping_mul(all);
+        if complete {
+            self.visits.store(visit, Ordering::SeqCst);
+        }
+        complete
+    }
+
+    /// The number of visits that are over, for threads to wait for.
+    pub(crate) fn visits(&self) -> &AtomicU32 {
+        &self.visits
+    }
+}
+
+/// Whether a visit is over when so many are: this one, or a later one. Half of all numbers are later than a given one, and no
+/// thread is late by so many visits.
+pub(crate) fn is_over(visit: u32, visits: u32) -> bool {
+    visits.wrapping_sub(visit) as i32 >= 0
 }
 
 impl Claims {
     /// For so many steps and threads.
     pub(crate) fn new(steps: usize, threads: usize) -> Claims {
-        let mut claims = Claims { steps, shares: Vec::new(), done: Vec::new() };
+        let mut claims = Claims { steps, shares: Vec::new(), progress: Vec::new() };
         claims.shares.resize_with(steps * threads, Share::default);
-        claims.done.resize_with(steps, AtomicU32::default);
+        claims.progress.resize_with(steps, Progress::default);
         claims
     }
 
-    /// What `thread` of `threads` does of a step in a run, one claim after the other, until all units are claimed.
-    pub(crate) fn of(&self, run: u32, step: usize, units: u32, (thread, threads): (u32, u32)) -> Claim<'_> {
-        Claim { claims: self, run, step, units, thread, threads, victim: thread }
+    /// Begins a run: from here on, visits are counted from those that were before. No thread is inside.
+    pub(crate) fn begin(&self) {
+        for progress in &self.progress {
+            progress.before.store(progress.visits.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 
-    /// The number of units of a step that are done, and what it is once all are done in a run. Runs count from 1.
-    pub(crate) fn done(&self, run: u32, step: usize, units: u32) -> (&AtomicU32, u32) {
-        (&self.done[step], run.wrapping_mul(units))
+    /// The number of a step's visit that is the `nth` of the run, from 1.
+    pub(crate) fn visit(&self, step: usize, nth: u32) -> u32 {
+        self.progress[step].before.load(Ordering::Relaxed).wrapping_add(nth)
+    }
+
+    /// What `thread` of `threads` does of a step in a visit, one claim after the other, until all units are claimed.
+    pub(crate) fn of(&self, visit: u32, step: usize, units: u32, (thread, threads): (u32, u32)) -> Claim<'_> {
+        Claim { claims: self, visit, step, units, thread, threads, victim: thread }
+    }
+
+    /// How far threads have come with a step.
+    pub(crate) fn progress(&self, step: usize) -> &Progress {
+        &self.progress[step]
     }
 }
 
@@ -58,7 +105,7 @@ pub(crate) fn share(units: u32, thread: u32, threads: u32) -> Range<u64> {
 /// The claims of one thread on one step.
 pub(crate) struct Claim<'a> {
     claims: &'a Claims,
-    run: u32,
+    visit: u32,
     step: usize,
     units: u32,
     thread: u32,
@@ -77,7 +124,7 @@ impl Iterator for Claim<'_> {
             // Some layers prepare something for each range of units: a thread that is alone takes all at once.
             let pieces = length.min(if self.threads == 1 { 1 } else { PIECES });
             let slot = &self.claims.shares[self.victim as usize * self.claims.steps + self.step];
-            if let Some(claimed) = slot.claim(self.run, pieces as u16, self.victim == self.thread) {
+            if let Some(claimed) = slot.claim(self.visit, pieces as u16, self.victim == self.thread) {
                 let edge = |piece: u16| units.start + length * u64::from(piece) / pieces;
                 return Some(edge(claimed.start)..edge(claimed.end));
             }
@@ -89,18 +136,19 @@ impl Iterator for Claim<'_> {
     }
 }
 
-/// What is left of a share: the run in the upper half, then the first piece left and the end of those left.
+/// What is left of a share: the visit in the upper half, then the first piece left and the end of those left.
 #[derive(Default)]
 struct Share(AtomicU64);
 
 impl Share {
     /// Half of the pieces left, from the front, for the owner; the last piece for others.
-    fn claim(&self, run: u32, pieces: u16, owner: bool) -> Option<Range<u16>> {
+    fn claim(&self, visit: u32, pieces: u16, owner: bool) -> Option<Range<u16>> {
         let mut seen = self.0.load(Ordering::Relaxed);
         loop {
-            let (first, end) = match (seen >> 32) as u32 == run {
-                true => ((seen >> 16) as u16, seen as u16),
-                false => (0, pieces),
+            let (first, end) = match (seen >> 32) as u32 {
+                at if at == visit => ((seen >> 16) as u16, seen as u16),
+                at if is_over(visit, at) => return None,
+                _ => (0, pieces),
             };
             if first >= end {
                 return None;
@@ -110,7 +158,7 @@ impl Share {
                 false => end - 1..end,
             };
             let left = if owner { claimed.end..end } else { first..claimed.start };
-            let next = u64::from(run) << 32 | u64::from(left.start) << 16 | u64::from(left.end);
+            let next = u64::from(visit) << 32 | u64::from(left.start) << 16 | u64::from(left.end);
             // Exclusive use is all that a claim decides; what is read and written is ordered by the counts of units done.
             match self.0.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return Some(claimed),
@@ -166,6 +214,37 @@ mod tests {
             }
             assert_eq!(seen, vec![1; 100], "run {run}");
             assert_eq!(claims.of(run, 1, 100, (0, 3)).next(), None);
+        }
+    }
+
+    #[test]
+    fn a_thread_that_is_late_claims_nothing_of_a_visit_that_is_over() {
+        let claims = Claims::new(1, 2);
+        assert_eq!(claims.of(7, 0, 4, (0, 2)).map(|units| units.end - units.start).sum::<u64>(), 4);
+        assert_eq!(claims.of(6, 0, 4, (1, 2)).next(), None);
+        assert_eq!(claims.of(u32::MAX, 0, 4, (1, 2)).next(), None);
+        assert!(claims.of(8, 0, 4, (1, 2)).next().is_some());
+        assert!(is_over(u32::MAX, 1) && is_over(1, 1) && !is_over(1, u32::MAX));
+    }
+
+    #[test]
+    fn visits_go_on_from_run_to_run() {
+        let claims = Claims::new(2, 1);
+        for run in 0..3 {
+            claims.begin();
+            for nth in 1..=4 {
+                let visit = claims.visit(1, nth);
+                assert_eq!(visit, run * 4 + nth);
+                let progress = claims.progress(1);
+                assert!(
+                    !progress.count(visit, 2, 3) && !is_over(visit, progress.visits().load(Ordering::SeqCst))
+                );
+                assert!(
+                    progress.count(visit, 1, 3) && is_over(visit, progress.visits().load(Ordering::SeqCst))
+                );
+                assert!(!progress.count(visit, 0, 3), "only one completes it");
+            }
+            assert_eq!(claims.visit(0, 1), 1);
         }
     }
 

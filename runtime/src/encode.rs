@@ -11,13 +11,15 @@
 //!   steps       [ name string, func u32, units u32, args [ region u8, index u32, offset u64 ] ]
 //!   strips      [ first u32, buffers [u64], strips [ units [ begin u32, end u32 ], origins [u64] ] ]
 //!   checks      [ node string, at u64, records u32, axes [ axis u32, extent u64 ] ]
+//!   repeats     [ begin u32, end u32, trips u64, going u8 (and u64), moves [ step u32, arg u32, stride i64 ] ]
 //! ```
 //!
 //! Lengths are `u32`. The decoder trusts none of them: it reserves no more than the bytes that are left can hold, and
 //! never reads past them. What the numbers mean is checked later, by [`ProgramDesc::verify`].
 
 use crate::abi::{
-    Arg, Count, CpuFeatures, Denormals, ElemType, IndexCheck, Port, ProgramDesc, Region, Step, Strip, Strips,
+    Arg, Count, CpuFeatures, Denormals, ElemType, IndexCheck, Move, Port, ProgramDesc, Region, Repeat, Step,
+    Strip, Strips,
 };
 
 /// Bytes that are not the description of a program.
@@ -67,6 +69,9 @@ pub enum DecodeProblem {
     /// A way to treat denormals that does not exist.
     #[error("treatment {0} of denormals, which does not exist")]
     Denormals(u8),
+    /// A repeat whose condition is neither there nor not.
+    #[error("{0} conditions of a loop")]
+    Going(u8),
 }
 
 /// A list, name or table of more than `u32::MAX` items.
@@ -142,6 +147,20 @@ pub fn encode(desc: &ProgramDesc) -> Result<Vec<u8>, EncodeError> {
             out.u64(extent);
         }
     }
+    out.len(desc.repeats.len())?;
+    for repeat in &desc.repeats {
+        out.u32(repeat.steps.start);
+        out.u32(repeat.steps.end);
+        out.u64(repeat.trips);
+        out.u8(repeat.going.is_some().into());
+        repeat.going.iter().for_each(|&at| out.u64(at));
+        out.len(repeat.moves.len())?;
+        for moved in &repeat.moves {
+            out.u32(moved.step);
+            out.u32(moved.arg);
+            out.u64(moved.stride as u64);
+        }
+    }
     Ok(out.0)
 }
 
@@ -161,6 +180,7 @@ pub fn decode(bytes: &[u8]) -> Result<ProgramDesc, DecodeError> {
         steps: from.list(16, Decoder::step)?,
         strips: from.list(12, Decoder::strips)?,
         index_checks: from.list(20, Decoder::index_check)?,
+        repeats: from.list(21, Decoder::repeat)?,
     };
     match from.left.len() {
         0 => Ok(desc),
@@ -320,6 +340,21 @@ impl<'a> Decoder<'a> {
         })
     }
 
+    fn repeat(&mut self) -> Result<Repeat, DecodeError> {
+        Ok(Repeat {
+            steps: self.u32()?..self.u32()?,
+            trips: self.u64()?,
+            going: match self.u8()? {
+                0 => None,
+                1 => Some(self.u64()?),
+                other => return Err(self.problem(DecodeProblem::Going(other))),
+            },
+            moves: self.list(16, |from| {
+                Ok(Move { step: from.u32()?, arg: from.u32()?, stride: from.u64()? as i64 })
+            })?,
+        })
+    }
+
     fn strip(&mut self) -> Result<Strip, DecodeError> {
         Ok(Strip {
             units: self.list(8, |from| Ok(from.u32()?..from.u32()?))?,
@@ -383,6 +418,15 @@ mod tests {
                 records: 3,
                 axes: vec![(0, 7), (2, 1 << 40)],
             }],
+            repeats: vec![
+                Repeat {
+                    steps: 1..2,
+                    trips: 1 << 40,
+                    going: Some(9),
+                    moves: vec![Move { step: 1, arg: 3, stride: -8 }],
+                },
+                Repeat { steps: 2..3, trips: 1, going: None, moves: vec![] },
+            ],
         }
     }
 

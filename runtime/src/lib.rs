@@ -23,6 +23,7 @@ mod park;
 mod poison;
 mod pool;
 mod program;
+mod rounds;
 mod session;
 mod tensor;
 mod walk;

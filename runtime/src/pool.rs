@@ -150,16 +150,14 @@ impl Member<'_> {
         self.thread + 1 == self.threads
     }
 
-    /// Adds to a count that others wait for; what this thread wrote before, they see after.
-    pub(crate) fn count(&self, (word, target): (&AtomicU32, u32), n: u32) {
-        if word.fetch_add(n, Ordering::SeqCst).wrapping_add(n) == target {
-            wake(word, &self.shared.sleepers);
-        }
+    /// Wakes those who wait for a word, which has changed; what this thread wrote before, they see after.
+    pub(crate) fn wake(&self, word: &AtomicU32) {
+        wake(word, &self.shared.sleepers);
     }
 
-    /// Waits until a count is complete.
-    pub(crate) fn wait(&self, (word, target): (&AtomicU32, u32)) {
-        wait(word, &self.shared.sleepers, self.shared.spin, |value| value == target);
+    /// Waits until a word has a value that is waited for; returns it.
+    pub(crate) fn wait(&self, word: &AtomicU32, reached: impl Fn(u32) -> bool) -> u32 {
+        wait(word, &self.shared.sleepers, self.shared.spin, reached)
     }
 }
 
@@ -374,7 +372,7 @@ mod tests {
     use std::sync::atomic::AtomicU64;
 
     use super::*;
-    use crate::claims::Claims;
+    use crate::claims::{Claims, is_over};
     use crate::watchdog::Watchdog;
 
     #[test]
@@ -397,8 +395,11 @@ mod tests {
                             count.fetch_add(1, Ordering::Relaxed);
                             mine += 1;
                         }
-                        member.count(claims.done(run, step, 20), mine);
-                        member.wait(claims.done(run, step, 20));
+                        let progress = claims.progress(step);
+                        if progress.count(run, mine, 20) {
+                            member.wake(progress.visits());
+                        }
+                        member.wait(progress.visits(), |visits| is_over(run, visits));
                     }
                 });
                 assert_eq!(done[1].load(Ordering::Relaxed), u64::from(run) * 20, "{threads} threads");
@@ -443,8 +444,10 @@ mod tests {
             let entered = AtomicU32::new(0);
             // All four must come, or this waits for ever.
             pool.run(&|member: &Member<'_>| {
-                member.count((&entered, 4), 1);
-                member.wait((&entered, 4));
+                if entered.fetch_add(1, Ordering::SeqCst) == 3 {
+                    member.wake(&entered);
+                }
+                member.wait(&entered, |entered| entered == 4);
             });
             assert_eq!(entered.load(Ordering::Relaxed), 4, "round {round}");
         }

@@ -1,12 +1,12 @@
 //! A program that can run: its description, its functions and its constants, shared by any number of sessions.
 
 use std::any::Any;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::abi::{Arg, Count, LayerFn, Port, ProgramDesc, Region, Step};
+use crate::abi::{Arg, Count, LayerFn, Port, ProgramDesc, Region, Repeat, Step, Strips};
 use crate::constants::Constants;
 
 /// A compiled program. Cheap to clone; all clones share code and constants, which live until the last one is gone.
@@ -102,6 +102,16 @@ pub enum ProgramError {
     Strips {
         /// Index of the first step.
         first: u32,
+        /// What does not fit.
+        problem: &'static str,
+    },
+    /// Steps that cannot run again and again as described.
+    #[error("the loop over steps {first} to {end} {problem}; compile the program again")]
+    Repeat {
+        /// Index of the first step.
+        first: u32,
+        /// Index of the first step behind them.
+        end: u32,
         /// What does not fit.
         problem: &'static str,
     },
@@ -260,7 +270,67 @@ impl ProgramDesc {
             }
         }
         self.verify_index_checks()?;
-        self.verify_strips()
+        self.verify_strips()?;
+        self.verify_repeats()
+    }
+
+    /// Repeats are of existing steps, inside of each other or apart; what they look at is in the arena, and no base pointer moves
+    /// out of its memory. Strips are no part of them.
+    fn verify_repeats(&self) -> Result<(), ProgramError> {
+        // The repeats that the one at hand is inside of.
+        let mut around: Vec<&Repeat> = Vec::new();
+        // How far each moved base pointer may be from where it begins.
+        let mut reaches: BTreeMap<(u32, u32), Range<i128>> = BTreeMap::new();
+        let mut last = 0;
+        for repeat in &self.repeats {
+            let (first, end) = (repeat.steps.start, repeat.steps.end);
+            let fault = |problem| Err(ProgramError::Repeat { first, end, problem });
+            if first >= end || end as usize > self.steps.len() {
+                return fault("is of steps that do not exist");
+            }
+            around.retain(|outer| outer.steps.end > first);
+            if first < last || around.last().is_some_and(|outer| outer.steps.end < end) {
+                return fault("is neither inside of another one nor behind it");
+            }
+            last = first;
+            if repeat.trips == 0 {
+                return fault("has no iterations");
+            }
+            if repeat.going.is_some_and(|at| at >= self.arena_bytes) {
+                return fault("has a condition outside of the arena");
+            }
+            let apart = |group: &Strips| {
+                let steps = group.steps();
+                steps.end <= first as usize || end as usize <= steps.start
+            };
+            if !self.strips.iter().all(apart) {
+                return fault("has steps that run strip by strip");
+            }
+            for moved in &repeat.moves {
+                let of_step = repeat.steps.contains(&moved.step).then(|| self.steps.get(moved.step as usize));
+                if of_step.flatten().and_then(|step| step.args.get(moved.arg as usize)).is_none() {
+                    return fault("moves a base pointer that it does not have");
+                }
+                let reach = reaches.entry((moved.step, moved.arg)).or_insert(0..0);
+                let more = repeat.reach(moved.stride);
+                *reach = reach.start.saturating_add(more.start)..reach.end.saturating_add(more.end);
+            }
+            around.push(repeat);
+        }
+        for ((step, arg), reach) in reaches {
+            let place = self.steps.get(step as usize).and_then(|step| step.args.get(arg as usize));
+            let size = place.and_then(|place| self.region_bytes(place.region));
+            let inside = place.zip(size).is_some_and(|(place, size)| {
+                let offset = i128::from(place.offset);
+                offset + reach.start >= 0 && offset + reach.end <= i128::from(size)
+            });
+            if !inside {
+                let end = step.saturating_add(1);
+                let problem = "moves a base pointer out of its memory";
+                return Err(ProgramError::Repeat { first: step, end, problem });
+            }
+        }
+        Ok(())
     }
 
     /// Records follow each other in the arena, and belong to axes.

@@ -26,6 +26,7 @@ use crate::memory::{MemoryError, Pages};
 use crate::poison;
 use crate::pool::{Member, Pool};
 use crate::program::Program;
+use crate::rounds::{Round, Verdicts};
 use crate::tensor::{Elem, InputRef, OutputMut};
 use crate::walk::{Schedule, Walk};
 
@@ -56,9 +57,10 @@ pub struct Session {
     result_bytes: u64,
     /// Whether a run has filled `results`.
     filled: bool,
+    /// Where each thread is in each loop.
+    rounds: Vec<Round>,
     claims: Claims,
-    /// Runs on the pool so far, modulo 2³².
-    runs: u32,
+    verdicts: Verdicts,
     nanos: Vec<AtomicU64>,
     profile: Vec<u64>,
     /// Copies of the caller's buffers between guard pages, if they are wanted.
@@ -240,8 +242,9 @@ impl Session {
             offsets: Vec::new(),
             result_bytes: 0,
             filled: false,
+            rounds: Vec::new(),
             claims: Claims::new(0, pool.threads()),
-            runs: 0,
+            verdicts: Verdicts::default(),
             nanos: Vec::new(),
             profile: Vec::new(),
             copies: None,
@@ -275,7 +278,8 @@ impl Session {
         self.program = program.clone();
         self.schedule = Schedule::of(program);
         self.claims = Claims::new(self.schedule.turns(), threads);
-        self.runs = 0;
+        self.rounds.clear();
+        self.rounds.resize(self.schedule.repeats() * threads, Round::default());
         refill(&mut self.own_bases, self.schedule.own_bases() * threads);
         refill(&mut self.given, desc.inputs.len());
         refill(&mut self.room, desc.outputs.len());
@@ -447,18 +451,20 @@ impl Session {
             }
         }
         index::clear(self.program.desc(), &mut self.memory.arena);
+        self.claims.begin();
+        self.verdicts.begin();
         let walk = Walk {
             schedule: &self.schedule,
             bases: self.bases.as_ptr(),
             own_bases: self.own_bases.as_mut_ptr(),
             scratch: &self.memory.scratch,
+            arena: self.memory.arena.base(),
+            rounds: self.rounds.as_mut_ptr(),
             claims: &self.claims,
-            run: self.runs.wrapping_add(1),
+            verdicts: &self.verdicts,
             nanos,
         };
-        if self.pool.run(&|member: &Member<'_>| walk.turns(member)) {
-            self.runs = self.runs.wrapping_add(1);
-        }
+        self.pool.run(&|member: &Member<'_>| walk.turns(member));
         if let Some(copies) = &self.copies {
             // SAFETY: as above.
             unsafe { copies.leave(&self.room) };

@@ -9,16 +9,20 @@
 //!   thread 0   units 0..14 │   strips 0..4: ┌ 1: 0..9   2: 0..4    3: 0..28 …   │ …
 //!   thread 1   units 14..28│   strips 4..8: └ 1: 31..41 2: 16..20  3: 112..140  │ …
 //! ```
+//!
+//! The turns of a loop are walked through again and again ([`crate::rounds`]), each time as if they were others; base pointers that
+//! move on are computed by whoever makes the call.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::abi::{Arg, Denormals, LayerFn, Region, Strips};
-use crate::claims::Claims;
+use crate::abi::{Arg, Denormals, LayerFn, Region, Repeat, Strips};
+use crate::claims::{Claims, is_over};
 use crate::fpenv::Environment;
 use crate::pool::Member;
 use crate::program::Program;
+use crate::rounds::{Round, Verdicts};
 
 /// Keeps the base pointers of two threads on different cache lines.
 const GAP: usize = 16;
@@ -28,15 +32,46 @@ const GAP: usize = 16;
 pub(crate) struct Schedule {
     calls: Vec<Call>,
     turns: Vec<Turn>,
+    repeats: Vec<Circuit>,
+    way: Vec<Stop>,
     own_bases: usize,
     denormals: Denormals,
+}
+
+/// The way through a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// A turn, by its number.
+    Turn(usize),
+    /// The beginning of a repeat, by its number.
+    Enter(usize),
+    /// The end of an iteration.
+    Again(usize),
+}
+
+/// A repeat on the way.
+struct Circuit {
+    trips: u64,
+    /// The byte of the arena that says whether it goes on.
+    going: Option<usize>,
+    /// Index on the way of its first stop, and of the first one behind it.
+    first: usize,
+    behind: usize,
 }
 
 struct Call {
     func: LayerFn,
     units: u32,
-    /// Index of the step's first base pointer.
-    bases: usize,
+    /// Indices of the step's base pointers.
+    bases: Range<usize>,
+    /// Those that move on, counted from the first: with which repeat, and by how many bytes.
+    moves: Vec<Moved>,
+}
+
+struct Moved {
+    arg: usize,
+    repeat: usize,
+    stride: i64,
 }
 
 struct Turn {
@@ -46,6 +81,8 @@ struct Turn {
     /// Whether the next turn waits until this one is done.
     barrier: bool,
     strips: Option<Bands>,
+    /// The innermost repeat that it is in.
+    repeat: Option<usize>,
 }
 
 /// How some calls run strip by strip.
@@ -68,11 +105,19 @@ impl Schedule {
         let mut schedule = Schedule { denormals: desc.denormals, ..Schedule::default() };
         let mut bases = 0;
         for step in &desc.steps {
+            let end = bases + step.args.len();
             // The table has a function for each index: that was verified.
             if let Some(func) = program.func(step.func) {
-                schedule.calls.push(Call { func, units: step.units, bases });
+                schedule.calls.push(Call { func, units: step.units, bases: bases..end, moves: Vec::new() });
             }
-            bases += step.args.len();
+            bases = end;
+        }
+        for (repeat, moved) in
+            desc.repeats.iter().enumerate().flat_map(|(at, repeat)| repeat.moves.iter().map(move |m| (at, m)))
+        {
+            if let Some(call) = schedule.calls.get_mut(moved.step as usize) {
+                call.moves.push(Moved { arg: moved.arg as usize, repeat, stride: moved.stride });
+            }
         }
         let mut strips = desc.strips.iter().peekable();
         let mut at = 0;
@@ -81,24 +126,58 @@ impl Schedule {
                 Some(group) => {
                     let bands = Bands::of(program, group, &schedule.calls);
                     let units = group.strips.len() as u32;
-                    Turn { calls: group.steps(), units, barrier: true, strips: Some(bands) }
+                    let strips = Some(bands);
+                    Turn { calls: group.steps(), units, barrier: true, strips, repeat: None }
                 }
-                None => Turn { calls: at..at + 1, units: call.units, barrier: true, strips: None },
+                None => {
+                    Turn { calls: at..at + 1, units: call.units, barrier: true, strips: None, repeat: None }
+                }
             };
             at = turn.calls.end;
             schedule.turns.push(turn);
         }
         let bands = schedule.turns.iter().filter_map(|turn| turn.strips.as_ref());
-        schedule.own_bases = bands.map(|bands| bands.bases.len() + GAP).max().unwrap_or(0);
+        let bands = bands.map(|bands| bands.bases.len());
+        let moved = schedule.calls.iter().filter(|call| !call.moves.is_empty()).map(|call| call.bases.len());
+        schedule.own_bases = bands.chain(moved).max().map_or(0, |most| most + GAP);
+        schedule.lay_way(&desc.repeats);
         // Single units are all done by one thread, the caller, in order, so it need not wait for itself.
-        let single: Vec<bool> = schedule.turns.iter().map(|turn| turn.units == 1).collect();
-        for (turn, pair) in schedule.turns.iter_mut().zip(single.windows(2)) {
-            turn.barrier = pair != [true, true];
-        }
-        if let Some(last) = schedule.turns.last_mut() {
-            last.barrier = last.units > 1;
+        let single = |stop: &Stop| match stop {
+            Stop::Turn(turn) => schedule.turns.get(*turn).is_some_and(|turn| turn.units == 1),
+            Stop::Enter(_) | Stop::Again(_) => false,
+        };
+        let singles: Vec<bool> = schedule.way.iter().map(single).collect();
+        for (at, stop) in schedule.way.iter().enumerate() {
+            let Stop::Turn(turn) = *stop else { continue };
+            let last = at + 1 == singles.len();
+            let alone = singles.get(at) == Some(&true) && (last || singles.get(at + 1) == Some(&true));
+            if let Some(turn) = schedule.turns.get_mut(turn) {
+                turn.barrier = !alone;
+            }
         }
         schedule
+    }
+
+    /// Puts turns and repeats in a row.
+    fn lay_way(&mut self, repeats: &[Repeat]) {
+        let mut waiting = repeats.iter().enumerate().peekable();
+        let mut inside: Vec<(usize, usize)> = Vec::new();
+        for (number, turn) in self.turns.iter_mut().enumerate() {
+            while let Some((repeat, of)) = waiting.next_if(|(_, of)| of.steps().start == turn.calls.start) {
+                self.way.push(Stop::Enter(repeat));
+                inside.push((repeat, of.steps().end));
+                let (first, going) = (self.way.len(), of.going.map(|at| at as usize));
+                self.repeats.push(Circuit { trips: of.trips, going, first, behind: first });
+            }
+            turn.repeat = inside.last().map(|&(repeat, _)| repeat);
+            self.way.push(Stop::Turn(number));
+            while let Some((repeat, _)) = inside.pop_if(|(_, end)| *end == turn.calls.end) {
+                self.way.push(Stop::Again(repeat));
+                if let Some(circuit) = self.repeats.get_mut(repeat) {
+                    circuit.behind = self.way.len();
+                }
+            }
+        }
     }
 
     /// Number of turns.
@@ -111,6 +190,11 @@ impl Schedule {
         self.calls.len()
     }
 
+    /// Number of repeats.
+    pub(crate) fn repeats(&self) -> usize {
+        self.repeats.len()
+    }
+
     /// Room that each thread needs for base pointers of its own.
     pub(crate) fn own_bases(&self) -> usize {
         self.own_bases
@@ -120,7 +204,7 @@ impl Schedule {
 impl Bands {
     fn of(program: &Program, group: &Strips, calls: &[Call]) -> Bands {
         let steps = program.desc().steps.get(group.steps()).unwrap_or_default();
-        let first = calls.get(group.first as usize).map_or(0, |call| call.bases);
+        let first = calls.get(group.first as usize).map_or(0, |call| call.bases.start);
         let args: Vec<&Arg> = steps.iter().flat_map(|step| &step.args).collect();
         let own: Vec<(usize, &Arg)> = (args.iter().copied().enumerate())
             .filter(|(_, arg)| matches!(arg.region, Region::Strip(_)))
@@ -151,13 +235,16 @@ pub(crate) struct Walk<'a> {
     pub own_bases: *mut *mut u8,
     /// Where each thread's scratch begins.
     pub scratch: &'a [*mut u8],
+    pub arena: *const u8,
+    /// Where each thread is in each repeat, [`Schedule::repeats`] for each thread.
+    pub rounds: *mut Round,
     pub claims: &'a Claims,
-    pub run: u32,
+    pub verdicts: &'a Verdicts,
     pub nanos: Option<&'a [AtomicU64]>,
 }
 
 // SAFETY: the pointers lead into memory of the session, which is borrowed for as long as the walk lasts; layer functions
-// write what their units own, and each thread has its own scratch and its own room for base pointers.
+// write what their units own, and each thread has its own scratch, its own room for base pointers, and its own rounds.
 unsafe impl Sync for Walk<'_> {}
 
 impl Walk<'_> {
@@ -165,13 +252,56 @@ impl Walk<'_> {
     pub(crate) fn turns(&self, member: &Member<'_>) {
         let _environment = Environment::enter(self.schedule.denormals);
         let mut watch = self.nanos.filter(|_| member.is_caller()).map(Watch::start);
-        for (index, turn) in self.schedule.turns.iter().enumerate() {
-            match member.place() {
-                (thread, 1) => self.units(turn, 0..u64::from(turn.units), thread, &mut watch),
-                place => self.turn(index, turn, member, place, &mut watch),
-            }
-            if let Some(watch) = &mut watch {
-                watch.lap(turn.calls.end.saturating_sub(1));
+        let place = member.place();
+        let count = self.schedule.repeats.len();
+        // SAFETY: each thread has room for so many rounds, which nobody else uses during the run.
+        let rounds =
+            unsafe { std::slice::from_raw_parts_mut(self.rounds.add(count * place.0 as usize), count) };
+        rounds.fill(Round::default());
+        let (mut at, mut verdicts) = (0, 0u32);
+        while let Some(&stop) = self.schedule.way.get(at) {
+            at += 1;
+            let (repeat, again) = match stop {
+                Stop::Turn(index) => {
+                    let Some(turn) = self.schedule.turns.get(index) else { continue };
+                    match place {
+                        (thread, 1) => self.units(turn, 0..u64::from(turn.units), thread, rounds, &mut watch),
+                        _ => self.turn(index, turn, member, rounds, &mut watch),
+                    }
+                    if let Some(watch) = &mut watch {
+                        watch.lap(turn.calls.end.saturating_sub(1));
+                    }
+                    continue;
+                }
+                Stop::Enter(repeat) => (repeat, false),
+                Stop::Again(repeat) => (repeat, true),
+            };
+            let (Some(circuit), Some(round)) = (self.schedule.repeats.get(repeat), rounds.get_mut(repeat))
+            else {
+                continue;
+            };
+            round.iteration = if again { round.iteration + 1 } else { 0 };
+            let goes_on = match circuit.going.filter(|_| round.iteration < circuit.trips) {
+                None => round.iteration < circuit.trips,
+                Some(byte) => {
+                    verdicts = verdicts.wrapping_add(1);
+                    // SAFETY: the byte is in the arena: that was verified. What is before this stop is done.
+                    let look = || unsafe { self.arena.add(byte).read() != 0 };
+                    match place {
+                        (_, 1) => look(),
+                        _ => match self.verdicts.verdict(verdicts, member, look) {
+                            Some(goes_on) => goes_on,
+                            None => return,
+                        },
+                    }
+                }
+            };
+            if goes_on {
+                round.begun = round.begun.wrapping_add(1);
+                at = circuit.first;
+            } else {
+                round.iteration = 0;
+                at = circuit.behind;
             }
         }
     }
@@ -182,27 +312,38 @@ impl Walk<'_> {
         index: usize,
         turn: &Turn,
         member: &Member<'_>,
-        place: (u32, u32),
+        rounds: &[Round],
         watch: &mut Option<Watch<'_>>,
     ) {
-        let done = self.claims.done(self.run, index, turn.units);
+        let place = member.place();
+        let nth = turn.repeat.and_then(|repeat| rounds.get(repeat)).map_or(1, |round| round.begun);
+        let (visit, progress) = (self.claims.visit(index, nth), self.claims.progress(index));
+        let mut mine = 0;
         if turn.units > 1 {
-            let mut mine = 0;
-            for units in self.claims.of(self.run, index, turn.units, place) {
+            for units in self.claims.of(visit, index, turn.units, place) {
                 mine += (units.end - units.start) as u32;
-                self.units(turn, units, place.0, watch);
+                self.units(turn, units, place.0, rounds, watch);
             }
-            member.count(done, mine);
         } else if member.is_caller() {
-            self.units(turn, 0..u64::from(turn.units), place.0, watch);
-            member.count(done, turn.units);
+            self.units(turn, 0..u64::from(turn.units), place.0, rounds, watch);
+            mine = turn.units;
+        }
+        if progress.count(visit, mine, turn.units) {
+            member.wake(progress.visits());
         }
         if turn.barrier {
-            member.wait(done);
+            member.wait(progress.visits(), |visits| is_over(visit, visits));
         }
     }
 
-    fn units(&self, turn: &Turn, units: Range<u64>, thread: u32, watch: &mut Option<Watch<'_>>) {
+    fn units(
+        &self,
+        turn: &Turn,
+        units: Range<u64>,
+        thread: u32,
+        rounds: &[Round],
+        watch: &mut Option<Watch<'_>>,
+    ) {
         let Some(calls) = self.schedule.calls.get(turn.calls.clone()) else { return };
         match (&turn.strips, calls) {
             (Some(bands), calls) => {
@@ -211,7 +352,7 @@ impl Walk<'_> {
                 }
             }
             // SAFETY: the call's base pointers are resolved and in place.
-            (None, [call]) => unsafe { self.call(call, self.bases.add(call.bases), units, thread) },
+            (None, [call]) => unsafe { self.call(call, self.moved(call, thread, rounds), units, thread) },
             (None, _) => {}
         }
     }
@@ -245,12 +386,36 @@ impl Walk<'_> {
             // SAFETY: the call's pointers begin as far behind the turn's as in the list they are copied from. Units of the
             // steps before that these depend on have been done in this strip.
             unsafe {
-                let bases = own.add(call.bases - bands.bases.start);
+                let bases = own.add(call.bases.start - bands.bases.start);
                 self.call(call, bases, u64::from(units.start)..u64::from(units.end), thread);
             }
             if let Some(watch) = watch {
                 watch.lap(index);
             }
+        }
+    }
+
+    /// The base pointers of a call in the iterations that a thread is in.
+    ///
+    /// # Safety
+    ///
+    /// The pointers are resolved.
+    unsafe fn moved(&self, call: &Call, thread: u32, rounds: &[Round]) -> *const *mut u8 {
+        // SAFETY: the caller's promise. Each thread has room for `own_bases` pointers, at least as many as these, and nobody
+        // else uses it.
+        unsafe {
+            let shared = self.bases.add(call.bases.start);
+            if call.moves.is_empty() {
+                return shared;
+            }
+            let own = self.own_bases.add(self.schedule.own_bases() * thread as usize);
+            std::ptr::copy_nonoverlapping(shared, own, call.bases.len());
+            for &Moved { arg, repeat, stride } in &call.moves {
+                let iteration = rounds.get(repeat).map_or(0, |round| round.iteration);
+                let base = own.add(arg);
+                base.write(base.read().wrapping_add((iteration as usize).wrapping_mul(stride as usize)));
+            }
+            own
         }
     }
 

@@ -26,6 +26,7 @@ fn desc() -> ProgramDesc {
         functions: 2,
         steps: vec![Step { name: "only".to_owned(), func: 1, units: 1, args: vec![] }],
         strips: vec![],
+        repeats: vec![],
     }
 }
 
@@ -166,7 +167,7 @@ fn another_version_is_refused_with_both_numbers() {
     reseal(&mut other);
     assert_eq!(
         refusal(&other),
-        "the program has ABI version 7, but this runtime has 5; compile the model again with the nnc that this \
+        "the program has ABI version 7, but this runtime has 6; compile the model again with the nnc that this \
          runtime belongs to"
     );
 }

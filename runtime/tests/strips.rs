@@ -79,6 +79,7 @@ fn desc() -> ProgramDesc {
             step("second", Region::Strip(0), Region::Output(0)),
         ],
         strips: vec![Strips { first: 0, buffers: vec![64], strips: strips.collect() }],
+        repeats: vec![],
     }
 }
 

@@ -20,6 +20,10 @@
 //!
 //! A step is one record. Steps that run strip by strip are one record for each step and strip.
 //!
+//! Loops are loops of the code, around walks over the records of their steps: the table has an end behind each stretch of steps
+//! between the beginnings and ends of loops. A base pointer that moves on in a loop has a region of its own, which is computed
+//! anew before each walk over its step. How many iterations there are stands behind the records.
+//!
 //! The calls go through a jump table of distances rather than a table of function addresses: addresses in data would
 //! have to be relocated by whoever loads the file.
 //!
@@ -49,7 +53,7 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataDescription, FuncId, Linkage, Module, ModuleError};
-use nnc_runtime::abi::{Arg, CpuFeatures, Denormals, IndexCheck, Port, ProgramDesc, Region, Step};
+use nnc_runtime::abi::{Arg, CpuFeatures, Denormals, IndexCheck, Port, ProgramDesc, Region, Repeat, Step};
 use nnc_runtime::artefact::ABI_VERSION;
 use target_lexicon::Architecture;
 
@@ -140,7 +144,8 @@ pub fn define(
     export(Symbol::AbiVersion, 4, &ABI_VERSION.to_le_bytes())?;
     export(Symbol::WorkspaceBytes, 8, &workspace.end.to_le_bytes())?;
     export(Symbol::Info, 1, &[info(desc, workspace.end).as_bytes(), &[0]].concat())?;
-    let steps = define_data(module, "nnc_steps", Linkage::Local, 16, records(desc))?;
+    let table = Table::of(desc)?;
+    let steps = define_data(module, "nnc_steps", Linkage::Local, 16, table.bytes.clone())?;
     let consts = module.declare_data(CONSTS, Linkage::Import, false, false)?;
     let cpu_check = define_cpu_check(module, desc)?;
     let float_mode = FloatMode::define(module, desc.denormals)?;
@@ -164,7 +169,8 @@ pub fn define(
 
     let mut frontend = FunctionBuilderContext::new();
     let builder = FunctionBuilder::new(func, &mut frontend);
-    Run::new(builder, desc, workspace, steps, consts, callees)?.build(desc, cpu_check, float_mode, module);
+    let run = Run::new(builder, desc, &table, workspace, steps, consts, callees)?;
+    run.build(desc, &table, cpu_check, float_mode, module);
     module.define_function(id, &mut context)?;
     Ok(())
 }
@@ -235,38 +241,135 @@ const CONSTANTS: u32 = 1;
 const SCRATCH: u32 = 2;
 const PORTS: u32 = 3;
 
-/// The table that the loop walks.
-fn records(desc: &ProgramDesc) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut words = |words: [u32; 4]| words.iter().for_each(|word| out.extend(word.to_le_bytes()));
-    let mut record = |step: &Step, units: Range<u32>, place: &dyn Fn(&Arg) -> (u32, u64)| {
-        words([step.func, units.start, units.end, step.args.len() as u32]);
-        for arg in &step.args {
-            let (region, offset) = place(arg);
-            words([offset as u32, (offset >> 32) as u32, region, 0]);
+/// The table that the loop walks, and how it is walked through.
+struct Table {
+    bytes: Vec<u8>,
+    way: Vec<Stop>,
+    /// Base pointers that move on in loops, in the order of their steps.
+    moving: Vec<Moving>,
+    /// Where the numbers of iterations begin.
+    trips: usize,
+}
+
+/// What `nnc_run` does, one thing after the other.
+enum Stop {
+    /// Walks over the records from a byte of the table on, after it has computed some of the moving base pointers.
+    Walk { at: usize, moving: Range<usize> },
+    /// Begins the repeat of this number.
+    Enter(usize),
+    /// Ends an iteration of it.
+    Again(usize),
+}
+
+/// A base pointer that is somewhere else in each iteration.
+struct Moving {
+    /// The region it leads into.
+    region: u32,
+    /// With which repeats it moves, and how many bytes each time.
+    strides: Vec<(usize, i64)>,
+}
+
+impl Table {
+    fn of(desc: &ProgramDesc) -> Result<Table, DriverError> {
+        let mut table = Table { bytes: Vec::new(), way: Vec::new(), moving: Vec::new(), trips: 0 };
+        let mut groups = desc.strips.iter().peekable();
+        let mut repeats = desc.repeats.iter().enumerate().peekable();
+        let mut inside: Vec<(usize, &Repeat)> = Vec::new();
+        let mut at = 0;
+        let mut walks = false;
+        while let Some(step) = desc.steps.get(at) {
+            while let Some((number, repeat)) = repeats.next_if(|(_, repeat)| repeat.steps().start == at) {
+                table.end(&mut walks);
+                table.way.push(Stop::Enter(number));
+                inside.push((number, repeat));
+            }
+            if !walks {
+                let moving = table.moving.len();
+                table.way.push(Stop::Walk { at: table.bytes.len(), moving: moving..moving });
+                walks = true;
+            }
+            let Some(group) = groups.next_if(|group| group.first as usize == at) else {
+                table.step(desc, at, step, &inside)?;
+                at += 1;
+                while let Some((number, _)) = inside.pop_if(|(_, repeat)| repeat.steps().end == at) {
+                    table.end(&mut walks);
+                    table.way.push(Stop::Again(number));
+                }
+                continue;
+            };
+            let steps = desc.steps.get(group.steps()).unwrap_or_default();
+            for strip in &group.strips {
+                for (step, units) in steps.iter().zip(&strip.units) {
+                    table.record(step, units.clone(), &|_, arg| {
+                        (region_index(desc, arg.region), group.offset(strip, arg))
+                    });
+                }
+            }
+            at += steps.len().max(1);
         }
-    };
-    let mut groups = desc.strips.iter().peekable();
-    let mut at = 0;
-    while let Some(step) = desc.steps.get(at) {
-        let Some(group) = groups.next_if(|group| group.first as usize == at) else {
-            record(step, 0..step.units, &|arg| (region_index(desc, arg.region), arg.offset));
-            at += 1;
-            continue;
-        };
-        let steps = desc.steps.get(group.steps()).unwrap_or_default();
-        for strip in &group.strips {
-            for (step, units) in steps.iter().zip(&strip.units) {
-                record(step, units.clone(), &|arg| {
-                    (region_index(desc, arg.region), group.offset(strip, arg))
-                });
+        table.end(&mut walks);
+        table.trips = table.bytes.len();
+        table.bytes.extend(desc.repeats.iter().flat_map(|repeat| repeat.trips.to_le_bytes()));
+        Ok(table)
+    }
+
+    fn words(&mut self, words: [u32; 4]) {
+        words.iter().for_each(|word| self.bytes.extend(word.to_le_bytes()));
+    }
+
+    fn record(&mut self, step: &Step, units: Range<u32>, place: &dyn Fn(usize, &Arg) -> (u32, u64)) {
+        self.words([step.func, units.start, units.end, step.args.len() as u32]);
+        for (index, arg) in step.args.iter().enumerate() {
+            let (region, offset) = place(index, arg);
+            self.words([offset as u32, (offset >> 32) as u32, region, 0]);
+        }
+    }
+
+    /// A step as a whole, inside of some repeats.
+    fn step(
+        &mut self,
+        desc: &ProgramDesc,
+        number: usize,
+        step: &Step,
+        inside: &[(usize, &Repeat)],
+    ) -> Result<(), DriverError> {
+        let mut regions = Vec::new();
+        for (index, arg) in step.args.iter().enumerate() {
+            let strides = inside.iter().flat_map(|&(repeat, of)| {
+                let moves = of.moves.iter().filter(|m| (m.step as usize, m.arg as usize) == (number, index));
+                moves.map(move |moved| (repeat, moved.stride))
+            });
+            let strides: Vec<(usize, i64)> = strides.collect();
+            let region = region_index(desc, arg.region);
+            if strides.is_empty() {
+                regions.push(region);
+                continue;
+            }
+            let own = u32::try_from(fixed_regions(desc).saturating_add(self.moving.len()));
+            regions.push(own.map_err(|_| DriverError::TooLarge { what: "more than 65535 buffers" })?);
+            self.moving.push(Moving { region, strides });
+            if let Some(Stop::Walk { moving, .. }) = self.way.last_mut() {
+                moving.end = self.moving.len();
             }
         }
-        at += steps.len().max(1);
+        self.record(step, 0..step.units, &|index, arg| {
+            (regions.get(index).copied().unwrap_or_default(), arg.offset)
+        });
+        Ok(())
     }
-    // No function has this index: the end.
-    words([u32::MAX, 0, 0, 0]);
-    out
+
+    /// Ends a walk, if there is one.
+    fn end(&mut self, walks: &mut bool) {
+        if std::mem::take(walks) {
+            // No function has this index.
+            self.words([u32::MAX, 0, 0, 0]);
+        }
+    }
+}
+
+/// How many regions there are that don't move.
+fn fixed_regions(desc: &ProgramDesc) -> usize {
+    desc.inputs.len().saturating_add(desc.outputs.len()).saturating_add(PORTS as usize)
 }
 
 /// Where the start of a region is kept.
@@ -321,6 +424,10 @@ struct Run<'a> {
     regions: StackSlot,
     bases: StackSlot,
     workspace: Workspace,
+    /// The iteration of each repeat.
+    iterations: StackSlot,
+    /// Where a walk goes on that has come to its end, by the number of the walk.
+    walk: StackSlot,
     /// Returns [`Status::Buffer`].
     refuse: Block,
 }
@@ -329,6 +436,7 @@ impl<'a> Run<'a> {
     fn new(
         mut builder: FunctionBuilder<'a>,
         desc: &ProgramDesc,
+        table: &Table,
         workspace: Workspace,
         steps: GlobalValue,
         consts: GlobalValue,
@@ -344,16 +452,18 @@ impl<'a> Run<'a> {
                 3,
             )))
         };
-        let regions =
-            pointers(desc.inputs.len().saturating_add(desc.outputs.len()).saturating_add(PORTS as usize))?;
+        let regions = pointers(fixed_regions(desc).saturating_add(table.moving.len()))?;
+        let iterations = pointers(desc.repeats.len())?;
+        let walk = pointers(1)?;
         let bases = pointers(desc.steps.iter().map(|step| step.args.len()).max().unwrap_or(0))?;
         let refuse = builder.create_block();
-        Ok(Run { builder, steps, consts, callees, regions, bases, workspace, refuse })
+        Ok(Run { builder, steps, consts, callees, regions, bases, workspace, iterations, walk, refuse })
     }
 
     fn build(
         mut self,
         desc: &ProgramDesc,
+        table: &Table,
         cpu_check: Option<FuncRef>,
         float_mode: (FuncRef, u64),
         module: &dyn Module,
@@ -374,7 +484,7 @@ impl<'a> Run<'a> {
             }
             let records = desc.index_records();
             self.clear_records(workspace, &records);
-            let done = self.walk(scratch, float_mode);
+            let done = self.way(desc, table, (workspace, scratch), float_mode);
             self.builder.switch_to_block(done);
             self.look_at_records(workspace, &records);
             self.leave(Status::Ok);
@@ -442,15 +552,112 @@ impl<'a> Run<'a> {
         self.builder.switch_to_block(next);
     }
 
-    /// The loop over the records.
-    fn walk(&mut self, scratch: Value, (switch, wanted): (FuncRef, u64)) -> Block {
-        let [step, arg, take_arg, dispatch, done] = [(); 5].map(|()| self.builder.create_block());
-        let trusted = MemFlagsData::trusted();
+    /// Walks and loops, one after the other; returns the block behind them. There is one loop over records, which all walks go
+    /// through.
+    fn way(
+        &mut self,
+        desc: &ProgramDesc,
+        table: &Table,
+        (arena, scratch): (Value, Value),
+        (switch, wanted): (FuncRef, u64),
+    ) -> Block {
         let wanted = self.builder.ins().iconst(types::I64, wanted as i64);
         let switched = self.builder.ins().call(switch, &[wanted]);
-        let first = self.builder.ins().symbol_value(types::I64, self.steps);
-        self.builder.ins().jump(step, &[BlockArg::from(first)]);
+        let record = self.builder.create_block();
+        let mut behind = Vec::new();
+        // For each repeat that is open, the block of its first stop and the one behind it.
+        let mut open = Vec::new();
+        for stop in &table.way {
+            match stop {
+                Stop::Walk { at, moving } => {
+                    for index in moving.clone() {
+                        if let Some(moving) = table.moving.get(index) {
+                            self.move_on(fixed_regions(desc) + index, moving);
+                        }
+                    }
+                    let number = self.builder.ins().iconst(types::I32, behind.len() as i64);
+                    self.builder.ins().stack_store(types::I64, number, self.walk, 0);
+                    let first = self.builder.ins().symbol_value(types::I64, self.steps);
+                    let first = self.builder.ins().iadd_imm_s(first, *at as i64);
+                    self.builder.ins().jump(record, &[BlockArg::from(first)]);
+                    let next = self.builder.create_block();
+                    behind.push(next);
+                    self.builder.switch_to_block(next);
+                }
+                Stop::Enter(number) => {
+                    let [check, body, end] = [(); 3].map(|()| self.builder.create_block());
+                    let zero = self.builder.ins().iconst(types::I64, 0);
+                    self.builder.ins().stack_store(types::I64, zero, self.iterations, *number as i32 * 8);
+                    self.builder.ins().jump(check, &[]);
+                    self.builder.switch_to_block(check);
+                    let going = desc.repeats.get(*number).and_then(|repeat| repeat.going);
+                    self.leave_unless_going(table, *number, going.map(|at| (arena, at)), body, end);
+                    self.builder.switch_to_block(body);
+                    open.push((check, end));
+                }
+                Stop::Again(number) => {
+                    let Some((check, end)) = open.pop() else { continue };
+                    let at = *number as i32 * 8;
+                    let done = self.builder.ins().stack_load(types::I64, types::I64, self.iterations, at);
+                    let done = self.builder.ins().iadd_imm_s(done, 1);
+                    self.builder.ins().stack_store(types::I64, done, self.iterations, at);
+                    self.builder.ins().jump(check, &[]);
+                    self.builder.switch_to_block(end);
+                }
+            }
+        }
+        if let &[before] = self.builder.inst_results(switched) {
+            self.builder.ins().call(switch, &[before]);
+        }
+        let done = self.builder.create_block();
+        self.builder.ins().jump(done, &[]);
+        self.walk(record, &behind, scratch);
+        done
+    }
 
+    /// Goes on in `body` if there is an iteration, and else in `end`. `going` is where a byte is that says so, too.
+    fn leave_unless_going(
+        &mut self,
+        table: &Table,
+        number: usize,
+        going: Option<(Value, u64)>,
+        body: Block,
+        end: Block,
+    ) {
+        let done = self.builder.ins().stack_load(types::I64, types::I64, self.iterations, number as i32 * 8);
+        let trips = self.builder.ins().symbol_value(types::I64, self.steps);
+        let trips = self.builder.ins().iadd_imm_s(trips, (table.trips + number * 8) as i64);
+        let trips = self.builder.ins().load(types::I64, MemFlagsData::trusted(), trips, 0);
+        let more = self.builder.ins().icmp(IntCC::UnsignedLessThan, done, trips);
+        let Some((arena, at)) = going else {
+            self.builder.ins().brif(more, body, &[], end, &[]);
+            return;
+        };
+        let look = self.builder.create_block();
+        self.builder.ins().brif(more, look, &[], end, &[]);
+        self.builder.switch_to_block(look);
+        let at = self.builder.ins().iadd_imm_s(arena, at as i64);
+        let going = self.builder.ins().uload8(types::I32, MemFlagsData::trusted(), at, 0);
+        self.builder.ins().brif(going, body, &[], end, &[]);
+    }
+
+    /// Computes where a moving base pointer is in the iterations at hand.
+    fn move_on(&mut self, index: usize, moving: &Moving) {
+        let mut start =
+            self.builder.ins().stack_load(types::I64, types::I64, self.regions, moving.region as i32 * 8);
+        for &(repeat, stride) in &moving.strides {
+            let done =
+                self.builder.ins().stack_load(types::I64, types::I64, self.iterations, repeat as i32 * 8);
+            let distance = self.builder.ins().imul_imm_s(done, stride);
+            start = self.builder.ins().iadd(start, distance);
+        }
+        self.builder.ins().stack_store(types::I64, start, self.regions, index as i32 * 8);
+    }
+
+    /// The loop over the records, which begins at `step` with the first of them. At the end of a walk it goes on behind that.
+    fn walk(&mut self, step: Block, behind: &[Block], scratch: Value) {
+        let [arg, take_arg, dispatch, done] = [(); 4].map(|()| self.builder.create_block());
+        let trusted = MemFlagsData::trusted();
         let record = self.start(step);
         let ins = self.builder.ins();
         let args = ins.uload32(trusted, record, 12);
@@ -494,12 +701,12 @@ impl<'a> Run<'a> {
             self.builder.ins().jump(step, &[BlockArg::from(next_record)]);
         }
         self.builder.switch_to_block(done);
-        if let &[before] = self.builder.inst_results(switched) {
-            self.builder.ins().call(switch, &[before]);
-        }
-        let behind = self.builder.create_block();
-        self.builder.ins().jump(behind, &[]);
-        behind
+        let number = self.builder.ins().stack_load(types::I64, types::I32, self.walk, 0);
+        let pool = &mut self.builder.func.dfg.value_lists;
+        let table = behind.iter().map(|&block| BlockCall::new(block, [], pool)).collect::<Vec<_>>();
+        let table = JumpTableData::new(BlockCall::new(self.refuse, [], pool), &table);
+        let table = self.builder.create_jump_table(table);
+        self.builder.ins().br_table(number, table);
     }
 
     /// Makes the records of indices outside ready: see [`IndexCheck`].

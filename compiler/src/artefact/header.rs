@@ -191,6 +191,7 @@ mod tests {
             functions: 0,
             steps: vec![],
             strips: vec![],
+            repeats: vec![],
         }
     }
 

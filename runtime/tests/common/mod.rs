@@ -116,6 +116,7 @@ pub fn desc() -> ProgramDesc {
             ),
         ],
         strips: vec![],
+        repeats: vec![],
     }
 }
 
