@@ -16,7 +16,7 @@ use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 use petgraph::visit::EdgeRef;
 
-use crate::op::{Cost, Op, OpError};
+use crate::op::{Body, Cost, Op, OpError};
 use crate::tensor::Tensor;
 use crate::types::TensorType;
 
@@ -329,9 +329,24 @@ impl Graph {
         Ok(())
     }
 
+    /// The graphs inside of a node, to be changed. Types of their inputs and outputs must stay: [`Graph::verify`] looks.
+    pub fn bodies_mut(&mut self, id: NodeId) -> Vec<&mut Graph> {
+        let node = self.nodes.node_weight_mut(id);
+        node.into_iter().flat_map(|node| node.op.bodies_mut()).map(Body::graph_mut).collect()
+    }
+
     /// Renames a node.
     pub fn rename(&mut self, id: NodeId, name: impl Into<String>) {
         self.nodes[id].name = name.into();
+    }
+
+    /// Removes an input that nothing reads; one that is read stays.
+    pub fn remove_input(&mut self, id: NodeId) {
+        let read = self.nodes.neighbors_directed(id, Direction::Outgoing).next().is_some();
+        if !read && !self.outputs.iter().any(|(_, v)| v.node == id) && self.inputs.contains(&id) {
+            self.inputs.retain(|&input| input != id);
+            self.nodes.remove_node(id);
+        }
     }
 
     /// Removes a node that nothing reads, then those that it alone had read. A node that is read, an input or an

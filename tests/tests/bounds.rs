@@ -105,7 +105,7 @@ fn alone(plan: &Plan, step: &PlanStep) -> Plan {
         }
     }
     step.windows.displaced = hull(&[&walk.read], Region::Arena).into_iter().collect();
-    Plan { steps: vec![step], strips: Vec::new(), ..plan.clone() }
+    Plan { steps: vec![step], strips: Vec::new(), repeats: Vec::new(), ..plan.clone() }
 }
 
 /// The sample steps, one of each code, none of them with images in strips.

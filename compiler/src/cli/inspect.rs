@@ -96,7 +96,7 @@ fn as_table(out: &mut dyn Write, path: &Path, model: &Model, compilation: &Compi
         notes.extend(step.note.iter().chain(step.refused.as_ref().map(|r| &r.why)).map(String::as_str));
         table.add_row([
             step.name.clone(),
-            step.op.clone(),
+            step.op_and_times(),
             step.code.kind().to_string(),
             step.shape.clone(),
             number(step.macc),
@@ -164,6 +164,7 @@ fn as_json(out: &mut dyn Write, path: &Path, compilation: &Compilation) -> Resul
                 "op": s.op,
                 "kind": s.code.kind(),
                 "result": s.shape,
+                "times": s.times,
                 "macc": s.macc,
                 "params": s.params,
                 "bytes_read": s.traffic.read,

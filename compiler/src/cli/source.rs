@@ -125,7 +125,7 @@ pub struct Work {
 impl Work {
     fn of(step: &PlanStep) -> Work {
         Work {
-            op: step.op.clone(),
+            op: step.op_and_times(),
             result: step.shape.clone(),
             kind: step.code.kind(),
             macc: step.macc,

@@ -12,8 +12,10 @@
 //! of the constants, so their entries are looked up one by one.
 //!
 //! Of steps that run strip by strip each strip is looked at, as each has other units, and other rows of the images in
-//! scratch.
+//! scratch. A base pointer that moves on in a loop is looked at where it is in the first iteration and in the last: it is between
+//! those in all others.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use nnc_ir::DType;
@@ -126,11 +128,24 @@ pub fn check(plan: &Plan, users: &[usize], emitted: &Emitted) -> Result<(), Code
             whole = Some(reach(step, emitted).map_err(fault)?);
         }
         if let Some(reach) = &whole {
-            Check { plan, step }.whole(reach).map_err(fault)?;
+            Check { plan, step, moves: moves(plan, number) }.whole(reach).map_err(fault)?;
         }
         strips(plan, number, step, emitted).map_err(fault)?;
     }
     Ok(())
+}
+
+/// How far each base pointer of a step that moves on in loops may be from where it begins.
+fn moves(plan: &Plan, number: usize) -> BTreeMap<usize, Range<i128>> {
+    let mut reaches = BTreeMap::new();
+    for repeat in plan.repeats.iter().filter(|repeat| repeat.steps().contains(&number)) {
+        for moved in repeat.moves.iter().filter(|moved| moved.step as usize == number) {
+            let reach: &mut Range<i128> = reaches.entry(moved.arg as usize).or_insert(0..0);
+            let more = repeat.reach(moved.stride);
+            *reach = reach.start.saturating_add(more.start)..reach.end.saturating_add(more.end);
+        }
+    }
+    reaches
 }
 
 /// What all units of a step touch.
@@ -163,7 +178,7 @@ fn accessed(accesses: Vec<nest::Access>) -> Reach {
 
 /// Checks each strip of a step that runs strip by strip.
 fn strips(plan: &Plan, number: usize, step: &PlanStep, emitted: &Emitted) -> Result<(), BoundsError> {
-    let check = Check { plan, step };
+    let check = Check { plan, step, moves: BTreeMap::new() };
     // Groups are in order, and have no step in common.
     let behind = plan.strips.partition_point(|group| group.first as usize <= number);
     let last = behind.checked_sub(1).and_then(|at| plan.strips.get(at));
@@ -190,6 +205,7 @@ fn strips(plan: &Plan, number: usize, step: &PlanStep, emitted: &Emitted) -> Res
 struct Check<'a> {
     plan: &'a Plan,
     step: &'a PlanStep,
+    moves: BTreeMap<usize, Range<i128>>,
 }
 
 impl Check<'_> {
@@ -218,7 +234,11 @@ impl Check<'_> {
                     if written && matches!(arg.region, Region::Const | Region::Input(_)) {
                         return Err(BoundsError::ReadOnly { region: arg.region });
                     }
-                    self.inside(Some(arg.region), written, arg.offset.into(), extent, window)?;
+                    let moved = self.moves.get(&index).cloned().unwrap_or(0..0);
+                    for distance in [moved.start, moved.end] {
+                        let start = i128::from(arg.offset).saturating_add(distance);
+                        self.inside(Some(arg.region), written, start, extent, window)?;
+                    }
                 }
             }
         }
@@ -235,6 +255,15 @@ impl Check<'_> {
         let (args, windows) = (&self.step.args, &self.step.windows.args);
         let missing = BoundsError::Bases { wanted: index.saturating_add(1), found: args.len() };
         args.get(index).zip(windows.get(index)).ok_or(missing)
+    }
+
+    /// An argument whose entries are looked up one by one: it may not move.
+    fn fixed(&self, index: usize) -> Result<(&Arg, &Range<u64>), BoundsError> {
+        let (arg, window) = self.arg(index)?;
+        match self.moves.contains_key(&index) {
+            false => Ok((arg, window)),
+            true => Err(BoundsError::Table { region: arg.region, at: arg.offset.into() }),
+        }
     }
 
     fn size(&self, region: Region) -> u64 {
@@ -276,7 +305,7 @@ impl Check<'_> {
 
     /// Follows a table of runs of channels.
     fn runs(&self, at: &TableAt, classes: &[Class]) -> Result<(), BoundsError> {
-        let (table, _) = self.arg(at.table)?;
+        let (table, _) = self.fixed(at.table)?;
         let (input, _) = self.arg(at.input)?;
         let mut next = i128::from(table.offset) + i128::from(at.at);
         for class in classes {
@@ -288,7 +317,8 @@ impl Check<'_> {
                 // Where nothing is read, an entry leads nowhere.
                 let mut buffers = self.step.windows.displaced.iter();
                 let fits = class.read.is_empty() || buffers.any(|window| contains(window, &bytes));
-                if !known || !fits || input.region != Region::Arena {
+                let fixed = input.region == Region::Arena && !self.moves.contains_key(&at.input);
+                if !known || !fits || !fixed {
                     return Err(BoundsError::Entry { entry, bytes });
                 }
             }
@@ -299,7 +329,7 @@ impl Check<'_> {
     /// Looks up the entries of a nest's tables: they lie between the bounds that its addresses are computed with.
     fn offsets(&self, nest: &Nest) -> Result<(), BoundsError> {
         for table in nest.operands.iter().flat_map(|operand| &operand.tables) {
-            let (arg, _) = self.arg(table.arg)?;
+            let (arg, _) = self.fixed(table.arg)?;
             let start = i128::from(arg.offset) + i128::from(table.offset);
             let axes: Vec<(usize, i64)> = nest
                 .extents()
@@ -340,7 +370,7 @@ impl Check<'_> {
 }
 
 fn moved(start: i128, extent: Extent) -> Range<i128> {
-    start + i128::from(extent.lo)..start + i128::from(extent.hi)
+    start.saturating_add(extent.lo.into())..start.saturating_add(extent.hi.into())
 }
 
 fn contains(window: &Range<u64>, bytes: &Range<i128>) -> bool {

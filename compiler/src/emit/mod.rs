@@ -236,7 +236,7 @@ pub fn describe(plan: &Plan, functions: &Functions, target: &Target) -> ProgramD
         steps: steps.collect(),
         strips: plan.strips.clone(),
         index_checks: plan.index_checks.clone(),
-        repeats: Vec::new(),
+        repeats: plan.repeats.clone(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Runs passes: in order, until nothing changes, each one timed and, in debug builds, verified.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,7 @@ macro_rules! passes {
 passes! {
     dead_code: "drops what no output depends on",
     fold_constants: "computes what depends on constants alone",
+    captures: "gives loops and branches the constants that they read, and nothing that they don't read",
     identities: "drops operators that change nothing, merges reshapes and transposes that follow each other",
     cse: "computes once what is computed twice",
     transposes: "cancels the transposes of channels-last exporters",
@@ -214,9 +216,9 @@ pub fn optimise_before(
             break;
         }
     }
-    *graph = in_order(graph)?;
-    let names: std::collections::BTreeSet<&str> =
-        graph.node_ids().map(|id| graph.node(id).name.as_str()).collect();
+    put_in_order(graph)?;
+    let mut names = BTreeSet::new();
+    collect_names(graph, &mut names);
     report.fusions.retain(|layer| names.contains(layer));
     for pass in &report.passes {
         tracing::debug!(time_us = pass.time.as_micros() as u64, "{pass}");
@@ -229,10 +231,36 @@ pub fn run(name: &str, graph: &mut Graph) -> Result<PassReport, PassError> {
     run_logged(find(name)?, graph, &mut FusionLog::default())
 }
 
+/// Puts the nodes of a graph, and of those inside of it, in order.
+fn put_in_order(graph: &mut Graph) -> Result<(), GraphError> {
+    *graph = in_order(graph)?;
+    for id in graph.node_ids().collect::<Vec<_>>() {
+        graph.bodies_mut(id).into_iter().try_for_each(put_in_order)?;
+    }
+    Ok(())
+}
+
+fn collect_names<'g>(graph: &'g Graph, names: &mut BTreeSet<&'g str>) {
+    for id in graph.node_ids() {
+        let node = graph.node(id);
+        names.insert(&node.name);
+        node.op.bodies().into_iter().for_each(|body| collect_names(body.graph(), names));
+    }
+}
+
+/// Runs a pass on a graph, then on those inside of it.
+fn run_inside(pass: &Pass, graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
+    (pass.run)(graph, notes)?;
+    for id in graph.node_ids().collect::<Vec<_>>() {
+        graph.bodies_mut(id).into_iter().try_for_each(|body| run_inside(pass, body, notes))?;
+    }
+    Ok(())
+}
+
 fn run_logged(pass: &Pass, graph: &mut Graph, log: &mut FusionLog) -> Result<PassReport, PassError> {
     let start = Instant::now();
     let mut notes = Notes::new(std::mem::take(log));
-    (pass.run)(graph, &mut notes).map_err(|source| PassError::Edit { pass: pass.name, source })?;
+    run_inside(pass, graph, &mut notes).map_err(|source| PassError::Edit { pass: pass.name, source })?;
     let time = start.elapsed();
     if cfg!(debug_assertions) {
         graph.verify().map_err(|source| PassError::Broken { pass: pass.name, source })?;

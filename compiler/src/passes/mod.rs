@@ -15,6 +15,8 @@
 //! until none finds anything more, and leaves the nodes in the order of the model's layers. In debug builds the graph is
 //! verified after each.
 //!
+//! Graphs inside of nodes, the bodies of loops and branches, are graphs like others: each pass runs on them, too.
+//!
 //! No pass turns a graph that compiles into one that does not: an edit that the graph refuses leaves it as it was, and the pass says so
 //! ([`Refusal`]).
 //!
@@ -26,6 +28,7 @@ mod manager;
 mod notes;
 mod order;
 
+pub mod captures;
 pub mod channel_views;
 pub mod cse;
 pub mod dead_code;

@@ -36,6 +36,9 @@ pub struct Buffer {
     pub bytes: u64,
     /// Extent and pitch when it holds images.
     pub image: Option<(Extent, Pitch)>,
+    /// How it moves along the bytes of another buffer: for some loops, by their number in the plan, the bytes from one iteration to
+    /// the next.
+    pub moves: Vec<(usize, i64)>,
 }
 
 impl Buffer {

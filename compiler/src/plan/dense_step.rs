@@ -360,11 +360,7 @@ impl Planner<'_> {
             let free =
                 self.dies_at(buffer, id) && !self.is_wide(output) && self.direct_output(output).is_none();
             // The input may be the residual under other pitches: a transposed picture.
-            let root = |id: BufferId| match self.at(id).home {
-                Home::Alias(root) => root,
-                _ => id,
-            };
-            if free && !input.buffers().iter().any(|&of| root(of) == root(buffer)) {
+            if free && !input.buffers().iter().any(|&of| self.root(of) == self.root(buffer)) {
                 return (r.clone(), buffer);
             }
             let first = r.slots.iter().map(|s| s.at).min().unwrap_or(0);
@@ -462,12 +458,9 @@ impl Planner<'_> {
         Some(Input { base: ARENA_START, pitch, groups, buffers, staged: None })
     }
 
+    /// Whether it has a place in the arena that is known before.
     fn in_arena(&self, buffer: BufferId) -> bool {
-        match self.at(buffer).home {
-            Home::Arena => true,
-            Home::Alias(root) => self.at(root).home == Home::Arena,
-            _ => false,
-        }
+        self.at(self.root(buffer)).home == Home::Arena && self.at(buffer).moves.is_empty()
     }
 
     /// Reserves a table of runs; nothing for none.

@@ -90,17 +90,13 @@ impl Planner<'_> {
         view
     }
 
-    fn output_index(&self, value: Value) -> Option<u32> {
-        self.graph.outputs().iter().position(|(_, v)| *v == value).map(|i| i as u32)
-    }
-
     fn leads_out(&self, value: Value) -> bool {
         self.output_index(value).is_some()
             || (self.graph.ty(value).shape.rank() == 4 && self.direct_output(value).is_some())
     }
 
     /// Lowers an operator and adds a step for each of its pieces.
-    fn pieces(
+    pub(super) fn pieces(
         &mut self,
         id: NodeId,
         name: &str,
@@ -203,7 +199,7 @@ impl Planner<'_> {
     }
 
     /// The value as a window; channels that are scattered are gathered first.
-    fn view_or_gather(&mut self, id: NodeId, value: Value) -> Result<View, PlanError> {
+    pub(super) fn view_or_gather(&mut self, id: NodeId, value: Value) -> Result<View, PlanError> {
         if let Some(view) = self.view(value) {
             return Ok(view);
         }
@@ -290,7 +286,14 @@ impl Planner<'_> {
     }
 
     /// A step that copies one window to another of the same shape.
-    fn copy(&mut self, id: NodeId, name: &str, from: View, to: View, why: &str) -> Result<(), PlanError> {
+    pub(super) fn copy(
+        &mut self,
+        id: NodeId,
+        name: &str,
+        from: View,
+        to: View,
+        why: &str,
+    ) -> Result<(), PlanError> {
         let op = match from.dtype == to.dtype {
             true => Op::Transpose(Transpose { perm: (0..from.rank()).collect() }),
             false => Op::Cast(Cast { to: to.dtype }),

@@ -19,6 +19,7 @@ mod ahead;
 pub mod buffer;
 pub mod channels;
 pub mod constants;
+mod control;
 mod convert_step;
 pub mod dense;
 mod dense_step;
@@ -47,7 +48,7 @@ use std::ops::Range;
 
 use nnc_ir::op::{Op, OpError};
 use nnc_ir::{Deadline, Exceeded, Limits};
-use nnc_ir::{Graph, GraphError, TensorError};
+use nnc_ir::{Graph, GraphError, NodeId, TensorError};
 use nnc_runtime::abi::{self, Arg, Port};
 use nnc_runtime::{Constants, MemoryError};
 
@@ -177,6 +178,13 @@ pub struct Traffic {
     pub written: u64,
 }
 
+impl Traffic {
+    /// That of so many times the same.
+    fn times(self, times: u64) -> Traffic {
+        Traffic { read: self.read.saturating_mul(times), written: self.written.saturating_mul(times) }
+    }
+}
+
 /// The bytes that a step may touch. Code generation proves of each step that it touches no others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Windows {
@@ -187,6 +195,13 @@ pub struct Windows {
     pub displaced: Vec<Range<u64>>,
     /// How much of scratch it uses, from its start.
     pub scratch: u64,
+}
+
+impl PlanStep {
+    /// Its operator, and how often it runs where that is more than once.
+    pub fn op_and_times(&self) -> String {
+        if self.times == 1 { self.op.clone() } else { format!("{} ×{}", self.op, self.times) }
+    }
 }
 
 /// One step of a plan.
@@ -206,11 +221,13 @@ pub struct PlanStep {
     pub windows: Windows,
     /// Units of work.
     pub units: usize,
-    /// Multiply-accumulates.
+    /// How often a run goes through it, as far as data do not decide that.
+    pub times: u64,
+    /// Multiply-accumulates of a run.
     pub macc: u64,
     /// Elements of its constant operands.
     pub params: u64,
-    /// Bytes it moves.
+    /// Bytes it moves in a run.
     pub traffic: Traffic,
     /// Names of the nodes that were fused into it.
     pub fused: Vec<String>,
@@ -260,6 +277,8 @@ pub struct Plan {
     pub steps: Vec<PlanStep>,
     /// Which of them run strip by strip.
     pub strips: Vec<abi::Strips>,
+    /// Which of them run again and again, or not always.
+    pub repeats: Vec<abi::Repeat>,
     /// Packed weights and tables.
     pub constants: Constants,
     /// Size of the arena.
@@ -284,6 +303,7 @@ pub struct Unpacked {
     outputs: Vec<Port>,
     steps: Vec<PlanStep>,
     strips: Vec<abi::Strips>,
+    repeats: Vec<abi::Repeat>,
     constants: constants::Constants,
     arena_bytes: u64,
     lives: Vec<Life>,
@@ -313,6 +333,7 @@ impl Unpacked {
             outputs,
             steps,
             strips,
+            repeats,
             constants,
             arena_bytes,
             lives,
@@ -327,6 +348,7 @@ impl Unpacked {
             outputs,
             steps,
             strips,
+            repeats,
             constants,
             arena_bytes,
             lives,
@@ -452,23 +474,34 @@ pub fn unpacked(
     bounds: &Bounds,
 ) -> Result<Unpacked, PlanError> {
     let order = graph.order()?;
-    let mut planner = Planner::new(graph, target, options, &order);
+    let mut planner = Planner::new(graph, target, options, bounds.deadline, &order);
     planner.inputs();
-    for id in order {
-        bounds.deadline.check(|| format!("the plan of node \"{}\"", graph.node(id).name))?;
-        if let Some(decision) = fits::fits(graph, id) {
-            planner.kernels(&decision)?;
-            continue;
-        }
-        match &graph.node(id).op {
-            Op::Input | Op::Constant(_) => continue,
-            Op::ChannelSelect(select) if planner.select(id, select) => continue,
-            Op::Cast(cast) if planner.converted(id, cast.to)? => continue,
-            Op::Prefix(prefix) => planner.prefix(id, prefix)?,
-            op if is_view_op(op) && planner.reviewed(id)? => continue,
-            _ => planner.generic(id)?,
-        }
-    }
+    planner.nodes(&order)?;
     planner.outputs()?;
     planner.finish(fused, bounds)
+}
+
+impl<'g> Planner<'g> {
+    /// Plans the nodes of the graph at hand.
+    fn nodes(&mut self, order: &[NodeId]) -> Result<(), PlanError> {
+        let graph = self.graph;
+        for &id in order {
+            self.deadline.check(|| format!("the plan of node \"{}\"", graph.node(id).name))?;
+            if let Some(decision) = fits::fits(graph, id) {
+                self.kernels(&decision)?;
+                continue;
+            }
+            match &graph.node(id).op {
+                Op::Input | Op::Constant(_) => continue,
+                Op::ChannelSelect(select) if self.select(id, select) => continue,
+                Op::Cast(cast) if self.converted(id, cast.to)? => continue,
+                Op::Prefix(prefix) => self.prefix(id, prefix)?,
+                Op::Loop(op) => self.repeated(id, op)?,
+                Op::If(op) => self.branches(id, op)?,
+                op if is_view_op(op) && self.reviewed(id)? => continue,
+                _ => self.generic(id)?,
+            }
+        }
+        Ok(())
+    }
 }

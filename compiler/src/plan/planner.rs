@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use nnc_ir::Exceeded;
 use nnc_ir::op::{Cost, Op};
 use nnc_ir::{DType, Graph, NodeId, Tensor, TensorType, Value};
-use nnc_runtime::abi::{Arg, Count, ElemType, IndexCheck, Port, Region};
+use nnc_ir::{Deadline, Exceeded};
+use nnc_runtime::abi::{Arg, Count, ElemType, IndexCheck, Move, Port, Region, Repeat};
 
 use super::buffer::{Buffer, BufferId, Home};
 use super::channels::{self, WideBuffers};
 use super::constants::Constants;
+use super::control::Block;
 use super::fits::Decision;
 use super::generic::IndexRecords;
 use super::image::{Extent, Image, Pitch, Slot};
@@ -53,6 +54,16 @@ pub(super) struct Draft {
     pub note: Option<String>,
 }
 
+/// What a step says of itself, taken from its graph while that is at hand.
+#[derive(Clone, Debug)]
+struct About {
+    op: &'static str,
+    shape: String,
+    cost: Cost,
+    /// Why it has no kernel, for matrix products and the like.
+    refused: Option<Refusal>,
+}
+
 /// A table of channel runs, to be filled with displacements from the start of the arena.
 #[derive(Clone, Debug)]
 pub(super) struct RunTable {
@@ -71,6 +82,7 @@ pub(super) struct Planner<'g> {
     pub weights: u64,
     /// Multiply-accumulates of the whole graph.
     pub macc: u64,
+    pub deadline: Deadline,
     position: BTreeMap<NodeId, usize>,
     last_use: BTreeMap<Value, usize>,
     pub buffers: Vec<Buffer>,
@@ -79,7 +91,12 @@ pub(super) struct Planner<'g> {
     pub places: BTreeMap<Value, Place>,
     wide: WideBuffers,
     wide_ids: BTreeMap<usize, BufferId>,
-    drafts: Vec<Draft>,
+    /// How many loops and branches the graph at hand is inside of.
+    pub depth: usize,
+    pub drafts: Vec<Draft>,
+    abouts: Vec<About>,
+    /// Loops and branches, in the order in which they begin.
+    pub blocks: Vec<Block>,
     pub constants: Constants,
     pub tables: Vec<RunTable>,
     /// For values of which data decide the size: the axis, and the buffer that holds their number until the end of a run.
@@ -90,24 +107,42 @@ pub(super) struct Planner<'g> {
     pub index_checks: Vec<IndexCheck>,
 }
 
+/// What the planner knows of one graph, while it plans one inside of that.
+pub(super) struct Outer<'g> {
+    graph: &'g Graph,
+    position: BTreeMap<NodeId, usize>,
+    last_use: BTreeMap<Value, usize>,
+    needed_until: BTreeMap<BufferId, usize>,
+    places: BTreeMap<Value, Place>,
+    wide: WideBuffers,
+    wide_ids: BTreeMap<usize, BufferId>,
+}
+
 /// Buffer 0 stands for the start of the arena.
 pub(super) const ARENA_START: BufferId = BufferId(0);
 
 impl<'g> Planner<'g> {
-    pub fn new(graph: &'g Graph, target: &'g Target, options: &'g Options, order: &[NodeId]) -> Planner<'g> {
+    pub fn new(
+        graph: &'g Graph,
+        target: &'g Target,
+        options: &'g Options,
+        deadline: Deadline,
+        order: &[NodeId],
+    ) -> Planner<'g> {
         let position: BTreeMap<NodeId, usize> = order.iter().enumerate().map(|(i, &id)| (id, i)).collect();
         let last_use = last_uses(graph, order, &position);
         let wide = channels::wide_buffers(graph, order, |v| writes_image(graph, v));
-        let constants = graph.node_ids().filter_map(|id| graph.constant(id.into()));
-        let weights = constants.map(|tensor| tensor.ty().bytes() as u64).sum();
+        let weights = constant_bytes(graph);
         let macc = order.iter().map(|&id| graph.cost(id).macc).fold(0, u64::saturating_add);
-        let start = Buffer { name: "arena".into(), home: Home::ArenaStart, bytes: 0, image: None };
+        let start =
+            Buffer { name: "arena".into(), home: Home::ArenaStart, bytes: 0, image: None, moves: Vec::new() };
         Planner {
             graph,
             target,
             options,
             weights,
             macc,
+            deadline,
             position,
             last_use,
             buffers: vec![start],
@@ -115,13 +150,54 @@ impl<'g> Planner<'g> {
             places: BTreeMap::new(),
             wide,
             wide_ids: BTreeMap::new(),
+            depth: 0,
             drafts: Vec::new(),
+            abouts: Vec::new(),
+            blocks: Vec::new(),
             constants: Constants::default(),
             tables: Vec::new(),
             counts: BTreeMap::new(),
             records: None,
             index_checks: Vec::new(),
         }
+    }
+
+    /// Turns to a graph inside of the one at hand. What is placed as one of its inputs stays as it is while the graph runs.
+    pub fn enter(&mut self, graph: &'g Graph, order: &[NodeId]) -> Outer<'g> {
+        use std::mem::{replace, take};
+        let position: BTreeMap<NodeId, usize> = order.iter().enumerate().map(|(i, &id)| (id, i)).collect();
+        let mut last_use = last_uses(graph, order, &position);
+        last_use.extend(graph.inputs().iter().map(|&id| (Value::from(id), usize::MAX)));
+        let wide = channels::wide_buffers(graph, order, |v| writes_image(graph, v));
+        self.depth += 1;
+        Outer {
+            graph: replace(&mut self.graph, graph),
+            position: replace(&mut self.position, position),
+            last_use: replace(&mut self.last_use, last_use),
+            needed_until: take(&mut self.needed_until),
+            places: take(&mut self.places),
+            wide: replace(&mut self.wide, wide),
+            wide_ids: take(&mut self.wide_ids),
+        }
+    }
+
+    /// Turns back to the graph around.
+    pub fn leave(&mut self, outer: Outer<'g>) {
+        let Outer { graph, position, last_use, needed_until, places, wide, wide_ids } = outer;
+        self.depth -= 1;
+        self.graph = graph;
+        self.position = position;
+        self.last_use = last_use;
+        self.needed_until = needed_until;
+        self.places = places;
+        self.wide = wide;
+        self.wide_ids = wide_ids;
+    }
+
+    /// The output of the program that a value is.
+    pub fn output_index(&self, value: Value) -> Option<u32> {
+        let outputs = if self.depth == 0 { self.graph.outputs() } else { &[] };
+        outputs.iter().position(|(_, v)| *v == value).map(|i| i as u32)
     }
 
     /// Places the graph's inputs: dense, row-major.
@@ -136,7 +212,7 @@ impl<'g> Planner<'g> {
 
     /// Adds a buffer.
     pub fn buffer(&mut self, name: &str, home: Home, bytes: u64, image: Option<(Extent, Pitch)>) -> BufferId {
-        self.buffers.push(Buffer { name: name.to_string(), home, bytes, image });
+        self.buffers.push(Buffer { name: name.to_string(), home, bytes, image, moves: Vec::new() });
         BufferId(self.buffers.len() as u32 - 1)
     }
 
@@ -159,6 +235,23 @@ impl<'g> Planner<'g> {
         self.index_checks.push(check);
         if let Some(buffer) = self.buffers.get_mut(buffer.0 as usize) {
             buffer.bytes = bytes;
+        }
+    }
+
+    /// The bytes of a buffer, seen from a place that moves on in each iteration of a loop.
+    pub fn moving(&mut self, of: BufferId, block: usize, stride: i64) -> BufferId {
+        let Buffer { name, bytes, mut moves, .. } = self.at(of).clone();
+        moves.push((block, stride));
+        let home = Home::Alias(self.root(of));
+        self.buffers.push(Buffer { name, home, bytes, image: None, moves });
+        BufferId(self.buffers.len() as u32 - 1)
+    }
+
+    /// The buffer that has the bytes of another one.
+    pub fn root(&self, id: BufferId) -> BufferId {
+        match self.at(id).home {
+            Home::Alias(root) => root,
+            _ => id,
         }
     }
 
@@ -258,10 +351,9 @@ impl<'g> Planner<'g> {
         if pixels != 1 && shape.get(1) != Some(&1) {
             return None;
         }
-        let index = |v: Value| self.graph.outputs().iter().position(|(_, o)| *o == v).map(|i| i as u32);
-        index(value).or_else(|| {
+        self.output_index(value).or_else(|| {
             let (reader, _) = self.graph.single_consumer(value)?;
-            matches!(self.graph.node(reader).op, Op::Reshape(_)).then(|| index(reader.into()))?
+            matches!(self.graph.node(reader).op, Op::Reshape(_)).then(|| self.output_index(reader.into()))?
         })
     }
 
@@ -297,10 +389,24 @@ impl<'g> Planner<'g> {
     }
 
     /// Adds a step.
-    pub fn step(&mut self, draft: Draft) {
-        if draft.units > 0 {
-            self.drafts.push(draft);
+    pub fn step(&mut self, mut draft: Draft) {
+        if draft.units == 0 {
+            return;
         }
+        let node = draft.node.map(|id| (id, self.graph.node(id)));
+        let cost = node.map(|(id, _)| self.graph.cost(id)).unwrap_or_default();
+        let is_general = matches!(draft.code, LayerCode::Nest(_) | LayerCode::Routine(_));
+        self.abouts.push(About {
+            op: node.map_or("Copy", |(_, node)| node.op.name()),
+            shape: node.and_then(|(_, node)| node.outputs.first()).map_or(String::new(), ToString::to_string),
+            refused: node
+                .filter(|_| is_general && cost.macc > 0)
+                .map(|(id, node)| Refusal { layer: node.name.clone(), why: slow::why(self.graph, id) }),
+            cost,
+        });
+        // Nodes of graphs inside of others have numbers of their own.
+        draft.node = draft.node.filter(|_| self.depth == 0);
+        self.drafts.push(draft);
     }
 
     /// The value as an image, if it can be seen as one.
@@ -350,16 +456,16 @@ impl<'g> Planner<'g> {
     }
 
     fn buffer_alias(&mut self, of: BufferId, owner: Buffer, extent: Extent, pitch: Pitch) -> BufferId {
-        let root = match owner.home {
-            Home::Alias(root) => root,
-            _ => of,
-        };
+        let home = Home::Alias(self.root(of));
+        let image = Some((extent, pitch));
         let known =
-            self.buffers.iter().position(|b| b.home == Home::Alias(root) && b.image == Some((extent, pitch)));
-        match known {
-            Some(i) => BufferId(i as u32),
-            None => self.buffer(&owner.name, Home::Alias(root), owner.bytes, Some((extent, pitch))),
+            self.buffers.iter().position(|b| b.home == home && b.image == image && b.moves == owner.moves);
+        if let Some(i) = known {
+            return BufferId(i as u32);
         }
+        let id = self.buffer(&owner.name, home, owner.bytes, image);
+        self.buffers[id.0 as usize].moves = owner.moves;
+        id
     }
 
     /// The value as a strided window, if it can be seen as one. Constants get their bytes placed.
@@ -408,25 +514,26 @@ impl<'g> Planner<'g> {
         fused: &BTreeMap<String, Vec<String>>,
         bounds: &Bounds,
     ) -> Result<Unpacked, PlanError> {
-        let root = |planner: &Planner<'_>, id: BufferId| match planner.at(id).home {
-            Home::Alias(root) => root,
-            _ => id,
-        };
-        let macc: Vec<u64> = self.drafts.iter().map(|draft| self.cost(draft).macc).collect();
+        let macc: Vec<u64> = self.abouts.iter().map(|about| about.cost.macc).collect();
         let rule = self.options.strips;
-        let groups = strips::choose(rule, &self.drafts, &macc, &self.buffers, self.target);
+        let inside = |step: usize| self.blocks.iter().any(|block| block.steps.contains(&step));
+        let alone: Vec<bool> = (0..self.drafts.len()).map(inside).collect();
+        let groups = strips::choose(rule, &self.drafts, &macc, &self.buffers, &alone, self.target);
         let in_strips: BTreeMap<BufferId, u32> =
             groups.groups.iter().flat_map(|group| group.buffers.iter().copied().zip(0..)).collect();
         let mut lives: BTreeMap<BufferId, (usize, usize)> = BTreeMap::new();
+        let mut touched_by: BTreeMap<BufferId, Vec<usize>> = BTreeMap::new();
         for (step, draft) in self.drafts.iter().enumerate() {
             let touched = draft.args.iter().map(|(b, _)| *b).chain(draft.also_reads.iter().copied());
-            let touched = touched.map(|b| root(&self, b)).filter(|b| self.at(*b).home == Home::Arena);
+            let touched = touched.map(|b| self.root(b)).filter(|b| self.at(*b).home == Home::Arena);
             let (first, last) = groups.span(step);
             for id in touched.filter(|b| !in_strips.contains_key(b)) {
                 let life = lives.entry(id).or_insert((first, last));
                 life.1 = last;
+                touched_by.entry(id).or_default().push(step);
             }
         }
+        self.live_through_blocks(&mut lives, &touched_by);
         for (_, count) in self.counts.values() {
             if let Some(life) = lives.get_mut(count) {
                 life.1 = self.drafts.len().saturating_sub(1);
@@ -463,7 +570,7 @@ impl<'g> Planner<'g> {
         let offset_of: BTreeMap<BufferId, u64> =
             ids.iter().copied().zip(arena.offsets.iter().copied()).collect();
         let offset =
-            |planner: &Planner<'_>, id: BufferId| offset_of.get(&root(planner, id)).copied().unwrap_or(0);
+            |planner: &Planner<'_>, id: BufferId| offset_of.get(&planner.root(id)).copied().unwrap_or(0);
 
         for table in std::mem::take(&mut self.tables) {
             let mut data = Vec::with_capacity(table.starts.len() * 4);
@@ -479,16 +586,17 @@ impl<'g> Planner<'g> {
         let places = groups.places(scratch);
         let window = |planner: &Planner<'_>, id: BufferId| match places.get(&id) {
             Some(place) => place.clone(),
-            None => planner.window(root(planner, id), offset(planner, id)),
+            None => planner.window(planner.root(id), offset(planner, id)),
         };
         let mut steps = Vec::with_capacity(self.drafts.len());
-        for draft in &self.drafts {
+        for (draft, about) in self.drafts.iter().zip(&self.abouts) {
+            let times = self.times(steps.len());
             let args: Vec<Arg> = draft
                 .args
                 .iter()
                 .map(|&(id, at)| match in_strips.get(&id) {
                     Some(&buffer) => Arg { region: Region::Strip(buffer), offset: at },
-                    None => self.at(root(&self, id)).arg(offset(&self, id), at),
+                    None => self.at(self.root(id)).arg(offset(&self, id), at),
                 })
                 .collect();
             let windows = Windows {
@@ -496,26 +604,22 @@ impl<'g> Planner<'g> {
                 displaced: draft.also_reads.iter().map(|&id| window(&self, id)).collect(),
                 scratch: draft.scratch,
             };
-            let cost = self.cost(draft);
-            let is_general = matches!(draft.code, LayerCode::Nest(_) | LayerCode::Routine(_));
-            let refused = draft.node.filter(|_| is_general && cost.macc >= slow::LARGE);
+            let macc = about.cost.macc.saturating_mul(times);
             steps.push(PlanStep {
                 name: draft.name.clone(),
-                op: draft.node.map_or("Copy", |id| self.graph.node(id).op.name()).to_string(),
-                shape: draft.node.map_or(String::new(), |id| self.graph.node(id).outputs[0].to_string()),
+                op: about.op.to_string(),
+                shape: about.shape.clone(),
                 code: draft.code.clone(),
                 args,
                 windows,
                 units: draft.units,
-                macc: cost.macc,
-                params: cost.params,
-                traffic: draft.traffic,
+                times,
+                macc,
+                params: about.cost.params,
+                traffic: draft.traffic.times(times),
                 fused: fused.get(&draft.name).cloned().unwrap_or_default(),
                 note: draft.note.clone(),
-                refused: refused.map(|id| Refusal {
-                    layer: self.graph.node(id).name.clone(),
-                    why: slow::why(self.graph, id),
-                }),
+                refused: about.refused.clone().filter(|_| macc >= slow::LARGE),
             });
         }
         super::ahead::decide(&mut steps, &groups, self.target.l2);
@@ -526,6 +630,22 @@ impl<'g> Planner<'g> {
         let records = self.records.map_or(0, |records| offset(&self, records));
         let mut index_checks = self.index_checks.clone();
         index_checks.iter_mut().for_each(|check| check.at += records);
+        let going = |(buffer, at): (BufferId, u64)| offset(&self, buffer) + at;
+        let mut repeats: Vec<Repeat> = (self.blocks.iter())
+            .map(|block| Repeat {
+                steps: block.steps.start as u32..block.steps.end as u32,
+                trips: block.trips,
+                going: block.going.map(going),
+                moves: Vec::new(),
+            })
+            .collect();
+        for (step, draft) in self.drafts.iter().enumerate() {
+            for (arg, (buffer, _)) in draft.args.iter().enumerate() {
+                for &(block, stride) in &self.at(*buffer).moves {
+                    repeats[block].moves.push(Move { step: step as u32, arg: arg as u32, stride });
+                }
+            }
+        }
         let memory = MemoryReport {
             arena: arena.bytes,
             planned_peak: memory::peak(&lifetimes),
@@ -546,6 +666,7 @@ impl<'g> Planner<'g> {
                 .collect(),
             steps,
             strips: groups.describe(scratch),
+            repeats,
             constants: self.constants,
             arena_bytes: arena.bytes,
             lives: lifetimes.iter().zip(&arena.offsets).map(|(life, &at)| life.at(at)).collect(),
@@ -561,11 +682,6 @@ impl<'g> Planner<'g> {
         let buffer = self.at(id);
         let start = buffer.arg(arena_offset, 0).offset;
         start..start.saturating_add(buffer.bytes)
-    }
-
-    /// What a step costs.
-    fn cost(&self, draft: &Draft) -> Cost {
-        draft.node.map(|id| self.graph.cost(id)).unwrap_or_default()
     }
 
     /// The largest sum of tensor bytes that are alive at one step, each tensor dense and by itself, in the plan's order.
@@ -597,6 +713,16 @@ impl<'g> Planner<'g> {
             .collect();
         memory::peak(&lives)
     }
+}
+
+/// Bytes of all constants of a graph and those inside of it.
+fn constant_bytes(graph: &Graph) -> u64 {
+    let of_node = |id: NodeId| {
+        let own = graph.constant(id.into()).map_or(0, |tensor| tensor.ty().bytes() as u64);
+        let inside = graph.node(id).op.bodies().into_iter().map(|body| constant_bytes(body.graph()));
+        own.saturating_add(inside.fold(0, u64::saturating_add))
+    };
+    graph.node_ids().map(of_node).fold(0, u64::saturating_add)
 }
 
 /// Whether a step writes the value as an image of its own.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use nnc_runtime::abi::{Arg, Region};
+use nnc_runtime::abi::{Arg, Move, Region};
 
 use super::dense::{DensePlan, LoopOrder};
 use super::lanes::{LanesPlan, RowBlocks};
@@ -37,8 +37,25 @@ impl fmt::Display for Plan {
             writeln!(f)?;
         }
         for (i, step) in self.steps.iter().enumerate() {
+            for repeat in self.repeats.iter().filter(|repeat| repeat.steps().start == i) {
+                let (last, condition) = (repeat.steps().end - 1, repeat.going);
+                match (repeat.trips, condition) {
+                    (1, Some(at)) => writeln!(f, "steps {i} to {last} if arena+{at} is not 0:")?,
+                    (trips, Some(at)) => {
+                        writeln!(f, "steps {i} to {last} while arena+{at} is not 0, at most {trips} times:")?;
+                    }
+                    (trips, None) => writeln!(f, "steps {i} to {last}, {trips} times:")?,
+                }
+            }
             writeln!(f, "{i:4} {} {} : {}", step.code.kind(), step.name, step.shape)?;
-            let args: Vec<String> = step.args.iter().map(arg).collect();
+            let moves = self.repeats.iter().flat_map(|repeat| &repeat.moves);
+            let moves: Vec<&Move> = moves.filter(|moved| moved.step as usize == i).collect();
+            let moved = |(index, place): (usize, &Arg)| {
+                let strides = moves.iter().filter(|moved| moved.arg as usize == index);
+                let strides: Vec<String> = strides.map(|moved| format!("{:+} each", moved.stride)).collect();
+                [&[arg(place)], &strides[..]].concat().join("")
+            };
+            let args: Vec<String> = step.args.iter().enumerate().map(moved).collect();
             writeln!(
                 f,
                 "     units {}  reads {}  writes {}  args {}",

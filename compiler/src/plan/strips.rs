@@ -399,19 +399,24 @@ impl Costs {
     }
 }
 
-/// Decides which steps run in strips. `macc` is the arithmetic of each step.
+/// Decides which steps run in strips. `macc` is the arithmetic of each step; `alone` says which steps are in loops and branches,
+/// and so have no neighbours.
 pub(super) fn choose(
     rule: Rule,
     drafts: &[Draft],
     macc: &[u64],
     buffers: &[Buffer],
+    alone: &[bool],
     target: &Target,
 ) -> Groups {
     if rule == Rule::Never {
         return Groups::default();
     }
     let costs = Costs::of(rule, target);
-    let steps = Steps::of(drafts, macc, buffers);
+    let mut steps = Steps::of(drafts, macc, buffers);
+    for (sweep, _) in steps.sweeps.iter_mut().zip(alone).filter(|(_, alone)| **alone) {
+        *sweep = None;
+    }
     // For the last steps, from none to all: what their best groups win, and the first of these if it begins there.
     let mut best: Vec<(f64, Option<Group>)> = vec![(0.0, None)];
     for first in (0..drafts.len()).rev() {

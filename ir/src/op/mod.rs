@@ -17,6 +17,7 @@
 
 pub(crate) mod check;
 pub mod col2im;
+pub mod control;
 pub mod conv;
 pub mod deform;
 pub mod det;
@@ -46,6 +47,7 @@ mod windows;
 use std::fmt;
 
 pub use col2im::Col2Im;
+pub use control::{Body, If, Loop};
 pub use conv::{Conv, ConvTranspose, Epilogue, Prologue, Residual, Window};
 pub use deform::DeformConv;
 pub use det::Det;
@@ -257,6 +259,8 @@ operators!(
     Unique,
     NonMaxSuppression,
     Prefix,
+    Loop,
+    If,
 );
 
 impl Op {

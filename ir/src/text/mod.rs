@@ -20,6 +20,8 @@
 //!   `begin:end`.
 //! - What is fused is named in the order in which it applies: `prologue=affine+relu`, `epilogue=residual+relu6` adds
 //!   the residual before the activation, `epilogue=relu+residual` after it.
+//! - Graphs inside of an operator follow in braces, each behind a word: `loop %x {trips=3} body { … } : f32[3x2]`,
+//!   `if %c then { … } else { … } : f32[2]`. They have names of their own.
 //! - The types of the results follow a colon. They are checked against inference.
 //! - The data of a constant are `{1, 2, 3}`, `splat(1)`, `hash(seed=3, scale=0.5)` (pseudo-random, see [`hash`]), or
 //!   `bytes(…)` in hexadecimal. [`print()`] shows only a `digest(…)` of larger ones, which cannot be read back;

@@ -111,6 +111,8 @@ ops!(
     Unique,
     NonMaxSuppression,
     Prefix,
+    Loop,
+    If,
 );
 
 /// Structs: each field with its default, or `*` where it must be written; `as W` says in which form it is written.
@@ -167,6 +169,39 @@ attributes! {
     MaxUnpool { sizes as ByX = * }
     NonMaxSuppression { most = *, center_point_box = false }
     Prefix { axis = * }
+}
+
+// Their graphs are written apart from their attributes.
+impl Described for Loop {
+    fn blanks() -> Vec<Loop> {
+        vec![Loop::default()]
+    }
+
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+        f.required("trips", &mut self.trips)?;
+        f.optional("by_data", &mut self.by_data, false)?;
+        f.optional("states", &mut self.states, 0)?;
+        f.optional("scanned", &mut self.scanned, 0)
+    }
+}
+
+impl Described for If {
+    fn blanks() -> Vec<If> {
+        vec![If::default()]
+    }
+
+    fn fields(&mut self, _: &mut Fields<'_>) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// Before each graph inside of an operator stands a word.
+pub(super) fn body_words(op: &Op) -> &'static [&'static str] {
+    match op {
+        Op::Loop(_) => &["body"],
+        Op::If(_) => &["then", "else"],
+        _ => &[],
+    }
 }
 
 /// Enums whose variants are operators: each variant with the defaults of its parameters.

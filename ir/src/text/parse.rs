@@ -9,7 +9,7 @@ use crate::types::TensorType;
 use super::attrs::{Fault, Fields, Written};
 use super::constant;
 use super::is_name_char;
-use super::ops::{Described, blank};
+use super::ops::{Described, blank, body_words};
 
 /// Where a text is no graph, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +26,11 @@ pub struct ParseError {
 /// Reads a graph from its text form.
 pub fn parse(text: &str) -> Result<Graph, ParseError> {
     let mut parser = Parser { text, at: 0, graph: Graph::new(), values: BTreeMap::new() };
-    match parser.statements() {
+    let whole = parser.statements().and_then(|()| match parser.rest().is_empty() {
+        true => Ok(()),
+        false => parser.expected("a definition such as %y = relu %x, or output name = %y"),
+    });
+    match whole {
         Ok(()) => Ok(parser.graph),
         Err(Fault { at, what }) => {
             let before = &text[..text.floor_char_boundary(at)];
@@ -54,20 +58,30 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
+    /// As many statements as there are.
     fn statements(&mut self) -> Result<(), Fault> {
         loop {
-            self.skip_space();
-            if self.rest().is_empty() {
-                return Ok(());
-            }
+            let at = self.skip_space();
             if self.rest().starts_with('%') {
                 self.definition()?;
             } else if self.word() == "output" {
                 self.output()?;
             } else {
-                return self.expected("a definition such as %y = relu %x, or output name = %y");
+                self.at = at;
+                return Ok(());
             }
         }
+    }
+
+    /// `{ statements }`: a graph of its own, with names of its own.
+    fn body(&mut self) -> Result<Graph, Fault> {
+        self.expect("{")?;
+        let graph = std::mem::take(&mut self.graph);
+        let values = std::mem::take(&mut self.values);
+        self.statements()?;
+        self.expect("}")?;
+        self.values = values;
+        Ok(std::mem::replace(&mut self.graph, graph))
     }
 
     /// `%label = op …`
@@ -109,7 +123,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// `operands {attributes} : types`, after the operator's name.
+    /// `operands {attributes} bodies : types`, after the operator's name.
     fn operator(&mut self, name: String, mut op: Op, at: usize) -> Result<NodeId, Fault> {
         let mut operands: Vec<Option<Value>> = Vec::new();
         self.skip_space();
@@ -127,6 +141,13 @@ impl<'a> Parser<'a> {
         let mut fields = Fields::reader(&types, given, at);
         op.fields(&mut fields)?;
         fields.finish()?;
+        for (index, word) in body_words(&op).iter().enumerate() {
+            self.expect(word)?;
+            let graph = self.body()?;
+            if let Some(body) = op.bodies_mut().into_iter().nth(index) {
+                *body = graph.into();
+            }
+        }
         self.expect(":")?;
         let types_at = self.skip_space();
         let mut written = vec![self.ty()?];

@@ -10,7 +10,7 @@ use crate::types::TensorType;
 use super::attrs::Fields;
 use super::constant::{self, Detail};
 use super::name;
-use super::ops::{Described, keyword};
+use super::ops::{Described, body_words, keyword};
 
 /// A graph as text, to be looked at: of constants that are neither short nor regular, a digest.
 pub fn print(graph: &Graph) -> String {
@@ -65,6 +65,10 @@ fn print_in(graph: &Graph, detail: Detail) -> String {
                 let attributes = attributes(op, &tys);
                 if !attributes.is_empty() {
                     line.push_str(&format!(" {{{attributes}}}"));
+                }
+                for (word, body) in body_words(op).iter().zip(op.bodies()) {
+                    let inside = print_in(body.graph(), detail).replace('\n', "\n  ");
+                    line.push_str(&format!(" {word} {{\n  {}\n}}", inside.trim_end()));
                 }
                 writeln!(text, "{line} : {types}")
             }

@@ -222,6 +222,17 @@ fn samples() -> Vec<(Op, Vec<Option<TensorType>>)> {
             vec![Some(TensorType::f32([1, 6, 4])), Some(TensorType::f32([1, 2, 6]))],
         ),
         (Prefix { axis: 3 }.into(), vec![image(), Some(TensorType::new(DType::I64, []))]),
+        (
+            Loop { trips: 1, by_data: true, states: 1, scanned: 1, body: body().into() }.into(),
+            vec![Some(TensorType::new(DType::Bool, [])), f(&[2]), image(), f(&[2])],
+        ),
+        (
+            If { then: body().into(), otherwise: body().into() }.into(),
+            [(); 2].iter().fold(vec![Some(TensorType::new(DType::Bool, []))], |operands, ()| {
+                let inputs = [Some(TensorType::new(DType::I64, [])), f(&[2]), f(&[4, 9, 9]), f(&[2])];
+                [&operands[..], &inputs].concat()
+            }),
+        ),
         (GatherNd { batch_dims: 1 }.into(), vec![image(), Some(TensorType::new(DType::I64, [1, 2, 1]))]),
         (Gather { axis: 1, indices: Tensor::new([2, 1], &[3i64, 0]).unwrap() }.into(), vec![image()]),
         (
@@ -284,6 +295,28 @@ fn samples() -> Vec<(Op, Vec<Option<TensorType>>)> {
             .map(|kind| (Reduce { kind, axes: vec![1], keep_dims: false }.into(), vec![image()])),
     );
     samples
+}
+
+/// The body of a loop, with a loop in it.
+fn body() -> Graph {
+    parse(
+        "%i = input : i64[]
+         %\"a state\" = input : f32[2]
+         %x = input : f32[4x9x9]
+         %c = input : f32[2]
+         %go = const bool[] {true}
+         %l = loop %c {trips=2, states=1} body {
+            // Names of its own: } { \"
+            %i = input : i64[]
+            %c = input : f32[2]
+            output \"}\" = %c
+         } : f32[2]
+         %s = add %\"a state\", %l : f32[2]
+         output go = %go
+         output s = %s
+         output part = %x",
+    )
+    .unwrap()
 }
 
 /// A graph of one operator, its operands inputs.
@@ -428,7 +461,7 @@ fn mistakes_are_shown_where_they_are() {
     );
     assert_eq!(
         at("  what"),
-        "line 2, column 7: expected a definition such as %y = relu %x, or output name = %y, got the end"
+        "line 2, column 3: expected a definition such as %y = relu %x, or output name = %y, got what"
     );
     assert_eq!(
         at("%y = const f32[1x] {1}"),

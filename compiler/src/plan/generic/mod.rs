@@ -207,6 +207,7 @@ pub fn lower(
         Op::Pool(op) => window::pool(&mut lowering, op)?,
         Op::GlobalPool(op) => window::global_pool(&mut lowering, op)?,
         Op::Resize(op) => resize::resize(&mut lowering, op)?,
+        Op::Loop(_) | Op::If(_) => return Err(lowering.unsupported("graphs of their own")),
         Op::Input | Op::Constant(_) => return Err(lowering.unsupported("a value that is only stored")),
     }
     lowering.finish()
