@@ -15,6 +15,7 @@ use super::bindings::Bindings;
 use super::end::Part;
 use super::error::{Fault, NodeFault, UnsupportedOperator};
 use super::model::{Dim, Model, NodeDef, PortInfo};
+use super::nested::Around;
 use super::node::NodeReader;
 use super::signature::{self, Bound, Signature};
 use super::subgraph::GraphDef;
@@ -35,13 +36,16 @@ const MOST_MADE: usize = 256 << 20;
 /// The state of the walk.
 pub(super) struct Importer<'m> {
     pub model: &'m Model,
+    /// The graph that is being read, and those around it, outermost first.
     pub graph: Graph,
+    pub around: Vec<Around>,
     /// What names stand for: in the graph, and in the bodies inside of each other that are being read.
     scopes: Vec<Scope<'m>>,
     /// Names that some node or graph output reads.
     pub used: BTreeSet<&'m str>,
-    /// Nodes of bodies that have been read.
-    unrolled: usize,
+    /// Nodes of bodies that have been read, and how many there may be.
+    pub(super) unrolled: usize,
+    pub(super) most_unrolled: usize,
     /// Bytes of constants that constructors have made.
     made: usize,
     /// Values whose size only the run knows.
@@ -53,6 +57,8 @@ pub(super) struct Importer<'m> {
 
 /// The names of one graph.
 struct Scope<'m> {
+    /// How many graphs are around the one that its values are of.
+    depth: usize,
     values: BTreeMap<&'m str, Item>,
     /// Initializers that nothing has read yet. Each goes into the graph, which is their only owner.
     weights: BTreeMap<&'m str, Tensor>,
@@ -68,8 +74,8 @@ pub(super) enum Item {
 }
 
 impl<'m> Scope<'m> {
-    fn new(weights: BTreeMap<&'m str, Tensor>) -> Scope<'m> {
-        Scope { values: BTreeMap::new(), weights }
+    fn new(depth: usize, weights: BTreeMap<&'m str, Tensor>) -> Scope<'m> {
+        Scope { depth, values: BTreeMap::new(), weights }
     }
 }
 
@@ -89,9 +95,11 @@ pub(super) fn import(
     let mut importer = Importer {
         model,
         graph: Graph::new(),
-        scopes: vec![Scope::new(weights::tensors(&model.initializers, reading)?)],
+        around: Vec::new(),
+        scopes: vec![Scope::new(0, weights::tensors(&model.initializers, reading)?)],
         used: used_names(&part),
         unrolled: 0,
+        most_unrolled: MOST_UNROLLED.min(model.limits.nodes),
         made: 0,
         sizes: Sizes::default(),
         foldable: FOLD_BYTES,
@@ -214,19 +222,21 @@ fn used_names<'m>(part: &Part<'m>) -> BTreeSet<&'m str> {
 }
 
 impl<'m> Importer<'m> {
-    /// What a name stands for. A constant enters the graph when it is first read.
+    /// What a name stands for in the graph that is being read. A constant enters its graph when it is first read.
     pub(super) fn item(&mut self, name: &'m str) -> Option<Item> {
-        for scope in self.scopes.iter_mut().rev() {
-            if let Some(item) = scope.values.get(name) {
-                return Some(item.clone());
-            }
-            if let Some(tensor) = scope.weights.remove(name) {
-                let value = Item::Value(self.graph.add_constant(name, tensor));
-                scope.values.insert(name, value.clone());
-                return Some(value);
-            }
+        let known = |scope: &Scope<'_>| scope.values.contains_key(name) || scope.weights.contains_key(name);
+        let place = self.scopes.iter().rposition(known)?;
+        let depth = self.scopes[place].depth;
+        if let Some(tensor) = self.scopes[place].weights.remove(name) {
+            let value = self.level(depth).add_constant(name, tensor);
+            self.scopes[place].values.insert(name, Item::Value(value));
         }
-        None
+        Some(match self.scopes[place].values.get(name)?.clone() {
+            Item::Value(value) => Item::Value(self.inwards(value, depth)),
+            Item::Sequence(list) => {
+                Item::Sequence(list.into_iter().map(|value| self.inwards(value, depth)).collect())
+            }
+        })
     }
 
     /// Gives a name a meaning; tells whether it had none in this graph.
@@ -299,7 +309,7 @@ impl<'m> Importer<'m> {
         // An iteration of nothing still is one.
         self.unroll(body.nodes.len().max(1))?;
         let weights = body.initializers.iter().map(|(name, tensor)| (name.as_str(), tensor.clone()));
-        self.scopes.push(Scope::new(weights.collect()));
+        self.scopes.push(Scope::new(self.depth(), weights.collect()));
         let results = self.inside(body, arguments);
         self.scopes.pop();
         results
@@ -307,7 +317,7 @@ impl<'m> Importer<'m> {
 
     /// Counts nodes that are written out for a loop, a branch or the steps of a sequence.
     pub(super) fn unroll(&mut self, nodes: usize) -> Result<(), NodeFault> {
-        let limit = MOST_UNROLLED.min(self.model.limits.nodes);
+        let limit = self.most_unrolled;
         self.unrolled = self.unrolled.saturating_add(nodes);
         if self.unrolled <= limit {
             return Ok(());

@@ -1,7 +1,5 @@
 //! A node while it is read: its operands, attributes and what it becomes.
 
-use std::collections::BTreeSet;
-
 use super::attribute::Attributes;
 use super::error::NodeFault;
 use super::import::{Importer, Item};
@@ -54,9 +52,17 @@ impl<'i, 'm> NodeReader<'i, 'm> {
         self.importer.body(body, arguments)
     }
 
-    /// Counts nodes that are written out for the steps of a sequence; too many are refused.
-    pub(super) fn unroll(&mut self, nodes: usize) -> Result<(), NodeFault> {
-        self.importer.unroll(nodes)
+    /// Lets no more than some nodes be written out while `attempt` runs.
+    pub(super) fn tentatively<T>(
+        &mut self,
+        nodes: usize,
+        attempt: impl FnOnce(&mut Self) -> Result<T, NodeFault>,
+    ) -> Result<T, NodeFault> {
+        let most = self.importer.most_unrolled;
+        self.importer.most_unrolled = most.min(self.importer.unrolled.saturating_add(nodes));
+        let outcome = attempt(self);
+        self.importer.most_unrolled = most;
+        outcome
     }
 
     /// Counts bytes of constants that a constructor makes, before it does; too many are refused.
@@ -228,20 +234,7 @@ impl<'i, 'm> NodeReader<'i, 'm> {
 
     /// Names of the graph inputs that a value is computed from.
     fn sources(&self, value: Value) -> Vec<String> {
-        let graph = &self.importer.graph;
-        let mut inputs = BTreeSet::new();
-        let mut seen = BTreeSet::new();
-        let mut stack = vec![value.node];
-        while let Some(id) = stack.pop() {
-            if !seen.insert(id) {
-                continue;
-            }
-            if matches!(graph.node(id).op, Op::Input) {
-                inputs.insert(graph.node(id).name.as_str());
-            }
-            stack.extend(graph.operands(id).into_iter().flatten().map(|v| v.node));
-        }
-        inputs.into_iter().map(str::to_string).collect()
+        self.importer.sources(value)
     }
 
     /// A constant operand of integers.

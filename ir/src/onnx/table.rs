@@ -224,6 +224,7 @@ pub(super) const TABLE: &[Row] = &[
     row("RotaryEmbedding", 23, NOW, attention::rotary_embedding),
     row("Round", 11, NOW, activation::unary),
     row("STFT", 17, NOW, signal::stft),
+    row("Scan", 8, 8, control::scan_of_batch),
     row("Scan", 9, NOW, control::scan),
     row("Scatter", 9, 10, index::scatter_elements),
     row("ScatterElements", 11, NOW, index::scatter_elements),

@@ -249,6 +249,11 @@ pub fn string(name: &str, s: &str) -> AttributeProto {
     AttributeProto { s: s.as_bytes().to_vec(), ..attribute(name, 3) }
 }
 
+pub fn strings(name: &str, strings: &[&str]) -> AttributeProto {
+    let strings = strings.iter().map(|s| s.as_bytes().to_vec()).collect();
+    AttributeProto { strings, ..attribute(name, 8) }
+}
+
 pub fn tensor(name: &str, t: TensorProto) -> AttributeProto {
     AttributeProto { t: MessageField::some(t), ..attribute(name, 4) }
 }

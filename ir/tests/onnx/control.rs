@@ -149,20 +149,69 @@ fn summing(trips: i64) -> Onnx {
 }
 
 #[test]
-fn a_loop_is_written_out() {
+fn a_loop_stays_a_loop_however_long_it_is() {
     let graph = summing(3).graph();
     let results = nnc_ir::eval::run(&graph, &[iota(&[2])]).unwrap();
     assert_eq!(f32s(&results[0]), [0.0, 4.0]);
     assert_eq!(results[1].ty().to_string(), "f32[3x2]");
     assert_eq!(f32s(&results[1]), [0.0, 2.0, 0.0, 3.0, 0.0, 4.0]);
+    assert_eq!(summing(1 << 17).graph().len(), graph.len());
 }
 
 #[test]
-fn a_loop_of_too_many_iterations_is_refused() {
-    for trips in [1 << 17, 1 << 62, i64::MAX] {
+fn a_loop_that_never_comes_to_its_end_is_refused() {
+    for trips in [1 << 40, 1 << 62, i64::MAX] {
         let error = summing(trips).error();
         assert!(error.contains("a loop must have fewer iterations"), "{error}");
     }
+}
+
+/// `trips` times `s = [s, x]`, which is longer each time.
+fn growing(trips: i64) -> Onnx {
+    let body = onnx(13)
+        .input("i", &[])
+        .input("going", &[])
+        .input("s", &["n"])
+        .output("going")
+        .output("t")
+        .node("Concat", &["s", "x"], &["t"], &[int("axis", 0)]);
+    onnx(13).ints("M", &[trips]).input("x", &["2"]).output("y").node(
+        "Loop",
+        &["M", "", "x"],
+        &["y"],
+        &[graph("body", body)],
+    )
+}
+
+#[test]
+fn a_loop_whose_values_grow_is_written_out() {
+    assert_eq!(f32s(&growing(2).run([iota(&[2])])), [0.0, 1.0, 0.0, 1.0, 0.0, 1.0]);
+    let error = growing(1 << 17).error();
+    assert!(error.contains("a loop must have fewer iterations"), "{error}");
+}
+
+#[test]
+fn no_iteration_leaves_the_first_values_and_empty_scan_outputs() {
+    let results = nnc_ir::eval::run(&summing(0).graph(), &[iota(&[2])]).unwrap();
+    assert_eq!(f32s(&results[0]), [0.0, 1.0]);
+    assert_eq!(results[1].ty().to_string(), "f32[0x2]");
+    assert_eq!(f32s(&growing(0).run([iota(&[2])])), [0.0, 1.0]);
+    // Nor does it have to be known what the scan outputs would be, if nobody reads them.
+    let body = onnx(13)
+        .input("i", &[])
+        .input("going", &[])
+        .input("s", &["n"])
+        .output("going")
+        .output("s")
+        .output("part")
+        .node("Slice", &["x", "i", "i"], &["part"], &[]);
+    let model = onnx(13).ints("M", &[0]).input("x", &["2"]).output("y").node(
+        "Loop",
+        &["M", "", "x"],
+        &["y", "parts"],
+        &[graph("body", body)],
+    );
+    assert_eq!(f32s(&model.run([iota(&[2])])), [0.0, 1.0]);
 }
 
 #[test]
@@ -182,24 +231,126 @@ fn a_loop_ends_when_its_condition_does() {
     assert_eq!(y.elems::<i64>().unwrap()[..], [1, 2, 3]);
 }
 
-#[test]
-fn a_loop_that_only_its_data_end_is_refused() {
+/// Doubles `x` while it is below 10: at most `M` times, if that is given, and not at all unless `go`. Shows each value before.
+fn doubling(trips: Option<i64>, shown: bool) -> Onnx {
     let body = onnx(13)
         .input("i", &[])
         .input("going", &[])
         .input("s", &[])
         .output("next")
-        .output("s")
+        .output("t")
         .floats("ten", &[], &[10.0])
-        .node("Less", &["s", "ten"], &["next"], &[]);
-    let model = onnx(13).ints("M", &[5]).input("x", &[]).output("y").node(
+        .node("Add", &["s", "s"], &["t"], &[])
+        .node("Less", &["t", "ten"], &["next"], &[]);
+    let (body, results) = if shown { (body.output("s"), &["y", "all"][..]) } else { (body, &["y"][..]) };
+    let model = onnx(13).input("x", &[]).input_of("go", 9, &[]);
+    let model = results.iter().fold(model, |model, name| model.output(name));
+    let bound = if trips.is_some() { "M" } else { "" };
+    let model = trips.iter().fold(model, |model, &trips| model.ints("M", &[trips]));
+    model.node("Loop", &[bound, "go", "x"], results, &[graph("body", body)])
+}
+
+#[test]
+fn a_loop_may_end_by_its_data_below_its_bound() {
+    let run = |model: &Onnx, x: f32, go: bool| {
+        let inputs = [Tensor::new([], &[x]).unwrap(), flag(go)];
+        nnc_ir::eval::run(&model.graph(), &inputs).unwrap()
+    };
+    for shown in [false, true] {
+        let model = doubling(Some(3), shown);
+        for (x, go, y, values) in [
+            (3.0, false, 3.0, &[][..]),
+            (5.0, true, 10.0, &[5.0]),
+            (3.0, true, 12.0, &[3.0, 6.0]),
+            (1.0, true, 8.0, &[1.0, 2.0, 4.0]),
+        ] {
+            let results = run(&model, x, go);
+            assert_eq!(f32s(&results[0]), [y], "{x}");
+            if shown {
+                assert_eq!(f32s(&results[1]), values, "{x}");
+            }
+        }
+    }
+    assert_eq!(f32s(&run(&doubling(None, false), 0.001, true)[0]), [16.384]);
+    assert!(doubling(None, true).error().contains("M is missing"), "{}", doubling(None, true).error());
+}
+
+#[test]
+fn a_number_of_iterations_may_come_from_data() {
+    let body = onnx(13).input("i", &[]).input("going", &[]).input("s", &[]).output("going").output("t").node(
+        "Add",
+        &["s", "s"],
+        &["t"],
+        &[],
+    );
+    let model = onnx(13).input("x", &[]).input_of("M", 7, &["1"]).output("y").node(
         "Loop",
         &["M", "", "x"],
         &["y"],
         &[graph("body", body)],
     );
+    for (trips, y) in [(-1i64, 3f32), (0, 3.0), (1, 6.0), (4, 48.0)] {
+        let inputs = [Tensor::new([], &[3f32]).unwrap(), Tensor::new([1], &[trips]).unwrap()];
+        assert_eq!(f32s(&model.run(&inputs)), [y]);
+    }
+}
+
+#[test]
+fn what_a_body_must_know_is_said_in_names_of_the_models_inputs() {
+    let body = onnx(13)
+        .input("i", &[])
+        .input("going", &[])
+        .output("going")
+        .output("part")
+        .ints("one", &[1])
+        .node("Reshape", &["i", "one"], &["start"], &[])
+        .node("Add", &["start", "one"], &["end"], &[])
+        .node("Slice", &["x", "start", "end"], &["part"], &[]);
+    let model = onnx(13).input("x", &["4"]).input_of("trips", 7, &[]).output("y").node(
+        "Loop",
+        &["trips", ""],
+        &["y"],
+        &[graph("body", body)],
+    );
     let error = model.error();
-    assert!(error.contains("whether it goes on after iteration 0 is only known at run time"), "{error}");
+    assert!(error.contains("in its node \"part\" (Slice): operand 1 (starts)"), "{error}");
+    assert!(error.contains("--const trips=FILE.npy"), "{error}");
+}
+
+#[test]
+fn bodies_read_what_is_around_all_of_them() {
+    // y = x · (1 + w + 2), with an If in a Loop in a Loop, that read from each of the graphs around.
+    let then = onnx(13).output("b").node("Mul", &["x", "w"], &["b"], &[]);
+    let otherwise = onnx(13).output("b").node("Identity", &["t"], &["b"], &[]);
+    let inner = onnx(13)
+        .input("i", &[])
+        .input("going", &[])
+        .input("u", &["2"])
+        .output("going")
+        .output("v")
+        .node("If", &["c"], &["b"], &[graph("then_branch", then), graph("else_branch", otherwise)])
+        .node("Add", &["u", "b"], &["v"], &[]);
+    let outer = onnx(13)
+        .input("i", &[])
+        .input("going", &[])
+        .input("s", &["2"])
+        .output("going")
+        .output("r")
+        .node("Add", &["s", "x"], &["t"], &[])
+        .node("Loop", &["two", "", "t"], &["r"], &[graph("body", inner)]);
+    let model = onnx(13)
+        .ints("two", &[2])
+        .floats("w", &[], &[7.0])
+        .input_of("c", 9, &[])
+        .input("x", &["2"])
+        .output("y")
+        .node("Loop", &["two", "", "x"], &["y"], &[graph("body", outer)]);
+    // t = s + x, then twice u += 7 x, or u += t.
+    assert_eq!(f32s(&model.run([flag(true), iota(&[2])])), [0.0, 1.0 + 2.0 * 15.0]);
+    assert_eq!(f32s(&model.run([flag(false), iota(&[2])])), [0.0, ((1.0 + 1.0) * 3.0 + 1.0) * 3.0]);
+    // Only what is read is an operand.
+    let text = nnc_ir::text::print(&model.graph());
+    assert!(text.contains("%y = loop %x, %x, %c {trips=2, states=1} body {"), "{text}");
 }
 
 #[test]
@@ -284,4 +435,109 @@ fn a_sequence_is_no_output_and_no_operand() {
         &[],
     );
     assert!(model.error().contains("operand 0 (\"s\") is a sequence"), "{}", model.error());
+}
+
+#[test]
+fn a_scan_of_opset_8_goes_over_each_element_of_a_batch() {
+    let body = onnx(8).input("s", &[]).input("slice", &[]).output("t").output("t").node(
+        "Add",
+        &["s", "slice"],
+        &["t"],
+        &[],
+    );
+    let scan = |direction: i64| {
+        onnx(8).input("s0", &["2"]).input("x", &["2", "3"]).output("all").output("last").node(
+            "Scan",
+            &["", "s0", "x"],
+            &["last", "all"],
+            &[
+                graph("body", body.clone()),
+                int("num_scan_inputs", 1),
+                crate::build::ints("directions", &[direction]),
+            ],
+        )
+    };
+    let inputs = [
+        Tensor::new([2], &[0f32, 1000.0]).unwrap(),
+        Tensor::new([2, 3], &[1f32, 10.0, 100.0, 2.0, 20.0, 200.0]).unwrap(),
+    ];
+    let run = |direction| nnc_ir::eval::run(&scan(direction).graph(), &inputs).unwrap();
+    let forward = run(0);
+    assert_eq!(f32s(&forward[0]), [1.0, 11.0, 111.0, 1002.0, 1022.0, 1222.0]);
+    assert_eq!(f32s(&forward[1]), [111.0, 1222.0]);
+    assert_eq!(forward[0].ty().to_string(), "f32[2x3]");
+    assert_eq!(f32s(&run(1)[0]), [100.0, 110.0, 111.0, 1200.0, 1220.0, 1222.0]);
+}
+
+#[test]
+fn a_scan_may_go_along_any_axis() {
+    let body =
+        onnx(13).input("a", &["2"]).input("b", &["2"]).output("t").node("Sub", &["a", "b"], &["t"], &[]);
+    let model = onnx(13).input("a", &["3", "2"]).input("b", &["2", "3"]).output("y").node(
+        "Scan",
+        &["a", "b"],
+        &["y"],
+        &[
+            graph("body", body),
+            int("num_scan_inputs", 2),
+            crate::build::ints("scan_input_axes", &[0, -1]),
+            crate::build::ints("scan_input_directions", &[0, 1]),
+            crate::build::ints("scan_output_axes", &[1]),
+        ],
+    );
+    let (a, b) = (iota(&[3, 2]), iota(&[2, 3]));
+    // y[:, t] = a[t] − b[:, 2 − t]
+    let y = model.run([a, b]);
+    assert_eq!(y.ty().to_string(), "f32[2x3]");
+    assert_eq!(f32s(&y), [-2.0, 1.0, 4.0, -4.0, -1.0, 2.0]);
+}
+
+/// Sums along the steps: `h = relu(x + h)`, of two sequences of one element.
+fn sums(steps: usize, direction: &str, lens: Option<&[i64]>) -> Onnx {
+    let model = onnx(14)
+        .input("x", &[&steps.to_string(), "2", "1"])
+        .floats("w", &[1, 1, 1], &[1.0])
+        .floats("r", &[1, 1, 1], &[1.0])
+        .output("y")
+        .output("last");
+    let model = match lens {
+        Some(lens) => model.ints("lens64", lens).node("Cast", &["lens64"], &["lens"], &[int("to", 6)]),
+        None => model,
+    };
+    let lens = if lens.is_some() { "lens" } else { "" };
+    model.node(
+        "RNN",
+        &["x", "w", "r", "", lens],
+        &["y", "last"],
+        &[
+            int("hidden_size", 1),
+            crate::build::string("direction", direction),
+            crate::build::strings("activations", &["Relu"]),
+        ],
+    )
+}
+
+#[test]
+fn a_recurrent_layer_has_one_step_however_many_there_are() {
+    assert_eq!(sums(3, "forward", None).graph().len(), sums(100_000, "forward", None).graph().len());
+}
+
+#[test]
+fn sequences_that_are_over_keep_their_state_and_show_zeros() {
+    let x = Tensor::new([3, 2, 1], &[1f32, 2.0, 10.0, 20.0, 100.0, 200.0]).unwrap();
+    let run = |direction: &str, lens: Option<&[i64]>| {
+        let results = nnc_ir::eval::run(&sums(3, direction, lens).graph(), std::slice::from_ref(&x)).unwrap();
+        (f32s(&results[0]), f32s(&results[1]))
+    };
+    let whole = (vec![1.0, 2.0, 11.0, 22.0, 111.0, 222.0], vec![111.0, 222.0]);
+    assert_eq!(run("forward", None), whole);
+    assert_eq!(run("forward", Some(&[3, 3])), whole);
+    assert_eq!(run("forward", Some(&[2, 0])), (vec![1.0, 0.0, 11.0, 0.0, 0.0, 0.0], vec![11.0, 0.0]));
+    assert_eq!(run("reverse", None).0, [111.0, 222.0, 110.0, 220.0, 100.0, 200.0]);
+    assert_eq!(
+        run("reverse", Some(&[2, 3])),
+        (vec![11.0, 222.0, 10.0, 220.0, 0.0, 200.0], vec![11.0, 222.0])
+    );
+    let error = sums(3, "forward", Some(&[4, 1])).error();
+    assert!(error.contains("sequence_lens has 4, X has 3 steps"), "{error}");
 }

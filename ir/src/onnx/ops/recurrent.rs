@@ -1,8 +1,11 @@
-//! RNN, GRU and LSTM: every step of the sequence, one behind the other.
+//! RNN, GRU and LSTM: a loop over the steps of the sequence.
 //!
 //! ```text
-//!   X [S, N, in] · Wᵀ + b  for all steps at once ─▶ slice t ─▶ + H · Rᵀ ─▶ gates ─▶ H, C ─▶ step t + 1
+//!   X [S, N, in] · Wᵀ + b  for all steps at once ─▶ ┌ slice t ─▶ + H · Rᵀ ─▶ gates ─▶ H, C ─▶ step t + 1 ┐
 //! ```
+//!
+//! Sequences that are shorter than others keep their state, and show zeros, once they are over. What goes backwards is turned
+//! around before the loop, and its results behind it.
 //!
 //! Gates lie next to each other in W, R and b: `i o f c` of an LSTM, `z r h` of a GRU. Formulas are those of ONNX's documents.
 //!
@@ -11,15 +14,15 @@
 
 use super::Results;
 use super::contrib::product::dynamic_product;
+use super::control::turn;
 use crate::graph::Value;
 use crate::onnx::attribute::value;
 use crate::onnx::error::NodeFault;
 use crate::onnx::node::{NodeReader, integers};
-use crate::op::Unary;
 use crate::op::elementwise::BinaryFn;
-
-/// Operators that a step of the longest formula takes, about.
-const OPERATORS_PER_STEP: usize = 40;
+use crate::op::{Loop, ReverseSequence, Unary};
+use crate::tensor::Tensor;
+use crate::types::{DType, TensorType};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -47,6 +50,7 @@ impl Kind {
 }
 
 /// What one direction computes with.
+#[derive(Clone)]
 struct Cell {
     kind: Kind,
     hidden: usize,
@@ -79,7 +83,7 @@ pub(in crate::onnx) fn recurrent(n: &mut NodeReader<'_, '_>) -> Results {
         _ => Kind::Lstm,
     };
     let (x, w, r) = (n.operand(0, "X")?, n.operand(1, "W")?, n.operand(2, "R")?);
-    let (bias, lens, initial) = (n.optional(3)?, n.constant(4, "sequence_lens")?, n.optional(5)?);
+    let (bias, lens, initial) = (n.optional(3)?, n.optional(4)?, n.optional(5)?);
     let (initial_c, peepholes) =
         if kind == Kind::Lstm { (n.optional(6)?, n.optional(7)?) } else { (None, None) };
     let bytes = match n.op() {
@@ -110,13 +114,10 @@ pub(in crate::onnx) fn recurrent(n: &mut NodeReader<'_, '_>) -> Results {
     if n.attributes.int("hidden_size")?.is_some_and(|size| usize::try_from(size) != Ok(hidden)) {
         return Err(value("hidden_size", format!("is not that of R, {hidden}")));
     }
-    if let Some(lens) = lens
-        && integers(&lens, "sequence_lens")?.iter().any(|len| usize::try_from(*len) != Ok(steps))
-    {
-        return Err(NodeFault::unsupported(format!(
-            "sequences that are shorter than the {steps} steps of X"
-        )));
-    }
+    let lens = match lens {
+        Some(lens) => lengths(n, lens, steps, batch)?,
+        None => None,
+    };
     let turns: &[bool] = n.attributes.choice(
         "direction",
         &[false][..],
@@ -125,7 +126,6 @@ pub(in crate::onnx) fn recurrent(n: &mut NodeReader<'_, '_>) -> Results {
     if turns.len() != directions {
         return Err(value("direction", format!("has {} directions, W has {directions}", turns.len())));
     }
-    n.unroll(steps.saturating_mul(directions).saturating_mul(OPERATORS_PER_STEP))?;
     let activations = activations(n, kind, directions)?;
     let clip = n.attributes.float("clip")?;
     let linear_before_reset = n.attributes.flag("linear_before_reset", false)?;
@@ -171,7 +171,7 @@ pub(in crate::onnx) fn recurrent(n: &mut NodeReader<'_, '_>) -> Results {
                 n.expand(zero, state_shape)
             }
         };
-        let (mut h, mut c) = (initial_state(n, initial)?, initial_state(n, initial_c)?);
+        let (h, c) = (initial_state(n, initial)?, initial_state(n, initial_c)?);
         let activations = activations.get(direction).cloned().unwrap_or_default();
         let cell = Cell {
             kind,
@@ -185,18 +185,10 @@ pub(in crate::onnx) fn recurrent(n: &mut NodeReader<'_, '_>) -> Results {
             linear_before_reset,
             input_forget,
         };
-        let mut states = Vec::with_capacity(steps);
-        for step in 0..steps {
-            let at = if reverse { steps - 1 - step } else { step };
-            let slice = n.part(inputs, 0, at, 1, 1)?;
-            let input = n.reshape(slice, [batch, rows])?;
-            (h, c) = cell.step(n, input, h, c)?;
-            states.push(n.reshape(h, [1, 1, batch, hidden])?);
-        }
-        if reverse {
-            states.reverse();
-        }
-        all.push(n.concat(0, &states)?);
+        let inputs = if reverse { backwards(n, inputs, lens)? } else { inputs };
+        let (states, h, c) = cell.steps(n, inputs, (h, c), lens)?;
+        let states = if reverse { backwards(n, states, lens)? } else { states };
+        all.push(n.reshape(states, [steps, 1, batch, hidden])?);
         last_h.push(n.reshape(h, [1, batch, hidden])?);
         last_c.push(n.reshape(c, [1, batch, hidden])?);
     }
@@ -211,6 +203,38 @@ pub(in crate::onnx) fn recurrent(n: &mut NodeReader<'_, '_>) -> Results {
         }
     }
     Ok(results)
+}
+
+/// The lengths of the sequences, an `i64` for each, if they are not known to be as long as X.
+fn lengths(
+    n: &mut NodeReader<'_, '_>,
+    lens: Value,
+    steps: usize,
+    batch: usize,
+) -> Result<Option<Value>, NodeFault> {
+    if n.shape(lens)[..] != [batch] {
+        let ty = n.ty(lens);
+        return Err(NodeFault::invalid(format!("sequence_lens is {ty}, for {batch} sequences")));
+    }
+    if let Some(tensor) = n.constant_of(lens) {
+        let lens = integers(tensor, "sequence_lens")?;
+        let fits = |len: i64| usize::try_from(len).is_ok_and(|len| len <= steps);
+        if let Some(len) = lens.iter().find(|&&len| !fits(len)) {
+            return Err(NodeFault::invalid(format!("sequence_lens has {len}, X has {steps} steps")));
+        }
+        if lens.iter().all(|&len| usize::try_from(len) == Ok(steps)) {
+            return Ok(None);
+        }
+    }
+    n.cast(lens, DType::I64).map(Some)
+}
+
+/// Steps `[S, N, …]` in the other direction, each sequence for itself.
+fn backwards(n: &mut NodeReader<'_, '_>, x: Value, lens: Option<Value>) -> Result<Value, NodeFault> {
+    match lens {
+        None => turn(n, x, 0, true),
+        Some(lens) => n.emit(ReverseSequence { batch_axis: 1, time_axis: 0 }, &[x, lens]),
+    }
 }
 
 /// The functions of each direction.
@@ -252,6 +276,78 @@ fn activations(
 }
 
 impl Cell {
+    /// What all steps show, `[S, N, hidden]`, and the states after the last one.
+    fn steps(
+        &self,
+        n: &mut NodeReader<'_, '_>,
+        inputs: Value,
+        (h, c): (Value, Value),
+        lens: Option<Value>,
+    ) -> Result<(Value, Value, Value), NodeFault> {
+        let (all, state) = (n.ty(inputs).clone(), n.ty(h).clone());
+        let steps = all.shape[0];
+        let of_step = TensorType::new(all.dtype, all.shape[1..].to_vec());
+        let shown = [&[steps], &state.shape[..]].concat();
+        if steps == 0 {
+            let none = n.add_constant(Tensor::zeros(TensorType::new(state.dtype, shown))?);
+            return Ok((none, h, c));
+        }
+        if steps == 1 {
+            let input = n.reshape(inputs, of_step.shape.to_vec())?;
+            let first = n.integer(0)?;
+            let (h, c, y) = self.counted_step(n, input, (h, c), (first, lens))?;
+            return Ok((n.reshape(y, shown)?, h, c));
+        }
+        let has_c = self.kind == Kind::Lstm;
+        let nested = n.nested(&[], |n| {
+            let step = n.input("step", TensorType::new(DType::I64, []));
+            let h = n.input("h", state.clone());
+            let c = if has_c { n.input("c", state) } else { h };
+            let input = n.input("x", of_step);
+            let mut take = |value: Value| n.captured(value);
+            let cell = Cell {
+                r: take(self.r),
+                r_bytes: self
+                    .r_bytes
+                    .map(|Bytes { scale, zero }| Bytes { scale: take(scale), zero: take(zero) }),
+                r_bias: self.r_bias.map(&mut take),
+                peepholes: self.peepholes.map(&mut take),
+                ..self.clone()
+            };
+            let lens = lens.map(&mut take);
+            let (h, c, y) = cell.counted_step(n, input, (h, c), (step, lens))?;
+            Ok(if has_c { vec![h, c, y] } else { vec![h, y] })
+        })?;
+        let states = if has_c { vec![h, c] } else { vec![h] };
+        let operands = [&states[..], &[inputs], &nested.captured].concat();
+        let (trips, body) = (steps as u64, nested.graph.into());
+        let op = Loop { trips, by_data: false, states: states.len(), scanned: 1, body };
+        match n.emit_control(op, &operands)?[..] {
+            [h, c, y] => Ok((y, h, c)),
+            [h, y] => Ok((y, h, c)),
+            _ => Err(NodeFault::invalid("a step has other results than it should")),
+        }
+    }
+
+    /// The states after a step, and what it shows: of a sequence that is over, the states that there were, and zeros.
+    fn counted_step(
+        &self,
+        n: &mut NodeReader<'_, '_>,
+        input: Value,
+        (h, c): (Value, Value),
+        (step, lens): (Value, Option<Value>),
+    ) -> Result<(Value, Value, Value), NodeFault> {
+        let (new_h, new_c) = self.step(n, input, h, c)?;
+        let Some(lens) = lens else { return Ok((new_h, new_c, new_h)) };
+        let going = n.binary(BinaryFn::Less, step, lens)?;
+        let batch = n.shape(going)[0];
+        let going = n.reshape(going, [batch, 1])?;
+        let zero = n.scalar(n.dtype(h), 0.0)?;
+        let y = n.choose(going, new_h, zero)?;
+        let c = if self.kind == Kind::Lstm { n.choose(going, new_c, c)? } else { c };
+        Ok((n.choose(going, new_h, h)?, c, y))
+    }
+
     /// The states after a step.
     fn step(
         &self,

@@ -246,6 +246,9 @@ impl Known {
                 };
                 Some(Range::new(0, i64::try_from(bound).ok()?))
             }
+            Op::Loop(op) if op.by_data && value.output as usize + 1 == node.outputs.len() => {
+                Some(Range::new(0, i64::try_from(op.trips).ok()?))
+            }
             Op::Binary(op) if op.activation.is_none() => {
                 if ty.dtype == DType::Bool {
                     return Some(Range::BOOL);
