@@ -22,7 +22,6 @@ pub mod code;
 mod driver;
 mod dynamic;
 pub mod emit;
-pub mod nearest;
 #[cfg(feature = "npz")]
 pub mod npz;
 mod parallel;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules of the crate, lowest first; those of one line lie side by side and may know each other.
 const ROOMS: [&[&str]; 9] = [
-    &["nearest", "parallel", "target", "npz", "temporary"],
+    &["parallel", "target", "npz", "temporary"],
     &["code"],
     &["passes"],
     &["plan"],

@@ -11,6 +11,7 @@ pub mod dot;
 pub mod eval;
 pub mod graph;
 pub mod limits;
+pub mod nearest;
 pub mod onnx;
 pub mod op;
 pub mod tensor;

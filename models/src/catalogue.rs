@@ -133,7 +133,7 @@ fn unknown(name: &str) -> Error {
     let wanted = simplified(name);
     let nearest = ARCHITECTURES
         .iter()
-        .map(|a| (edit_distance(&wanted, &simplified(a.name)), a.name))
+        .map(|a| (strsim::levenshtein(&wanted, &simplified(a.name)), a.name))
         .min()
         .filter(|(distance, _)| *distance <= wanted.len().max(3) / 3);
     let hint = match nearest {
@@ -149,20 +149,6 @@ fn unknown(name: &str) -> Error {
 /// Lower case, without punctuation: "MobileNet_V2" and "mobilenet-v2" are the same.
 fn simplified(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
-}
-
-/// The number of insertions, deletions and substitutions from `a` to `b` (Levenshtein).
-fn edit_distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.chars().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 const CLASSES: Choice<usize> = Choice { default: 1000, allowed: Allowed::Within(1..=100_000) };
@@ -316,11 +302,5 @@ mod tests {
             "{}",
             message("transformer")
         );
-    }
-
-    #[test]
-    fn edit_distance_counts_insertions_deletions_and_substitutions() {
-        assert_eq!(edit_distance("kitten", "sitting"), 3);
-        assert_eq!(edit_distance("", "abc"), 3);
     }
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use nnc::nearest::Hint;
 use nnc::{InputRef, Outputs};
+use nnc_ir::nearest::Hint;
 use nnc_ir::{DType, Tensor, TensorType};
 use nnc_runtime::abi::{ElemType, Port};
 

@@ -41,7 +41,7 @@ impl Man {
                     Some(command) => command.clone(),
                     None => super::failure::usage!(
                         "nnc has no command \"{name}\"; {}",
-                        nnc::nearest::Hint::new(name, &names)
+                        nnc_ir::nearest::Hint::new(name, &names)
                     ),
                 }
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use nnc_ir::nearest::Hint;
 use nnc_ir::{Deadline, Exceeded};
 use nnc_ir::{Graph, GraphError};
 
@@ -58,12 +59,12 @@ const MAX_ROUNDS: usize = 8;
 #[derive(Debug, thiserror::Error)]
 pub enum PassError {
     /// No pass has this name.
-    #[error("there is no pass \"{name}\"; did you mean \"{nearest}\"?")]
+    #[error("there is no pass \"{name}\"; {hint}")]
     Unknown {
         /// The name that was asked for.
         name: String,
-        /// The name of a pass that is nearest to it.
-        nearest: &'static str,
+        /// Which ones there are.
+        hint: Hint,
     },
     /// An edit of the graph was refused.
     #[error("pass {pass}")]
@@ -143,28 +144,12 @@ impl Options {
     }
 }
 
-/// The pass of this name; for an unknown name an error with the nearest.
+/// The pass of this name; for an unknown name an error with a hint.
 pub fn find(name: &str) -> Result<&'static Pass, PassError> {
     PASSES.iter().find(|p| p.name == name).ok_or_else(|| {
-        let nearest = PASSES.iter().map(|p| p.name).min_by_key(|p| distance(p, name)).unwrap_or_default();
-        PassError::Unknown { name: name.to_string(), nearest }
+        let known: Vec<&str> = PASSES.iter().map(|p| p.name).collect();
+        PassError::Unknown { name: name.to_string(), hint: Hint::new(name, &known) }
     })
-}
-
-/// Levenshtein's: insertions, deletions and substitutions that make `b` of `a`.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        row[0] = left;
-        for (cell, cb) in row.iter_mut().skip(1).zip(&b) {
-            left = (diagonal + usize::from(ca != *cb)).min(left + 1).min(*cell + 1);
-            diagonal = std::mem::replace(cell, left);
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 /// Runs all passes until they find nothing more. Nodes are numbered anew; names stay.
@@ -285,13 +270,6 @@ mod tests {
         let error = find("fold_batchnorm").unwrap_err().to_string();
         assert_eq!(error, "there is no pass \"fold_batchnorm\"; did you mean \"fold_batch_norm\"?");
         assert!(Options::default().disable("ces").unwrap_err().to_string().contains("\"cse\""));
-    }
-
-    #[test]
-    fn distance_counts_single_letter_edits() {
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("same", "same"), 0);
     }
 
     /// A pass that makes pads of all activations: of Relu one that cuts off too much.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::error::{Fault, LISTED, UnboundInput};
 use super::model::{Dim, Model, PortInfo, named_dims};
+use crate::nearest::nearest;
 use crate::tensor::Tensor;
 use crate::types::{Shape, TensorType};
 
@@ -197,30 +198,6 @@ fn unbound_input(input: &PortInfo, known: &Known<'_>) -> UnboundInput {
     UnboundInput { input: input.name.clone(), declared: input.to_string(), flags }
 }
 
-/// The name that was probably meant: the one with the fewest edits, if they are few.
-pub(super) fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
-    let distance = |other: &str| edits(&name.to_lowercase(), &other.to_lowercase());
-    let best = names.iter().min_by_key(|other| distance(other))?;
-    (distance(best) <= 1 + name.chars().count() / 3).then_some(*best)
-}
-
-/// Levenshtein's distance, of the first 64 characters.
-fn edits(a: &str, b: &str) -> usize {
-    const LONGEST: usize = 64;
-    let b: Vec<char> = b.chars().take(LONGEST).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().take(LONGEST).enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,12 +224,5 @@ mod tests {
         assert!(b.bind_shape("x=1x3xWxH").unwrap_err().contains("such as input=1x3x224x224"));
         b.bind_dim("batch=1").unwrap();
         assert_eq!(b.bind_dim("batch=2").unwrap_err(), "dim \"batch\" is given twice: 1 and 2");
-    }
-
-    #[test]
-    fn the_nearest_name_is_the_one_with_fewest_edits() {
-        assert_eq!(nearest("btach", &["height", "batch"]), Some("batch"));
-        assert_eq!(nearest("input", &["x", "mask"]), None);
-        assert_eq!(edits("kitten", "sitting"), 3);
     }
 }

@@ -8,10 +8,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::bindings::nearest;
 use super::error::Fault;
 use super::model::{Model, NodeDef, PortInfo};
 use super::order;
+use crate::nearest::nearest;
 
 /// The part of a model that a graph is made of.
 pub(super) struct Part<'m> {

@@ -9,14 +9,8 @@ pub struct Hint(String);
 impl Hint {
     /// Looks for `name` among `known`.
     pub fn new<S: AsRef<str>>(name: &str, known: &[S]) -> Hint {
-        let near = known
-            .iter()
-            .map(AsRef::as_ref)
-            .map(|k| (distance(&name.to_lowercase(), &k.to_lowercase()), k))
-            .filter(|(d, k)| *d <= k.chars().count().max(name.chars().count()) / 3 + 1)
-            .min();
-        Hint(match (near, known) {
-            (Some((_, near)), _) => format!("did you mean \"{near}\"?"),
+        Hint(match (nearest(name, known), known) {
+            (Some(near), _) => format!("did you mean \"{near}\"?"),
             (None, []) => "there are none".to_string(),
             (None, _) => {
                 let names: Vec<String> = known.iter().map(|k| format!("\"{}\"", k.as_ref())).collect();
@@ -32,19 +26,21 @@ impl fmt::Display for Hint {
     }
 }
 
-/// Levenshtein distance: insertions, deletions and substitutions from `a` to `b`.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, cb) in b.iter().enumerate() {
-            let substitute = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = substitute.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
+/// The name that was probably meant: the one with the fewest edits (Levenshtein's distance), if they are few.
+pub fn nearest<'a, S: AsRef<str>>(name: &str, known: &'a [S]) -> Option<&'a str> {
+    let name = simplified(name);
+    let distances = known.iter().map(AsRef::as_ref).map(|known| {
+        let other = simplified(known);
+        let most = other.chars().count().max(name.chars().count()) / 3 + 1;
+        (strsim::levenshtein(&name, &other), most, known)
+    });
+    distances.filter(|(distance, most, _)| distance <= most).min().map(|(.., known)| known)
+}
+
+/// Lower case, and no longer than what edits are counted in: names come from files that anybody can have written.
+fn simplified(name: &str) -> String {
+    const LONGEST: usize = 64;
+    name.chars().take(LONGEST).flat_map(char::to_lowercase).collect()
 }
 
 #[cfg(test)]
@@ -52,10 +48,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn distances_count_edits() {
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("same", "same"), 0);
+    fn the_nearest_name_is_the_one_with_fewest_edits() {
+        assert_eq!(nearest("btach", &["height", "batch"]), Some("batch"));
+        assert_eq!(nearest("input", &["x", "mask"]), None);
+        assert_eq!(nearest(&"a".repeat(1 << 20), &["b"]), None);
     }
 
     #[test]
