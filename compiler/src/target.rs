@@ -6,6 +6,7 @@
 
 use std::str::FromStr;
 
+use nnc_runtime::abi::CpuFeatures;
 use target_lexicon::{Architecture, Triple};
 
 /// Processor architecture.
@@ -258,34 +259,9 @@ impl Named {
     }
 }
 
-/// Whether the machine at hand has a feature of [`NAMED`], by its name.
-#[cfg(target_arch = "x86_64")]
+/// Whether the machine at hand has a feature of [`NAMED`], by the runtime's name for it.
 fn host_has(feature: &str) -> bool {
-    match feature {
-        "sse3" => is_x86_feature_detected!("sse3"),
-        "ssse3" => is_x86_feature_detected!("ssse3"),
-        "sse4.1" => is_x86_feature_detected!("sse4.1"),
-        "sse4.2" => is_x86_feature_detected!("sse4.2"),
-        "popcnt" => is_x86_feature_detected!("popcnt"),
-        "avx" => is_x86_feature_detected!("avx"),
-        "avx2" => is_x86_feature_detected!("avx2"),
-        "fma" => is_x86_feature_detected!("fma"),
-        "f16c" => is_x86_feature_detected!("f16c"),
-        "bmi1" => is_x86_feature_detected!("bmi1"),
-        "bmi2" => is_x86_feature_detected!("bmi2"),
-        "lzcnt" => is_x86_feature_detected!("lzcnt"),
-        "avx512f" => is_x86_feature_detected!("avx512f"),
-        "avx512vl" => is_x86_feature_detected!("avx512vl"),
-        "avx512dq" => is_x86_feature_detected!("avx512dq"),
-        "avx512bw" => is_x86_feature_detected!("avx512bw"),
-        _ => false,
-    }
-}
-
-/// Other architectures have one level only, which needs no feature.
-#[cfg(not(target_arch = "x86_64"))]
-fn host_has(_feature: &str) -> bool {
-    false
+    CpuFeatures::named(feature).is_some_and(|needed| CpuFeatures::detect().contains(needed))
 }
 
 /// Size of the data cache of a level of the first core, from sysfs; `None` where there is none.
@@ -305,4 +281,17 @@ fn host_cache(level: u32) -> Option<u64> {
         };
         Some(number.parse::<u64>().ok()? * unit)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_runtime_has_a_name_for_every_feature_of_a_target() {
+        for named in NAMED {
+            let unknown: Vec<_> = named.features.iter().filter(|f| CpuFeatures::named(f).is_none()).collect();
+            assert!(unknown.is_empty(), "{}: {unknown:?}", named.name);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cranelift_codegen::isa::{self, OwnedTargetIsa};
-use cranelift_codegen::settings::{self, Configurable};
+use cranelift_codegen::settings::{self, Configurable, SetError};
 
 use crate::target::{Target, TargetError};
 
@@ -37,31 +37,44 @@ fn with(target: &Target, allocator: &str, pic: bool) -> Result<OwnedTargetIsa, T
     }
     let mut builder = isa::lookup(target.triple().clone()).map_err(|e| refused(e.to_string()))?;
     for feature in target.features {
-        // Cranelift has no name for features that it never uses.
-        if let Some(flag) = cranelift_flag(feature) {
-            builder.enable(flag).map_err(|e| refused(format!("{flag}: {e}")))?;
+        let flag = format!("has_{}", feature.replace('.', ""));
+        match builder.enable(&flag) {
+            // Cranelift has no name for features that it never uses.
+            Ok(()) | Err(SetError::BadName(_)) => {}
+            Err(e) => return Err(refused(format!("{flag}: {e}"))),
         }
     }
     let isa: Arc<_> = builder.finish(settings::Flags::new(flags)).map_err(|e| refused(e.to_string()))?;
     Ok(isa)
 }
 
-fn cranelift_flag(feature: &str) -> Option<&'static str> {
-    Some(match feature {
-        "sse3" => "has_sse3",
-        "ssse3" => "has_ssse3",
-        "sse4.1" => "has_sse41",
-        "sse4.2" => "has_sse42",
-        "popcnt" => "has_popcnt",
-        "avx" => "has_avx",
-        "avx2" => "has_avx2",
-        "fma" => "has_fma",
-        "bmi1" => "has_bmi1",
-        "bmi2" => "has_bmi2",
-        "lzcnt" => "has_lzcnt",
-        "avx512f" => "has_avx512f",
-        "avx512vl" => "has_avx512vl",
-        "avx512dq" => "has_avx512dq",
-        _ => return None,
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn cranelift_may_use_what_a_target_has() {
+        let isa = for_kernels(&Target::named("x86-64-v4").unwrap()).unwrap();
+        let on =
+            |name: &str| isa.isa_flags().iter().any(|flag| flag.name == name && flag.as_bool() == Some(true));
+        for flag in [
+            "has_sse3",
+            "has_ssse3",
+            "has_sse41",
+            "has_sse42",
+            "has_popcnt",
+            "has_avx",
+            "has_avx2",
+            "has_fma",
+            "has_bmi1",
+            "has_bmi2",
+            "has_lzcnt",
+            "has_avx512f",
+            "has_avx512vl",
+            "has_avx512dq",
+        ] {
+            assert!(on(flag), "{flag}");
+        }
+    }
 }
