@@ -29,8 +29,8 @@ const CIRCLES: [(&str, &[&str], &str); 7] = [
     ),
     (
         "code",
-        &["half", "nest"],
-        "nests convert half floats, whose code is written with the nests' function parameters",
+        &["half", "nest", "tile"],
+        "nests and tile programs convert half floats, whose code is written with the nests' function parameters",
     ),
     ("plan", &["ahead", "planner", "strips"], "strips and what is planned ahead read the planner's buffers"),
     ("plan", &["buffer", "image"], "an image says where it lies, a buffer which image lies in it"),
