@@ -32,7 +32,11 @@ const CIRCLES: [(&str, &[&str], &str); 7] = [
         &["half", "nest", "tile"],
         "nests and tile programs convert half floats, whose code is written with the nests' function parameters",
     ),
-    ("plan", &["ahead", "planner", "strips"], "strips and what is planned ahead read the planner's buffers"),
+    (
+        "plan",
+        &["ahead", "control", "planner", "strips"],
+        "strips, what is planned ahead and loops read the planner's buffers",
+    ),
     ("plan", &["buffer", "image"], "an image says where it lies, a buffer which image lies in it"),
     (
         "plan",

@@ -325,7 +325,7 @@ pub fn integers() -> Vec<Case> {
                 .output("y")
                 .bytes(),
             &[("w", array(&[3, 2], &[1.0; 6])), pair("x", [i64::MIN, i64::MAX])],
-            &["--const x="],
+            &["lies outside of axis 0, which has 3 elements"],
         ),
         Case::bounded(
             "shift_by_1000",

@@ -227,7 +227,10 @@ impl<'m> Importer<'m> {
         let known = |scope: &Scope<'_>| scope.values.contains_key(name) || scope.weights.contains_key(name);
         let place = self.scopes.iter().rposition(known)?;
         let depth = self.scopes[place].depth;
-        if let Some(tensor) = self.scopes[place].weights.remove(name) {
+        // An input that has a default is given where it is defined.
+        if !self.scopes[place].values.contains_key(name)
+            && let Some(tensor) = self.scopes[place].weights.remove(name)
+        {
             let value = self.level(depth).add_constant(name, tensor);
             self.scopes[place].values.insert(name, Item::Value(value));
         }
