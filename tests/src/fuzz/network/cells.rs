@@ -1,7 +1,7 @@
 //! Units of known networks, and operators in the spellings of exporters.
 
 use nnc_ir::op::*;
-use nnc_ir::{Tensor, Value};
+use nnc_ir::{DType, Graph, Op, Tensor, TensorType, Value};
 
 use super::builder::square;
 use super::layers::{activation, groups, maybe_activation, pool_kind};
@@ -97,6 +97,7 @@ pub(super) fn add(net: &mut Network, x: Value, kind: usize, c: &mut Choices<'_>)
             maybe_activation(net, y, c)
         }
         12 => channels_last(net, x, c),
+        13 if c.one_in(2) => looped(net, x, c),
         13 => {
             // Twice the same, and something that a constant folder sees.
             let shape = [1, channels, 1, 1];
@@ -166,6 +167,28 @@ fn fire(net: &mut Network, x: Value, c: &mut Choices<'_>) -> Value {
     let b = net.b.conv(y, b, 1, square(3, 1, 1), true);
     let (a, b) = (net.b.add(Unary::Relu, &[a]), net.b.add(Unary::Relu, &[b]));
     net.b.add(Concat { axis: 1 }, &[a, b])
+}
+
+/// The same a few times over, in a loop: a state, a weight that the body captures, and one that it does not read.
+fn looped(net: &mut Network, x: Value, c: &mut Choices<'_>) -> Value {
+    let [n, channels, h, w] = net.b.image(x);
+    let (image, weights) = (TensorType::f32([n, channels, h, w]), TensorType::f32([1, channels, 1, 1]));
+    let mut body = Graph::new();
+    body.add_input("i", TensorType::new(DType::I64, Vec::new()));
+    let state = body.add_input("state", image);
+    let weight = body.add_input("weight", weights.clone());
+    body.add_input("unread", weights);
+    let function = c.of(&[BinaryFn::Mul, BinaryFn::Add, BinaryFn::Max]);
+    let mut add = |name: &str, op: Op, operands: &[Value]| -> Value {
+        let operands: Vec<Option<Value>> = operands.iter().copied().map(Some).collect();
+        body.add(name, op, &operands).unwrap_or_else(|error| panic!("{error}")).into()
+    };
+    let y = add("step", Binary { function, activation: None }.into(), &[state, weight]);
+    let y = add("bound", c.of(&[Unary::Tanh, Unary::HardSwish]).into(), &[y]);
+    body.add_output("state", y);
+    let operands = [x, net.b.positive(&[1, channels, 1, 1]), net.b.positive(&[1, channels, 1, 1])];
+    let trips = 1 + c.pick(4) as u64;
+    net.b.add(Loop { trips, by_data: false, states: 1, scanned: 0, body: body.into() }, &operands)
 }
 
 /// A pad or a crop, and perhaps a layer that may take it.
