@@ -35,8 +35,8 @@ pub struct Piece {
     pub place: Range<usize>,
 }
 
-/// The packed constants of a program: read only, aligned to 64 bytes. Cheap to clone.
-#[derive(Clone, Debug)]
+/// The packed constants of a program: read only, aligned to 64 bytes. Cheap to clone. There are none by default.
+#[derive(Clone, Debug, Default)]
 pub struct Constants {
     /// In order of their offsets, without overlaps; none is empty unless it is the only one.
     pieces: Arc<[Piece]>,

@@ -252,7 +252,9 @@ impl Run {
             None => Vec::new(),
         };
         let names = pictures.map(|(_, shots)| shots.iter().map(Shot::name).collect()).unwrap_or_default();
-        let batch = given.first().and_then(|tensor| tensor.shape().first()).copied().unwrap_or(1);
+        // Members of a batch: as many as pictures, or as the first input has rows.
+        let rows = given.first().and_then(|tensor| tensor.shape().first()).copied();
+        let batch = pictures.map_or(rows.unwrap_or(1), |(_, shots)| shots.len());
         Ok(Ran { pictures: names, batch, outputs, times_ms })
     }
 

@@ -299,64 +299,20 @@ pub struct Plan {
 /// only owner, and each goes when it is packed.
 #[derive(Debug)]
 pub struct Unpacked {
-    inputs: Vec<Port>,
-    outputs: Vec<Port>,
-    steps: Vec<PlanStep>,
-    strips: Vec<abi::Strips>,
-    repeats: Vec<abi::Repeat>,
+    /// All but the constants.
+    plan: Plan,
     constants: constants::Constants,
-    arena_bytes: u64,
-    lives: Vec<Life>,
-    scratch_bytes: u64,
-    memory: MemoryReport,
-    denormals: abi::Denormals,
-    index_checks: Vec<abi::IndexCheck>,
 }
 
 impl Unpacked {
     /// Packs the constants, on up to `threads` threads: the same bytes for any number.
     pub fn pack(self, threads: usize) -> Result<Plan, PlanError> {
-        self.with_constants(|constants| Ok(constants.finish(threads)?))
+        Ok(Plan { constants: self.constants.finish(threads)?, ..self.plan })
     }
 
     /// Like [`Unpacked::pack`], but constants that programs packed with the same `shared` have are theirs, too.
     pub fn pack_shared(self, threads: usize, shared: &SharedConstants) -> Result<Plan, PlanError> {
-        self.with_constants(|constants| constants.finish_shared(threads, shared))
-    }
-
-    fn with_constants(
-        self,
-        finish: impl FnOnce(constants::Constants) -> Result<Constants, PlanError>,
-    ) -> Result<Plan, PlanError> {
-        let Unpacked {
-            inputs,
-            outputs,
-            steps,
-            strips,
-            repeats,
-            constants,
-            arena_bytes,
-            lives,
-            scratch_bytes,
-            memory,
-            denormals,
-            index_checks,
-        } = self;
-        let constants = finish(constants)?;
-        Ok(Plan {
-            inputs,
-            outputs,
-            steps,
-            strips,
-            repeats,
-            constants,
-            arena_bytes,
-            lives,
-            scratch_bytes,
-            memory,
-            denormals,
-            index_checks,
-        })
+        Ok(Plan { constants: self.constants.finish_shared(threads, shared)?, ..self.plan })
     }
 }
 

@@ -20,7 +20,7 @@ use super::packing::Packing;
 use super::slow;
 use super::strips;
 use super::{
-    Bounds, Indices, LayerCode, MemoryReport, Options, PlanError, PlanStep, Refusal, Traffic, Unpacked,
+    Bounds, Indices, LayerCode, MemoryReport, Options, Plan, PlanError, PlanStep, Refusal, Traffic, Unpacked,
     Windows,
 };
 use crate::code::float::Float;
@@ -651,7 +651,7 @@ impl<'g> Planner<'g> {
             planned_peak: memory::peak(&lifetimes),
             logical_peak: self.logical_peak(),
         };
-        Ok(Unpacked {
+        let plan = Plan {
             inputs: self
                 .graph
                 .inputs()
@@ -667,14 +667,15 @@ impl<'g> Planner<'g> {
             steps,
             strips: groups.describe(scratch),
             repeats,
-            constants: self.constants,
+            constants: nnc_runtime::Constants::default(),
             arena_bytes: arena.bytes,
             lives: lifetimes.iter().zip(&arena.offsets).map(|(life, &at)| life.at(at)).collect(),
             scratch_bytes: groups.scratch(scratch),
             memory,
             denormals: self.options.denormals,
             index_checks,
-        })
+        };
+        Ok(Unpacked { plan, constants: self.constants })
     }
 
     /// The bytes of a buffer in its region, given where it is if that is the arena.

@@ -4,8 +4,9 @@
 //! none, so the plan says which these are, and why.
 
 use nnc_ir::op::{Conv, GlobalPool, Op, Pool, Prologue, Unary};
-use nnc_ir::{DType, Graph, NodeId};
+use nnc_ir::{Graph, NodeId};
 
+use crate::code::float::Float;
 use crate::code::tile::programs::epilogue::Activation;
 
 /// Multiply-accumulates from which on a layer without a kernel is worth a word.
@@ -27,7 +28,7 @@ pub(super) fn why(graph: &Graph, id: NodeId) -> String {
         return kind.into();
     }
     if let Some(ty) = node.outputs.first() {
-        if ty.dtype != DType::F32 {
+        if Float::of(ty.dtype).is_none() {
             return format!("its elements are {}, and kernels compute with f32", ty.dtype.name());
         }
         if ty.shape.rank() != 4 {

@@ -480,18 +480,7 @@ fn columns_cannot_be_folded_over_channels_that_are_not_there() {
 
 #[test]
 fn every_epilogue_is_applied_in_its_order() {
-    let f = f32::to_bits;
-    let activations = [
-        Activation::None,
-        Activation::Relu,
-        Activation::Clip { lo: f(-0.25), hi: f(0.5) },
-        Activation::LeakyRelu { alpha: f(0.1) },
-        Activation::HardSigmoid { alpha: f(0.2), beta: f(0.5) },
-        Activation::HardSwish { alpha: f(1.0 / 6.0), beta: f(0.5) },
-        Activation::Sigmoid,
-        Activation::Silu,
-    ];
-    for activation in activations {
+    for activation in Activation::examples() {
         for residual in [Residual::None, Residual::BeforeActivation, Residual::AfterActivation] {
             for bias in [false, true] {
                 let epilogue = Epilogue { bias, residual, activation };

@@ -81,6 +81,27 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// One of each, with parameters as networks have them: what tests of all activations go through.
+    pub fn examples() -> [Activation; 14] {
+        let f = f32::to_bits;
+        [
+            Activation::None,
+            Activation::Relu,
+            Activation::Clip { lo: f(-0.25), hi: f(0.5) },
+            Activation::LeakyRelu { alpha: f(0.1) },
+            Activation::HardSigmoid { alpha: f(0.2), beta: f(0.5) },
+            Activation::HardSwish { alpha: f(1.0 / 6.0), beta: f(0.5) },
+            Activation::Sigmoid,
+            Activation::Silu,
+            Activation::Tanh,
+            Activation::Gelu,
+            Activation::GeluTanh,
+            Activation::Mish,
+            Activation::Softplus,
+            Activation::Elu { alpha: f(0.5) },
+        ]
+    }
+
     /// An activation that kernels apply in registers; `None` for those that only loop nests know.
     pub fn of(unary: &Unary) -> Option<Activation> {
         Some(match *unary {
@@ -368,24 +389,7 @@ mod tests {
     /// A planner that trusts in too few registers makes tiles that no kernel can be written for.
     #[test]
     fn every_activation_needs_no_more_registers_than_it_says() {
-        let f = f32::to_bits;
-        let activations = [
-            Activation::None,
-            Activation::Relu,
-            Activation::relu6(),
-            Activation::LeakyRelu { alpha: f(0.1) },
-            Activation::HardSigmoid { alpha: f(0.2), beta: f(0.5) },
-            Activation::HardSwish { alpha: f(1.0 / 6.0), beta: f(0.5) },
-            Activation::Sigmoid,
-            Activation::Silu,
-            Activation::Tanh,
-            Activation::Gelu,
-            Activation::GeluTanh,
-            Activation::Mish,
-            Activation::Softplus,
-            Activation::Elu { alpha: f(0.5) },
-        ];
-        for activation in activations {
+        for activation in Activation::examples() {
             let epilogue = Epilogue { activation, ..Epilogue::default() };
             let sums = 16 - epilogue.registers(1);
             let mut b = Builder::new(epilogue.word());
