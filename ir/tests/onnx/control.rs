@@ -106,6 +106,8 @@ fn branches_have_as_many_outputs_as_each_other_and_as_the_node() {
         assert!(error.ends_with("its branches have 1 and 2 outputs, they must have as many"), "{error}");
         let error = model(1, 1, &["y", "z"], taken).error();
         assert!(error.ends_with("has 2 outputs, the operator has 1"), "{error}");
+        let error = model(2, 2, &["y"], taken).error();
+        assert!(error.ends_with("has 1 outputs, but its branches have 2; they must have as many"), "{error}");
         assert_eq!(model(2, 2, &["y", "z"], taken).ty().to_string(), "f32[1]");
     }
     let mut takes = branch(1).input("i", &[]);

@@ -35,6 +35,12 @@ pub(in crate::onnx) fn branch(n: &mut NodeReader<'_, '_>) -> Results {
             "its branches have {a} and {b} outputs, they must have as many"
         )));
     }
+    if n.output_count() < a {
+        return Err(NodeFault::invalid(format!(
+            "has {} outputs, but its branches have {a}; they must have as many",
+            n.output_count()
+        )));
+    }
     if let Some(name) = then.inputs.iter().chain(&otherwise.inputs).next() {
         return Err(NodeFault::invalid(format!("a branch has the input \"{name}\", but branches take none")));
     }
