@@ -240,7 +240,7 @@ fn power_of(graph: &Graph, value: Value, x: Value) -> Option<f32> {
 fn number(graph: &Graph, value: Value) -> Option<f32> {
     let tensor = graph.constant(value).filter(|t| t.shape().elems() == 1)?;
     match tensor.dtype() {
-        DType::F32 => scalar(graph, value),
+        DType::F32 | DType::F16 | DType::BF16 => scalar(graph, value),
         DType::F64 => tensor.elems::<f64>().ok()?.first().map(|&v| v as f32).filter(|v| v.is_finite()),
         DType::I32 => tensor.elems::<i32>().ok()?.first().map(|&v| v as f32),
         DType::I64 => tensor.elems::<i64>().ok()?.first().map(|&v| v as f32),

@@ -120,6 +120,31 @@ fn functions_of_half_floats_are_as_evaluated() {
     }
 }
 
+/// Rows of several of the widest vectors and a part of one, which kernels compute.
+#[test]
+fn functions_of_long_rows_of_half_floats_are_as_evaluated() {
+    let mut random = Random::new(74);
+    for (dtype, place) in HALVES {
+        let (a, b) = (random.tensor(dtype, &[3, 77]), random.tensor(dtype, &[3, 1]));
+        for (inputs, out) in layouts() {
+            for f in [
+                Unary::Exp,
+                Unary::Tanh,
+                Unary::Gelu { tanh: false },
+                Unary::Power { exponent: 3.0 },
+                Unary::LeakyRelu { alpha: 0.1 },
+            ] {
+                check(f, &[&a], &inputs, out, place);
+            }
+            for function in [BinaryFn::Add, BinaryFn::Max] {
+                check(Binary { function, activation: None }, &[&a, &b], &inputs, out, place);
+            }
+        }
+        check(Unary::Abs, &[&all(dtype)], &[], Layout::Dense, 1e-300);
+        check(Unary::Relu, &[&all(dtype)], &[], Layout::Dense, 1e-300);
+    }
+}
+
 #[test]
 fn sums_and_norms_of_half_floats_keep_the_precision_of_f32() {
     let mut random = Random::new(72);

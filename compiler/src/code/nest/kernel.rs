@@ -13,6 +13,7 @@
 use nnc_ir::op::elementwise::BinaryFn;
 
 use super::{Constant, Expr, Lanes, Nest};
+use crate::code::float::Float;
 use crate::code::tile::ir::{
     self, BinOp, Builder, Count, Extent, Kind, Operand, Program, Role, Test, Vector, at,
 };
@@ -39,7 +40,7 @@ impl Nest {
     }
 }
 
-/// Whether a kernel can compute an expression: floats, and comparisons where something depends on them.
+/// Whether a kernel can compute an expression: in `f32`, whatever floats lie in memory, and comparisons where something depends on them.
 pub(super) fn has(e: &Expr) -> bool {
     match e {
         Expr::Operand(_) | Expr::Const(Constant::F32(_)) => true,
@@ -90,34 +91,39 @@ impl Row<'_> {
         let nest = self.nest;
         let inner = nest.loops.len().checked_sub(1)?;
         let extent = u32::try_from(nest.loops[inner]).ok()?;
-        let mut b = Builder::new(name(&nest.value, extent));
+        let mut b = Builder::new(name(&nest.value, Float::of(nest.result.dtype)?, extent));
         let varies: Vec<bool> = nest.operands.iter().map(|o| o.strides[inner] != 0).collect();
-        let bytes = |varies: bool| Extent::new(0, if varies { 4 * i64::from(extent) } else { 4 });
+        let floats: Vec<Float> = nest.operands.iter().map(|o| Float::of(o.dtype)).collect::<Option<_>>()?;
+        let stored = Float::of(nest.result.dtype)?;
+        let bytes = |varies: bool, float: Float| Extent::new(0, float.span(if varies { extent } else { 1 }));
         let mut pointers = Vec::new();
-        for &varies in &varies {
-            pointers.push(b.param(Role::Input, Kind::Read { extent: bytes(varies) }));
+        for (&varies, &float) in varies.iter().zip(&floats) {
+            pointers.push(b.param(Role::Input, Kind::Read { extent: bytes(varies, float) }));
         }
-        let output = b.param(Role::Output, Kind::Write { extent: bytes(true) });
+        let output = b.param(Role::Output, Kind::Write { extent: bytes(true, stored) });
         // What is the same for all elements stays in registers.
         let held: Vec<Option<Vector>> = varies
             .iter()
-            .zip(&pointers)
-            .map(|(&varies, &pointer)| (!varies).then(|| b.splat(self.widest, at(pointer, 0))))
+            .zip(pointers.iter().zip(&floats))
+            .map(|(&varies, (&pointer, &float))| {
+                (!varies).then(|| b.splat(self.widest, at(pointer, 0).of(float)))
+            })
             .collect();
         let lanes = self.widest.count();
         let (vectors, rest) = (extent / lanes, extent % lanes);
         let write = |b: &mut Builder, first: u32, used: u32| {
             let width = ir::Lanes::holding(used)?;
-            let disp = i32::try_from(4 * first).ok()?;
+            let place =
+                |pointer, float: Float| Some(at(pointer, i32::try_from(float.span(first)).ok()?).of(float));
             let mut operands = Vec::new();
-            for (held, &pointer) in held.iter().zip(&pointers) {
+            for (held, (&pointer, &float)) in held.iter().zip(pointers.iter().zip(&floats)) {
                 operands.push(match held {
                     Some(held) => *held,
-                    None => b.load(width, used, at(pointer, disp)),
+                    None => b.load(width, used, place(pointer, float)?),
                 });
             }
             let result = value(b, &nest.value, &Vectors { operands: &operands, lanes: width })?;
-            b.store(result, used, at(output, disp));
+            b.store(result, used, place(output, stored)?);
             Some(())
         };
         // How many instructions a vector takes is known when one is written.
@@ -132,11 +138,11 @@ impl Row<'_> {
             write(&mut b, i * lanes, lanes)?;
         }
         if rounds > 0 {
-            let step = i32::try_from(4 * together * lanes).ok()?;
-            for (&pointer, _) in pointers.iter().zip(&varies).filter(|(_, varies)| **varies) {
-                b.advance(pointer, step);
+            let step = |float: Float| i32::try_from(float.span(together * lanes)).ok();
+            for ((&pointer, &float), _) in pointers.iter().zip(&floats).zip(&varies).filter(|(_, v)| **v) {
+                b.advance(pointer, step(float)?);
             }
-            b.advance(output, step);
+            b.advance(output, step(stored)?);
         }
         b.end(Count::Imm(rounds));
         let left = vectors % together;
@@ -197,7 +203,7 @@ fn arithmetic(f: &mut Functions<'_>, function: BinaryFn, x: Vector, y: Vector) -
 }
 
 /// A name that says what is computed of how many elements.
-fn name(e: &Expr, extent: u32) -> String {
+fn name(e: &Expr, stored: Float, extent: u32) -> String {
     let mut words = Vec::new();
     e.walk(&mut |e| {
         let word = match e {
@@ -210,5 +216,5 @@ fn name(e: &Expr, extent: u32) -> String {
     });
     words.reverse();
     words.truncate(4);
-    format!("map_f32_{extent}_{}", words.join("_"))
+    format!("map_{}_{extent}_{}", stored.word(), words.join("_"))
 }

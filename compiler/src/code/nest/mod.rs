@@ -158,7 +158,7 @@ pub enum Lanes {
         /// Vectors in flight.
         unroll: u8,
     },
-    /// The innermost loop, by a tile program over the target's widest vectors: see [`kernel`]. Operands and result are `f32`.
+    /// The innermost loop, by a tile program over the target's widest vectors: see [`kernel`].
     Kernel,
     /// A copy of elements of 2 or 4 bytes by blocks of 4 × 4: the innermost loop is dense in the result, the loop before it in the
     /// only operand.
@@ -349,10 +349,11 @@ impl Nest {
                 self.unit_axes <= inner
                     && self.reduce.is_empty()
                     && self.accumulators.is_empty()
-                    && self.operands.iter().all(|o| o.dtype == DType::F32 && o.is_vector_along(inner))
-                    && self.result.dtype == DType::F32
+                    && self.operands.iter().all(|o| o.is_vector_along(inner))
                     && self.result.is_vector_along(inner)
-                    && self.result.strides[inner] == 4
+                    && self.result.strides[inner] != 0
+                    // What only moves half floats moves their bits.
+                    && !self.moves().is_some_and(Float::is_half)
                     && kernel::has(&self.value)
             }
             Lanes::Transpose => {
