@@ -14,8 +14,10 @@
 use std::time::{Duration, Instant};
 
 use crate::code::tile::TileError;
-use crate::code::tile::interp::Arg;
-use crate::code::tile::ir::{BinOp, Builder, Count, Extent, Kind, Lanes, Operand, Program, Role, at};
+use crate::code::tile::interp::KernelArg;
+use crate::code::tile::ir::{
+    BinOp, Builder, ByteRange, Lanes, ParamKind, ParamRole, Source, TileProgram, Trips, at,
+};
 use crate::code::tile::run::Kernel;
 use crate::target::Target;
 
@@ -46,7 +48,8 @@ impl Roofline {
         let times = 100_000;
         let kernel = Kernel::new(&multiply_adds(lanes, times), target)?;
         let mut bytes = aligned(64);
-        let seconds = best(|| kernel.call(&mut [Arg::Memory { bytes: window(&mut bytes, 64), origin: 0 }]))?;
+        let seconds =
+            best(|| kernel.call(&mut [KernelArg::Memory { bytes: window(&mut bytes, 64), origin: 0 }]))?;
         let flops = f64::from(2 * lanes.count() * SUMS * times);
         Ok(Roofline { target: target.clone(), flops: flops / seconds })
     }
@@ -67,8 +70,8 @@ impl Roofline {
         let (mut input, mut output) = (aligned(length), aligned(64));
         let seconds = best(|| {
             kernel.call(&mut [
-                Arg::Memory { bytes: window(&mut input, length), origin: 0 },
-                Arg::Memory { bytes: window(&mut output, 64), origin: 0 },
+                KernelArg::Memory { bytes: window(&mut input, length), origin: 0 },
+                KernelArg::Memory { bytes: window(&mut output, 64), origin: 0 },
             ])
         })?;
         Ok((times * length) as f64 / seconds)
@@ -80,36 +83,36 @@ fn widest(target: &Target) -> Lanes {
 }
 
 /// `SUMS` independent multiply-adds on registers, so many times.
-fn multiply_adds(lanes: Lanes, times: u32) -> Program {
+fn multiply_adds(lanes: Lanes, times: u32) -> TileProgram {
     let mut b = Builder::new("peak");
-    let place = b.param(Role::Output, Kind::Write { extent: Extent::new(0, 64) });
+    let place = b.param(ParamRole::Output, ParamKind::Write { range: ByteRange::new(0, 64) });
     let x = b.constant(lanes, 1.0);
     let sums: Vec<_> = (0..SUMS).map(|_| b.constant(lanes, 0.0)).collect();
     b.begin();
-    sums.iter().for_each(|&sum| b.fma(sum, x, Operand::Reg(x)));
-    b.end(Count::Imm(times));
+    sums.iter().for_each(|&sum| b.fma(sum, x, Source::Reg(x)));
+    b.end(Trips::Imm(times));
     sums.iter().for_each(|&sum| b.store(sum, lanes.count(), at(place, 0)));
     b.finish()
 }
 
 /// The largest values of a buffer, again and again, which are stored so that no lowering leaves out the loads.
-fn reads(lanes: Lanes, rounds: u32, times: u32) -> Program {
+fn reads(lanes: Lanes, rounds: u32, times: u32) -> TileProgram {
     let step = i64::from(lanes.bytes());
     let mut b = Builder::new("read");
     let length = i64::from(rounds) * LOADS * step;
-    let input = b.param(Role::Input, Kind::Read { extent: Extent::new(0, length) });
-    let output = b.param(Role::Output, Kind::Write { extent: Extent::new(0, 64) });
+    let input = b.param(ParamRole::Input, ParamKind::Read { range: ByteRange::new(0, length) });
+    let output = b.param(ParamRole::Output, ParamKind::Write { range: ByteRange::new(0, 64) });
     let sums: Vec<_> = (0..LOADS).map(|_| b.constant(lanes, 0.0)).collect();
     b.begin();
     b.begin();
     for (i, &sum) in sums.iter().enumerate() {
         let value = b.load(lanes, lanes.count(), at(input, (i as i64 * step) as i32));
-        b.bin(BinOp::Max, sum, sum, Operand::Reg(value));
+        b.bin(BinOp::Max, sum, sum, Source::Reg(value));
     }
     b.advance(input, (LOADS * step) as i32);
-    b.end(Count::Imm(rounds));
+    b.end(Trips::Imm(rounds));
     b.advance(input, -length as i32);
-    b.end(Count::Imm(times));
+    b.end(Trips::Imm(times));
     sums.iter().for_each(|&sum| b.store(sum, lanes.count(), at(output, 0)));
     b.finish()
 }

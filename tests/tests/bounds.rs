@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use nnc::code::tile::programs::epilogue::Residual;
+use nnc::code::tile::programs::epilogue::KernelResidual;
 use nnc::code::tile::programs::winograd::{Form, Sweeps};
 use nnc::emit::prove;
 use nnc::plan::dense::{DenseArg, DensePlan};
@@ -229,14 +229,14 @@ const CHANGES: [Change; 19] = [
         lanes(code, |p| {
             p.y.input > 1
                 && p.inputs.len() == 1
-                && p.epilogue.residual == Residual::None
+                && p.epilogue.residual == KernelResidual::None
                 && p.inputs.iter_mut().all(|pitch| add(&mut pitch.row, 4))
         })
     }),
     ("displaced inputs", |code| {
         lanes(code, |p| {
             p.inputs.len() == 1
-                && p.epilogue.residual == Residual::None
+                && p.epilogue.residual == KernelResidual::None
                 && p.vectors.iter_mut().all(|v| add(&mut v.input.start, -4))
         })
     }),

@@ -5,11 +5,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use cranelift_codegen::ir::FuncRef;
 
-use super::tile::ir::{Param, Program};
+use super::tile::ir::{Param, TileProgram};
 
 /// A kernel, as the layer function that calls it sees it.
 #[derive(Clone, Debug)]
-pub struct Kernel {
+pub struct KernelRef {
     /// The function.
     pub function: FuncRef,
     /// Its number among the programs of the layer.
@@ -20,16 +20,16 @@ pub struct Kernel {
 
 /// Distinct programs, numbered in the order in which they came.
 #[derive(Debug, Default)]
-pub struct Programs {
-    list: Vec<Program>,
+pub struct TilePrograms {
+    list: Vec<TileProgram>,
     /// Numbers of programs by a hash of their names and parameters: bodies are long, and programs with different bodies
     /// nearly always reach different memory.
     alike: BTreeMap<u64, Vec<usize>>,
 }
 
-impl Programs {
+impl TilePrograms {
     /// The number of a program: its own if it is new, else that of its equal.
-    pub fn number(&mut self, program: Program) -> usize {
+    pub fn number(&mut self, program: TileProgram) -> usize {
         let mut hasher = DefaultHasher::new();
         (&program.name, &program.params).hash(&mut hasher);
         let alike = self.alike.entry(hasher.finish()).or_default();
@@ -53,7 +53,7 @@ impl Programs {
     }
 
     /// All of them, by number.
-    pub fn into_list(self) -> Vec<Program> {
+    pub fn into_list(self) -> Vec<TileProgram> {
         self.list
     }
 }

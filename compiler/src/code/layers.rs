@@ -13,13 +13,13 @@
 //! parameters that are known. What no kernel does is a
 //! loop nest, which does everything, and is many times slower.
 
-use nnc_ir::op::{Conv, Epilogue as Behind, Op, PoolKind, Prologue as Before, Residual as Where, Unary};
+use nnc_ir::op::{Conv, Epilogue, Op, PoolKind, Prologue, Residual, Unary};
 use nnc_ir::{Graph, NodeId, Tensor, Value};
 
 use super::float::Float;
-use super::tile::programs::epilogue::{Activation, Epilogue, Residual};
-use super::tile::programs::pool::Pool;
-use super::tile::programs::window::Prologue;
+use super::tile::programs::epilogue::{Activation, KernelEpilogue, KernelResidual};
+use super::tile::programs::pool::PoolFunction;
+use super::tile::programs::window::KernelPrologue;
 
 /// A layer that kernels do, in their words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,18 +27,18 @@ pub enum Layer {
     /// A convolution that sums over channels.
     Dense {
         /// Applied to its input.
-        prologue: Prologue,
+        prologue: KernelPrologue,
         /// Applied to its result.
-        epilogue: Epilogue,
+        epilogue: KernelEpilogue,
     },
     /// A layer that does the same to every channel.
     Lanes {
         /// What it computes.
         op: LanesOp,
         /// Applied to its input.
-        prologue: Prologue,
+        prologue: KernelPrologue,
         /// Applied to its result.
-        epilogue: Epilogue,
+        epilogue: KernelEpilogue,
     },
 }
 
@@ -48,9 +48,9 @@ pub enum LanesOp {
     /// A weighted sum.
     Depthwise,
     /// A maximum or mean.
-    Pool(Pool),
+    Pool(PoolFunction),
     /// A maximum or mean over the whole picture.
-    GlobalPool(Pool),
+    GlobalPool(PoolFunction),
     /// The elements as they are, as floats of another type. Of no node: a copy.
     Convert,
 }
@@ -85,11 +85,11 @@ fn becoming(graph: &Graph, node: NodeId, op: &Op) -> Option<Layer> {
         Op::Pool(pool) if known(&[nnc_ir::op::Pool::SCALE, nnc_ir::op::Pool::SHIFT]) => {
             let taps: usize = pool.window.kernel.iter().product();
             let kind = match pool.kind {
-                PoolKind::Max => Pool::Max,
+                PoolKind::Max => PoolFunction::Max,
                 PoolKind::Average { count_include_pad: true } if pool.ceil_pads.iter().all(|&p| p == 0) => {
-                    Pool::MeanOf(taps as u32)
+                    PoolFunction::MeanOf(taps as u32)
                 }
-                PoolKind::Average { count_include_pad: false } => Pool::MeanInside,
+                PoolKind::Average { count_include_pad: false } => PoolFunction::MeanInside,
                 PoolKind::Average { .. } | PoolKind::Lp { .. } => return None,
             };
             let (prologue, epilogue) =
@@ -98,12 +98,13 @@ fn becoming(graph: &Graph, node: NodeId, op: &Op) -> Option<Layer> {
         }
         Op::GlobalPool(pool) if known(&[nnc_ir::op::GlobalPool::SCALE, nnc_ir::op::GlobalPool::SHIFT]) => {
             let kind = match pool.kind {
-                PoolKind::Max => Pool::Max,
-                PoolKind::Average { .. } => Pool::MeanInside,
+                PoolKind::Max => PoolFunction::Max,
+                PoolKind::Average { .. } => PoolFunction::MeanInside,
                 PoolKind::Lp { .. } => return None,
             };
             let op = LanesOp::GlobalPool(kind);
-            let epilogue = Epilogue { activation: activation(pool.activation)?, ..Epilogue::default() };
+            let epilogue =
+                KernelEpilogue { activation: activation(pool.activation)?, ..KernelEpilogue::default() };
             Some(Layer::Lanes { op, prologue: while_loading(&pool.prologue)?, epilogue })
         }
         _ => None,
@@ -121,18 +122,18 @@ fn convolution(conv: &Conv, (channels, results): (usize, usize), bias: bool) -> 
 }
 
 /// What kernels do before the store; `None` when the activation is none that they know.
-fn before_storing(epilogue: &Behind, bias: bool) -> Option<Epilogue> {
+fn before_storing(epilogue: &Epilogue, bias: bool) -> Option<KernelEpilogue> {
     let residual = match epilogue.residual {
-        None => Residual::None,
-        Some(Where::BeforeActivation) => Residual::BeforeActivation,
-        Some(Where::AfterActivation) => Residual::AfterActivation,
+        None => KernelResidual::None,
+        Some(Residual::BeforeActivation) => KernelResidual::BeforeActivation,
+        Some(Residual::AfterActivation) => KernelResidual::AfterActivation,
     };
-    Some(Epilogue { bias, residual, activation: activation(epilogue.activation)? })
+    Some(KernelEpilogue { bias, residual, activation: activation(epilogue.activation)? })
 }
 
 /// What kernels do when they load.
-fn while_loading(prologue: &Before) -> Option<Prologue> {
-    Some(Prologue { affine: prologue.affine, activation: activation(prologue.activation)? })
+fn while_loading(prologue: &Prologue) -> Option<KernelPrologue> {
+    Some(KernelPrologue { affine: prologue.affine, activation: activation(prologue.activation)? })
 }
 
 fn activation(function: Option<Unary>) -> Option<Activation> {

@@ -27,7 +27,7 @@ use super::layer::reach::{Class, Reach, ReachError, TableAt};
 use super::layer::trace::Base;
 use crate::code::nest::{self, Nest, NestError, Table};
 use crate::code::routine::{Routine, RoutineError};
-use crate::code::tile::ir::Extent;
+use crate::code::tile::ir::ByteRange;
 use crate::plan::{LayerCode, Plan, PlanStep};
 
 /// What a step would do, or why that cannot be told.
@@ -166,12 +166,12 @@ fn reach(step: &PlanStep, emitted: &Emitted) -> Result<Reach, BoundsError> {
     }
 }
 
-fn accessed(accesses: Vec<nest::Access>) -> Reach {
+fn accessed(accesses: Vec<nest::Touched>) -> Reach {
     let mut reach = Reach::default();
     for access in accesses {
         reach.bases = reach.bases.max(access.arg.saturating_add(1));
         let touched = reach.touched.entry((Base::Arg(access.arg), access.written)).or_default();
-        *touched = touched.union(Extent::new(access.bytes.start, access.bytes.end));
+        *touched = touched.union(ByteRange::new(access.bytes.start, access.bytes.end));
     }
     reach
 }
@@ -189,13 +189,13 @@ fn strips(plan: &Plan, number: usize, step: &PlanStep, emitted: &Emitted) -> Res
             continue;
         }
         let reach = emitted.trace.reach(&emitted.programs, units.start.into()..units.end.into())?;
-        for (&(base, written), &extent) in &reach.touched {
+        for (&(base, written), &range) in &reach.touched {
             let Base::Arg(index) = base else { continue };
             let (arg, window) = check.arg(index)?;
             if matches!(arg.region, Region::Strip(_)) {
                 // Modulo 2⁶⁴: the image of which scratch holds some rows may begin before scratch does.
                 let start = i128::from(group.offset(strip, arg) as i64);
-                check.inside(Some(arg.region), written, start, extent, window)?;
+                check.inside(Some(arg.region), written, start, range, window)?;
             }
         }
     }
@@ -221,9 +221,9 @@ impl Check<'_> {
         }
         let scratch = 0..step.windows.scratch;
         self.buffer(None, &scratch, plan.scratch_bytes)?;
-        for (&(base, written), &extent) in &reach.touched {
+        for (&(base, written), &range) in &reach.touched {
             match base {
-                Base::Scratch => self.inside(None, written, 0, extent, &scratch)?,
+                Base::Scratch => self.inside(None, written, 0, range, &scratch)?,
                 Base::Arg(index) => {
                     let (arg, window) = self.arg(index)?;
                     if let Region::Strip(_) = arg.region {
@@ -237,7 +237,7 @@ impl Check<'_> {
                     let moved = self.moves.get(&index).cloned().unwrap_or(0..0);
                     for distance in [moved.start, moved.end] {
                         let start = i128::from(arg.offset).saturating_add(distance);
-                        self.inside(Some(arg.region), written, start, extent, window)?;
+                        self.inside(Some(arg.region), written, start, range, window)?;
                     }
                 }
             }
@@ -293,10 +293,10 @@ impl Check<'_> {
         region: Option<Region>,
         written: bool,
         start: i128,
-        extent: Extent,
+        range: ByteRange,
         window: &Range<u64>,
     ) -> Result<(), BoundsError> {
-        let bytes = moved(start, extent);
+        let bytes = moved(start, range);
         match contains(window, &bytes) {
             true => Ok(()),
             false => Err(BoundsError::Outside { written, region, bytes, window: window.clone() }),
@@ -313,7 +313,7 @@ impl Check<'_> {
                 let entry = self.entry(table.region, next)?;
                 next += 4;
                 let bytes = moved(i128::from(input.offset) + i128::from(entry), class.read);
-                let known = class.values.contains(Extent::new(entry.into(), i64::from(entry) + 1));
+                let known = class.values.contains(ByteRange::new(entry.into(), i64::from(entry) + 1));
                 // Where nothing is read, an entry leads nowhere.
                 let mut buffers = self.step.windows.displaced.iter();
                 let fits = class.read.is_empty() || buffers.any(|window| contains(window, &bytes));
@@ -353,7 +353,7 @@ impl Check<'_> {
             return match (table.low..=table.high).contains(&entry) {
                 true => Ok(()),
                 false => {
-                    let bytes = moved(entry.into(), Extent::new(0, DType::I32.bytes() as i64));
+                    let bytes = moved(entry.into(), ByteRange::new(0, DType::I32.bytes() as i64));
                     Err(BoundsError::Entry { entry, bytes })
                 }
             };
@@ -369,8 +369,8 @@ impl Check<'_> {
     }
 }
 
-fn moved(start: i128, extent: Extent) -> Range<i128> {
-    start.saturating_add(extent.lo.into())..start.saturating_add(extent.hi.into())
+fn moved(start: i128, range: ByteRange) -> Range<i128> {
+    start.saturating_add(range.lo.into())..start.saturating_add(range.hi.into())
 }
 
 fn contains(window: &Range<u64>, bytes: &Range<i128>) -> bool {

@@ -22,8 +22,8 @@ use nnc_ir::{Deadline, Exceeded};
 use nnc_runtime::abi::{CpuFeatures, ProgramDesc, Step};
 
 use crate::code::isa;
-use crate::code::kernels::Programs;
-use crate::code::tile::ir::Program;
+use crate::code::kernels::TilePrograms;
+use crate::code::tile::ir::TileProgram;
 use crate::code::tile::{self, Lowered};
 use crate::parallel;
 use crate::plan::{LayerCode, Plan, PlanStep};
@@ -160,14 +160,14 @@ pub fn emit(
     let mut compiled = compiled.into_iter().collect::<Result<Vec<_>, _>>()?;
 
     // Kernels are numbered by their first use. Which each layer calls, and who was the first to call each.
-    let mut programs = Programs::default();
+    let mut programs = TilePrograms::default();
     let mut calls: Vec<Vec<usize>> = Vec::with_capacity(compiled.len());
     let mut callers: Vec<&str> = Vec::new();
     for (layer, step) in compiled.iter_mut().zip(&distinct) {
         calls.push(std::mem::take(&mut layer.programs).into_iter().map(|p| programs.number(p)).collect());
         callers.resize(programs.len(), &step.name);
     }
-    let kernels: Vec<(Program, &str)> = programs.into_list().into_iter().zip(callers).collect();
+    let kernels: Vec<(TileProgram, &str)> = programs.into_list().into_iter().zip(callers).collect();
     let fault = |layer: &str, source| CodegenError::Tile { layer: layer.into(), source };
     // Programs are larger than their code; each goes when it is lowered.
     let lowered = parallel::consume(threads, kernels, |(program, layer)| {

@@ -102,7 +102,7 @@ mod tests {
     use super::*;
     use crate::code::tile::ir::Lanes;
     use crate::code::tile::programs::dense::Col;
-    use crate::code::tile::programs::epilogue::Epilogue;
+    use crate::code::tile::programs::epilogue::KernelEpilogue;
     use crate::plan::dense::{PanelRun, Steps};
     use crate::plan::sweep::{Axis, BytePitch, x_tiles};
 
@@ -131,7 +131,7 @@ mod tests {
             }],
             order,
             ahead: Ahead::default(),
-            epilogue: Epilogue::default(),
+            epilogue: KernelEpilogue::default(),
             stage: None,
         }
     }

@@ -19,8 +19,8 @@ use super::sweep::{Axis, BytePitch};
 use super::tiling::Registers;
 use super::{LayerCode, PlanError};
 use crate::code::float::Float;
-use crate::code::tile::programs::epilogue::Epilogue;
-use crate::code::tile::programs::window::Prologue;
+use crate::code::tile::programs::epilogue::KernelEpilogue;
+use crate::code::tile::programs::window::KernelPrologue;
 use crate::code::tile::store_registers;
 use crate::code::view::View;
 
@@ -108,7 +108,8 @@ impl Planner<'_> {
             from.slots.iter().copied().zip(to.slots.iter().map(|slot| slot.at)).collect();
         let registers = Registers::of(self.target);
         let vectors = self.cut_vectors(&runs, &sources, &inputs, &target, true, registers);
-        let (op, prologue, epilogue) = (LanesOp::Convert, Prologue::default(), Epilogue::default());
+        let (op, prologue, epilogue) =
+            (LanesOp::Convert, KernelPrologue::default(), KernelEpilogue::default());
         let (y, x) = (Axis::point(extent.h), Axis::point(extent.w));
         let at_the_end = epilogue.registers(store_registers(output.float, self.target));
         let (columns, rows) = block_shape(op, prologue, at_the_end, registers, (&y, &x));

@@ -18,7 +18,7 @@ use nnc_ir::op::Window;
 use super::sweep::{Axis, BytePitch, XTiles};
 use crate::code::float::{Float, Floats};
 use crate::code::tile::programs::dense::{Col, LINE, Runs, UNROLL, panel_width};
-use crate::code::tile::programs::epilogue::{Activation, Epilogue};
+use crate::code::tile::programs::epilogue::{Activation, KernelEpilogue};
 
 /// Which base pointer is which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,7 +168,7 @@ pub struct DensePlan {
     /// What is prefetched meanwhile.
     pub ahead: Ahead,
     /// Applied before the store.
-    pub epilogue: Epilogue,
+    pub epilogue: KernelEpilogue,
     /// Channels copied to scratch first.
     pub stage: Option<Stage>,
 }

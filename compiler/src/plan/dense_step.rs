@@ -15,8 +15,8 @@ use super::sweep::{Axis, BytePitch, x_tiles};
 use super::tiling::{self, Folding, Registers, Work};
 use super::{LayerCode, Panels, PlanError, Traffic};
 use crate::code::tile::programs::dense::{RunClass, Runs, UNROLL};
-use crate::code::tile::programs::epilogue::Epilogue;
-use crate::code::tile::programs::window::Prologue;
+use crate::code::tile::programs::epilogue::KernelEpilogue;
+use crate::code::tile::programs::window::KernelPrologue;
 use crate::code::tile::store_registers;
 
 /// Longest run of channels that a table lists; longer ones become several entries. With one length for most of them, a
@@ -106,8 +106,8 @@ impl Planner<'_> {
     pub(super) fn dense(
         &mut self,
         layer: &Decision,
-        prologue: Prologue,
-        epilogue: Epilogue,
+        prologue: KernelPrologue,
+        epilogue: KernelEpilogue,
     ) -> Result<(), PlanError> {
         let (id, output) = (layer.node, Value::from(layer.node));
         let mut image = self.image_or_copy(id, layer.x)?;
@@ -131,8 +131,8 @@ impl Planner<'_> {
     fn direct(
         &mut self,
         layer: &Decision,
-        prologue: Prologue,
-        epilogue: Epilogue,
+        prologue: KernelPrologue,
+        epilogue: KernelEpilogue,
         placed: &Placed<'_>,
     ) -> Result<(), PlanError> {
         let id = layer.node;
@@ -242,7 +242,7 @@ impl Planner<'_> {
         layer: &Decision,
         input: &Input,
         placed: &Placed<'_>,
-        epilogue: Epilogue,
+        epilogue: KernelEpilogue,
         cin: usize,
     ) -> Cut {
         let (y, x) = layer.axes;
@@ -316,7 +316,7 @@ impl Planner<'_> {
     }
 
     /// How channels are copied to scratch, if they are.
-    fn stage(&self, prologue: Prologue, input: &Input, cin: usize) -> Option<Stage> {
+    fn stage(&self, prologue: KernelPrologue, input: &Input, cin: usize) -> Option<Stage> {
         let runs = input.staged.as_ref()?;
         let sources = runs.iter().zip(&input.buffers).map(|(runs, &buffer)| StageSource {
             pitch: self.pitch(buffer).map(BytePitch::from).unwrap_or_default(),

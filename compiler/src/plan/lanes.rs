@@ -22,8 +22,8 @@ use super::sweep::{Axis, BytePitch};
 use crate::code::float::{Float, Floats};
 pub use crate::code::layers::LanesOp;
 use crate::code::tile::ir::Lanes;
-use crate::code::tile::programs::epilogue::Epilogue;
-use crate::code::tile::programs::window::{Along, Prologue};
+use crate::code::tile::programs::epilogue::KernelEpilogue;
+use crate::code::tile::programs::window::{Along, KernelPrologue};
 
 /// Which base pointer is which. The input's buffers follow behind these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,9 +114,9 @@ pub struct LanesPlan {
     /// The order of a block's tiles and vectors.
     pub along: Along,
     /// Applied to the input.
-    pub prologue: Prologue,
+    pub prologue: KernelPrologue,
     /// Applied to the result.
-    pub epilogue: Epilogue,
+    pub epilogue: KernelEpilogue,
 }
 
 impl LanesPlan {

@@ -14,9 +14,9 @@ use super::planner::{ARENA_START, Draft, Place, Planner};
 use super::sweep::{Axis, BytePitch};
 use super::tiling::{Folding, Registers};
 use super::{LayerCode, PlanError, Traffic};
-use crate::code::tile::programs::epilogue::{Epilogue, Residual as Added};
-use crate::code::tile::programs::pool::Pool;
-use crate::code::tile::programs::window::{Along, Prologue};
+use crate::code::tile::programs::epilogue::{KernelEpilogue, KernelResidual};
+use crate::code::tile::programs::pool::PoolFunction;
+use crate::code::tile::programs::window::{Along, KernelPrologue};
 use crate::code::tile::store_registers;
 
 /// A vector of slots before those that are alike are put together.
@@ -33,8 +33,8 @@ impl Planner<'_> {
         &mut self,
         layer: &Decision,
         op: LanesOp,
-        prologue: Prologue,
-        epilogue: Epilogue,
+        prologue: KernelPrologue,
+        epilogue: KernelEpilogue,
     ) -> Result<(), PlanError> {
         let (id, output) = (layer.node, Value::from(layer.node));
         let (y, x) = layer.axes;
@@ -240,7 +240,7 @@ pub(super) fn traffic(plan: &LanesPlan, shared: usize) -> Traffic {
     if plan.prologue.affine {
         read += 2 * used * 4;
     }
-    if plan.epilogue.residual != Added::None {
+    if plan.epilogue.residual != KernelResidual::None {
         read += (outputs - (pixels * shared) as u64) * size(&plan.residual);
     }
     Traffic { read, written: outputs * size(&plan.output) }
@@ -267,7 +267,7 @@ fn spread(runs: &[Run]) -> usize {
 /// Output columns and rows of one block, such that accumulators and weights fit the registers, and so many at the end.
 pub(super) fn block_shape(
     op: LanesOp,
-    prologue: Prologue,
+    prologue: KernelPrologue,
     epilogue: usize,
     registers: Registers,
     (y, x): (&Axis, &Axis),
@@ -276,7 +276,7 @@ pub(super) fn block_shape(
     // Beside the results: while taps are taken, and at the end. Weights may be read from memory, if they must.
     let fixed = 3 + prologue;
     let maxima = match op {
-        LanesOp::Pool(Pool::Max) | LanesOp::GlobalPool(Pool::Max) => 2,
+        LanesOp::Pool(PoolFunction::Max) | LanesOp::GlobalPool(PoolFunction::Max) => 2,
         _ => 0,
     };
     let at_the_end = prologue + maxima + epilogue;

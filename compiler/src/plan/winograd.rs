@@ -27,7 +27,7 @@ use super::dense::Steps;
 use super::sweep::{Axis, BytePitch};
 use crate::code::tile::ir::Lanes;
 use crate::code::tile::programs::dense::{Col, panel_width};
-use crate::code::tile::programs::epilogue::Epilogue;
+use crate::code::tile::programs::epilogue::KernelEpilogue;
 use crate::code::tile::programs::winograd::{Form, KERNEL, Sweeps};
 
 /// Which base pointer is which. The input's buffers follow behind these.
@@ -179,7 +179,7 @@ pub struct WinogradPlan {
     /// `M`
     pub product: ScratchPitch,
     /// Applied before the store.
-    pub epilogue: Epilogue,
+    pub epilogue: KernelEpilogue,
 }
 
 impl Panels {

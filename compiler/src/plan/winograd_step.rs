@@ -34,8 +34,8 @@ use super::tiling::{self, Folding, Registers, TileShape, Work};
 use super::winograd::{ChannelRun, Kernels, Panels, ScratchPitch, WinogradArg, WinogradPlan, spans};
 use super::{LayerCode, PlanError, Traffic, Winograd};
 use crate::code::tile::programs::dense::{panel_channels, panel_width};
-use crate::code::tile::programs::epilogue::Epilogue;
-use crate::code::tile::programs::window::Prologue;
+use crate::code::tile::programs::epilogue::KernelEpilogue;
+use crate::code::tile::programs::window::KernelPrologue;
 use crate::code::tile::programs::winograd::{Form, KERNEL, Sweeps};
 use crate::code::tile::store_registers;
 use crate::target::{FMA_PER_CYCLE, Target};
@@ -59,8 +59,8 @@ impl Planner<'_> {
     pub(super) fn fits_winograd(
         &self,
         layer: &fits::Decision,
-        prologue: Prologue,
-        epilogue: Epilogue,
+        prologue: KernelPrologue,
+        epilogue: KernelEpilogue,
         placed: &Placed<'_>,
     ) -> Option<Decision> {
         let plain = |axis: &Axis| axis.kernel == KERNEL && axis.stride == 1 && axis.dilation == 1;
@@ -99,7 +99,7 @@ impl Planner<'_> {
         layer: &fits::Decision,
         placed: &Placed<'_>,
         decision: Decision,
-        epilogue: Epilogue,
+        epilogue: KernelEpilogue,
     ) -> Result<(), PlanError> {
         let Decision { choice, inputs, output, channels, order, runs } = decision;
         let (y, x) = layer.axes;

@@ -1,6 +1,6 @@
 //! Half floats as memory of a routine: to `f32` and back.
 
-use nnc::code::routine::{Role, Writer, emit};
+use nnc::code::routine::{MemoryUse, Writer, emit};
 use nnc::code::view::View;
 use nnc_ir::{DType, Tensor, TensorType};
 use nnc_runtime::abi::LayerFn;
@@ -11,8 +11,8 @@ use crate::harness::module;
 fn converted(from: &Tensor, to: DType) -> Vec<u8> {
     let n = from.shape().elems();
     let mut w = Writer::new();
-    let x = w.memory(&View::dense(0, from.dtype(), [n]), Role::Read);
-    let y = w.memory(&View::dense(1, to, [n]), Role::Write);
+    let x = w.memory(&View::dense(0, from.dtype(), [n]), MemoryUse::Read);
+    let y = w.memory(&View::dense(1, to, [n]), MemoryUse::Write);
     w.over(&[n], 1, |w, at| {
         let v = w.load(x, at);
         w.store(y, at, v);

@@ -1,7 +1,7 @@
 //! Random programs, compiled and interpreted: same memory, and nothing outside of it touched.
 
 use nnc::code::nest::Constant;
-use nnc::code::routine::{Access, Expr, Memory, Role, Routine, Stmt, emit, interp};
+use nnc::code::routine::{Access, Memory, MemoryUse, Routine, RoutineExpr, Stmt, emit, interp};
 use nnc_ir::DType;
 use nnc_ir::op::Unary;
 use nnc_ir::op::elementwise::BinaryFn;
@@ -72,7 +72,7 @@ impl Author {
                 dtype,
                 shape: vec![rows, columns],
                 strides: vec![if backwards { -stride } else { stride }, size],
-                role: Role::Update,
+                usage: MemoryUse::Update,
             });
         }
         author.routine.body = author.body(3, 4);
@@ -115,10 +115,10 @@ impl Author {
     }
 
     /// The bound of a short loop: a number, or data that are clamped.
-    fn bound(&mut self) -> Expr {
+    fn bound(&mut self) -> RoutineExpr {
         match self.random.below(2) {
-            0 => Expr::int(self.random.below(6) as i64 - 2),
-            _ => self.value(DType::I64, 2).max(Expr::int(-2)).min(Expr::int(4)),
+            0 => RoutineExpr::int(self.random.below(6) as i64 - 2),
+            _ => self.value(DType::I64, 2).max(RoutineExpr::int(-2)).min(RoutineExpr::int(4)),
         }
     }
 
@@ -128,35 +128,38 @@ impl Author {
     }
 
     /// An index: that of a loop, something near, or anything.
-    fn index(&mut self) -> Expr {
+    fn index(&mut self) -> RoutineExpr {
         let local = self.pick(&self.open.clone());
         match self.random.below(4) {
-            0 => Expr::Local(local),
-            1 => Expr::Local(local) * Expr::int(2) - Expr::int(self.random.below(4) as i64),
-            2 => Expr::Local(local) / Expr::int(1 + self.random.below(3) as i64),
+            0 => RoutineExpr::Local(local),
+            1 => {
+                RoutineExpr::Local(local) * RoutineExpr::int(2)
+                    - RoutineExpr::int(self.random.below(4) as i64)
+            }
+            2 => RoutineExpr::Local(local) / RoutineExpr::int(1 + self.random.below(3) as i64),
             _ => self.value(DType::I64, 2),
         }
     }
 
-    fn constant(&mut self, dtype: DType) -> Expr {
+    fn constant(&mut self, dtype: DType) -> RoutineExpr {
         match dtype {
-            DType::Bool => Expr::bool(self.random.below(2) == 0),
+            DType::Bool => RoutineExpr::bool(self.random.below(2) == 0),
             DType::I64 if self.random.below(8) == 0 => {
-                Expr::int(self.pick(&[i64::MIN, i64::MAX, i64::MAX - 1, -1, 1 << 40]))
+                RoutineExpr::int(self.pick(&[i64::MIN, i64::MAX, i64::MAX - 1, -1, 1 << 40]))
             }
-            DType::F32 | DType::F64 => Expr::constant(dtype, self.random.float(-5.0, 5.0)),
-            _ => Expr::Const(Constant::Int(dtype, self.random.below(7) as i64)),
+            DType::F32 | DType::F64 => RoutineExpr::constant(dtype, self.random.float(-5.0, 5.0)),
+            _ => RoutineExpr::Const(Constant::Int(dtype, self.random.below(7) as i64)),
         }
     }
 
-    fn value(&mut self, dtype: DType, depth: usize) -> Expr {
+    fn value(&mut self, dtype: DType, depth: usize) -> RoutineExpr {
         if depth == 0 {
             let locals: Vec<usize> = (0..self.routine.locals.len())
                 .filter(|&l| self.routine.locals[l] == dtype && (l >= 5 || self.open.contains(&l)))
                 .collect();
             return match self.random.below(2) {
                 0 => self.constant(dtype),
-                _ => Expr::Local(self.pick(&locals)),
+                _ => RoutineExpr::Local(self.pick(&locals)),
             };
         }
         let d = depth - 1;
@@ -165,7 +168,7 @@ impl Author {
             1 => {
                 let from = self.access();
                 let loaded = self.routine.memory[from.memory].value_type();
-                if loaded == dtype { Expr::Load(from) } else { Expr::Load(from).cast(dtype) }
+                if loaded == dtype { RoutineExpr::Load(from) } else { RoutineExpr::Load(from).cast(dtype) }
             }
             2 => {
                 let from = self.pick(&TYPES);

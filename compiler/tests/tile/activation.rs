@@ -1,9 +1,9 @@
 //! Activations: what they do to special values, and how accurate the exponential is.
 
 use nnc::code::float::Floats;
-use nnc::code::tile::ir::{Lanes, Role};
+use nnc::code::tile::ir::{Lanes, ParamRole};
 use nnc::code::tile::programs::dense::{Broadcast, Col, DenseTile, Runs, Tap};
-use nnc::code::tile::programs::epilogue::{Activation, Epilogue};
+use nnc::code::tile::programs::epilogue::{Activation, KernelEpilogue};
 
 use super::support::{Engine, Given, bytes, floats};
 
@@ -23,7 +23,7 @@ fn apply(engine: &Engine, activation: Activation, values: &[f32]) -> Vec<f32> {
         broadcast: Broadcast::Register,
         floats: Floats::default(),
         ahead: 0,
-        epilogue: Epilogue { activation, ..Epilogue::default() },
+        epilogue: KernelEpilogue { activation, ..KernelEpilogue::default() },
     };
     let program = tile.program().unwrap_or_else(|e| panic!("{e}"));
     let ready = engine.prepare(&program).expect("one row fits");
@@ -35,9 +35,9 @@ fn apply(engine: &Engine, activation: Activation, values: &[f32]) -> Vec<f32> {
         let (mut input, mut weights, mut output) = (bytes(&[1.0]), bytes(&lanes), vec![0; 16]);
         let mut given = Given {
             buffers: vec![
-                (Role::Input, &mut input, 0),
-                (Role::Weights, &mut weights, 0),
-                (Role::Output, &mut output, 0),
+                (ParamRole::Input, &mut input, 0),
+                (ParamRole::Weights, &mut weights, 0),
+                (ParamRole::Output, &mut output, 0),
             ],
             ..Given::default()
         };

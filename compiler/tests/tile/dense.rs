@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use nnc::code::float::Floats;
-use nnc::code::tile::ir::{Lanes, Role};
+use nnc::code::tile::ir::{Lanes, ParamRole};
 use nnc::code::tile::programs::dense::{
     Broadcast, Col, DenseTile, RunClass, Runs, Tap, pack, pack_row, panel_channels,
 };
-use nnc::code::tile::programs::epilogue::{Activation, Epilogue, Residual};
+use nnc::code::tile::programs::epilogue::{Activation, KernelEpilogue, KernelResidual};
 use nnc_ir::op::Unary;
 
 use super::support::{Engine, Given, Random, bytes, floats, same};
@@ -38,7 +38,7 @@ struct Layer {
     fold: u32,
     /// Cache lines that are prefetched in a round.
     ahead: u32,
-    epilogue: Epilogue,
+    epilogue: KernelEpilogue,
 }
 
 impl Default for Layer {
@@ -61,7 +61,7 @@ impl Default for Layer {
             split: 1,
             fold: 1,
             ahead: 0,
-            epilogue: Epilogue { bias: true, ..Epilogue::default() },
+            epilogue: KernelEpilogue { bias: true, ..KernelEpilogue::default() },
         }
     }
 }
@@ -174,9 +174,9 @@ fn reference(layer: &Layer, data: &Data) -> Vec<(f64, f64)> {
                 }
                 let residual = f64::from(data.residual[(oy * ow + ox) * layer.outputs + n]);
                 let value = match layer.epilogue.residual {
-                    Residual::None => activate(layer.epilogue.activation, sum),
-                    Residual::BeforeActivation => activate(layer.epilogue.activation, sum + residual),
-                    Residual::AfterActivation => activate(layer.epilogue.activation, sum) + residual,
+                    KernelResidual::None => activate(layer.epilogue.activation, sum),
+                    KernelResidual::BeforeActivation => activate(layer.epilogue.activation, sum + residual),
+                    KernelResidual::AfterActivation => activate(layer.epilogue.activation, sum) + residual,
                 };
                 result.push((value, (magnitude + 1.0) * 2e-6));
             }
@@ -289,16 +289,16 @@ fn by_tiles(layer: &Layer, data: &Data, engine: &Engine, broadcast: Broadcast) -
                     let at = (oy * ow + ox) * layer.outputs + n0;
                     let mut given = Given {
                         buffers: vec![
-                            (Role::Input, &mut input, origin),
-                            (Role::Weights, &mut panel, 0),
-                            (Role::Output, &mut output, 4 * at),
-                            (Role::Bias, &mut bias, 0),
-                            (Role::Residual, &mut residual, 4 * at),
-                            (Role::Table, &mut table, 0),
+                            (ParamRole::Input, &mut input, origin),
+                            (ParamRole::Weights, &mut panel, 0),
+                            (ParamRole::Output, &mut output, 4 * at),
+                            (ParamRole::Bias, &mut bias, 0),
+                            (ParamRole::Residual, &mut residual, 4 * at),
+                            (ParamRole::Table, &mut table, 0),
                             // Nothing of it is read.
-                            (Role::Ahead, &mut ahead, 0),
+                            (ParamRole::Ahead, &mut ahead, 0),
                         ],
-                        counts: vec![(Role::KernelRows, count as u64)],
+                        counts: vec![(ParamRole::KernelRows, count as u64)],
                     };
                     // Skipped kernel rows are skipped in the panel, too.
                     given.buffers[1].2 = (tile.panel_row_bytes() as usize) * ky0;
@@ -346,7 +346,8 @@ fn a_pointwise_layer_of_mobilenet_is_right_with_every_unrolling_of_channels() {
 
 #[test]
 fn prefetching_changes_no_result() {
-    let epilogue = Epilogue { bias: true, residual: Residual::AfterActivation, ..Epilogue::default() };
+    let epilogue =
+        KernelEpilogue { bias: true, residual: KernelResidual::AfterActivation, ..KernelEpilogue::default() };
     for ahead in [1, 2, 7] {
         let layer = Layer { channels: 50, ahead, epilogue, ..Layer::default() };
         check(&layer);
@@ -438,7 +439,11 @@ fn several_sums_hide_latency_and_agree_between_tiles() {
 
 #[test]
 fn narrow_columns_are_folded_over_channels() {
-    let epilogue = Epilogue { bias: true, residual: Residual::BeforeActivation, ..Epilogue::default() };
+    let epilogue = KernelEpilogue {
+        bias: true,
+        residual: KernelResidual::BeforeActivation,
+        ..KernelEpilogue::default()
+    };
     for (fold, lanes) in [(2, Lanes::X16), (4, Lanes::X16), (2, Lanes::X8)] {
         for outputs in [1, 3, 4, 6, 8, 12, 20, 23, 24, 28] {
             let layer = Layer { fold, lanes, outputs, columns: 3, ..Layer::default() };
@@ -471,7 +476,7 @@ fn columns_cannot_be_folded_over_channels_that_are_not_there() {
         broadcast: Broadcast::Register,
         floats: Floats::default(),
         ahead: 0,
-        epilogue: Epilogue::default(),
+        epilogue: KernelEpilogue::default(),
     };
     assert!(tile(Runs::Contiguous(8)).program().is_ok());
     assert!(tile(Runs::Contiguous(6)).program().is_err());
@@ -481,9 +486,11 @@ fn columns_cannot_be_folded_over_channels_that_are_not_there() {
 #[test]
 fn every_epilogue_is_applied_in_its_order() {
     for activation in Activation::examples() {
-        for residual in [Residual::None, Residual::BeforeActivation, Residual::AfterActivation] {
+        for residual in
+            [KernelResidual::None, KernelResidual::BeforeActivation, KernelResidual::AfterActivation]
+        {
             for bias in [false, true] {
-                let epilogue = Epilogue { bias, residual, activation };
+                let epilogue = KernelEpilogue { bias, residual, activation };
                 check(&Layer { epilogue, outputs: 21, columns: 2, height: 3, ..Layer::default() });
             }
         }
@@ -492,8 +499,11 @@ fn every_epilogue_is_applied_in_its_order() {
 
 #[test]
 fn residual_and_table_and_kernel_rows_together_fit_the_integer_registers() {
-    let epilogue =
-        Epilogue { bias: true, residual: Residual::BeforeActivation, activation: Activation::Relu };
+    let epilogue = KernelEpilogue {
+        bias: true,
+        residual: KernelResidual::BeforeActivation,
+        activation: Activation::Relu,
+    };
     let runs = vec![(0, 20), (25, 20), (50, 3), (55, 3)];
     check(&Layer { runs, channels: 60, kernel: (3, 3), pad: 1, epilogue, ..Layer::default() });
 }

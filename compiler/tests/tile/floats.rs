@@ -3,13 +3,13 @@
 use std::ops::Range;
 
 use nnc::code::float::{Float, Floats};
-use nnc::code::tile::ir::{Kind, Lanes, Program, Role};
+use nnc::code::tile::ir::{Lanes, ParamKind, ParamRole, TileProgram};
 use nnc::code::tile::programs::dense::{Broadcast, Col, DenseTile, RunClass, Runs, Tap};
-use nnc::code::tile::programs::depthwise::{DepthwiseTile, Weights};
-use nnc::code::tile::programs::epilogue::{Activation, Epilogue, Residual};
-use nnc::code::tile::programs::pool::{GlobalPoolTile, Pool, PoolTile};
+use nnc::code::tile::programs::depthwise::{DepthwiseTile, WeightPlace};
+use nnc::code::tile::programs::epilogue::{Activation, KernelEpilogue, KernelResidual};
+use nnc::code::tile::programs::pool::{GlobalPoolTile, PoolFunction, PoolTile};
 use nnc::code::tile::programs::stage::StageTile;
-use nnc::code::tile::programs::window::{Along, Prologue, Window};
+use nnc::code::tile::programs::window::{Along, KernelPrologue, PixelBlock};
 use nnc::code::tile::programs::winograd::input::InputTile;
 use nnc::code::tile::programs::winograd::output::OutputTile;
 use nnc::code::tile::programs::winograd::{Form, Sweeps};
@@ -30,11 +30,11 @@ fn mixtures() -> Vec<Floats> {
 }
 
 /// What lies in the memory of a role.
-fn float(floats: Floats, role: Role) -> Float {
+fn float(floats: Floats, role: ParamRole) -> Float {
     match role {
-        Role::Input => floats.input,
-        Role::Output => floats.output,
-        Role::Residual => floats.residual,
+        ParamRole::Input => floats.input,
+        ParamRole::Output => floats.output,
+        ParamRole::Residual => floats.residual,
         _ => Float::F32,
     }
 }
@@ -51,14 +51,14 @@ fn encoded(values: &[f32], float: Float) -> Vec<u8> {
 /// from this element on.
 fn run(
     engine: &Engine,
-    program: &Program,
+    program: &TileProgram,
     floats: Floats,
-    values: &[(Role, Vec<f32>, usize)],
+    values: &[(ParamRole, Vec<f32>, usize)],
     table: &[i32],
-    counts: &[(Role, u64)],
+    counts: &[(ParamRole, u64)],
 ) -> Option<Vec<u8>> {
     let ready = engine.prepare(program)?;
-    let mut buffers: Vec<(Role, Vec<u8>, usize)> = values
+    let mut buffers: Vec<(ParamRole, Vec<u8>, usize)> = values
         .iter()
         .map(|(role, values, origin)| {
             let float = float(floats, *role);
@@ -66,19 +66,19 @@ fn run(
         })
         .collect();
     let size = floats.input.bytes() as i32;
-    buffers.push((Role::Table, table.iter().flat_map(|at| (at * size).to_le_bytes()).collect(), 0));
+    buffers.push((ParamRole::Table, table.iter().flat_map(|at| (at * size).to_le_bytes()).collect(), 0));
     let borrowed = buffers.iter_mut().map(|(role, bytes, origin)| (*role, bytes, *origin)).collect();
     ready.call(&mut Given { buffers: borrowed, counts: counts.to_vec() }.args(program));
-    let output = buffers.into_iter().find(|(role, ..)| *role == Role::Output)?;
+    let output = buffers.into_iter().find(|(role, ..)| *role == ParamRole::Output)?;
     Some(output.1)
 }
 
 /// Checks a program for all mixtures of types. `make` writes it for some.
 fn check(
-    make: &dyn Fn(Floats) -> Result<Program, TileError>,
+    make: &dyn Fn(Floats) -> Result<TileProgram, TileError>,
     mixtures: &[Floats],
     table: &[i32],
-    counts: &[(Role, u64)],
+    counts: &[(ParamRole, u64)],
 ) {
     let wide = make(Floats::default()).unwrap_or_else(|e| panic!("{e}"));
     let touched = footprints(&wide).expect("a program of this compiler");
@@ -87,7 +87,7 @@ fn check(
         let mut random = Random::new(7);
         let mut values = Vec::new();
         for (param, touched) in wide.params.iter().zip(&touched) {
-            if let Kind::Read { .. } | Kind::Write { .. } = param.kind {
+            if let ParamKind::Read { .. } | ParamKind::Write { .. } = param.kind {
                 let (before, behind) = ((-touched.lo).max(0) as usize / 4, touched.hi.max(0) as usize / 4);
                 let float = float(floats, param.role);
                 let mut value = |_| {
@@ -114,8 +114,8 @@ fn check(
     }
 }
 
-fn epilogue(residual: Residual) -> Epilogue {
-    Epilogue { bias: true, residual, activation: Activation::relu6() }
+fn epilogue(residual: KernelResidual) -> KernelEpilogue {
+    KernelEpilogue { bias: true, residual, activation: Activation::relu6() }
 }
 
 /// Three taps over two kernel rows, for four pixels, of which the border has some outside.
@@ -136,7 +136,7 @@ fn dense(k: Runs, cols: &[Col], split: u32, broadcast: Broadcast, floats: Floats
         broadcast,
         floats,
         ahead: 0,
-        epilogue: epilogue(Residual::BeforeActivation),
+        epilogue: epilogue(KernelResidual::BeforeActivation),
     }
 }
 
@@ -148,7 +148,7 @@ fn dense_tiles_read_channels_side_by_side() {
         [(flat, 1, Broadcast::Register), (flat, 2, Broadcast::Embedded), (folded, 1, Broadcast::Register)]
     {
         let make = |f: Floats| dense(Runs::Contiguous(20), &cols, split, broadcast, f).program();
-        check(&make, &mixtures(), &[], &[(Role::KernelRows, 2)]);
+        check(&make, &mixtures(), &[], &[(ParamRole::KernelRows, 2)]);
     }
 }
 
@@ -159,19 +159,19 @@ fn dense_tiles_read_planes_and_runs_from_a_table() {
         let k = Runs::Stepped { count: 3, step: 900 * f.input.bytes() as i32 };
         dense(k, &cols, 1, Broadcast::Register, f).program()
     };
-    check(&planes, &mixtures(), &[], &[(Role::KernelRows, 1)]);
+    check(&planes, &mixtures(), &[], &[(ParamRole::KernelRows, 1)]);
     let table = |f: Floats| {
         let size = f.input.bytes() as i32;
         let class = |length, count| RunClass { length, count, least: 0, most: 2000 * size };
         let k = Runs::Table(vec![class(20, 2), class(4, 3), class(1, 1)]);
         dense(k, &cols, 1, Broadcast::Register, f).program()
     };
-    check(&table, &mixtures(), &[0, 1980, 1000, 40, 700, 5], &[(Role::KernelRows, 2)]);
+    check(&table, &mixtures(), &[0, 1980, 1000, 40, 700, 5], &[(ParamRole::KernelRows, 2)]);
 }
 
-fn window(along: Along, lanes: Lanes, used: u32, floats: Floats) -> Window {
+fn window(along: Along, lanes: Lanes, used: u32, floats: Floats) -> PixelBlock {
     let (input, output) = (floats.input.bytes() as i32, floats.output.bytes() as i32);
-    Window {
+    PixelBlock {
         rows: vec![1..3, 0..3],
         cols: vec![0..3, 0..3, 0..2],
         kernel: (3, 3),
@@ -197,48 +197,51 @@ fn depthwise_blocks_go_along_columns_and_channels() {
         (Along::Channels, Lanes::X16, 16),
         (Along::Channels, Lanes::X4, 4),
     ] {
-        let relu = |affine| Prologue { affine, activation: Activation::Relu };
-        for prologue in [Prologue::default(), relu(false), relu(true)] {
+        let relu = |affine| KernelPrologue { affine, activation: Activation::Relu };
+        for prologue in [KernelPrologue::default(), relu(false), relu(true)] {
             let make = |floats: Floats| {
                 let residual = floats.residual.bytes() as i32;
                 DepthwiseTile {
-                    window: window(along, lanes, used, floats),
-                    weights: Weights::Memory,
+                    block: window(along, lanes, used, floats),
+                    weights: WeightPlace::Memory,
                     residual_pixel: 44 * residual,
                     residual_row: 800 * residual,
                     prologue,
-                    epilogue: epilogue(Residual::AfterActivation),
+                    epilogue: epilogue(KernelResidual::AfterActivation),
                 }
                 .program()
             };
-            check(&make, &mixtures(), &[], &[(Role::Tiles, 2)]);
+            check(&make, &mixtures(), &[], &[(ParamRole::Tiles, 2)]);
         }
     }
 }
 
 #[test]
 fn pools_of_windows_and_of_pictures() {
-    for pool in [Pool::Max, Pool::MeanInside, Pool::MeanOf(9)] {
+    for pool in [PoolFunction::Max, PoolFunction::MeanInside, PoolFunction::MeanOf(9)] {
         for (along, lanes, used) in [(Along::Columns, Lanes::X8, 5), (Along::Channels, Lanes::X16, 16)] {
             let make = |floats: Floats| {
                 let residual = floats.residual.bytes() as i32;
                 PoolTile {
-                    window: window(along, lanes, used, floats),
+                    block: window(along, lanes, used, floats),
                     pool,
                     residual_pixel: 44 * residual,
                     residual_row: 800 * residual,
-                    prologue: Prologue::default(),
-                    epilogue: Epilogue { residual: Residual::BeforeActivation, ..Epilogue::default() },
+                    prologue: KernelPrologue::default(),
+                    epilogue: KernelEpilogue {
+                        residual: KernelResidual::BeforeActivation,
+                        ..KernelEpilogue::default()
+                    },
                 }
                 .program()
             };
-            check(&make, &mixtures(), &[], &[(Role::Tiles, 2)]);
+            check(&make, &mixtures(), &[], &[(ParamRole::Tiles, 2)]);
         }
         let global = |floats: Floats| {
             let input = floats.input.bytes() as i32;
             let (a_pixel, a_row) = (20 * input, 170 * input);
             let cols = vec![Col::full(Lanes::X8), Col::part(Lanes::X4, 2)];
-            let prologue = Prologue { affine: true, activation: Activation::None };
+            let prologue = KernelPrologue { affine: true, activation: Activation::None };
             let (width, height, activation) = (7, 3, Activation::Relu);
             GlobalPoolTile { cols, width, height, floats, a_pixel, a_row, pool, prologue, activation }
                 .program()
@@ -297,7 +300,7 @@ fn copies_to_scratch_and_the_transforms_of_winograds_algorithm() {
                 residual_pixel: 34 * residual,
                 residual_row: 500 * residual,
                 panel: vec![Col::full(Lanes::X8), Col::full(Lanes::X8), Col::part(Lanes::X8, 5)],
-                epilogue: epilogue(Residual::BeforeActivation),
+                epilogue: epilogue(KernelResidual::BeforeActivation),
                 sweeps: Sweeps::Rows,
             }
             .program()
@@ -311,7 +314,8 @@ fn copies_to_scratch_and_the_transforms_of_winograds_algorithm() {
 fn blocks_with_room_for_their_epilogue_fit_whatever_they_store() {
     let target = nnc::target::Target::named("x86-64-v3").expect("a known name");
     for float in Float::ALL {
-        let epilogue = Epilogue { bias: true, residual: Residual::None, activation: Activation::Silu };
+        let epilogue =
+            KernelEpilogue { bias: true, residual: KernelResidual::None, activation: Activation::Silu };
         let rows = 16 - epilogue.registers(store_registers(float, &target)) as u32;
         let tile = DenseTile {
             rows,

@@ -1,9 +1,9 @@
 //! Functions of whole rows: their stated errors over all sizes of arguments on every lowering, and the same bits wherever an
 //! element stands.
 
-use nnc::code::nest::{Constant, Expr, Lanes, Nest, Operand};
+use nnc::code::nest::{Constant, Expr, Nest, Operand, Vectorised};
 use nnc::code::tile;
-use nnc::code::tile::interp::Arg;
+use nnc::code::tile::interp::KernelArg;
 use nnc::code::tile::ir;
 use nnc_ir::DType;
 use nnc_ir::op::Unary;
@@ -28,7 +28,7 @@ fn row(value: Expr, n: usize, varies: &[bool]) -> Nest {
         result: operand(varies.len(), true),
         accumulators: Vec::new(),
         value,
-        lanes: Lanes::Kernel,
+        vectorised: Vectorised::Kernel,
     };
     assert!(nest.lanes_fit() && nest.kernel_fits(), "{:?}", nest.value);
     nest
@@ -42,7 +42,8 @@ fn run(engine: &Engine, nest: &Nest, operands: &[&[f32]]) -> Vec<f32> {
     let program = nest.kernel(widest).expect("a kernel");
     let mut buffers: Vec<Vec<u8>> = operands.iter().map(|x| bytes(x)).collect();
     buffers.push(vec![0; 4 * nest.loops[0]]);
-    let mut args: Vec<Arg<'_>> = buffers.iter_mut().map(|bytes| Arg::Memory { bytes, origin: 0 }).collect();
+    let mut args: Vec<KernelArg<'_>> =
+        buffers.iter_mut().map(|bytes| KernelArg::Memory { bytes, origin: 0 }).collect();
     engine.prepare(&program).expect("it fits").call(&mut args);
     floats(buffers.last().expect("a result"))
 }

@@ -2,7 +2,7 @@
 
 use nnc::code::float::Float;
 use nnc::code::tile::ir::{
-    Addr, BinOp, Builder, Count, Extent, Inst, Int, Kind, Lanes, Operand, Program, Role, at,
+    Addr, BinOp, Builder, ByteRange, Inst, Int, Lanes, ParamKind, ParamRole, Source, TileProgram, Trips, at,
 };
 
 use super::support::{Engine, Given, bytes, floats};
@@ -11,22 +11,22 @@ const HALVES: [Float; 2] = [Float::F16, Float::Bf16];
 
 fn builder(read: i64, write: i64) -> (Builder, Int, Int) {
     let mut b = Builder::new("halves");
-    let input = b.param(Role::Input, Kind::Read { extent: Extent::new(0, read) });
-    let output = b.param(Role::Output, Kind::Write { extent: Extent::new(0, write) });
+    let input = b.param(ParamRole::Input, ParamKind::Read { range: ByteRange::new(0, read) });
+    let output = b.param(ParamRole::Output, ParamKind::Write { range: ByteRange::new(0, write) });
     (b, input, output)
 }
 
 /// What a program makes of some bytes.
-fn run(engine: &Engine, program: &Program, input: &[u8], output: &[u8]) -> Vec<u8> {
+fn run(engine: &Engine, program: &TileProgram, input: &[u8], output: &[u8]) -> Vec<u8> {
     let ready = engine.prepare(program).expect("few registers");
     let (mut input, mut output) = (input.to_vec(), output.to_vec());
-    let buffers = vec![(Role::Input, &mut input, 0), (Role::Output, &mut output, 0)];
+    let buffers = vec![(ParamRole::Input, &mut input, 0), (ParamRole::Output, &mut output, 0)];
     ready.call(&mut Given { buffers, ..Given::default() }.args(program));
     output
 }
 
 /// Goes over `n` floats, `lanes` at a time.
-fn converter(lanes: Lanes, n: usize, from: Float, to: Float) -> Program {
+fn converter(lanes: Lanes, n: usize, from: Float, to: Float) -> TileProgram {
     let bytes = |float: Float| float.bytes() as i64 * n as i64;
     let (mut b, input, output) = builder(bytes(from), bytes(to));
     b.begin();
@@ -34,7 +34,7 @@ fn converter(lanes: Lanes, n: usize, from: Float, to: Float) -> Program {
     b.store(x, lanes.count(), at(output, 0).of(to));
     b.advance(input, lanes.span(from));
     b.advance(output, lanes.span(to));
-    b.end(Count::Imm(n as u32 / lanes.count()));
+    b.end(Trips::Imm(n as u32 / lanes.count()));
     b.finish()
 }
 
@@ -112,7 +112,7 @@ fn parts_touch_their_own_lanes_only() {
                     let narrow = size + 4 * i64::from(lanes.count());
                     b.store(x, n, at(output, 4 * lanes.count() as i32).of(float));
                     let mut program = b.finish();
-                    program.params[1].kind = Kind::Write { extent: Extent::new(0, narrow) };
+                    program.params[1].kind = ParamKind::Write { range: ByteRange::new(0, narrow) };
                     let input: Vec<u8> = (0..n).flat_map(|i| (0x3c00 + 7 * i as u16).to_le_bytes()).collect();
                     let found = run(&engine, &program, &input, &[0xaa; 160]);
                     let (wide, rest) = found.split_at(4 * lanes.count() as usize);
@@ -142,9 +142,9 @@ fn half_floats_are_splat_spread_and_operands_in_high_registers_too() {
                     let x = match i {
                         3 => {
                             let sum = b.constant(lanes, 0.25);
-                            b.fma(sum, held[1], Operand::Mem(addr(3)));
-                            b.fma(sum, held[2], Operand::Splat(addr(5)));
-                            b.bin(BinOp::Sub, sum, sum, Operand::Mem(addr(1)));
+                            b.fma(sum, held[1], Source::Mem(addr(3)));
+                            b.fma(sum, held[2], Source::Splat(addr(5)));
+                            b.bin(BinOp::Sub, sum, sum, Source::Mem(addr(1)));
                             sum
                         }
                         i => b.spread(lanes, addr(1 << i), 1 << i),
@@ -153,7 +153,7 @@ fn half_floats_are_splat_spread_and_operands_in_high_registers_too() {
                     b.store(x, lanes.count(), at(output, 512 + 64 * i).of(float));
                 }
                 let total = b.constant(lanes, 0.0);
-                held.iter().for_each(|x| b.bin(BinOp::Add, total, total, Operand::Reg(*x)));
+                held.iter().for_each(|x| b.bin(BinOp::Add, total, total, Source::Reg(*x)));
                 b.push(Inst::Store { src: total, addr: at(output, 1024) });
                 let program = b.finish();
                 let numbers: Vec<f32> = (0..32).map(|i| i as f32 * 0.5 - 3.0).collect();

@@ -4,14 +4,14 @@ use cranelift_module::{Module, default_libcall_names};
 use cranelift_object::{ObjectBuilder, ObjectModule};
 use nnc::code::float::Floats;
 use nnc::code::isa;
-use nnc::code::tile::ir::{Lanes, Program};
+use nnc::code::tile::ir::{Lanes, TileProgram};
 use nnc::code::tile::programs::dense::{Broadcast, Col, DenseTile, Runs, Tap};
-use nnc::code::tile::programs::epilogue::{Activation, Epilogue};
+use nnc::code::tile::programs::epilogue::{Activation, KernelEpilogue};
 use nnc::code::tile::{Lowered, lower};
 use nnc::target::Target;
 use object::{Object, ObjectSection, ObjectSymbol};
 
-fn kernel() -> Program {
+fn kernel() -> TileProgram {
     let tile = DenseTile {
         rows: 4,
         a_pixel: 128,
@@ -26,7 +26,7 @@ fn kernel() -> Program {
         broadcast: Broadcast::Register,
         floats: Floats::default(),
         ahead: 0,
-        epilogue: Epilogue { bias: true, activation: Activation::relu6(), ..Epilogue::default() },
+        epilogue: KernelEpilogue { bias: true, activation: Activation::relu6(), ..KernelEpilogue::default() },
     };
     tile.program().unwrap_or_else(|e| panic!("{e}"))
 }

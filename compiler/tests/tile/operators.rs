@@ -1,7 +1,7 @@
 //! What operators of two vectors give for special values, by the bits, on every lowering: it is said which of two equal values a maximum
 //! is, and what becomes of NaN.
 
-use nnc::code::tile::ir::{BinOp, Builder, Count, Extent, Kind, Lanes, Operand, Role, at};
+use nnc::code::tile::ir::{BinOp, Builder, ByteRange, Lanes, ParamKind, ParamRole, Source, Trips, at};
 
 use super::support::{Engine, Given, bytes, floats, same};
 
@@ -11,20 +11,20 @@ const SPECIAL: [f32; 11] =
 /// `op` of each lane of four numbers each; the second operand comes from memory or from a register.
 fn apply(engine: &Engine, op: BinOp, from_memory: bool, pairs: &[(f32, f32)]) -> Vec<f32> {
     let mut b = Builder::new("pair");
-    let extent = Extent::new(0, 16);
-    let x = b.param(Role::Input, Kind::Read { extent });
-    let y = b.param(Role::Weights, Kind::Read { extent });
-    let result = b.param(Role::Output, Kind::Write { extent });
+    let range = ByteRange::new(0, 16);
+    let x = b.param(ParamRole::Input, ParamKind::Read { range });
+    let y = b.param(ParamRole::Weights, ParamKind::Read { range });
+    let result = b.param(ParamRole::Output, ParamKind::Write { range });
     b.begin();
     let first = b.load(Lanes::X4, 4, at(x, 0));
     let to = b.vector(Lanes::X4);
     let second = match from_memory {
-        true => Operand::Mem(at(y, 0)),
-        false => Operand::Reg(b.load(Lanes::X4, 4, at(y, 0))),
+        true => Source::Mem(at(y, 0)),
+        false => Source::Reg(b.load(Lanes::X4, 4, at(y, 0))),
     };
     b.bin(op, to, first, second);
     b.store(to, 4, at(result, 0));
-    b.end(Count::Imm(1));
+    b.end(Trips::Imm(1));
     let program = b.finish();
     let ready = engine.prepare(&program).expect("three registers");
     let mut results = Vec::new();
@@ -36,9 +36,9 @@ fn apply(engine: &Engine, op: BinOp, from_memory: bool, pairs: &[(f32, f32)]) ->
         let (mut input, mut weights, mut output) = (bytes(&lanes[0]), bytes(&lanes[1]), vec![0; 16]);
         let mut given = Given {
             buffers: vec![
-                (Role::Input, &mut input, 0),
-                (Role::Weights, &mut weights, 0),
-                (Role::Output, &mut output, 0),
+                (ParamRole::Input, &mut input, 0),
+                (ParamRole::Weights, &mut weights, 0),
+                (ParamRole::Output, &mut output, 0),
             ],
             ..Given::default()
         };

@@ -1,10 +1,10 @@
 //! Random programs give the same values on every lowering as in the interpreter.
 
 use nnc::code::float::Float;
-use nnc::code::tile::interp::Arg;
+use nnc::code::tile::interp::KernelArg;
 use nnc::code::tile::ir::{
-    Addr, BinOp, Builder, Count, Extent, Inst, Int, Kind, Lanes, Operand, Program, Role, Test, UnOp, Vector,
-    at,
+    Addr, BinOp, Builder, ByteRange, Inst, Int, Lanes, ParamKind, ParamRole, Source, Test, TileProgram,
+    Trips, UnOp, Vector, at,
 };
 use nnc::code::tile::verify::{footprints, verify};
 use proptest::prelude::*;
@@ -25,17 +25,17 @@ struct Maker {
     depth: u32,
 }
 
-const OUTPUTS: [Role; 3] = [Role::Output, Role::Bias, Role::Scale];
-const CLASS: (u32, Extent) = (8, Extent::new(-64, 65));
+const OUTPUTS: [ParamRole; 3] = [ParamRole::Output, ParamRole::Bias, ParamRole::Scale];
+const CLASS: (u32, ByteRange) = (8, ByteRange::new(-64, 65));
 
-/// A verified program of about `size` instructions whose extents are exactly what it touches.
-fn program(seed: u64, size: u32, vectors: usize) -> Program {
+/// A verified program of about `size` instructions whose ranges are exactly what it touches.
+fn program(seed: u64, size: u32, vectors: usize) -> TileProgram {
     let mut b = Builder::new(format!("random{seed}"));
-    let anywhere = Extent::new(i64::MIN / 4, i64::MAX / 4);
-    let input = b.param(Role::Input, Kind::Read { extent: anywhere });
-    let outputs = OUTPUTS.map(|role| b.param(role, Kind::Write { extent: anywhere }));
-    let table = b.param(Role::Table, Kind::Table { classes: vec![CLASS] });
-    let rounds = b.param(Role::Tiles, Kind::Count { max: 3 });
+    let anywhere = ByteRange::new(i64::MIN / 4, i64::MAX / 4);
+    let input = b.param(ParamRole::Input, ParamKind::Read { range: anywhere });
+    let outputs = OUTPUTS.map(|role| b.param(role, ParamKind::Write { range: anywhere }));
+    let table = b.param(ParamRole::Table, ParamKind::Table { classes: vec![CLASS] });
+    let rounds = b.param(ParamRole::Tiles, ParamKind::Count { max: 3 });
     let mut maker =
         Maker { random: Random::new(seed), b, input, outputs, table, rounds, defined: Vec::new(), depth: 0 };
     for i in 0..vectors {
@@ -55,11 +55,11 @@ fn program(seed: u64, size: u32, vectors: usize) -> Program {
     let touched = footprints(&program).expect("random programs are well formed");
     for (param, touched) in program.params.iter_mut().zip(touched) {
         match &mut param.kind {
-            Kind::Read { extent } | Kind::Write { extent } => *extent = touched,
-            Kind::Table { .. } | Kind::Count { .. } => {}
+            ParamKind::Read { range } | ParamKind::Write { range } => *range = touched,
+            ParamKind::Table { .. } | ParamKind::Count { .. } => {}
         }
     }
-    verify(&program).expect("the extents are what is touched");
+    verify(&program).expect("the ranges are what is touched");
     program
 }
 
@@ -87,13 +87,13 @@ impl Maker {
         }
     }
 
-    fn operand(&mut self, result: Vector) -> Operand {
+    fn operand(&mut self, result: Vector) -> Source {
         match self.random.below(5) {
-            0 => Operand::Mem(self.address(self.input)),
-            1 => Operand::Splat(self.address(self.input)),
-            2 => Operand::Imm(self.random.float().to_bits()),
-            3 => Operand::Imm([0, 1 << 31, 0x7f80_0000, 0x7fc0_0000][self.random.below(4)]),
-            _ => Operand::Reg(self.as_wide(result)),
+            0 => Source::Mem(self.address(self.input)),
+            1 => Source::Splat(self.address(self.input)),
+            2 => Source::Imm(self.random.float().to_bits()),
+            3 => Source::Imm([0, 1 << 31, 0x7f80_0000, 0x7fc0_0000][self.random.below(4)]),
+            _ => Source::Reg(self.as_wide(result)),
         }
     }
 
@@ -147,7 +147,7 @@ impl Maker {
                     self.b.push(Inst::Load { dst, addr });
                     let op = [BinOp::And, BinOp::Or, BinOp::Xor][self.random.below(3)];
                     let bits = [0x7fff_ffff, 1 << 31, 0x007f_ffff, 0x3f80_0000][self.random.below(4)];
-                    self.b.bin(op, dst, dst, Operand::Imm(bits));
+                    self.b.bin(op, dst, dst, Source::Imm(bits));
                 }
                 12 => {
                     let src = self.as_wide(dst);
@@ -193,13 +193,13 @@ impl Maker {
                     self.b.advance(pointer, 8);
                     let addr = self.address(pointer);
                     let a = self.as_wide(dst);
-                    self.b.fma(dst, a, Operand::Splat(addr));
+                    self.b.fma(dst, a, Source::Splat(addr));
                 }
                 _ if self.depth < 2 && left > 3 => {
                     let inner = self.random.below(left as usize / 2) as u32 + 1;
                     let count = match self.random.below(2) {
-                        0 => Count::Imm(1 + self.random.below(4) as u32),
-                        _ => Count::Param(self.rounds),
+                        0 => Trips::Imm(1 + self.random.below(4) as u32),
+                        _ => Trips::Param(self.rounds),
                     };
                     self.depth += 1;
                     self.b.begin();
@@ -215,7 +215,7 @@ impl Maker {
 }
 
 /// The floats of the output buffers after a run.
-fn run(program: &Program, engine: &Engine, seed: u64, rounds: u64, fused: bool) -> Option<Vec<f32>> {
+fn run(program: &TileProgram, engine: &Engine, seed: u64, rounds: u64, fused: bool) -> Option<Vec<f32>> {
     let mut random = Random::new(seed);
     let touched = footprints(program).expect("verified");
     let mut buffer = |i: usize| {
@@ -228,7 +228,7 @@ fn run(program: &Program, engine: &Engine, seed: u64, rounds: u64, fused: bool) 
             _ => random.float(),
         };
         let values: Vec<f32> = (0..n.div_ceil(2)).map(&mut value).collect();
-        // An extent may start after the pointer; then the buffer gets the bytes between.
+        // A range may start after the pointer; then the buffer gets the bytes between.
         let mut bytes = bytes(&values);
         bytes.splice(0..0, std::iter::repeat_n(0, touched[i].lo.max(0) as usize));
         (bytes, (-touched[i].lo).max(0) as usize)
@@ -236,9 +236,9 @@ fn run(program: &Program, engine: &Engine, seed: u64, rounds: u64, fused: bool) 
     let mut buffers: Vec<(Vec<u8>, usize)> = (0..1 + OUTPUTS.len()).map(&mut buffer).collect();
     let displacements: Vec<i32> = (0..CLASS.0).map(|_| 4 * random.below(33) as i32 - 64).collect();
     let mut table: Vec<u8> = displacements.iter().flat_map(|d| d.to_le_bytes()).collect();
-    let memory = buffers.iter_mut().map(|(bytes, origin)| Arg::Memory { bytes, origin: *origin });
-    let mut args: Vec<Arg<'_>> = memory.collect();
-    args.extend([Arg::Memory { bytes: &mut table, origin: 0 }, Arg::Count(rounds)]);
+    let memory = buffers.iter_mut().map(|(bytes, origin)| KernelArg::Memory { bytes, origin: *origin });
+    let mut args: Vec<KernelArg<'_>> = memory.collect();
+    args.extend([KernelArg::Memory { bytes: &mut table, origin: 0 }, KernelArg::Count(rounds)]);
     let engine = match engine {
         Engine::Interpreter { .. } => &Engine::Interpreter { fused },
         native => native,

@@ -1,7 +1,9 @@
 //! What is refused, and how.
 
 use nnc::code::tile::error::TileError;
-use nnc::code::tile::ir::{BinOp, Builder, Count, Extent, Inst, Int, Kind, Lanes, Operand, Role, Vector, at};
+use nnc::code::tile::ir::{
+    BinOp, Builder, ByteRange, Inst, Int, Lanes, ParamKind, ParamRole, Source, Trips, Vector, at,
+};
 use nnc::code::tile::verify::verify;
 use nnc::code::tile::{fits, lower};
 use nnc::target::{Target, TargetError, names};
@@ -9,10 +11,10 @@ use nnc::target::{Target, TargetError, names};
 /// A builder with an input and an output of 64 bytes and a count up to 4.
 fn builder() -> (Builder, Int, Int, Int) {
     let mut b = Builder::new("test");
-    let extent = Extent::new(0, 64);
-    let input = b.param(Role::Input, Kind::Read { extent });
-    let output = b.param(Role::Output, Kind::Write { extent });
-    let count = b.param(Role::Tiles, Kind::Count { max: 4 });
+    let range = ByteRange::new(0, 64);
+    let input = b.param(ParamRole::Input, ParamKind::Read { range });
+    let output = b.param(ParamRole::Output, ParamKind::Write { range });
+    let count = b.param(ParamRole::Tiles, ParamKind::Count { max: 4 });
     (b, input, output, count)
 }
 
@@ -21,7 +23,7 @@ fn refused(b: Builder) -> TileError {
 }
 
 #[test]
-fn a_load_beyond_its_extent_is_refused_with_the_bytes() {
+fn a_load_beyond_its_range_is_refused_with_the_bytes() {
     let (mut b, input, ..) = builder();
     b.load(Lanes::X16, 16, at(input, 4));
     let error = refused(b);
@@ -32,13 +34,13 @@ fn a_load_beyond_its_extent_is_refused_with_the_bytes() {
 }
 
 #[test]
-fn a_loop_is_refused_if_its_last_round_leaves_the_extent() {
+fn a_loop_is_refused_if_its_last_round_leaves_the_range() {
     for (max_rounds, ok) in [(4, true), (5, false)] {
         let (mut b, input, ..) = builder();
         b.begin();
         b.load(Lanes::X4, 4, at(input, 0));
         b.advance(input, 16);
-        b.end(Count::Imm(max_rounds));
+        b.end(Trips::Imm(max_rounds));
         assert_eq!(verify(&b.finish()).is_ok(), ok, "{max_rounds}");
     }
 }
@@ -51,8 +53,8 @@ fn a_count_parameter_counts_with_its_maximum_even_when_nested() {
         b.begin();
         b.push(Inst::Splat { dst: Vector(0), addr: at(input, 0) });
         b.advance(input, step);
-        b.end(Count::Param(count));
-        b.end(Count::Param(count));
+        b.end(Trips::Param(count));
+        b.end(Trips::Param(count));
         let mut program = b.finish();
         program.vectors.push(Lanes::X4);
         // 16 rounds of 4 bytes fill the input exactly.
@@ -66,16 +68,16 @@ fn a_pointer_that_walks_backwards_is_seen() {
     b.begin();
     b.load(Lanes::X4, 4, at(input, 48));
     b.advance(input, -20);
-    b.end(Count::Imm(4));
-    assert!(matches!(refused(b), TileError::OutOfExtent { touched: Extent { lo: -12, hi: 64 }, .. }));
+    b.end(Trips::Imm(4));
+    assert!(matches!(refused(b), TileError::OutOfExtent { touched: ByteRange { lo: -12, hi: 64 }, .. }));
 }
 
 #[test]
 fn a_table_entry_moves_a_pointer_by_no_more_than_its_class_says() {
     for (length, ok) in [(8, true), (16, false)] {
         let (mut b, input, ..) = builder();
-        let classes = vec![(2, Extent::new(0, 1)), (1, Extent::new(0, 33))];
-        let table = b.param(Role::Table, Kind::Table { classes });
+        let classes = vec![(2, ByteRange::new(0, 1)), (1, ByteRange::new(0, 33))];
+        let table = b.param(ParamRole::Table, ParamKind::Table { classes });
         let run = b.pointer();
         b.push(Inst::Lookup { dst: run, base: input, entry: at(table, 8) });
         let lanes = Lanes::holding(length).expect("8 or 16");
@@ -89,7 +91,7 @@ fn a_store_to_read_only_memory_is_refused() {
     let (mut b, input, ..) = builder();
     let x = b.constant(Lanes::X4, 1.0);
     b.store(x, 4, at(input, 0));
-    assert!(matches!(refused(b), TileError::WritesReadOnly { role: Role::Input, .. }));
+    assert!(matches!(refused(b), TileError::WritesReadOnly { role: ParamRole::Input, .. }));
 }
 
 #[test]
@@ -98,7 +100,7 @@ fn a_register_must_be_written_on_every_path_before_it_is_read() {
     let x = b.vector(Lanes::X4);
     b.begin();
     b.push(Inst::Const { dst: x, bits: 0 });
-    b.end(Count::Param(count));
+    b.end(Trips::Param(count));
     b.store(x, 4, at(output, 0));
     assert!(matches!(refused(b), TileError::Undefined { .. }));
 
@@ -106,7 +108,7 @@ fn a_register_must_be_written_on_every_path_before_it_is_read() {
     let x = b.vector(Lanes::X4);
     b.begin();
     b.push(Inst::Const { dst: x, bits: 0 });
-    b.end(Count::Imm(2));
+    b.end(Trips::Imm(2));
     b.store(x, 4, at(output, 0));
     assert_eq!(verify(&b.finish()), Ok(()));
 }
@@ -116,7 +118,7 @@ fn an_operand_must_be_as_wide_as_the_result() {
     let (mut b, input, ..) = builder();
     let narrow = b.load(Lanes::X4, 4, at(input, 0));
     let wide = b.load(Lanes::X8, 8, at(input, 0));
-    b.bin(BinOp::Add, wide, wide, Operand::Reg(narrow));
+    b.bin(BinOp::Add, wide, wide, Source::Reg(narrow));
     assert!(matches!(refused(b), TileError::Width { found: 4, wanted: 8, .. }));
 }
 
@@ -129,7 +131,7 @@ fn a_count_is_no_pointer_and_a_pointer_no_count() {
     let (mut b, input, ..) = builder();
     b.begin();
     b.constant(Lanes::X4, 0.0);
-    b.end(Count::Param(input));
+    b.end(Trips::Param(input));
     assert!(matches!(refused(b), TileError::BadRegister { .. }));
 }
 

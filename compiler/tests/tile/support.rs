@@ -1,7 +1,7 @@
 //! What the tests of tile programs share: targets that run here, buffers, random numbers, one call on every lowering.
 
-use nnc::code::tile::interp::{self, Arg};
-use nnc::code::tile::ir::{Kind, Program, Role};
+use nnc::code::tile::interp::{self, KernelArg};
+use nnc::code::tile::ir::{ParamKind, ParamRole, TileProgram};
 use nnc::code::tile::run::Kernel;
 use nnc::target::Target;
 
@@ -83,7 +83,7 @@ impl Engine {
     }
 
     /// The program, ready to be called many times; `None` if it needs more registers than there are.
-    pub fn prepare(&self, program: &Program) -> Option<Ready> {
+    pub fn prepare(&self, program: &TileProgram) -> Option<Ready> {
         match self {
             Engine::Interpreter { fused } => {
                 nnc::code::tile::verify::verify(program).unwrap_or_else(|e| panic!("{e}"));
@@ -99,12 +99,12 @@ impl Engine {
 }
 
 pub enum Ready {
-    Interpreter(Program, bool),
+    Interpreter(TileProgram, bool),
     Native(Box<Kernel>),
 }
 
 impl Ready {
-    pub fn call(&self, args: &mut [Arg<'_>]) {
+    pub fn call(&self, args: &mut [KernelArg<'_>]) {
         let done = match self {
             Ready::Interpreter(program, fused) => interp::run(program, args, *fused),
             Ready::Native(kernel) => kernel.call(args),
@@ -116,23 +116,23 @@ impl Ready {
 /// A value for each role that a kernel may ask for. Buffers come with the byte that the pointer points to.
 #[derive(Default)]
 pub struct Given<'a> {
-    pub buffers: Vec<(Role, &'a mut Vec<u8>, usize)>,
-    pub counts: Vec<(Role, u64)>,
+    pub buffers: Vec<(ParamRole, &'a mut Vec<u8>, usize)>,
+    pub counts: Vec<(ParamRole, u64)>,
 }
 
 impl<'a> Given<'a> {
     /// The arguments in the order of the program's parameters.
-    pub fn args(&'a mut self, program: &Program) -> Vec<Arg<'a>> {
-        let mut slots: Vec<Option<Arg<'a>>> = program.params.iter().map(|_| None).collect();
+    pub fn args(&'a mut self, program: &TileProgram) -> Vec<KernelArg<'a>> {
+        let mut slots: Vec<Option<KernelArg<'a>>> = program.params.iter().map(|_| None).collect();
         for (role, n) in &self.counts {
             if let Some((i, _)) = program.param(*role) {
-                slots[i] = Some(Arg::Count(*n));
+                slots[i] = Some(KernelArg::Count(*n));
             }
         }
         for (role, bytes, origin) in self.buffers.iter_mut() {
             if let Some((i, param)) = program.param(*role) {
-                assert!(!matches!(param.kind, Kind::Count { .. }));
-                slots[i] = Some(Arg::Memory { bytes: bytes.as_mut_slice(), origin: *origin });
+                assert!(!matches!(param.kind, ParamKind::Count { .. }));
+                slots[i] = Some(KernelArg::Memory { bytes: bytes.as_mut_slice(), origin: *origin });
             }
         }
         let missing = |i: usize| panic!("nothing given for {:?}", program.params[i].role);

@@ -5,12 +5,12 @@ use std::collections::btree_map::Entry;
 use std::ops::Range;
 
 use nnc::code::float::Floats;
-use nnc::code::tile::ir::{Lanes, Program, Role};
+use nnc::code::tile::ir::{Lanes, ParamRole, TileProgram};
 use nnc::code::tile::programs::dense::Col;
-use nnc::code::tile::programs::depthwise::{DepthwiseTile, Weights, pack};
-use nnc::code::tile::programs::epilogue::{Activation, Epilogue, Residual};
-use nnc::code::tile::programs::pool::{GlobalPoolTile, Pool, PoolTile};
-use nnc::code::tile::programs::window::{Along, Prologue, Window};
+use nnc::code::tile::programs::depthwise::{DepthwiseTile, WeightPlace, pack};
+use nnc::code::tile::programs::epilogue::{Activation, KernelEpilogue, KernelResidual};
+use nnc::code::tile::programs::pool::{GlobalPoolTile, PoolFunction, PoolTile};
+use nnc::code::tile::programs::window::{Along, KernelPrologue, PixelBlock};
 
 use super::support::{Engine, Given, Random, bytes, floats, same};
 
@@ -28,19 +28,19 @@ struct Layer {
     /// How the blocks of a call follow one another.
     along: Along,
     lanes: Lanes,
-    prologue: Prologue,
+    prologue: KernelPrologue,
     kind: Kind,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
-    Depthwise(Weights, Epilogue),
-    Pool(Pool),
+    Depthwise(WeightPlace, KernelEpilogue),
+    Pool(PoolFunction),
 }
 
 impl Default for Layer {
     fn default() -> Layer {
-        let epilogue = Epilogue { bias: true, ..Epilogue::default() };
+        let epilogue = KernelEpilogue { bias: true, ..KernelEpilogue::default() };
         Layer {
             size: (7, 7),
             channels: 16,
@@ -51,8 +51,8 @@ impl Default for Layer {
             block: (1, 3),
             along: Along::Columns,
             lanes: Lanes::X16,
-            prologue: Prologue::default(),
-            kind: Kind::Depthwise(Weights::Held, epilogue),
+            prologue: KernelPrologue::default(),
+            kind: Kind::Depthwise(WeightPlace::Held, epilogue),
         }
     }
 }
@@ -105,7 +105,7 @@ impl Data {
         self.weights[(c * layer.kernel.0 + ky) * layer.kernel.1 + kx]
     }
 
-    fn prologue(&self, prologue: Prologue, x: f32, c: usize) -> f64 {
+    fn prologue(&self, prologue: KernelPrologue, x: f32, c: usize) -> f64 {
         let x = if prologue.affine { x * self.scale[c] + self.shift[c] } else { x };
         let (x, bound) = (f64::from(x), |bits: u32| f64::from(f32::from_bits(bits)));
         match prologue.activation {
@@ -119,11 +119,11 @@ impl Data {
     }
 }
 
-const RELU: Prologue = Prologue { affine: false, activation: Activation::Relu };
-const AFFINE_RELU: Prologue = Prologue { affine: true, activation: Activation::Relu };
+const RELU: KernelPrologue = KernelPrologue { affine: false, activation: Activation::Relu };
+const AFFINE_RELU: KernelPrologue = KernelPrologue { affine: true, activation: Activation::Relu };
 
 /// Prologues of all sorts. The clip makes something of nothing, so that padding would show.
-fn prologues() -> Vec<Prologue> {
+fn prologues() -> Vec<KernelPrologue> {
     let activations = [
         Activation::None,
         Activation::Relu,
@@ -131,7 +131,7 @@ fn prologues() -> Vec<Prologue> {
         Activation::LeakyRelu { alpha: 0.1f32.to_bits() },
         Activation::HardSwish { alpha: (1.0f32 / 6.0).to_bits(), beta: 0.5f32.to_bits() },
     ];
-    let both = |activation| [false, true].map(|affine| Prologue { affine, activation });
+    let both = |activation| [false, true].map(|affine| KernelPrologue { affine, activation });
     activations.into_iter().flat_map(both).collect()
 }
 
@@ -153,16 +153,18 @@ fn reference(layer: &Layer, data: &Data) -> Vec<f64> {
                 }
                 let sum = seen.iter().map(|(x, _)| x).sum::<f64>();
                 result.push(match layer.kind {
-                    Kind::Pool(Pool::Max) => seen.iter().map(|(x, _)| *x).fold(f64::NEG_INFINITY, f64::max),
-                    Kind::Pool(Pool::MeanInside) => sum / seen.len().max(1) as f64,
-                    Kind::Pool(Pool::MeanOf(n)) => sum / f64::from(n),
+                    Kind::Pool(PoolFunction::Max) => {
+                        seen.iter().map(|(x, _)| *x).fold(f64::NEG_INFINITY, f64::max)
+                    }
+                    Kind::Pool(PoolFunction::MeanInside) => sum / seen.len().max(1) as f64,
+                    Kind::Pool(PoolFunction::MeanOf(n)) => sum / f64::from(n),
                     Kind::Depthwise(_, epilogue) => {
                         let mut y = seen.iter().map(|(x, w)| x * w).sum::<f64>();
                         if epilogue.bias {
                             y += f64::from(data.bias[c]);
                         }
                         let residual = f64::from(data.residual[(oy * ow + ox) * layer.channels + c]);
-                        if epilogue.residual == Residual::BeforeActivation {
+                        if epilogue.residual == KernelResidual::BeforeActivation {
                             y += residual;
                         }
                         match epilogue.activation {
@@ -237,7 +239,7 @@ fn by_blocks(layer: &Layer, data: &Data, engine: &Engine) -> Option<Vec<f32>> {
                     }
                     Along::Channels => (vectors, 3),
                 };
-                let window = Window {
+                let window = PixelBlock {
                     rows: rows.clone(),
                     cols: cols.clone(),
                     kernel,
@@ -253,18 +255,18 @@ fn by_blocks(layer: &Layer, data: &Data, engine: &Engine) -> Option<Vec<f32>> {
                     tiles: if tiles > 1 { most } else { 1 },
                     along: layer.along,
                 };
-                let program: Program = match layer.kind {
+                let program: TileProgram = match layer.kind {
                     Kind::Pool(pool) => PoolTile {
-                        window,
+                        block: window,
                         pool,
                         residual_pixel: 0,
                         residual_row: 0,
                         prologue: layer.prologue,
-                        epilogue: Epilogue::default(),
+                        epilogue: KernelEpilogue::default(),
                     }
                     .program(),
                     Kind::Depthwise(weights, epilogue) => DepthwiseTile {
-                        window,
+                        block: window,
                         weights,
                         residual_pixel: pixel as i32,
                         residual_row: out_row as i32,
@@ -283,18 +285,18 @@ fn by_blocks(layer: &Layer, data: &Data, engine: &Engine) -> Option<Vec<f32>> {
                 let mut given = Given {
                     buffers: vec![
                         (
-                            Role::Input,
+                            ParamRole::Input,
                             &mut input,
                             y * in_row + x * pixel + 4 * c0 + margin - layer.pad * (in_row + pixel),
                         ),
-                        (Role::Weights, &mut weights, 0),
-                        (Role::Output, &mut output, at),
-                        (Role::Bias, &mut bias, 0),
-                        (Role::Scale, &mut scale, 0),
-                        (Role::Shift, &mut shift, 0),
-                        (Role::Residual, &mut residual, at),
+                        (ParamRole::Weights, &mut weights, 0),
+                        (ParamRole::Output, &mut output, at),
+                        (ParamRole::Bias, &mut bias, 0),
+                        (ParamRole::Scale, &mut scale, 0),
+                        (ParamRole::Shift, &mut shift, 0),
+                        (ParamRole::Residual, &mut residual, at),
                     ],
-                    counts: vec![(Role::Tiles, tiles as u64)],
+                    counts: vec![(ParamRole::Tiles, tiles as u64)],
                 };
                 ready.call(&mut given.args(&program));
                 ox += match layer.along {
@@ -343,25 +345,29 @@ fn depthwise_layers_of_mobilenet_are_right_with_every_block() {
 
 #[test]
 fn blocks_may_follow_one_another_across_channels() {
-    let residual = Epilogue { bias: true, residual: Residual::BeforeActivation, ..Epilogue::default() };
+    let residual = KernelEpilogue {
+        bias: true,
+        residual: KernelResidual::BeforeActivation,
+        ..KernelEpilogue::default()
+    };
     for channels in [16, 32, 53, 80] {
         let layer = Layer { channels, along: Along::Channels, block: (2, 3), ..Layer::default() };
-        for weights in [Weights::Held, Weights::Rows, Weights::Memory] {
+        for weights in [WeightPlace::Held, WeightPlace::Rows, WeightPlace::Memory] {
             check(&Layer { kind: Kind::Depthwise(weights, residual), ..layer.clone() });
         }
         for prologue in [RELU, AFFINE_RELU] {
             check(&Layer { prologue, stride: 2, ..layer.clone() });
-            check(&Layer { prologue, kind: Kind::Pool(Pool::Max), ..layer.clone() });
+            check(&Layer { prologue, kind: Kind::Pool(PoolFunction::Max), ..layer.clone() });
         }
-        check(&Layer { kind: Kind::Pool(Pool::MeanInside), ..layer.clone() });
+        check(&Layer { kind: Kind::Pool(PoolFunction::MeanInside), ..layer.clone() });
     }
 }
 
 #[test]
 fn depthwise_weights_may_be_held_or_loaded_by_rows_or_stay_in_memory() {
     for kernel in [(3, 3), (5, 5), (7, 7), (1, 7)] {
-        for weights in [Weights::Held, Weights::Rows, Weights::Memory] {
-            let kind = Kind::Depthwise(weights, Epilogue::default());
+        for weights in [WeightPlace::Held, WeightPlace::Rows, WeightPlace::Memory] {
+            let kind = Kind::Depthwise(weights, KernelEpilogue::default());
             let pad = kernel.1 / 2;
             check(&Layer { kernel, pad, kind, block: (2, 3), size: (9, 9), ..Layer::default() });
         }
@@ -382,14 +388,17 @@ fn depthwise_layers_dilate_and_end_in_part_of_a_vector() {
 #[test]
 fn depthwise_layers_without_any_pixel_under_the_kernel_give_the_bias() {
     check(&Layer { kernel: (1, 1), pad: 2, size: (3, 3), ..Layer::default() });
-    let kind = Kind::Depthwise(Weights::Held, Epilogue::default());
+    let kind = Kind::Depthwise(WeightPlace::Held, KernelEpilogue::default());
     check(&Layer { kernel: (1, 1), pad: 2, size: (3, 3), kind, ..Layer::default() });
 }
 
 #[test]
 fn a_sum_of_negative_zeros_is_zero() {
-    let layer =
-        Layer { kind: Kind::Depthwise(Weights::Held, Epilogue::default()), pad: 0, ..Layer::default() };
+    let layer = Layer {
+        kind: Kind::Depthwise(WeightPlace::Held, KernelEpilogue::default()),
+        pad: 0,
+        ..Layer::default()
+    };
     let mut data = Data::new(&layer);
     data.input.fill(0.0);
     data.weights.iter_mut().for_each(|weight| *weight = -weight.abs());
@@ -404,25 +413,33 @@ fn a_prologue_changes_pixels_but_not_the_padding() {
     for prologue in prologues() {
         for channels in [16, 21] {
             check(&Layer { prologue, channels, ..Layer::default() });
-            check(&Layer { prologue, channels, kind: Kind::Pool(Pool::MeanOf(9)), ..Layer::default() });
-            check(&Layer { prologue, channels, kind: Kind::Pool(Pool::Max), ..Layer::default() });
+            check(&Layer {
+                prologue,
+                channels,
+                kind: Kind::Pool(PoolFunction::MeanOf(9)),
+                ..Layer::default()
+            });
+            check(&Layer { prologue, channels, kind: Kind::Pool(PoolFunction::Max), ..Layer::default() });
         }
     }
 }
 
 #[test]
 fn depthwise_layers_add_a_residual_and_activate() {
-    let epilogue =
-        Epilogue { bias: true, residual: Residual::BeforeActivation, activation: Activation::Relu };
+    let epilogue = KernelEpilogue {
+        bias: true,
+        residual: KernelResidual::BeforeActivation,
+        activation: Activation::Relu,
+    };
     for channels in [16, 13] {
-        let kind = Kind::Depthwise(Weights::Held, epilogue);
+        let kind = Kind::Depthwise(WeightPlace::Held, epilogue);
         check(&Layer { kind, channels, size: (4, 15), ..Layer::default() });
     }
 }
 
 #[test]
 fn pools_of_squeezenet_and_googlenet_are_right_at_borders() {
-    for pool in [Pool::Max, Pool::MeanInside, Pool::MeanOf(9)] {
+    for pool in [PoolFunction::Max, PoolFunction::MeanInside, PoolFunction::MeanOf(9)] {
         for (stride, pad) in [(1, 1), (2, 0), (2, 1)] {
             for block in [(1, 1), (1, 4), (2, 2)] {
                 let (kind, size) = (Kind::Pool(pool), (9, 10));
@@ -434,7 +451,8 @@ fn pools_of_squeezenet_and_googlenet_are_right_at_borders() {
 
 #[test]
 fn a_maximum_is_nan_if_a_value_of_its_window_is_and_may_be_infinite() {
-    let layer = Layer { kind: Kind::Pool(Pool::Max), size: (6, 6), block: (2, 2), ..Layer::default() };
+    let layer =
+        Layer { kind: Kind::Pool(PoolFunction::Max), size: (6, 6), block: (2, 2), ..Layer::default() };
     let mut data = Data::new(&layer);
     let special = [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
     for (i, x) in special.into_iter().enumerate() {
@@ -460,8 +478,8 @@ fn global(
     (width, height): (u32, u32),
     gap: usize,
     channels: usize,
-    pool: Pool,
-    prologue: Prologue,
+    pool: PoolFunction,
+    prologue: KernelPrologue,
     activation: Activation,
 ) {
     let mut cols = Vec::new();
@@ -493,10 +511,10 @@ fn global(
         let (mut input, mut scale, mut shift) = (bytes(&data.input), bytes(&data.scale), bytes(&data.shift));
         let mut given = Given {
             buffers: vec![
-                (Role::Input, &mut input, 0),
-                (Role::Output, &mut output, 0),
-                (Role::Scale, &mut scale, 0),
-                (Role::Shift, &mut shift, 0),
+                (ParamRole::Input, &mut input, 0),
+                (ParamRole::Output, &mut output, 0),
+                (ParamRole::Scale, &mut scale, 0),
+                (ParamRole::Shift, &mut shift, 0),
             ],
             ..Given::default()
         };
@@ -506,8 +524,10 @@ fn global(
                 .flat_map(|y| (0..width as usize).map(move |x| y * row + x * channels + c))
                 .map(|i| data.prologue(prologue, data.input[i], c));
             let expected = match pool {
-                Pool::Max => pixels.fold(f64::NEG_INFINITY, f64::max),
-                Pool::MeanInside | Pool::MeanOf(_) => pixels.sum::<f64>() / f64::from(width * height),
+                PoolFunction::Max => pixels.fold(f64::NEG_INFINITY, f64::max),
+                PoolFunction::MeanInside | PoolFunction::MeanOf(_) => {
+                    pixels.sum::<f64>() / f64::from(width * height)
+                }
             };
             let expected = if activation == Activation::Relu { expected.max(0.0) } else { expected };
             let error = (f64::from(found) - expected).abs();
@@ -518,10 +538,10 @@ fn global(
 
 #[test]
 fn global_pools_take_every_pixel_once() {
-    for pool in [Pool::Max, Pool::MeanInside] {
+    for pool in [PoolFunction::Max, PoolFunction::MeanInside] {
         for (width, height) in [(1, 1), (2, 3), (7, 7), (4, 4), (13, 13)] {
             for gap in [0, 16] {
-                global((width, height), gap, 40, pool, Prologue::default(), Activation::None);
+                global((width, height), gap, 40, pool, KernelPrologue::default(), Activation::None);
             }
         }
         for prologue in prologues() {

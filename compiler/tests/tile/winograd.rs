@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use nnc::code::float::Float;
-use nnc::code::tile::ir::{Lanes, Program, Role};
+use nnc::code::tile::ir::{Lanes, ParamRole, TileProgram};
 use nnc::code::tile::programs::dense::Col;
-use nnc::code::tile::programs::epilogue::{Activation, Epilogue, Residual};
+use nnc::code::tile::programs::epilogue::{Activation, KernelEpilogue, KernelResidual};
 use nnc::code::tile::programs::winograd::input::InputTile;
 use nnc::code::tile::programs::winograd::kernel::KernelTile;
 use nnc::code::tile::programs::winograd::output::OutputTile;
@@ -24,7 +24,7 @@ struct Layer {
     channels: usize,
     /// Vectors of output channels.
     panel: Vec<Col>,
-    epilogue: Epilogue,
+    epilogue: KernelEpilogue,
     sweeps: Sweeps,
 }
 
@@ -36,7 +36,7 @@ impl Default for Layer {
             pads: (1, 1),
             channels: 16,
             panel: vec![Col::full(Lanes::X16)],
-            epilogue: Epilogue { bias: true, ..Epilogue::default() },
+            epilogue: KernelEpilogue { bias: true, ..KernelEpilogue::default() },
             sweeps: Sweeps::Halves,
         }
     }
@@ -101,7 +101,7 @@ fn reference(layer: &Layer, data: &Data) -> Vec<f64> {
                     }
                 }
                 let residual = f64::from(data.residual[(oy * ow + ox) * layer.outputs() + n]);
-                if layer.epilogue.residual == Residual::BeforeActivation {
+                if layer.epilogue.residual == KernelResidual::BeforeActivation {
                     sum += residual;
                 }
                 sum = match layer.epilogue.activation {
@@ -109,7 +109,7 @@ fn reference(layer: &Layer, data: &Data) -> Vec<f64> {
                     Activation::Relu => sum.max(0.0),
                     other => panic!("the reference knows no {other:?}"),
                 };
-                if layer.epilogue.residual == Residual::AfterActivation {
+                if layer.epilogue.residual == KernelResidual::AfterActivation {
                     sum += residual;
                 }
                 result.push(sum);
@@ -124,7 +124,7 @@ fn reference(layer: &Layer, data: &Data) -> Vec<f64> {
 struct Prepared(BTreeMap<String, Ready>);
 
 impl Prepared {
-    fn get(&mut self, engine: &Engine, program: &Program) -> Option<&Ready> {
+    fn get(&mut self, engine: &Engine, program: &TileProgram) -> Option<&Ready> {
         Some(match self.0.entry(format!("{program:?}")) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(engine.prepare(program)?),
@@ -195,7 +195,10 @@ fn by_tiles(layer: &Layer, data: &Data, engine: &Engine) -> Option<Vec<f32>> {
                 let at = 4 * (margin + (ty * w + tx) * channels + done) as isize
                     - 4 * ((layer.pads.0 * (w + 1)) * channels) as isize;
                 let mut given = Given {
-                    buffers: vec![(Role::Input, &mut input, at as usize), (Role::Output, &mut v, 4 * done)],
+                    buffers: vec![
+                        (ParamRole::Input, &mut input, at as usize),
+                        (ParamRole::Output, &mut v, 4 * done),
+                    ],
                     ..Given::default()
                 };
                 prepared.get(engine, &program)?.call(&mut given.args(&program));
@@ -231,10 +234,10 @@ fn by_tiles(layer: &Layer, data: &Data, engine: &Engine) -> Option<Vec<f32>> {
             let at = 4 * (ty * ow + tx) * outputs;
             let mut given = Given {
                 buffers: vec![
-                    (Role::Input, &mut product, 0),
-                    (Role::Output, &mut output, at),
-                    (Role::Bias, &mut bias, 0),
-                    (Role::Residual, &mut residual, at),
+                    (ParamRole::Input, &mut product, 0),
+                    (ParamRole::Output, &mut output, at),
+                    (ParamRole::Bias, &mut bias, 0),
+                    (ParamRole::Residual, &mut residual, at),
                 ],
                 ..Given::default()
             };
@@ -319,9 +322,11 @@ fn channels_need_not_fill_vectors() {
 #[test]
 fn outputs_go_through_every_epilogue_of_residual_networks() {
     for form in [Form::F2, Form::F4] {
-        for residual in [Residual::None, Residual::BeforeActivation, Residual::AfterActivation] {
+        for residual in
+            [KernelResidual::None, KernelResidual::BeforeActivation, KernelResidual::AfterActivation]
+        {
             for bias in [false, true] {
-                let epilogue = Epilogue { bias, residual, activation: Activation::Relu };
+                let epilogue = KernelEpilogue { bias, residual, activation: Activation::Relu };
                 let panel = vec![Col::full(Lanes::X16), Col::part(Lanes::X16, 11)];
                 check(&Layer { form, epilogue, panel, size: (7, 6), ..Layer::default() });
             }
@@ -349,8 +354,11 @@ fn every_target_has_registers_for_some_number_of_rows() {
                 sweeps: Sweeps::Halves,
             };
             let input = input.fitted(&target).unwrap_or_else(|e| panic!("{}: {e}", target.name));
-            let silu =
-                Epilogue { bias: true, residual: Residual::BeforeActivation, activation: Activation::Silu };
+            let silu = KernelEpilogue {
+                bias: true,
+                residual: KernelResidual::BeforeActivation,
+                activation: Activation::Silu,
+            };
             let output = OutputTile {
                 form,
                 rows: form.outputs() as u32,
@@ -380,7 +388,7 @@ fn transformed(engine: &Engine, tile: &KernelTile, weights: &[f32]) -> Option<Ve
     let ready = engine.prepare(&program)?;
     let elements = tile.rows.len() * tile.form.window();
     let (mut weights, mut output) = (bytes(weights), bytes(&vec![f32::NAN; elements * weights.len() / 9]));
-    let buffers = [(Role::Weights, &mut weights, 0), (Role::Output, &mut output, 0)];
+    let buffers = [(ParamRole::Weights, &mut weights, 0), (ParamRole::Output, &mut output, 0)];
     let mut given = Given { buffers: buffers.into(), ..Given::default() };
     ready.call(&mut given.args(&program));
     Some(floats(&output))

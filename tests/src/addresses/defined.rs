@@ -108,7 +108,7 @@ impl Defined {
 
 #[cfg(test)]
 mod tests {
-    use nnc::code::nest::{Expr, Lanes, Nest, Operand};
+    use nnc::code::nest::{Expr, Nest, Operand, Vectorised};
     use std::ops::Range;
 
     use nnc::plan::{Life, MemoryReport, Traffic, Windows};
@@ -150,7 +150,7 @@ mod tests {
             result: operand(1),
             accumulators: Vec::new(),
             value: Expr::Operand(0),
-            lanes: Lanes::Scalar,
+            vectorised: Vectorised::Scalar,
         };
         let args = [from, to].map(|(region, offset)| Arg { region, offset });
         step("copy", LayerCode::Nest(nest), 25, args.to_vec())

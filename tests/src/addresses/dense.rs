@@ -13,7 +13,7 @@
 //! independent sets.
 
 use nnc::code::tile::programs::dense::{Col, Runs};
-use nnc::code::tile::programs::epilogue::Residual;
+use nnc::code::tile::programs::epilogue::KernelResidual;
 use nnc::plan::dense::{DenseArg, DensePlan, PanelRun, Stage, Steps};
 use nnc::plan::sweep::{BytePitch, XTiles};
 
@@ -114,7 +114,7 @@ pub(super) fn walk(plan: &DensePlan, bases: Bases<'_>) -> Result<Walk, String> {
     let everywhere =
         |pixel, pitch| over_pixels(pixel, pitch, &sweep.out_columns, &sweep.out_rows, plan.images);
     walk.writes(arg(DenseArg::Output)?, &everywhere(&output, plan.output));
-    if plan.epilogue.residual != Residual::None {
+    if plan.epilogue.residual != KernelResidual::None {
         walk.reads(arg(DenseArg::Residual)?, &everywhere(&residual, plan.residual));
     }
     Ok(walk)
@@ -196,7 +196,7 @@ mod tests {
     use nnc::code::float::Float;
     use nnc::code::tile::ir::Lanes;
     use nnc::code::tile::programs::dense::RunClass;
-    use nnc::code::tile::programs::epilogue::{Activation, Epilogue};
+    use nnc::code::tile::programs::epilogue::{Activation, KernelEpilogue};
     use nnc::plan::Traffic;
     use nnc::plan::dense::{Ahead, LoopOrder, StageSource};
     use nnc::plan::sweep::{Axis, x_tiles};
@@ -245,7 +245,7 @@ mod tests {
             }],
             order: LoopOrder::Tiles,
             ahead: Ahead::default(),
-            epilogue: Epilogue { bias: true, ..Epilogue::default() },
+            epilogue: KernelEpilogue { bias: true, ..KernelEpilogue::default() },
             stage: None,
         }
     }
@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn a_residual_is_read_where_results_are_stored() {
         let mut plan = convolution(2);
-        plan.epilogue.residual = Residual::BeforeActivation;
+        plan.epilogue.residual = KernelResidual::BeforeActivation;
         plan.panels[0].residual = at(2048);
         let walk = walked(&plan, &[]);
         assert_eq!(walk.traffic().read, 48 + 864 + 32 + 80);

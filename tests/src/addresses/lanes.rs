@@ -10,7 +10,7 @@
 //! Every block of rows meets every tile of columns, so the rows and the columns that are touched are independent sets.
 
 use nnc::code::float::Float;
-use nnc::code::tile::programs::epilogue::Residual;
+use nnc::code::tile::programs::epilogue::KernelResidual;
 use nnc::plan::dense::Steps;
 use nnc::plan::lanes::{LanesArg, LanesOp, LanesPlan, RowBlocks, VectorRun};
 use nnc::plan::sweep::Axis;
@@ -107,7 +107,7 @@ fn activations(plan: &LanesPlan, bases: Bases<'_>) -> Result<Walk, String> {
     }
     let everywhere = |pixel, pitch| over_pixels(pixel, pitch, &x.output, &y.output, plan.images);
     walk.writes(bases.arg(LanesArg::Output as usize)?, &everywhere(&output, plan.output));
-    if plan.epilogue.residual != Residual::None {
+    if plan.epilogue.residual != KernelResidual::None {
         walk.reads(bases.arg(LanesArg::Residual as usize)?, &everywhere(&residual, plan.residual));
     }
     Ok(walk)
@@ -142,8 +142,8 @@ pub(super) mod sample {
     //! A small layer to test with.
 
     use nnc::code::tile::ir::Lanes;
-    use nnc::code::tile::programs::epilogue::Epilogue;
-    use nnc::code::tile::programs::window::{Along, Prologue};
+    use nnc::code::tile::programs::epilogue::KernelEpilogue;
+    use nnc::code::tile::programs::window::{Along, KernelPrologue};
     use nnc::plan::lanes::blocks;
     use nnc::plan::sweep::BytePitch;
     use nnc_runtime::abi::{Arg, Region};
@@ -181,8 +181,8 @@ pub(super) mod sample {
             residual: pitch(output),
             vectors: vec![vector(0, 0, 4), vector(16, 144, 2)],
             along: Along::Columns,
-            prologue: Prologue::default(),
-            epilogue: Epilogue::default(),
+            prologue: KernelPrologue::default(),
+            epilogue: KernelEpilogue::default(),
         }
     }
 
@@ -212,8 +212,8 @@ pub(super) mod sample {
 #[cfg(test)]
 mod tests {
     use nnc::code::tile::programs::epilogue::Activation;
-    use nnc::code::tile::programs::pool::Pool;
-    use nnc::code::tile::programs::window::Prologue;
+    use nnc::code::tile::programs::pool::PoolFunction;
+    use nnc::code::tile::programs::window::KernelPrologue;
     use nnc::plan::Traffic;
     use nnc_runtime::abi::Region;
 
@@ -234,15 +234,15 @@ mod tests {
 
     #[test]
     fn pixels_behind_the_last_window_are_not_read() {
-        let mut plan = plan(LanesOp::Pool(Pool::Max), 3, 0);
-        plan.prologue = Prologue { affine: true, activation: Activation::Relu };
+        let mut plan = plan(LanesOp::Pool(PoolFunction::Max), 3, 0);
+        plan.prologue = KernelPrologue { affine: true, activation: Activation::Relu };
         // One window of 9 pixels; scale and shift of 6 channels.
         assert_eq!(walked(&plan).traffic(), Traffic { read: 9 * 24 + 48, written: 24 });
     }
 
     #[test]
     fn a_global_pool_reads_the_picture_and_writes_one_pixel() {
-        let mut plan = plan(LanesOp::GlobalPool(Pool::MeanInside), 1, 0);
+        let mut plan = plan(LanesOp::GlobalPool(PoolFunction::MeanInside), 1, 0);
         (plan.blocks, plan.tiles) = (Vec::new(), Vec::new());
         assert_eq!(walked(&plan).traffic(), Traffic { read: 600, written: 24 });
     }

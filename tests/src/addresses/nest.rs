@@ -188,7 +188,7 @@ fn axes_of(table: &Table) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use nnc::code::nest::{Accumulator, Constant, Fold, Lanes, ReduceAxis};
+    use nnc::code::nest::{Accumulator, Constant, Fold, ReduceAxis, Vectorised};
     use nnc::plan::Traffic;
     use nnc_ir::DType;
     use nnc_ir::op::elementwise::BinaryFn;
@@ -214,7 +214,7 @@ mod tests {
                 value: Expr::Operand(0),
             }],
             value: Expr::Acc(0),
-            lanes: Lanes::Scalar,
+            vectorised: Vectorised::Scalar,
         }
     }
 

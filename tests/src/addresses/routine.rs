@@ -2,7 +2,7 @@
 //!
 //! That no access leaves its window, the routine's own check and the checks in the generated code see to.
 
-use nnc::code::routine::{Memory, Role, Routine};
+use nnc::code::routine::{Memory, MemoryUse, Routine};
 
 use super::{Bases, Intervals, Walk, steps};
 
@@ -10,10 +10,10 @@ pub(super) fn walk(routine: &Routine, bases: Bases<'_>) -> Result<Walk, String> 
     let mut walk = Walk::default();
     for memory in &routine.memory {
         let (base, bytes) = (bases.arg(memory.arg)?, elements(memory));
-        if memory.role != Role::Write {
+        if memory.usage != MemoryUse::Write {
             walk.reads(base, &bytes);
         }
-        if memory.role != Role::Read {
+        if memory.usage != MemoryUse::Read {
             walk.writes(base, &bytes);
         }
     }
@@ -50,9 +50,9 @@ mod tests {
             dtype: DType::F32,
             shape: vec![3, 2, 5],
             strides: vec![16, 4, 0],
-            role,
+            usage: role,
         };
-        let roles = [Role::Read, Role::Write, Role::Update];
+        let roles = [MemoryUse::Read, MemoryUse::Write, MemoryUse::Update];
         let memory = roles.into_iter().enumerate().map(|(arg, role)| memory(arg, role)).collect();
         let routine = Routine { units: Vec::new(), locals: Vec::new(), memory, body: Vec::new() };
         let args =

@@ -11,7 +11,7 @@
 //!
 //! Tiles are a grid, so rows, columns and channels are three independent sets.
 
-use nnc::code::tile::programs::epilogue::Residual;
+use nnc::code::tile::programs::epilogue::KernelResidual;
 use nnc::plan::dense::Steps;
 use nnc::plan::sweep::BytePitch;
 use nnc::plan::winograd::{Panels, TileSpan, WinogradArg, WinogradPlan};
@@ -59,7 +59,7 @@ pub(super) fn walk(plan: &WinogradPlan, bases: Bases<'_>) -> Result<Walk, String
     }
     let everywhere = |pixel, pitch| over_pixels(pixel, pitch, &out_columns, &out_rows, plan.images);
     walk.writes(arg(WinogradArg::Output)?, &everywhere(&output, plan.output));
-    if plan.epilogue.residual != Residual::None {
+    if plan.epilogue.residual != KernelResidual::None {
         walk.reads(arg(WinogradArg::Residual)?, &everywhere(&residual, plan.residual));
     }
     Ok(walk)
@@ -75,7 +75,7 @@ mod tests {
     use nnc::code::float::Float;
     use nnc::code::tile::ir::Lanes;
     use nnc::code::tile::programs::dense::Col;
-    use nnc::code::tile::programs::epilogue::Epilogue;
+    use nnc::code::tile::programs::epilogue::KernelEpilogue;
     use nnc::code::tile::programs::winograd::Form;
     use nnc::plan::Traffic;
     use nnc::plan::sweep::Axis;
@@ -122,7 +122,7 @@ mod tests {
             }],
             transformed: ScratchPitch::of(4, 6),
             product: ScratchPitch::of(4, 4),
-            epilogue: Epilogue { bias: true, ..Epilogue::default() },
+            epilogue: KernelEpilogue { bias: true, ..KernelEpilogue::default() },
         }
     }
 

@@ -19,7 +19,7 @@ use nnc_ir::op::elementwise::BinaryFn;
 
 use super::expr::Expr;
 use super::math::Math;
-use super::{Accumulator, Bound, Fold, LANES, Lanes, Nest, Operand, scalar};
+use super::{Accumulator, Bound, Fold, LANES, Nest, Operand, Vectorised, scalar};
 use crate::code::float::Float;
 use crate::code::half;
 use crate::code::tile::{self, Lowered};
@@ -81,9 +81,9 @@ pub fn build(
     b.switch_to_block(entry);
     b.seal_block(entry);
     let (bases, begin, end) = (b.block_params(entry)[0], b.block_params(entry)[1], b.block_params(entry)[2]);
-    let mut emitter = Emitter { nest, kernel, b: &mut b, streams: streams(nest), loaded: Vec::new() };
+    let mut emitter = NestEmitter { nest, kernel, b: &mut b, streams: streams(nest), loaded: Vec::new() };
     let at = emitter.base_addresses(bases);
-    let place = Place { at, index: vec![None; nest.loops.len() + nest.reduce.len()], hoisted: Vec::new() };
+    let place = Position { at, index: vec![None; nest.loops.len() + nest.reduce.len()], hoisted: Vec::new() };
     emitter.units(begin, end, &place);
     b.ins().return_(&[]);
     b.finalize(config);
@@ -117,7 +117,7 @@ fn streams(nest: &Nest) -> Vec<Stream> {
 
 /// Where in the iteration space code is being written.
 #[derive(Clone)]
-struct Place {
+struct Position {
     /// The address of each stream.
     at: Vec<Value>,
     /// The index of each loop that has been entered.
@@ -163,7 +163,7 @@ fn sections(extent: usize, unroll: usize) -> Vec<(Width, usize)> {
         .collect()
 }
 
-struct Emitter<'a, 'f> {
+struct NestEmitter<'a, 'f> {
     nest: &'a Nest,
     kernel: u32,
     b: &'a mut FunctionBuilder<'f>,
@@ -172,7 +172,7 @@ struct Emitter<'a, 'f> {
     loaded: Vec<((Value, i32, DType, bool), Value)>,
 }
 
-impl Emitter<'_, '_> {
+impl NestEmitter<'_, '_> {
     fn base_addresses(&mut self, bases: Value) -> Vec<Value> {
         let flags = MemFlagsData::trusted().with_readonly();
         let mut loaded: Vec<(usize, Value)> = Vec::new();
@@ -207,7 +207,7 @@ impl Emitter<'_, '_> {
     }
 
     /// The place inside of loop `axis` at an index.
-    fn entered(&mut self, place: &Place, axis: usize, index: Value) -> Place {
+    fn entered(&mut self, place: &Position, axis: usize, index: Value) -> Position {
         let mut place = place.clone();
         place.index[axis] = Some(index);
         let mut products: Vec<(i64, Value)> = Vec::new();
@@ -293,7 +293,7 @@ impl Emitter<'_, '_> {
         self.b.ins().iconst(types::I64, i as i64)
     }
 
-    fn units(&mut self, begin: Value, end: Value, place: &Place) {
+    fn units(&mut self, begin: Value, end: Value, place: &Position) {
         let extents = self.nest.loops[..self.nest.unit_axes].to_vec();
         self.counted((begin, end, 1), &[], |e, unit, _| {
             let mut place = place.clone();
@@ -315,20 +315,20 @@ impl Emitter<'_, '_> {
     }
 
     /// Writes the loops from `axis` inwards.
-    fn level(&mut self, axis: usize, place: &Place) {
+    fn level(&mut self, axis: usize, place: &Position) {
         let nest = self.nest;
         let extent = nest.loops.get(axis).copied().unwrap_or(1);
-        match (nest.loops.len() - axis, nest.lanes) {
+        match (nest.loops.len() - axis, nest.vectorised) {
             (0, _) => self.elements(std::slice::from_ref(place), Width::One),
-            (1, Lanes::Kernel) => self.row(place),
+            (1, Vectorised::Kernel) => self.row(place),
             (1, _) => self.innermost(axis, std::slice::from_ref(place)),
-            (2, Lanes::Transpose) => self.transposed(axis, place),
-            (2, Lanes::Loop { rows, .. }) if rows > 1 => {
+            (2, Vectorised::Transpose) => self.transposed(axis, place),
+            (2, Vectorised::Loop { rows, .. }) if rows > 1 => {
                 let rows = usize::from(rows);
                 let (together, left) = (extent / rows, extent % rows);
                 for (low, rows, steps) in [(0, rows, together), (together * rows, 1, left)] {
                     self.fixed((low, steps, rows), &[], |e, index, _| {
-                        let places: Vec<Place> = (0..rows)
+                        let places: Vec<Position> = (0..rows)
                             .map(|row| {
                                 let index = e.displaced(index, row as i64);
                                 e.entered(place, axis, index)
@@ -350,7 +350,7 @@ impl Emitter<'_, '_> {
     }
 
     /// The innermost loop, by the nest's kernel.
-    fn row(&mut self, place: &Place) {
+    fn row(&mut self, place: &Position) {
         let args = &place.at[..=self.nest.operands.len()];
         let signature = self.b.func.import_signature(tile::signature(args.len()));
         let name = UserExternalName { namespace: 0, index: self.kernel };
@@ -362,22 +362,23 @@ impl Emitter<'_, '_> {
     }
 
     /// The innermost loop, for some rows at once.
-    fn innermost(&mut self, axis: usize, places: &[Place]) {
+    fn innermost(&mut self, axis: usize, places: &[Position]) {
         let nest = self.nest;
         let extent = nest.loops[axis];
-        let split = match nest.lanes {
-            Lanes::Loop { unroll, .. } => sections(extent, unroll.into()),
-            Lanes::Scalar | Lanes::Reduce { .. } | Lanes::Kernel | Lanes::Transpose => {
+        let split = match nest.vectorised {
+            Vectorised::Loop { unroll, .. } => sections(extent, unroll.into()),
+            Vectorised::Scalar | Vectorised::Reduce { .. } | Vectorised::Kernel | Vectorised::Transpose => {
                 vec![(Width::One, extent)]
             }
         };
-        let places: Vec<Place> = places.iter().map(|place| self.hoisted(place, axis)).collect();
+        let places: Vec<Position> = places.iter().map(|place| self.hoisted(place, axis)).collect();
         // A few moved elements need no loop.
         let flat = nest.accumulators.is_empty() && matches!(nest.value, Expr::Operand(_)) && extent <= LANES;
         let mut low = 0;
         for (width, steps) in split {
             let body = |e: &mut Self, index: Value, _: &[Value]| {
-                let places: Vec<Place> = places.iter().map(|place| e.entered(place, axis, index)).collect();
+                let places: Vec<Position> =
+                    places.iter().map(|place| e.entered(place, axis, index)).collect();
                 e.elements(&places, width);
                 Vec::new()
             };
@@ -393,9 +394,9 @@ impl Emitter<'_, '_> {
     }
 
     /// Loads the operands that depend neither on the innermost loop nor on the reduction.
-    fn hoisted(&mut self, place: &Place, axis: usize) -> Place {
+    fn hoisted(&mut self, place: &Position, axis: usize) -> Position {
         let nest = self.nest;
-        let lanes = matches!(nest.lanes, Lanes::Loop { .. } | Lanes::Reduce { .. });
+        let lanes = matches!(nest.vectorised, Vectorised::Loop { .. } | Vectorised::Reduce { .. });
         let fixed = |strides: &[i64]| strides[axis..].iter().all(|&s| s == 0);
         let hoisted = (nest.operands.iter().enumerate())
             .map(|(i, operand)| {
@@ -411,7 +412,7 @@ impl Emitter<'_, '_> {
                 Some((one, all))
             })
             .collect();
-        Place { hoisted, ..place.clone() }
+        Position { hoisted, ..place.clone() }
     }
 
     fn load(&mut self, operand: &Operand, at: Value, displacement: i32) -> Value {
@@ -425,11 +426,11 @@ impl Emitter<'_, '_> {
     }
 
     /// Computes and stores the element (or the vectors) at each place.
-    fn elements(&mut self, places: &[Place], width: Width) {
+    fn elements(&mut self, places: &[Position], width: Width) {
         let nest = self.nest;
-        let (accumulators, width) = match nest.lanes {
-            Lanes::Reduce { unroll } => (self.reduced_in_vectors(places, unroll.into()), Width::One),
-            Lanes::Scalar | Lanes::Loop { .. } | Lanes::Kernel | Lanes::Transpose => {
+        let (accumulators, width) = match nest.vectorised {
+            Vectorised::Reduce { unroll } => (self.reduced_in_vectors(places, unroll.into()), Width::One),
+            Vectorised::Scalar | Vectorised::Loop { .. } | Vectorised::Kernel | Vectorised::Transpose => {
                 (self.reduced(places, width), width)
             }
         };
@@ -449,7 +450,7 @@ impl Emitter<'_, '_> {
                     values.push((v, place.at[1], vector_bytes * vector as i32));
                     continue;
                 }
-                let at = At { place, axis: inner, vector, lanes: width.lanes() };
+                let at = EvalPoint { place, axis: inner, vector, lanes: width.lanes() };
                 let v = self.value(&nest.value, &at, &accumulators[i * width.vectors() + vector]);
                 let v = match (width.lanes(), float) {
                     (true, Some(Float::F32) | None) => self.floats(v),
@@ -484,7 +485,7 @@ impl Emitter<'_, '_> {
     }
 
     /// The accumulators of each vector of each place, at the end of the reduction.
-    fn reduced(&mut self, places: &[Place], width: Width) -> Vec<Vec<Value>> {
+    fn reduced(&mut self, places: &[Position], width: Width) -> Vec<Vec<Value>> {
         let nest = self.nest;
         let (count, sets) = (nest.accumulators.len(), places.len() * width.vectors());
         if count == 0 {
@@ -503,7 +504,7 @@ impl Emitter<'_, '_> {
             let mut new = Vec::new();
             for (set, old) in old.chunks(count).enumerate() {
                 let (place, vector) = (&places[set / width.vectors()], set % width.vectors());
-                let at = At { place, axis: inner, vector, lanes: width.lanes() };
+                let at = EvalPoint { place, axis: inner, vector, lanes: width.lanes() };
                 new.extend(e.folded(&at, old));
             }
             new
@@ -511,7 +512,7 @@ impl Emitter<'_, '_> {
         end.chunks(count).map(<[Value]>::to_vec).collect()
     }
 
-    fn folded(&mut self, at: &At<'_>, old: &[Value]) -> Vec<Value> {
+    fn folded(&mut self, at: &EvalPoint<'_>, old: &[Value]) -> Vec<Value> {
         let nest = self.nest;
         (nest.accumulators.iter().zip(old))
             .map(|(a, &state)| {
@@ -532,15 +533,15 @@ impl Emitter<'_, '_> {
     fn reduce_levels(
         &mut self,
         mut levels: Range<usize>,
-        places: &[Place],
+        places: &[Position],
         carried: &[Value],
-        body: &mut dyn FnMut(&mut Self, &[Place], &[Value]) -> Vec<Value>,
+        body: &mut dyn FnMut(&mut Self, &[Position], &[Value]) -> Vec<Value>,
     ) -> Vec<Value> {
         let nest = self.nest;
         let Some(level) = levels.next() else { return body(self, places, carried) };
         let (axis, loop_axis) = (&nest.reduce[level], nest.loops.len() + level);
         let mut inside = |e: &mut Self, index: Value, carried: &[Value]| {
-            let places: Vec<Place> = places.iter().map(|p| e.entered(p, loop_axis, index)).collect();
+            let places: Vec<Position> = places.iter().map(|p| e.entered(p, loop_axis, index)).collect();
             e.reduce_levels(levels.clone(), &places, carried, body)
         };
         match axis.bound {
@@ -554,7 +555,7 @@ impl Emitter<'_, '_> {
     }
 
     /// The range of [`Bound::range`].
-    fn bounds(&mut self, place: &Place, bound: Bound, count: usize) -> (Value, Value) {
+    fn bounds(&mut self, place: &Position, bound: Bound, count: usize) -> (Value, Value) {
         let zero = self.index(0);
         let count = self.index(count);
         let Some(i) = place.index[bound.axis] else { return (zero, count) };
@@ -583,7 +584,7 @@ impl Emitter<'_, '_> {
     }
 
     /// The accumulators of one element, with the innermost reduction axis in vectors.
-    fn reduced_in_vectors(&mut self, places: &[Place], unroll: usize) -> Vec<Vec<Value>> {
+    fn reduced_in_vectors(&mut self, places: &[Position], unroll: usize) -> Vec<Vec<Value>> {
         let nest = self.nest;
         let count = nest.accumulators.len();
         let (last, axis) = (nest.reduce.len() - 1, nest.loops.len() + nest.reduce.len() - 1);
@@ -610,7 +611,7 @@ impl Emitter<'_, '_> {
                     e.loaded.clear();
                     let mut new = Vec::new();
                     for (vector, old) in old.chunks(count).enumerate() {
-                        let at = At { place: &place, axis: Some(axis), vector, lanes: width.lanes() };
+                        let at = EvalPoint { place: &place, axis: Some(axis), vector, lanes: width.lanes() };
                         new.extend(e.folded(&at, old));
                     }
                     new
@@ -646,7 +647,7 @@ impl Emitter<'_, '_> {
     }
 
     /// The value of an expression.
-    fn value(&mut self, e: &Expr, at: &At<'_>, accumulators: &[Value]) -> Value {
+    fn value(&mut self, e: &Expr, at: &EvalPoint<'_>, accumulators: &[Value]) -> Value {
         match e {
             Expr::Operand(i) => self.operand(*i, at),
             Expr::Const(c) => scalar::constant(self.b, *c, at.lanes),
@@ -690,7 +691,7 @@ impl Emitter<'_, '_> {
         e.dtype(&operands, &accumulators).unwrap_or(DType::F32)
     }
 
-    fn operand(&mut self, i: usize, at: &At<'_>) -> Value {
+    fn operand(&mut self, i: usize, at: &EvalPoint<'_>) -> Value {
         if let Some(Some((one, all))) = at.place.hoisted.get(i) {
             return if at.lanes { *all } else { *one };
         }
@@ -719,7 +720,7 @@ impl Emitter<'_, '_> {
     }
 
     /// The two innermost loops of a transposing copy: blocks of 4 × 4 in registers, what is left over one by one.
-    fn transposed(&mut self, axis: usize, place: &Place) {
+    fn transposed(&mut self, axis: usize, place: &Position) {
         let nest = self.nest;
         let (rows, columns) = (nest.loops[axis], nest.loops[axis + 1]);
         let (blocks, full) = (rows / LANES, columns / LANES * LANES);
@@ -756,7 +757,7 @@ impl Emitter<'_, '_> {
     ///   c0 c1 c2 c3        a2 b2 c2 d2
     ///   d0 d1 d2 d3        a3 b3 c3 d3
     /// ```
-    fn block(&mut self, axis: usize, place: &Place) {
+    fn block(&mut self, axis: usize, place: &Position) {
         let nest = self.nest;
         if nest.result.dtype.bytes() == 2 {
             return self.block_of_halves(axis, place);
@@ -784,7 +785,7 @@ impl Emitter<'_, '_> {
     }
 
     /// The same with rows of 64 bits: columns come out in pairs.
-    fn block_of_halves(&mut self, axis: usize, place: &Place) {
+    fn block_of_halves(&mut self, axis: usize, place: &Position) {
         let nest = self.nest;
         let step = nest.operands[0].strides[axis + 1];
         let mut at = place.at[0];
@@ -834,8 +835,8 @@ impl Emitter<'_, '_> {
 }
 
 /// Where an expression is evaluated.
-struct At<'a> {
-    place: &'a Place,
+struct EvalPoint<'a> {
+    place: &'a Position,
     /// The loop that goes in vectors, if any does.
     axis: Option<usize>,
     /// Which of the unrolled vectors.

@@ -70,9 +70,9 @@ impl From<f32> for Constant {
 
 /// A [`Unary`] that compares and hashes by the bits of its parameters.
 #[derive(Clone, Copy, Debug)]
-pub struct Function(pub Unary);
+pub struct UnaryFn(pub Unary);
 
-impl Function {
+impl UnaryFn {
     fn key(&self) -> (std::mem::Discriminant<Unary>, u32, u32) {
         let (a, b) = match self.0 {
             Unary::Clip { min, max } => (min.to_bits(), max.to_bits()),
@@ -123,15 +123,15 @@ impl Function {
     }
 }
 
-impl PartialEq for Function {
-    fn eq(&self, other: &Function) -> bool {
+impl PartialEq for UnaryFn {
+    fn eq(&self, other: &UnaryFn) -> bool {
         self.key() == other.key()
     }
 }
 
-impl Eq for Function {}
+impl Eq for UnaryFn {}
 
-impl Hash for Function {
+impl Hash for UnaryFn {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.key().hash(state);
     }
@@ -149,7 +149,7 @@ pub enum Expr {
     /// An accumulator: its result where the value is computed, its state so far inside the reduction.
     Acc(usize),
     /// A function of one element.
-    Unary(Function, Box<Expr>),
+    Unary(UnaryFn, Box<Expr>),
     /// A function of two elements of one type.
     Binary(BinaryFn, Box<Expr>, Box<Expr>),
     /// Another element type. Floats become integers by cutting towards zero, and saturate (NaN gives 0); integers
@@ -167,7 +167,7 @@ impl Expr {
 
     /// `function(self)`
     pub fn unary(self, function: Unary) -> Expr {
-        Expr::Unary(Function(function), Box::new(self))
+        Expr::Unary(UnaryFn(function), Box::new(self))
     }
 
     /// `function(self)`, where there is one.
@@ -288,10 +288,10 @@ mod tests {
         ];
         for (i, f) in functions.iter().enumerate() {
             for (j, g) in functions.iter().enumerate() {
-                assert_eq!(Function(*f) == Function(*g), i == j, "{f:?} {g:?}");
+                assert_eq!(UnaryFn(*f) == UnaryFn(*g), i == j, "{f:?} {g:?}");
             }
         }
         // By their bits: a parameter that is no number is one function, too.
-        assert_eq!(Function(Elu { alpha: f32::NAN }), Function(Elu { alpha: f32::NAN }));
+        assert_eq!(UnaryFn(Elu { alpha: f32::NAN }), UnaryFn(Elu { alpha: f32::NAN }));
     }
 }

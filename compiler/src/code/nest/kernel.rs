@@ -12,12 +12,12 @@
 
 use nnc_ir::op::elementwise::BinaryFn;
 
-use super::{Constant, Expr, Lanes, Nest};
+use super::{Constant, Expr, Nest, Vectorised};
 use crate::code::float::Float;
 use crate::code::tile::ir::{
-    self, BinOp, Builder, Count, Extent, Kind, Operand, Program, Role, Test, Vector, at,
+    self, BinOp, Builder, ByteRange, ParamKind, ParamRole, Source, Test, TileProgram, Trips, Vector, at,
 };
-use crate::code::tile::programs::functions::{self, Functions};
+use crate::code::tile::programs::functions::{self, VectorMath};
 use crate::code::tile::{verify, x86};
 
 /// Instructions of a round, beyond which more vectors in a round gain nothing: the loop itself counts for three.
@@ -27,13 +27,13 @@ impl Nest {
     /// The kernel of the innermost loop, where the nest has one, in vectors of at most `widest` lanes.
     ///
     /// Its parameters are the addresses of each operand and of the result.
-    pub fn kernel(&self, widest: ir::Lanes) -> Option<Program> {
-        (self.lanes == Lanes::Kernel).then(|| Row { nest: self, widest }.program())?
+    pub fn kernel(&self, widest: ir::Lanes) -> Option<TileProgram> {
+        (self.vectorised == Vectorised::Kernel).then(|| RowKernel { nest: self, widest }.program())?
     }
 
     /// Whether the kernel that the nest asks for, if it does, can be written for every target: registers are fewest with AVX2.
     pub fn kernel_fits(&self) -> bool {
-        self.lanes != Lanes::Kernel
+        self.vectorised != Vectorised::Kernel
             || self.kernel(ir::Lanes::X8).is_some_and(|program| {
                 verify::verify(&program).is_ok() && x86::fits(&program, x86::Level::Avx2).is_ok()
             })
@@ -75,7 +75,7 @@ fn comparison(e: &Expr) -> Option<(Test, &Expr, &Expr)> {
 }
 
 /// A kernel that is being written.
-struct Row<'n> {
+struct RowKernel<'n> {
     nest: &'n Nest,
     widest: ir::Lanes,
 }
@@ -86,8 +86,8 @@ struct Vectors<'v> {
     lanes: ir::Lanes,
 }
 
-impl Row<'_> {
-    fn program(&self) -> Option<Program> {
+impl RowKernel<'_> {
+    fn program(&self) -> Option<TileProgram> {
         let nest = self.nest;
         let inner = nest.loops.len().checked_sub(1)?;
         let extent = u32::try_from(nest.loops[inner]).ok()?;
@@ -95,12 +95,13 @@ impl Row<'_> {
         let varies: Vec<bool> = nest.operands.iter().map(|o| o.strides[inner] != 0).collect();
         let floats: Vec<Float> = nest.operands.iter().map(|o| Float::of(o.dtype)).collect::<Option<_>>()?;
         let stored = Float::of(nest.result.dtype)?;
-        let bytes = |varies: bool, float: Float| Extent::new(0, float.span(if varies { extent } else { 1 }));
+        let bytes =
+            |varies: bool, float: Float| ByteRange::new(0, float.span(if varies { extent } else { 1 }));
         let mut pointers = Vec::new();
         for (&varies, &float) in varies.iter().zip(&floats) {
-            pointers.push(b.param(Role::Input, Kind::Read { extent: bytes(varies, float) }));
+            pointers.push(b.param(ParamRole::Input, ParamKind::Read { range: bytes(varies, float) }));
         }
-        let output = b.param(Role::Output, Kind::Write { extent: bytes(true, stored) });
+        let output = b.param(ParamRole::Output, ParamKind::Write { range: bytes(true, stored) });
         // What is the same for all elements stays in registers.
         let held: Vec<Option<Vector>> = varies
             .iter()
@@ -144,7 +145,7 @@ impl Row<'_> {
             }
             b.advance(output, step(stored)?);
         }
-        b.end(Count::Imm(rounds));
+        b.end(Trips::Imm(rounds));
         let left = vectors % together;
         for i in 0..left {
             write(&mut b, i * lanes, lanes)?;
@@ -163,25 +164,25 @@ fn value(b: &mut Builder, e: &Expr, at: &Vectors<'_>) -> Option<Vector> {
         Expr::Const(Constant::F32(bits)) => b.constant(at.lanes, f32::from_bits(*bits)),
         Expr::Unary(f, x) => {
             let x = value(b, x, at)?;
-            Functions::new(b, at.lanes).apply(f.0, x)?
+            VectorMath::new(b, at.lanes).apply(f.0, x)?
         }
         Expr::Binary(f, x, y) => {
             let (x, y) = (value(b, x, at)?, value(b, y, at)?);
-            arithmetic(&mut Functions::new(b, at.lanes), *f, x, y)?
+            arithmetic(&mut VectorMath::new(b, at.lanes), *f, x, y)?
         }
         Expr::Select(c, then, otherwise) => {
             let (test, x, y) = comparison(c)?;
             let (x, y) = (value(b, x, at)?, value(b, y, at)?);
             let (then, otherwise) = (value(b, then, at)?, value(b, otherwise, at)?);
-            Functions::new(b, at.lanes).select(test, [x, y], then, otherwise)
+            VectorMath::new(b, at.lanes).select(test, [x, y], then, otherwise)
         }
         Expr::Const(Constant::F64(_) | Constant::Int(..)) => return None,
         Expr::Index(_) | Expr::Acc(_) | Expr::Cast(..) => return None,
     })
 }
 
-fn arithmetic(f: &mut Functions<'_>, function: BinaryFn, x: Vector, y: Vector) -> Option<Vector> {
-    let plain = |f: &mut Functions<'_>, op| f.bin(op, x, Operand::Reg(y));
+fn arithmetic(f: &mut VectorMath<'_>, function: BinaryFn, x: Vector, y: Vector) -> Option<Vector> {
+    let plain = |f: &mut VectorMath<'_>, op| f.bin(op, x, Source::Reg(y));
     Some(match function {
         BinaryFn::Add => plain(f, BinOp::Add),
         BinaryFn::Sub => plain(f, BinOp::Sub),
@@ -190,7 +191,7 @@ fn arithmetic(f: &mut Functions<'_>, function: BinaryFn, x: Vector, y: Vector) -
         BinaryFn::Min | BinaryFn::Max => {
             let op = if function == BinaryFn::Min { BinOp::Min } else { BinOp::Max };
             // NaN in `x` goes through the comparison, NaN in `y` through the selection.
-            let limited = f.bin(op, y, Operand::Reg(x));
+            let limited = f.bin(op, y, Source::Reg(x));
             f.select(Test::Equal, [y, y], limited, y)
         }
         BinaryFn::PRelu => {

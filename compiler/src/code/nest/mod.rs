@@ -29,7 +29,7 @@ use crate::code::float::Float;
 use nnc_ir::DType;
 use nnc_ir::op::elementwise::BinaryFn;
 
-pub use expr::{Constant, Expr, Function, computed};
+pub use expr::{Constant, Expr, UnaryFn, computed};
 
 /// Lanes of a vector of `f32`.
 pub const LANES: usize = 4;
@@ -52,7 +52,7 @@ pub struct Nest {
     /// What is stored.
     pub value: Expr,
     /// What goes in vectors.
-    pub lanes: Lanes,
+    pub vectorised: Vectorised,
 }
 
 /// A reduction loop.
@@ -143,7 +143,7 @@ pub enum Fold {
 
 /// What goes in vectors: of four `f32`, unless said otherwise, which are converted where half floats lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Lanes {
+pub enum Vectorised {
     /// Nothing.
     Scalar,
     /// The innermost loop, `unroll` vectors at a time: every operand is dense there, or the same element for all.
@@ -167,7 +167,7 @@ pub enum Lanes {
 
 /// Bytes that an operand or the result of a nest touches.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Access {
+pub struct Touched {
     /// Index into the base pointers.
     pub arg: usize,
     /// From the lowest byte to one past the highest, from the base pointer.
@@ -195,7 +195,7 @@ pub enum NestError {
     },
     /// What is asked to go in vectors cannot.
     #[error("the nest asks for {0:?}, but its strides or types do not allow it")]
-    Lanes(Lanes),
+    Lanes(Vectorised),
     /// Sizes that do not fit.
     #[error("the addresses of the nest overflow")]
     Overflow,
@@ -227,9 +227,9 @@ impl Nest {
         self.check_shape()?;
         self.check_types()?;
         if !self.lanes_fit() {
-            return Err(NestError::Lanes(self.lanes));
+            return Err(NestError::Lanes(self.vectorised));
         }
-        for Access { arg, bytes, .. } in self.accesses()? {
+        for Touched { arg, bytes, .. } in self.accesses()? {
             let allowed = allowed(arg);
             if !allowed.as_ref().is_some_and(|a| a.start <= bytes.start && bytes.end <= a.end) {
                 return Err(NestError::OutOfBounds { arg, bytes, allowed });
@@ -321,15 +321,15 @@ impl Nest {
     /// Whether the strides, types and expressions allow what [`Nest::lanes`] asks for.
     pub fn lanes_fit(&self) -> bool {
         let Some(inner) = self.loops.len().checked_sub(1) else {
-            return match self.lanes {
-                Lanes::Scalar => true,
-                Lanes::Reduce { unroll } => unroll > 0 && self.reduces_in_vectors(),
-                Lanes::Loop { .. } | Lanes::Kernel | Lanes::Transpose => false,
+            return match self.vectorised {
+                Vectorised::Scalar => true,
+                Vectorised::Reduce { unroll } => unroll > 0 && self.reduces_in_vectors(),
+                Vectorised::Loop { .. } | Vectorised::Kernel | Vectorised::Transpose => false,
             };
         };
-        match self.lanes {
-            Lanes::Scalar => true,
-            Lanes::Loop { unroll, rows } => {
+        match self.vectorised {
+            Vectorised::Scalar => true,
+            Vectorised::Loop { unroll, rows } => {
                 let bound = |axis| self.reduce.iter().any(|r| r.bound.is_some_and(|b| b.axis == axis));
                 let indexed = bound(inner) || (rows > 1 && (inner <= self.unit_axes || bound(inner - 1)));
                 let read = self.operands.iter().all(|o| o.is_vector_along(inner));
@@ -344,8 +344,8 @@ impl Nest {
                     .is_some_and(|float| self.result.strides[inner] == float.span(1));
                 unroll > 0 && rows > 0 && !indexed && read && expressions && folded && written
             }
-            Lanes::Reduce { unroll } => unroll > 0 && self.reduces_in_vectors(),
-            Lanes::Kernel => {
+            Vectorised::Reduce { unroll } => unroll > 0 && self.reduces_in_vectors(),
+            Vectorised::Kernel => {
                 self.unit_axes <= inner
                     && self.reduce.is_empty()
                     && self.accumulators.is_empty()
@@ -356,7 +356,7 @@ impl Nest {
                     && !self.moves().is_some_and(Float::is_half)
                     && kernel::has(&self.value)
             }
-            Lanes::Transpose => {
+            Vectorised::Transpose => {
                 let (Some(float), [operand]) = (self.moves(), self.operands.as_slice()) else { return false };
                 inner > self.unit_axes
                     && operand.tables.is_empty()
@@ -420,20 +420,20 @@ impl Nest {
     }
 
     /// What each operand and the result touch.
-    pub fn accesses(&self) -> Result<Vec<Access>, NestError> {
+    pub fn accesses(&self) -> Result<Vec<Touched>, NestError> {
         let mut all = Vec::new();
         for operand in &self.operands {
             let Some(bytes) = self.touched_by(operand)? else { continue };
             for table in &operand.tables {
                 if let Some(bytes) = self.touched(table.offset, DType::I32.bytes(), &table.strides)? {
-                    all.push(Access { arg: table.arg, bytes, written: false });
+                    all.push(Touched { arg: table.arg, bytes, written: false });
                 }
             }
-            all.push(Access { arg: operand.arg, bytes, written: false });
+            all.push(Touched { arg: operand.arg, bytes, written: false });
         }
         let result = &self.result;
         if let Some(bytes) = self.touched(result.offset, result.dtype.bytes(), &result.strides)? {
-            all.push(Access { arg: result.arg, bytes, written: true });
+            all.push(Touched { arg: result.arg, bytes, written: true });
         }
         Ok(all)
     }

@@ -18,7 +18,7 @@ use super::{Bound, Nest, Operand, Table};
 const MOST: usize = 1 << 20;
 
 /// Loops that are counted together: the elements that they reach, and from the first to the last of them in bytes.
-struct Group {
+struct LoopGroup {
     axes: Vec<usize>,
     elements: usize,
     reach: u64,
@@ -79,10 +79,10 @@ impl Nest {
     }
 
     /// The loops of an operand, those together that a bound joins or that meet.
-    fn groups(&self, operand: &Operand, mut axes: Vec<usize>) -> Vec<Group> {
+    fn groups(&self, operand: &Operand, mut axes: Vec<usize>) -> Vec<LoopGroup> {
         let stride = |axis: &usize| operand.strides[*axis].unsigned_abs();
         axes.sort_by_key(stride);
-        let mut groups: Vec<Group> = Vec::new();
+        let mut groups: Vec<LoopGroup> = Vec::new();
         let mut reach = 0u64;
         while let Some(&axis) = axes.first() {
             let mut joined = vec![axis];
@@ -110,7 +110,7 @@ impl Nest {
     }
 
     /// Goes through some loops.
-    fn group(&self, operand: &Operand, axes: Vec<usize>) -> Group {
+    fn group(&self, operand: &Operand, axes: Vec<usize>) -> LoopGroup {
         let extents: Vec<usize> = axes.iter().map(|&axis| self.extents().nth(axis).unwrap_or(0)).collect();
         let stride = |axis: usize| operand.strides.get(axis).copied().unwrap_or(0);
         let all = extents.iter().fold(1usize, |n, &extent| n.saturating_mul(extent));
@@ -120,7 +120,7 @@ impl Nest {
                 stride(axis).unsigned_abs().saturating_mul(extent.saturating_sub(1) as u64)
             };
             let reach = axes.iter().zip(&extents).map(reach).fold(0, u64::saturating_add);
-            return Group { axes, elements: all, reach };
+            return LoopGroup { axes, elements: all, reach };
         }
         let mut indices = vec![0i64; axes.len()];
         let mut offsets: Vec<i64> = Vec::new();
@@ -145,7 +145,7 @@ impl Nest {
         offsets.sort_unstable();
         offsets.dedup();
         let reach = offsets.last().zip(offsets.first()).map_or(0, |(last, first)| last.abs_diff(*first));
-        Group { axes, elements: offsets.len(), reach }
+        LoopGroup { axes, elements: offsets.len(), reach }
     }
 
     /// The bound of a reduction axis that an operand depends on. What the stored value reads is read behind the reduction.
@@ -168,7 +168,7 @@ mod tests {
     use nnc_ir::DType;
     use nnc_ir::op::elementwise::BinaryFn;
 
-    use super::super::{Accumulator, Constant, Expr, Fold, Lanes, ReduceAxis};
+    use super::super::{Accumulator, Constant, Expr, Fold, ReduceAxis, Vectorised};
     use super::*;
 
     fn operand(arg: usize, strides: &[i64]) -> Operand {
@@ -189,7 +189,7 @@ mod tests {
                 value: Expr::Operand(0),
             }],
             value: Expr::Acc(0),
-            lanes: Lanes::Scalar,
+            vectorised: Vectorised::Scalar,
         }
     }
 
@@ -215,7 +215,7 @@ mod tests {
             result: operand(2, &[32, 4]),
             accumulators: Vec::new(),
             value: Expr::Binary(BinaryFn::Add, Box::new(Expr::Operand(0)), Box::new(Expr::Operand(1))),
-            lanes: Lanes::Scalar,
+            vectorised: Vectorised::Scalar,
         };
         assert_eq!(nest.read_bytes(), (4 * 8 + 8) * 4);
     }

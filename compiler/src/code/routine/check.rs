@@ -5,7 +5,7 @@ use std::ops::Range;
 use nnc_ir::DType;
 
 use super::ranges::Ranges;
-use super::{Access, Expr, Memory, Role, Routine, Stmt};
+use super::{Access, Memory, MemoryUse, Routine, RoutineExpr, Stmt};
 use crate::code::nest::scalar;
 
 /// The most trips of one loop. No axis of what a program can address is longer.
@@ -34,7 +34,7 @@ pub enum RoutineError {
         /// The type.
         dtype: DType,
     },
-    /// An access that its memory's role does not allow.
+    /// An access that its memory's usage does not allow.
     #[error("the routine {0}")]
     Role(&'static str),
     /// No bound is known for the trips of a loop.
@@ -129,7 +129,7 @@ impl Check<'_> {
                 let dtype = self.value(value)?;
                 to.index.iter().try_for_each(|i| self.value(i).map(|_| ()))?;
                 let memory = self.access(to)?;
-                if memory.role == Role::Read {
+                if memory.usage == MemoryUse::Read {
                     return Err(RoutineError::Role("stores to what it only reads"));
                 }
                 if memory.value_type() != dtype {
@@ -170,7 +170,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn condition(&self, e: &Expr) -> Result<(), RoutineError> {
+    fn condition(&self, e: &RoutineExpr) -> Result<(), RoutineError> {
         match self.value(e)? {
             DType::Bool => Ok(()),
             _ => Err(RoutineError::Type("condition")),
@@ -178,7 +178,7 @@ impl Check<'_> {
     }
 
     /// The type of an expression of which all parts are sound.
-    fn value(&self, e: &Expr) -> Result<DType, RoutineError> {
+    fn value(&self, e: &RoutineExpr) -> Result<DType, RoutineError> {
         let mut result = Ok(());
         e.walk(&mut |e| {
             if result.is_ok() {
@@ -189,28 +189,28 @@ impl Check<'_> {
         e.dtype(self.routine).ok_or(RoutineError::Type("expression"))
     }
 
-    fn part(&self, e: &Expr) -> Result<(), RoutineError> {
-        let dtype = |e: &Expr| e.dtype(self.routine);
+    fn part(&self, e: &RoutineExpr) -> Result<(), RoutineError> {
+        let dtype = |e: &RoutineExpr| e.dtype(self.routine);
         let (function, types) = match e {
-            Expr::Local(local) if self.routine.locals.get(*local).is_none() => {
+            RoutineExpr::Local(local) if self.routine.locals.get(*local).is_none() => {
                 return Err(RoutineError::Name("a local"));
             }
-            Expr::Load(access) => {
-                let role = self.access(access)?.role;
-                return match role == Role::Write && !self.stores(access.memory) {
+            RoutineExpr::Load(access) => {
+                let usage = self.access(access)?.usage;
+                return match usage == MemoryUse::Write && !self.stores(access.memory) {
                     true => Err(RoutineError::Role("reads what nothing writes")),
                     false => Ok(()),
                 };
             }
-            Expr::Unary(f, x) => match dtype(x) {
+            RoutineExpr::Unary(f, x) => match dtype(x) {
                 Some(t) if !scalar::supports_unary(f.0, t) => {
                     return Err(RoutineError::Unsupported { function: format!("{:?}", f.0), dtype: t });
                 }
                 _ => return Ok(()),
             },
-            Expr::Binary(f, x, y) => (format!("{f:?}"), [dtype(x), dtype(y)]),
-            Expr::Cast(to, x) => ("Cast".to_owned(), [dtype(x), Some(*to)]),
-            Expr::Const(c) => ("a constant".to_owned(), [Some(c.dtype()), None]),
+            RoutineExpr::Binary(f, x, y) => (format!("{f:?}"), [dtype(x), dtype(y)]),
+            RoutineExpr::Cast(to, x) => ("Cast".to_owned(), [dtype(x), Some(*to)]),
+            RoutineExpr::Const(c) => ("a constant".to_owned(), [Some(c.dtype()), None]),
             _ => return Ok(()),
         };
         match types.into_iter().flatten().find(|&t| scalar::element_type(t).is_none()) {
@@ -250,7 +250,7 @@ mod tests {
 
     /// `memory[unit] = 1` for each of four units.
     fn fill() -> Routine {
-        let to = Access { memory: 0, index: vec![Expr::Local(0)] };
+        let to = Access { memory: 0, index: vec![RoutineExpr::Local(0)] };
         Routine {
             units: vec![4],
             locals: vec![DType::I64, DType::I64],
@@ -260,9 +260,9 @@ mod tests {
                 dtype: DType::F32,
                 shape: vec![4],
                 strides: vec![4],
-                role: Role::Write,
+                usage: MemoryUse::Write,
             }],
-            body: vec![Stmt::Store { to, value: Expr::constant(DType::F32, 1.0) }],
+            body: vec![Stmt::Store { to, value: RoutineExpr::constant(DType::F32, 1.0) }],
         }
     }
 
@@ -288,37 +288,38 @@ mod tests {
     #[test]
     fn types_must_fit() {
         let mut routine = fill();
-        routine.body = vec![Stmt::Set { local: 1, value: Expr::bool(true) }];
+        routine.body = vec![Stmt::Set { local: 1, value: RoutineExpr::bool(true) }];
         assert_eq!(checked(&routine), Err(RoutineError::Type("value of a local")));
-        let to = Access { memory: 0, index: vec![Expr::constant(DType::I32, 0.0)] };
-        routine.body = vec![Stmt::Store { to, value: Expr::constant(DType::F32, 1.0) }];
+        let to = Access { memory: 0, index: vec![RoutineExpr::constant(DType::I32, 0.0)] };
+        routine.body = vec![Stmt::Store { to, value: RoutineExpr::constant(DType::F32, 1.0) }];
         assert_eq!(checked(&routine), Err(RoutineError::Type("index")));
         let to = Access { memory: 0, index: Vec::new() };
-        routine.body = vec![Stmt::Store { to, value: Expr::constant(DType::F32, 1.0) }];
+        routine.body = vec![Stmt::Store { to, value: RoutineExpr::constant(DType::F32, 1.0) }];
         assert_eq!(checked(&routine), Err(RoutineError::Name("an axis")));
     }
 
     #[test]
     fn loops_must_end_and_keep_their_indices() {
         let mut routine = fill();
-        let lasting = |high: Expr, body| vec![Stmt::For { local: 1, low: Expr::int(0), high, body }];
-        let element = Access { memory: 0, index: vec![Expr::int(0)] };
-        let data = || Expr::Load(element.clone()).cast(DType::I64);
-        routine.memory[0].role = Role::Update;
+        let lasting =
+            |high: RoutineExpr, body| vec![Stmt::For { local: 1, low: RoutineExpr::int(0), high, body }];
+        let element = Access { memory: 0, index: vec![RoutineExpr::int(0)] };
+        let data = || RoutineExpr::Load(element.clone()).cast(DType::I64);
+        routine.memory[0].usage = MemoryUse::Update;
         routine.body = lasting(data(), Vec::new());
         assert_eq!(checked(&routine), Err(RoutineError::Endless));
-        routine.body = lasting(data().min(Expr::int(100)), Vec::new());
+        routine.body = lasting(data().min(RoutineExpr::int(100)), Vec::new());
         assert_eq!(checked(&routine), Ok(()));
-        routine.body = lasting(Expr::int(9), vec![Stmt::Set { local: 1, value: Expr::int(0) }]);
+        routine.body = lasting(RoutineExpr::int(9), vec![Stmt::Set { local: 1, value: RoutineExpr::int(0) }]);
         assert_eq!(checked(&routine), Err(RoutineError::Index(1)));
-        routine.body = lasting(Expr::int(9), lasting(Expr::int(9), Vec::new()));
+        routine.body = lasting(RoutineExpr::int(9), lasting(RoutineExpr::int(9), Vec::new()));
         assert_eq!(checked(&routine), Err(RoutineError::Index(1)));
     }
 
     #[test]
     fn what_is_only_read_is_not_written() {
         let mut routine = fill();
-        routine.memory[0].role = Role::Read;
+        routine.memory[0].usage = MemoryUse::Read;
         assert_eq!(checked(&routine), Err(RoutineError::Role("stores to what it only reads")));
     }
 }

@@ -12,7 +12,7 @@ use cranelift_module::{FuncId, Module, ModuleError};
 use nnc_ir::DType;
 
 use super::ranges::Ranges;
-use super::{Access, Expr, Memory, Routine, Stmt};
+use super::{Access, Memory, Routine, RoutineExpr, Stmt};
 use crate::code::half;
 use crate::code::nest::{self, Constant, scalar};
 
@@ -35,7 +35,8 @@ pub fn build(
     b.seal_block(entry);
     let (bases, begin, end) = (b.block_params(entry)[0], b.block_params(entry)[1], b.block_params(entry)[2]);
     let locals = routine.locals.iter().map(|&dtype| b.declare_var(element(dtype))).collect();
-    let mut emitter = Emitter { routine, b: &mut b, locals, at: Vec::new(), ranges: Ranges::new(routine) };
+    let mut emitter =
+        RoutineEmitter { routine, b: &mut b, locals, at: Vec::new(), ranges: Ranges::new(routine) };
     emitter.at = emitter.base_addresses(bases);
     emitter.units(begin, end);
     b.ins().return_(&[]);
@@ -47,7 +48,7 @@ fn element(dtype: DType) -> cranelift_codegen::ir::Type {
     scalar::element_type(dtype).unwrap_or(types::I16)
 }
 
-struct Emitter<'a, 'f> {
+struct RoutineEmitter<'a, 'f> {
     routine: &'a Routine,
     b: &'a mut FunctionBuilder<'f>,
     locals: Vec<Variable>,
@@ -56,7 +57,7 @@ struct Emitter<'a, 'f> {
     ranges: Ranges,
 }
 
-impl Emitter<'_, '_> {
+impl RoutineEmitter<'_, '_> {
     fn base_addresses(&mut self, bases: Value) -> Vec<Value> {
         let flags = MemFlagsData::trusted().with_readonly();
         let address = |memory: &Memory| {
@@ -192,27 +193,27 @@ impl Emitter<'_, '_> {
         }
     }
 
-    fn value(&mut self, e: &Expr) -> Value {
+    fn value(&mut self, e: &RoutineExpr) -> Value {
         match e {
-            Expr::Const(c) => scalar::constant(self.b, *c, false),
-            Expr::Local(local) => self.b.use_var(self.locals[*local]),
-            Expr::Load(from) => self.load(from),
-            Expr::Unary(f, x) => {
+            RoutineExpr::Const(c) => scalar::constant(self.b, *c, false),
+            RoutineExpr::Local(local) => self.b.use_var(self.locals[*local]),
+            RoutineExpr::Load(from) => self.load(from),
+            RoutineExpr::Unary(f, x) => {
                 let dtype = self.dtype(x);
                 let x = self.value(x);
                 scalar::unary(self.b, f.0, dtype, x, false)
             }
-            Expr::Binary(f, x, y) => {
+            RoutineExpr::Binary(f, x, y) => {
                 let (x_type, y_type) = (self.dtype(x), self.dtype(y));
                 let (x, y) = (self.value(x), self.value(y));
                 scalar::binary(self.b, *f, (x, x_type), (y, y_type), false)
             }
-            Expr::Cast(to, x) => {
+            RoutineExpr::Cast(to, x) => {
                 let from = self.dtype(x);
                 let x = self.value(x);
                 scalar::cast(self.b, from, *to, x)
             }
-            Expr::Select(c, x, y) => {
+            RoutineExpr::Select(c, x, y) => {
                 let (c, x, y) = (self.value(c), self.value(x), self.value(y));
                 self.b.ins().select(c, x, y)
             }
@@ -220,7 +221,7 @@ impl Emitter<'_, '_> {
     }
 
     /// The type of an expression that was checked.
-    fn dtype(&self, e: &Expr) -> DType {
+    fn dtype(&self, e: &RoutineExpr) -> DType {
         e.dtype(self.routine).unwrap_or(DType::F32)
     }
 
@@ -286,7 +287,7 @@ impl Emitter<'_, '_> {
     }
 
     /// Whether an index is known not to lie before the first element, and not behind the last one.
-    fn known(&self, index: &Expr, extent: usize) -> (bool, bool) {
+    fn known(&self, index: &RoutineExpr, extent: usize) -> (bool, bool) {
         let span = self.ranges.of(index, self.routine);
         (*span.start() >= 0, *span.end() < extent as i128)
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use nnc_ir::op::{Binary, Cast};
 use nnc_ir::{DType, Op, Tensor, TensorType};
 
-use super::{Access, Expr, Routine, Stmt};
+use super::{Access, Routine, RoutineExpr, Stmt};
 use crate::code::nest::Constant;
 
 /// Runs some units. `memory` holds the bytes from each base pointer.
@@ -21,11 +21,11 @@ pub fn run(routine: &Routine, memory: &mut [Vec<u8>], units: Range<usize>) {
             *local = scalar(DType::I64, (left % extent) as i64);
             left /= extent;
         }
-        Machine { routine, memory, locals }.body(&routine.body);
+        Interpreter { routine, memory, locals }.body(&routine.body);
     }
 }
 
-struct Machine<'a> {
+struct Interpreter<'a> {
     routine: &'a Routine,
     memory: &'a mut [Vec<u8>],
     locals: Vec<Tensor>,
@@ -53,7 +53,7 @@ fn holds(v: &Tensor) -> bool {
     v.bytes()[0] != 0
 }
 
-impl Machine<'_> {
+impl Interpreter<'_> {
     fn body(&mut self, body: &[Stmt]) {
         for stmt in body {
             match stmt {
@@ -80,20 +80,20 @@ impl Machine<'_> {
         }
     }
 
-    fn value(&self, e: &Expr) -> Tensor {
+    fn value(&self, e: &RoutineExpr) -> Tensor {
         match e {
-            Expr::Const(Constant::F32(bits)) => of_bytes(DType::F32, &bits.to_le_bytes()),
-            Expr::Const(Constant::F64(bits)) => of_bytes(DType::F64, &bits.to_le_bytes()),
-            Expr::Const(Constant::Int(dtype, v)) => scalar(*dtype, *v),
-            Expr::Local(local) => self.locals[*local].clone(),
-            Expr::Load(from) => self.load(from),
-            Expr::Unary(f, x) => applied(f.0, &[&self.value(x)]),
-            Expr::Binary(function, x, y) => {
+            RoutineExpr::Const(Constant::F32(bits)) => of_bytes(DType::F32, &bits.to_le_bytes()),
+            RoutineExpr::Const(Constant::F64(bits)) => of_bytes(DType::F64, &bits.to_le_bytes()),
+            RoutineExpr::Const(Constant::Int(dtype, v)) => scalar(*dtype, *v),
+            RoutineExpr::Local(local) => self.locals[*local].clone(),
+            RoutineExpr::Load(from) => self.load(from),
+            RoutineExpr::Unary(f, x) => applied(f.0, &[&self.value(x)]),
+            RoutineExpr::Binary(function, x, y) => {
                 let op = Binary { function: *function, activation: None };
                 applied(op, &[&self.value(x), &self.value(y)])
             }
-            Expr::Cast(to, x) => applied(Cast { to: *to }, &[&self.value(x)]),
-            Expr::Select(c, x, y) => self.value(if holds(&self.value(c)) { x } else { y }),
+            RoutineExpr::Cast(to, x) => applied(Cast { to: *to }, &[&self.value(x)]),
+            RoutineExpr::Select(c, x, y) => self.value(if holds(&self.value(c)) { x } else { y }),
         }
     }
 
@@ -114,7 +114,7 @@ impl Machine<'_> {
         }
     }
 
-    fn store(&mut self, to: &Access, value: &Expr) {
+    fn store(&mut self, to: &Access, value: &RoutineExpr) {
         let memory = &self.routine.memory[to.memory];
         let value = self.value(value);
         let index: Vec<i64> = to.index.iter().map(|i| int(&self.value(i))).collect();

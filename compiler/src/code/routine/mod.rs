@@ -27,10 +27,10 @@ use std::ops::Range;
 use nnc_ir::DType;
 
 pub use check::RoutineError;
-pub use expr::{Access, Expr};
+pub use expr::{Access, RoutineExpr};
 pub use write::Writer;
 
-use super::nest::{Access as Touched, computed};
+use super::nest::{Touched, computed};
 
 /// A program that runs once for each unit of work.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,12 +60,12 @@ pub struct Memory {
     /// Bytes from an element to its neighbour along each axis.
     pub strides: Vec<i64>,
     /// What is done with it.
-    pub role: Role,
+    pub usage: MemoryUse,
 }
 
 /// What a routine does with a window of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
+pub enum MemoryUse {
     /// It is read.
     Read,
     /// Elements are written before they are read, here and by whoever comes behind.
@@ -82,30 +82,30 @@ pub enum Stmt {
         /// The local.
         local: usize,
         /// Its value.
-        value: Expr,
+        value: RoutineExpr,
     },
     /// An element gets a value, if its indices lie inside of the memory.
     Store {
         /// The element.
         to: Access,
         /// Its value.
-        value: Expr,
+        value: RoutineExpr,
     },
     /// For each index from `low` to before `high`, both computed once.
     For {
         /// The local that holds the index; the body does not set it.
         local: usize,
         /// The first index.
-        low: Expr,
+        low: RoutineExpr,
         /// One past the last index.
-        high: Expr,
+        high: RoutineExpr,
         /// What is done.
         body: Vec<Stmt>,
     },
     /// As long as a condition holds, but no more than so many times.
     While {
         /// The condition.
-        condition: Expr,
+        condition: RoutineExpr,
         /// The most trips.
         most: u64,
         /// What is done.
@@ -114,7 +114,7 @@ pub enum Stmt {
     /// One of two things.
     If {
         /// The condition.
-        condition: Expr,
+        condition: RoutineExpr,
         /// Where it holds.
         then: Vec<Stmt>,
         /// Where it does not.
@@ -159,10 +159,10 @@ impl Routine {
         for memory in &self.memory {
             let Some(bytes) = memory.extent() else { continue };
             let touched = |written| Touched { arg: memory.arg, bytes: bytes.clone(), written };
-            match memory.role {
-                Role::Read => all.push(touched(false)),
-                Role::Write => all.push(touched(true)),
-                Role::Update => all.extend([touched(false), touched(true)]),
+            match memory.usage {
+                MemoryUse::Read => all.push(touched(false)),
+                MemoryUse::Write => all.push(touched(true)),
+                MemoryUse::Update => all.extend([touched(false), touched(true)]),
             }
         }
         all
@@ -170,16 +170,16 @@ impl Routine {
 
     /// The most bytes that it reads, each once: which ones, the data decide.
     pub fn read_bytes(&self) -> u64 {
-        self.bytes(|role| role != Role::Write)
+        self.bytes(|usage| usage != MemoryUse::Write)
     }
 
     /// The most bytes that it writes, each once.
     pub fn written_bytes(&self) -> u64 {
-        self.bytes(|role| role != Role::Read)
+        self.bytes(|usage| usage != MemoryUse::Read)
     }
 
-    fn bytes(&self, counts: impl Fn(Role) -> bool) -> u64 {
-        let counted = self.memory.iter().filter(|m| counts(m.role));
+    fn bytes(&self, counts: impl Fn(MemoryUse) -> bool) -> u64 {
+        let counted = self.memory.iter().filter(|m| counts(m.usage));
         counted.map(Memory::bytes).fold(0, u64::saturating_add)
     }
 

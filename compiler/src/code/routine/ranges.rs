@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use nnc_ir::DType;
 use nnc_ir::op::elementwise::BinaryFn;
 
-use super::{Expr, Routine, Stmt};
+use super::{Routine, RoutineExpr, Stmt};
 use crate::code::nest::Constant;
 
 /// Least and largest value.
@@ -70,17 +70,19 @@ impl Ranges {
     }
 
     /// The values that an expression can have. What leaves its type wraps around, to any value.
-    pub fn of(&self, e: &Expr, routine: &Routine) -> Span {
+    pub fn of(&self, e: &RoutineExpr, routine: &Routine) -> Span {
         let Some(dtype) = e.dtype(routine) else { return all(DType::F64) };
         let whole = all(dtype);
         let span = match e {
-            Expr::Const(Constant::Int(_, v)) => i128::from(*v)..=i128::from(*v),
-            Expr::Local(local) => self.locals.get(*local).cloned().unwrap_or_else(|| whole.clone()),
-            Expr::Select(_, a, b) => hull(&self.of(a, routine), &self.of(b, routine)),
-            Expr::Cast(_, x) if x.dtype(routine).is_some_and(|t| !t.is_float()) && dtype != DType::Bool => {
+            RoutineExpr::Const(Constant::Int(_, v)) => i128::from(*v)..=i128::from(*v),
+            RoutineExpr::Local(local) => self.locals.get(*local).cloned().unwrap_or_else(|| whole.clone()),
+            RoutineExpr::Select(_, a, b) => hull(&self.of(a, routine), &self.of(b, routine)),
+            RoutineExpr::Cast(_, x)
+                if x.dtype(routine).is_some_and(|t| !t.is_float()) && dtype != DType::Bool =>
+            {
                 self.of(x, routine)
             }
-            Expr::Binary(f, a, b) => combined(*f, &self.of(a, routine), &self.of(b, routine)),
+            RoutineExpr::Binary(f, a, b) => combined(*f, &self.of(a, routine), &self.of(b, routine)),
             _ => whole.clone(),
         };
         let inside = whole.contains(span.start()) && whole.contains(span.end());
@@ -142,34 +144,37 @@ mod tests {
     fn sums_and_products_of_loop_indices_are_known() {
         let routine = routine();
         let ranges = Ranges::new(&routine);
-        let unit = || Expr::Local(0);
-        assert_eq!(ranges.of(&(unit() * Expr::int(3) - Expr::int(2)), &routine), -2..=7);
+        let unit = || RoutineExpr::Local(0);
+        assert_eq!(ranges.of(&(unit() * RoutineExpr::int(3) - RoutineExpr::int(2)), &routine), -2..=7);
         assert_eq!(ranges.of(&(unit() * unit()), &routine), 0..=9);
-        assert_eq!(ranges.of(&(unit() / Expr::int(2)).max(Expr::int(1)), &routine), 1..=1);
+        assert_eq!(ranges.of(&(unit() / RoutineExpr::int(2)).max(RoutineExpr::int(1)), &routine), 1..=1);
     }
 
     #[test]
     fn data_may_be_anything_until_they_are_clamped() {
         let routine = routine();
         let ranges = Ranges::new(&routine);
-        let data = || Expr::Local(1);
+        let data = || RoutineExpr::Local(1);
         assert_eq!(ranges.of(&data(), &routine), i32::MIN.into()..=i32::MAX.into());
-        assert_eq!(ranges.of(&data().cast(DType::I64).max(Expr::int(0)), &routine), 0..=i32::MAX.into());
-        let wrapped = data().cast(DType::I64) * Expr::int(i64::MAX);
+        assert_eq!(
+            ranges.of(&data().cast(DType::I64).max(RoutineExpr::int(0)), &routine),
+            0..=i32::MAX.into()
+        );
+        let wrapped = data().cast(DType::I64) * RoutineExpr::int(i64::MAX);
         assert_eq!(ranges.of(&wrapped, &routine), all(DType::I64));
     }
 
     #[test]
     fn a_local_that_is_set_twice_may_be_anything() {
         let mut routine = routine();
-        let set = || Stmt::Set { local: 1, value: Expr::constant(DType::I32, 5.0) };
+        let set = || Stmt::Set { local: 1, value: RoutineExpr::constant(DType::I32, 5.0) };
         routine.body = vec![set()];
         let mut ranges = Ranges::new(&routine);
         ranges.set(1, &(5..=5));
-        assert_eq!(ranges.of(&Expr::Local(1), &routine), 0..=5, "0 until then");
+        assert_eq!(ranges.of(&RoutineExpr::Local(1), &routine), 0..=5, "0 until then");
         routine.body.push(set());
         let mut ranges = Ranges::new(&routine);
         ranges.set(1, &(5..=5));
-        assert_eq!(ranges.of(&Expr::Local(1), &routine), all(DType::I32));
+        assert_eq!(ranges.of(&RoutineExpr::Local(1), &routine), all(DType::I32));
     }
 }

@@ -21,7 +21,7 @@
 
 use nnc_ir::DType;
 
-use super::{Access, Expr, Memory, Role, Routine, Stmt};
+use super::{Access, Memory, MemoryUse, Routine, RoutineExpr, Stmt};
 use crate::code::view::View;
 
 /// Work of a unit, in scalar operations, below which cutting further does not pay.
@@ -40,8 +40,8 @@ pub struct Local(usize);
 
 impl Local {
     /// Its value.
-    pub fn get(self) -> Expr {
-        Expr::Local(self.0)
+    pub fn get(self) -> RoutineExpr {
+        RoutineExpr::Local(self.0)
     }
 }
 
@@ -72,21 +72,21 @@ impl Writer {
     }
 
     /// Memory that a view describes.
-    pub fn memory(&mut self, view: &View, role: Role) -> Mem {
+    pub fn memory(&mut self, view: &View, usage: MemoryUse) -> Mem {
         self.routine.memory.push(Memory {
             arg: view.arg,
             offset: view.offset,
             dtype: view.dtype,
             shape: view.shape.clone(),
             strides: view.strides.clone(),
-            role,
+            usage,
         });
         Mem(self.routine.memory.len() - 1)
     }
 
     /// Memory whose elements are moved and never computed with: half floats as the integers of their bits.
-    pub fn moved(&mut self, view: &View, role: Role) -> Mem {
-        let memory = self.memory(view, role);
+    pub fn moved(&mut self, view: &View, usage: MemoryUse) -> Mem {
+        let memory = self.memory(view, usage);
         if let Some(Memory { dtype, .. }) = self.routine.memory.last_mut()
             && matches!(dtype, DType::F16 | DType::BF16)
         {
@@ -112,7 +112,7 @@ impl Writer {
     }
 
     /// A new local that is set once, here.
-    pub fn value(&mut self, value: Expr) -> Expr {
+    pub fn value(&mut self, value: RoutineExpr) -> RoutineExpr {
         let dtype = value.dtype(&self.routine).unwrap_or(DType::I64);
         let local = self.local(dtype);
         self.set(local, value);
@@ -120,18 +120,18 @@ impl Writer {
     }
 
     /// An element, or the nearest one where an index lies outside.
-    pub fn load(&mut self, memory: Mem, index: &[Expr]) -> Expr {
-        let element = Expr::Load(Access { memory: memory.0, index: index.to_vec() });
+    pub fn load(&mut self, memory: Mem, index: &[RoutineExpr]) -> RoutineExpr {
+        let element = RoutineExpr::Load(Access { memory: memory.0, index: index.to_vec() });
         self.value(element)
     }
 
     /// Sets a local.
-    pub fn set(&mut self, local: Local, value: Expr) {
+    pub fn set(&mut self, local: Local, value: RoutineExpr) {
         self.body.push(Stmt::Set { local: local.0, value });
     }
 
     /// Sets an element, if the indices lie inside.
-    pub fn store(&mut self, memory: Mem, index: &[Expr], value: Expr) {
+    pub fn store(&mut self, memory: Mem, index: &[RoutineExpr], value: RoutineExpr) {
         self.body.push(Stmt::Store { to: Access { memory: memory.0, index: index.to_vec() }, value });
     }
 
@@ -143,27 +143,32 @@ impl Writer {
     }
 
     /// For each index from `low` to before `high`.
-    pub fn for_each(&mut self, low: Expr, high: Expr, body: impl FnOnce(&mut Writer, Expr)) {
+    pub fn for_each(
+        &mut self,
+        low: RoutineExpr,
+        high: RoutineExpr,
+        body: impl FnOnce(&mut Writer, RoutineExpr),
+    ) {
         let local = self.local(DType::I64);
         let body = self.block(|w| body(w, local.get()));
         self.body.push(Stmt::For { local: local.0, low, high, body });
     }
 
     /// As long as a condition holds, at most so many times.
-    pub fn repeat(&mut self, condition: Expr, most: u64, body: impl FnOnce(&mut Writer)) {
+    pub fn repeat(&mut self, condition: RoutineExpr, most: u64, body: impl FnOnce(&mut Writer)) {
         let body = self.block(body);
         self.body.push(Stmt::While { condition, most, body });
     }
 
     /// Where a condition holds.
-    pub fn when(&mut self, condition: Expr, then: impl FnOnce(&mut Writer)) {
+    pub fn when(&mut self, condition: RoutineExpr, then: impl FnOnce(&mut Writer)) {
         self.choose(condition, then, |_| ());
     }
 
     /// One thing where a condition holds, another one where it does not.
     pub fn choose(
         &mut self,
-        condition: Expr,
+        condition: RoutineExpr,
         then: impl FnOnce(&mut Writer),
         otherwise: impl FnOnce(&mut Writer),
     ) {
@@ -173,7 +178,7 @@ impl Writer {
 
     /// For all indices of some axes. Leading ones become units of work, as many as `work` operations for each index
     /// are worth: called once, before any local is made.
-    pub fn over(&mut self, axes: &[usize], work: usize, body: impl FnOnce(&mut Writer, &[Expr])) {
+    pub fn over(&mut self, axes: &[usize], work: usize, body: impl FnOnce(&mut Writer, &[RoutineExpr])) {
         let all = axes.iter().fold(work.max(1), |n, &extent| n.saturating_mul(extent));
         let pieces = (all / UNIT_WORK).clamp(1, ENOUGH_UNITS);
         let (mut units, mut cut) = (Vec::new(), None);
@@ -191,14 +196,14 @@ impl Writer {
             }
             units.push(extent);
         }
-        let mut at: Vec<Expr> = units.iter().map(|_| self.local(DType::I64).get()).collect();
+        let mut at: Vec<RoutineExpr> = units.iter().map(|_| self.local(DType::I64).get()).collect();
         if !units.is_empty() {
             self.routine.units.clone_from(&units);
         }
         if let Some((length, extent)) = cut {
-            let piece = at.pop().unwrap_or(Expr::int(0));
-            let low = piece * Expr::index(length);
-            let high = (low.clone() + Expr::index(length)).min(Expr::index(extent));
+            let piece = at.pop().unwrap_or(RoutineExpr::int(0));
+            let low = piece * RoutineExpr::index(length);
+            let high = (low.clone() + RoutineExpr::index(length)).min(RoutineExpr::index(extent));
             let rest = axes[units.len()..].to_vec();
             self.for_each(low, high, |w, i| {
                 at.push(i);
@@ -211,14 +216,19 @@ impl Writer {
     }
 
     /// For all indices of some axes, one loop inside the other; `body` gets those behind the indices given.
-    pub fn nested(&mut self, axes: &[usize], at: Vec<Expr>, body: impl FnOnce(&mut Writer, &[Expr])) {
+    pub fn nested(
+        &mut self,
+        axes: &[usize],
+        at: Vec<RoutineExpr>,
+        body: impl FnOnce(&mut Writer, &[RoutineExpr]),
+    ) {
         // Loops are closed from the inside out: a closure for each level would be a type without end.
         let indices: Vec<Local> = axes.iter().map(|_| self.local(DType::I64)).collect();
         let mut all = at;
         all.extend(indices.iter().map(|i| i.get()));
         let mut block = self.block(|w| body(w, &all));
         for (index, &extent) in indices.iter().zip(axes).rev() {
-            let (low, high) = (Expr::int(0), Expr::index(extent));
+            let (low, high) = (RoutineExpr::int(0), RoutineExpr::index(extent));
             block = vec![Stmt::For { local: index.0, low, high, body: block }];
         }
         self.body.append(&mut block);
@@ -227,23 +237,31 @@ impl Writer {
     /// Lets each unit keep a record of the first index that leads outside; see [`Writer::check_index`]. Where the records are is said
     /// when the routine is written.
     pub fn keep_records(&mut self) {
-        self.records = Some(self.memory(&View::dense(usize::MAX, DType::I64, [RECORD]), Role::Update));
+        self.records = Some(self.memory(&View::dense(usize::MAX, DType::I64, [RECORD]), MemoryUse::Update));
     }
 
     /// Notes that `index`, of the element at `position` of a row-major `shape`, lies outside of an axis of `extent` elements, if it
     /// does and no lower position has been noted. Negative indices count from the end.
-    pub fn check_index(&mut self, index: &Expr, extent: usize, position: &[Expr], shape: &[usize]) {
+    pub fn check_index(
+        &mut self,
+        index: &RoutineExpr,
+        extent: usize,
+        position: &[RoutineExpr],
+        shape: &[usize],
+    ) {
         let Some(records) = self.records else { return };
-        let low = index.clone().less(Expr::int(-(extent as i64)));
-        let outside = low.or(index.clone().less(Expr::index(extent)).not());
-        let unit: Vec<Expr> = (0..self.routine.units.len()).map(Expr::Local).collect();
-        let word = |n: usize| [unit.as_slice(), &[Expr::index(n)]].concat();
+        let low = index.clone().less(RoutineExpr::int(-(extent as i64)));
+        let outside = low.or(index.clone().less(RoutineExpr::index(extent)).not());
+        let unit: Vec<RoutineExpr> = (0..self.routine.units.len()).map(RoutineExpr::Local).collect();
+        let word = |n: usize| [unit.as_slice(), &[RoutineExpr::index(n)]].concat();
         self.when(outside, |w| {
             let steps = position.iter().zip(shape);
-            let flat = steps.fold(Expr::int(0), |flat, (i, &extent)| flat * Expr::index(extent) + i.clone());
-            let number = w.value(flat + Expr::int(1));
+            let flat = steps.fold(RoutineExpr::int(0), |flat, (i, &extent)| {
+                flat * RoutineExpr::index(extent) + i.clone()
+            });
+            let number = w.value(flat + RoutineExpr::int(1));
             let noted = w.load(records, &word(0));
-            let first = noted.clone().equals(Expr::int(0)).or(number.clone().less(noted));
+            let first = noted.clone().equals(RoutineExpr::int(0)).or(number.clone().less(noted));
             w.when(first, |w| {
                 w.store(records, &word(0), number);
                 w.store(records, &word(1), index.clone());
@@ -276,10 +294,10 @@ mod tests {
     /// How often each element of a dense memory is stored to.
     fn counted(axes: &[usize], work: usize) -> (Vec<u32>, usize) {
         let mut w = Writer::new();
-        let y = w.memory(&View::dense(0, DType::U32, axes), Role::Update);
+        let y = w.memory(&View::dense(0, DType::U32, axes), MemoryUse::Update);
         w.over(axes, work, |w, at| {
             let old = w.load(y, at);
-            w.store(y, at, old + Expr::constant(DType::U32, 1.0));
+            w.store(y, at, old + RoutineExpr::constant(DType::U32, 1.0));
         });
         let routine = w.finish();
         let bytes = 4 * axes.iter().product::<usize>();

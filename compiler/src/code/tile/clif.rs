@@ -11,7 +11,7 @@ use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 
 use super::error::TileError;
-use super::ir::{Addr, BinOp, Count, Inst, Int, Lanes, Operand, Program, Test, UnOp, Vector};
+use super::ir::{Addr, BinOp, Inst, Int, Lanes, Source, Test, TileProgram, Trips, UnOp, Vector};
 use super::registers::{self, RegisterFile};
 use crate::code::float::Float;
 use crate::code::half;
@@ -19,7 +19,7 @@ use crate::code::half;
 /// Writes a verified program into `func`, whose signature has one i64 for each parameter. `fused` says that the target
 /// has fused multiply-add.
 pub fn lower(
-    program: &Program,
+    program: &TileProgram,
     fused: bool,
     func: &mut Function,
     scratch: &mut FunctionBuilderContext,
@@ -40,7 +40,7 @@ pub fn lower(
         .iter()
         .map(|lanes| (0..lanes.count() / 4).map(|_| b.declare_var(F32X4)).collect())
         .collect();
-    let mut emitter = Emitter { b, fused, ints, vectors };
+    let mut emitter = ClifEmitter { b, fused, ints, vectors };
     emitter.body(&program.body);
     let mut b = emitter.b;
     b.ins().return_(&[]);
@@ -48,14 +48,14 @@ pub fn lower(
 }
 
 /// Whether a program fits that many 128-bit registers, so that Cranelift need not spill.
-pub fn fits(program: &Program, vectors: u32) -> Result<(), TileError> {
+pub fn fits(program: &TileProgram, vectors: u32) -> Result<(), TileError> {
     let file = RegisterFile { isa: "Cranelift", vectors, widest: Lanes::X4, ints: 14 };
     // Operands in memory and constants are loaded into a register first; half floats take some to convert.
     let scratch = |inst: &Inst| match inst {
         Inst::Fma { b, .. } | Inst::Bin { b, .. } => match b {
-            Operand::Reg(_) => 0,
-            Operand::Mem(addr) | Operand::Splat(addr) if addr.float.is_half() => CONVERSION,
-            Operand::Mem(_) | Operand::Splat(_) | Operand::Imm(_) => 1,
+            Source::Reg(_) => 0,
+            Source::Mem(addr) | Source::Splat(addr) if addr.float.is_half() => CONVERSION,
+            Source::Mem(_) | Source::Splat(_) | Source::Imm(_) => 1,
         },
         Inst::Store { addr, .. } | Inst::StorePart { addr, .. } if addr.float.is_half() => CONVERSION,
         Inst::Load { addr, .. } | Inst::LoadPart { addr, .. } if addr.float.is_half() => CONVERSION - 1,
@@ -81,14 +81,14 @@ const fn piece_bytes(float: Float) -> i32 {
     4 * float.bytes() as i32
 }
 
-struct Emitter<'a> {
+struct ClifEmitter<'a> {
     b: FunctionBuilder<'a>,
     fused: bool,
     ints: Vec<Variable>,
     vectors: Vec<Vec<Variable>>,
 }
 
-impl Emitter<'_> {
+impl ClifEmitter<'_> {
     fn body(&mut self, body: &[Inst]) {
         body.iter().for_each(|inst| self.inst(inst));
     }
@@ -308,7 +308,7 @@ impl Emitter<'_> {
                 let value = self.b.ins().iadd(base, disp);
                 self.b.def_var(self.ints[dst.0 as usize], value);
             }
-            Inst::Loop { count, body } => self.repeat(*count, body),
+            Inst::Loop { trips: count, body } => self.repeat(*count, body),
         }
     }
 
@@ -323,21 +323,21 @@ impl Emitter<'_> {
     }
 
     /// The value of an operand that is the same for all pieces.
-    fn shared(&mut self, b: &Operand) -> Option<Value> {
+    fn shared(&mut self, b: &Source) -> Option<Value> {
         match b {
-            Operand::Splat(addr) => Some(self.splat(*addr)),
-            Operand::Imm(bits) => Some(self.constant(*bits)),
-            Operand::Reg(_) | Operand::Mem(_) => None,
+            Source::Splat(addr) => Some(self.splat(*addr)),
+            Source::Imm(bits) => Some(self.constant(*bits)),
+            Source::Reg(_) | Source::Mem(_) => None,
         }
     }
 
-    fn operand(&mut self, b: &Operand, shared: Option<Value>, piece: usize) -> Value {
+    fn operand(&mut self, b: &Source, shared: Option<Value>, piece: usize) -> Value {
         match (b, shared) {
-            (Operand::Reg(v), _) => self.get(*v, piece),
-            (Operand::Mem(addr), _) => self.load_piece(*addr, piece),
+            (Source::Reg(v), _) => self.get(*v, piece),
+            (Source::Mem(addr), _) => self.load_piece(*addr, piece),
             (_, Some(value)) => value,
-            (Operand::Splat(addr), None) => self.splat(*addr),
-            (Operand::Imm(bits), None) => self.constant(*bits),
+            (Source::Splat(addr), None) => self.splat(*addr),
+            (Source::Imm(bits), None) => self.constant(*bits),
         }
     }
 
@@ -418,17 +418,17 @@ impl Emitter<'_> {
         }
     }
 
-    fn repeat(&mut self, count: Count, body: &[Inst]) {
+    fn repeat(&mut self, count: Trips, body: &[Inst]) {
         let (head, exit) = (self.b.create_block(), self.b.create_block());
         let left = self.b.declare_var(I64);
         let rounds = match count {
-            Count::Imm(n) => self.b.ins().iconst(I64, i64::from(n)),
-            Count::Param(p) => self.int(p),
+            Trips::Imm(n) => self.b.ins().iconst(I64, i64::from(n)),
+            Trips::Param(p) => self.int(p),
         };
         self.b.def_var(left, rounds);
         match count {
-            Count::Imm(_) => self.b.ins().jump(head, &[]),
-            Count::Param(_) => self.b.ins().brif(rounds, head, &[], exit, &[]),
+            Trips::Imm(_) => self.b.ins().jump(head, &[]),
+            Trips::Param(_) => self.b.ins().brif(rounds, head, &[], exit, &[]),
         };
         self.b.switch_to_block(head);
         self.body(body);

@@ -1,6 +1,6 @@
 //! What can be wrong with a tile program or its lowering.
 
-use super::ir::{Extent, Role};
+use super::ir::{ByteRange, ParamRole};
 
 /// Why a tile program was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,7 +41,7 @@ pub enum TileError {
         /// The constant.
         what: String,
     },
-    /// A program touches memory beyond the stated extent of a parameter.
+    /// A program touches memory beyond the stated range of a parameter.
     #[error(
         "tile \"{program}\": touches bytes {}..{} of {role:?} but may touch only {}..{}; \
          check displacements and loop counts",
@@ -51,11 +51,11 @@ pub enum TileError {
         /// The program's name.
         program: String,
         /// The parameter.
-        role: Role,
+        role: ParamRole,
         /// What the program touches at the largest counts.
-        touched: Extent,
+        touched: ByteRange,
         /// What the parameter allows.
-        allowed: Extent,
+        allowed: ByteRange,
     },
     /// A program writes to memory that it may only read.
     #[error("tile \"{program}\": writes to {role:?}, which is read only")]
@@ -63,7 +63,7 @@ pub enum TileError {
         /// The program's name.
         program: String,
         /// The parameter.
-        role: Role,
+        role: ParamRole,
     },
     /// More vector registers are live at once than the target has.
     #[error(

@@ -1,12 +1,12 @@
 //! Runs a program instruction by instruction: the meaning of the tile IR, against which both lowerings are tested.
 
 use super::error::TileError;
-use super::ir::{Addr, Count, Inst, Int, Operand, Program, Vector};
+use super::ir::{Addr, Inst, Int, Source, TileProgram, Trips, Vector};
 use crate::code::float::Float;
 
 /// An argument of a call.
 #[derive(Debug)]
-pub enum Arg<'a> {
+pub enum KernelArg<'a> {
     /// A buffer, and the byte in it that the pointer points to.
     Memory {
         /// All bytes that the program may reach.
@@ -19,7 +19,7 @@ pub enum Arg<'a> {
 }
 
 /// Runs `program`. `fused` says whether `fma` rounds once. Access beyond a buffer is an error.
-pub fn run(program: &Program, args: &mut [Arg<'_>], fused: bool) -> Result<(), TileError> {
+pub fn run(program: &TileProgram, args: &mut [KernelArg<'_>], fused: bool) -> Result<(), TileError> {
     if args.len() != program.params.len() {
         let message = format!("{} arguments for {} parameters", args.len(), program.params.len());
         return Err(TileError::Interpret { program: program.name.clone(), message });
@@ -29,19 +29,19 @@ pub fn run(program: &Program, args: &mut [Arg<'_>], fused: bool) -> Result<(), T
         *slot = (i, 0);
     }
     let vectors = vec![[0.0; 16]; program.vectors.len()];
-    Machine { program, args, fused, vectors, ints }.body(&program.body)
+    Interpreter { program, args, fused, vectors, ints }.body(&program.body)
 }
 
-struct Machine<'a, 'b> {
-    program: &'a Program,
-    args: &'a mut [Arg<'b>],
+struct Interpreter<'a, 'b> {
+    program: &'a TileProgram,
+    args: &'a mut [KernelArg<'b>],
     fused: bool,
     vectors: Vec<[f32; 16]>,
     /// A pointer is a parameter and an offset in bytes.
     ints: Vec<(usize, i64)>,
 }
 
-impl Machine<'_, '_> {
+impl Interpreter<'_, '_> {
     fn fail(&self, message: impl Into<String>) -> TileError {
         TileError::Interpret { program: self.program.name.clone(), message: message.into() }
     }
@@ -121,11 +121,11 @@ impl Machine<'_, '_> {
                 let disp = self.lanes_at(entry.of(Float::F32), 1)?[0].to_bits() as i32;
                 self.set_int(*dst, (param, offset + i64::from(disp)))
             }
-            Inst::Loop { count, body } => {
+            Inst::Loop { trips: count, body } => {
                 let rounds = match count {
-                    Count::Imm(n) => u64::from(*n),
-                    Count::Param(p) => match self.args.get(self.int(*p)?.0) {
-                        Some(Arg::Count(n)) => *n,
+                    Trips::Imm(n) => u64::from(*n),
+                    Trips::Param(p) => match self.args.get(self.int(*p)?.0) {
+                        Some(KernelArg::Count(n)) => *n,
                         _ => return Err(self.fail("a loop counts by a parameter that is no count")),
                     },
                 };
@@ -158,12 +158,12 @@ impl Machine<'_, '_> {
         Ok(())
     }
 
-    fn operand(&self, b: &Operand, result: Vector) -> Result<[f32; 16], TileError> {
+    fn operand(&self, b: &Source, result: Vector) -> Result<[f32; 16], TileError> {
         match b {
-            Operand::Reg(v) => self.get(*v),
-            Operand::Mem(addr) => self.lanes_at(*addr, self.program.lanes(result).count()),
-            Operand::Splat(addr) => Ok([self.lanes_at(*addr, 1)?[0]; 16]),
-            Operand::Imm(bits) => Ok([f32::from_bits(*bits); 16]),
+            Source::Reg(v) => self.get(*v),
+            Source::Mem(addr) => self.lanes_at(*addr, self.program.lanes(result).count()),
+            Source::Splat(addr) => Ok([self.lanes_at(*addr, 1)?[0]; 16]),
+            Source::Imm(bits) => Ok([f32::from_bits(*bits); 16]),
         }
     }
 
@@ -171,7 +171,7 @@ impl Machine<'_, '_> {
     fn locate(&self, addr: Addr, n: u32) -> Result<(usize, std::ops::Range<usize>), TileError> {
         let size = addr.float.span(n) as usize;
         let (param, offset) = self.int(addr.base)?;
-        let Some(Arg::Memory { bytes, origin }) = self.args.get(param) else {
+        let Some(KernelArg::Memory { bytes, origin }) = self.args.get(param) else {
             return Err(self.fail("an address is based on a parameter that is no pointer"));
         };
         let start = *origin as i64 + offset + i64::from(addr.disp);
@@ -188,7 +188,7 @@ impl Machine<'_, '_> {
     fn lanes_at(&self, addr: Addr, n: u32) -> Result<[f32; 16], TileError> {
         let (param, range) = self.locate(addr, n)?;
         let mut lanes = [0.0; 16];
-        if let Some(Arg::Memory { bytes, .. }) = self.args.get(param) {
+        if let Some(KernelArg::Memory { bytes, .. }) = self.args.get(param) {
             for (lane, float) in lanes.iter_mut().zip(bytes[range].chunks(addr.float.bytes() as usize)) {
                 *lane = addr.float.read(float);
             }
@@ -199,7 +199,7 @@ impl Machine<'_, '_> {
     fn store(&mut self, src: Vector, addr: Addr, n: u32) -> Result<(), TileError> {
         let value = self.get(src)?;
         let (param, range) = self.locate(addr, n)?;
-        if let Some(Arg::Memory { bytes, .. }) = self.args.get_mut(param) {
+        if let Some(KernelArg::Memory { bytes, .. }) = self.args.get_mut(param) {
             for (lane, float) in value.iter().zip(bytes[range].chunks_mut(addr.float.bytes() as usize)) {
                 addr.float.write(*lane, float);
             }

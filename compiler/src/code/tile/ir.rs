@@ -1,6 +1,6 @@
 //! The tile IR: a small structured language for innermost vector loops.
 //!
-//! A [`Program`] is one leaf function: parameters, virtual registers, and a body of instructions and counted loops.
+//! A [`TileProgram`] is one leaf function: parameters, virtual registers, and a body of instructions and counted loops.
 //! It is what a kernel family (dense, depthwise, pooling …) writes down once, and what each lowering turns into
 //! code for one instruction set. A dense tile of one pixel by sixteen columns over 32 channels reads:
 //!
@@ -80,7 +80,7 @@ impl Lanes {
     }
 }
 
-/// A virtual vector register: an index into [`Program::vectors`].
+/// A virtual vector register: an index into [`TileProgram::vectors`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Vector(pub u32);
 
@@ -91,7 +91,7 @@ pub struct Int(pub u32);
 
 /// What a parameter means to the caller, the same word in every kernel family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
+pub enum ParamRole {
     /// The activations that are read.
     Input,
     /// Packed weights.
@@ -118,17 +118,17 @@ pub enum Role {
 
 /// A half-open range of bytes relative to a pointer parameter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Extent {
+pub struct ByteRange {
     /// First byte that may be touched.
     pub lo: i64,
     /// One past the last byte that may be touched.
     pub hi: i64,
 }
 
-impl Extent {
+impl ByteRange {
     /// The bytes `lo..hi`.
-    pub const fn new(lo: i64, hi: i64) -> Extent {
-        Extent { lo, hi }
+    pub const fn new(lo: i64, hi: i64) -> ByteRange {
+        ByteRange { lo, hi }
     }
 
     /// Whether nothing may be touched.
@@ -136,38 +136,38 @@ impl Extent {
         self.lo >= self.hi
     }
 
-    /// Whether every byte of `other` lies in this extent.
-    pub const fn contains(self, other: Extent) -> bool {
+    /// Whether every byte of `other` lies in this range.
+    pub const fn contains(self, other: ByteRange) -> bool {
         other.is_empty() || (self.lo <= other.lo && other.hi <= self.hi)
     }
 
-    /// The smallest extent that holds both.
-    pub fn union(self, other: Extent) -> Extent {
+    /// The smallest range that holds both.
+    pub fn union(self, other: ByteRange) -> ByteRange {
         match (self.is_empty(), other.is_empty()) {
             (true, _) => other,
             (_, true) => self,
-            _ => Extent { lo: self.lo.min(other.lo), hi: self.hi.max(other.hi) },
+            _ => ByteRange { lo: self.lo.min(other.lo), hi: self.hi.max(other.hi) },
         }
     }
 }
 
 /// The type of a parameter. All are passed as 64-bit integers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// A pointer to memory that is only read; only `extent` may be touched.
+pub enum ParamKind {
+    /// A pointer to memory that is only read; only `range` may be touched.
     Read {
         /// The bytes that may be touched.
-        extent: Extent,
+        range: ByteRange,
     },
     /// A pointer to memory that is written, and possibly read.
     Write {
         /// The bytes that may be touched.
-        extent: Extent,
+        range: ByteRange,
     },
     /// A pointer to a table of signed 32-bit byte displacements, in classes that follow one another.
     Table {
         /// The number of entries of each class, and the range `lo..hi` that they keep to.
-        classes: Vec<(u32, Extent)>,
+        classes: Vec<(u32, ByteRange)>,
     },
     /// A number of loop rounds from 0 to `max`.
     Count {
@@ -180,9 +180,9 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Param {
     /// Its meaning.
-    pub role: Role,
+    pub role: ParamRole,
     /// Its type.
-    pub kind: Kind,
+    pub kind: ParamKind,
 }
 
 /// A pointer plus a constant displacement in bytes, and what lies there.
@@ -205,7 +205,7 @@ impl Addr {
 
 /// The second source of an arithmetic instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Operand {
+pub enum Source {
     /// A register, at least as wide as the result.
     Reg(Vector),
     /// As many floats from memory as the result has lanes.
@@ -317,7 +317,7 @@ impl Test {
 
 /// How often a loop runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Count {
+pub enum Trips {
     /// That many times, at least once.
     Imm(u32),
     /// As often as a count parameter says, possibly never.
@@ -403,7 +403,7 @@ pub enum Inst {
         /// First factor.
         a: Vector,
         /// Second factor.
-        b: Operand,
+        b: Source,
     },
     /// `dst` = `op(a, b)`.
     Bin {
@@ -414,7 +414,7 @@ pub enum Inst {
         /// First source.
         a: Vector,
         /// Second source.
-        b: Operand,
+        b: Source,
     },
     /// The bits of each lane, taken as an unsigned integer, shifted left by `by` (1 to 31). Builds powers of two.
     Shl {
@@ -483,7 +483,7 @@ pub enum Inst {
     /// Runs `body` over and over.
     Loop {
         /// How often.
-        count: Count,
+        trips: Trips,
         /// What is repeated.
         body: Vec<Inst>,
     },
@@ -491,7 +491,7 @@ pub enum Inst {
 
 /// A leaf function over vectors; see the module's documentation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Program {
+pub struct TileProgram {
     /// A name for people: it appears in symbol tables, profiles and errors.
     pub name: String,
     /// The parameters; parameter `i` is integer register `i`.
@@ -504,7 +504,7 @@ pub struct Program {
     pub body: Vec<Inst>,
 }
 
-impl Program {
+impl TileProgram {
     /// The width of a vector register. Registers are made by [`Builder`], so a foreign one is a defect of the caller;
     /// [`super::verify::verify`] reports it.
     pub fn lanes(&self, v: Vector) -> Lanes {
@@ -512,15 +512,15 @@ impl Program {
     }
 
     /// The parameter with a role, and its position.
-    pub fn param(&self, role: Role) -> Option<(usize, &Param)> {
+    pub fn param(&self, role: ParamRole) -> Option<(usize, &Param)> {
         self.params.iter().enumerate().find(|(_, p)| p.role == role)
     }
 }
 
-/// Writes a [`Program`] instruction by instruction.
+/// Writes a [`TileProgram`] instruction by instruction.
 #[derive(Debug)]
 pub struct Builder {
-    program: Program,
+    program: TileProgram,
     /// Bodies of the loops that are open, outermost first.
     open: Vec<Vec<Inst>>,
 }
@@ -528,13 +528,18 @@ pub struct Builder {
 impl Builder {
     /// An empty program.
     pub fn new(name: impl Into<String>) -> Builder {
-        let program =
-            Program { name: name.into(), params: Vec::new(), vectors: Vec::new(), ints: 0, body: Vec::new() };
+        let program = TileProgram {
+            name: name.into(),
+            params: Vec::new(),
+            vectors: Vec::new(),
+            ints: 0,
+            body: Vec::new(),
+        };
         Builder { program, open: vec![Vec::new()] }
     }
 
     /// Adds a parameter. All parameters come before [`Builder::pointer`].
-    pub fn param(&mut self, role: Role, kind: Kind) -> Int {
+    pub fn param(&mut self, role: ParamRole, kind: ParamKind) -> Int {
         debug_assert_eq!(self.program.ints as usize, self.program.params.len(), "parameters come first");
         self.program.params.push(Param { role, kind });
         self.pointer()
@@ -602,12 +607,12 @@ impl Builder {
     }
 
     /// `acc` += `a` · `b`.
-    pub fn fma(&mut self, acc: Vector, a: Vector, b: Operand) {
+    pub fn fma(&mut self, acc: Vector, a: Vector, b: Source) {
         self.push(Inst::Fma { acc, a, b });
     }
 
     /// `dst` = `op(a, b)`.
-    pub fn bin(&mut self, op: BinOp, dst: Vector, a: Vector, b: Operand) {
+    pub fn bin(&mut self, op: BinOp, dst: Vector, a: Vector, b: Source) {
         self.push(Inst::Bin { op, dst, a, b });
     }
 
@@ -625,18 +630,18 @@ impl Builder {
 
     /// Closes the innermost loop body. A constant count of one leaves its instructions in place of the loop, a count of
     /// zero drops them.
-    pub fn end(&mut self, count: Count) {
+    pub fn end(&mut self, count: Trips) {
         if self.open.len() < 2 {
             return;
         }
         let mut body = self.open.pop().unwrap_or_default();
         match count {
-            Count::Imm(0) => {}
-            Count::Imm(1) => body.into_iter().for_each(|inst| self.push(inst)),
+            Trips::Imm(0) => {}
+            Trips::Imm(1) => body.into_iter().for_each(|inst| self.push(inst)),
             _ => {
                 // A large network has some thousand loops in memory at a time.
                 body.shrink_to_fit();
-                self.push(Inst::Loop { count, body });
+                self.push(Inst::Loop { trips: count, body });
             }
         }
     }
@@ -647,7 +652,7 @@ impl Builder {
     }
 
     /// The finished program.
-    pub fn finish(mut self) -> Program {
+    pub fn finish(mut self) -> TileProgram {
         self.program.body = self.open.pop().unwrap_or_default();
         self.program.body.shrink_to_fit();
         self.program.vectors.shrink_to_fit();
@@ -663,8 +668,8 @@ pub const fn at(base: Int, disp: i32) -> Addr {
 impl Inst {
     /// Calls `f` for each vector register that is read, the accumulator of an `Fma` included. A loop reads none itself.
     pub fn vector_reads(&self, mut f: impl FnMut(Vector)) {
-        let operand = |b: &Operand, f: &mut dyn FnMut(Vector)| {
-            if let Operand::Reg(v) = b {
+        let operand = |b: &Source, f: &mut dyn FnMut(Vector)| {
+            if let Source::Reg(v) = b {
                 f(*v)
             }
         };
@@ -714,16 +719,16 @@ impl Inst {
             Inst::Store { addr, .. } | Inst::StorePart { addr, .. } => f(addr.base),
             Inst::Prefetch { addr } | Inst::Spread { addr, .. } => f(addr.base),
             Inst::Fma { b, .. } | Inst::Bin { b, .. } => match b {
-                Operand::Mem(addr) | Operand::Splat(addr) => f(addr.base),
-                Operand::Reg(_) | Operand::Imm(_) => {}
+                Source::Mem(addr) | Source::Splat(addr) => f(addr.base),
+                Source::Reg(_) | Source::Imm(_) => {}
             },
             Inst::Advance { ptr, .. } => f(*ptr),
             Inst::Lookup { base, entry, .. } => {
                 f(*base);
                 f(entry.base);
             }
-            Inst::Loop { count: Count::Param(n), .. } => f(*n),
-            Inst::Loop { count: Count::Imm(_), .. } => {}
+            Inst::Loop { trips: Trips::Param(n), .. } => f(*n),
+            Inst::Loop { trips: Trips::Imm(_), .. } => {}
             Inst::Const { .. } | Inst::Copy { .. } | Inst::Shl { .. } | Inst::Fold { .. } => {}
             Inst::Shr { .. } | Inst::Un { .. } | Inst::Select { .. } => {}
         }

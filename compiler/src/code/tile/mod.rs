@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   programs/*      a descriptor (plain data)  → Program
-//!   verify          every byte that a program can touch lies in the extents of its parameters
+//!   verify          every byte that a program can touch lies in the ranges of its parameters
 //!   interp          what a program means; the oracle of the tests
 //!   x86             AVX2 and AVX-512 machine code        ┐
 //!   clif            F32X4 Cranelift IR → machine code    ┘ the same bytes for the JIT and for a file
@@ -12,7 +12,7 @@
 //! loops bypass it. Everything around them is ordinary Cranelift IR, which calls these kernels.
 //!
 //! Kernels take 64-bit integers in the System V convention (the platform's on aarch64), in the order of
-//! [`Program::params`](ir::Program::params), and return nothing. They call nothing and name no symbol.
+//! [`TileProgram::params`](ir::Program::params), and return nothing. They call nothing and name no symbol.
 
 pub mod clif;
 pub mod error;
@@ -31,7 +31,7 @@ use cranelift_frontend::FunctionBuilderContext;
 use cranelift_module::{FuncId, Linkage, Module};
 
 pub use self::error::TileError;
-use self::ir::Program;
+use self::ir::TileProgram;
 use crate::code::float::Float;
 use crate::code::isa;
 use crate::target::{Isa, Target};
@@ -52,7 +52,7 @@ pub fn widest(target: &Target) -> ir::Lanes {
 }
 
 /// The machine code of a program for a target. Verifies it first.
-pub fn lower(program: &Program, target: &Target) -> Result<Vec<u8>, TileError> {
+pub fn lower(program: &TileProgram, target: &Target) -> Result<Vec<u8>, TileError> {
     verify::verify(program)?;
     match target.isa {
         Isa::Avx512 => x86::lower(program, x86::Level::Avx512),
@@ -62,7 +62,7 @@ pub fn lower(program: &Program, target: &Target) -> Result<Vec<u8>, TileError> {
 }
 
 /// Whether a program fits the registers of a target. Always so with Cranelift, which can spill.
-pub fn fits(program: &Program, target: &Target) -> Result<(), TileError> {
+pub fn fits(program: &TileProgram, target: &Target) -> Result<(), TileError> {
     match target.isa {
         Isa::Avx512 => x86::fits(program, x86::Level::Avx512),
         Isa::Avx2 => x86::fits(program, x86::Level::Avx2),
@@ -71,7 +71,7 @@ pub fn fits(program: &Program, target: &Target) -> Result<(), TileError> {
 }
 
 /// Whether a program fits the registers of a target without spilling: as [`fits`], but with Cranelift, too.
-pub fn fits_registers(program: &Program, target: &Target) -> Result<(), TileError> {
+pub fn fits_registers(program: &TileProgram, target: &Target) -> Result<(), TileError> {
     match target.isa {
         Isa::Avx512 | Isa::Avx2 => fits(program, target),
         Isa::Clif128 => clif::fits(program, target.isa.registers(target.arch)),
@@ -100,7 +100,7 @@ pub struct Lowered {
 
 impl Lowered {
     /// Lowers a program.
-    pub fn new(program: &Program, target: &Target) -> Result<Lowered, TileError> {
+    pub fn new(program: &TileProgram, target: &Target) -> Result<Lowered, TileError> {
         let code = lower(program, target)?.into_boxed_slice();
         Ok(Lowered { name: program.name.clone(), params: program.params.len(), code })
     }
@@ -118,7 +118,7 @@ impl Lowered {
 }
 
 /// Kernels are compiled apart from the module's other functions, because they want another register allocator.
-fn lower_clif(program: &Program, target: &Target) -> Result<Vec<u8>, TileError> {
+fn lower_clif(program: &TileProgram, target: &Target) -> Result<Vec<u8>, TileError> {
     let encode = |message: String| TileError::Encode { program: program.name.clone(), message };
     let isa = isa::for_kernels(target).map_err(|e| encode(e.to_string()))?;
     let name = UserFuncName::user(0, 0);

@@ -9,7 +9,7 @@
 //! learns that a tile is too large.
 
 use super::error::TileError;
-use super::ir::{Count, Inst, Int, Lanes, Program, Vector};
+use super::ir::{Inst, Int, Lanes, TileProgram, Trips, Vector};
 
 /// The registers that a leaf function may use without saving any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ pub struct Counter {
     /// The machine register that counts down.
     pub reg: u8,
     /// How often the loop runs.
-    pub count: Count,
+    pub count: Trips,
     /// The register to copy the count from; `None` if `reg` already holds it, or the count is constant.
     pub from: Option<u8>,
 }
@@ -83,7 +83,7 @@ pub struct Counter {
 /// What walks along with the assignment.
 pub trait Sink {
     /// Number of scratch vector registers that an instruction needs.
-    fn temps(&self, inst: &Inst, program: &Program) -> usize;
+    fn temps(&self, inst: &Inst, program: &TileProgram) -> usize;
     /// The function starts: parameters are in place.
     fn enter(&mut self, regs: &Regs) -> Result<(), TileError>;
     /// An instruction that is no loop. Sources and results are live.
@@ -95,7 +95,7 @@ pub trait Sink {
 }
 
 /// Walks through a verified program. Parameters arrive in integer registers 0, 1, … as far as they fit.
-pub fn assign(program: &Program, file: RegisterFile, sink: &mut dyn Sink) -> Result<(), TileError> {
+pub fn assign(program: &TileProgram, file: RegisterFile, sink: &mut dyn Sink) -> Result<(), TileError> {
     let mut live = vec![false; program.vectors.len() + program.ints as usize];
     let held = live.clone();
     let notes = Liveness { program }.body(&program.body, &mut live, &held);
@@ -118,13 +118,13 @@ pub fn assign(program: &Program, file: RegisterFile, sink: &mut dyn Sink) -> Res
 
 /// Only finds out whether a program fits, given the scratch registers that each instruction needs.
 pub fn measure(
-    program: &Program,
+    program: &TileProgram,
     file: RegisterFile,
     scratch: &dyn Fn(&Inst) -> usize,
 ) -> Result<(), TileError> {
     struct Measure<'a>(&'a dyn Fn(&Inst) -> usize);
     impl Sink for Measure<'_> {
-        fn temps(&self, inst: &Inst, _: &Program) -> usize {
+        fn temps(&self, inst: &Inst, _: &TileProgram) -> usize {
             (self.0)(inst)
         }
         fn enter(&mut self, _: &Regs) -> Result<(), TileError> {
@@ -148,17 +148,17 @@ type Index = usize;
 
 /// What is known about one instruction.
 #[derive(Debug, Default)]
-struct Note {
+struct Deaths {
     /// Registers that end here.
     dead: Vec<Index>,
     /// For a loop: the notes of its body.
-    body: Vec<Note>,
+    body: Vec<Deaths>,
     /// For a loop: nobody needs its count parameter afterwards.
     count_dies: bool,
 }
 
 struct Liveness<'a> {
-    program: &'a Program,
+    program: &'a TileProgram,
 }
 
 impl Liveness<'_> {
@@ -168,14 +168,14 @@ impl Liveness<'_> {
 
     /// Goes backwards through a body. `live` is what is live after it, and becomes what is live before it; `held`
     /// never ends in here.
-    fn body(&self, body: &[Inst], live: &mut Vec<bool>, held: &[bool]) -> Vec<Note> {
-        let mut notes: Vec<Note> = body.iter().rev().map(|inst| self.inst(inst, live, held)).collect();
+    fn body(&self, body: &[Inst], live: &mut Vec<bool>, held: &[bool]) -> Vec<Deaths> {
+        let mut notes: Vec<Deaths> = body.iter().rev().map(|inst| self.inst(inst, live, held)).collect();
         notes.reverse();
         notes
     }
 
-    fn inst(&self, inst: &Inst, live: &mut Vec<bool>, held: &[bool]) -> Note {
-        if let Inst::Loop { count, body } = inst {
+    fn inst(&self, inst: &Inst, live: &mut Vec<bool>, held: &[bool]) -> Deaths {
+        if let Inst::Loop { trips: count, body } = inst {
             return self.repeat(*count, body, live, held);
         }
         // An instruction touches few registers, and most end nowhere: no list is made for nothing.
@@ -195,16 +195,16 @@ impl Liveness<'_> {
         vector_write.into_iter().chain(int_write).for_each(|r| live[r] = false);
         inst.vector_reads(|v| live[v.0 as usize] = true);
         inst.int_reads(|r| live[self.int(r)] = true);
-        Note { dead, ..Note::default() }
+        Deaths { dead, ..Deaths::default() }
     }
 
-    fn repeat(&self, count: Count, body: &[Inst], live: &mut Vec<bool>, held: &[bool]) -> Note {
+    fn repeat(&self, count: Trips, body: &[Inst], live: &mut Vec<bool>, held: &[bool]) -> Deaths {
         let after = live.clone();
         // What one more round needs is live at the end of a round. Since the set of registers that a body reads
         // before writing them does not depend on what is live after it, one look suffices.
         let mut head = after.clone();
         self.body(body, &mut head, held);
-        if matches!(count, Count::Param(_)) {
+        if matches!(count, Trips::Param(_)) {
             head.iter_mut().zip(&after).for_each(|(h, a)| *h |= a);
         }
         let inside: Vec<bool> = held.iter().zip(&head).map(|(a, b)| *a || *b).collect();
@@ -214,19 +214,19 @@ impl Liveness<'_> {
         let mut count_dies = false;
         let mut ends = head.clone();
         *live = head;
-        if let Count::Param(p) = count {
+        if let Trips::Param(p) = count {
             let p = self.int(p);
             count_dies = !live[p] && !held[p];
             live[p] = true;
             ends[p] = true;
         }
         let dead = (0..ends.len()).filter(|&r| ends[r] && !after[r] && !held[r]).collect();
-        Note { dead, body: notes, count_dies }
+        Deaths { dead, body: notes, count_dies }
     }
 }
 
 struct Walk<'a> {
-    program: &'a Program,
+    program: &'a TileProgram,
     file: RegisterFile,
     sink: &'a mut dyn Sink,
     regs: Regs,
@@ -271,10 +271,10 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn body(&mut self, body: &[Inst], notes: &[Note]) -> Result<(), TileError> {
+    fn body(&mut self, body: &[Inst], notes: &[Deaths]) -> Result<(), TileError> {
         for (inst, note) in body.iter().zip(notes) {
             match inst {
-                Inst::Loop { count, body } => self.repeat(*count, body, note)?,
+                Inst::Loop { trips: count, body } => self.repeat(*count, body, note)?,
                 _ => self.inst(inst)?,
             }
             note.dead.iter().for_each(|&r| self.end(r));
@@ -309,10 +309,10 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn repeat(&mut self, count: Count, body: &[Inst], note: &Note) -> Result<(), TileError> {
+    fn repeat(&mut self, count: Trips, body: &[Inst], note: &Deaths) -> Result<(), TileError> {
         let source = match count {
-            Count::Param(p) => self.regs.int(p),
-            Count::Imm(_) => None,
+            Trips::Param(p) => self.regs.int(p),
+            Trips::Imm(_) => None,
         };
         let counter = match source {
             Some(reg) if note.count_dies => Counter { reg, count, from: None },

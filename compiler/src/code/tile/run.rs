@@ -5,15 +5,15 @@ use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{FuncId, default_libcall_names};
 
 use super::error::TileError;
-use super::interp::Arg;
-use super::ir::{Extent, Kind, Program};
+use super::interp::KernelArg;
+use super::ir::{ByteRange, ParamKind, TileProgram};
 use super::verify::footprints;
 use crate::code::isa;
 use crate::target::Target;
 
 /// A compiled kernel that owns its code.
 pub struct Kernel {
-    program: Program,
+    program: TileProgram,
     /// `None` only while dropping.
     module: Option<JITModule>,
     id: FuncId,
@@ -21,7 +21,7 @@ pub struct Kernel {
 
 impl Kernel {
     /// Compiles a program. The target must be one that runs here.
-    pub fn new(program: &Program, target: &Target) -> Result<Kernel, TileError> {
+    pub fn new(program: &TileProgram, target: &Target) -> Result<Kernel, TileError> {
         let refused = |message: String| TileError::Define { program: program.name.clone(), message };
         if !target.runs_here() {
             return Err(refused(format!("target \"{}\" does not run on this machine", target.name)));
@@ -39,7 +39,7 @@ impl Kernel {
     }
 
     /// Calls the kernel, after checking that the buffers hold all that it may touch.
-    pub fn call(&self, args: &mut [Arg<'_>]) -> Result<(), TileError> {
+    pub fn call(&self, args: &mut [KernelArg<'_>]) -> Result<(), TileError> {
         let raw = self.check(args)?;
         let code = self.address();
         if code.is_null() {
@@ -55,33 +55,33 @@ impl Kernel {
         TileError::Interpret { program: self.program.name.clone(), message: message.into() }
     }
 
-    fn check(&self, args: &mut [Arg<'_>]) -> Result<Vec<i64>, TileError> {
+    fn check(&self, args: &mut [KernelArg<'_>]) -> Result<Vec<i64>, TileError> {
         if args.len() != self.program.params.len() {
             return Err(self.refuse(format!("{} arguments for {}", args.len(), self.program.params.len())));
         }
         // What this call may touch depends on its counts.
         let mut called = self.program.clone();
         for (arg, param) in args.iter().zip(&mut called.params) {
-            if let (Arg::Count(n), Kind::Count { max }) = (arg, &param.kind)
+            if let (KernelArg::Count(n), ParamKind::Count { max }) = (arg, &param.kind)
                 && *n <= u64::from(*max)
             {
-                param.kind = Kind::Count { max: *n as u32 };
+                param.kind = ParamKind::Count { max: *n as u32 };
             }
         }
         let footprints = footprints(&called)?;
         let mut raw = Vec::new();
         for ((arg, param), touched) in args.iter_mut().zip(&self.program.params).zip(&footprints) {
             raw.push(match (arg, &param.kind) {
-                (Arg::Count(n), Kind::Count { max }) if *n <= u64::from(*max) => *n as i64,
+                (KernelArg::Count(n), ParamKind::Count { max }) if *n <= u64::from(*max) => *n as i64,
                 (
-                    Arg::Memory { bytes, origin },
-                    Kind::Read { .. } | Kind::Write { .. } | Kind::Table { .. },
+                    KernelArg::Memory { bytes, origin },
+                    ParamKind::Read { .. } | ParamKind::Write { .. } | ParamKind::Table { .. },
                 ) => {
-                    let here = Extent::new(-(*origin as i64), bytes.len() as i64 - *origin as i64);
+                    let here = ByteRange::new(-(*origin as i64), bytes.len() as i64 - *origin as i64);
                     if !here.contains(*touched) {
                         return Err(self.refuse(format!("the buffer of {:?} is too small", param.role)));
                     }
-                    if let Kind::Table { classes } = &param.kind {
+                    if let ParamKind::Table { classes } = &param.kind {
                         let ranges = classes.iter().flat_map(|(n, range)| (0..*n).map(move |_| range));
                         let entries = bytes[*origin..].as_chunks().0.iter();
                         let mut pairs = ranges.zip(entries.map(|four| i64::from(i32::from_le_bytes(*four))));

@@ -1,4 +1,4 @@
-//! Checks a program before it is lowered: a program that passes touches no byte outside the extents of its parameters,
+//! Checks a program before it is lowered: a program that passes touches no byte outside the ranges of its parameters,
 //! whatever counts (up to the stated maxima) it is called with, and reads no register before it is written.
 //!
 //! The check runs the body once on intervals. A pointer is a parameter plus an interval of byte offsets. A loop shifts
@@ -6,18 +6,18 @@
 //! in `p + [min(0, (n-1)·d.lo), max(0, (n-1)·d.hi)]`: no fixpoint is needed.
 
 use super::error::TileError;
-use super::ir::{Addr, Count, Extent, Inst, Int, Kind, Operand, Program, Vector};
+use super::ir::{Addr, ByteRange, Inst, Int, ParamKind, Source, TileProgram, Trips, Vector};
 
-/// Checks registers, widths, constants and extents.
-pub fn verify(program: &Program) -> Result<(), TileError> {
+/// Checks registers, widths, constants and ranges.
+pub fn verify(program: &TileProgram) -> Result<(), TileError> {
     let touched = footprints(program)?;
     for (param, touched) in program.params.iter().zip(touched) {
         let allowed = match &param.kind {
-            Kind::Read { extent } | Kind::Write { extent } => *extent,
-            Kind::Table { classes } => {
-                Extent::new(0, classes.iter().map(|(entries, _)| 4 * i64::from(*entries)).sum())
+            ParamKind::Read { range } | ParamKind::Write { range } => *range,
+            ParamKind::Table { classes } => {
+                ByteRange::new(0, classes.iter().map(|(entries, _)| 4 * i64::from(*entries)).sum())
             }
-            Kind::Count { .. } => continue,
+            ParamKind::Count { .. } => continue,
         };
         if !allowed.contains(touched) {
             let (program, role) = (program.name.clone(), param.role);
@@ -28,8 +28,8 @@ pub fn verify(program: &Program) -> Result<(), TileError> {
 }
 
 /// The bytes that a program touches through each parameter at its largest counts; empty for counts. Checks all
-/// but the extents on the way.
-pub fn footprints(program: &Program) -> Result<Vec<Extent>, TileError> {
+/// but the ranges on the way.
+pub fn footprints(program: &TileProgram) -> Result<Vec<ByteRange>, TileError> {
     footprints_when(program, Assume::default())
 }
 
@@ -44,13 +44,13 @@ pub struct Assume {
 }
 
 /// As [`footprints`], under an assumption.
-pub fn footprints_when(program: &Program, assume: Assume) -> Result<Vec<Extent>, TileError> {
-    let touched = vec![Extent::default(); program.params.len()];
+pub fn footprints_when(program: &TileProgram, assume: Assume) -> Result<Vec<ByteRange>, TileError> {
+    let touched = vec![ByteRange::default(); program.params.len()];
     let mut check = Check { program, assume, touched, recording: true };
     let mut state =
         State { vectors: vec![false; program.vectors.len()], ints: vec![None; program.ints as usize] };
     for (i, place) in state.ints.iter_mut().enumerate().take(program.params.len()) {
-        *place = Some(Place { param: i, lo: 0, hi: 0, nowhere: false });
+        *place = Some(PointsTo { param: i, lo: 0, hi: 0, nowhere: false });
     }
     check.body(&program.body, &mut state)?;
     Ok(check.touched)
@@ -58,7 +58,7 @@ pub fn footprints_when(program: &Program, assume: Assume) -> Result<Vec<Extent>,
 
 /// Where a pointer may point: a parameter plus an offset in `lo..=hi`.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct PointsTo {
     param: usize,
     lo: i64,
     hi: i64,
@@ -70,13 +70,13 @@ struct Place {
 #[derive(Clone, Debug)]
 struct State {
     vectors: Vec<bool>,
-    ints: Vec<Option<Place>>,
+    ints: Vec<Option<PointsTo>>,
 }
 
 struct Check<'a> {
-    program: &'a Program,
+    program: &'a TileProgram,
     assume: Assume,
-    touched: Vec<Extent>,
+    touched: Vec<ByteRange>,
     recording: bool,
 }
 
@@ -135,10 +135,10 @@ impl Check<'_> {
             Inst::Fma { acc: dst, a, b } | Inst::Bin { dst, a, b, .. } => {
                 self.wide_enough(*a, *dst)?;
                 match b {
-                    Operand::Reg(b) => self.wide_enough(*b, *dst)?,
-                    Operand::Mem(addr) => self.access(*addr, self.lanes(*dst)?, false, state)?,
-                    Operand::Splat(addr) => self.access(*addr, 1, false, state)?,
-                    Operand::Imm(_) => {}
+                    Source::Reg(b) => self.wide_enough(*b, *dst)?,
+                    Source::Mem(addr) => self.access(*addr, self.lanes(*dst)?, false, state)?,
+                    Source::Splat(addr) => self.access(*addr, 1, false, state)?,
+                    Source::Imm(_) => {}
                 }
             }
             Inst::Copy { dst, src } => self.wide_enough(*src, *dst)?,
@@ -153,15 +153,18 @@ impl Check<'_> {
                 }
             }
             Inst::Const { .. } => {}
-            // Nothing is touched, so the extent does not matter.
+            // Nothing is touched, so the range does not matter.
             Inst::Prefetch { addr } => {
                 self.pointer(addr.base, state)?;
             }
             Inst::Advance { ptr, bytes } => {
                 let place = self.pointer(*ptr, state)?;
                 let moved = i64::from(*bytes);
-                let place =
-                    Place { lo: place.lo.saturating_add(moved), hi: place.hi.saturating_add(moved), ..place };
+                let place = PointsTo {
+                    lo: place.lo.saturating_add(moved),
+                    hi: place.hi.saturating_add(moved),
+                    ..place
+                };
                 self.set(*ptr, place, state)?;
             }
             Inst::Lookup { dst, base, entry } => {
@@ -170,19 +173,19 @@ impl Check<'_> {
                 }
                 let place = self.pointer(*base, state)?;
                 let table = self.pointer(entry.base, state)?;
-                let Some(Kind::Table { classes }) = self.kind(table.param) else {
+                let Some(ParamKind::Table { classes }) = self.kind(table.param) else {
                     return Err(self.bad_int(entry.base));
                 };
                 let first = table.lo.saturating_add(i64::from(entry.disp));
                 let last = table.hi.saturating_add(i64::from(entry.disp));
-                let at = Extent::new(first, last.saturating_add(4));
+                let at = ByteRange::new(first, last.saturating_add(4));
                 let values = match self.assume.class {
-                    Some(class) if class_meets(classes, class, at) => Extent::new(0, 1),
-                    Some(_) => Extent::default(),
+                    Some(class) if class_meets(classes, class, at) => ByteRange::new(0, 1),
+                    Some(_) => ByteRange::default(),
                     None => table_values(classes, at),
                 };
                 self.record(table, entry.disp, 4);
-                let place = Place {
+                let place = PointsTo {
                     param: place.param,
                     nowhere: self.assume.class.is_some() && values.is_empty(),
                     lo: place.lo.saturating_add(values.lo),
@@ -190,7 +193,7 @@ impl Check<'_> {
                 };
                 self.set(*dst, place, state)?;
             }
-            Inst::Loop { count, body } => self.repeat(*count, body, state)?,
+            Inst::Loop { trips: count, body } => self.repeat(*count, body, state)?,
         }
         if let Some(v) = inst.vector_write() {
             self.lanes(v)?;
@@ -201,17 +204,19 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn repeat(&mut self, count: Count, body: &[Inst], state: &mut State) -> Result<(), TileError> {
+    fn repeat(&mut self, count: Trips, body: &[Inst], state: &mut State) -> Result<(), TileError> {
         let (least, most) = match count {
-            Count::Imm(0) => return Err(self.bad("a loop of no rounds")),
-            Count::Imm(n) => (i64::from(n), i64::from(n)),
-            Count::Param(p) => {
+            Trips::Imm(0) => return Err(self.bad("a loop of no rounds")),
+            Trips::Imm(n) => (i64::from(n), i64::from(n)),
+            Trips::Param(p) => {
                 let place = self.int(p, state)?;
                 match self.kind(place.param) {
-                    Some(Kind::Count { max }) if p.0 as usize == place.param => match self.assume.count {
-                        Some(count) => (i64::from(count), i64::from(count)),
-                        None => (0, i64::from(*max)),
-                    },
+                    Some(ParamKind::Count { max }) if p.0 as usize == place.param => {
+                        match self.assume.count {
+                            Some(count) => (i64::from(count), i64::from(count)),
+                            None => (0, i64::from(*max)),
+                        }
+                    }
                     _ => return Err(self.bad_int(p)),
                 }
             }
@@ -251,7 +256,11 @@ impl Check<'_> {
                     let (lo, hi) = moved(i);
                     let (a, b) = (lo.saturating_mul(least), lo.saturating_mul(most));
                     let (c, d) = (hi.saturating_mul(least), hi.saturating_mul(most));
-                    Some(Place { lo: p.lo.saturating_add(a.min(b)), hi: p.hi.saturating_add(c.max(d)), ..p })
+                    Some(PointsTo {
+                        lo: p.lo.saturating_add(a.min(b)),
+                        hi: p.hi.saturating_add(c.max(d)),
+                        ..p
+                    })
                 }
                 None if least > 0 => any.ints.get(i).copied().flatten(),
                 None => None,
@@ -261,7 +270,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn kind(&self, param: usize) -> Option<&Kind> {
+    fn kind(&self, param: usize) -> Option<&ParamKind> {
         self.program.params.get(param).map(|p| &p.kind)
     }
 
@@ -269,7 +278,7 @@ impl Check<'_> {
         TileError::BadRegister { program: self.name(), what: format!("integer register {}", r.0) }
     }
 
-    fn int(&self, r: Int, state: &State) -> Result<Place, TileError> {
+    fn int(&self, r: Int, state: &State) -> Result<PointsTo, TileError> {
         match state.ints.get(r.0 as usize) {
             Some(Some(place)) => Ok(*place),
             Some(None) => {
@@ -280,15 +289,15 @@ impl Check<'_> {
         }
     }
 
-    fn pointer(&self, r: Int, state: &State) -> Result<Place, TileError> {
+    fn pointer(&self, r: Int, state: &State) -> Result<PointsTo, TileError> {
         let place = self.int(r, state)?;
         match self.kind(place.param) {
-            None | Some(Kind::Count { .. }) => Err(self.bad_int(r)),
+            None | Some(ParamKind::Count { .. }) => Err(self.bad_int(r)),
             Some(_) => Ok(place),
         }
     }
 
-    fn set(&self, r: Int, place: Place, state: &mut State) -> Result<(), TileError> {
+    fn set(&self, r: Int, place: PointsTo, state: &mut State) -> Result<(), TileError> {
         *state.ints.get_mut(r.0 as usize).ok_or_else(|| self.bad_int(r))? = Some(place);
         Ok(())
     }
@@ -297,26 +306,28 @@ impl Check<'_> {
     fn access(&mut self, addr: Addr, floats: i64, write: bool, state: &State) -> Result<(), TileError> {
         let place = self.pointer(addr.base, state)?;
         match self.kind(place.param) {
-            Some(Kind::Read { .. }) if write => {
+            Some(ParamKind::Read { .. }) if write => {
                 let role = self.program.params[place.param].role;
                 return Err(TileError::WritesReadOnly { program: self.name(), role });
             }
-            Some(Kind::Read { .. } | Kind::Write { .. }) => {}
-            None | Some(Kind::Table { .. } | Kind::Count { .. }) => return Err(self.bad_int(addr.base)),
+            Some(ParamKind::Read { .. } | ParamKind::Write { .. }) => {}
+            None | Some(ParamKind::Table { .. } | ParamKind::Count { .. }) => {
+                return Err(self.bad_int(addr.base));
+            }
         }
         self.record(place, addr.disp, floats * i64::from(addr.float.bytes()));
         Ok(())
     }
 
-    fn record(&mut self, place: Place, disp: i32, bytes: i64) {
+    fn record(&mut self, place: PointsTo, disp: i32, bytes: i64) {
         if !self.recording || place.nowhere {
             return;
         }
         let disp = i64::from(disp);
         let hi = place.hi.saturating_add(disp).saturating_add(bytes);
-        let extent = Extent::new(place.lo.saturating_add(disp), hi);
+        let range = ByteRange::new(place.lo.saturating_add(disp), hi);
         if let Some(touched) = self.touched.get_mut(place.param) {
-            *touched = touched.union(extent);
+            *touched = touched.union(range);
         }
     }
 
@@ -359,9 +370,9 @@ impl Check<'_> {
 }
 
 /// The range of the entries of a table at the bytes `at`.
-fn table_values(classes: &[(u32, Extent)], at: Extent) -> Extent {
+fn table_values(classes: &[(u32, ByteRange)], at: ByteRange) -> ByteRange {
     let mut start = 0;
-    let mut values = Extent::default();
+    let mut values = ByteRange::default();
     for (entries, range) in classes {
         let end = start + 4 * i64::from(*entries);
         if start < at.hi && at.lo < end {
@@ -373,8 +384,8 @@ fn table_values(classes: &[(u32, Extent)], at: Extent) -> Extent {
 }
 
 /// Whether some of the bytes `at` of a table are of a class.
-fn class_meets(classes: &[(u32, Extent)], class: usize, at: Extent) -> bool {
-    let entries = |classes: &[(u32, Extent)]| classes.iter().map(|c| 4 * i64::from(c.0)).sum::<i64>();
+fn class_meets(classes: &[(u32, ByteRange)], class: usize, at: ByteRange) -> bool {
+    let entries = |classes: &[(u32, ByteRange)]| classes.iter().map(|c| 4 * i64::from(c.0)).sum::<i64>();
     let start = entries(classes.get(..class).unwrap_or_default());
     let end = start + entries(classes.get(class..=class).unwrap_or_default());
     start < at.hi && at.lo < end

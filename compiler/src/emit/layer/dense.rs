@@ -3,8 +3,8 @@
 use cranelift_codegen::ir::Value;
 
 use super::LayerEmitter;
-use crate::code::kernels::Kernel;
-use crate::code::tile::ir::Role;
+use crate::code::kernels::KernelRef;
+use crate::code::tile::ir::ParamRole;
 use crate::code::tile::programs::dense::{Broadcast, DenseTile, Tap};
 use crate::code::tile::programs::stage::StageTile;
 use crate::emit::CodegenError;
@@ -216,10 +216,10 @@ fn stage(
             let shift = e.add(bases.shift, channels * 4);
             e.call(&kernel, &|role| {
                 Some(match role {
-                    Role::Input => input,
-                    Role::Output => output,
-                    Role::Scale => scale,
-                    Role::Shift => shift,
+                    ParamRole::Input => input,
+                    ParamRole::Output => output,
+                    ParamRole::Scale => scale,
+                    ParamRole::Shift => shift,
                     _ => return None,
                 })
             })?;
@@ -273,7 +273,7 @@ fn call(
     e: &mut LayerEmitter<'_, '_, '_>,
     plan: &DensePlan,
     bases: &Bases,
-    kernel: &Kernel,
+    kernel: &KernelRef,
     at: Row,
     panels: &PanelRun,
     (panel, ahead): (Value, Value),
@@ -296,14 +296,14 @@ fn call(
     let weights = e.offset(weights, at.skipped, kernel_row);
     e.call(kernel, &|role| {
         Some(match role {
-            Role::Input => input,
-            Role::Weights => weights,
-            Role::Output => output,
-            Role::KernelRows => at.kernel_rows,
-            Role::Table => table,
-            Role::Bias => bias,
-            Role::Residual => residual,
-            Role::Ahead => ahead,
+            ParamRole::Input => input,
+            ParamRole::Weights => weights,
+            ParamRole::Output => output,
+            ParamRole::KernelRows => at.kernel_rows,
+            ParamRole::Table => table,
+            ParamRole::Bias => bias,
+            ParamRole::Residual => residual,
+            ParamRole::Ahead => ahead,
             _ => return None,
         })
     })

@@ -3,12 +3,12 @@
 use cranelift_codegen::ir::Value;
 
 use super::LayerEmitter;
-use crate::code::kernels::Kernel;
-use crate::code::tile::ir::Role;
+use crate::code::kernels::KernelRef;
+use crate::code::tile::ir::ParamRole;
 use crate::code::tile::programs::dense::Col;
-use crate::code::tile::programs::depthwise::{DepthwiseTile, Weights};
-use crate::code::tile::programs::pool::{GlobalPoolTile, Pool, PoolTile};
-use crate::code::tile::programs::window::{Along, Window};
+use crate::code::tile::programs::depthwise::{DepthwiseTile, WeightPlace};
+use crate::code::tile::programs::pool::{GlobalPoolTile, PoolFunction, PoolTile};
+use crate::code::tile::programs::window::{Along, PixelBlock};
 use crate::emit::CodegenError;
 use crate::plan::dense::Steps;
 use crate::plan::lanes::{LanesArg, LanesOp, LanesPlan, RowBlocks, VectorRun};
@@ -141,10 +141,10 @@ fn whole_pictures(
                 let shift = step(e, bases.shift, vectors.parameters, v);
                 e.call(&kernel, &|role| {
                     Some(match role {
-                        Role::Input => input,
-                        Role::Output => output,
-                        Role::Scale => scale,
-                        Role::Shift => shift,
+                        ParamRole::Input => input,
+                        ParamRole::Output => output,
+                        ParamRole::Scale => scale,
+                        ParamRole::Shift => shift,
                         _ => return None,
                     })
                 })
@@ -196,9 +196,9 @@ fn window_kernel(
     tiles: &RowBlocks,
     vectors: &VectorRun,
     together: usize,
-) -> Result<Kernel, CodegenError> {
+) -> Result<KernelRef, CodegenError> {
     let pair = |f: fn(&crate::plan::sweep::Axis) -> usize| (f(&plan.y) as u32, f(&plan.x) as u32);
-    let window = Window {
+    let window = PixelBlock {
         rows: blocks.rows.clone(),
         cols: tiles.rows.clone(),
         kernel: pair(|a| a.kernel),
@@ -216,8 +216,8 @@ fn window_kernel(
     };
     let program = match plan.op {
         LanesOp::Depthwise => DepthwiseTile {
-            window,
-            weights: Weights::Held,
+            block: window,
+            weights: WeightPlace::Held,
             residual_pixel: plan.residual.pixel as i32,
             residual_row: plan.residual.row as i32,
             prologue: plan.prologue,
@@ -226,11 +226,11 @@ fn window_kernel(
         .fitted(e.target)
         .map(|(_, program)| program),
         LanesOp::Pool(_) | LanesOp::GlobalPool(_) | LanesOp::Convert => PoolTile {
-            window,
+            block: window,
             pool: match plan.op {
                 LanesOp::Pool(pool) | LanesOp::GlobalPool(pool) => pool,
                 // The mean of one element.
-                LanesOp::Depthwise | LanesOp::Convert => Pool::MeanOf(1),
+                LanesOp::Depthwise | LanesOp::Convert => PoolFunction::MeanOf(1),
             },
             residual_pixel: plan.residual.pixel as i32,
             residual_row: plan.residual.row as i32,
@@ -247,7 +247,7 @@ fn call(
     e: &mut LayerEmitter<'_, '_, '_>,
     plan: &LanesPlan,
     bases: &Bases,
-    kernel: &Kernel,
+    kernel: &KernelRef,
     rows: &Place,
     (tiles, tile): (&RowBlocks, Value),
     (vectors, v): (&VectorRun, Value),
@@ -272,14 +272,14 @@ fn call(
     let count = e.int(together as i64);
     e.call(kernel, &|role| {
         Some(match role {
-            Role::Input => input,
-            Role::Weights => weights,
-            Role::Output => output,
-            Role::Tiles => count,
-            Role::Bias => bias,
-            Role::Residual => residual,
-            Role::Scale => scale,
-            Role::Shift => shift,
+            ParamRole::Input => input,
+            ParamRole::Weights => weights,
+            ParamRole::Output => output,
+            ParamRole::Tiles => count,
+            ParamRole::Bias => bias,
+            ParamRole::Residual => residual,
+            ParamRole::Scale => scale,
+            ParamRole::Shift => shift,
             _ => return None,
         })
     })

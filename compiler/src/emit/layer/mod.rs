@@ -22,8 +22,8 @@ use cranelift_module::{FuncId, ModuleReloc, ModuleRelocTarget};
 
 use self::trace::{Act, Base, Recorder, Symbol, Term, Trace};
 use super::CodegenError;
-use crate::code::kernels::{Kernel, Programs};
-use crate::code::tile::ir::{Program, Role};
+use crate::code::kernels::{KernelRef, TilePrograms};
+use crate::code::tile::ir::{ParamRole, TileProgram};
 use crate::code::{nest, routine, tile};
 use crate::plan::LayerCode;
 use crate::target::Target;
@@ -33,7 +33,7 @@ use crate::target::Target;
 pub struct Emitted {
     function: Function,
     /// The kernels that it calls.
-    pub programs: Vec<Program>,
+    pub programs: Vec<TileProgram>,
     /// What it does, as far as addresses go; empty for nests and routines, which say that themselves.
     pub trace: Trace,
 }
@@ -46,7 +46,7 @@ pub struct Compiled {
     pub align: u64,
     relocs: Vec<ModuleReloc>,
     /// The kernels that it calls.
-    pub programs: Vec<Program>,
+    pub programs: Vec<TileProgram>,
 }
 
 /// Writes the function of a layer. `layer` is the name to use in errors.
@@ -144,12 +144,12 @@ pub fn signature() -> Signature {
 }
 
 /// Arguments of a kernel call, by role; those that the kernel does not take are ignored.
-type Args<'a> = &'a dyn Fn(Role) -> Option<Value>;
+type Args<'a> = &'a dyn Fn(ParamRole) -> Option<Value>;
 
 /// The kernels that a layer function calls.
 #[derive(Default)]
 struct Kernels {
-    programs: Programs,
+    programs: TilePrograms,
     /// The function's name for each of them.
     functions: Vec<FuncRef>,
 }
@@ -205,7 +205,7 @@ impl<'a, 'k, 't> LayerEmitter<'a, 'k, 't> {
     }
 
     /// The kernel of a tile program.
-    fn kernel(&mut self, program: Result<Program, tile::TileError>) -> Result<Kernel, CodegenError> {
+    fn kernel(&mut self, program: Result<TileProgram, tile::TileError>) -> Result<KernelRef, CodegenError> {
         let program =
             program.map_err(|source| CodegenError::Tile { layer: self.layer.to_string(), source })?;
         let params = program.params.clone();
@@ -218,7 +218,7 @@ impl<'a, 'k, 't> LayerEmitter<'a, 'k, 't> {
                 function
             }
         };
-        Ok(Kernel { function, number, params })
+        Ok(KernelRef { function, number, params })
     }
 
     /// Declares the kernel of a number: near enough for a direct call, because it will be in the same module.
@@ -230,7 +230,7 @@ impl<'a, 'k, 't> LayerEmitter<'a, 'k, 't> {
     }
 
     /// Calls a kernel.
-    fn call(&mut self, kernel: &Kernel, args: Args<'_>) -> Result<(), CodegenError> {
+    fn call(&mut self, kernel: &KernelRef, args: Args<'_>) -> Result<(), CodegenError> {
         let mut values = Vec::with_capacity(kernel.params.len());
         for param in &kernel.params {
             values.push(args(param.role).ok_or_else(|| {

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::trace::{Act, Base, Function, Symbol, Term, TermId, Trace};
-use crate::code::tile::ir::{Extent, Kind, Param, Program, Role};
+use crate::code::tile::ir::{ByteRange, Param, ParamKind, ParamRole, TileProgram};
 use crate::code::tile::verify;
 use crate::code::tile::{TileError, verify::Assume};
 
@@ -27,7 +27,7 @@ pub struct Reach {
     /// How many base pointers it loads.
     pub bases: usize,
     /// From the lowest byte to one past the highest, from each pointer; whether they are written.
-    pub touched: BTreeMap<(Base, bool), Extent>,
+    pub touched: BTreeMap<(Base, bool), ByteRange>,
     /// Tables whose entries say where more is read.
     pub tables: BTreeMap<TableAt, Vec<Class>>,
 }
@@ -49,9 +49,9 @@ pub struct Class {
     /// Their number.
     pub entries: u32,
     /// The values that the kernel takes them to have.
-    pub values: Extent,
+    pub values: ByteRange,
     /// What is read around where each of them leads.
-    pub read: Extent,
+    pub read: ByteRange,
 }
 
 /// Why it cannot be told what a layer function touches.
@@ -59,7 +59,7 @@ pub struct Class {
 pub enum ReachError {
     /// A kernel gets an address that is no sum over indices.
     #[error("the address that a kernel gets for {0:?} cannot be followed")]
-    Address(Role),
+    Address(ParamRole),
     /// A loop whose bounds are no sums over indices.
     #[error("the bounds of a loop cannot be followed")]
     Loop,
@@ -70,7 +70,7 @@ pub enum ReachError {
     #[error("a kernel is asked for {asked:?} of {role:?}, of which there are at most {most}")]
     Count {
         /// Which number.
-        role: Role,
+        role: ParamRole,
         /// How many at least, and at most.
         asked: Range<i64>,
         /// How many it may.
@@ -86,7 +86,7 @@ pub enum ReachError {
 
 impl Trace {
     /// What the function touches when it is called for any part of some units.
-    pub fn reach(&self, programs: &[Program], units: Range<u64>) -> Result<Reach, ReachError> {
+    pub fn reach(&self, programs: &[TileProgram], units: Range<u64>) -> Result<Reach, ReachError> {
         let mut walk = Walk {
             trace: self,
             programs,
@@ -121,11 +121,11 @@ impl Span {
 }
 
 /// What a kernel touches through each parameter, at some count of kernel rows and through some class of a table.
-type Footprints = BTreeMap<(usize, Assume), Vec<Extent>>;
+type Footprints = BTreeMap<(usize, Assume), Vec<ByteRange>>;
 
 struct Walk<'a> {
     trace: &'a Trace,
-    programs: &'a [Program],
+    programs: &'a [TileProgram],
     spans: Vec<Span>,
     reach: Reach,
     footprints: Footprints,
@@ -347,7 +347,7 @@ impl<'a> Walk<'a> {
         let Some(program) = self.programs.get(number) else { return Err(ReachError::Overflow) };
         let mut rows = None;
         for (param, &term) in program.params.iter().zip(args) {
-            let Kind::Count { max } = param.kind else { continue };
+            let ParamKind::Count { max } = param.kind else { continue };
             let span = self.span(self.term(term).ok_or(ReachError::Address(param.role))?)?;
             if span.low < 0 || span.high > max.into() {
                 let (role, asked) = (param.role, span.low..span.high);
@@ -357,33 +357,33 @@ impl<'a> Walk<'a> {
             rows = (span.is_one() && span.low < max.into()).then_some(span.low as u32);
         }
         let table = program.params.iter().zip(args).find_map(|(param, &term)| match &param.kind {
-            Kind::Table { classes } => Some((classes, self.term(term))),
+            ParamKind::Table { classes } => Some((classes, self.term(term))),
             _ => None,
         });
         let assume = Assume { count: rows, class: None };
         for (index, (param, &term)) in program.params.iter().zip(args).enumerate() {
-            let (written, extent) = match &param.kind {
-                Kind::Count { .. } => continue,
-                Kind::Read { .. } if param.role == Role::Input && table.is_some() => continue,
-                Kind::Read { extent } => (false, *extent),
-                Kind::Write { extent } => (true, *extent),
-                Kind::Table { classes } => {
-                    (false, Extent::new(0, classes.iter().map(|(n, _)| 4 * i64::from(*n)).sum()))
+            let (written, range) = match &param.kind {
+                ParamKind::Count { .. } => continue,
+                ParamKind::Read { .. } if param.role == ParamRole::Input && table.is_some() => continue,
+                ParamKind::Read { range } => (false, *range),
+                ParamKind::Write { range } => (true, *range),
+                ParamKind::Table { classes } => {
+                    (false, ByteRange::new(0, classes.iter().map(|(n, _)| 4 * i64::from(*n)).sum()))
                 }
             };
-            let extent = match rows {
+            let range = match rows {
                 Some(_) => self.footprint(number, assume, index)?,
-                None => extent,
+                None => range,
             };
-            if extent.is_empty() {
+            if range.is_empty() {
                 continue;
             }
             let (base, span) = self.pointer(param, self.term(term))?;
-            self.touch(base, written, span, extent)?;
+            self.touch(base, written, span, range)?;
         }
         match table {
             Some((classes, Some(at))) => self.by_table(number, rows, classes, at, args),
-            Some((_, None)) => Err(ReachError::Address(Role::Table)),
+            Some((_, None)) => Err(ReachError::Address(ParamRole::Table)),
             None => Ok(()),
         }
     }
@@ -397,9 +397,9 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn touch(&mut self, base: Base, written: bool, at: Span, extent: Extent) -> Result<(), ReachError> {
+    fn touch(&mut self, base: Base, written: bool, at: Span, range: ByteRange) -> Result<(), ReachError> {
         let known = self.reach.touched.entry((base, written)).or_default();
-        *known = known.union(around(at, extent)?);
+        *known = known.union(around(at, range)?);
         Ok(())
     }
 
@@ -408,21 +408,21 @@ impl<'a> Walk<'a> {
         &mut self,
         number: usize,
         rows: Option<u32>,
-        classes: &[(u32, Extent)],
+        classes: &[(u32, ByteRange)],
         table: &Term,
         args: &[TermId],
     ) -> Result<(), ReachError> {
         let Some(program) = self.programs.get(number) else { return Err(ReachError::Overflow) };
-        let Some((index, input)) = program.param(Role::Input) else { return Ok(()) };
+        let Some((index, input)) = program.param(ParamRole::Input) else { return Ok(()) };
         let (base, span) = self.pointer(input, args.get(index).and_then(|&term| self.term(term)))?;
         let (Base::Arg(input), Some(Base::Arg(arg))) = (base, table.base) else {
-            return Err(ReachError::Address(Role::Table));
+            return Err(ReachError::Address(ParamRole::Table));
         };
         let mut read = Vec::with_capacity(classes.len());
         for (class, &(entries, values)) in classes.iter().enumerate() {
             let assume = Assume { count: rows, class: Some(class) };
-            let extent = self.footprint(number, assume, index)?;
-            let read_there = if extent.is_empty() { extent } else { around(span, extent)? };
+            let range = self.footprint(number, assume, index)?;
+            let read_there = if range.is_empty() { range } else { around(span, range)? };
             read.push(Class { entries, values, read: read_there });
         }
         // One table for each panel.
@@ -434,7 +434,7 @@ impl<'a> Walk<'a> {
                 let all = self.span(table)?;
                 (if factor < 0 { all.high } else { all.low }, factor, high - low + 1)
             }
-            _ => return Err(ReachError::Address(Role::Table)),
+            _ => return Err(ReachError::Address(ParamRole::Table)),
         };
         for n in 0..count {
             let at = TableAt { table: arg, at: first + n * step, input };
@@ -448,7 +448,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn footprint(&mut self, number: usize, assume: Assume, param: usize) -> Result<Extent, ReachError> {
+    fn footprint(&mut self, number: usize, assume: Assume, param: usize) -> Result<ByteRange, ReachError> {
         let found = match self.footprints.get(&(number, assume)) {
             Some(found) => found,
             None => {
@@ -462,9 +462,9 @@ impl<'a> Walk<'a> {
 }
 
 /// The bytes around any of some addresses.
-fn around(at: Span, extent: Extent) -> Result<Extent, ReachError> {
+fn around(at: Span, range: ByteRange) -> Result<ByteRange, ReachError> {
     let add = |a: i64, b: i64| a.checked_add(b).ok_or(ReachError::Overflow);
-    Ok(Extent::new(add(at.low, extent.lo)?, add(at.high, extent.hi)?))
+    Ok(ByteRange::new(add(at.low, range.lo)?, add(at.high, range.hi)?))
 }
 
 #[cfg(test)]
@@ -473,19 +473,19 @@ mod tests {
 
     use super::super::trace::Recorder;
     use super::*;
-    use crate::code::tile::ir::{Builder, Count, Lanes, at};
+    use crate::code::tile::ir::{Builder, Lanes, Trips, at};
 
     /// Copies a vector for each kernel row, of which there are at most three, from rows 100 bytes apart.
-    fn kernel() -> Program {
+    fn kernel() -> TileProgram {
         let mut b = Builder::new("kernel");
-        let input = b.param(Role::Input, Kind::Read { extent: Extent::new(0, 216) });
-        let output = b.param(Role::Output, Kind::Write { extent: Extent::new(0, 16) });
-        let rows = b.param(Role::KernelRows, Kind::Count { max: 3 });
+        let input = b.param(ParamRole::Input, ParamKind::Read { range: ByteRange::new(0, 216) });
+        let output = b.param(ParamRole::Output, ParamKind::Write { range: ByteRange::new(0, 16) });
+        let rows = b.param(ParamRole::KernelRows, ParamKind::Count { max: 3 });
         b.begin();
         let vector = b.load(Lanes::X4, 4, at(input, 0));
         b.store(vector, 4, at(output, 0));
         b.advance(input, 100);
-        b.end(Count::Param(rows));
+        b.end(Trips::Param(rows));
         b.finish()
     }
 
@@ -554,8 +554,8 @@ mod tests {
     }
 
     fn touched(reach: &Reach, arg: usize, written: bool) -> Range<i64> {
-        let extent = reach.touched.get(&(Base::Arg(arg), written)).copied().unwrap_or_default();
-        extent.lo..extent.hi
+        let range = reach.touched.get(&(Base::Arg(arg), written)).copied().unwrap_or_default();
+        range.lo..range.hi
     }
 
     #[test]
@@ -588,7 +588,7 @@ mod tests {
         };
         let input = |rows| reach(rows).map(|reach| touched(&reach, 0, false));
         assert_eq!((input(3)?, input(2)?, input(1)?, input(0)?), (0..216, 0..116, 0..16, 0..0));
-        let most = ReachError::Count { role: Role::KernelRows, asked: 4..4, most: 3 };
+        let most = ReachError::Count { role: ParamRole::KernelRows, asked: 4..4, most: 3 };
         assert_eq!(reach(4), Err(most));
         assert!(reach(-1).is_err());
         Ok(())
@@ -678,13 +678,13 @@ mod tests {
             let args = [TermId::UNKNOWN, s.pointer(1, 0, unit, 0), s.number(1)];
             s.call(args);
         });
-        assert_eq!(s.reach(0..1), Err(ReachError::Address(Role::Input)));
+        assert_eq!(s.reach(0..1), Err(ReachError::Address(ParamRole::Input)));
         let mut s = Script::default();
         s.for_units(|s, unit| {
             let args = [s.recorder.id(unit), s.pointer(1, 0, unit, 0), s.number(1)];
             s.call(args);
         });
-        assert_eq!(s.reach(0..1), Err(ReachError::Address(Role::Input)), "an index is no pointer");
+        assert_eq!(s.reach(0..1), Err(ReachError::Address(ParamRole::Input)), "an index is no pointer");
         let mut s = Script::default();
         s.for_units(|s, unit| {
             let args = [s.pointer(0, i64::MAX, unit, 1), s.pointer(1, 0, unit, 0), s.number(1)];

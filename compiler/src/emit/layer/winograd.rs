@@ -7,9 +7,9 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 use super::LayerEmitter;
 use super::dense::sums;
 use crate::code::float::Floats;
-use crate::code::tile::ir::{Lanes, Role};
+use crate::code::tile::ir::{Lanes, ParamRole};
 use crate::code::tile::programs::dense::{Col, DenseTile, LINE, Runs, Tap, UNROLL};
-use crate::code::tile::programs::epilogue::Epilogue;
+use crate::code::tile::programs::epilogue::KernelEpilogue;
 use crate::code::tile::programs::winograd::Sweeps;
 use crate::code::tile::programs::winograd::input::InputTile;
 use crate::code::tile::programs::winograd::kernel::KernelTile;
@@ -158,8 +158,8 @@ fn transform_inputs(
         let to = e.add(to, position);
         e.call(&kernel, &|role| {
             Some(match role {
-                Role::Input => from,
-                Role::Output => to,
+                ParamRole::Input => from,
+                ParamRole::Output => to,
                 _ => return None,
             })
         })?;
@@ -172,7 +172,7 @@ fn input_kernel(
     plan: &WinogradPlan,
     channels: &ChannelRun,
     at: &At<'_>,
-) -> Result<crate::code::tile::ir::Program, crate::code::tile::TileError> {
+) -> Result<crate::code::tile::ir::TileProgram, crate::code::tile::TileError> {
     let pitch = plan.inputs[channels.source];
     InputTile {
         form: plan.form,
@@ -251,8 +251,8 @@ fn transform_kernels(
         let (from, to) = (e.add(stored, done), e.add(bases.kernels, done));
         e.call(&kernel, &|role| {
             Some(match role {
-                Role::Weights => from,
-                Role::Output => to,
+                ParamRole::Weights => from,
+                ParamRole::Output => to,
                 _ => return None,
             })
         })?;
@@ -312,7 +312,7 @@ fn products(
                 ahead: ahead.lines,
                 broadcast,
                 floats: Floats::default(),
-                epilogue: Epilogue::default(),
+                epilogue: KernelEpilogue::default(),
             };
             let kernel = e.kernel(tile.program())?;
             let (from, to) = (e.add(from, first as i64 * v.tile), e.add(to, first as i64 * m.tile));
@@ -323,10 +323,10 @@ fn products(
                 let next = e.offset(next, index, ahead.share);
                 e.call(&kernel, &|role| {
                     Some(match role {
-                        Role::Input => from,
-                        Role::Weights => weights,
-                        Role::Output => to,
-                        Role::Ahead => next,
+                        ParamRole::Input => from,
+                        ParamRole::Weights => weights,
+                        ParamRole::Output => to,
+                        ParamRole::Ahead => next,
                         _ => return None,
                     })
                 })
@@ -397,10 +397,10 @@ fn transform_outputs(
     let bias = step(e, bases.bias, panel.of.bias, panel.index);
     e.call(&kernel, &|role| {
         Some(match role {
-            Role::Input => from,
-            Role::Output => output,
-            Role::Bias => bias,
-            Role::Residual => residual,
+            ParamRole::Input => from,
+            ParamRole::Output => output,
+            ParamRole::Bias => bias,
+            ParamRole::Residual => residual,
             _ => return None,
         })
     })

@@ -15,7 +15,7 @@ use super::reduce::sum;
 use super::window::{grouped, push};
 use super::{GenericError, Lowering};
 use crate::code::nest;
-use crate::code::routine::{Expr, Role, Writer};
+use crate::code::routine::{MemoryUse, RoutineExpr, Writer};
 use crate::code::view::View;
 
 /// Operations that find a place and its four neighbours.
@@ -42,33 +42,33 @@ fn sample(l: &mut Lowering<'_>, op: &DeformConv, x: &View, samples: &View) -> Re
     let (height, width) = (x.shape[2], x.shape[3]);
     let per_group = x.shape[1] / op.offset_groups;
     let mut w = Writer::new();
-    let (image, offsets) = (w.memory(x, Role::Read), w.memory(&offset, Role::Read));
-    let mask = l.optional(DeformConv::MASK).map(|mask| w.memory(&mask, Role::Read));
-    let to = w.memory(samples, Role::Write);
+    let (image, offsets) = (w.memory(x, MemoryUse::Read), w.memory(&offset, MemoryUse::Read));
+    let mask = l.optional(DeformConv::MASK).map(|mask| w.memory(&mask, MemoryUse::Read));
+    let to = w.memory(samples, MemoryUse::Write);
     let axes = [&[x.shape[0], op.offset_groups], &samples.shape[2..]].concat();
     w.over(&axes, WORK + 16 * per_group, |w, at| {
         let [batch, group, kernel_row, kernel_column, row, column] = at else { return };
-        let tap = kernel_row.clone() * Expr::index(window.kernel[1]) + kernel_column.clone();
-        let moved = w.value(group.clone() * Expr::index(op.taps()) + tap);
-        let mut place = |axis: usize, tap: &Expr, position: &Expr| {
-            let fixed = position.clone() * Expr::index(window.strides[axis])
-                + tap.clone() * Expr::index(window.dilations[axis])
-                - Expr::int(window.pads_begin[axis] as i64);
-            let channel = moved.clone() * Expr::int(2) + Expr::index(axis);
+        let tap = kernel_row.clone() * RoutineExpr::index(window.kernel[1]) + kernel_column.clone();
+        let moved = w.value(group.clone() * RoutineExpr::index(op.taps()) + tap);
+        let mut place = |axis: usize, tap: &RoutineExpr, position: &RoutineExpr| {
+            let fixed = position.clone() * RoutineExpr::index(window.strides[axis])
+                + tap.clone() * RoutineExpr::index(window.dilations[axis])
+                - RoutineExpr::int(window.pads_begin[axis] as i64);
+            let channel = moved.clone() * RoutineExpr::int(2) + RoutineExpr::index(axis);
             let by = w.load(offsets, &[batch.clone(), channel, row.clone(), column.clone()]);
             w.value(fixed.cast(dtype) + by)
         };
         let (y, x) = (place(0, kernel_row, row), place(1, kernel_column, column));
         // The two neighbours along each axis: index, weight, and whether it is inside.
-        let mut neighbours = |at: Expr, extent: usize| {
+        let mut neighbours = |at: RoutineExpr, extent: usize| {
             let low = w.value(at.clone().unary(Unary::Floor));
             let part = w.value(at - low.clone());
-            let one = Expr::constant(dtype, 1.0);
+            let one = RoutineExpr::constant(dtype, 1.0);
             [(low.clone(), one.clone() - part.clone()), (low + one, part)].map(|(at, weight)| {
                 let at = w.value(at);
-                let inside = Expr::constant(dtype, 0.0)
+                let inside = RoutineExpr::constant(dtype, 0.0)
                     .binary(BinaryFn::LessOrEqual, at.clone())
-                    .and(at.clone().less(Expr::constant(dtype, extent as f64)));
+                    .and(at.clone().less(RoutineExpr::constant(dtype, extent as f64)));
                 (w.value(at.cast(DType::I64)), w.value(weight), w.value(inside))
             })
         };
@@ -83,12 +83,12 @@ fn sample(l: &mut Lowering<'_>, op: &DeformConv, x: &View, samples: &View) -> Re
         }
         let scale =
             mask.map(|mask| w.load(mask, &[batch.clone(), moved.clone(), row.clone(), column.clone()]));
-        w.for_each(Expr::int(0), Expr::index(per_group), |w, c| {
-            let channel = w.value(group.clone() * Expr::index(per_group) + c);
-            let mut sum = Expr::constant(dtype, 0.0);
+        w.for_each(RoutineExpr::int(0), RoutineExpr::index(per_group), |w, c| {
+            let channel = w.value(group.clone() * RoutineExpr::index(per_group) + c);
+            let mut sum = RoutineExpr::constant(dtype, 0.0);
             for (i, j, weight, inside) in &corners {
                 let element = w.load(image, &[batch.clone(), channel.clone(), i.clone(), j.clone()]);
-                let term = inside.clone().select(element * weight.clone(), Expr::constant(dtype, 0.0));
+                let term = inside.clone().select(element * weight.clone(), RoutineExpr::constant(dtype, 0.0));
                 sum = w.value(sum + term);
             }
             if let Some(scale) = scale {

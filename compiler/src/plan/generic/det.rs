@@ -6,7 +6,7 @@ use nnc_ir::op::Unary;
 use super::draft::Draft;
 use super::{GenericError, Lowering};
 use crate::code::nest;
-use crate::code::routine::{Expr, Role, Writer};
+use crate::code::routine::{MemoryUse, RoutineExpr, Writer};
 
 pub(super) fn det(l: &mut Lowering<'_>) -> Result<(), GenericError> {
     let (x, y) = (l.input(0)?, l.output()?);
@@ -21,13 +21,13 @@ pub(super) fn det(l: &mut Lowering<'_>) -> Result<(), GenericError> {
     super::copy::copy(l, &x, &scratch)?;
     let dtype = scratch.dtype;
     let mut w = Writer::new();
-    let (a, to) = (w.memory(&scratch, Role::Update), w.memory(&y, Role::Write));
+    let (a, to) = (w.memory(&scratch, MemoryUse::Update), w.memory(&y, MemoryUse::Write));
     let work = size.saturating_mul(size).saturating_mul(size);
-    let (int, end) = (Expr::int, Expr::index(size));
+    let (int, end) = (RoutineExpr::int, RoutineExpr::index(size));
     w.over(&y.shape, work, |w, batch| {
-        let at = |row: &Expr, column: &Expr| [batch, &[row.clone(), column.clone()]].concat();
+        let at = |row: &RoutineExpr, column: &RoutineExpr| [batch, &[row.clone(), column.clone()]].concat();
         let (product, regular, pivot) = (w.local(dtype), w.local(DType::I64), w.local(DType::I64));
-        w.set(product, Expr::constant(dtype, 1.0));
+        w.set(product, RoutineExpr::constant(dtype, 1.0));
         w.set(regular, int(1));
         w.for_each(int(0), end.clone(), |w, column| {
             w.when(regular.get().equals(int(1)), |w| {
@@ -49,7 +49,7 @@ pub(super) fn det(l: &mut Lowering<'_>) -> Result<(), GenericError> {
                 let top = w.load(a, &at(&column, &column));
                 w.set(product, product.get() * top.clone());
                 w.choose(
-                    top.clone().equals(Expr::constant(dtype, 0.0)),
+                    top.clone().equals(RoutineExpr::constant(dtype, 0.0)),
                     |w| w.set(regular, int(0)),
                     |w| {
                         w.for_each(column.clone() + int(1), end.clone(), |w, row| {

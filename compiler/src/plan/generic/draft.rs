@@ -12,7 +12,7 @@ use nnc_ir::DType;
 use nnc_ir::op::elementwise::BinaryFn;
 
 use crate::code::nest::{
-    Accumulator, Bound, Constant, Expr, Fold, LANES, Lanes, Nest, Operand, ReduceAxis, Table,
+    Accumulator, Bound, Constant, Expr, Fold, LANES, Nest, Operand, ReduceAxis, Table, Vectorised,
 };
 use crate::code::view::View;
 
@@ -66,7 +66,7 @@ impl Draft {
             },
             accumulators,
             value,
-            lanes: Lanes::Scalar,
+            vectorised: Vectorised::Scalar,
         };
         Draft { nest }
     }
@@ -384,18 +384,21 @@ impl Draft {
         let inner = n.loops.last().copied().unwrap_or(1);
         let reduced = n.reduce.last().map_or(0, |r| r.extent);
         let candidates = [
-            (inner >= KERNEL_ELEMENTS, Lanes::Kernel),
-            (inner >= LANES, Lanes::Loop { unroll, rows: 1 }),
-            (reduced >= LANES, Lanes::Reduce { unroll: unroll.max(2) }),
-            (inner >= LANES && n.loops.iter().rev().nth(1).is_some_and(|&e| e >= LANES), Lanes::Transpose),
+            (inner >= KERNEL_ELEMENTS, Vectorised::Kernel),
+            (inner >= LANES, Vectorised::Loop { unroll, rows: 1 }),
+            (reduced >= LANES, Vectorised::Reduce { unroll: unroll.max(2) }),
+            (
+                inner >= LANES && n.loops.iter().rev().nth(1).is_some_and(|&e| e >= LANES),
+                Vectorised::Transpose,
+            ),
         ];
         for (worth, lanes) in candidates {
-            n.lanes = lanes;
+            n.vectorised = lanes;
             if worth && n.lanes_fit() && n.kernel_fits() {
                 return self.choose_rows();
             }
         }
-        n.lanes = Lanes::Scalar;
+        n.vectorised = Vectorised::Scalar;
         self.choose_transpose();
     }
 
@@ -403,7 +406,7 @@ impl Draft {
     /// then loads four elements and two vectors for eight vector products.
     fn choose_rows(&mut self) {
         let n = &self.nest;
-        let Lanes::Loop { .. } = n.lanes else { return };
+        let Vectorised::Loop { .. } = n.vectorised else { return };
         let Some(inner) = n.loops.len().checked_sub(1) else { return };
         let shares = |axis: usize| n.operands.iter().any(|o| o.strides[axis] == 0 && o.strides[inner] != 0);
         let candidate = (0..inner)
@@ -416,7 +419,7 @@ impl Draft {
         let before = self.clone();
         self.take_loops(&order);
         let rows = self.nest.loops[inner - 1].min(4) as u8;
-        self.nest.lanes = Lanes::Loop { unroll: 2, rows };
+        self.nest.vectorised = Vectorised::Loop { unroll: 2, rows };
         if !self.nest.lanes_fit() {
             *self = before;
         }
@@ -439,7 +442,7 @@ impl Draft {
         order.extend([dense, inner]);
         let before = self.clone();
         self.take_loops(&order);
-        self.nest.lanes = Lanes::Transpose;
+        self.nest.vectorised = Vectorised::Transpose;
         if !self.nest.lanes_fit() {
             *self = before;
         }
@@ -450,10 +453,10 @@ impl Draft {
         let n = &mut self.nest;
         let per_element = weight(n).max(1).saturating_mul(n.reduce.iter().map(|r| r.extent.max(1)).product());
         // The loops that lanes need stay inside of the units.
-        let kept = match n.lanes {
-            Lanes::Loop { rows: 1, .. } | Lanes::Kernel => 1,
-            Lanes::Loop { .. } | Lanes::Transpose => 2,
-            Lanes::Scalar | Lanes::Reduce { .. } => 0,
+        let kept = match n.vectorised {
+            Vectorised::Loop { rows: 1, .. } | Vectorised::Kernel => 1,
+            Vectorised::Loop { .. } | Vectorised::Transpose => 2,
+            Vectorised::Scalar | Vectorised::Reduce { .. } => 0,
         };
         let work = |n: &Nest| n.loops[n.unit_axes..].iter().product::<usize>().saturating_mul(per_element);
         while n.unit_axes + kept < n.loops.len() && n.units() < ENOUGH_UNITS {

@@ -5,20 +5,20 @@ use nnc_ir::op::{GatherAt, GatherElements, GatherNd};
 
 use super::{GenericError, Lowering};
 use crate::code::routine::write::Mem;
-use crate::code::routine::{Expr, Role, Writer};
+use crate::code::routine::{MemoryUse, RoutineExpr, Writer};
 
 /// Operations for each element.
 const WORK: usize = 4;
 
 /// The index at a position of a tensor of indices, as `i64` from the start of an axis: negative ones count from its end. One that
 /// lies outside is told of.
-pub(super) fn index_at(w: &mut Writer, indices: Mem, position: &[Expr], extent: usize) -> Expr {
+pub(super) fn index_at(w: &mut Writer, indices: Mem, position: &[RoutineExpr], extent: usize) -> RoutineExpr {
     let index = w.load(indices, position);
     let index = w.value(index.cast(DType::I64));
     let shape = w.shape(indices).to_vec();
     w.check_index(&index, extent, position, &shape);
-    let from_end = index.clone() + Expr::index(extent);
-    w.value(index.clone().less(Expr::int(0)).select(from_end, index))
+    let from_end = index.clone() + RoutineExpr::index(extent);
+    w.value(index.clone().less(RoutineExpr::int(0)).select(from_end, index))
 }
 
 pub(super) fn gather_at(l: &mut Lowering<'_>, op: &GatherAt) -> Result<(), GenericError> {
@@ -28,7 +28,8 @@ pub(super) fn gather_at(l: &mut Lowering<'_>, op: &GatherAt) -> Result<(), Gener
     }
     let (axis, rank, extent) = (op.axis, indices.rank(), x.shape[op.axis]);
     let mut w = l.follower();
-    let (from, at_, to) = (w.moved(&x, Role::Read), w.memory(&indices, Role::Read), w.moved(&y, Role::Write));
+    let (from, at_, to) =
+        (w.moved(&x, MemoryUse::Read), w.memory(&indices, MemoryUse::Read), w.moved(&y, MemoryUse::Write));
     let (outer, slice) = y.shape.split_at(axis + rank);
     w.over(outer, WORK + slice.iter().product::<usize>(), |w, at| {
         let index = index_at(w, at_, &at[axis..], extent);
@@ -46,7 +47,8 @@ pub(super) fn gather_elements(l: &mut Lowering<'_>, op: &GatherElements) -> Resu
         return Ok(());
     }
     let mut w = l.follower();
-    let (from, at_, to) = (w.moved(&x, Role::Read), w.memory(&indices, Role::Read), w.moved(&y, Role::Write));
+    let (from, at_, to) =
+        (w.moved(&x, MemoryUse::Read), w.memory(&indices, MemoryUse::Read), w.moved(&y, MemoryUse::Write));
     w.over(&y.shape, WORK, |w, at| {
         let mut source = at.to_vec();
         source[op.axis] = index_at(w, at_, at, x.shape[op.axis]);
@@ -64,12 +66,13 @@ pub(super) fn gather_nd(l: &mut Lowering<'_>, op: &GatherNd) -> Result<(), Gener
     let (batch, outer) = (op.batch_dims, indices.rank() - 1);
     let depth = indices.shape[outer];
     let mut w = l.follower();
-    let (from, at_, to) = (w.moved(&x, Role::Read), w.memory(&indices, Role::Read), w.moved(&y, Role::Write));
+    let (from, at_, to) =
+        (w.moved(&x, MemoryUse::Read), w.memory(&indices, MemoryUse::Read), w.moved(&y, MemoryUse::Write));
     let (tuples, slice) = y.shape.split_at(outer);
     w.over(tuples, WORK + depth + slice.iter().product::<usize>(), |w, at| {
         let mut source = at[..batch].to_vec();
         for i in 0..depth {
-            source.push(index_at(w, at_, &[at, &[Expr::index(i)]].concat(), x.shape[batch + i]));
+            source.push(index_at(w, at_, &[at, &[RoutineExpr::index(i)]].concat(), x.shape[batch + i]));
         }
         w.nested(slice, Vec::new(), |w, rest| {
             let element = w.load(from, &[source.as_slice(), rest].concat());

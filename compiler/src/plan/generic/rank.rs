@@ -13,7 +13,7 @@ use nnc_ir::op::{TopK, Unary};
 
 use super::{GenericError, Lowering};
 use crate::code::routine::write::Mem;
-use crate::code::routine::{Expr, Role, Writer};
+use crate::code::routine::{MemoryUse, RoutineExpr, Writer};
 use nnc_ir::DType;
 
 /// The depth of the deepest heap.
@@ -23,38 +23,38 @@ const DEPTH: u64 = 64;
 pub(super) struct Heap<'a> {
     pub slots: Mem,
     /// Where in the other axes.
-    pub at: Vec<Expr>,
+    pub at: Vec<RoutineExpr>,
     /// Whether one index ranks before another.
-    pub before: &'a dyn Fn(&mut Writer, Expr, Expr) -> Expr,
+    pub before: &'a dyn Fn(&mut Writer, RoutineExpr, RoutineExpr) -> RoutineExpr,
 }
 
 impl Heap<'_> {
-    fn place(&self, slot: Expr) -> Vec<Expr> {
+    fn place(&self, slot: RoutineExpr) -> Vec<RoutineExpr> {
         [self.at.as_slice(), &[slot]].concat()
     }
 
-    pub(super) fn get(&self, w: &mut Writer, slot: Expr) -> Expr {
+    pub(super) fn get(&self, w: &mut Writer, slot: RoutineExpr) -> RoutineExpr {
         w.load(self.slots, &self.place(slot))
     }
 
-    pub(super) fn put(&self, w: &mut Writer, slot: Expr, index: Expr) {
+    pub(super) fn put(&self, w: &mut Writer, slot: RoutineExpr, index: RoutineExpr) {
         w.store(self.slots, &self.place(slot), index);
     }
 
     /// Moves what is in a slot down until nothing below ranks behind it.
-    fn sink(&self, w: &mut Writer, slot: Expr, size: &Expr) {
+    fn sink(&self, w: &mut Writer, slot: RoutineExpr, size: &RoutineExpr) {
         let (hole, sinks) = (w.local(DType::I64), w.local(DType::Bool));
         w.set(hole, slot);
-        w.set(sinks, Expr::bool(true));
+        w.set(sinks, RoutineExpr::bool(true));
         let item = self.get(w, hole.get());
-        let left = || hole.get() * Expr::int(2) + Expr::int(1);
+        let left = || hole.get() * RoutineExpr::int(2) + RoutineExpr::int(1);
         w.repeat(sinks.get().and(left().less(size.clone())), DEPTH, |w| {
             let child = w.local(DType::I64);
             w.set(child, left());
             let index = w.local(DType::I64);
             let first = self.get(w, child.get());
             w.set(index, first);
-            let right = w.value(left() + Expr::int(1));
+            let right = w.value(left() + RoutineExpr::int(1));
             w.when(right.clone().less(size.clone()), |w| {
                 let second = self.get(w, right.clone());
                 let behind = (self.before)(w, index.get(), second.clone());
@@ -70,50 +70,50 @@ impl Heap<'_> {
                     self.put(w, hole.get(), index.get());
                     w.set(hole, child.get());
                 },
-                |w| w.set(sinks, Expr::bool(false)),
+                |w| w.set(sinks, RoutineExpr::bool(false)),
             );
         });
         self.put(w, hole.get(), item);
     }
 
     /// Makes a heap of the first `size` slots, no more than `most`.
-    pub(super) fn build(&self, w: &mut Writer, size: &Expr, most: usize) {
-        let half = w.value(size.clone() / Expr::int(2));
-        w.for_each(Expr::int(0), half.clone().min(Expr::index(most)), |w, i| {
-            let slot = w.value(half - Expr::int(1) - i);
+    pub(super) fn build(&self, w: &mut Writer, size: &RoutineExpr, most: usize) {
+        let half = w.value(size.clone() / RoutineExpr::int(2));
+        w.for_each(RoutineExpr::int(0), half.clone().min(RoutineExpr::index(most)), |w, i| {
+            let slot = w.value(half - RoutineExpr::int(1) - i);
             self.sink(w, slot, size);
         });
     }
 
     /// Replaces the root where another index ranks before it.
-    fn offer(&self, w: &mut Writer, index: Expr, size: &Expr) {
-        let root = self.get(w, Expr::int(0));
+    fn offer(&self, w: &mut Writer, index: RoutineExpr, size: &RoutineExpr) {
+        let root = self.get(w, RoutineExpr::int(0));
         let better = (self.before)(w, index.clone(), root);
         w.when(better, |w| {
-            self.put(w, Expr::int(0), index);
-            self.sink(w, Expr::int(0), size);
+            self.put(w, RoutineExpr::int(0), index);
+            self.sink(w, RoutineExpr::int(0), size);
         });
     }
 
     /// Turns a heap into a list, the best first.
-    pub(super) fn sort(&self, w: &mut Writer, size: &Expr, most: usize) {
+    pub(super) fn sort(&self, w: &mut Writer, size: &RoutineExpr, most: usize) {
         let size = w.value(size.clone());
-        w.for_each(Expr::int(1), size.clone().min(Expr::index(most)), |w, taken| {
+        w.for_each(RoutineExpr::int(1), size.clone().min(RoutineExpr::index(most)), |w, taken| {
             let last = w.value(size - taken);
-            let (root, other) = (self.get(w, Expr::int(0)), self.get(w, last.clone()));
+            let (root, other) = (self.get(w, RoutineExpr::int(0)), self.get(w, last.clone()));
             self.put(w, last.clone(), root);
-            self.put(w, Expr::int(0), other);
-            self.sink(w, Expr::int(0), &last);
+            self.put(w, RoutineExpr::int(0), other);
+            self.sink(w, RoutineExpr::int(0), &last);
         });
     }
 }
 
 /// `a < b`, with NaN behind all numbers.
-pub(super) fn below(dtype: DType, a: Expr, b: Expr) -> Expr {
+pub(super) fn below(dtype: DType, a: RoutineExpr, b: RoutineExpr) -> RoutineExpr {
     match dtype {
         DType::Bool => a.cast(DType::U8).less(b.cast(DType::U8)),
         _ if dtype.is_float() => {
-            let nan = |e: &Expr| e.clone().unary(Unary::IsNan);
+            let nan = |e: &RoutineExpr| e.clone().unary(Unary::IsNan);
             let only_b = nan(&b).and(nan(&a).not());
             a.less(b).or(only_b)
         }
@@ -137,25 +137,26 @@ pub(super) fn top_k(l: &mut Lowering<'_>, op: &TopK) -> Result<(), GenericError>
     };
     let (x, y, indices) = (last(&x)?, last(&y)?, last(&indices)?);
     let mut w = Writer::new();
-    let (from, bits) = (w.memory(&x, Role::Read), w.moved(&x, Role::Read));
-    let (to, slots) = (w.moved(&y, Role::Write), w.memory(&indices, Role::Write));
+    let (from, bits) = (w.memory(&x, MemoryUse::Read), w.moved(&x, MemoryUse::Read));
+    let (to, slots) = (w.moved(&y, MemoryUse::Write), w.memory(&indices, MemoryUse::Write));
     let dtype = w.value_type(from);
     let work = extent.saturating_mul(1 + k.max(1).ilog2() as usize);
     w.over(&others, work, |w, at| {
-        let before = |w: &mut Writer, a: Expr, b: Expr| {
-            let value = |w: &mut Writer, i: &Expr| w.load(from, &[at, std::slice::from_ref(i)].concat());
+        let before = |w: &mut Writer, a: RoutineExpr, b: RoutineExpr| {
+            let value =
+                |w: &mut Writer, i: &RoutineExpr| w.load(from, &[at, std::slice::from_ref(i)].concat());
             let (u, v) = (value(w, &a), value(w, &b));
             let (u, v) = if op.largest { (v, u) } else { (u, v) };
             let first = w.value(below(dtype, u.clone(), v.clone()));
             first.or(below(dtype, v, u).not().and(a.less(b)))
         };
         let heap = Heap { slots, at: at.to_vec(), before: &before };
-        let size = Expr::index(k);
-        w.for_each(Expr::int(0), size.clone(), |w, i| heap.put(w, i.clone(), i));
+        let size = RoutineExpr::index(k);
+        w.for_each(RoutineExpr::int(0), size.clone(), |w, i| heap.put(w, i.clone(), i));
         heap.build(w, &size, k);
-        w.for_each(size.clone(), Expr::index(extent), |w, i| heap.offer(w, i, &size));
+        w.for_each(size.clone(), RoutineExpr::index(extent), |w, i| heap.offer(w, i, &size));
         heap.sort(w, &size, k);
-        w.for_each(Expr::int(0), size, |w, rank| {
+        w.for_each(RoutineExpr::int(0), size, |w, rank| {
             let index = heap.get(w, rank.clone());
             let element = w.load(bits, &[at, &[index]].concat());
             w.store(to, &[at, &[rank]].concat(), element);

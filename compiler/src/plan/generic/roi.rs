@@ -8,17 +8,17 @@ use nnc_ir::op::{MaxRoiPool, RoiAlign, Unary};
 
 use super::{GenericError, Lowering};
 use crate::code::nest::computed;
-use crate::code::routine::{Expr, Role, Writer};
+use crate::code::routine::{MemoryUse, RoutineExpr, Writer};
 
 /// Operations that find the place of a bin.
 const WORK: usize = 64;
 
 /// Two neighbours along an axis, how far a sample is from the first to the second, and whether it counts.
 struct Pair {
-    first: Expr,
-    second: Expr,
-    part: Expr,
-    inside: Expr,
+    first: RoutineExpr,
+    second: RoutineExpr,
+    part: RoutineExpr,
+    inside: RoutineExpr,
 }
 
 /// One axis of regions.
@@ -29,14 +29,20 @@ struct Axis {
 }
 
 impl Axis {
-    fn constant(&self, v: f64) -> Expr {
-        Expr::constant(self.dtype, v)
+    fn constant(&self, v: f64) -> RoutineExpr {
+        RoutineExpr::constant(self.dtype, v)
     }
 
     /// Where a bin begins, how large it is, and how many samples it has.
-    fn bin(&self, w: &mut Writer, op: &RoiAlign, [begin, end]: [Expr; 2], bin: &Expr) -> [Expr; 3] {
+    fn bin(
+        &self,
+        w: &mut Writer,
+        op: &RoiAlign,
+        [begin, end]: [RoutineExpr; 2],
+        bin: &RoutineExpr,
+    ) -> [RoutineExpr; 3] {
         let (scale, offset) = (self.constant(op.scale.into()), self.constant(0.5));
-        let moved = |w: &mut Writer, v: Expr| {
+        let moved = |w: &mut Writer, v: RoutineExpr| {
             let scaled = v * scale.clone();
             w.value(if op.half_pixel { scaled - offset.clone() } else { scaled })
         };
@@ -47,16 +53,16 @@ impl Axis {
         let count = match op.samples {
             0 => {
                 let pixels = size.clone().unary(Unary::Ceil).max(self.constant(0.0)).cast(DType::I64);
-                w.value(pixels.max(Expr::int(0)).min(Expr::index(MOST_SAMPLES)))
+                w.value(pixels.max(RoutineExpr::int(0)).min(RoutineExpr::index(MOST_SAMPLES)))
             }
-            samples => Expr::index(samples),
+            samples => RoutineExpr::index(samples),
         };
         let start = w.value(begin + bin.clone().cast(self.dtype) * size.clone());
         [start, size, count]
     }
 
     /// A sample of a bin.
-    fn sample(&self, w: &mut Writer, [start, size, count]: &[Expr; 3], sample: Expr) -> Pair {
+    fn sample(&self, w: &mut Writer, [start, size, count]: &[RoutineExpr; 3], sample: RoutineExpr) -> Pair {
         let middle = sample.cast(self.dtype) + self.constant(0.5);
         let at = start.clone() + middle * size.clone() / count.clone().cast(self.dtype);
         let at = w.value(at);
@@ -67,13 +73,13 @@ impl Axis {
         let floor = w.value(at.clone().unary(Unary::Floor));
         let at_edge = self.constant(last as f64).binary(BinaryFn::LessOrEqual, floor.clone());
         let part = w.value(at_edge.select(self.constant(0.0), at - floor.clone()));
-        let first = w.value(floor.cast(DType::I64).min(Expr::index(last)));
-        let second = w.value((first.clone() + Expr::int(1)).min(Expr::index(last)));
+        let first = w.value(floor.cast(DType::I64).min(RoutineExpr::index(last)));
+        let second = w.value((first.clone() + RoutineExpr::int(1)).min(RoutineExpr::index(last)));
         Pair { first, second, part, inside: w.value(inside) }
     }
 
     /// A number rounded to the nearest integer, halves away from zero.
-    fn rounded(&self, w: &mut Writer, v: Expr) -> Expr {
+    fn rounded(&self, w: &mut Writer, v: RoutineExpr) -> RoutineExpr {
         let v = w.value(v);
         let size = w.value(v.clone().unary(Unary::Abs));
         let floor = w.value(size.clone().unary(Unary::Floor));
@@ -83,19 +89,25 @@ impl Axis {
     }
 
     /// The pixels of a bin: the first, and one past the last.
-    fn pixels(&self, w: &mut Writer, scale: f32, [begin, end]: [Expr; 2], bin: &Expr) -> [Expr; 2] {
+    fn pixels(
+        &self,
+        w: &mut Writer,
+        scale: f32,
+        [begin, end]: [RoutineExpr; 2],
+        bin: &RoutineExpr,
+    ) -> [RoutineExpr; 2] {
         let scale = self.constant(scale.into());
         let begin = self.rounded(w, begin * scale.clone());
         let end = self.rounded(w, end * scale);
         let one = self.constant(1.0);
         let size = (end - begin.clone() + one.clone()).max(one);
         let size = w.value(size / self.constant(self.bins as f64));
-        let mut edge = |bin: Expr, rounding: Unary| {
+        let mut edge = |bin: RoutineExpr, rounding: Unary| {
             let at = (bin.cast(self.dtype) * size.clone()).unary(rounding) + begin.clone();
             let at = at.max(self.constant(0.0)).min(self.constant(self.extent as f64)).cast(DType::I64);
-            w.value(at.max(Expr::int(0)).min(Expr::index(self.extent)))
+            w.value(at.max(RoutineExpr::int(0)).min(RoutineExpr::index(self.extent)))
         };
-        [edge(bin.clone(), Unary::Floor), edge(bin.clone() + Expr::int(1), Unary::Ceil)]
+        [edge(bin.clone(), Unary::Floor), edge(bin.clone() + RoutineExpr::int(1), Unary::Ceil)]
     }
 }
 
@@ -108,24 +120,24 @@ pub(super) fn roi_align(l: &mut Lowering<'_>, op: &RoiAlign) -> Result<(), Gener
     let rows = Axis { dtype, bins: op.bins[0], extent: x.shape[2] };
     let columns = Axis { dtype, bins: op.bins[1], extent: x.shape[3] };
     let mut w = Writer::new();
-    let (image, regions) = (w.memory(&x, Role::Read), w.memory(&rois, Role::Read));
-    let (batches, to) = (w.memory(&batches, Role::Read), w.memory(&y, Role::Write));
+    let (image, regions) = (w.memory(&x, MemoryUse::Read), w.memory(&rois, MemoryUse::Read));
+    let (batches, to) = (w.memory(&batches, MemoryUse::Read), w.memory(&y, MemoryUse::Write));
     let samples = op.samples.max(2);
     w.over(&y.shape, WORK + 16 * samples * samples, |w, at| {
         let (region, channel) = (at[0].clone(), at[1].clone());
         let batch = w.load(batches, std::slice::from_ref(&region));
         let [left, top, right, bottom] =
-            [0, 1, 2, 3].map(|i| w.load(regions, &[region.clone(), Expr::index(i)]));
+            [0, 1, 2, 3].map(|i| w.load(regions, &[region.clone(), RoutineExpr::index(i)]));
         let row = rows.bin(w, op, [top, bottom], &at[2]);
         let column = columns.bin(w, op, [left, right], &at[3]);
         let (result, some) = (w.local(dtype), w.local(DType::I64));
-        w.set(result, Expr::constant(dtype, 0.0));
-        w.set(some, Expr::int(0));
-        w.for_each(Expr::int(0), row[2].clone(), |w, i| {
+        w.set(result, RoutineExpr::constant(dtype, 0.0));
+        w.set(some, RoutineExpr::int(0));
+        w.for_each(RoutineExpr::int(0), row[2].clone(), |w, i| {
             let vertical = rows.sample(w, &row, i);
-            w.for_each(Expr::int(0), column[2].clone(), |w, j| {
+            w.for_each(RoutineExpr::int(0), column[2].clone(), |w, j| {
                 let horizontal = columns.sample(w, &column, j);
-                let one = Expr::constant(dtype, 1.0);
+                let one = RoutineExpr::constant(dtype, 1.0);
                 let mut products = Vec::new();
                 for (i, by_row) in [
                     (&vertical.first, one.clone() - vertical.part.clone()),
@@ -140,10 +152,10 @@ pub(super) fn roi_align(l: &mut Lowering<'_>, op: &RoiAlign) -> Result<(), Gener
                     }
                 }
                 let joined = products.into_iter().reduce(|a, b| if op.max { a.max(b) } else { a + b });
-                let zero = Expr::constant(dtype, 0.0);
+                let zero = RoutineExpr::constant(dtype, 0.0);
                 let inside = vertical.inside.clone().and(horizontal.inside);
                 let value = w.value(inside.select(joined.unwrap_or(zero.clone()), zero));
-                let first = some.get().equals(Expr::int(0));
+                let first = some.get().equals(RoutineExpr::int(0));
                 w.set(
                     result,
                     match op.max {
@@ -151,13 +163,13 @@ pub(super) fn roi_align(l: &mut Lowering<'_>, op: &RoiAlign) -> Result<(), Gener
                         false => result.get() + value,
                     },
                 );
-                w.set(some, Expr::int(1));
+                w.set(some, RoutineExpr::int(1));
             });
         });
         let value = match op.max {
             true => result.get(),
             false => {
-                let count = (row[2].clone() * column[2].clone()).max(Expr::int(1));
+                let count = (row[2].clone() * column[2].clone()).max(RoutineExpr::int(1));
                 result.get() / count.cast(dtype)
             }
         };
@@ -175,25 +187,25 @@ pub(super) fn max_roi_pool(l: &mut Lowering<'_>, op: &MaxRoiPool) -> Result<(), 
     let rows = Axis { dtype, bins: op.bins[0], extent: x.shape[2] };
     let columns = Axis { dtype, bins: op.bins[1], extent: x.shape[3] };
     let mut w = Writer::new();
-    let (image, regions) = (w.memory(&x, Role::Read), w.memory(&rois, Role::Read));
-    let to = w.memory(&y, Role::Write);
+    let (image, regions) = (w.memory(&x, MemoryUse::Read), w.memory(&rois, MemoryUse::Read));
+    let to = w.memory(&y, MemoryUse::Write);
     let pixels = (x.shape[2] / op.bins[0] + 1).saturating_mul(x.shape[3] / op.bins[1] + 1);
     w.over(&y.shape, pixels.saturating_add(WORK), |w, at| {
         let (region, channel) = (at[0].clone(), at[1].clone());
         let [batch, left, top, right, bottom] =
-            [0, 1, 2, 3, 4].map(|i| w.load(regions, &[region.clone(), Expr::index(i)]));
+            [0, 1, 2, 3, 4].map(|i| w.load(regions, &[region.clone(), RoutineExpr::index(i)]));
         let batch = w.value(batch.cast(DType::I64));
         let [first_row, last_row] = rows.pixels(w, op.scale, [top, bottom], &at[2]);
         let [first_column, last_column] = columns.pixels(w, op.scale, [left, right], &at[3]);
         let (result, some) = (w.local(dtype), w.local(DType::I64));
-        w.set(result, Expr::constant(dtype, 0.0));
-        w.set(some, Expr::int(0));
+        w.set(result, RoutineExpr::constant(dtype, 0.0));
+        w.set(some, RoutineExpr::int(0));
         w.for_each(first_row, last_row, |w, i| {
             w.for_each(first_column, last_column, |w, j| {
                 let element = w.load(image, &[batch, channel, i, j]);
-                let first = some.get().equals(Expr::int(0));
+                let first = some.get().equals(RoutineExpr::int(0));
                 w.set(result, first.select(element.clone(), result.get().max(element)));
-                w.set(some, Expr::int(1));
+                w.set(some, RoutineExpr::int(1));
             });
         });
         w.store(to, at, result.get());

@@ -5,13 +5,13 @@ use nnc_ir::op::{GridSample, SampleMode, SamplePadding, Unary};
 
 use super::{GenericError, Lowering};
 use crate::code::nest::computed;
-use crate::code::routine::{Expr, Role, Writer};
+use crate::code::routine::{MemoryUse, RoutineExpr, Writer};
 
 /// An element of the image, as long as it is inside, and its weight.
 struct Tap {
-    index: Expr,
-    inside: Option<Expr>,
-    weight: Expr,
+    index: RoutineExpr,
+    inside: Option<RoutineExpr>,
+    weight: RoutineExpr,
 }
 
 /// Writes the places of one axis in a float type.
@@ -22,12 +22,12 @@ struct Axis<'a> {
 }
 
 impl Axis<'_> {
-    fn constant(&self, v: f64) -> Expr {
-        Expr::constant(self.dtype, v)
+    fn constant(&self, v: f64) -> RoutineExpr {
+        RoutineExpr::constant(self.dtype, v)
     }
 
     /// The place that a number of the grid means; each operation is one of the evaluator's.
-    fn place(&self, w: &mut Writer, at: Expr) -> Expr {
+    fn place(&self, w: &mut Writer, at: RoutineExpr) -> RoutineExpr {
         let (one, two) = (self.constant(1.0), self.constant(2.0));
         let (size, last) = (self.constant(self.extent as f64), self.constant(self.extent as f64 - 1.0));
         let x = match self.op.align_corners {
@@ -49,7 +49,7 @@ impl Axis<'_> {
     }
 
     /// A place outside of the border, mirrored at it until it is inside.
-    fn reflected(&self, w: &mut Writer, x: Expr) -> Expr {
+    fn reflected(&self, w: &mut Writer, x: RoutineExpr) -> RoutineExpr {
         let (low, high) = self.op.border(self.extent);
         let range = high - low;
         let (low, high) = (self.constant(low), self.constant(high));
@@ -70,7 +70,7 @@ impl Axis<'_> {
     }
 
     /// Keys' weights at distances from 0 to 1 (`near`) and 1 to 2.
-    fn keys(&self, d: Expr, near: bool) -> Expr {
+    fn keys(&self, d: RoutineExpr, near: bool) -> RoutineExpr {
         const A: f64 = -0.75;
         let k = |v: f64| self.constant(v);
         if near {
@@ -81,7 +81,7 @@ impl Axis<'_> {
     }
 
     /// The taps around a place.
-    fn taps(&self, w: &mut Writer, x: Expr) -> Vec<Tap> {
+    fn taps(&self, w: &mut Writer, x: RoutineExpr) -> Vec<Tap> {
         let floor = w.value(x.clone().unary(Unary::Floor));
         let one = self.constant(1.0);
         let f = w.value(x.clone() - floor.clone());
@@ -129,10 +129,10 @@ pub(super) fn grid_sample(l: &mut Lowering<'_>, op: &GridSample) -> Result<(), G
     let image = x.shape[2..].to_vec();
     let (channels, axes) = (y.shape[1], image.len());
     let mut w = Writer::new();
-    let places = w.memory(&grid, Role::Read);
+    let places = w.memory(&grid, MemoryUse::Read);
     let (from, to) = match nearest {
-        true => (w.moved(&x, Role::Read), w.moved(&y, Role::Write)),
-        false => (w.memory(&x, Role::Read), w.memory(&y, Role::Write)),
+        true => (w.moved(&x, MemoryUse::Read), w.moved(&y, MemoryUse::Write)),
+        false => (w.memory(&x, MemoryUse::Read), w.memory(&y, MemoryUse::Write)),
     };
     let value = w.value_type(from);
     let positions = [&y.shape[..1], &y.shape[2..]].concat();
@@ -143,11 +143,12 @@ pub(super) fn grid_sample(l: &mut Lowering<'_>, op: &GridSample) -> Result<(), G
     };
     let work = each.saturating_pow(axes as u32).saturating_mul(4 * channels).saturating_add(64);
     w.over(&positions, work, |w, at| {
-        let mut all: Vec<Tap> = vec![Tap { index: Expr::int(0), inside: None, weight: Expr::int(0) }];
-        let mut indices: Vec<Vec<Expr>> = vec![Vec::new()];
+        let mut all: Vec<Tap> =
+            vec![Tap { index: RoutineExpr::int(0), inside: None, weight: RoutineExpr::int(0) }];
+        let mut indices: Vec<Vec<RoutineExpr>> = vec![Vec::new()];
         for (i, &extent) in image.iter().enumerate() {
             let axis = Axis { op, dtype: computed(grid.dtype), extent };
-            let number = w.load(places, &[at, &[Expr::index(axes - 1 - i)]].concat());
+            let number = w.load(places, &[at, &[RoutineExpr::index(axes - 1 - i)]].concat());
             let place = axis.place(w, number);
             let taps = axis.taps(w, place);
             // Every tap so far with every one of this axis.
@@ -159,23 +160,23 @@ pub(super) fn grid_sample(l: &mut Lowering<'_>, op: &GridSample) -> Result<(), G
                         (a, b) => a.clone().or(b.clone()),
                     };
                     let weight = match (i, nearest) {
-                        (_, true) => Expr::int(0),
+                        (_, true) => RoutineExpr::int(0),
                         (0, _) => tap.weight.clone(),
                         _ => w.value(so_far.weight.clone() * tap.weight.clone()),
                     };
-                    next.push(Tap { index: Expr::int(0), inside, weight });
+                    next.push(Tap { index: RoutineExpr::int(0), inside, weight });
                     next_indices.push([&index[..], std::slice::from_ref(&tap.index)].concat());
                 }
             }
             (all, indices) = (next, next_indices);
         }
-        let weights: Vec<Expr> = match nearest {
+        let weights: Vec<RoutineExpr> = match nearest {
             true => Vec::new(),
             false => all.iter().map(|tap| w.value(tap.weight.clone().cast(value))).collect(),
         };
-        w.for_each(Expr::int(0), Expr::index(channels), |w, channel| {
-            let zero = Expr::constant(value, 0.0);
-            let mut sum: Option<Expr> = None;
+        w.for_each(RoutineExpr::int(0), RoutineExpr::index(channels), |w, channel| {
+            let zero = RoutineExpr::constant(value, 0.0);
+            let mut sum: Option<RoutineExpr> = None;
             for (i, (tap, index)) in all.iter().zip(&indices).enumerate() {
                 let source = [&at[..1], std::slice::from_ref(&channel), index].concat();
                 let element = w.load(from, &source);

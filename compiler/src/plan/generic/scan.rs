@@ -6,7 +6,7 @@ use nnc_ir::op::scan::CumulativeKind;
 use nnc_ir::op::{Cumulative, ReverseSequence};
 
 use super::{GenericError, Lowering};
-use crate::code::routine::{Expr, Role, Writer};
+use crate::code::routine::{MemoryUse, RoutineExpr, Writer};
 
 pub(super) fn cumulative(l: &mut Lowering<'_>, op: &Cumulative) -> Result<(), GenericError> {
     let (x, y) = (l.input(0)?, l.output()?);
@@ -20,16 +20,16 @@ pub(super) fn cumulative(l: &mut Lowering<'_>, op: &Cumulative) -> Result<(), Ge
         CumulativeKind::Prod => (BinaryFn::Mul, 1.0),
     };
     let mut w = Writer::new();
-    let (from, to) = (w.memory(&x, Role::Read), w.memory(&y, Role::Write));
+    let (from, to) = (w.memory(&x, MemoryUse::Read), w.memory(&y, MemoryUse::Write));
     let dtype = w.value_type(from);
     // Long sums of floats lose little in f64.
     let wide = if dtype.is_float() { DType::F64 } else { dtype };
     w.over(&others, extent, |w, others| {
         let sum = w.local(wide);
-        w.set(sum, Expr::constant(wide, start));
-        w.for_each(Expr::int(0), Expr::index(extent), |w, step| {
+        w.set(sum, RoutineExpr::constant(wide, start));
+        w.for_each(RoutineExpr::int(0), RoutineExpr::index(extent), |w, step| {
             let mut at = others.to_vec();
-            at.insert(op.axis, if op.reverse { Expr::index(extent - 1) - step } else { step });
+            at.insert(op.axis, if op.reverse { RoutineExpr::index(extent - 1) - step } else { step });
             let element = w.load(from, &at);
             let with = w.value(sum.get().binary(function, element.cast(wide)));
             let result = if op.exclusive { sum.get() } else { with.clone() };
@@ -47,13 +47,13 @@ pub(super) fn reverse_sequence(l: &mut Lowering<'_>, op: &ReverseSequence) -> Re
     }
     let time = y.shape[op.time_axis];
     let mut w = Writer::new();
-    let (from, to) = (w.moved(&x, Role::Read), w.moved(&y, Role::Write));
-    let lengths = w.memory(&lengths, Role::Read);
+    let (from, to) = (w.moved(&x, MemoryUse::Read), w.moved(&y, MemoryUse::Write));
+    let lengths = w.memory(&lengths, MemoryUse::Read);
     w.over(&y.shape, 4, |w, at| {
         let length = w.load(lengths, &at[op.batch_axis..=op.batch_axis]);
-        let length = w.value(length.max(Expr::int(0)).min(Expr::index(time)));
+        let length = w.value(length.max(RoutineExpr::int(0)).min(RoutineExpr::index(time)));
         let t = at[op.time_axis].clone();
-        let mirrored = length.clone() - Expr::int(1) - t.clone();
+        let mirrored = length.clone() - RoutineExpr::int(1) - t.clone();
         let mut source = at.to_vec();
         source[op.time_axis] = w.value(t.clone().less(length).select(mirrored, t));
         let element = w.load(from, &source);

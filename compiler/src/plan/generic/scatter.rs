@@ -6,7 +6,7 @@ use nnc_ir::op::{ScatterElements, ScatterNd, ScatterReduction};
 use super::gather::index_at;
 use super::{GenericError, Lowering, copy};
 use crate::code::routine::write::Mem;
-use crate::code::routine::{Expr, Role, Writer};
+use crate::code::routine::{MemoryUse, RoutineExpr, Writer};
 use crate::code::view::View;
 
 /// Operations for each update.
@@ -15,13 +15,13 @@ const WORK: usize = 6;
 /// The result and the updates as memory: as they are where they are reduced, as bits where they are moved.
 fn memory(w: &mut Writer, reduction: ScatterReduction, updates: &View, y: &View) -> (Mem, Mem) {
     match reduction {
-        ScatterReduction::Replace => (w.moved(updates, Role::Read), w.moved(y, Role::Update)),
-        _ => (w.memory(updates, Role::Read), w.memory(y, Role::Update)),
+        ScatterReduction::Replace => (w.moved(updates, MemoryUse::Read), w.moved(y, MemoryUse::Update)),
+        _ => (w.memory(updates, MemoryUse::Read), w.memory(y, MemoryUse::Update)),
     }
 }
 
 /// Puts an update where it belongs; one outside of the result is left out, as every such store is.
-fn put(w: &mut Writer, reduction: ScatterReduction, to: Mem, at: &[Expr], update: Expr) {
+fn put(w: &mut Writer, reduction: ScatterReduction, to: Mem, at: &[RoutineExpr], update: RoutineExpr) {
     let function = match reduction {
         ScatterReduction::Replace => return w.store(to, at, update),
         ScatterReduction::Add => BinaryFn::Add,
@@ -43,10 +43,10 @@ pub(super) fn scatter_elements(l: &mut Lowering<'_>, op: &ScatterElements) -> Re
     let mut others = indices.shape.clone();
     let along = others.remove(op.axis);
     let mut w = l.follower();
-    let at_ = w.memory(&indices, Role::Read);
+    let at_ = w.memory(&indices, MemoryUse::Read);
     let (from, to) = memory(&mut w, op.reduction, &updates, &y);
     w.over(&others, WORK * along, |w, others| {
-        w.for_each(Expr::int(0), Expr::index(along), |w, i| {
+        w.for_each(RoutineExpr::int(0), RoutineExpr::index(along), |w, i| {
             let mut at = others.to_vec();
             at.insert(op.axis, i);
             let (index, update) = (index_at(w, at_, &at, y.shape[op.axis]), w.load(from, &at));
@@ -66,13 +66,13 @@ pub(super) fn scatter_nd(l: &mut Lowering<'_>, op: &ScatterNd) -> Result<(), Gen
     let outer = indices.rank() - 1;
     let depth = indices.shape[outer];
     let mut w = l.follower();
-    let at_ = w.memory(&indices, Role::Read);
+    let at_ = w.memory(&indices, MemoryUse::Read);
     let (from, to) = memory(&mut w, op.reduction, &updates, &y);
     // Any two updates may meet: all by one unit, in order.
     w.nested(&indices.shape[..outer], Vec::new(), |w, tuple| {
         let mut target = Vec::new();
         for i in 0..depth {
-            target.push(index_at(w, at_, &[tuple, &[Expr::index(i)]].concat(), y.shape[i]));
+            target.push(index_at(w, at_, &[tuple, &[RoutineExpr::index(i)]].concat(), y.shape[i]));
         }
         w.nested(&y.shape[depth..], Vec::new(), |w, slice| {
             let update = w.load(from, &[tuple, slice].concat());

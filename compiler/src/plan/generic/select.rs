@@ -7,7 +7,7 @@ use nnc_ir::op::{Compress, NonMaxSuppression, Prefix, Unique};
 use super::rank::{Heap, below};
 use super::{GenericError, Lowering, copy};
 use crate::code::routine::write::Mem;
-use crate::code::routine::{Expr, Role, Writer};
+use crate::code::routine::{MemoryUse, RoutineExpr, Writer};
 use crate::code::view::View;
 
 impl Lowering<'_> {
@@ -25,15 +25,15 @@ pub(super) fn prefix(l: &mut Lowering<'_>, op: &Prefix) -> Result<(), GenericErr
     let flat = y.reshaped(&[y.elems()]).ok_or_else(|| l.unsupported("a result that is not dense"))?;
     let inner: usize = y.shape[op.axis + 1..].iter().product();
     let mut w = Writer::new();
-    let (from, to) = (w.moved(&x, Role::Read), w.moved(&flat, Role::Write));
-    let count = w.memory(&count, Role::Read);
+    let (from, to) = (w.moved(&x, MemoryUse::Read), w.moved(&flat, MemoryUse::Write));
+    let count = w.memory(&count, MemoryUse::Read);
     w.over(&x.shape[..op.axis], y.shape[op.axis].saturating_mul(inner), |w, outer| {
         let there = w.load(count, &[]);
-        let there = w.value(there.max(Expr::int(0)).min(Expr::index(x.shape[op.axis])));
+        let there = w.value(there.max(RoutineExpr::int(0)).min(RoutineExpr::index(x.shape[op.axis])));
         let number = row_major(outer, &x.shape[..op.axis]);
-        let first = w.value(number * there.clone() * Expr::index(inner));
-        w.for_each(Expr::int(0), there, |w, i| {
-            let row = w.value(first + i.clone() * Expr::index(inner));
+        let first = w.value(number * there.clone() * RoutineExpr::index(inner));
+        w.for_each(RoutineExpr::int(0), there, |w, i| {
+            let row = w.value(first + i.clone() * RoutineExpr::index(inner));
             w.nested(&x.shape[op.axis + 1..], Vec::new(), |w, rest| {
                 let element = w.load(from, &[outer, &[i], rest].concat());
                 let place = row + row_major(rest, &x.shape[op.axis + 1..]);
@@ -45,8 +45,10 @@ pub(super) fn prefix(l: &mut Lowering<'_>, op: &Prefix) -> Result<(), GenericErr
 }
 
 /// The number of an element in row-major order.
-fn row_major(at: &[Expr], shape: &[usize]) -> Expr {
-    at.iter().zip(shape).fold(Expr::int(0), |n, (i, &extent)| n * Expr::index(extent) + i.clone())
+fn row_major(at: &[RoutineExpr], shape: &[usize]) -> RoutineExpr {
+    at.iter()
+        .zip(shape)
+        .fold(RoutineExpr::int(0), |n, (i, &extent)| n * RoutineExpr::index(extent) + i.clone())
 }
 
 pub(super) fn non_zero(l: &mut Lowering<'_>) -> Result<(), GenericError> {
@@ -56,21 +58,21 @@ pub(super) fn non_zero(l: &mut Lowering<'_>) -> Result<(), GenericError> {
         return copy::zeros(l, &count);
     }
     let mut w = Writer::new();
-    let (from, count) = (w.memory(&x, Role::Read), w.memory(&count, Role::Write));
+    let (from, count) = (w.memory(&x, MemoryUse::Read), w.memory(&count, MemoryUse::Write));
     // A scalar has no positions, only their number.
-    let to = (!indices.is_empty()).then(|| w.memory(&indices, Role::Update));
+    let to = (!indices.is_empty()).then(|| w.memory(&indices, MemoryUse::Update));
     let dtype = w.value_type(from);
     let found = w.local(DType::I64);
     w.nested(&x.shape, Vec::new(), |w, at| {
         let v = w.load(from, at);
-        let is_set = if dtype == DType::Bool { v } else { v.equals(Expr::constant(dtype, 0.0)).not() };
+        let is_set = if dtype == DType::Bool { v } else { v.equals(RoutineExpr::constant(dtype, 0.0)).not() };
         w.when(is_set, |w| {
             for (row, i) in at.iter().enumerate() {
                 if let Some(to) = to {
-                    w.store(to, &[Expr::index(row), found.get()], i.clone());
+                    w.store(to, &[RoutineExpr::index(row), found.get()], i.clone());
                 }
             }
-            w.set(found, found.get() + Expr::int(1));
+            w.set(found, found.get() + RoutineExpr::int(1));
         });
     });
     w.store(count, &[], found.get());
@@ -110,7 +112,7 @@ fn choice(l: &mut Lowering<'_>, axis: Option<usize>, y: View) -> Result<Choice, 
 }
 
 /// Copies one slice.
-fn slice(w: &mut Writer, rest: &[usize], (from, i): (Mem, Expr), (to, j): (Mem, Expr)) {
+fn slice(w: &mut Writer, rest: &[usize], (from, i): (Mem, RoutineExpr), (to, j): (Mem, RoutineExpr)) {
     w.nested(rest, Vec::new(), |w, at| {
         let element = w.load(from, &[&[i], at].concat());
         w.store(to, &[&[j], at].concat(), element);
@@ -126,16 +128,16 @@ pub(super) fn compress(l: &mut Lowering<'_>, op: &Compress) -> Result<(), Generi
         return copy::zeros(l, &count);
     }
     let mut w = Writer::new();
-    let moved = (!x.is_empty()).then(|| (w.moved(&x, Role::Read), w.moved(&y, Role::Update)));
-    let (condition, count) = (w.memory(&condition, Role::Read), w.memory(&count, Role::Write));
+    let moved = (!x.is_empty()).then(|| (w.moved(&x, MemoryUse::Read), w.moved(&y, MemoryUse::Update)));
+    let (condition, count) = (w.memory(&condition, MemoryUse::Read), w.memory(&count, MemoryUse::Write));
     let found = w.local(DType::I64);
-    w.for_each(Expr::int(0), Expr::index(bound), |w, i| {
+    w.for_each(RoutineExpr::int(0), RoutineExpr::index(bound), |w, i| {
         let chosen = w.load(condition, std::slice::from_ref(&i));
         w.when(chosen, |w| {
             if let Some((from, to)) = moved {
                 slice(w, &rest, (from, i), (to, found.get()));
             }
-            w.set(found, found.get() + Expr::int(1));
+            w.set(found, found.get() + RoutineExpr::int(1));
         });
     });
     w.store(count, &[], found.get());
@@ -163,77 +165,80 @@ pub(super) fn unique(l: &mut Lowering<'_>, op: &Unique) -> Result<(), GenericErr
     }
     let temps: Vec<View> = (0..4).map(|_| l.temp(DType::I64, &[all])).collect();
     let mut w = Writer::new();
-    let (values, from, to) = (w.memory(&x, Role::Read), w.moved(&x, Role::Read), w.moved(&y, Role::Update));
-    let (firsts, counts) = (w.memory(&results[1], Role::Update), w.memory(&results[3], Role::Update));
-    let (inverse, count) = (w.memory(&results[2], Role::Write), w.memory(&results[4], Role::Write));
-    let mut temp = |i: usize| w.memory(&temps[i], Role::Write);
+    let (values, from, to) =
+        (w.memory(&x, MemoryUse::Read), w.moved(&x, MemoryUse::Read), w.moved(&y, MemoryUse::Update));
+    let (firsts, counts) =
+        (w.memory(&results[1], MemoryUse::Update), w.memory(&results[3], MemoryUse::Update));
+    let (inverse, count) = (w.memory(&results[2], MemoryUse::Write), w.memory(&results[4], MemoryUse::Write));
+    let mut temp = |i: usize| w.memory(&temps[i], MemoryUse::Write);
     let (order, group, leader, rank) = (temp(0), temp(1), temp(2), temp(3));
-    let (size, dtype) = (Expr::index(all), w.value_type(values));
+    let (size, dtype) = (RoutineExpr::index(all), w.value_type(values));
 
     // 0 where two slices are equal, 1 where the first is less, 2 where it is greater.
     let decided = w.local(DType::I64);
-    let compare = |w: &mut Writer, a: &Expr, b: &Expr| {
-        w.set(decided, Expr::int(0));
+    let compare = |w: &mut Writer, a: &RoutineExpr, b: &RoutineExpr| {
+        w.set(decided, RoutineExpr::int(0));
         w.nested(&rest, Vec::new(), |w, at| {
-            w.when(decided.get().equals(Expr::int(0)), |w| {
+            w.when(decided.get().equals(RoutineExpr::int(0)), |w| {
                 let element =
-                    |w: &mut Writer, i: &Expr| w.load(values, &[std::slice::from_ref(i), at].concat());
+                    |w: &mut Writer, i: &RoutineExpr| w.load(values, &[std::slice::from_ref(i), at].concat());
                 let (u, v) = (element(w, a), element(w, b));
                 let less = w.value(below(dtype, u.clone(), v.clone()));
                 let greater = w.value(below(dtype, v.clone(), u.clone()));
-                let sign = less.select(Expr::int(1), greater.select(Expr::int(2), Expr::int(0)));
+                let sign = less
+                    .select(RoutineExpr::int(1), greater.select(RoutineExpr::int(2), RoutineExpr::int(0)));
                 w.set(decided, sign);
                 if dtype.is_float() {
                     // NaN equals no other element.
-                    let is_nan = |e: Expr| e.unary(nnc_ir::op::Unary::IsNan);
-                    let by_index = a.clone().less(b.clone()).select(Expr::int(1), Expr::int(2));
-                    let differ = a.clone().equals(b.clone()).select(Expr::int(0), by_index);
+                    let is_nan = |e: RoutineExpr| e.unary(nnc_ir::op::Unary::IsNan);
+                    let by_index = a.clone().less(b.clone()).select(RoutineExpr::int(1), RoutineExpr::int(2));
+                    let differ = a.clone().equals(b.clone()).select(RoutineExpr::int(0), by_index);
                     let both = is_nan(u).and(is_nan(v));
                     w.set(decided, both.select(differ, decided.get()));
                 }
             });
         });
     };
-    let before = |w: &mut Writer, a: Expr, b: Expr| {
+    let before = |w: &mut Writer, a: RoutineExpr, b: RoutineExpr| {
         compare(w, &a, &b);
-        let equal = decided.get().equals(Expr::int(0)).and(a.less(b));
-        w.value(decided.get().equals(Expr::int(1)).or(equal))
+        let equal = decided.get().equals(RoutineExpr::int(0)).and(a.less(b));
+        w.value(decided.get().equals(RoutineExpr::int(1)).or(equal))
     };
     let heap = Heap { slots: order, at: Vec::new(), before: &before };
-    w.for_each(Expr::int(0), size.clone(), |w, i| heap.put(w, i.clone(), i));
+    w.for_each(RoutineExpr::int(0), size.clone(), |w, i| heap.put(w, i.clone(), i));
     heap.build(&mut w, &size, all);
     heap.sort(&mut w, &size, all);
 
     let groups = w.local(DType::I64);
-    w.for_each(Expr::int(0), size.clone(), |w, j| {
+    w.for_each(RoutineExpr::int(0), size.clone(), |w, j| {
         let here = heap.get(w, j.clone());
-        let previous = heap.get(w, j.clone() - Expr::int(1));
+        let previous = heap.get(w, j.clone() - RoutineExpr::int(1));
         compare(w, &previous, &here);
-        let starts = j.equals(Expr::int(0)).or(decided.get().equals(Expr::int(0)).not());
+        let starts = j.equals(RoutineExpr::int(0)).or(decided.get().equals(RoutineExpr::int(0)).not());
         w.when(starts, |w| {
             w.store(leader, &[groups.get()], here.clone());
             w.store(rank, &[groups.get()], groups.get());
-            w.set(groups, groups.get() + Expr::int(1));
+            w.set(groups, groups.get() + RoutineExpr::int(1));
         });
-        w.store(group, &[here], groups.get() - Expr::int(1));
+        w.store(group, &[here], groups.get() - RoutineExpr::int(1));
     });
     if !op.sorted {
         let next = w.local(DType::I64);
-        w.for_each(Expr::int(0), size.clone(), |w, i| {
+        w.for_each(RoutineExpr::int(0), size.clone(), |w, i| {
             let own = w.load(group, std::slice::from_ref(&i));
             let first = w.load(leader, std::slice::from_ref(&own));
             w.when(first.equals(i), |w| {
                 w.store(rank, &[own], next.get());
-                w.set(next, next.get() + Expr::int(1));
+                w.set(next, next.get() + RoutineExpr::int(1));
             });
         });
     }
-    w.for_each(Expr::int(0), size, |w, i| {
+    w.for_each(RoutineExpr::int(0), size, |w, i| {
         let own = w.load(group, std::slice::from_ref(&i));
         let place = w.load(rank, std::slice::from_ref(&own));
         w.store(inverse, std::slice::from_ref(&i), place.clone());
         let so_far = w.load(counts, std::slice::from_ref(&place));
-        w.store(counts, std::slice::from_ref(&place), so_far + Expr::int(1));
+        w.store(counts, std::slice::from_ref(&place), so_far + RoutineExpr::int(1));
         let first = w.load(leader, &[own]);
         w.when(first.equals(i.clone()), |w| {
             w.store(firsts, std::slice::from_ref(&place), i.clone());
@@ -260,18 +265,22 @@ pub(super) fn non_max_suppression(l: &mut Lowering<'_>, op: &NonMaxSuppression) 
     class_by_class(l, op, [&boxes, &scores], [&slots, &kept, &counts])?;
 
     let mut w = Writer::new();
-    let (kept, counts) = (w.memory(&kept, Role::Read), w.memory(&counts, Role::Read));
-    let (to, count) = (w.memory(&selected, Role::Update), w.memory(&count, Role::Write));
+    let (kept, counts) = (w.memory(&kept, MemoryUse::Read), w.memory(&counts, MemoryUse::Read));
+    let (to, count) = (w.memory(&selected, MemoryUse::Update), w.memory(&count, MemoryUse::Write));
     let row = w.local(DType::I64);
     w.nested(classes, Vec::new(), |w, at| {
         let there = w.load(counts, at);
-        w.for_each(Expr::int(0), there.max(Expr::int(0)).min(Expr::index(most)), |w, i| {
-            let number = w.load(kept, &[at, &[i]].concat());
-            for (column, v) in at.iter().cloned().chain([number]).enumerate() {
-                w.store(to, &[row.get(), Expr::index(column)], v);
-            }
-            w.set(row, row.get() + Expr::int(1));
-        });
+        w.for_each(
+            RoutineExpr::int(0),
+            there.max(RoutineExpr::int(0)).min(RoutineExpr::index(most)),
+            |w, i| {
+                let number = w.load(kept, &[at, &[i]].concat());
+                for (column, v) in at.iter().cloned().chain([number]).enumerate() {
+                    w.store(to, &[row.get(), RoutineExpr::index(column)], v);
+                }
+                w.set(row, row.get() + RoutineExpr::int(1));
+            },
+        );
     });
     w.store(count, &[], row.get());
     l.push_routine(w)
@@ -290,49 +299,51 @@ fn class_by_class(
     };
     let (iou, least, count) = (threshold(2)?, threshold(3)?, l.optional(4));
     let mut w = Writer::new();
-    let (boxes, scores_) = (w.memory(boxes, Role::Read), w.memory(scores, Role::Read));
-    let [slots, kept, counts] = [slots, kept, counts].map(|view| w.memory(view, Role::Write));
-    let [iou, least, count] = [iou, least, count].map(|view| view.map(|view| w.memory(&view, Role::Read)));
+    let (boxes, scores_) = (w.memory(boxes, MemoryUse::Read), w.memory(scores, MemoryUse::Read));
+    let [slots, kept, counts] = [slots, kept, counts].map(|view| w.memory(view, MemoryUse::Write));
+    let [iou, least, count] =
+        [iou, least, count].map(|view| view.map(|view| w.memory(&view, MemoryUse::Read)));
     let work = n.saturating_mul(most.saturating_add(8));
     w.over(&scores.shape[..2], work, |w, at| {
         let iou = match iou {
             Some(iou) => w.load(iou, &[]),
-            None => Expr::constant(DType::F32, 0.0),
+            None => RoutineExpr::constant(DType::F32, 0.0),
         };
         let least = least.map(|least| w.load(least, &[]));
-        let score = |w: &mut Writer, i: &Expr| w.load(scores_, &[at, std::slice::from_ref(i)].concat());
-        let before = |w: &mut Writer, a: Expr, b: Expr| {
+        let score =
+            |w: &mut Writer, i: &RoutineExpr| w.load(scores_, &[at, std::slice::from_ref(i)].concat());
+        let before = |w: &mut Writer, a: RoutineExpr, b: RoutineExpr| {
             let (u, v) = (score(w, &a), score(w, &b));
             let first = w.value(below(DType::F32, v.clone(), u.clone()));
             first.or(below(DType::F32, u, v).not().and(a.less(b)))
         };
         let heap = Heap { slots, at: at.to_vec(), before: &before };
         let candidates = w.local(DType::I64);
-        w.set(candidates, Expr::int(0));
+        w.set(candidates, RoutineExpr::int(0));
         let there = match count {
             Some(count) => {
                 let count = w.load(count, &[]);
-                w.value(count.max(Expr::int(0)).min(Expr::index(n)))
+                w.value(count.max(RoutineExpr::int(0)).min(RoutineExpr::index(n)))
             }
-            None => Expr::index(n),
+            None => RoutineExpr::index(n),
         };
-        w.for_each(Expr::int(0), there, |w, i| {
+        w.for_each(RoutineExpr::int(0), there, |w, i| {
             let counts = match &least {
                 Some(least) => least.clone().less(score(w, &i)),
-                None => Expr::bool(true),
+                None => RoutineExpr::bool(true),
             };
             w.when(counts, |w| {
                 heap.put(w, candidates.get(), i);
-                w.set(candidates, candidates.get() + Expr::int(1));
+                w.set(candidates, candidates.get() + RoutineExpr::int(1));
             });
         });
         heap.build(w, &candidates.get(), n);
         heap.sort(w, &candidates.get(), n);
 
-        let corners = |w: &mut Writer, i: &Expr| {
-            let mut part = |k: usize| w.load(boxes, &[at[0].clone(), i.clone(), Expr::index(k)]);
+        let corners = |w: &mut Writer, i: &RoutineExpr| {
+            let mut part = |k: usize| w.load(boxes, &[at[0].clone(), i.clone(), RoutineExpr::index(k)]);
             let [a, b, c, d] = [part(0), part(1), part(2), part(3)];
-            let half = |e: Expr| e / Expr::constant(DType::F32, 2.0);
+            let half = |e: RoutineExpr| e / RoutineExpr::constant(DType::F32, 2.0);
             let box_ = match op.center_point_box {
                 true => [b.clone() - half(d.clone()), a.clone() - half(c.clone()), b + half(d), a + half(c)],
                 false => [a.clone().min(c.clone()), b.clone().min(d.clone()), a.max(c), b.max(d)],
@@ -340,26 +351,26 @@ fn class_by_class(
             box_.map(|corner| w.value(corner))
         };
         let (next, selected) = (w.local(DType::I64), w.local(DType::I64));
-        w.set(next, Expr::int(0));
-        w.set(selected, Expr::int(0));
-        let more = next.get().less(candidates.get()).and(selected.get().less(Expr::index(most)));
+        w.set(next, RoutineExpr::int(0));
+        w.set(selected, RoutineExpr::int(0));
+        let more = next.get().less(candidates.get()).and(selected.get().less(RoutineExpr::index(most)));
         w.repeat(more, n as u64, |w| {
             let candidate = heap.get(w, next.get());
-            w.set(next, next.get() + Expr::int(1));
+            w.set(next, next.get() + RoutineExpr::int(1));
             let own = corners(w, &candidate);
             let (other, free) = (w.local(DType::I64), w.local(DType::Bool));
-            w.set(other, Expr::int(0));
-            w.set(free, Expr::bool(true));
+            w.set(other, RoutineExpr::int(0));
+            w.set(free, RoutineExpr::bool(true));
             w.repeat(free.get().and(other.get().less(selected.get())), most as u64, |w| {
                 let index = w.load(kept, &[at, &[other.get()]].concat());
-                w.set(other, other.get() + Expr::int(1));
+                w.set(other, other.get() + RoutineExpr::int(1));
                 let that = corners(w, &index);
                 let shares = overlap(w, own.clone(), that, iou.clone());
                 w.set(free, shares.not());
             });
             w.when(free.get(), |w| {
                 w.store(kept, &[at, &[selected.get()]].concat(), candidate);
-                w.set(selected, selected.get() + Expr::int(1));
+                w.set(selected, selected.get() + RoutineExpr::int(1));
             });
         });
         w.store(counts, at, selected.get());
@@ -368,17 +379,17 @@ fn class_by_class(
 }
 
 /// Whether two boxes share more of their union than a threshold. Boxes without area share nothing.
-fn overlap(w: &mut Writer, a: [Expr; 4], b: [Expr; 4], threshold: Expr) -> Expr {
-    let area = |[top, left, bottom, right]: [Expr; 4]| (bottom - top) * (right - left);
+fn overlap(w: &mut Writer, a: [RoutineExpr; 4], b: [RoutineExpr; 4], threshold: RoutineExpr) -> RoutineExpr {
+    let area = |[top, left, bottom, right]: [RoutineExpr; 4]| (bottom - top) * (right - left);
     let (area_a, area_b) = (w.value(area(a.clone())), w.value(area(b.clone())));
     let ([top_a, left_a, bottom_a, right_a], [top_b, left_b, bottom_b, right_b]) = (a, b);
     let height = w.value(bottom_a.min(bottom_b) - top_a.max(top_b));
     let width = w.value(right_a.min(right_b) - left_a.max(left_b));
     let shared = w.value(height.clone() * width.clone());
     let all = w.value(area_a.clone() + area_b.clone() - shared.clone());
-    let positive = |e: Expr| Expr::constant(DType::F32, 0.0).less(e);
+    let positive = |e: RoutineExpr| RoutineExpr::constant(DType::F32, 0.0).less(e);
     [height, width, area_a, area_b, all.clone()]
         .into_iter()
         .map(positive)
-        .fold((shared / all).binary(BinaryFn::Greater, threshold), Expr::and)
+        .fold((shared / all).binary(BinaryFn::Greater, threshold), RoutineExpr::and)
 }

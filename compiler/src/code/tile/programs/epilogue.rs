@@ -22,8 +22,8 @@
 
 use nnc_ir::op::Unary;
 
-use super::super::ir::{Addr, BinOp, Builder, Inst, Lanes, Operand, Vector};
-use super::functions::Functions;
+use super::super::ir::{Addr, BinOp, Builder, Inst, Lanes, Source, Vector};
+use super::functions::VectorMath;
 
 /// The function applied to each output. Parameters are the bits of f32 values, so that descriptors hash and compare.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -169,7 +169,7 @@ impl Activation {
 
 /// Whether, and when, a tensor of the output's shape is added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Residual {
+pub enum KernelResidual {
     /// None is added.
     #[default]
     None,
@@ -181,21 +181,21 @@ pub enum Residual {
 
 /// What a kernel does to its sums before it stores them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Epilogue {
+pub struct KernelEpilogue {
     /// Whether sums start at a bias per output channel (else at zero).
     pub bias: bool,
     /// The tensor that is added.
-    pub residual: Residual,
+    pub residual: KernelResidual,
     /// The function that is applied.
     pub activation: Activation,
 }
 
-impl Epilogue {
+impl KernelEpilogue {
     /// A suffix for kernel names.
     pub fn word(self) -> String {
         let residual = match self.residual {
-            Residual::None => "",
-            Residual::BeforeActivation | Residual::AfterActivation => "_add",
+            KernelResidual::None => "",
+            KernelResidual::BeforeActivation | KernelResidual::AfterActivation => "_add",
         };
         format!("{}{residual}", self.activation.word())
     }
@@ -215,12 +215,12 @@ impl Epilogue {
             Activation::Tanh | Activation::Mish | Activation::Elu { .. } => (0, 6),
             Activation::Gelu | Activation::GeluTanh | Activation::Softplus => (0, 7),
         };
-        let part_of_residual = if self.residual == Residual::None { 0 } else { 2 };
+        let part_of_residual = if self.residual == KernelResidual::None { 0 } else { 2 };
         bounds + values.max(part_of_residual).max(stored).max(1)
     }
 
     /// Writes the constants that all outputs share; `widest` is the widest output.
-    pub(super) fn begin(self, b: &mut Builder, widest: Lanes) -> Constants {
+    pub(super) fn begin(self, b: &mut Builder, widest: Lanes) -> Clamp {
         let mut held = |value: u32| {
             let dst = b.vector(widest);
             b.push(Inst::Const { dst, bits: value });
@@ -238,22 +238,16 @@ impl Epilogue {
             Activation::Tanh | Activation::Gelu | Activation::GeluTanh => (None, None),
             Activation::Mish | Activation::Softplus | Activation::Elu { .. } => (None, None),
         };
-        Constants { low, high }
+        Clamp { low, high }
     }
 
     /// Turns the sum in `x` into the output. `residual` is the address and the number of lanes to add, if any.
-    pub(super) fn apply(
-        self,
-        b: &mut Builder,
-        constants: Constants,
-        x: Vector,
-        residual: Option<(Addr, u32)>,
-    ) {
-        if self.residual == Residual::BeforeActivation {
+    pub(super) fn apply(self, b: &mut Builder, constants: Clamp, x: Vector, residual: Option<(Addr, u32)>) {
+        if self.residual == KernelResidual::BeforeActivation {
             add(b, x, residual);
         }
         self.activation.apply(b, constants, x);
-        if self.residual == Residual::AfterActivation {
+        if self.residual == KernelResidual::AfterActivation {
             add(b, x, residual);
         }
     }
@@ -261,7 +255,7 @@ impl Epilogue {
 
 /// Registers that hold the bounds of an activation.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Constants {
+pub(super) struct Clamp {
     pub(super) low: Option<Vector>,
     high: Option<Vector>,
 }
@@ -270,26 +264,26 @@ pub(super) struct Constants {
 fn add(b: &mut Builder, x: Vector, residual: Option<(Addr, u32)>) {
     match residual {
         None => {}
-        Some((addr, n)) if n >= b.lanes(x).count() => b.bin(BinOp::Add, x, x, Operand::Mem(addr)),
+        Some((addr, n)) if n >= b.lanes(x).count() => b.bin(BinOp::Add, x, x, Source::Mem(addr)),
         Some((addr, n)) => {
             let lanes = b.lanes(x);
             let r = b.load(lanes, n, addr);
-            b.bin(BinOp::Add, x, x, Operand::Reg(r));
+            b.bin(BinOp::Add, x, x, Source::Reg(r));
         }
     }
 }
 
 impl Activation {
     /// Applies the function to `x` in place.
-    pub(super) fn apply(self, b: &mut Builder, constants: Constants, x: Vector) {
-        let Constants { low, high } = constants;
+    pub(super) fn apply(self, b: &mut Builder, constants: Clamp, x: Vector) {
+        let Clamp { low, high } = constants;
         let clip = |b: &mut Builder, x: Vector| {
             // The bound comes first, so that NaN in x wins.
             if let Some(low) = low {
-                b.bin(BinOp::Max, x, low, Operand::Reg(x));
+                b.bin(BinOp::Max, x, low, Source::Reg(x));
             }
             if let Some(high) = high {
-                b.bin(BinOp::Min, x, high, Operand::Reg(x));
+                b.bin(BinOp::Min, x, high, Source::Reg(x));
             }
         };
         let lanes = b.lanes(x);
@@ -300,31 +294,31 @@ impl Activation {
                 // One of the two parts is zero.
                 let negative = b.vector(lanes);
                 if let Some(zero) = low {
-                    b.bin(BinOp::Min, negative, zero, Operand::Reg(x));
+                    b.bin(BinOp::Min, negative, zero, Source::Reg(x));
                 }
                 clip(b, x);
-                b.fma(x, negative, Operand::Imm(alpha));
+                b.fma(x, negative, Source::Imm(alpha));
             }
             Activation::HardSigmoid { alpha, beta } => {
-                b.bin(BinOp::Mul, x, x, Operand::Imm(alpha));
-                b.bin(BinOp::Add, x, x, Operand::Imm(beta));
+                b.bin(BinOp::Mul, x, x, Source::Imm(alpha));
+                b.bin(BinOp::Add, x, x, Source::Imm(beta));
                 clip(b, x);
             }
             Activation::HardSwish { alpha, beta } => {
                 let gate = b.vector(lanes);
-                b.bin(BinOp::Mul, gate, x, Operand::Imm(alpha));
-                b.bin(BinOp::Add, gate, gate, Operand::Imm(beta));
+                b.bin(BinOp::Mul, gate, x, Source::Imm(alpha));
+                b.bin(BinOp::Add, gate, gate, Source::Imm(beta));
                 clip(b, gate);
-                b.bin(BinOp::Mul, x, x, Operand::Reg(gate));
+                b.bin(BinOp::Mul, x, x, Source::Reg(gate));
             }
             Activation::Sigmoid => {
                 let d = one_plus_exp_minus(b, x);
                 let one = b.constant(lanes, 1.0);
-                b.bin(BinOp::Div, x, one, Operand::Reg(d));
+                b.bin(BinOp::Div, x, one, Source::Reg(d));
             }
             Activation::Silu => {
                 let d = one_plus_exp_minus(b, x);
-                b.bin(BinOp::Div, x, x, Operand::Reg(d));
+                b.bin(BinOp::Div, x, x, Source::Reg(d));
             }
             Activation::Tanh
             | Activation::Gelu
@@ -332,7 +326,7 @@ impl Activation {
             | Activation::Mish
             | Activation::Softplus
             | Activation::Elu { .. } => {
-                let y = self.function().and_then(|f| Functions::new(b, lanes).apply(f, x));
+                let y = self.function().and_then(|f| VectorMath::new(b, lanes).apply(f, x));
                 if let Some(src) = y {
                     b.push(Inst::Copy { dst: x, src });
                 }
@@ -354,13 +348,13 @@ const LN2_LOW: f32 = -2.121_944_4e-4;
 /// `1 + exp(-x)` in a fresh register.
 fn one_plus_exp_minus(b: &mut Builder, x: Vector) -> Vector {
     let lanes = b.lanes(x);
-    let imm = |value: f32| Operand::Imm(value.to_bits());
+    let imm = |value: f32| Source::Imm(value.to_bits());
     let z = b.vector(lanes);
     b.bin(BinOp::Mul, z, x, imm(-1.0));
     let low = b.constant(lanes, EXP_LO);
-    b.bin(BinOp::Max, z, low, Operand::Reg(z));
+    b.bin(BinOp::Max, z, low, Source::Reg(z));
     let high = b.constant(lanes, EXP_HI);
-    b.bin(BinOp::Min, z, high, Operand::Reg(z));
+    b.bin(BinOp::Min, z, high, Source::Reg(z));
     let power = b.constant(lanes, ROUND);
     b.fma(power, z, imm(std::f32::consts::LOG2_E));
     let n = b.vector(lanes);
@@ -372,17 +366,17 @@ fn one_plus_exp_minus(b: &mut Builder, x: Vector) -> Vector {
     let mut sum = b.constant(lanes, 1.0 / 5040.0);
     for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
         let next = b.constant(lanes, coefficient);
-        b.fma(next, sum, Operand::Reg(z));
+        b.fma(next, sum, Source::Reg(z));
         sum = next;
     }
-    b.bin(BinOp::Mul, sum, sum, Operand::Reg(power));
+    b.bin(BinOp::Mul, sum, sum, Source::Reg(power));
     b.bin(BinOp::Add, sum, sum, imm(1.0));
     sum
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::ir::{Extent, Kind, Role, at};
+    use super::super::super::ir::{ByteRange, ParamKind, ParamRole, at};
     use super::super::super::x86;
     use super::*;
 
@@ -390,12 +384,12 @@ mod tests {
     #[test]
     fn every_activation_needs_no_more_registers_than_it_says() {
         for activation in Activation::examples() {
-            let epilogue = Epilogue { activation, ..Epilogue::default() };
+            let epilogue = KernelEpilogue { activation, ..KernelEpilogue::default() };
             let sums = 16 - epilogue.registers(1);
             let mut b = Builder::new(epilogue.word());
-            let bytes = Extent::new(0, 32 * sums as i64);
-            let input = b.param(Role::Input, Kind::Read { extent: bytes });
-            let output = b.param(Role::Output, Kind::Write { extent: bytes });
+            let bytes = ByteRange::new(0, 32 * sums as i64);
+            let input = b.param(ParamRole::Input, ParamKind::Read { range: bytes });
+            let output = b.param(ParamRole::Output, ParamKind::Write { range: bytes });
             let constants = epilogue.begin(&mut b, Lanes::X8);
             let sums: Vec<Vector> =
                 (0..sums as i32).map(|i| b.load(Lanes::X8, 8, at(input, 32 * i))).collect();

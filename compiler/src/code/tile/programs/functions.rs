@@ -21,7 +21,7 @@ use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E, SQRT_2};
 
 use nnc_ir::op::Unary;
 
-use super::super::ir::{BinOp, Builder, Inst, Lanes, Operand, Test, UnOp, Vector};
+use super::super::ir::{BinOp, Builder, Inst, Lanes, Source, Test, UnOp, Vector};
 use crate::code::nest::math::{ERF_LARGE, ERF_SMALL, ERFC, EXP_F32, LOG_F32};
 use crate::code::nest::power::{self, Power};
 
@@ -36,7 +36,7 @@ const SIGN: u32 = 1 << 31;
 const LOG1P: [f64; 5] =
     [0.6666667461395264, 0.39998888969421387, 0.2861659824848175, 0.21430733799934387, 0.24289582669734955];
 
-/// Whether [`Functions::apply`] has a function.
+/// Whether [`VectorMath::apply`] has a function.
 pub fn has(function: Unary) -> bool {
     use Unary::*;
     match function {
@@ -50,15 +50,15 @@ pub fn has(function: Unary) -> bool {
 }
 
 /// Writes functions of vectors of one width.
-pub struct Functions<'b> {
+pub struct VectorMath<'b> {
     b: &'b mut Builder,
     lanes: Lanes,
 }
 
-impl<'b> Functions<'b> {
+impl<'b> VectorMath<'b> {
     /// Functions of vectors of so many lanes.
-    pub fn new(b: &'b mut Builder, lanes: Lanes) -> Functions<'b> {
-        Functions { b, lanes }
+    pub fn new(b: &'b mut Builder, lanes: Lanes) -> VectorMath<'b> {
+        VectorMath { b, lanes }
     }
 
     /// `function(x)`; `None` for those that [`has`] refuses.
@@ -146,7 +146,7 @@ impl<'b> Functions<'b> {
     }
 
     /// `op(a, b)`
-    pub fn bin(&mut self, op: BinOp, a: Vector, b: Operand) -> Vector {
+    pub fn bin(&mut self, op: BinOp, a: Vector, b: Source) -> Vector {
         let dst = self.b.vector(self.lanes);
         self.b.bin(op, dst, a, b);
         dst
@@ -172,7 +172,7 @@ impl<'b> Functions<'b> {
     }
 
     fn imm_bits(&mut self, op: BinOp, a: Vector, bits: u32) -> Vector {
-        self.bin(op, a, Operand::Imm(bits))
+        self.bin(op, a, Source::Imm(bits))
     }
 
     fn imm(&mut self, op: BinOp, a: Vector, value: f32) -> Vector {
@@ -180,15 +180,15 @@ impl<'b> Functions<'b> {
     }
 
     fn add(&mut self, a: Vector, b: Vector) -> Vector {
-        self.bin(BinOp::Add, a, Operand::Reg(b))
+        self.bin(BinOp::Add, a, Source::Reg(b))
     }
 
     fn mul(&mut self, a: Vector, b: Vector) -> Vector {
-        self.bin(BinOp::Mul, a, Operand::Reg(b))
+        self.bin(BinOp::Mul, a, Source::Reg(b))
     }
 
     fn div(&mut self, a: Vector, b: Vector) -> Vector {
-        self.bin(BinOp::Div, a, Operand::Reg(b))
+        self.bin(BinOp::Div, a, Source::Reg(b))
     }
 
     fn plus(&mut self, a: Vector, value: f32) -> Vector {
@@ -201,19 +201,19 @@ impl<'b> Functions<'b> {
 
     /// `acc` += `a` · `value`
     fn fma_imm(&mut self, acc: Vector, a: Vector, value: f32) {
-        self.b.fma(acc, a, Operand::Imm(value.to_bits()));
+        self.b.fma(acc, a, Source::Imm(value.to_bits()));
     }
 
     /// `x`, but not below `low`; NaN goes through.
     fn at_least(&mut self, x: Vector, low: f32) -> Vector {
         let low = self.constant(low);
-        self.bin(BinOp::Max, low, Operand::Reg(x))
+        self.bin(BinOp::Max, low, Source::Reg(x))
     }
 
     /// `x`, but not above `high`; NaN goes through.
     fn at_most(&mut self, x: Vector, high: f32) -> Vector {
         let high = self.constant(high);
-        self.bin(BinOp::Min, high, Operand::Reg(x))
+        self.bin(BinOp::Min, high, Source::Reg(x))
     }
 
     fn clamp(&mut self, x: Vector, low: f32, high: f32) -> Vector {
@@ -228,7 +228,7 @@ impl<'b> Functions<'b> {
     /// The size of `a` (not negative) with the sign of `sign`.
     fn with_sign(&mut self, a: Vector, sign: Vector) -> Vector {
         let sign = self.imm_bits(BinOp::And, sign, SIGN);
-        self.bin(BinOp::Or, a, Operand::Reg(sign))
+        self.bin(BinOp::Or, a, Source::Reg(sign))
     }
 
     fn if_negative(&mut self, x: Vector, then: Vector, otherwise: Vector) -> Vector {
@@ -247,7 +247,7 @@ impl<'b> Functions<'b> {
         let mut sum = self.constant(highest_first.next().map_or(0.0, |&c| c as f32));
         for &c in highest_first {
             let next = self.constant(c as f32);
-            self.b.fma(next, sum, Operand::Reg(x));
+            self.b.fma(next, sum, Source::Reg(x));
             sum = next;
         }
         sum
@@ -263,7 +263,7 @@ impl<'b> Functions<'b> {
         self.fma_imm(r, n, -LN2_LOW);
         let p = self.polynomial(r, &EXP_F32);
         let square = self.mul(r, r);
-        self.b.fma(r, p, Operand::Reg(square));
+        self.b.fma(r, p, Source::Reg(square));
         (n, r)
     }
 
@@ -282,7 +282,7 @@ impl<'b> Functions<'b> {
         let half = self.constant(ROUND);
         self.fma_imm(half, n, 0.5);
         let half = self.imm(BinOp::Sub, half, ROUND);
-        let rest = self.bin(BinOp::Sub, n, Operand::Reg(half));
+        let rest = self.bin(BinOp::Sub, n, Source::Reg(half));
         let (half, rest) = (self.power_of_two(half, 0.0), self.power_of_two(rest, 0.0));
         let y = self.mul(m, half);
         self.mul(y, rest)
@@ -295,7 +295,7 @@ impl<'b> Functions<'b> {
         // 2·(s·m + (s - ½)) with s = 2^(n-1): 2^n alone could overflow.
         let s = self.power_of_two(n, -1.0);
         let y = self.plus(s, -0.5);
-        self.b.fma(y, s, Operand::Reg(m));
+        self.b.fma(y, s, Source::Reg(m));
         self.add(y, y)
     }
 
@@ -375,7 +375,7 @@ impl<'b> Functions<'b> {
         let rest = self.polynomial(square, &LOG1P);
         let cube = self.mul(square, s);
         let y = self.add(s, s);
-        self.b.fma(y, cube, Operand::Reg(rest));
+        self.b.fma(y, cube, Source::Reg(rest));
         let positive = self.at_least(x, 0.0);
         self.add(positive, y)
     }
@@ -399,12 +399,12 @@ impl<'b> Functions<'b> {
         let g = self.mul(size, g);
         let rest = self.exp(g);
         let one = self.constant(1.0);
-        let large = self.bin(BinOp::Sub, one, Operand::Reg(rest));
+        let large = self.bin(BinOp::Sub, one, Source::Reg(rest));
         let large = self.with_sign(large, x);
         let square = self.mul(x, x);
         let factor = self.polynomial(square, &ERF_SMALL);
         let small = self.copy(x);
-        self.b.fma(small, factor, Operand::Reg(x));
+        self.b.fma(small, factor, Source::Reg(x));
         let one = self.constant(1.0);
         self.select(Test::Less, [one, size], large, small)
     }
@@ -420,12 +420,12 @@ impl<'b> Functions<'b> {
         let t = self.reciprocal(t);
         let g = self.polynomial(t, &ERFC);
         let minus = self.imm_bits(BinOp::Xor, size, SIGN);
-        self.b.fma(g, minus, Operand::Reg(size));
+        self.b.fma(g, minus, Source::Reg(size));
         let e = self.exp(g);
         let below = self.mul(t, e);
         let below = self.scaled(below, 0.5);
         let (zero, one) = (self.constant(0.0), self.constant(1.0));
-        let above = self.bin(BinOp::Sub, one, Operand::Reg(below));
+        let above = self.bin(BinOp::Sub, one, Source::Reg(below));
         let share = self.select(Test::Less, [zero, x], above, below);
         self.mul(x, share)
     }

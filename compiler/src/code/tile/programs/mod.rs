@@ -1,8 +1,8 @@
 //! The kernel programs: one descriptor per kernel family, plain data that hashes and compares, and what it turns into.
 //!
 //! A descriptor is a decision already made: the planner chooses, a program only writes down. All families share
-//! [`epilogue::Epilogue`]. Callers find out which arguments a kernel takes, and in which order, from
-//! [`Program::params`](super::ir::Program::params), by role.
+//! [`epilogue::KernelEpilogue`]. Callers find out which arguments a kernel takes, and in which order, from
+//! [`TileProgram::params`](super::ir::Program::params), by role.
 
 pub mod dense;
 pub mod depthwise;
@@ -14,7 +14,7 @@ pub mod window;
 pub mod winograd;
 
 use super::error::TileError;
-use super::ir::Extent;
+use super::ir::ByteRange;
 
 /// Collects byte displacements that must fit 32 bits.
 #[derive(Debug, Default)]
@@ -41,12 +41,12 @@ impl Displacements {
 }
 
 /// The bytes from the lowest to the highest of `n` windows of `bytes` bytes, `pitch` apart.
-fn strided(n: u32, pitch: i64, bytes: i64) -> Extent {
+fn strided(n: u32, pitch: i64, bytes: i64) -> ByteRange {
     match n {
-        0 => Extent::default(),
+        0 => ByteRange::default(),
         n => {
             let last = i64::from(n - 1) * pitch;
-            Extent::new(last.min(0), last.max(0) + bytes)
+            ByteRange::new(last.min(0), last.max(0) + bytes)
         }
     }
 }

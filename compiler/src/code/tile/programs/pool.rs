@@ -18,21 +18,23 @@
 //! |---|---|
 //! | `Input` | where kernel element (0, 0) of the first output lies, perhaps outside the image; the first pixel |
 //! | `Output` | the first output |
-//! | `Tiles` | number of blocks; if [`Window::tiles`] > 1 |
+//! | `Tiles` | number of blocks; if [`PixelBlock::tiles`] > 1 |
 //! | `Scale`, `Shift` | one per lane; if the prologue is affine |
 //! | `Residual` | as `Output`; if the epilogue has a residual |
 
 use super::super::error::TileError;
-use super::super::ir::{BinOp, Builder, Count, Extent, Kind, Lanes, Operand, Program, Role, Vector, at};
+use super::super::ir::{
+    BinOp, Builder, ByteRange, Lanes, ParamKind, ParamRole, Source, TileProgram, Trips, Vector, at,
+};
 use super::dense::{Col, panel_channels};
-use super::epilogue::{Activation, Epilogue, Residual};
-use super::window::{self, Along, Prologue, Window};
+use super::epilogue::{Activation, KernelEpilogue, KernelResidual};
+use super::window::{self, Along, KernelPrologue, PixelBlock};
 use super::{Displacements, strided};
 use crate::code::float::{Float, Floats};
 
 /// What is computed of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Pool {
+pub enum PoolFunction {
     /// The largest value.
     Max,
     /// The sum over the number of pixels inside the image.
@@ -45,64 +47,60 @@ pub enum Pool {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PoolTile {
     /// The outputs and what they see.
-    pub window: Window,
+    pub block: PixelBlock,
     /// What is computed.
-    pub pool: Pool,
+    pub pool: PoolFunction,
     /// Bytes from one pixel of the residual to the next.
     pub residual_pixel: i32,
     /// Bytes from one row of the residual to the next.
     pub residual_row: i32,
     /// What happens to the input.
-    pub prologue: Prologue,
+    pub prologue: KernelPrologue,
     /// What happens before the store; a pool has no bias.
-    pub epilogue: Epilogue,
+    pub epilogue: KernelEpilogue,
 }
 
 impl PoolTile {
     /// A name that tells kernels apart for people.
     pub fn name(&self) -> String {
-        let Window { rows, cols, kernel: (kh, kw), stride, .. } = &self.window;
+        let PixelBlock { rows, cols, kernel: (kh, kw), stride, .. } = &self.block;
         let kind = word(self.pool);
-        let floats = self.window.floats.word();
+        let floats = self.block.floats.word();
         format!("{kind}pool_{floats}_{}x{}_k{kh}x{kw}s{}", rows.len(), cols.len(), stride.1)
     }
 
     /// The program.
-    pub fn program(&self) -> Result<Program, TileError> {
-        let window = &self.window;
-        window.check(&self.name())?;
-        let (lanes, used) = (window.lanes, window.used);
-        let inputs = window.inputs();
+    pub fn program(&self) -> Result<TileProgram, TileError> {
+        let block = &self.block;
+        block.check(&self.name())?;
+        let (lanes, used) = (block.lanes, block.used);
+        let inputs = block.inputs();
         let mut displacements = Displacements::default();
         let mut b = Builder::new(self.name());
-        let input = b.param(Role::Input, Kind::Read { extent: window.input_extent(&inputs) });
-        let output_extent = window.output_extent(window.c_pixel, window.c_row, window.floats.output);
-        let output = b.param(Role::Output, Kind::Write { extent: output_extent });
-        let tiles = window.count(&mut b);
+        let input = b.param(ParamRole::Input, ParamKind::Read { range: block.input_range(&inputs) });
+        let output_range = block.output_range(block.c_pixel, block.c_row, block.floats.output);
+        let output = b.param(ParamRole::Output, ParamKind::Write { range: output_range });
+        let tiles = block.count(&mut b);
         let vector = i64::from(lanes.bytes());
-        let prologue = self.prologue.params(&mut b, window.parameter_extent(vector, 4 * i64::from(used)));
-        let residual = (self.epilogue.residual != Residual::None).then(|| {
-            let float = window.floats.residual;
-            let extent = window.output_extent(self.residual_pixel, self.residual_row, float);
-            b.param(Role::Residual, Kind::Read { extent })
+        let prologue = self.prologue.params(&mut b, block.parameter_range(vector, 4 * i64::from(used)));
+        let residual = (self.epilogue.residual != KernelResidual::None).then(|| {
+            let float = block.floats.residual;
+            let range = block.output_range(self.residual_pixel, self.residual_row, float);
+            b.param(ParamRole::Residual, ParamKind::Read { range })
         });
         let start = start(self.pool);
-        let maximum = (self.pool == Pool::Max).then(|| Maximum::begin(&mut b, lanes));
-        if window.along == Along::Channels {
+        let maximum = (self.pool == PoolFunction::Max).then(|| Maximum::begin(&mut b, lanes));
+        if block.along == Along::Channels {
             b.begin();
         }
         let prepared = self.prologue.begin(&mut b, prologue, 0, lanes, used);
-        if window.along == Along::Columns {
+        if block.along == Along::Columns {
             b.begin();
         }
-        let mut results: Vec<Option<Vector>> = vec![None; window.outputs()];
+        let mut results: Vec<Option<Vector>> = vec![None; block.outputs()];
         for (disp, uses) in inputs.iter() {
-            let x = prepared.load(
-                &mut b,
-                lanes,
-                used,
-                at(input, displacements.get(disp)).of(window.floats.input),
-            );
+            let x =
+                prepared.load(&mut b, lanes, used, at(input, displacements.get(disp)).of(block.floats.input));
             let poison = maximum.map(|m| m.poison(&mut b, x));
             for u in uses {
                 let result = results[u.output];
@@ -113,10 +111,10 @@ impl PoolTile {
                 };
                 match (maximum, poison, result) {
                     (Some(m), Some(poison), so_far) => {
-                        b.bin(BinOp::Max, next, x, Operand::Reg(so_far.unwrap_or(m.least)));
-                        b.bin(BinOp::Add, next, next, Operand::Reg(poison));
+                        b.bin(BinOp::Max, next, x, Source::Reg(so_far.unwrap_or(m.least)));
+                        b.bin(BinOp::Add, next, next, Source::Reg(poison));
                     }
-                    (_, _, Some(sum)) => b.bin(BinOp::Add, next, sum, Operand::Reg(x)),
+                    (_, _, Some(sum)) => b.bin(BinOp::Add, next, sum, Source::Reg(x)),
                     (_, _, None) => {}
                 }
                 results[u.output] = Some(next);
@@ -125,24 +123,24 @@ impl PoolTile {
         let constants = self.epilogue.begin(&mut b, lanes);
         for (i, result) in results.into_iter().enumerate() {
             let result = result.unwrap_or_else(|| b.constant(lanes, start));
-            let (r, x) = (i / window.cols.len(), i % window.cols.len());
-            let inside = window.rows[r].len() * window.cols[x].len();
+            let (r, x) = (i / block.cols.len(), i % block.cols.len());
+            let inside = block.rows[r].len() * block.cols[x].len();
             scale(&mut b, self.pool, result, inside as u64);
             let residual = residual.map(|base| {
-                let disp = window.output_disp(i, self.residual_pixel, self.residual_row);
-                (at(base, displacements.get(disp)).of(window.floats.residual), used)
+                let disp = block.output_disp(i, self.residual_pixel, self.residual_row);
+                (at(base, displacements.get(disp)).of(block.floats.residual), used)
             });
             self.epilogue.apply(&mut b, constants, result, residual);
-            let disp = window.output_disp(i, window.c_pixel, window.c_row);
-            b.store(result, used, at(output, displacements.get(disp)).of(window.floats.output));
+            let disp = block.output_disp(i, block.c_pixel, block.c_row);
+            b.store(result, used, at(output, displacements.get(disp)).of(block.floats.output));
         }
-        if window.tiles > 1 {
-            let output_step = window.output_step(window.c_pixel, window.floats.output);
-            let mut steps = vec![(input, window.input_step()), (output, output_step)];
-            let residual_step = window.output_step(self.residual_pixel, window.floats.residual);
+        if block.tiles > 1 {
+            let output_step = block.output_step(block.c_pixel, block.floats.output);
+            let mut steps = vec![(input, block.input_step()), (output, output_step)];
+            let residual_step = block.output_step(self.residual_pixel, block.floats.residual);
             steps.extend(residual.map(|r| (r, residual_step)));
             let parameters = prologue.into_iter().flat_map(|(a, b)| [a, b]);
-            steps.extend(parameters.map(|p| (p, window.parameter_step(vector))));
+            steps.extend(parameters.map(|p| (p, block.parameter_step(vector))));
             window::step(&mut b, &mut displacements, &steps);
         }
         b.end(tiles);
@@ -167,39 +165,39 @@ impl Maximum {
     /// A zero, or NaN where `x` is.
     fn poison(self, b: &mut Builder, x: Vector) -> Vector {
         let poison = b.vector(b.lanes(x));
-        b.bin(BinOp::Max, poison, self.zero, Operand::Reg(x));
-        b.bin(BinOp::Min, poison, self.zero, Operand::Reg(poison));
+        b.bin(BinOp::Max, poison, self.zero, Source::Reg(x));
+        b.bin(BinOp::Min, poison, self.zero, Source::Reg(poison));
         poison
     }
 }
 
-fn word(pool: Pool) -> &'static str {
+fn word(pool: PoolFunction) -> &'static str {
     match pool {
-        Pool::Max => "max",
-        Pool::MeanInside | Pool::MeanOf(_) => "mean",
+        PoolFunction::Max => "max",
+        PoolFunction::MeanInside | PoolFunction::MeanOf(_) => "mean",
     }
 }
 
 /// What no pixel at all gives.
-fn start(pool: Pool) -> f32 {
+fn start(pool: PoolFunction) -> f32 {
     match pool {
-        Pool::Max => f32::NEG_INFINITY,
-        Pool::MeanInside | Pool::MeanOf(_) => 0.0,
+        PoolFunction::Max => f32::NEG_INFINITY,
+        PoolFunction::MeanInside | PoolFunction::MeanOf(_) => 0.0,
     }
 }
 
 /// Turns a sum into a mean.
-fn scale(b: &mut Builder, pool: Pool, sum: Vector, inside: u64) {
+fn scale(b: &mut Builder, pool: PoolFunction, sum: Vector, inside: u64) {
     let pixels = match pool {
-        Pool::Max => return,
-        Pool::MeanInside => inside.max(1),
-        Pool::MeanOf(pixels) => u64::from(pixels),
+        PoolFunction::Max => return,
+        PoolFunction::MeanInside => inside.max(1),
+        PoolFunction::MeanOf(pixels) => u64::from(pixels),
     };
     if pixels == 1 {
         return;
     }
     let reciprocal = (1.0 / pixels as f64) as f32;
-    b.bin(BinOp::Mul, sum, sum, Operand::Imm(reciprocal.to_bits()));
+    b.bin(BinOp::Mul, sum, sum, Source::Imm(reciprocal.to_bits()));
 }
 
 /// A pool over a whole image, for some vectors of channels.
@@ -218,9 +216,9 @@ pub struct GlobalPoolTile {
     /// Bytes from one row to the next.
     pub a_row: i32,
     /// What is computed.
-    pub pool: Pool,
+    pub pool: PoolFunction,
     /// What happens to the input.
-    pub prologue: Prologue,
+    pub prologue: KernelPrologue,
     /// What happens before the store.
     pub activation: Activation,
 }
@@ -236,7 +234,7 @@ impl GlobalPoolTile {
     }
 
     /// The program.
-    pub fn program(&self) -> Result<Program, TileError> {
+    pub fn program(&self) -> Result<TileProgram, TileError> {
         let wrong = |what: &str| Err(TileError::Descriptor { program: self.name(), what: what.into() });
         if self.cols.is_empty() || self.cols.iter().any(|c| c.used == 0 || c.used > c.lanes.count()) {
             return wrong("a pool needs columns that store at least one lane and at most all");
@@ -255,10 +253,13 @@ impl GlobalPoolTile {
         let row = strided(width, self.a_pixel.into(), bytes(self.floats.input));
         let rows = strided(height, self.a_row.into(), 0);
         let mut b = Builder::new(self.name());
-        let input_extent = Extent::new(row.lo + rows.lo, row.hi + rows.hi);
-        let input = b.param(Role::Input, Kind::Read { extent: input_extent });
-        let output = b.param(Role::Output, Kind::Write { extent: Extent::new(0, bytes(self.floats.output)) });
-        let prologue = self.prologue.params(&mut b, Extent::new(0, bytes(Float::F32)));
+        let input_range = ByteRange::new(row.lo + rows.lo, row.hi + rows.hi);
+        let input = b.param(ParamRole::Input, ParamKind::Read { range: input_range });
+        let output = b.param(
+            ParamRole::Output,
+            ParamKind::Write { range: ByteRange::new(0, bytes(self.floats.output)) },
+        );
+        let prologue = self.prologue.params(&mut b, ByteRange::new(0, bytes(Float::F32)));
 
         // Each vector, and its first channel.
         let firsts = self.cols.iter().scan(0, |next, col| {
@@ -278,7 +279,7 @@ impl GlobalPoolTile {
             .map(|_| columns.iter().map(|(col, _)| b.constant(col.lanes, start(self.pool))).collect())
             .collect();
         let widest = self.cols.iter().map(|c| c.lanes).max().unwrap_or(Lanes::X4);
-        let maximum = (self.pool == Pool::Max).then(|| Maximum::begin(&mut b, widest));
+        let maximum = (self.pool == PoolFunction::Max).then(|| Maximum::begin(&mut b, widest));
         let pixel = |b: &mut Builder, displacements: &mut Displacements, position: u32| {
             let disp = i64::from(position) * i64::from(self.a_pixel);
             let float = self.floats.input;
@@ -289,10 +290,10 @@ impl GlobalPoolTile {
                 match maximum {
                     Some(m) => {
                         let poison = m.poison(b, x);
-                        b.bin(BinOp::Max, part, x, Operand::Reg(part));
-                        b.bin(BinOp::Add, part, part, Operand::Reg(poison));
+                        b.bin(BinOp::Max, part, x, Source::Reg(part));
+                        b.bin(BinOp::Add, part, part, Source::Reg(poison));
                     }
-                    None => b.bin(BinOp::Add, part, part, Operand::Reg(x)),
+                    None => b.bin(BinOp::Add, part, part, Source::Reg(x)),
                 }
             }
         };
@@ -302,15 +303,15 @@ impl GlobalPoolTile {
         (0..PARTS).for_each(|p| pixel(&mut b, &mut displacements, p));
         let round_bytes = i64::from(PARTS) * i64::from(self.a_pixel);
         window::step(&mut b, &mut displacements, &[(input, round_bytes)]);
-        b.end(Count::Imm(rounds));
+        b.end(Trips::Imm(rounds));
         (0..width % PARTS).for_each(|p| pixel(&mut b, &mut displacements, p));
         if height > 1 {
             let rest = i64::from(self.a_row) - i64::from(rounds) * round_bytes;
             window::step(&mut b, &mut displacements, &[(input, rest)]);
         }
-        b.end(Count::Imm(height));
+        b.end(Trips::Imm(height));
 
-        let epilogue = Epilogue { activation: self.activation, ..Epilogue::default() };
+        let epilogue = KernelEpilogue { activation: self.activation, ..KernelEpilogue::default() };
         let constants = epilogue.begin(&mut b, widest);
         for (v, (col, first)) in columns.iter().enumerate() {
             let mut join = |into: usize, from: usize| {
@@ -318,10 +319,10 @@ impl GlobalPoolTile {
                 match maximum {
                     Some(m) => {
                         let poison = m.poison(&mut b, from);
-                        b.bin(BinOp::Max, into, from, Operand::Reg(into));
-                        b.bin(BinOp::Add, into, into, Operand::Reg(poison));
+                        b.bin(BinOp::Max, into, from, Source::Reg(into));
+                        b.bin(BinOp::Add, into, into, Source::Reg(poison));
                     }
-                    None => b.bin(BinOp::Add, into, into, Operand::Reg(from)),
+                    None => b.bin(BinOp::Add, into, into, Source::Reg(from)),
                 }
             };
             join(0, 1);

@@ -13,8 +13,8 @@
 //! | `Scale`, `Shift` | one value a channel, in the order of the copy; if [`StageTile::affine`] |
 
 use super::super::error::TileError;
-use super::super::ir::{Builder, Count, Extent, Kind, Lanes, Operand, Program, Role, at};
-use super::epilogue::{Activation, Epilogue, Residual};
+use super::super::ir::{Builder, ByteRange, Lanes, ParamKind, ParamRole, Source, TileProgram, Trips, at};
+use super::epilogue::{Activation, KernelEpilogue, KernelResidual};
 use super::{Displacements, strided};
 use crate::code::float::Float;
 
@@ -39,7 +39,7 @@ pub struct StageTile {
 
 impl StageTile {
     /// The program, in vectors of at most `widest` lanes.
-    pub fn program(&self, widest: Lanes) -> Result<Program, TileError> {
+    pub fn program(&self, widest: Lanes) -> Result<TileProgram, TileError> {
         let channels: u32 = self.runs.iter().map(|r| r.1).sum();
         let word = self.activation.word();
         let affine = if self.affine { "_affine" } else { "" };
@@ -47,18 +47,19 @@ impl StageTile {
         let mut b = Builder::new(name.clone());
         let mut displacements = Displacements::default();
         let bytes = 4 * i64::from(channels);
-        let source = self.runs.iter().fold(Extent::default(), |e, &(offset, len)| {
+        let source = self.runs.iter().fold(ByteRange::default(), |e, &(offset, len)| {
             let pixels = strided(self.rows, i64::from(self.input_pixel), self.input.span(len));
-            e.union(Extent::new(i64::from(offset) + pixels.lo, i64::from(offset) + pixels.hi))
+            e.union(ByteRange::new(i64::from(offset) + pixels.lo, i64::from(offset) + pixels.hi))
         });
         let copy = strided(self.rows, i64::from(self.output_pixel), bytes);
-        let input = b.param(Role::Input, Kind::Read { extent: source });
-        let output = b.param(Role::Output, Kind::Write { extent: copy });
-        let constants = Kind::Read { extent: Extent::new(0, bytes) };
-        let affine = self
-            .affine
-            .then(|| (b.param(Role::Scale, constants.clone()), b.param(Role::Shift, constants.clone())));
-        let epilogue = Epilogue { bias: false, residual: Residual::None, activation: self.activation };
+        let input = b.param(ParamRole::Input, ParamKind::Read { range: source });
+        let output = b.param(ParamRole::Output, ParamKind::Write { range: copy });
+        let constants = ParamKind::Read { range: ByteRange::new(0, bytes) };
+        let affine = self.affine.then(|| {
+            (b.param(ParamRole::Scale, constants.clone()), b.param(ParamRole::Shift, constants.clone()))
+        });
+        let epilogue =
+            KernelEpilogue { bias: false, residual: KernelResidual::None, activation: self.activation };
         let bounds = epilogue.begin(&mut b, widest);
         b.begin();
         let mut done = 0u32;
@@ -73,7 +74,7 @@ impl StageTile {
                 if let Some((scale, shift)) = affine {
                     let sum = b.load(lanes, n, at(shift, to));
                     let factor = b.load(lanes, n, at(scale, to));
-                    b.fma(sum, x, Operand::Reg(factor));
+                    b.fma(sum, x, Source::Reg(factor));
                     x = sum;
                 }
                 epilogue.apply(&mut b, bounds, x, None);
@@ -84,7 +85,7 @@ impl StageTile {
         }
         b.advance(input, self.input_pixel);
         b.advance(output, self.output_pixel);
-        b.end(Count::Imm(self.rows));
+        b.end(Trips::Imm(self.rows));
         displacements.check(&name)?;
         Ok(b.finish())
     }

@@ -15,15 +15,15 @@ use std::ops::Range;
 
 use super::super::error::TileError;
 use super::super::ir::{
-    Addr, BinOp, Builder, Count, Extent, Inst, Int, Kind, Lanes, Operand, Role, Vector, at,
+    Addr, BinOp, Builder, ByteRange, Inst, Int, Lanes, ParamKind, ParamRole, Source, Trips, Vector, at,
 };
-use super::epilogue::{Activation, Constants, Epilogue};
+use super::epilogue::{Activation, Clamp, KernelEpilogue};
 use super::{Displacements, strided};
 use crate::code::float::{Float, Floats};
 
 /// A block of output pixels and the input under it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Window {
+pub struct PixelBlock {
     /// For each output row of the block: the kernel rows inside the image.
     pub rows: Vec<Range<u32>>,
     /// For each output column of the block: the kernel columns inside the image.
@@ -70,7 +70,7 @@ pub enum Along {
 
 /// What happens to an input value before it is used: `activation(x · scale + shift)`. Padding stays zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Prologue {
+pub struct KernelPrologue {
     /// Whether there are a scale and a shift for each channel.
     pub affine: bool,
     /// Applied after them.
@@ -89,14 +89,14 @@ pub(super) struct Use {
 
 /// The input vectors of a block and their uses.
 #[derive(Clone, Debug)]
-pub(super) struct Inputs {
+pub(super) struct InputVectors {
     /// By vector.
     uses: Vec<Use>,
     /// For each vector: its displacement, and where its uses end.
     vectors: Vec<(i64, usize)>,
 }
 
-impl Inputs {
+impl InputVectors {
     /// Each vector: its displacement and its uses.
     pub(super) fn iter(&self) -> impl Iterator<Item = (i64, &[Use])> {
         let starts = [0].into_iter().chain(self.vectors.iter().map(|(_, end)| *end));
@@ -104,7 +104,7 @@ impl Inputs {
     }
 }
 
-impl Window {
+impl PixelBlock {
     /// The window of an unpadded block: all of the kernel for each of `rows` by `cols` outputs.
     pub fn interior(rows: usize, cols: usize, kernel: (u32, u32)) -> (Vec<Range<u32>>, Vec<Range<u32>>) {
         (vec![0..kernel.0; rows], vec![0..kernel.1; cols])
@@ -116,10 +116,10 @@ impl Window {
     }
 
     /// How many blocks a call computes.
-    pub(super) fn count(&self, b: &mut Builder) -> Count {
+    pub(super) fn count(&self, b: &mut Builder) -> Trips {
         match self.tiles {
-            0 | 1 => Count::Imm(1),
-            max => Count::Param(b.param(Role::Tiles, Kind::Count { max })),
+            0 | 1 => Trips::Imm(1),
+            max => Trips::Param(b.param(ParamRole::Tiles, ParamKind::Count { max })),
         }
     }
 
@@ -141,7 +141,7 @@ impl Window {
     }
 
     /// The input vectors in ascending order of row and column, by displacement, each with its uses.
-    pub(super) fn inputs(&self) -> Inputs {
+    pub(super) fn inputs(&self) -> InputVectors {
         let mut all: Vec<((u32, u32), Use)> = Vec::new();
         for (r, kernel_rows) in self.rows.iter().enumerate() {
             for (x, kernel_cols) in self.cols.iter().enumerate() {
@@ -156,7 +156,7 @@ impl Window {
         }
         // Stable: the uses of a vector stay in the order of outputs.
         all.sort_by_key(|(at, _)| *at);
-        let mut inputs = Inputs { uses: all.iter().map(|(_, u)| *u).collect(), vectors: Vec::new() };
+        let mut inputs = InputVectors { uses: all.iter().map(|(_, u)| *u).collect(), vectors: Vec::new() };
         let mut end = 0;
         for uses in all.chunk_by(|a, b| a.0 == b.0) {
             let (iy, ix) = uses[0].0;
@@ -193,30 +193,30 @@ impl Window {
     }
 
     /// The parameters that all blocks of a call read: `used` bytes of every `step`.
-    pub(super) fn parameter_extent(&self, step: i64, used: i64) -> Extent {
+    pub(super) fn parameter_range(&self, step: i64, used: i64) -> ByteRange {
         strided(self.tiles, self.parameter_step(step), used)
     }
 
     /// The input that all blocks of a call touch.
-    pub(super) fn input_extent(&self, inputs: &Inputs) -> Extent {
+    pub(super) fn input_range(&self, inputs: &InputVectors) -> ByteRange {
         let vector = self.floats.input.span(self.used);
-        let one = |(disp, _): &(i64, usize)| Extent::new(*disp, *disp + vector);
-        let block = inputs.vectors.iter().map(one).fold(Extent::default(), Extent::union);
+        let one = |(disp, _): &(i64, usize)| ByteRange::new(*disp, *disp + vector);
+        let block = inputs.vectors.iter().map(one).fold(ByteRange::default(), ByteRange::union);
         match block.is_empty() {
             true => block,
             false => {
                 let steps = strided(self.tiles, self.input_step(), 0);
-                Extent::new(block.lo + steps.lo, block.hi + steps.hi)
+                ByteRange::new(block.lo + steps.lo, block.hi + steps.hi)
             }
         }
     }
 
     /// The output, at a pitch of pixels and rows, that all blocks of a call touch.
-    pub(super) fn output_extent(&self, pixel: i32, row: i32, float: Float) -> Extent {
+    pub(super) fn output_range(&self, pixel: i32, row: i32, float: Float) -> ByteRange {
         let rows = strided(self.rows.len() as u32, i64::from(row), 0);
         let cols = strided(self.cols.len() as u32, i64::from(pixel), float.span(self.used));
         let steps = strided(self.tiles, self.output_step(pixel, float), 0);
-        Extent::new(rows.lo + cols.lo + steps.lo, rows.hi + cols.hi + steps.hi)
+        ByteRange::new(rows.lo + cols.lo + steps.lo, rows.hi + cols.hi + steps.hi)
     }
 
     /// Displacement of an output at a pitch of pixels and rows.
@@ -238,14 +238,14 @@ pub(super) fn step(b: &mut Builder, displacements: &mut Displacements, steps: &[
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Prepared {
     activation: Activation,
-    constants: Constants,
+    constants: Clamp,
     affine: Option<(Vector, Vector)>,
 }
 
-impl Prologue {
+impl KernelPrologue {
     /// Whether it changes nothing.
     pub fn is_none(self) -> bool {
-        self == Prologue::default()
+        self == KernelPrologue::default()
     }
 
     /// Registers that it needs at most, besides that of the value.
@@ -254,15 +254,15 @@ impl Prologue {
             Activation::None => 0,
             Activation::Relu => 1,
             Activation::Clip { .. } => 2,
-            activation => Epilogue { activation, ..Epilogue::default() }.registers(0),
+            activation => KernelEpilogue { activation, ..KernelEpilogue::default() }.registers(0),
         };
         activation + if self.affine { 2 } else { 0 }
     }
 
     /// Declares the parameters that a prologue needs: scale and shift.
-    pub(super) fn params(self, b: &mut Builder, extent: Extent) -> Option<(Int, Int)> {
-        let read = Kind::Read { extent };
-        self.affine.then(|| (b.param(Role::Scale, read.clone()), b.param(Role::Shift, read)))
+    pub(super) fn params(self, b: &mut Builder, range: ByteRange) -> Option<(Int, Int)> {
+        let read = ParamKind::Read { range };
+        self.affine.then(|| (b.param(ParamRole::Scale, read.clone()), b.param(ParamRole::Shift, read)))
     }
 
     /// Loads what a prologue needs for the vector `disp` bytes into scale and shift.
@@ -274,7 +274,8 @@ impl Prologue {
         lanes: Lanes,
         used: u32,
     ) -> Prepared {
-        let constants = Epilogue { activation: self.activation, ..Epilogue::default() }.begin(b, lanes);
+        let constants =
+            KernelEpilogue { activation: self.activation, ..KernelEpilogue::default() }.begin(b, lanes);
         let affine = params.map(|(scale, shift)| {
             (b.load(lanes, used, at(scale, disp)), b.load(lanes, used, at(shift, disp)))
         });
@@ -290,13 +291,13 @@ impl Prepared {
             && used == lanes.count()
         {
             let x = b.vector(lanes);
-            b.bin(BinOp::Max, x, zero, Operand::Mem(addr));
+            b.bin(BinOp::Max, x, zero, Source::Mem(addr));
             return x;
         }
         let x = b.load(lanes, used, addr);
         if let Some((scale, shift)) = self.affine {
-            b.bin(BinOp::Mul, x, x, Operand::Reg(scale));
-            b.bin(BinOp::Add, x, x, Operand::Reg(shift));
+            b.bin(BinOp::Mul, x, x, Source::Reg(scale));
+            b.bin(BinOp::Add, x, x, Source::Reg(shift));
         }
         self.activation.apply(b, self.constants, x);
         x

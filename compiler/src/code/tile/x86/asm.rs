@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use iced_x86::{Code, Encoder, Instruction, MemoryOperand, Register};
 
 /// What the encoder said about an instruction that it refused.
-pub type EncodeError = iced_x86::IcedError;
+pub type AsmError = iced_x86::IcedError;
 
 /// A position in the code that a later branch jumps back to.
 #[derive(Clone, Copy, Debug)]
@@ -42,12 +42,12 @@ pub struct Asm {
 
 impl Asm {
     /// No code yet.
-    pub fn new() -> Result<Asm, EncodeError> {
+    pub fn new() -> Result<Asm, AsmError> {
         Ok(Asm { encoder: Encoder::try_new(64)?, code: Vec::new(), literals: BTreeMap::new() })
     }
 
     /// Appends an instruction.
-    pub fn emit(&mut self, inst: &Instruction) -> Result<(), EncodeError> {
+    pub fn emit(&mut self, inst: &Instruction) -> Result<(), AsmError> {
         self.encoder.set_buffer(std::mem::take(&mut self.code));
         let done = self.encoder.encode(inst, 0);
         self.code = self.encoder.take_buffer();
@@ -58,8 +58,8 @@ impl Asm {
     pub fn emit_literal(
         &mut self,
         bits: u32,
-        inst: impl FnOnce(MemoryOperand) -> Result<Instruction, EncodeError>,
-    ) -> Result<(), EncodeError> {
+        inst: impl FnOnce(MemoryOperand) -> Result<Instruction, AsmError>,
+    ) -> Result<(), AsmError> {
         let start = self.code.len();
         self.emit(&inst(MemoryOperand::with_base_displ(Register::RIP, 0x1000))?)?;
         let field = start + self.encoder.get_constant_offsets().displacement_offset();
@@ -79,7 +79,7 @@ impl Asm {
     }
 
     /// A conditional branch backwards, in its short form where it reaches.
-    pub fn branch_back(&mut self, short: Code, near: Code, to: Label) -> Result<(), EncodeError> {
+    pub fn branch_back(&mut self, short: Code, near: Code, to: Label) -> Result<(), AsmError> {
         const SHORT_BYTES: usize = 2;
         let reaches = self.code.len() + SHORT_BYTES - to.0 <= 128;
         let start = self.code.len();
@@ -89,7 +89,7 @@ impl Asm {
     }
 
     /// A conditional branch forwards, bound later.
-    pub fn branch_forward(&mut self, near: Code) -> Result<Forward, EncodeError> {
+    pub fn branch_forward(&mut self, near: Code) -> Result<Forward, AsmError> {
         self.emit(&Instruction::with_branch(near, 0x1000)?)?;
         Ok(Forward { end: self.code.len() })
     }

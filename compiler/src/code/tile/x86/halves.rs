@@ -13,8 +13,10 @@
 
 use iced_x86::{Code, Instruction, MemoryOperand, Register};
 
-use super::asm::EncodeError;
-use super::{Emitter, Forms, Level, SHL, SPLAT, SPREAD_TWO, Width, XOR, broadcast, first_lanes, form, high};
+use super::asm::AsmError;
+use super::{
+    Forms, Level, RegisterWidth, SHL, SPLAT, SPREAD_TWO, X86Emitter, XOR, broadcast, first_lanes, form, high,
+};
 use crate::code::float::Float;
 use crate::code::tile::ir::{Addr, Vector};
 use crate::code::tile::registers::Regs;
@@ -88,12 +90,12 @@ const QUIET: u32 = 0x0040_0000;
 /// Just less than half of the last place that stays.
 const BELOW_HALF: u32 = 0x7fff;
 
-impl Width {
+impl RegisterWidth {
     /// The width of as many half floats.
-    fn half(self) -> Width {
+    fn half(self) -> RegisterWidth {
         match self {
-            Width::Xmm | Width::Ymm => Width::Xmm,
-            Width::Zmm => Width::Ymm,
+            RegisterWidth::Xmm | RegisterWidth::Ymm => RegisterWidth::Xmm,
+            RegisterWidth::Zmm => RegisterWidth::Ymm,
         }
     }
 
@@ -113,15 +115,15 @@ pub const fn store_scratch(float: Float, level: Level, part: bool) -> usize {
     }
 }
 
-impl Emitter<'_> {
+impl X86Emitter<'_> {
     /// All lanes of a machine register.
     pub(super) fn load_halves(
         &mut self,
         float: Float,
-        width: Width,
+        width: RegisterWidth,
         d: u8,
         m: MemoryOperand,
-    ) -> Result<(), EncodeError> {
+    ) -> Result<(), AsmError> {
         let code = form(from_halves(float), width, high(&[d]));
         self.asm.emit(&Instruction::with2(code, width.reg(d), m)?)?;
         self.widened(float, width, d)
@@ -131,11 +133,11 @@ impl Emitter<'_> {
     pub(super) fn spread_halves(
         &mut self,
         float: Float,
-        width: Width,
+        width: RegisterWidth,
         d: u8,
         m: MemoryOperand,
         n: u8,
-    ) -> Result<(), EncodeError> {
+    ) -> Result<(), AsmError> {
         let evex = high(&[d]);
         // One `bf16` fills both halves of each lane, of which one is shifted out.
         let shifted_out = n == 1 && float == Float::Bf16;
@@ -154,7 +156,7 @@ impl Emitter<'_> {
     }
 
     /// Moves `bf16` from the low halves of lanes to where it is an `f32`.
-    fn widened(&mut self, float: Float, width: Width, d: u8) -> Result<(), EncodeError> {
+    fn widened(&mut self, float: Float, width: RegisterWidth, d: u8) -> Result<(), AsmError> {
         if float != Float::Bf16 {
             return Ok(());
         }
@@ -169,7 +171,7 @@ impl Emitter<'_> {
         addr: Addr,
         n: u8,
         regs: &Regs,
-    ) -> Result<(), EncodeError> {
+    ) -> Result<(), AsmError> {
         let width = self.width(dst);
         if self.level == Level::Avx512 {
             for &d in regs.vector(dst) {
@@ -194,7 +196,7 @@ impl Emitter<'_> {
                 _ => {
                     self.gather_halves(d, addr, at, left, regs)?;
                     let code = form(from_halves(addr.float), width, false);
-                    self.asm.emit(&Instruction::with2(code, width.reg(d), Width::Xmm.reg(d))?)?;
+                    self.asm.emit(&Instruction::with2(code, width.reg(d), RegisterWidth::Xmm.reg(d))?)?;
                     self.widened(addr.float, width, d)?;
                 }
             }
@@ -210,7 +212,7 @@ impl Emitter<'_> {
         addr: Addr,
         n: Option<u8>,
         regs: &Regs,
-    ) -> Result<(), EncodeError> {
+    ) -> Result<(), AsmError> {
         let width = self.width(src);
         let mut left = n.map_or(self.program.lanes(src).count() as i32, i32::from);
         for (i, &s) in regs.vector(src).iter().enumerate() {
@@ -231,7 +233,7 @@ impl Emitter<'_> {
                             self.scatter_halves(t, addr, at, left.min(width.lanes()), regs)?;
                         }
                         (_, Some(t)) if !whole => {
-                            let (to, from) = (Width::Xmm.reg(t), width.reg(s));
+                            let (to, from) = (RegisterWidth::Xmm.reg(t), width.reg(s));
                             let code = form(TO_F16, width, false);
                             self.asm.emit(&Instruction::with3(code, to, from, NEAREST)?)?;
                             self.scatter_halves(t, addr, at, left, regs)?;
@@ -252,19 +254,19 @@ impl Emitter<'_> {
     fn store_masked(
         &mut self,
         float: Float,
-        width: Width,
+        width: RegisterWidth,
         s: u8,
         m: MemoryOperand,
         mask: Option<Register>,
         regs: &Regs,
-    ) -> Result<(), EncodeError> {
+    ) -> Result<(), AsmError> {
         let mut inst = match (float, regs.temps().first()) {
             (Float::Bf16, Some(&t)) => {
                 self.mark_and_round_to_bf16(width, s, t)?;
                 let code = match width {
-                    Width::Xmm => Code::EVEX_Vpmovdw_xmmm64_k1z_xmm,
-                    Width::Ymm => Code::EVEX_Vpmovdw_xmmm128_k1z_ymm,
-                    Width::Zmm => Code::EVEX_Vpmovdw_ymmm256_k1z_zmm,
+                    RegisterWidth::Xmm => Code::EVEX_Vpmovdw_xmmm64_k1z_xmm,
+                    RegisterWidth::Ymm => Code::EVEX_Vpmovdw_xmmm128_k1z_ymm,
+                    RegisterWidth::Zmm => Code::EVEX_Vpmovdw_ymmm256_k1z_zmm,
                 };
                 Instruction::with2(code, m, width.reg(t))?
             }
@@ -280,7 +282,7 @@ impl Emitter<'_> {
     }
 
     /// The bits of `bf16` in the low halves of the lanes of `t`.
-    fn mark_and_round_to_bf16(&mut self, width: Width, s: u8, t: u8) -> Result<(), EncodeError> {
+    fn mark_and_round_to_bf16(&mut self, width: RegisterWidth, s: u8, t: u8) -> Result<(), AsmError> {
         let (rs, rt) = (width.reg(s), width.reg(t));
         let with = |e: &mut Self, forms: Forms, from: Register, bits: u32, mask: Option<Register>| {
             e.asm.emit_literal(bits, |m| {
@@ -296,9 +298,9 @@ impl Emitter<'_> {
         self.asm.emit(&Instruction::with3(form(ADD, width, high(&[s, t])), rt, rt, rs)?)?;
         with(self, ADD, rt, BELOW_HALF, None)?;
         let compare = match width {
-            Width::Xmm => Code::EVEX_Vcmpps_kr_k1_xmm_xmmm128b32_imm8,
-            Width::Ymm => Code::EVEX_Vcmpps_kr_k1_ymm_ymmm256b32_imm8,
-            Width::Zmm => Code::EVEX_Vcmpps_kr_k1_zmm_zmmm512b32_imm8_sae,
+            RegisterWidth::Xmm => Code::EVEX_Vcmpps_kr_k1_xmm_xmmm128b32_imm8,
+            RegisterWidth::Ymm => Code::EVEX_Vcmpps_kr_k1_ymm_ymmm256b32_imm8,
+            RegisterWidth::Zmm => Code::EVEX_Vcmpps_kr_k1_zmm_zmmm512b32_imm8_sae,
         };
         self.asm.emit(&Instruction::with4(compare, NAN_LANES, rs, rs, UNORDERED)?)?;
         with(self, OR, rs, QUIET, Some(NAN_LANES))?;
@@ -306,7 +308,7 @@ impl Emitter<'_> {
     }
 
     /// With AVX2: `bf16`, as many as the register has lanes, side by side in the first scratch register.
-    fn round_to_bf16(&mut self, width: Width, s: u8, regs: &Regs) -> Result<(), EncodeError> {
+    fn round_to_bf16(&mut self, width: RegisterWidth, s: u8, regs: &Regs) -> Result<(), AsmError> {
         let &[t, u, v] = regs.temps() else { return Ok(()) };
         let [rs, rt, ru, rv] = [s, t, u, v].map(|r| width.reg(r));
         let two = |e: &mut Self, forms: Forms, d: Register, a: Register, b: Register| {
@@ -321,12 +323,12 @@ impl Emitter<'_> {
         self.constant(width, u, QUIET)?;
         two(self, OR, ru, ru, rs)?;
         let (compare, blend, pack) = match width {
-            Width::Xmm => (
+            RegisterWidth::Xmm => (
                 Code::VEX_Vcmpps_xmm_xmm_xmmm128_imm8,
                 Code::VEX_Vblendvps_xmm_xmm_xmmm128_xmm,
                 Code::VEX_Vpackusdw_xmm_xmm_xmmm128,
             ),
-            Width::Ymm | Width::Zmm => (
+            RegisterWidth::Ymm | RegisterWidth::Zmm => (
                 Code::VEX_Vcmpps_ymm_ymm_ymmm256_imm8,
                 Code::VEX_Vblendvps_ymm_ymm_ymmm256_ymm,
                 Code::VEX_Vpackusdw_ymm_ymm_ymmm256,
@@ -336,7 +338,7 @@ impl Emitter<'_> {
         self.asm.emit(&Instruction::with4(blend, rt, rt, ru, rv)?)?;
         self.asm.emit(&Instruction::with3(form(SHR, width, false), rt, rt, 16u32)?)?;
         self.asm.emit(&Instruction::with3(pack, rt, rt, rt)?)?;
-        if width == Width::Ymm {
+        if width == RegisterWidth::Ymm {
             // What was packed in the upper half moves behind that of the lower one.
             let order = 0b00_00_10_00u32;
             self.asm.emit(&Instruction::with3(Code::VEX_Vpermq_ymm_ymmm256_imm8, rt, rt, order)?)?;
@@ -345,11 +347,11 @@ impl Emitter<'_> {
     }
 
     /// `n` words (1 to 8) from memory at the start of an xmm register, the rest cleared.
-    fn gather_halves(&mut self, d: u8, addr: Addr, at: i32, n: i32, regs: &Regs) -> Result<(), EncodeError> {
-        let x = Width::Xmm.reg(d);
+    fn gather_halves(&mut self, d: u8, addr: Addr, at: i32, n: i32, regs: &Regs) -> Result<(), AsmError> {
+        let x = RegisterWidth::Xmm.reg(d);
         let m = |e: &Self, words: i32| e.memory(addr, at + 2 * words, regs);
         let mut done = match n {
-            8 => return self.load(Width::Xmm, d, m(self, 0)),
+            8 => return self.load(RegisterWidth::Xmm, d, m(self, 0)),
             4..8 => {
                 self.asm.emit(&Instruction::with2(Code::VEX_Vmovsd_xmm_m64, x, m(self, 0))?)?;
                 4
@@ -359,7 +361,7 @@ impl Emitter<'_> {
                 2
             }
             _ => {
-                self.asm.emit(&Instruction::with3(form(XOR, Width::Xmm, false), x, x, x)?)?;
+                self.asm.emit(&Instruction::with3(form(XOR, RegisterWidth::Xmm, false), x, x, x)?)?;
                 0
             }
         };
@@ -376,11 +378,11 @@ impl Emitter<'_> {
     }
 
     /// The first `n` words (1 to 8) of an xmm register to memory.
-    fn scatter_halves(&mut self, s: u8, addr: Addr, at: i32, n: i32, regs: &Regs) -> Result<(), EncodeError> {
-        let x = Width::Xmm.reg(s);
+    fn scatter_halves(&mut self, s: u8, addr: Addr, at: i32, n: i32, regs: &Regs) -> Result<(), AsmError> {
+        let x = RegisterWidth::Xmm.reg(s);
         let m = |e: &Self, words: i32| e.memory(addr, at + 2 * words, regs);
         if n == 8 {
-            return self.store(Width::Xmm, s, m(self, 0));
+            return self.store(RegisterWidth::Xmm, s, m(self, 0));
         }
         let mut done = 0;
         if n >= 4 {

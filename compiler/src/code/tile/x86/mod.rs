@@ -15,10 +15,10 @@ mod halves;
 
 use iced_x86::{Code, Instruction, MemoryOperand, Register};
 
-use self::asm::{Asm, EncodeError, Forward, Label};
+use self::asm::{Asm, AsmError, Forward, Label};
 pub use self::halves::store_scratch;
 use super::error::TileError;
-use super::ir::{Addr, BinOp, Count, Inst, Lanes, Operand, Program, Test, UnOp, Vector};
+use super::ir::{Addr, BinOp, Inst, Lanes, Source, Test, TileProgram, Trips, UnOp, Vector};
 use super::registers::{Counter, RegisterFile, Regs, Sink, assign, measure};
 use crate::code::float::Float;
 
@@ -72,18 +72,18 @@ const INTS32: [Register; 9] = [
 const LOOP_ALIGN: usize = 64;
 
 /// The machine code of a verified program.
-pub fn lower(program: &Program, level: Level) -> Result<Vec<u8>, TileError> {
-    let encode = |e: EncodeError| TileError::Encode { program: program.name.clone(), message: e.to_string() };
+pub fn lower(program: &TileProgram, level: Level) -> Result<Vec<u8>, TileError> {
+    let encode = |e: AsmError| TileError::Encode { program: program.name.clone(), message: e.to_string() };
     let masks = if level == Level::Avx512 { masks(program)? } else { Vec::new() };
     let asm = Asm::new().map_err(encode)?;
-    let mut emitter = Emitter { program, level, asm, masks, loops: Vec::new() };
+    let mut emitter = X86Emitter { program, level, asm, masks, loops: Vec::new() };
     assign(program, level.registers(), &mut emitter)?;
     emitter.leave().map_err(encode)?;
     Ok(emitter.asm.finish())
 }
 
 /// Whether a program fits the registers of a level.
-pub fn fits(program: &Program, level: Level) -> Result<(), TileError> {
+pub fn fits(program: &TileProgram, level: Level) -> Result<(), TileError> {
     if level == Level::Avx512 {
         masks(program)?;
     }
@@ -102,8 +102,8 @@ const fn first_lanes(n: u8) -> u16 {
 const COMPARED: Register = Register::K7;
 
 /// The different masks that a program needs, ascending: mask `i` is kept in `k(i+1)`.
-fn masks(program: &Program) -> Result<Vec<u16>, TileError> {
-    fn collect(program: &Program, body: &[Inst], masks: &mut Vec<u16>, rounds: &mut bool) {
+fn masks(program: &TileProgram) -> Result<Vec<u16>, TileError> {
+    fn collect(program: &TileProgram, body: &[Inst], masks: &mut Vec<u16>, rounds: &mut bool) {
         for inst in body {
             if let Inst::Store { addr, .. } | Inst::StorePart { addr, .. } = inst {
                 *rounds |= addr.float == Float::Bf16;
@@ -146,7 +146,7 @@ fn compares(body: &[Inst]) -> bool {
 }
 
 /// Number of scratch registers that an instruction needs.
-fn scratch(inst: &Inst, program: &Program, level: Level) -> usize {
+fn scratch(inst: &Inst, program: &TileProgram, level: Level) -> usize {
     let half = |addr: &Addr| addr.float.is_half();
     let upper_half = |v: &Vector, n: u8| program.lanes(*v) != Lanes::X4 && n % 8 > 4;
     match inst {
@@ -154,9 +154,9 @@ fn scratch(inst: &Inst, program: &Program, level: Level) -> usize {
         Inst::Store { addr, .. } => store_scratch(addr.float, level, false),
         Inst::StorePart { addr, .. } if half(addr) => store_scratch(addr.float, level, true),
         Inst::Fma { b, .. } | Inst::Bin { b, .. } => match (b, level) {
-            (Operand::Mem(addr) | Operand::Splat(addr), _) if half(addr) => 1,
-            (Operand::Splat(_) | Operand::Imm(_), Level::Avx2) => 1,
-            (Operand::Reg(_) | Operand::Mem(_) | Operand::Splat(_) | Operand::Imm(_), _) => 0,
+            (Source::Mem(addr) | Source::Splat(addr), _) if half(addr) => 1,
+            (Source::Splat(_) | Source::Imm(_), Level::Avx2) => 1,
+            (Source::Reg(_) | Source::Mem(_) | Source::Splat(_) | Source::Imm(_), _) => 0,
         },
         Inst::LoadPart { dst: v, n, addr } | Inst::StorePart { src: v, n, addr } => {
             usize::from(level == Level::Avx2 && !half(addr) && upper_half(v, *n))
@@ -170,27 +170,27 @@ fn scratch(inst: &Inst, program: &Program, level: Level) -> usize {
 
 /// Width of a machine register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Width {
+enum RegisterWidth {
     Xmm,
     Ymm,
     Zmm,
 }
 
-impl Width {
+impl RegisterWidth {
     fn reg(self, n: u8) -> Register {
         let first = match self {
-            Width::Xmm => Register::XMM0,
-            Width::Ymm => Register::YMM0,
-            Width::Zmm => Register::ZMM0,
+            RegisterWidth::Xmm => Register::XMM0,
+            RegisterWidth::Ymm => Register::YMM0,
+            RegisterWidth::Zmm => Register::ZMM0,
         };
         first + u32::from(n)
     }
 
     fn bytes(self) -> i32 {
         match self {
-            Width::Xmm => 16,
-            Width::Ymm => 32,
-            Width::Zmm => 64,
+            RegisterWidth::Xmm => 16,
+            RegisterWidth::Ymm => 32,
+            RegisterWidth::Zmm => 64,
         }
     }
 }
@@ -348,13 +348,13 @@ const fn arithmetic(op: BinOp) -> Forms {
 }
 
 /// The encoding for a width: VEX where all vector registers are among the first 16 and no feature of EVEX is needed.
-fn form(forms: Forms, width: Width, needs_evex: bool) -> Code {
+fn form(forms: Forms, width: RegisterWidth, needs_evex: bool) -> Code {
     match (width, needs_evex) {
-        (Width::Xmm, false) => forms[0],
-        (Width::Ymm, false) => forms[1],
-        (Width::Xmm, true) => forms[2],
-        (Width::Ymm, true) => forms[3],
-        (Width::Zmm, _) => forms[4],
+        (RegisterWidth::Xmm, false) => forms[0],
+        (RegisterWidth::Ymm, false) => forms[1],
+        (RegisterWidth::Xmm, true) => forms[2],
+        (RegisterWidth::Ymm, true) => forms[3],
+        (RegisterWidth::Zmm, _) => forms[4],
     }
 }
 
@@ -362,8 +362,8 @@ fn high(regs: &[u8]) -> bool {
     regs.iter().any(|r| *r >= 16)
 }
 
-struct Emitter<'a> {
-    program: &'a Program,
+struct X86Emitter<'a> {
+    program: &'a TileProgram,
     level: Level,
     asm: Asm,
     /// The lanes of partial accesses; `masks[i]` is in `k(i+1)`.
@@ -371,8 +371,8 @@ struct Emitter<'a> {
     loops: Vec<(Label, Option<Forward>)>,
 }
 
-impl Sink for Emitter<'_> {
-    fn temps(&self, inst: &Inst, program: &Program) -> usize {
+impl Sink for X86Emitter<'_> {
+    fn temps(&self, inst: &Inst, program: &TileProgram) -> usize {
         scratch(inst, program, self.level)
     }
 
@@ -393,13 +393,13 @@ impl Sink for Emitter<'_> {
     }
 }
 
-impl Emitter<'_> {
-    fn refused(&self, e: EncodeError) -> TileError {
+impl X86Emitter<'_> {
+    fn refused(&self, e: AsmError) -> TileError {
         TileError::Encode { program: self.program.name.clone(), message: e.to_string() }
     }
 
     /// Masks first, through rax while it is free, then the parameters on the stack.
-    fn prologue(&mut self, regs: &Regs) -> Result<(), EncodeError> {
+    fn prologue(&mut self, regs: &Regs) -> Result<(), AsmError> {
         for (i, mask) in self.masks.clone().into_iter().enumerate() {
             let k = Register::K1 + i as u32;
             self.asm.emit(&Instruction::with2(Code::Mov_r32_imm32, Register::EAX, u32::from(mask))?)?;
@@ -415,19 +415,19 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    fn leave(&mut self) -> Result<(), EncodeError> {
+    fn leave(&mut self) -> Result<(), AsmError> {
         self.asm.emit(&Instruction::with(Code::VEX_Vzeroupper))?;
         self.asm.emit(&Instruction::with(Code::Retnq))
     }
 
-    fn loop_begin(&mut self, counter: Counter) -> Result<(), EncodeError> {
+    fn loop_begin(&mut self, counter: Counter) -> Result<(), AsmError> {
         let reg = INTS[counter.reg as usize];
         let mut skip = None;
         match counter.count {
-            Count::Imm(n) => {
+            Trips::Imm(n) => {
                 self.asm.emit(&Instruction::with2(Code::Mov_r32_imm32, INTS32[counter.reg as usize], n)?)?
             }
-            Count::Param(_) => {
+            Trips::Param(_) => {
                 if let Some(from) = counter.from {
                     self.asm.emit(&Instruction::with2(Code::Mov_r64_rm64, reg, INTS[from as usize])?)?;
                 }
@@ -440,14 +440,14 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    fn loop_end(&mut self, counter: Counter) -> Result<(), EncodeError> {
+    fn loop_end(&mut self, counter: Counter) -> Result<(), AsmError> {
         let reg = INTS[counter.reg as usize];
         if let Some((head, skip)) = self.loops.pop() {
             match counter.count {
-                Count::Imm(_) => {
+                Trips::Imm(_) => {
                     self.asm.emit(&Instruction::with1(Code::Dec_rm32, INTS32[counter.reg as usize])?)?
                 }
-                Count::Param(_) => self.asm.emit(&Instruction::with1(Code::Dec_rm64, reg)?)?,
+                Trips::Param(_) => self.asm.emit(&Instruction::with1(Code::Dec_rm64, reg)?)?,
             }
             self.asm.branch_back(Code::Jne_rel8_64, Code::Jne_rel32_64, head)?;
             if let Some(skip) = skip {
@@ -458,11 +458,11 @@ impl Emitter<'_> {
     }
 
     /// The width of the machine registers that hold `v`.
-    fn width(&self, v: Vector) -> Width {
+    fn width(&self, v: Vector) -> RegisterWidth {
         match (self.program.lanes(v), self.level) {
-            (Lanes::X4, _) => Width::Xmm,
-            (Lanes::X8, _) | (Lanes::X16, Level::Avx2) => Width::Ymm,
-            (Lanes::X16, Level::Avx512) => Width::Zmm,
+            (Lanes::X4, _) => RegisterWidth::Xmm,
+            (Lanes::X8, _) | (Lanes::X16, Level::Avx2) => RegisterWidth::Ymm,
+            (Lanes::X16, Level::Avx512) => RegisterWidth::Zmm,
         }
     }
 
@@ -476,7 +476,7 @@ impl Emitter<'_> {
         }
     }
 
-    fn one(&mut self, inst: &Inst, regs: &Regs) -> Result<(), EncodeError> {
+    fn one(&mut self, inst: &Inst, regs: &Regs) -> Result<(), AsmError> {
         match inst {
             Inst::Load { dst, addr } => {
                 let width = self.width(*dst);
@@ -582,7 +582,7 @@ impl Emitter<'_> {
         src: Vector,
         number: u32,
         regs: &Regs,
-    ) -> Result<(), EncodeError> {
+    ) -> Result<(), AsmError> {
         let width = self.width(dst);
         for (&d, &s) in regs.vector(dst).iter().zip(regs.vector(src)) {
             let code = form(forms, width, high(&[d, s]));
@@ -599,7 +599,7 @@ impl Emitter<'_> {
         dst: Vector,
         [then, otherwise]: [Vector; 2],
         regs: &Regs,
-    ) -> Result<(), EncodeError> {
+    ) -> Result<(), AsmError> {
         let width = self.width(dst);
         // Ordered, and quiet about NaN.
         let number = match test {
@@ -618,15 +618,15 @@ impl Emitter<'_> {
             match (self.level, regs.temps().first()) {
                 (Level::Avx512, _) => {
                     let (compare, blend) = match width {
-                        Width::Xmm => (
+                        RegisterWidth::Xmm => (
                             Code::EVEX_Vcmpps_kr_k1_xmm_xmmm128b32_imm8,
                             Code::EVEX_Vblendmps_xmm_k1z_xmm_xmmm128b32,
                         ),
-                        Width::Ymm => (
+                        RegisterWidth::Ymm => (
                             Code::EVEX_Vcmpps_kr_k1_ymm_ymmm256b32_imm8,
                             Code::EVEX_Vblendmps_ymm_k1z_ymm_ymmm256b32,
                         ),
-                        Width::Zmm => (
+                        RegisterWidth::Zmm => (
                             Code::EVEX_Vcmpps_kr_k1_zmm_zmmm512b32_imm8_sae,
                             Code::EVEX_Vblendmps_zmm_k1z_zmm_zmmm512b32,
                         ),
@@ -639,10 +639,10 @@ impl Emitter<'_> {
                 (Level::Avx2, Some(&t)) => {
                     let t = width.reg(t);
                     let (compare, blend) = match width {
-                        Width::Xmm => {
+                        RegisterWidth::Xmm => {
                             (Code::VEX_Vcmpps_xmm_xmm_xmmm128_imm8, Code::VEX_Vblendvps_xmm_xmm_xmmm128_xmm)
                         }
-                        Width::Ymm | Width::Zmm => {
+                        RegisterWidth::Ymm | RegisterWidth::Zmm => {
                             (Code::VEX_Vcmpps_ymm_ymm_ymmm256_imm8, Code::VEX_Vblendvps_ymm_ymm_ymmm256_ymm)
                         }
                     };
@@ -656,7 +656,7 @@ impl Emitter<'_> {
     }
 
     /// Sums of neighbouring lanes. `dst` may share registers with `src`: it is written last.
-    fn fold(&mut self, dst: Vector, src: Vector, regs: &Regs) -> Result<(), EncodeError> {
+    fn fold(&mut self, dst: Vector, src: Vector, regs: &Regs) -> Result<(), AsmError> {
         let width = self.width(src);
         let (&[d], Some(&t)) = (regs.vector(dst), regs.temps().first()) else { return Ok(()) };
         let (rd, rt) = (width.reg(d), width.reg(t));
@@ -664,7 +664,7 @@ impl Emitter<'_> {
             // Odd lanes beside even ones; then the even sums move together.
             (&[s], Level::Avx512) => {
                 let (copy, compress) = match width {
-                    Width::Zmm => {
+                    RegisterWidth::Zmm => {
                         (Code::EVEX_Vmovshdup_zmm_k1z_zmmm512, Code::EVEX_Vcompressps_zmmm512_k1z_zmm)
                     }
                     _ => (Code::EVEX_Vmovshdup_ymm_k1z_ymmm256, Code::EVEX_Vcompressps_ymmm256_k1z_ymm),
@@ -685,8 +685,8 @@ impl Emitter<'_> {
         }
     }
 
-    fn fold_halves(&mut self, d: u8, low: u8, high: u8, t: u8) -> Result<(), EncodeError> {
-        let [d, low, high, t] = [d, low, high, t].map(|r| Width::Ymm.reg(r));
+    fn fold_halves(&mut self, d: u8, low: u8, high: u8, t: u8) -> Result<(), AsmError> {
+        let [d, low, high, t] = [d, low, high, t].map(|r| RegisterWidth::Ymm.reg(r));
         self.asm.emit(&Instruction::with3(Code::VEX_Vhaddps_ymm_ymm_ymmm256, t, low, high)?)?;
         self.asm.emit(&Instruction::with3(Code::VEX_Vpermpd_ymm_ymmm256_imm8, d, t, 0b11_01_10_00)?)
     }
@@ -694,12 +694,12 @@ impl Emitter<'_> {
     /// The `piece`-th machine register of a vector register from memory.
     fn load_piece(
         &mut self,
-        width: Width,
+        width: RegisterWidth,
         d: u8,
         addr: Addr,
         piece: usize,
         regs: &Regs,
-    ) -> Result<(), EncodeError> {
+    ) -> Result<(), AsmError> {
         let bytes = width.bytes() / 4 * addr.float.bytes() as i32;
         let m = self.memory(addr, piece as i32 * bytes, regs);
         match addr.float {
@@ -709,7 +709,14 @@ impl Emitter<'_> {
     }
 
     /// `n` floats (1, 2 or 4) from memory over and over in all lanes of a machine register.
-    fn spread(&mut self, width: Width, d: u8, addr: Addr, n: u8, regs: &Regs) -> Result<(), EncodeError> {
+    fn spread(
+        &mut self,
+        width: RegisterWidth,
+        d: u8,
+        addr: Addr,
+        n: u8,
+        regs: &Regs,
+    ) -> Result<(), AsmError> {
         let m = self.memory(addr, 0, regs);
         let forms = match (addr.float, n) {
             (half @ (Float::F16 | Float::Bf16), _) => return self.spread_halves(half, width, d, m, n),
@@ -720,20 +727,20 @@ impl Emitter<'_> {
         self.asm.emit(&Instruction::with2(form(forms, width, high(&[d])), width.reg(d), m)?)
     }
 
-    fn load(&mut self, width: Width, d: u8, m: MemoryOperand) -> Result<(), EncodeError> {
+    fn load(&mut self, width: RegisterWidth, d: u8, m: MemoryOperand) -> Result<(), AsmError> {
         let code = form(LOAD, width, high(&[d]));
         self.asm.emit(&Instruction::with2(code, width.reg(d), m)?)
     }
 
-    fn store(&mut self, width: Width, s: u8, m: MemoryOperand) -> Result<(), EncodeError> {
+    fn store(&mut self, width: RegisterWidth, s: u8, m: MemoryOperand) -> Result<(), AsmError> {
         let code = form(STORE, width, high(&[s]));
         self.asm.emit(&Instruction::with2(code, m, width.reg(s))?)
     }
 
-    fn constant(&mut self, width: Width, d: u8, bits: u32) -> Result<(), EncodeError> {
+    fn constant(&mut self, width: RegisterWidth, d: u8, bits: u32) -> Result<(), AsmError> {
         if bits == 0 {
             // Clearing the low 128 bits clears all, in the shortest encoding.
-            let (width, evex) = if high(&[d]) { (width, true) } else { (Width::Xmm, false) };
+            let (width, evex) = if high(&[d]) { (width, true) } else { (RegisterWidth::Xmm, false) };
             let r = width.reg(d);
             return self.asm.emit(&Instruction::with3(form(XOR, width, evex), r, r, r)?);
         }
@@ -747,44 +754,44 @@ impl Emitter<'_> {
         forms: Forms,
         dst: Vector,
         a: Vector,
-        b: Operand,
+        b: Source,
         regs: &Regs,
-    ) -> Result<(), EncodeError> {
+    ) -> Result<(), AsmError> {
         let width = self.width(dst);
         let scratch = regs.temps().first().copied();
         match (b, scratch) {
-            (Operand::Splat(addr), Some(t)) => self.spread(width, t, addr, 1, regs)?,
-            (Operand::Imm(bits), Some(t)) => self.constant(width, t, bits)?,
+            (Source::Splat(addr), Some(t)) => self.spread(width, t, addr, 1, regs)?,
+            (Source::Imm(bits), Some(t)) => self.constant(width, t, bits)?,
             _ => {}
         }
         for (i, (&d, &a)) in regs.vector(dst).iter().zip(regs.vector(a)).enumerate() {
             let (rd, ra) = (width.reg(d), width.reg(a));
             match (b, scratch) {
-                (Operand::Reg(b), _) => {
+                (Source::Reg(b), _) => {
                     if let Some(&b) = regs.vector(b).get(i) {
                         let code = form(forms, width, high(&[d, a, b]));
                         self.asm.emit(&Instruction::with3(code, rd, ra, width.reg(b))?)?;
                     }
                 }
-                (Operand::Mem(addr), Some(t)) => {
+                (Source::Mem(addr), Some(t)) => {
                     self.load_piece(width, t, addr, i, regs)?;
                     let code = form(forms, width, high(&[d, a, t]));
                     self.asm.emit(&Instruction::with3(code, rd, ra, width.reg(t))?)?;
                 }
-                (Operand::Mem(addr), None) => {
+                (Source::Mem(addr), None) => {
                     let m = self.memory(addr, i as i32 * width.bytes(), regs);
                     let code = form(forms, width, high(&[d, a]));
                     self.asm.emit(&Instruction::with3(code, rd, ra, m)?)?;
                 }
-                (Operand::Splat(_) | Operand::Imm(_), Some(t)) => {
+                (Source::Splat(_) | Source::Imm(_), Some(t)) => {
                     let code = form(forms, width, high(&[d, a, t]));
                     self.asm.emit(&Instruction::with3(code, rd, ra, width.reg(t))?)?;
                 }
-                (Operand::Splat(addr), None) => {
+                (Source::Splat(addr), None) => {
                     let m = broadcast(self.memory(addr, 0, regs));
                     self.asm.emit(&Instruction::with3(form(forms, width, true), rd, ra, m)?)?;
                 }
-                (Operand::Imm(bits), None) => {
+                (Source::Imm(bits), None) => {
                     let code = form(forms, width, true);
                     self.asm.emit_literal(bits, |m| Instruction::with3(code, rd, ra, broadcast(m)))?;
                 }
@@ -798,7 +805,7 @@ impl Emitter<'_> {
         Register::K1 + i as u32
     }
 
-    fn load_part(&mut self, dst: Vector, addr: Addr, n: u8, regs: &Regs) -> Result<(), EncodeError> {
+    fn load_part(&mut self, dst: Vector, addr: Addr, n: u8, regs: &Regs) -> Result<(), AsmError> {
         let width = self.width(dst);
         if self.level == Level::Avx512 {
             for &d in regs.vector(dst) {
@@ -820,7 +827,7 @@ impl Emitter<'_> {
                 (5..=7, Some(t)) => {
                     self.load_low(d, addr, at, 4, regs)?;
                     self.load_low(t, addr, at + 16, left - 4, regs)?;
-                    let (y, x) = (Width::Ymm.reg(d), Width::Xmm.reg(t));
+                    let (y, x) = (RegisterWidth::Ymm.reg(d), RegisterWidth::Xmm.reg(t));
                     self.asm.emit(&Instruction::with4(
                         Code::VEX_Vinsertf128_ymm_ymm_xmmm128_imm8,
                         y,
@@ -839,7 +846,7 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    fn store_part(&mut self, src: Vector, addr: Addr, n: u8, regs: &Regs) -> Result<(), EncodeError> {
+    fn store_part(&mut self, src: Vector, addr: Addr, n: u8, regs: &Regs) -> Result<(), AsmError> {
         let width = self.width(src);
         if self.level == Level::Avx512 {
             for &s in regs.vector(src) {
@@ -858,7 +865,7 @@ impl Emitter<'_> {
                 (..=0, _) => {}
                 (1..=4, _) => self.store_low(s, addr, at, left, regs)?,
                 (5..=7, Some(t)) => {
-                    let (x, y) = (Width::Xmm.reg(t), Width::Ymm.reg(s));
+                    let (x, y) = (RegisterWidth::Xmm.reg(t), RegisterWidth::Ymm.reg(s));
                     self.asm.emit(&Instruction::with3(Code::VEX_Vextractf128_xmmm128_ymm_imm8, x, y, 1)?)?;
                     self.store_low(s, addr, at, 4, regs)?;
                     self.store_low(t, addr, at + 16, left - 4, regs)?;
@@ -874,8 +881,8 @@ impl Emitter<'_> {
     }
 
     /// The first `n` lanes (1 to 4) of an xmm register from memory, the rest cleared.
-    fn load_low(&mut self, d: u8, addr: Addr, at: i32, n: i32, regs: &Regs) -> Result<(), EncodeError> {
-        let (x, m) = (Width::Xmm.reg(d), self.memory(addr, at, regs));
+    fn load_low(&mut self, d: u8, addr: Addr, at: i32, n: i32, regs: &Regs) -> Result<(), AsmError> {
+        let (x, m) = (RegisterWidth::Xmm.reg(d), self.memory(addr, at, regs));
         match n {
             1 => self.asm.emit(&Instruction::with2(Code::VEX_Vmovss_xmm_m32, x, m)?),
             2 => self.asm.emit(&Instruction::with2(Code::VEX_Vmovsd_xmm_m64, x, m)?),
@@ -886,13 +893,13 @@ impl Emitter<'_> {
                 let inst = Instruction::with4(Code::VEX_Vinsertps_xmm_xmm_xmmm32_imm8, x, x, third, 0x20)?;
                 self.asm.emit(&inst)
             }
-            _ => self.load(Width::Xmm, d, m),
+            _ => self.load(RegisterWidth::Xmm, d, m),
         }
     }
 
     /// The first `n` lanes (1 to 4) of an xmm register to memory.
-    fn store_low(&mut self, s: u8, addr: Addr, at: i32, n: i32, regs: &Regs) -> Result<(), EncodeError> {
-        let (x, m) = (Width::Xmm.reg(s), self.memory(addr, at, regs));
+    fn store_low(&mut self, s: u8, addr: Addr, at: i32, n: i32, regs: &Regs) -> Result<(), AsmError> {
+        let (x, m) = (RegisterWidth::Xmm.reg(s), self.memory(addr, at, regs));
         match n {
             1 => self.asm.emit(&Instruction::with2(Code::VEX_Vmovss_m32_xmm, m, x)?),
             2 => self.asm.emit(&Instruction::with2(Code::VEX_Vmovlps_m64_xmm, m, x)?),
@@ -901,7 +908,7 @@ impl Emitter<'_> {
                 let third = self.memory(addr, at + 8, regs);
                 self.asm.emit(&Instruction::with3(Code::VEX_Vextractps_rm32_xmm_imm8, third, x, 2)?)
             }
-            _ => self.store(Width::Xmm, s, m),
+            _ => self.store(RegisterWidth::Xmm, s, m),
         }
     }
 }

@@ -4,17 +4,17 @@ use std::ops::Range;
 
 use super::super::super::error::TileError;
 use super::super::super::ir::{
-    Addr, Builder, Count, Extent, Inst, Int, Kind, Lanes, Operand, Program, Role, Vector, at,
+    Addr, Builder, ByteRange, Inst, Int, Lanes, ParamKind, ParamRole, Source, TileProgram, Trips, Vector, at,
 };
 use super::super::Displacements;
-use super::super::epilogue::Residual;
+use super::super::epilogue::KernelResidual;
 use super::panel::{flat_width, together};
 use super::{Broadcast, DenseTile, LINE, RunClass, Runs, UNROLL, UNROLL_RUN, panel_width};
 use crate::code::float::Float;
 
 /// The program of a tile that has been checked.
-pub(super) fn program(tile: &DenseTile) -> Result<Program, TileError> {
-    let mut emit = Emit::new(tile);
+pub(super) fn program(tile: &DenseTile) -> Result<TileProgram, TileError> {
+    let mut emit = DenseEmitter::new(tile);
     emit.start();
     if tile.kernel_rows > 1 {
         emit.b.begin();
@@ -36,7 +36,7 @@ struct Stretch {
 }
 
 /// Where a round of channels is.
-struct Place {
+struct RoundAt {
     base: Int,
     /// Bytes from there to the first channel of pixel 0.
     disp: i64,
@@ -48,14 +48,14 @@ struct Place {
     position: u32,
 }
 
-struct Emit<'a> {
+struct DenseEmitter<'a> {
     tile: &'a DenseTile,
     b: Builder,
     displacements: Displacements,
     input: Int,
     weights: Int,
     output: Int,
-    kernel_rows: Count,
+    kernel_rows: Trips,
     table: Option<Int>,
     bias: Option<Int>,
     residual: Option<Int>,
@@ -74,39 +74,40 @@ struct Emit<'a> {
     panel_used: i64,
 }
 
-impl<'a> Emit<'a> {
-    fn new(tile: &'a DenseTile) -> Emit<'a> {
+impl<'a> DenseEmitter<'a> {
+    fn new(tile: &'a DenseTile) -> DenseEmitter<'a> {
         let mut b = Builder::new(tile.name());
         let panel = tile.panel_row_bytes().saturating_mul(i64::from(tile.kernel_rows));
-        let input = b.param(Role::Input, Kind::Read { extent: tile.input_extent() });
-        let weights = b.param(Role::Weights, Kind::Read { extent: Extent::new(0, panel) });
+        let input = b.param(ParamRole::Input, ParamKind::Read { range: tile.input_range() });
+        let weights = b.param(ParamRole::Weights, ParamKind::Read { range: ByteRange::new(0, panel) });
         let output = b.param(
-            Role::Output,
-            Kind::Write { extent: tile.output_extent(tile.c_pixel, tile.floats.output) },
+            ParamRole::Output,
+            ParamKind::Write { range: tile.output_range(tile.c_pixel, tile.floats.output) },
         );
         let kernel_rows = match tile.kernel_rows {
-            0 | 1 => Count::Imm(1),
-            max => Count::Param(b.param(Role::KernelRows, Kind::Count { max })),
+            0 | 1 => Trips::Imm(1),
+            max => Trips::Param(b.param(ParamRole::KernelRows, ParamKind::Count { max })),
         };
         let table = match &tile.k {
             Runs::Table(classes) => {
-                let range = |c: &RunClass| Extent::new(i64::from(c.least), i64::from(c.most) + 1);
+                let range = |c: &RunClass| ByteRange::new(i64::from(c.least), i64::from(c.most) + 1);
                 let classes = classes.iter().map(|c| (c.count, range(c))).collect();
-                Some(b.param(Role::Table, Kind::Table { classes }))
+                Some(b.param(ParamRole::Table, ParamKind::Table { classes }))
             }
             Runs::Contiguous(_) | Runs::Stepped { .. } => None,
         };
         let bias = tile.epilogue.bias.then(|| {
-            let extent = Extent::new(0, 4 * i64::from(panel_width(&tile.cols)));
-            b.param(Role::Bias, Kind::Read { extent })
+            let range = ByteRange::new(0, 4 * i64::from(panel_width(&tile.cols)));
+            b.param(ParamRole::Bias, ParamKind::Read { range })
         });
-        let residual = (tile.epilogue.residual != Residual::None).then(|| {
-            let extent = tile.output_extent(tile.residual_pixel, tile.floats.residual);
-            b.param(Role::Residual, Kind::Read { extent })
+        let residual = (tile.epilogue.residual != KernelResidual::None).then(|| {
+            let range = tile.output_range(tile.residual_pixel, tile.floats.residual);
+            b.param(ParamRole::Residual, ParamKind::Read { range })
         });
-        let ahead = (tile.ahead > 0).then(|| b.param(Role::Ahead, Kind::Read { extent: Extent::default() }));
+        let ahead = (tile.ahead > 0)
+            .then(|| b.param(ParamRole::Ahead, ParamKind::Read { range: ByteRange::default() }));
         let widest = tile.cols.iter().map(|c| c.lanes).max().unwrap_or(Lanes::X4);
-        Emit {
+        DenseEmitter {
             tile,
             b,
             displacements: Displacements::default(),
@@ -239,14 +240,14 @@ impl<'a> Emit<'a> {
             self.b.begin();
             for u in (0..UNROLL).step_by(self.together as usize) {
                 let (disp, panel) = (from + i64::from(u) * step, panel + i64::from(u) * panel_row);
-                self.round(&Place { base: self.input, disp, step, panel, position: u }, rows.clone(), true);
+                self.round(&RoundAt { base: self.input, disp, step, panel, position: u }, rows.clone(), true);
             }
             self.prefetched();
             let (a, w) = (i64::from(UNROLL) * step, i64::from(UNROLL) * panel_row);
             let (move_a, move_w) = (self.displacements.get(a), self.displacements.get(w));
             self.b.advance(self.input, move_a);
             self.b.advance(self.weights, move_w);
-            self.b.end(Count::Imm(rounds));
+            self.b.end(Trips::Imm(rounds));
             let rounds = i64::from(rounds);
             self.input_moved += rounds * a;
             self.weights_moved += rounds * w;
@@ -257,7 +258,7 @@ impl<'a> Emit<'a> {
         for k in (done..count).step_by(self.together as usize) {
             let panel = self.panel_used - self.weights_moved;
             let disp = from + i64::from(k) * step;
-            self.round(&Place { base: self.input, disp, step, panel, position: k }, rows.clone(), false);
+            self.round(&RoundAt { base: self.input, disp, step, panel, position: k }, rows.clone(), false);
             self.panel_used += panel_row * i64::from(self.together);
         }
     }
@@ -304,7 +305,7 @@ impl<'a> Emit<'a> {
                 let (move_t, move_w) = (self.displacements.get(a), self.displacements.get(rest));
                 self.b.advance(table, move_t);
                 self.b.advance(self.weights, move_w);
-                self.b.end(Count::Imm(rounds));
+                self.b.end(Trips::Imm(rounds));
                 let rounds = i64::from(rounds);
                 self.table_moved += rounds * a;
                 self.weights_moved = moved + rounds * w;
@@ -343,7 +344,7 @@ impl<'a> Emit<'a> {
             let move_w = self.displacements.get(w);
             self.b.advance(run, float.span(UNROLL) as i32);
             self.b.advance(self.weights, move_w);
-            self.b.end(Count::Imm(rounds));
+            self.b.end(Trips::Imm(rounds));
             self.weights_moved += i64::from(rounds) * w;
             self.panel_used += i64::from(rounds) * w;
             done = rounds * UNROLL;
@@ -357,7 +358,7 @@ impl<'a> Emit<'a> {
     }
 
     /// As many channels as columns are folded by, `step` bytes apart: all rows of the panel that come together.
-    fn round(&mut self, place: &Place, rows: Range<u32>, prefetch: bool) {
+    fn round(&mut self, place: &RoundAt, rows: Range<u32>, prefetch: bool) {
         let panel_row = 4 * flat_width(&self.tile.cols);
         for u in 0..self.together {
             let (disp, panel) =
@@ -380,7 +381,7 @@ impl<'a> Emit<'a> {
                     let disp = self.displacements.get(disp + i64::from(r) * i64::from(self.tile.a_pixel));
                     let addr = at(place.base, disp).of(self.tile.floats.input);
                     let value = self.b.spread(register, addr, col.fold);
-                    self.b.fma(self.sums[part][r as usize][v], column, Operand::Reg(value));
+                    self.b.fma(self.sums[part][r as usize][v], column, Source::Reg(value));
                 }
             }
         }
@@ -404,8 +405,8 @@ impl<'a> Emit<'a> {
             let disp = self.displacements.get(disp + i64::from(r) * i64::from(self.tile.a_pixel));
             let addr = at(base, disp).of(self.tile.floats.input);
             let value = match self.tile.broadcast {
-                Broadcast::Embedded => Operand::Splat(addr),
-                Broadcast::Register => Operand::Reg(self.b.splat(self.widest, addr)),
+                Broadcast::Embedded => Source::Splat(addr),
+                Broadcast::Register => Source::Reg(self.b.splat(self.widest, addr)),
             };
             for &(v, column) in &columns {
                 self.b.fma(self.sums[part][r as usize][v], column, value);
@@ -424,10 +425,10 @@ impl<'a> Emit<'a> {
                 let parts: Vec<Vector> = self.sums.iter().map(|rows| rows[r][v]).collect();
                 let mut sum = parts[0];
                 for pair in parts.chunks_exact(2) {
-                    self.b.bin(Add, pair[0], pair[0], Operand::Reg(pair[1]));
+                    self.b.bin(Add, pair[0], pair[0], Source::Reg(pair[1]));
                 }
                 if parts.len() == 4 {
-                    self.b.bin(Add, sum, sum, Operand::Reg(parts[2]));
+                    self.b.bin(Add, sum, sum, Source::Reg(parts[2]));
                 }
                 while self.b.lanes(sum) > col.lanes {
                     let half = Lanes::holding(self.b.lanes(sum).count() / 2).unwrap_or(Lanes::X4);
@@ -436,7 +437,7 @@ impl<'a> Emit<'a> {
                     sum = dst;
                 }
                 if let Some(bias) = self.bias.filter(|_| col.fold > 1) {
-                    self.b.bin(Add, sum, sum, Operand::Mem(at(bias, offset)));
+                    self.b.bin(Add, sum, sum, Source::Mem(at(bias, offset)));
                 }
                 offset += col.lanes.bytes();
                 row.push(sum);
@@ -447,7 +448,7 @@ impl<'a> Emit<'a> {
     }
 
     /// Sums up, applies the epilogue and stores.
-    fn finish(mut self) -> Result<Program, TileError> {
+    fn finish(mut self) -> Result<TileProgram, TileError> {
         let sums = self.sum_up();
         let constants = self.tile.epilogue.begin(&mut self.b, self.widest);
         for (r, sums) in sums.into_iter().enumerate() {

@@ -46,8 +46,8 @@ pub mod panel;
 use std::ops::Range;
 
 use super::super::error::TileError;
-use super::super::ir::{Extent, Program};
-use super::epilogue::Epilogue;
+use super::super::ir::{ByteRange, TileProgram};
+use super::epilogue::KernelEpilogue;
 use super::strided;
 use crate::code::float::{Float, Floats};
 use panel::together;
@@ -119,15 +119,15 @@ impl Runs {
     }
 
     /// Bytes that the channels of a tap occupy, from its displacement.
-    fn extent(&self, float: Float) -> Extent {
+    fn range(&self, float: Float) -> ByteRange {
         match self {
-            Runs::Contiguous(count) => Extent::new(0, float.span(*count)),
+            Runs::Contiguous(count) => ByteRange::new(0, float.span(*count)),
             Runs::Stepped { count, step } => strided(*count, i64::from(*step), float.span(1)),
             Runs::Table(classes) => classes
                 .iter()
                 .filter(|c| c.count > 0 && c.length > 0)
-                .map(|c| Extent::new(i64::from(c.least), i64::from(c.most) + float.span(c.length)))
-                .fold(Extent::default(), Extent::union),
+                .map(|c| ByteRange::new(i64::from(c.least), i64::from(c.most) + float.span(c.length)))
+                .fold(ByteRange::default(), ByteRange::union),
         }
     }
 }
@@ -171,7 +171,7 @@ pub struct DenseTile {
     /// Cache lines of what a later call reads that are asked for in four channels; with 0 there is no such parameter.
     pub ahead: u32,
     /// What happens before the store.
-    pub epilogue: Epilogue,
+    pub epilogue: KernelEpilogue,
 }
 
 /// Channels handled in one round of the inner loop.
@@ -196,7 +196,7 @@ impl DenseTile {
     }
 
     /// The program.
-    pub fn program(&self) -> Result<Program, TileError> {
+    pub fn program(&self) -> Result<TileProgram, TileError> {
         self.check()?;
         emit::program(self)
     }
@@ -229,20 +229,20 @@ impl DenseTile {
         Ok(())
     }
 
-    fn input_extent(&self) -> Extent {
-        let run = self.k.extent(self.floats.input);
+    fn input_range(&self) -> ByteRange {
+        let run = self.k.range(self.floats.input);
         let rows = strided(self.kernel_rows, i64::from(self.a_row), 0);
         let taps = self.taps.iter().filter(|t| !t.rows.is_empty() && !run.is_empty()).map(|tap| {
             let pixels = [tap.rows.start, tap.rows.end - 1].map(|r| i64::from(r) * i64::from(self.a_pixel));
             let (first, last) = (pixels[0].min(pixels[1]), pixels[0].max(pixels[1]));
             let disp = i64::from(tap.disp);
-            Extent::new(disp + first + rows.lo + run.lo, disp + last + rows.hi + run.hi)
+            ByteRange::new(disp + first + rows.lo + run.lo, disp + last + rows.hi + run.hi)
         });
-        taps.fold(Extent::default(), Extent::union)
+        taps.fold(ByteRange::default(), ByteRange::union)
     }
 
     /// The outputs at a distance of pixels, as floats of a type.
-    fn output_extent(&self, pixel: i32, float: Float) -> Extent {
+    fn output_range(&self, pixel: i32, float: Float) -> ByteRange {
         strided(self.rows, i64::from(pixel), float.span(panel_channels(&self.cols)))
     }
 }

@@ -23,7 +23,9 @@
 use std::ops::Range;
 
 use super::super::super::error::TileError;
-use super::super::super::ir::{Builder, Count, Extent, Kind, Lanes, Program, Role, Vector, at};
+use super::super::super::ir::{
+    Builder, ByteRange, Lanes, ParamKind, ParamRole, TileProgram, Trips, Vector, at,
+};
 use super::super::{Displacements, strided};
 use super::{Form, Sweeps, product_of_squares, sum};
 use crate::code::float::Float;
@@ -90,29 +92,29 @@ impl InputTile {
         float.span(self.used) * i64::from(self.vectors)
     }
 
-    fn input_extent(&self) -> Extent {
+    fn input_range(&self) -> ByteRange {
         if self.rows.is_empty() || self.cols.is_empty() {
-            return Extent::default();
+            return ByteRange::default();
         }
         let along = |range: &Range<u32>, pitch: i32| {
             let ends = [range.start, range.end - 1].map(|i| i64::from(i) * i64::from(pitch));
             (ends[0].min(ends[1]), ends[0].max(ends[1]))
         };
         let (y, x) = (along(&self.rows, self.a_row), along(&self.cols, self.a_pixel));
-        Extent::new(y.0 + x.0, y.1 + x.1 + self.channel_bytes(self.input))
+        ByteRange::new(y.0 + x.0, y.1 + x.1 + self.channel_bytes(self.input))
     }
 
     /// The program.
-    pub fn program(&self) -> Result<Program, TileError> {
+    pub fn program(&self) -> Result<TileProgram, TileError> {
         self.check()?;
         let (form, lanes, used) = (self.form, self.lanes, self.used);
         let window = form.window();
         let mut displacements = Displacements::default();
         let mut b = Builder::new(self.name());
-        let input = b.param(Role::Input, Kind::Read { extent: self.input_extent() });
+        let input = b.param(ParamRole::Input, ParamKind::Read { range: self.input_range() });
         let elements =
             strided(form.elements() as u32, i64::from(self.element), self.channel_bytes(Float::F32));
-        let output = b.param(Role::Output, Kind::Write { extent: elements });
+        let output = b.param(ParamRole::Output, ParamKind::Write { range: elements });
         b.begin();
         for rows in self.sweeps.rows(form) {
             let rows: Vec<usize> = rows.collect();
@@ -143,7 +145,7 @@ impl InputTile {
             b.advance(input, self.input.span(used) as i32);
             b.advance(output, Float::F32.span(used) as i32);
         }
-        b.end(Count::Imm(self.vectors));
+        b.end(Trips::Imm(self.vectors));
         displacements.check(&self.name())?;
         Ok(b.finish())
     }

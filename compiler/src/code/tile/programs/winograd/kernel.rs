@@ -23,7 +23,7 @@
 use std::ops::Range;
 
 use super::super::super::error::TileError;
-use super::super::super::ir::{Builder, Count, Kind, Lanes, Program, Role, Vector, at};
+use super::super::super::ir::{Builder, Lanes, ParamKind, ParamRole, TileProgram, Trips, Vector, at};
 use super::super::{Displacements, strided};
 use super::{Form, KERNEL, sum};
 
@@ -53,7 +53,7 @@ impl KernelTile {
     }
 
     /// The program.
-    pub fn program(&self) -> Result<Program, TileError> {
+    pub fn program(&self) -> Result<TileProgram, TileError> {
         let (form, lanes) = (self.form, self.lanes);
         if self.vectors == 0 || self.rows.is_empty() || self.rows.end > form.window() {
             let what = "there is nothing to transform, or more rows than elements have".to_string();
@@ -63,9 +63,9 @@ impl KernelTile {
         let mut displacements = Displacements::default();
         let mut b = Builder::new(self.name());
         let taps = strided((KERNEL * KERNEL) as u32, i64::from(self.tap), bytes);
-        let weights = b.param(Role::Weights, Kind::Read { extent: taps });
+        let weights = b.param(ParamRole::Weights, ParamKind::Read { range: taps });
         let elements = strided((self.rows.len() * form.window()) as u32, i64::from(self.element), bytes);
-        let output = b.param(Role::Output, Kind::Write { extent: elements });
+        let output = b.param(ParamRole::Output, ParamKind::Write { range: elements });
         b.begin();
         let every: Vec<usize> = (0..form.window()).collect();
         let rows: Vec<usize> = self.rows.clone().collect();
@@ -94,7 +94,7 @@ impl KernelTile {
             b.advance(weights, lanes.bytes());
             b.advance(output, lanes.bytes());
         }
-        b.end(Count::Imm(self.vectors));
+        b.end(Trips::Imm(self.vectors));
         displacements.check(&self.name())?;
         Ok(b.finish())
     }

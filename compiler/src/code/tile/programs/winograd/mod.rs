@@ -46,7 +46,7 @@ use std::ops::Range;
 
 use super::super::error::TileError;
 use super::super::fits_registers;
-use super::super::ir::{BinOp, Builder, Inst, Lanes, Operand, Program, Vector};
+use super::super::ir::{BinOp, Builder, Inst, Lanes, Source, TileProgram, Vector};
 use crate::target::Target;
 
 /// Taps of the kernel along an axis.
@@ -146,10 +146,10 @@ fn product_of_squares(pairs: impl Iterator<Item = f64>) -> Vec<f64> {
 }
 
 /// A summand: a factor and a register; `None` is zero.
-type Term = (f64, Option<Vector>);
+type Summand = (f64, Option<Vector>);
 
 /// The sum of `terms`, after `start` if there is one, in a fresh register (or in `start`'s); `None` when nothing is there to add.
-fn sum(b: &mut Builder, lanes: Lanes, start: Option<Vector>, terms: &[Term]) -> Option<Vector> {
+fn sum(b: &mut Builder, lanes: Lanes, start: Option<Vector>, terms: &[Summand]) -> Option<Vector> {
     let terms = terms.iter().filter_map(|&(factor, x)| x.map(|x| (factor, x)));
     // Whole summands first: the sum starts with one of them.
     let (whole, scaled): (Vec<_>, Vec<_>) = terms.partition(|(factor, _)| factor.abs() == 1.0);
@@ -158,18 +158,18 @@ fn sum(b: &mut Builder, lanes: Lanes, start: Option<Vector>, terms: &[Term]) -> 
     let mut waiting = None;
     let fresh = |b: &mut Builder, op: BinOp, a: Vector, x: Vector| {
         let dst = b.vector(lanes);
-        b.bin(op, dst, a, Operand::Reg(x));
+        b.bin(op, dst, a, Source::Reg(x));
         dst
     };
     let ordered = plus.iter().map(|t| (BinOp::Add, t.1)).chain(minus.iter().map(|t| (BinOp::Sub, t.1)));
     for (op, x) in ordered {
         match (total, waiting.take()) {
-            (Some(total), _) => b.bin(op, total, total, Operand::Reg(x)),
+            (Some(total), _) => b.bin(op, total, total, Source::Reg(x)),
             (None, Some(first)) => total = Some(fresh(b, op, first, x)),
             (None, None) if op == BinOp::Add => waiting = Some(x),
             (None, None) => {
                 let negative = b.vector(lanes);
-                b.bin(BinOp::Mul, negative, x, Operand::Imm((-1f32).to_bits()));
+                b.bin(BinOp::Mul, negative, x, Source::Imm((-1f32).to_bits()));
                 total = Some(negative);
             }
         }
@@ -180,7 +180,7 @@ fn sum(b: &mut Builder, lanes: Lanes, start: Option<Vector>, terms: &[Term]) -> 
         total = Some(dst);
     }
     for (factor, x) in scaled {
-        let factor = Operand::Imm((factor as f32).to_bits());
+        let factor = Source::Imm((factor as f32).to_bits());
         match total {
             Some(total) => b.fma(total, x, factor),
             None => {
@@ -227,7 +227,7 @@ impl Sweeps {
     /// Makes programs until the registers of a target hold one.
     fn fit(
         target: &Target,
-        mut program: impl FnMut(Sweeps) -> Result<Program, TileError>,
+        mut program: impl FnMut(Sweeps) -> Result<TileProgram, TileError>,
     ) -> Result<(), TileError> {
         let mut last = Ok(());
         for sweeps in Sweeps::ALL {

@@ -20,11 +20,13 @@
 //! | `Residual` | as `Output`; if the epilogue has a residual |
 
 use super::super::super::error::TileError;
-use super::super::super::ir::{Builder, Count, Extent, Int, Kind, Lanes, Program, Role, Vector, at};
+use super::super::super::ir::{
+    Builder, ByteRange, Int, Lanes, ParamKind, ParamRole, TileProgram, Trips, Vector, at,
+};
 use super::super::dense::{Col, panel_channels, panel_width};
-use super::super::epilogue::{Epilogue, Residual};
+use super::super::epilogue::{KernelEpilogue, KernelResidual};
 use super::super::{Displacements, strided};
-use super::{Form, Sweeps, Term, sum};
+use super::{Form, Summand, Sweeps, sum};
 use crate::code::float::Float;
 use crate::target::Target;
 
@@ -54,7 +56,7 @@ pub struct OutputTile {
     /// The vectors of output channels. Their lanes follow one another in the product, what they use of them in the picture.
     pub panel: Vec<Col>,
     /// What happens before the store.
-    pub epilogue: Epilogue,
+    pub epilogue: KernelEpilogue,
     /// Rows at once.
     pub sweeps: Sweeps,
 }
@@ -97,29 +99,29 @@ impl OutputTile {
         Ok(())
     }
 
-    fn pixels(&self, float: Float, pixel: i32, row: i32) -> Extent {
+    fn pixels(&self, float: Float, pixel: i32, row: i32) -> ByteRange {
         let rows = strided(self.rows, i64::from(row), 0);
         let cols = strided(self.cols, i64::from(pixel), float.span(panel_channels(&self.panel)));
-        Extent::new(rows.lo + cols.lo, rows.hi + cols.hi)
+        ByteRange::new(rows.lo + cols.lo, rows.hi + cols.hi)
     }
 
     /// The program.
-    pub fn program(&self) -> Result<Program, TileError> {
+    pub fn program(&self) -> Result<TileProgram, TileError> {
         self.check()?;
         let mut displacements = Displacements::default();
         let mut b = Builder::new(self.name());
         let lane_bytes = 4 * i64::from(panel_width(&self.panel));
         let elements = strided(self.form.elements() as u32, i64::from(self.element), lane_bytes);
-        let input = b.param(Role::Input, Kind::Read { extent: elements });
+        let input = b.param(ParamRole::Input, ParamKind::Read { range: elements });
         let pixels = self.pixels(self.output, self.c_pixel, self.c_row);
-        let output = b.param(Role::Output, Kind::Write { extent: pixels });
+        let output = b.param(ParamRole::Output, ParamKind::Write { range: pixels });
         let bias = self
             .epilogue
             .bias
-            .then(|| b.param(Role::Bias, Kind::Read { extent: Extent::new(0, lane_bytes) }));
-        let residual = (self.epilogue.residual != Residual::None).then(|| {
-            let extent = self.pixels(self.residual, self.residual_pixel, self.residual_row);
-            b.param(Role::Residual, Kind::Read { extent })
+            .then(|| b.param(ParamRole::Bias, ParamKind::Read { range: ByteRange::new(0, lane_bytes) }));
+        let residual = (self.epilogue.residual != KernelResidual::None).then(|| {
+            let range = self.pixels(self.residual, self.residual_pixel, self.residual_row);
+            b.param(ParamRole::Residual, ParamKind::Read { range })
         });
         let pointers = Pointers { input, output, bias, residual };
         let alike = self.panel.chunk_by(|a, b| a == b && a.used == a.lanes.count());
@@ -134,7 +136,7 @@ impl OutputTile {
             if let Some(residual) = residual {
                 b.advance(residual, self.residual.span(col.used) as i32);
             }
-            b.end(Count::Imm(cols.len() as u32));
+            b.end(Trips::Imm(cols.len() as u32));
         }
         displacements.check(&self.name())?;
         Ok(b.finish())
@@ -225,7 +227,7 @@ fn line(
     }
     let mut results = Vec::new();
     for &row in rows {
-        let mut terms: Vec<Term> = Vec::new();
+        let mut terms: Vec<Summand> = Vec::new();
         if row == 0 {
             terms.push((1.0, m[0]));
         }
