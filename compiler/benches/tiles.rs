@@ -20,8 +20,8 @@ use criterion::measurement::{Measurement, ValueFormatter};
 use criterion::{Criterion, Throughput};
 use nnc::code::tile::programs::winograd::{Form, Sweeps};
 use nnc::emit::jit;
-use nnc::plan::winograd::Kernels;
-use nnc::plan::{self, Strips, Winograd};
+use nnc::plan::winograd::StoredKernels;
+use nnc::plan::{self, StripRule, Winograd};
 use nnc::roofline::Roofline;
 use nnc::target::Target;
 use nnc::{InputRef, Pool, Session};
@@ -53,7 +53,8 @@ struct Layer {
 
 fn bench(criterion: &mut Criterion<Limits>, layer: &Layer, target: &Target) -> Result<(), Box<dyn Error>> {
     let graph = nnc_ir::text::parse(&layer.graph)?;
-    let options = plan::Options { winograd: layer.winograd, strips: Strips::Never, ..Default::default() };
+    let options =
+        plan::PlanOptions { winograd: layer.winograd, strips: StripRule::Never, ..Default::default() };
     let plan = plan::plan(&graph, target, &options, &BTreeMap::new())?;
     let own: Vec<usize> =
         (0..plan.steps.len()).filter(|&i| plan.steps[i].name.starts_with("layer")).collect();
@@ -207,10 +208,10 @@ fn layers() -> Vec<Layer> {
     }
     // What counts are the products of the direct form; more than the peak is what the transforms save.
     for (form, kernels, group) in [
-        (Form::F2, Kernels::Transformed, "winograd F(2x2)"),
-        (Form::F2, Kernels::Plain(Sweeps::Pairs), "winograd F(2x2), plain kernels"),
-        (Form::F4, Kernels::Transformed, "winograd F(4x4)"),
-        (Form::F4, Kernels::Plain(Sweeps::Pairs), "winograd F(4x4), plain kernels"),
+        (Form::F2, StoredKernels::Transformed, "winograd F(2x2)"),
+        (Form::F2, StoredKernels::Plain(Sweeps::Pairs), "winograd F(2x2), plain kernels"),
+        (Form::F4, StoredKernels::Transformed, "winograd F(4x4)"),
+        (Form::F4, StoredKernels::Plain(Sweeps::Pairs), "winograd F(4x4), plain kernels"),
     ] {
         for (size, channels) in [(56, 64), (28, 128), (14, 256)] {
             let conv = Conv { kernel: 3, ..Conv::new(size, channels, channels) };

@@ -23,7 +23,7 @@ use crate::artefact::driver::DriverError;
 use crate::artefact::{self, CName, LinkError};
 use crate::cache::{CacheUse, Entry};
 use crate::emit::disassemble::{DisassembleError, code_bytes, disassemble};
-use crate::emit::object::{Constants, Object};
+use crate::emit::object::{ConstantPlace, Object};
 use crate::emit::{self, CodegenError, jit};
 use crate::parallel;
 use crate::passes::{self, PassError};
@@ -138,9 +138,9 @@ pub struct Options {
     /// Dims, shapes and constants for inputs that the model leaves open, and where the program ends.
     pub bindings: Bindings,
     /// Passes to leave out.
-    pub passes: passes::Options,
+    pub passes: passes::PassOptions,
     /// What the planner may do.
-    pub plan: plan::Options,
+    pub plan: plan::PlanOptions,
     /// What to compile for; `None` is the machine at hand.
     pub target: Option<Target>,
     /// Threads that compile; `None` is one for each core.
@@ -246,7 +246,7 @@ impl Options {
     /// Whether neighbouring layers may run strip by strip, so that large images between them stay in the cache; they may
     /// unless this says no. The results are the same.
     pub fn strips(mut self, allowed: bool) -> Options {
-        self.plan.strips = if allowed { plan::Strips::WhereFaster } else { plan::Strips::Never };
+        self.plan.strips = if allowed { plan::StripRule::WhereFaster } else { plan::StripRule::Never };
         self
     }
 }
@@ -484,7 +484,7 @@ impl Compilation {
             &self.plan,
             &self.target,
             name,
-            Constants::Outside,
+            ConstantPlace::Outside,
             self.threads,
             self.deadline(),
         )
@@ -526,7 +526,7 @@ impl Code<'_> {
     pub fn object(&self) -> Result<Vec<u8>, Error> {
         let Compilation { file, plan, target, threads, .. } = self.compilation;
         let deadline = self.compilation.deadline();
-        match emit::object::compile_on(plan, target, &self.name, Constants::Inside, *threads, deadline) {
+        match emit::object::compile_on(plan, target, &self.name, ConstantPlace::Inside, *threads, deadline) {
             Ok(object) => Ok(object.bytes),
             Err(source) => Err(Error::Code { file: file.clone(), source: source.into() }),
         }
@@ -589,7 +589,7 @@ impl SlowLayer {
 #[derive(Clone, Debug)]
 pub struct CompileReport {
     /// What each pass did, and what was fused into which layer.
-    pub passes: passes::Report,
+    pub passes: passes::OptimiseReport,
     /// Number of steps of the program.
     pub steps: usize,
     /// Bytes of memory for activations.

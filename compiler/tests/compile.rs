@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nnc::emit::object::{self, Constants};
+use nnc::emit::object::{self, ConstantPlace};
 use nnc::{CacheUse, Compiled, InputRef, Model, Options, Pool, Program, Session};
 use nnc_models::Spec;
 use watchdog::Watchdog;
@@ -186,7 +186,7 @@ fn the_perf_map_names_the_function_of_each_step_with_its_address_and_size() {
     let options = Options::default().perf_map(true);
     let program = model.compile(&options).expect("a program");
     let compilation = model.lower(&options).expect("a plan");
-    let object = object::compile(compilation.plan(), compilation.target(), Constants::Outside);
+    let object = object::compile(compilation.plan(), compilation.target(), ConstantPlace::Outside);
     let symbols = object.expect("an object").functions;
 
     let path = nnc::emit::perf_map::path();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use nnc::plan::Panels;
+use nnc::plan::PanelWidth;
 use nnc::{DynamicModel, InputRef, Limits, Model, Options, Pool, Program, Session, TensorRef, Usage};
 use nnc_models::Spec;
 use onnx_protobuf::tensor_shape_proto::{Dimension, dimension};
@@ -52,7 +52,7 @@ fn alone(name: &str, shape: &[usize]) -> (Vec<u32>, Program) {
     let model = Model::from_bytes(opened(name)).expect("a model");
     let port = model.inputs()[0].name.clone();
     let mut options = Options::default().shape(port, shape);
-    options.plan.panels = Panels::Common;
+    options.plan.panels = PanelWidth::Common;
     let program = model.compile(&options).expect("a program");
     (run(&program, shape), program)
 }

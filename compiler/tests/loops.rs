@@ -103,14 +103,14 @@ fn same_everywhere(name: &str, source: &str) {
     let graph = text::parse(source).unwrap_or_else(|e| panic!("{name}: {e}"));
     graph.verify().unwrap();
     let mut passed = graph.clone();
-    passes::optimise(&mut passed, &passes::Options::default()).unwrap();
+    passes::optimise(&mut passed, &passes::PassOptions::default()).unwrap();
     passed.verify().unwrap();
     let target = Target::host().unwrap();
     for (graph, which) in [(&graph, "as read"), (&passed, "after the passes")] {
-        let plan = plan::plan(graph, &target, &plan::Options::default(), &Default::default())
+        let plan = plan::plan(graph, &target, &plan::PlanOptions::default(), &Default::default())
             .unwrap_or_else(|e| panic!("{name}: {e}"));
         let program = emit::jit::compile(plan.clone(), &target).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let object = emit::object::compile(&plan, &target, emit::object::Constants::Outside).unwrap();
+        let object = emit::object::compile(&plan, &target, emit::object::ConstantPlace::Outside).unwrap();
         let consts = plan.constants.bytes();
         let file = artefact::write_shared_object(
             &object.bytes,
@@ -537,7 +537,7 @@ fn recurrent(steps: usize) -> Graph {
          output y = %y:1"
     );
     let mut graph = text::parse(&source).unwrap();
-    passes::optimise(&mut graph, &passes::Options::default()).unwrap();
+    passes::optimise(&mut graph, &passes::PassOptions::default()).unwrap();
     graph
 }
 
@@ -546,14 +546,14 @@ fn code_and_plan_are_as_long_for_a_thousand_iterations_as_for_ten() {
     let target = Target::host().unwrap();
     let size = |steps: usize| {
         let graph = recurrent(steps);
-        let plan = plan::plan(&graph, &target, &plan::Options::default(), &Default::default()).unwrap();
-        let object = emit::object::compile(&plan, &target, emit::object::Constants::Outside).unwrap();
+        let plan = plan::plan(&graph, &target, &plan::PlanOptions::default(), &Default::default()).unwrap();
+        let object = emit::object::compile(&plan, &target, emit::object::ConstantPlace::Outside).unwrap();
         (plan.steps.len(), plan.arena_bytes, emit::disassemble::code_bytes(&object.bytes))
     };
     assert_eq!(size(10), size(1000));
 }
 
-fn planned(name: &str, options: &plan::Options) -> Plan {
+fn planned(name: &str, options: &plan::PlanOptions) -> Plan {
     let (_, source) = CASES.iter().find(|(case, _)| *case == name).unwrap();
     let graph = text::parse(source).unwrap();
     plan::plan(&graph, &Target::host().unwrap(), options, &Default::default()).unwrap()
@@ -563,7 +563,7 @@ fn planned(name: &str, options: &plan::Options) -> Plan {
 fn a_base_pointer_that_would_leave_its_buffer_is_never_compiled() {
     let target = Target::host().unwrap();
     let name = "a state, a slice, a part and something captured";
-    let plan = planned(name, &plan::Options::default());
+    let plan = planned(name, &plan::PlanOptions::default());
     emit::prove(&plan, &target).unwrap();
     let moves = plan.repeats[0].moves.len();
     assert!(moves >= 2, "a slice and a part move: {plan}");
@@ -584,7 +584,7 @@ fn a_base_pointer_that_would_leave_its_buffer_is_never_compiled() {
 #[test]
 fn steps_in_loops_run_as_a_whole() {
     let name = "images: a state, slices beside something captured, parts";
-    let options = plan::Options { strips: plan::Strips::Always(3), ..plan::Options::default() };
+    let options = plan::PlanOptions { strips: plan::StripRule::Always(3), ..plan::PlanOptions::default() };
     let plan = planned(name, &options);
     let apart = |group: &nnc_runtime::abi::Strips, repeat: &nnc_runtime::abi::Repeat| {
         group.steps().end <= repeat.steps().start || repeat.steps().end <= group.steps().start
@@ -609,7 +609,7 @@ fn an_index_that_leads_outside_in_any_iteration_is_an_error_of_the_run() {
         output y = %y";
     let target = Target::host().unwrap();
     let graph = text::parse(source).unwrap();
-    let plan = plan::plan(&graph, &target, &plan::Options::default(), &Default::default()).unwrap();
+    let plan = plan::plan(&graph, &target, &plan::PlanOptions::default(), &Default::default()).unwrap();
     let program = emit::jit::compile(plan, &target).unwrap();
     for threads in [1, 2] {
         let mut session = Session::new(&program, &Pool::new(threads).unwrap()).unwrap();

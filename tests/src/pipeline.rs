@@ -36,7 +36,7 @@ pub fn read(spec: &Spec) -> Result<Graph, Failure> {
 /// A pass fails, leaves a graph that does not hold together, or tries an edit that the graph refuses.
 pub fn optimise(graph: &Graph) -> Result<Graph, Failure> {
     let mut graph = graph.clone();
-    let report = passes::optimise(&mut graph, &passes::Options::default())?;
+    let report = passes::optimise(&mut graph, &passes::PassOptions::default())?;
     if let Some(refusal) = report.passes.iter().flat_map(|pass| &pass.refused).next() {
         return Err(refusal.to_string().into());
     }
@@ -50,7 +50,7 @@ pub fn optimise(graph: &Graph) -> Result<Graph, Failure> {
 ///
 /// The planner refuses the graph.
 pub fn plan(graph: &Graph, target: &Target) -> Result<Plan, Failure> {
-    plan_with(graph, target, &plan::Options::default())
+    plan_with(graph, target, &plan::PlanOptions::default())
 }
 
 /// The same, and what the planner may do.
@@ -58,7 +58,7 @@ pub fn plan(graph: &Graph, target: &Target) -> Result<Plan, Failure> {
 /// # Errors
 ///
 /// The planner refuses the graph.
-pub fn plan_with(graph: &Graph, target: &Target, options: &plan::Options) -> Result<Plan, Failure> {
+pub fn plan_with(graph: &Graph, target: &Target, options: &plan::PlanOptions) -> Result<Plan, Failure> {
     Ok(plan::plan(graph, target, options, &Default::default())?)
 }
 
@@ -77,7 +77,7 @@ pub fn jit(plan: &Plan, target: &Target) -> Result<Program, Failure> {
 ///
 /// Code generation or linking fails.
 pub fn artefact(plan: &Plan, target: &Target) -> Result<Vec<u8>, Failure> {
-    let object = emit::object::compile(plan, target, emit::object::Constants::Outside)?;
+    let object = emit::object::compile(plan, target, emit::object::ConstantPlace::Outside)?;
     Ok(artefact::write_shared_object(
         &object.bytes,
         &artefact::CName::default(),

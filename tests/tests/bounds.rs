@@ -12,8 +12,8 @@ use nnc::code::tile::programs::winograd::{Form, Sweeps};
 use nnc::emit::prove;
 use nnc::plan::dense::{DenseArg, DensePlan};
 use nnc::plan::lanes::{LanesArg, LanesPlan};
-use nnc::plan::winograd::{Kernels, WinogradArg, WinogradPlan};
-use nnc::plan::{LayerCode, Options, Plan, PlanStep, Strips, Winograd};
+use nnc::plan::winograd::{StoredKernels, WinogradArg, WinogradPlan};
+use nnc::plan::{LayerCode, Plan, PlanOptions, PlanStep, StripRule, Winograd};
 use nnc::target::Target;
 use nnc_models::Spec;
 use nnc_runtime::Constants;
@@ -25,20 +25,20 @@ fn target(name: &str) -> Target {
     Target::named(name).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn planned(spec: &Spec, target: &Target, options: &Options) -> Plan {
+fn planned(spec: &Spec, target: &Target, options: &PlanOptions) -> Plan {
     let graph = pipeline::read(spec).and_then(|graph| pipeline::optimise(&graph));
     let graph = graph.unwrap_or_else(|error| panic!("{}: {error}", spec.name));
     pipeline::plan_with(&graph, target, options).unwrap_or_else(|error| panic!("{}: {error}", spec.name))
 }
 
 /// Ways to plan the same network.
-fn ways() -> [Options; 4] {
-    let way = |winograd, strips| Options { winograd, strips, ..Options::default() };
+fn ways() -> [PlanOptions; 4] {
+    let way = |winograd, strips| PlanOptions { winograd, strips, ..PlanOptions::default() };
     [
-        Options::default(),
-        way(Winograd::Never, Strips::Always(3)),
-        way(Winograd::Always(Form::F2, Kernels::Transformed), Strips::Never),
-        way(Winograd::Always(Form::F4, Kernels::Plain(Sweeps::Pairs)), Strips::Always(7)),
+        PlanOptions::default(),
+        way(Winograd::Never, StripRule::Always(3)),
+        way(Winograd::Always(Form::F2, StoredKernels::Transformed), StripRule::Never),
+        way(Winograd::Always(Form::F4, StoredKernels::Plain(Sweeps::Pairs)), StripRule::Always(7)),
     ]
 }
 
@@ -61,7 +61,7 @@ fn no_step_of_any_network_leaves_its_buffers() {
 /// Plans with every kind of layer: small networks, as each of their steps is proved many times.
 fn samples() -> Vec<(Plan, Target)> {
     let [usual, _, _, winograd] = ways();
-    let sample = |spec: Spec, name: &str, options: &Options| {
+    let sample = |spec: Spec, name: &str, options: &PlanOptions| {
         let target = target(name);
         (planned(&spec, &target, options), target)
     };
@@ -94,7 +94,7 @@ fn alone(plan: &Plan, step: &PlanStep) -> Plan {
         }
         LayerCode::Routine(_) => None,
     };
-    for (index, (window, arg)) in step.windows.args.iter_mut().zip(&step.args).enumerate() {
+    for (index, (window, arg)) in step.memory.args.iter_mut().zip(&step.args).enumerate() {
         let touched = match output {
             None => hull(&[&walk.read, &walk.written], arg.region),
             Some(output) if output == index => hull(&[&walk.written], arg.region),
@@ -104,7 +104,7 @@ fn alone(plan: &Plan, step: &PlanStep) -> Plan {
             *window = touched;
         }
     }
-    step.windows.displaced = hull(&[&walk.read], Region::Arena).into_iter().collect();
+    step.memory.displaced = hull(&[&walk.read], Region::Arena).into_iter().collect();
     Plan { steps: vec![step], strips: Vec::new(), repeats: Vec::new(), ..plan.clone() }
 }
 
@@ -126,7 +126,7 @@ fn refused(plan: &Plan, target: &Target, what: &str) -> String {
     let step = &plan.steps[0];
     match prove(plan, target) {
         Ok(()) => {
-            panic!("{what} of {} \"{}\" is not noticed: {:#?}", step.code.kind(), step.name, step.windows)
+            panic!("{what} of {} \"{}\" is not noticed: {:#?}", step.code.kind(), step.name, step.memory)
         }
         Err(error) => error.to_string(),
     }
@@ -150,9 +150,9 @@ fn a_buffer_that_is_one_byte_short_is_noticed() {
             let cut = |change: fn(&mut Range<u64>)| {
                 let mut plan = plan.clone();
                 let step = &mut plan.steps[0];
-                let windows = step.windows.args.iter_mut().zip(&step.args);
+                let windows = step.memory.args.iter_mut().zip(&step.args);
                 windows.filter(|(_, arg)| arg.region == region).for_each(|(window, _)| change(window));
-                step.windows.displaced.iter_mut().for_each(change);
+                step.memory.displaced.iter_mut().for_each(change);
                 plan
             };
             let error =
@@ -305,7 +305,7 @@ fn base_pointers_that_lead_elsewhere_are_noticed() {
             let weights = DenseArg::Weights as usize;
             refused(&changed(&|step| step.args[weights].offset += 4), target, "displaced weights");
             refused(
-                &changed(&|step| step.windows.args[weights].end -= 4),
+                &changed(&|step| step.memory.args[weights].end -= 4),
                 target,
                 "a shorter block of weights",
             );

@@ -41,7 +41,7 @@ const DENORMAL: f32 = f32::from_bits(1 << 9);
 const COUNT: usize = 32 * 6 * 6;
 
 fn plan(graph: &Graph, target: &Target, denormals: Denormals) -> Result<plan::Plan, Failure> {
-    pipeline::plan_with(graph, target, &plan::Options { denormals, ..Default::default() })
+    pipeline::plan_with(graph, target, &plan::PlanOptions { denormals, ..Default::default() })
 }
 
 /// The bits of all outputs; the same in memory and from a file, on one thread and on several.
@@ -87,7 +87,7 @@ fn runs_take_denormals_for_zero_unless_they_are_to_be_kept() -> Result<(), Failu
 
 #[test]
 fn zero_is_what_runs_do_when_nobody_says_anything() {
-    assert_eq!(plan::Options::default().denormals, Denormals::Flush);
+    assert_eq!(plan::PlanOptions::default().denormals, Denormals::Flush);
 }
 
 /// Small numbers of a half float are ordinary ones in the `f32` that is computed with.

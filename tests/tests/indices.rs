@@ -65,7 +65,7 @@ fn inputs(graph: &Graph, outside: &[(usize, i64)]) -> Vec<Tensor> {
 
 fn programs(graph: &Graph, indices: Indices) -> Result<Vec<Program>, Failure> {
     let target = Target::host()?;
-    let options = plan::Options { indices, ..Default::default() };
+    let options = plan::PlanOptions { indices, ..Default::default() };
     let plan = pipeline::plan_with(graph, &target, &options)?;
     Ok(vec![pipeline::jit(&plan, &target)?, pipeline::load(&pipeline::artefact(&plan, &target)?)?])
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use nnc::passes::{self, Options, Report};
+use nnc::passes::{self, OptimiseReport, PassOptions};
 use nnc_ir::op::Prologue;
 use nnc_ir::{Graph, Op, eval, onnx, text};
 use nnc_models::Spec;
@@ -14,9 +14,9 @@ fn read(spec: &Spec) -> Graph {
     model.graph(&onnx::Bindings::new()).expect("the model is a graph")
 }
 
-fn optimised(graph: &Graph) -> (Graph, Report) {
+fn optimised(graph: &Graph) -> (Graph, OptimiseReport) {
     let mut graph = graph.clone();
-    let report = passes::optimise(&mut graph, &Options::default()).expect("the passes run");
+    let report = passes::optimise(&mut graph, &PassOptions::default()).expect("the passes run");
     graph.verify().expect("the graph holds together");
     (graph, report)
 }
@@ -46,7 +46,7 @@ fn check(spec: Spec, small: Spec) {
 }
 
 /// How many nodes there are of each operator, with what is in them; and the summary lines of the passes.
-fn describe(graph: &Graph, report: &Report) -> String {
+fn describe(graph: &Graph, report: &OptimiseReport) -> String {
     let mut layers: BTreeMap<String, usize> = BTreeMap::new();
     for id in graph.node_ids() {
         let op = &graph.node(id).op;

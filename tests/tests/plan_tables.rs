@@ -8,7 +8,7 @@
 use std::fmt::Write;
 use std::sync::OnceLock;
 
-use nnc::plan::{Options, Plan, PlanStep, Traffic, Winograd};
+use nnc::plan::{Plan, PlanOptions, PlanStep, Traffic, Winograd};
 use nnc::target::Target;
 use nnc_ir::{Graph, Op};
 use nnc_models::Spec;
@@ -76,7 +76,7 @@ fn planned(spec: &Spec) -> Network {
         .and_then(|graph| pipeline::optimise(&graph))
         .unwrap_or_else(|error| panic!("{name}: {error}"));
     // Winograd's algorithm reads up to four times the weights of a layer. That is its price, and says nothing about copies.
-    let options = Options { winograd: Winograd::Never, ..Options::default() };
+    let options = PlanOptions { winograd: Winograd::Never, ..PlanOptions::default() };
     let plan =
         pipeline::plan_with(&graph, &target, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
     let audit = Audit::of(&plan).unwrap_or_else(|error| panic!("{name}: {error}"));

@@ -1,8 +1,8 @@
 //! Whole 3×3 layers by Winograd's algorithm, in both forms, against the evaluator.
 
 use nnc::code::tile::programs::winograd::{Form, Sweeps};
-use nnc::plan::winograd::Kernels;
-use nnc::plan::{LayerCode, Options, Plan, Winograd};
+use nnc::plan::winograd::StoredKernels;
+use nnc::plan::{LayerCode, Plan, PlanOptions, Winograd};
 use nnc::target::Target;
 use nnc_ir::op::*;
 use nnc_ir::{Graph, Op, Tensor, TensorType, Value, eval};
@@ -14,12 +14,12 @@ use nnc_tests::pipeline;
 const ROUNDING: f64 = 1e-5;
 
 /// Both forms, with kernels that the compiler transforms, and that layers do.
-const FORMS: [(Form, Kernels); 5] = [
-    (Form::F4, Kernels::Plain(Sweeps::Pairs)),
-    (Form::F2, Kernels::Transformed),
-    (Form::F2, Kernels::Plain(Sweeps::Pairs)),
-    (Form::F4, Kernels::Transformed),
-    (Form::F4, Kernels::Plain(Sweeps::Rows)),
+const FORMS: [(Form, StoredKernels); 5] = [
+    (Form::F4, StoredKernels::Plain(Sweeps::Pairs)),
+    (Form::F2, StoredKernels::Transformed),
+    (Form::F2, StoredKernels::Plain(Sweeps::Pairs)),
+    (Form::F4, StoredKernels::Transformed),
+    (Form::F4, StoredKernels::Plain(Sweeps::Rows)),
 ];
 
 /// A graph whose constants are noise.
@@ -134,7 +134,7 @@ fn check(graph: &Graph, layers: usize) {
     for target in targets() {
         for (form, kernels) in FORMS {
             let what = format!("{}, {form:?}, {kernels:?}", target.name);
-            let options = Options { winograd: Winograd::Always(form, kernels), ..Options::default() };
+            let options = PlanOptions { winograd: Winograd::Always(form, kernels), ..PlanOptions::default() };
             let plan =
                 pipeline::plan_with(&graph, &target, &options).unwrap_or_else(|e| panic!("{what}: {e}"));
             assert_eq!(count(&plan, form), layers, "{what}:\n{plan}");
@@ -270,8 +270,10 @@ fn infinities_and_nans_spread_no_farther_than_the_tiles_that_see_them() {
     let mut input = noise(&[1, 16, 12, 12], 5, 1.0).elems::<f32>().expect("f32").into_owned();
     input[0] = f32::NAN;
     for target in targets() {
-        let options =
-            Options { winograd: Winograd::Always(Form::F4, Kernels::Transformed), ..Options::default() };
+        let options = PlanOptions {
+            winograd: Winograd::Always(Form::F4, StoredKernels::Transformed),
+            ..PlanOptions::default()
+        };
         let plan = pipeline::plan_with(&graph, &target, &options).unwrap_or_else(|error| panic!("{error}"));
         let program = pipeline::jit(&plan, &target).unwrap_or_else(|error| panic!("{error}"));
         let output = &pipeline::run(&program, &[&input], 1).unwrap_or_else(|error| panic!("{error}"))[0];
@@ -293,7 +295,7 @@ fn the_planner_takes_the_form_that_a_layer_gains_most_from() {
         let x = b.point(x, depth);
         let y = b.same(x, channels);
         let graph = pipeline::optimise(&b.finish(y)).unwrap_or_else(|error| panic!("{error}"));
-        let plan = pipeline::plan_with(&graph, &target, &Options { winograd, ..Options::default() })
+        let plan = pipeline::plan_with(&graph, &target, &PlanOptions { winograd, ..PlanOptions::default() })
             .unwrap_or_else(|e| panic!("{e}"));
         let mut convolutions = plan.steps.iter().filter(|step| step.op == "Conv");
         convolutions.next_back().map(|step| step.code.kind()).unwrap_or_default()
@@ -338,7 +340,7 @@ fn strides_dilations_groups_and_other_kernels_stay_direct() {
     let graph = pipeline::optimise(&b.graph).unwrap_or_else(|error| panic!("{error}"));
     for target in targets() {
         for (form, kernels) in FORMS {
-            let options = Options { winograd: Winograd::Always(form, kernels), ..Options::default() };
+            let options = PlanOptions { winograd: Winograd::Always(form, kernels), ..PlanOptions::default() };
             let plan = pipeline::plan_with(&graph, &target, &options).unwrap_or_else(|e| panic!("{e}"));
             assert_eq!(count(&plan, form), 0, "{plan}");
         }
@@ -351,7 +353,7 @@ fn a_network_that_waits_for_its_weights_has_direct_layers() {
     let layers = |extent, outputs| {
         let graph =
             pipeline::optimise(&classifier(extent, outputs)).unwrap_or_else(|error| panic!("{error}"));
-        let plan = pipeline::plan_with(&graph, &target, &Options::default());
+        let plan = pipeline::plan_with(&graph, &target, &PlanOptions::default());
         let plan = plan.unwrap_or_else(|error| panic!("{error}"));
         count(&plan, Form::F2) + count(&plan, Form::F4)
     };

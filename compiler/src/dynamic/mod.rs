@@ -35,7 +35,7 @@ pub use session::{DynamicSession, TensorRef};
 pub use shapes::{ShapeError, Unfit};
 
 use crate::driver::{Error, Model, Options};
-use crate::plan::{Panels, SharedConstants};
+use crate::plan::{PanelWidth, SharedConstants};
 use programs::{Capacity, Entry, Programs};
 use shapes::{Declared, Key};
 
@@ -172,7 +172,7 @@ impl DynamicModel {
 
     fn compile(&self, key: &Key) -> Result<Program, Error> {
         let mut options = self.0.options.clone();
-        options.plan.panels = Panels::Common;
+        options.plan.panels = PanelWidth::Common;
         for (input, shape) in self.inputs().iter().zip(key.shapes()) {
             options.bindings.shapes.insert(input.name.clone(), shape.to_vec());
         }

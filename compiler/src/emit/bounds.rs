@@ -22,8 +22,8 @@ use nnc_ir::DType;
 use nnc_runtime::abi::{Arg, Region};
 
 use super::CodegenError;
-use super::layer::Emitted;
-use super::layer::reach::{Class, Reach, ReachError, TableAt};
+use super::layer::LayerIr;
+use super::layer::reach::{Reach, ReachError, TableAt, TableClass};
 use super::layer::trace::Base;
 use crate::code::nest::{self, Nest, NestError, Table};
 use crate::code::routine::{Routine, RoutineError};
@@ -119,7 +119,7 @@ fn place(region: &Option<Region>) -> String {
 }
 
 /// Proves that the steps `users`, which share a layer function, touch nothing but their buffers.
-pub fn check(plan: &Plan, users: &[usize], emitted: &Emitted) -> Result<(), CodegenError> {
+pub fn check(plan: &Plan, users: &[usize], emitted: &LayerIr) -> Result<(), CodegenError> {
     let mut whole: Option<Reach> = None;
     for &number in users {
         let Some(step) = plan.steps.get(number) else { continue };
@@ -128,7 +128,7 @@ pub fn check(plan: &Plan, users: &[usize], emitted: &Emitted) -> Result<(), Code
             whole = Some(reach(step, emitted).map_err(fault)?);
         }
         if let Some(reach) = &whole {
-            Check { plan, step, moves: moves(plan, number) }.whole(reach).map_err(fault)?;
+            BoundsCheck { plan, step, moves: moves(plan, number) }.whole(reach).map_err(fault)?;
         }
         strips(plan, number, step, emitted).map_err(fault)?;
     }
@@ -149,7 +149,7 @@ fn moves(plan: &Plan, number: usize) -> BTreeMap<usize, Range<i128>> {
 }
 
 /// What all units of a step touch.
-fn reach(step: &PlanStep, emitted: &Emitted) -> Result<Reach, BoundsError> {
+fn reach(step: &PlanStep, emitted: &LayerIr) -> Result<Reach, BoundsError> {
     let everything = |_: usize| Some(i64::MIN..i64::MAX);
     match &step.code {
         LayerCode::Dense(_) | LayerCode::Winograd(_) | LayerCode::Lanes(_) => {
@@ -177,8 +177,8 @@ fn accessed(accesses: Vec<nest::Touched>) -> Reach {
 }
 
 /// Checks each strip of a step that runs strip by strip.
-fn strips(plan: &Plan, number: usize, step: &PlanStep, emitted: &Emitted) -> Result<(), BoundsError> {
-    let check = Check { plan, step, moves: BTreeMap::new() };
+fn strips(plan: &Plan, number: usize, step: &PlanStep, emitted: &LayerIr) -> Result<(), BoundsError> {
+    let check = BoundsCheck { plan, step, moves: BTreeMap::new() };
     // Groups are in order, and have no step in common.
     let behind = plan.strips.partition_point(|group| group.first as usize <= number);
     let last = behind.checked_sub(1).and_then(|at| plan.strips.get(at));
@@ -202,24 +202,24 @@ fn strips(plan: &Plan, number: usize, step: &PlanStep, emitted: &Emitted) -> Res
     Ok(())
 }
 
-struct Check<'a> {
+struct BoundsCheck<'a> {
     plan: &'a Plan,
     step: &'a PlanStep,
     moves: BTreeMap<usize, Range<i128>>,
 }
 
-impl Check<'_> {
+impl BoundsCheck<'_> {
     /// Checks what all units touch, but for images in strips: those are checked strip by strip.
     fn whole(&self, reach: &Reach) -> Result<(), BoundsError> {
         let (step, plan) = (self.step, self.plan);
         if step.units != step.code.units() {
             return Err(BoundsError::Units { units: step.units, loops: step.code.units() });
         }
-        let found = step.args.len().min(step.windows.args.len());
+        let found = step.args.len().min(step.memory.args.len());
         if reach.bases > found {
             return Err(BoundsError::Bases { wanted: reach.bases, found });
         }
-        let scratch = 0..step.windows.scratch;
+        let scratch = 0..step.memory.scratch;
         self.buffer(None, &scratch, plan.scratch_bytes)?;
         for (&(base, written), &range) in &reach.touched {
             match base {
@@ -252,7 +252,7 @@ impl Check<'_> {
     }
 
     fn arg(&self, index: usize) -> Result<(&Arg, &Range<u64>), BoundsError> {
-        let (args, windows) = (&self.step.args, &self.step.windows.args);
+        let (args, windows) = (&self.step.args, &self.step.memory.args);
         let missing = BoundsError::Bases { wanted: index.saturating_add(1), found: args.len() };
         args.get(index).zip(windows.get(index)).ok_or(missing)
     }
@@ -304,7 +304,7 @@ impl Check<'_> {
     }
 
     /// Follows a table of runs of channels.
-    fn runs(&self, at: &TableAt, classes: &[Class]) -> Result<(), BoundsError> {
+    fn runs(&self, at: &TableAt, classes: &[TableClass]) -> Result<(), BoundsError> {
         let (table, _) = self.fixed(at.table)?;
         let (input, _) = self.arg(at.input)?;
         let mut next = i128::from(table.offset) + i128::from(at.at);
@@ -315,7 +315,7 @@ impl Check<'_> {
                 let bytes = moved(i128::from(input.offset) + i128::from(entry), class.read);
                 let known = class.values.contains(ByteRange::new(entry.into(), i64::from(entry) + 1));
                 // Where nothing is read, an entry leads nowhere.
-                let mut buffers = self.step.windows.displaced.iter();
+                let mut buffers = self.step.memory.displaced.iter();
                 let fits = class.read.is_empty() || buffers.any(|window| contains(window, &bytes));
                 let fixed = input.region == Region::Arena && !self.moves.contains_key(&at.input);
                 if !known || !fits || !fixed {

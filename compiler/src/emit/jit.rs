@@ -19,9 +19,9 @@ use crate::target::Target;
 const CODE_SPACE: usize = 256 << 20;
 
 /// Owns the memory of a module's code and gives it back.
-struct Code(Mutex<Option<JITModule>>);
+struct JitCode(Mutex<Option<JITModule>>);
 
-impl Drop for Code {
+impl Drop for JitCode {
     fn drop(&mut self) {
         let module = self.0.get_mut().map(Option::take).unwrap_or_default();
         if let Some(module) = module {
@@ -68,7 +68,7 @@ pub fn compile_with(plan: Plan, target: &Target, settings: Settings) -> Result<P
     module.finalize_definitions()?;
     if settings.perf_map {
         let named = emitted.layers.iter().chain(&emitted.kernels);
-        perf_map::append(named.map(|f| perf_map::Entry {
+        perf_map::append(named.map(|f| perf_map::MappedFunction {
             address: module.get_finalized_function(f.id) as usize,
             bytes: f.bytes,
             name: &f.name,
@@ -80,13 +80,13 @@ pub fn compile_with(plan: Plan, target: &Target, settings: Settings) -> Result<P
         .map(|layer| {
             let code = module.get_finalized_function(layer.id);
             // SAFETY: `emit` defined this function with the layer signature and the System V convention, which is
-            // what `LayerFn` says; it stays mapped as long as `Code` lives.
+            // what `LayerFn` says; it stays mapped as long as `JitCode` lives.
             unsafe { std::mem::transmute::<*const u8, LayerFn>(code) }
         })
         .collect();
     let desc = describe(&plan, &emitted, target);
     let constants = plan.constants;
-    let owner: Arc<dyn Any + Send + Sync> = Arc::new(Code(Mutex::new(Some(module))));
+    let owner: Arc<dyn Any + Send + Sync> = Arc::new(JitCode(Mutex::new(Some(module))));
     // SAFETY: the functions are the plan's, generated for exactly this description, and the owner keeps them mapped.
     Ok(unsafe { Program::from_parts(desc, functions, constants, owner)? })
 }

@@ -14,7 +14,7 @@ use crate::target::Target;
 
 /// Where the constants of an object are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Constants {
+pub enum ConstantPlace {
     /// In the object: it is for a linker.
     Inside,
     /// Left out: the artefact adds them, on pages of their own.
@@ -33,7 +33,7 @@ pub struct Object {
 }
 
 /// Compiles a plan into an object that C knows by `name`, on all cores. The program has the default name.
-pub fn compile(plan: &Plan, target: &Target, constants: Constants) -> Result<Object, CodegenError> {
+pub fn compile(plan: &Plan, target: &Target, constants: ConstantPlace) -> Result<Object, CodegenError> {
     compile_on(plan, target, &CName::default(), constants, parallel::available(), Deadline::never())
 }
 
@@ -42,7 +42,7 @@ pub fn compile_on(
     plan: &Plan,
     target: &Target,
     name: &CName,
-    constants: Constants,
+    constants: ConstantPlace,
     threads: usize,
     deadline: Deadline,
 ) -> Result<Object, CodegenError> {
@@ -54,7 +54,7 @@ pub fn compile_on(
     let desc = describe(plan, &functions, target);
     let (ids, names): (Vec<_>, Vec<_>) = functions.layers.into_iter().map(|f| (f.id, f.name)).unzip();
     driver::define(&mut module, name, &desc, &ids)?;
-    if constants == Constants::Inside {
+    if constants == ConstantPlace::Inside {
         driver::define_constants(&mut module, &plan.constants.bytes())?;
     }
     let bytes = module.finish().emit().map_err(|e| CodegenError::Module(e.to_string()))?;

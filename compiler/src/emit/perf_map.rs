@@ -17,7 +17,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// A function in memory.
 #[derive(Clone, Copy, Debug)]
-pub struct Entry<'a> {
+pub struct MappedFunction<'a> {
     /// Address of its first instruction.
     pub address: usize,
     /// Size of its code.
@@ -45,9 +45,9 @@ pub fn path() -> PathBuf {
 static MAP: Mutex<Option<File>> = Mutex::new(None);
 
 /// Adds functions to the map of this process, behind those of its other programs.
-pub fn append<'a>(entries: impl IntoIterator<Item = Entry<'a>>) -> Result<(), PerfMapError> {
+pub fn append<'a>(entries: impl IntoIterator<Item = MappedFunction<'a>>) -> Result<(), PerfMapError> {
     let mut text = String::new();
-    for Entry { address, bytes, name } in entries {
+    for MappedFunction { address, bytes, name } in entries {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{address:x} {bytes:x} {name}");
     }

@@ -54,7 +54,7 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
 }
 
 /// For each channel of a value, the value and the channel that it comes from.
-struct Channels(Vec<(Value, u32)>);
+struct ChannelOrigins(Vec<(Value, u32)>);
 
 /// The same as operator and operands, each operand once, in the order in which they first come up.
 struct Select {
@@ -62,9 +62,9 @@ struct Select {
     sources: Vec<ChannelSource>,
 }
 
-impl Channels {
-    fn run(value: Value, channels: impl IntoIterator<Item = usize>) -> Channels {
-        Channels(channels.into_iter().map(|c| (value, c as u32)).collect())
+impl ChannelOrigins {
+    fn run(value: Value, channels: impl IntoIterator<Item = usize>) -> ChannelOrigins {
+        ChannelOrigins(channels.into_iter().map(|c| (value, c as u32)).collect())
     }
 
     /// Reads through selects, down to values that are none.
@@ -101,7 +101,7 @@ impl Select {
 }
 
 /// What a [`ChannelSelect`] node reads; `None` for other nodes.
-fn sources(graph: &Graph, value: Value) -> Option<Channels> {
+fn sources(graph: &Graph, value: Value) -> Option<ChannelOrigins> {
     let Op::ChannelSelect(select) = producer(graph, value) else { return None };
     let operands = graph.operands(value.node);
     let channels: Option<Vec<(Value, u32)>> = select
@@ -109,7 +109,7 @@ fn sources(graph: &Graph, value: Value) -> Option<Channels> {
         .iter()
         .map(|s| Some((operands.get(s.operand as usize).copied().flatten()?, s.channel)))
         .collect();
-    channels.map(Channels)
+    channels.map(ChannelOrigins)
 }
 
 /// A select with operands that are selects, or that it does not use, or has twice.
@@ -140,20 +140,20 @@ fn image_channels(graph: &Graph, value: Value) -> Option<usize> {
 }
 
 /// The results of a Split along the channels.
-fn split(graph: &Graph, id: NodeId) -> Option<Vec<Channels>> {
+fn split(graph: &Graph, id: NodeId) -> Option<Vec<ChannelOrigins>> {
     let Op::Split(split) = &graph.node(id).op else { return None };
     let x = graph.operand(id, 0)?;
     image_channels(graph, x).filter(|_| split.axis == 1 && !split.parts.contains(&0))?;
     let mut first = 0;
     let part = |&len: &usize| {
         first += len;
-        Channels::run(x, first - len..first)
+        ChannelOrigins::run(x, first - len..first)
     };
     Some(split.parts.iter().map(part).collect())
 }
 
 /// A node with one result that only picks channels.
-fn channels(graph: &Graph, id: NodeId) -> Option<(Channels, &'static str)> {
+fn channels(graph: &Graph, id: NodeId) -> Option<(ChannelOrigins, &'static str)> {
     let x = graph.operand(id, 0)?;
     let count = image_channels(graph, x)?;
     match &graph.node(id).op {
@@ -163,18 +163,18 @@ fn channels(graph: &Graph, id: NodeId) -> Option<(Channels, &'static str)> {
                 let value = value?;
                 channels.extend((0..image_channels(graph, value)?).map(|c| (value, c as u32)));
             }
-            Some((Channels(channels), "concats"))
+            Some((ChannelOrigins(channels), "concats"))
         }
         Op::Slice(slice) => {
             let [a] = slice.axes[..] else { return None };
             let picked = |i: usize| (a.start as isize + i as isize * a.step) as usize;
-            (a.axis == 1).then(|| (Channels::run(x, (0..a.len).map(picked)), "slices"))
+            (a.axis == 1).then(|| (ChannelOrigins::run(x, (0..a.len).map(picked)), "slices"))
         }
         Op::Gather(gather) if gather.axis == 1 && gather.indices.shape().rank() == 1 => {
             let indices = gather.indices.elems::<i64>().ok()?;
             let indices: Option<Vec<usize>> =
                 indices.iter().map(|&i| usize::try_from(i).ok().filter(|i| *i < count)).collect();
-            Some((Channels::run(x, indices?), "gathers"))
+            Some((ChannelOrigins::run(x, indices?), "gathers"))
         }
         Op::Reshape(_) => shuffle(graph, id),
         _ => None,
@@ -186,7 +186,7 @@ fn channels(graph: &Graph, id: NodeId) -> Option<(Channels, &'static str)> {
 /// The middle shape is read without its axes of extent 1. Its first axes must make up N, the next ones C, the rest the
 /// spatial axes, and the transpose must leave each of the three where it is: then it doesn't matter how the exporter wrote
 /// the image (`[N, g, C/g, H, W]`, `[N, g, C/g, H·W]`, `[g, C/g, H·W]` …).
-fn shuffle(graph: &Graph, id: NodeId) -> Option<(Channels, &'static str)> {
+fn shuffle(graph: &Graph, id: NodeId) -> Option<(ChannelOrigins, &'static str)> {
     let transposed = graph.operand(id, 0)?;
     let Op::Transpose(transpose) = producer(graph, transposed) else { return None };
     let middle = input_of(graph, transposed)?;
@@ -219,7 +219,7 @@ fn shuffle(graph: &Graph, id: NodeId) -> Option<(Channels, &'static str)> {
         }
         source
     };
-    Some((Channels::run(x, (0..count).map(source)), "shuffles"))
+    Some((ChannelOrigins::run(x, (0..count).map(source)), "shuffles"))
 }
 
 /// How many of the first extents have this product.

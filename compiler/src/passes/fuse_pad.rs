@@ -23,18 +23,18 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
         if merge(graph, id)? {
             notes.count("merged");
         }
-        let Some(frame) = frame(graph, id) else { return Ok(()) };
+        let Some(border) = border(graph, id) else { return Ok(()) };
         let readers = graph.consumers(id.into());
         if readers.is_empty() || graph.is_output(id.into()) {
             return Ok(());
         }
         let ops: Option<Vec<Op>> =
-            readers.iter().map(|&(reader, input)| framed(graph, reader, input, &frame)).collect();
+            readers.iter().map(|&(reader, input)| bordered(graph, reader, input, &border)).collect();
         let Some(ops) = ops else { return Ok(()) };
         let (name, op) = (graph.node(id).name.clone(), graph.node(id).op.name());
         for ((reader, _), op_with_pads) in readers.into_iter().zip(ops) {
             let mut operands = graph.operands(reader);
-            operands[Conv::X] = Some(frame.x);
+            operands[Conv::X] = Some(border.x);
             // The last rewrite prunes the pad.
             rewrite(graph, reader, op_with_pads, &operands)?;
             notes.absorbed(&graph.node(reader).name, &name, op, "padding");
@@ -45,7 +45,7 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
 }
 
 /// What a Pad or a Slice puts around the spatial axes of an image.
-struct Frame {
+struct Border {
     x: Value,
     /// For each axis; negative where it crops.
     begin: Vec<isize>,
@@ -53,13 +53,13 @@ struct Frame {
     value: f64,
 }
 
-/// Reads a Pad with a constant, or a Slice without steps, as a frame.
-fn frame(graph: &Graph, id: NodeId) -> Option<Frame> {
+/// Reads a Pad with a constant, or a Slice without steps, as a border.
+fn border(graph: &Graph, id: NodeId) -> Option<Border> {
     let x = graph.operand(id, 0)?;
     let shape = &graph.ty(x).shape;
     match &graph.node(id).op {
         Op::Pad(Pad { begin, end, mode: PadMode::Constant(value) }) => {
-            Some(Frame { x, begin: begin.clone(), end: end.clone(), value: *value })
+            Some(Border { x, begin: begin.clone(), end: end.clone(), value: *value })
         }
         Op::Slice(slice) => {
             let (mut begin, mut end) = (vec![0; shape.rank()], vec![0; shape.rank()]);
@@ -71,13 +71,13 @@ fn frame(graph: &Graph, id: NodeId) -> Option<Frame> {
                 *begin.get_mut(a.axis)? = -isize::try_from(a.start).ok()?;
                 *end.get_mut(a.axis)? = -isize::try_from(behind).ok()?;
             }
-            Some(Frame { x, begin, end, value: 0.0 })
+            Some(Border { x, begin, end, value: 0.0 })
         }
         _ => None,
     }
 }
 
-impl Frame {
+impl Border {
     fn pads_something(&self) -> bool {
         self.begin.iter().chain(&self.end).any(|&n| n > 0)
     }
@@ -97,8 +97,8 @@ fn one_after_another(first: &[isize], second: &[isize]) -> Option<Vec<isize>> {
 
 /// Makes one Pad of a Pad or Slice that follows another.
 fn merge(graph: &mut Graph, id: NodeId) -> Result<bool, EditError> {
-    let Some(second) = frame(graph, id) else { return Ok(false) };
-    let Some(first) = frame(graph, second.x.node) else { return Ok(false) };
+    let Some(second) = border(graph, id) else { return Ok(false) };
+    let Some(first) = border(graph, second.x.node) else { return Ok(false) };
     if first.pads_something() && second.pads_something() && first.value.to_bits() != second.value.to_bits() {
         return Ok(false);
     }
@@ -116,29 +116,29 @@ fn merge(graph: &mut Graph, id: NodeId) -> Result<bool, EditError> {
     Ok(true)
 }
 
-/// The reader with the frame in its window, if that computes the same.
-fn framed(graph: &Graph, reader: NodeId, input: usize, frame: &Frame) -> Option<Op> {
-    if input != Conv::X || !frame.is_spatial() || !is_float(graph, frame.x) {
+/// The reader with the border in its window, if that computes the same.
+fn bordered(graph: &Graph, reader: NodeId, input: usize, border: &Border) -> Option<Op> {
+    if input != Conv::X || !border.is_spatial() || !is_float(graph, border.x) {
         return None;
     }
-    widened_by(graph, reader, frame).filter(|op| can_absorb(graph, reader, op))
+    widened_by(graph, reader, border).filter(|op| can_absorb(graph, reader, op))
 }
 
-fn widened_by(graph: &Graph, reader: NodeId, frame: &Frame) -> Option<Op> {
-    let widen = |window: &Window| widened(window, frame.begin.get(2..)?, frame.end.get(2..)?);
-    let padded = frame.pads_something();
+fn widened_by(graph: &Graph, reader: NodeId, border: &Border) -> Option<Op> {
+    let widen = |window: &Window| widened(window, border.begin.get(2..)?, border.end.get(2..)?);
+    let padded = border.pads_something();
     match &graph.node(reader).op {
-        // A prologue comes before the padding of the window, but after the frame.
+        // A prologue comes before the padding of the window, but after the border.
         Op::Conv(conv) => {
             let fits = !padded
-                || (frame.value == 0.0 && conv.prologue.is_none() && zeros_add_nothing(graph, reader));
+                || (border.value == 0.0 && conv.prologue.is_none() && zeros_add_nothing(graph, reader));
             fits.then_some(Conv { window: widen(&conv.window)?, ..conv.clone() }.into())
         }
-        Op::Pool(pool) if !padded => Some(Pool { window: widen_pool(pool, frame)?, ..pool.clone() }.into()),
+        Op::Pool(pool) if !padded => Some(Pool { window: widen_pool(pool, border)?, ..pool.clone() }.into()),
         Op::Pool(pool) if pool.prologue.is_none() => {
-            let window = widen_pool(pool, frame)?;
+            let window = widen_pool(pool, border)?;
             let kind = match pool.kind {
-                PoolKind::Average { count_include_pad } if frame.value == 0.0 => {
+                PoolKind::Average { count_include_pad } if border.value == 0.0 => {
                     let own = pool.window.pads_begin.iter().any(|&n| n > 0)
                         || pool.window.pads_end.iter().zip(&pool.ceil_pads).any(|(&n, &c)| n > c as isize);
                     if own && !count_include_pad {
@@ -146,10 +146,10 @@ fn widened_by(graph: &Graph, reader: NodeId, frame: &Frame) -> Option<Op> {
                     }
                     PoolKind::Average { count_include_pad: true }
                 }
-                PoolKind::Max if never_wins(graph, frame) && every_window_sees_the_image(&window) => {
+                PoolKind::Max if never_wins(graph, border) && every_window_sees_the_image(&window) => {
                     PoolKind::Max
                 }
-                PoolKind::Lp { p } if frame.value == 0.0 => PoolKind::Lp { p },
+                PoolKind::Lp { p } if border.value == 0.0 => PoolKind::Lp { p },
                 _ => return None,
             };
             Some(Pool { kind, window, ..pool.clone() }.into())
@@ -164,10 +164,10 @@ fn zeros_add_nothing(graph: &Graph, conv: NodeId) -> bool {
     weights.is_none_or(|weights| weights.iter().all(|w| w.is_finite()))
 }
 
-/// The pool's window with the frame around. Of its padding, what `ceil_mode` added comes last and stays last.
-fn widen_pool(pool: &Pool, frame: &Frame) -> Option<Window> {
-    let begin = frame.begin.get(2..)?;
-    let end = frame.end.get(2..)?;
+/// The pool's window with the border around. Of its padding, what `ceil_mode` added comes last and stays last.
+fn widen_pool(pool: &Pool, border: &Border) -> Option<Window> {
+    let begin = border.begin.get(2..)?;
+    let end = border.end.get(2..)?;
     // Cropping and then padding again is not one number; `ceil_mode` pads without adding elements that count.
     if end.iter().zip(&pool.ceil_pads).any(|(&n, &c)| n < 0 && c > 0) {
         return None;
@@ -185,8 +185,8 @@ fn widened(window: &Window, begin: &[isize], end: &[isize]) -> Option<Window> {
     window.check(window.kernel.len()).is_ok().then_some(window)
 }
 
-fn never_wins(graph: &Graph, frame: &Frame) -> bool {
-    frame.value == f64::NEG_INFINITY || (frame.value == 0.0 && is_non_negative(graph, frame.x))
+fn never_wins(graph: &Graph, border: &Border) -> bool {
+    border.value == f64::NEG_INFINITY || (border.value == 0.0 && is_non_negative(graph, border.x))
 }
 
 /// Whether no window can lie in the padding altogether.

@@ -9,7 +9,7 @@ use nnc_ir::{Deadline, Exceeded};
 use nnc_ir::{Graph, GraphError};
 
 use super::edit::EditError;
-use super::notes::{FusionLog, Notes, Refusal, add_count, write_counts};
+use super::notes::{FusionLog, Notes, RefusedEdit, add_count, write_counts};
 use super::order::in_order;
 use super::*;
 
@@ -98,7 +98,7 @@ pub struct PassReport {
     /// What it did, and how often.
     pub counts: Vec<(&'static str, usize)>,
     /// Edits that the graph refused, in the last round.
-    pub refused: Vec<Refusal>,
+    pub refused: Vec<RefusedEdit>,
     /// How long it took.
     pub time: Duration,
 }
@@ -121,7 +121,7 @@ impl fmt::Display for PassReport {
 
 /// What all passes did.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub struct OptimiseReport {
     /// One entry for each pass, in order.
     pub passes: Vec<PassReport>,
     /// How often the passes ran, the last time finding nothing to do.
@@ -132,11 +132,11 @@ pub struct Report {
 
 /// Which passes [`optimise`] leaves out.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct PassOptions {
     disabled: Vec<&'static str>,
 }
 
-impl Options {
+impl PassOptions {
     /// Leaves a pass out, to find out which one is at fault.
     pub fn disable(&mut self, name: &str) -> Result<(), PassError> {
         self.disabled.push(find(name)?.name);
@@ -153,28 +153,28 @@ pub fn find(name: &str) -> Result<&'static Pass, PassError> {
 }
 
 /// Runs all passes until they find nothing more. Nodes are numbered anew; names stay.
-pub fn optimise(graph: &mut Graph, options: &Options) -> Result<Report, PassError> {
+pub fn optimise(graph: &mut Graph, options: &PassOptions) -> Result<OptimiseReport, PassError> {
     optimise_observed(graph, options, &mut |_, _| ())
 }
 
 /// Like [`optimise`]; `observer` sees the graph after each pass of each round.
 pub fn optimise_observed(
     graph: &mut Graph,
-    options: &Options,
+    options: &PassOptions,
     observer: &mut dyn FnMut(&str, &Graph),
-) -> Result<Report, PassError> {
+) -> Result<OptimiseReport, PassError> {
     optimise_before(graph, options, observer, Deadline::never())
 }
 
 /// Like [`optimise_observed`], as a part of work that must be over by `deadline`.
 pub fn optimise_before(
     graph: &mut Graph,
-    options: &Options,
+    options: &PassOptions,
     observer: &mut dyn FnMut(&str, &Graph),
     deadline: Deadline,
-) -> Result<Report, PassError> {
+) -> Result<OptimiseReport, PassError> {
     let passes: Vec<&Pass> = PASSES.iter().filter(|p| !options.disabled.contains(&p.name)).collect();
-    let mut report = Report::default();
+    let mut report = OptimiseReport::default();
     for pass in &passes {
         report.passes.push(PassReport {
             name: pass.name,
@@ -269,7 +269,7 @@ mod tests {
     fn an_unknown_pass_name_is_refused_with_the_nearest_one() {
         let error = find("fold_batchnorm").unwrap_err().to_string();
         assert_eq!(error, "there is no pass \"fold_batchnorm\"; did you mean \"fold_batch_norm\"?");
-        assert!(Options::default().disable("ces").unwrap_err().to_string().contains("\"cse\""));
+        assert!(PassOptions::default().disable("ces").unwrap_err().to_string().contains("\"cse\""));
     }
 
     /// A pass that makes pads of all activations: of Relu one that cuts off too much.
@@ -314,7 +314,7 @@ output y = %b
         assert_eq!(report.to_string(), "cse: nothing to do");
         report.counts = vec![("merged", 3), ("constants merged", 1)];
         assert_eq!(report.to_string(), "cse: 3 merged, 1 constants merged");
-        report.refused = vec![Refusal { node: "x".into(), why: "it is another".into() }];
+        report.refused = vec![RefusedEdit { node: "x".into(), why: "it is another".into() }];
         assert_eq!(
             report.to_string(),
             "cse: 3 merged, 1 constants merged; an edit of \"x\" was refused: it is another"

@@ -18,7 +18,7 @@
 //! Graphs inside of nodes, the bodies of loops and branches, are graphs like others: each pass runs on them, too.
 //!
 //! No pass turns a graph that compiles into one that does not: an edit that the graph refuses leaves it as it was, and the pass says so
-//! ([`Refusal`]).
+//! ([`RefusedEdit`]).
 //!
 //! Passes leave nothing behind that nobody reads: whoever takes a node's last reader away prunes it. So "is the only
 //! reader" means what it says, at any time.
@@ -50,7 +50,7 @@ pub mod transposes;
 pub use edit::EditError;
 pub use fuse_activation::is_fusable;
 pub use manager::{
-    Options, PASSES, Pass, PassError, PassReport, Report, find, optimise, optimise_before, optimise_observed,
-    run,
+    OptimiseReport, PASSES, Pass, PassError, PassOptions, PassReport, find, optimise, optimise_before,
+    optimise_observed, run,
 };
-pub use notes::{Absorbed, FusionLog, Notes, Refusal};
+pub use notes::{Absorbed, FusionLog, Notes, RefusedEdit};

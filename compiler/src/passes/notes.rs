@@ -68,14 +68,14 @@ impl FusionLog {
 
 /// An edit that the graph refused. It would have been wrong, so the pass has a fault; the graph is as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct RefusedEdit {
     /// Name of the node that was to be edited.
     pub node: String,
     /// Why it was refused.
     pub why: String,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for RefusedEdit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "an edit of \"{}\" was refused: {}", self.node, self.why)
     }
@@ -86,7 +86,7 @@ impl fmt::Display for Refusal {
 pub struct Notes {
     counts: Vec<(&'static str, usize)>,
     log: FusionLog,
-    refusals: Vec<Refusal>,
+    refusals: Vec<RefusedEdit>,
 }
 
 impl Notes {
@@ -107,7 +107,7 @@ impl Notes {
     /// Records that an edit at a node was refused, before which the counts were these.
     pub(super) fn refused(&mut self, node: String, counts: Vec<(&'static str, usize)>, error: &EditError) {
         self.counts = counts;
-        self.refusals.push(Refusal { node, why: error.to_string() });
+        self.refusals.push(RefusedEdit { node, why: error.to_string() });
     }
 
     /// Counts, in the order in which they first came up.
@@ -120,7 +120,7 @@ impl Notes {
         !self.counts.is_empty()
     }
 
-    pub(super) fn into_parts(self) -> (Vec<(&'static str, usize)>, FusionLog, Vec<Refusal>) {
+    pub(super) fn into_parts(self) -> (Vec<(&'static str, usize)>, FusionLog, Vec<RefusedEdit>) {
         (self.counts, self.log, self.refusals)
     }
 }

@@ -17,7 +17,7 @@ use nnc_ir::{Graph, GraphError, NodeId, Op, Value};
 
 /// The same graph with its nodes in order.
 pub(super) fn in_order(graph: &Graph) -> Result<Graph, GraphError> {
-    let mut copy = Copy { from: graph, to: Graph::new(), ids: BTreeMap::new() };
+    let mut copy = GraphCopy { from: graph, to: Graph::new(), ids: BTreeMap::new() };
     for &id in graph.inputs() {
         let node = graph.node(id);
         if let [ty] = node.outputs.as_slice() {
@@ -35,13 +35,13 @@ pub(super) fn in_order(graph: &Graph) -> Result<Graph, GraphError> {
     Ok(copy.to)
 }
 
-struct Copy<'a> {
+struct GraphCopy<'a> {
     from: &'a Graph,
     to: Graph,
     ids: BTreeMap<NodeId, NodeId>,
 }
 
-impl Copy<'_> {
+impl GraphCopy<'_> {
     /// Adds a node, and the constants that it is the first to read.
     fn add(&mut self, id: NodeId) -> Result<(), GraphError> {
         let mut operands = Vec::new();

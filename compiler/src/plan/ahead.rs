@@ -103,7 +103,7 @@ mod tests {
     use crate::code::tile::ir::Lanes;
     use crate::code::tile::programs::dense::Col;
     use crate::code::tile::programs::epilogue::KernelEpilogue;
-    use crate::plan::dense::{PanelRun, Steps};
+    use crate::plan::dense::{PanelRun, Progression};
     use crate::plan::sweep::{Axis, BytePitch, x_tiles};
 
     /// A 1×1 layer of 49 pixels in tiles of 13, with panels of 32 channels.
@@ -122,12 +122,12 @@ mod tests {
                 count: panels,
                 cols: vec![Col::full(Lanes::X16); 2],
                 k: Runs::Contiguous(channels),
-                input: Steps::default(),
-                weights: Steps { start: 0, step: panel },
-                output: Steps::default(),
-                bias: Steps::default(),
-                residual: Steps::default(),
-                table: Steps::default(),
+                input: Progression::default(),
+                weights: Progression { start: 0, step: panel },
+                output: Progression::default(),
+                bias: Progression::default(),
+                residual: Progression::default(),
+                table: Progression::default(),
             }],
             order,
             ahead: Ahead::default(),

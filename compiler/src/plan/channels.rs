@@ -24,7 +24,7 @@ use super::image::LANES;
 
 /// The part of a wide buffer that a value gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct WidePart {
     /// Which wide buffer.
     pub wide: usize,
     /// Its first slot in it.
@@ -37,7 +37,7 @@ pub struct WideBuffers {
     /// Number of slots of each.
     pub slots: Vec<usize>,
     /// Which values are parts.
-    pub parts: BTreeMap<Value, Part>,
+    pub parts: BTreeMap<Value, WidePart>,
 }
 
 /// The operands of a select that is a plain concat: each operand whole, in order, none twice.
@@ -83,7 +83,7 @@ pub fn wide_buffers(graph: &Graph, order: &[NodeId], is_producer: impl Fn(Value)
         }
         let mut at = 0;
         for value in parts {
-            wide.parts.insert(value, Part { wide: wide.slots.len(), at });
+            wide.parts.insert(value, WidePart { wide: wide.slots.len(), at });
             at += channels(graph, value).next_multiple_of(LANES);
         }
         wide.slots.push(at);

@@ -21,15 +21,15 @@ pub(super) const ALIGN: usize = 64;
 
 /// A growing block of constants.
 #[derive(Debug, Default)]
-pub struct Constants {
+pub struct PlannedConstants {
     len: usize,
-    parts: Vec<Part>,
+    parts: Vec<PlacedContent>,
     known: BTreeMap<[u8; 32], u64>,
 }
 
 /// What is at a place of the block.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct PlacedContent {
     pub at: usize,
     pub content: Content,
 }
@@ -82,24 +82,24 @@ pub(super) fn hash(tensor: &Tensor, hasher: &mut blake3::Hasher) {
 }
 
 /// What is still to be written to a piece of the block. Whoever has written the last piece of some weights drops them.
-enum Work {
+enum Pending {
     Bytes(Vec<u8>),
     Tensor(Tensor),
     /// A panel, by its number.
     Pack(Arc<Packing>, usize),
 }
 
-impl Work {
+impl Pending {
     fn write(self, to: &mut [u8]) {
         match self {
-            Work::Bytes(bytes) => to.copy_from_slice(&bytes),
-            Work::Tensor(tensor) => to.copy_from_slice(tensor.bytes()),
-            Work::Pack(packing, panel) => packing.write(&packing.panels[panel], to),
+            Pending::Bytes(bytes) => to.copy_from_slice(&bytes),
+            Pending::Tensor(tensor) => to.copy_from_slice(tensor.bytes()),
+            Pending::Pack(packing, panel) => packing.write(&packing.panels[panel], to),
         }
     }
 }
 
-impl Constants {
+impl PlannedConstants {
     /// Bytes of the block so far.
     pub fn bytes(&self) -> u64 {
         self.len as u64
@@ -140,7 +140,7 @@ impl Constants {
         self.place(packing.bytes(), Content::Packed(packing))
     }
 
-    /// Reserves zeroed bytes that [`Constants::fill`] will set.
+    /// Reserves zeroed bytes that [`PlannedConstants::fill`] will set.
     pub fn reserve(&mut self, len: usize) -> u64 {
         self.place(len, Content::Bytes(vec![0; len]))
     }
@@ -162,7 +162,7 @@ impl Constants {
     fn place(&mut self, len: usize, content: Content) -> u64 {
         let at = self.len.next_multiple_of(ALIGN);
         self.len = at + len;
-        self.parts.push(Part { at, content });
+        self.parts.push(PlacedContent { at, content });
         at as u64
     }
 
@@ -184,25 +184,25 @@ impl Constants {
 }
 
 /// Writes parts to zeroed blocks, on up to `threads` threads. The parts of a block lie one behind the other.
-pub(super) fn write(threads: usize, blocks: Vec<(&mut Pages, Vec<Part>)>) {
-    let mut jobs: Vec<(&mut [u8], Work)> = Vec::new();
+pub(super) fn write(threads: usize, blocks: Vec<(&mut Pages, Vec<PlacedContent>)>) {
+    let mut jobs: Vec<(&mut [u8], Pending)> = Vec::new();
     for (pages, parts) in blocks {
         let mut rest: &mut [u8] = pages;
         let mut end = 0;
-        let mut add = |at: usize, len: usize, work: Work| {
+        let mut add = |at: usize, len: usize, work: Pending| {
             let (piece, after) = std::mem::take(&mut rest).split_at_mut(at - end).1.split_at_mut(len);
             (rest, end) = (after, at + len);
             jobs.push((piece, work));
         };
-        for Part { at, content } in parts {
+        for PlacedContent { at, content } in parts {
             match content {
-                Content::Bytes(bytes) => add(at, bytes.len(), Work::Bytes(bytes)),
-                Content::Tensor(tensor) => add(at, tensor.ty().bytes(), Work::Tensor(tensor)),
+                Content::Bytes(bytes) => add(at, bytes.len(), Pending::Bytes(bytes)),
+                Content::Tensor(tensor) => add(at, tensor.ty().bytes(), Pending::Tensor(tensor)),
                 Content::Packed(packing) => {
                     let (mut at, packing) = (at, Arc::new(packing));
                     for (index, panel) in packing.panels.iter().enumerate() {
                         let len = packing.panel_bytes(panel);
-                        add(at, len, Work::Pack(Arc::clone(&packing), index));
+                        add(at, len, Pending::Pack(Arc::clone(&packing), index));
                         at += len;
                     }
                 }
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn equal_constants_are_stored_once_and_every_one_is_aligned() {
-        let mut c = Constants::default();
+        let mut c = PlannedConstants::default();
         let (a, b) = (c.add_f32(&[1.0, 2.0, 3.0]), c.add_f32(&[4.0]));
         assert_eq!(c.add_f32(&[1.0, 2.0, 3.0]), a);
         assert_eq!(c.add_tensor(&Tensor::new([3, 1], &[1.0f32, 2.0, 3.0]).unwrap()), a);
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn the_block_has_each_constant_at_its_offset_for_any_number_of_threads() {
         for threads in [1, 2, 5] {
-            let mut c = Constants::default();
+            let mut c = PlannedConstants::default();
             let empty = c.add(&[]);
             let table = c.reserve(8);
             let packed = c.add_packed(packing(1.0)) as usize;

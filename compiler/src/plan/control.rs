@@ -1,8 +1,8 @@
-//! Loops and branches: the steps of a graph inside of a node, in the one list of steps, with a [`Block`] around them.
+//! Loops and branches: the steps of a graph inside of a node, in the one list of steps, with a [`RepeatDraft`] around them.
 //!
 //! ```text
 //!   initial ─ copy ─▶ state ─┐                                     before
-//!   ┌ block, 10 times ───────┼──────────────────────────────────┐
+//!   ┌ repeat, 10 times ──────┼──────────────────────────────────┐
 //!   │   scanned[i] ──────────┴─▶ steps of the body ─▶ new state │   the slice's base pointer moves on
 //!   │                                  part ─ copy ─▶ all[i]    │
 //!   │                             new state ─ copy ─▶ state     │   at the end, when all have been read
@@ -14,7 +14,7 @@
 //! whole: their buffers move along it ([`Planner::moving`]). What a body captures is read where it lies. All steps of a body
 //! are of equal shapes in each iteration, so its code and its plan are as long as for one.
 //!
-//! A branch is a block of at most one iteration, and an If is two of them: one looks at the condition, the other at its opposite.
+//! A branch is a repeat of at most one iteration, and an If is two of them: one looks at the condition, the other at its opposite.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -31,7 +31,7 @@ use crate::code::view::View;
 
 /// Neighbouring steps that run for each iteration.
 #[derive(Clone, Debug)]
-pub(super) struct Block {
+pub(super) struct RepeatDraft {
     /// The steps.
     pub steps: Range<usize>,
     /// The most iterations.
@@ -100,17 +100,17 @@ impl<'g> Planner<'g> {
         }
         let captured = self.captured(id, &operands[op.first_captured()..])?;
 
-        let block = self.blocks.len();
+        let repeat = self.repeats.len();
         let start = self.drafts.len();
         let condition = going.as_ref().map(|view| (BufferId(view.arg as u32), 0));
-        self.blocks.push(Block { steps: start..start, trips: op.trips, going: condition });
+        self.repeats.push(RepeatDraft { steps: start..start, trips: op.trips, going: condition });
         let mut places: Vec<Option<Place>> = vec![counter.clone().map(Place::Window)];
         places.extend(states.iter().map(|kept| Some(kept.place.clone())));
         for whole in &scanned {
-            places.push(self.slice(whole, block).map(Place::Window));
+            places.push(self.slice(whole, repeat).map(Place::Window));
         }
         places.extend(captured.into_iter().map(Some));
-        let slices: Vec<Option<View>> = wholes.iter().map(|whole| self.slice(whole, block)).collect();
+        let slices: Vec<Option<View>> = wholes.iter().map(|whole| self.slice(whole, repeat)).collect();
 
         let moved = "an iteration's part of the whole";
         let at_end = |planner: &mut Self, id: NodeId, results: &[View]| {
@@ -138,14 +138,14 @@ impl<'g> Planner<'g> {
                 let operands = [Some(counter.clone()), Some(one)];
                 let result = std::slice::from_ref(counter);
                 let note = Some("the number of the next iteration");
-                planner.pieces(id, &format!("{name}.count"), &add, &operands, result, note)?;
+                planner.generic_steps(id, &format!("{name}.count"), &add, &operands, result, note)?;
             }
             Ok(())
         };
         if op.trips > 0 {
             self.inside(id, &op.body, places, at_end)?;
         }
-        self.end(block);
+        self.end(repeat);
 
         for (index, kept) in states.into_iter().enumerate() {
             self.place(result(index), kept.place);
@@ -170,7 +170,7 @@ impl<'g> Planner<'g> {
         self.copy(id, &format!("{name}.holds"), holds.clone(), then.clone(), "a branch looks at it")?;
         let not = Op::from(Unary::Not);
         let note = Some("a branch looks at it");
-        self.pieces(
+        self.generic_steps(
             id,
             &format!("{name}.not"),
             &not,
@@ -196,10 +196,10 @@ impl<'g> Planner<'g> {
             [(&op.then, then, &operands[1..first]), (&op.otherwise, otherwise, &operands[first..])]
         {
             let places = self.captured(id, captured)?.into_iter().map(Some).collect();
-            let block = self.blocks.len();
+            let repeat = self.repeats.len();
             let start = self.drafts.len();
             let going = Some((BufferId(condition.arg as u32), 0));
-            self.blocks.push(Block { steps: start..start, trips: 1, going });
+            self.repeats.push(RepeatDraft { steps: start..start, trips: 1, going });
             self.inside(id, body, places, |planner, id, made| {
                 for (view, kept) in made.iter().zip(&results) {
                     let why = "the result of the branch that runs";
@@ -207,7 +207,7 @@ impl<'g> Planner<'g> {
                 }
                 Ok(())
             })?;
-            self.end(block);
+            self.end(repeat);
         }
         for (index, kept) in results.into_iter().enumerate() {
             self.place(Value { node: id, output: index as u32 }, kept.place);
@@ -240,12 +240,12 @@ impl<'g> Planner<'g> {
         finish(self, id, &results)
     }
 
-    /// Ends a block: without steps, it is none.
-    fn end(&mut self, block: usize) {
+    /// Ends a repeat: without steps, it is none.
+    fn end(&mut self, repeat: usize) {
         let end = self.drafts.len();
-        match self.blocks.get_mut(block) {
+        match self.repeats.get_mut(repeat) {
             Some(of) if of.steps.start < end => of.steps.end = end,
-            _ => self.blocks.truncate(block),
+            _ => self.repeats.truncate(repeat),
         }
     }
 
@@ -267,9 +267,9 @@ impl<'g> Planner<'g> {
     }
 
     /// The slice of a whole that an iteration has; `None` where no iteration has any.
-    fn slice(&mut self, whole: &View, block: usize) -> Option<View> {
+    fn slice(&mut self, whole: &View, repeat: usize) -> Option<View> {
         let (&stride, strides) = whole.strides.split_first()?;
-        let buffer = self.moving(BufferId(whole.arg as u32), block, stride);
+        let buffer = self.moving(BufferId(whole.arg as u32), repeat, stride);
         let shape = whole.shape[1..].to_vec();
         Some(View { arg: buffer.0 as usize, shape, strides: strides.to_vec(), ..whole.clone() })
     }
@@ -318,29 +318,30 @@ impl<'g> Planner<'g> {
 
     /// How often a step runs, as far as that is known.
     pub(super) fn times(&self, step: usize) -> u64 {
-        let around = self.blocks.iter().filter(|block| block.steps.contains(&step) && block.going.is_none());
-        around.fold(1, |times, block| times.saturating_mul(block.trips))
+        let around =
+            self.repeats.iter().filter(|repeat| repeat.steps.contains(&step) && repeat.going.is_none());
+        around.fold(1, |times, repeat| times.saturating_mul(repeat.trips))
     }
 
     /// Lengthens lives of buffers that iterations of a loop share: what is touched inside and outside of it is alive all the
     /// time. A buffer of which only the body knows begins anew in each iteration. Conditions live as long as they are looked at.
-    pub(super) fn live_through_blocks(
+    pub(super) fn live_through_repeats(
         &self,
         lives: &mut BTreeMap<BufferId, (usize, usize)>,
         touched_by: &BTreeMap<BufferId, Vec<usize>>,
     ) {
-        for block in self.blocks.iter().rev() {
-            let steps = &block.steps;
+        for repeat in self.repeats.iter().rev() {
+            let steps = &repeat.steps;
             let mut through = |id: BufferId, end: usize| {
                 if let Some((first, last)) = lives.get_mut(&id) {
                     *first = steps.start.min(*first);
                     *last = end.max(*last);
                 }
             };
-            if let Some((going, _)) = block.going {
-                through(going, if block.trips == 1 { steps.start } else { steps.end - 1 });
+            if let Some((going, _)) = repeat.going {
+                through(going, if repeat.trips == 1 { steps.start } else { steps.end - 1 });
             }
-            if block.trips == 1 {
+            if repeat.trips == 1 {
                 continue;
             }
             for (&id, touched) in touched_by {

@@ -30,7 +30,7 @@ const CHANNELS: usize = 64;
 const ROWS: usize = 64;
 
 /// Why a copy converts, and for whom.
-struct Copy<'a> {
+struct Purpose<'a> {
     name: String,
     node: Option<NodeId>,
     note: Option<&'a str>,
@@ -49,7 +49,7 @@ impl Planner<'_> {
             let from = from.ok_or_else(|| PlanError::Internal(format!("\"{name}\" has no layout")))?;
             let copy = self.window_as_image(&to);
             let copy = copy.ok_or_else(|| PlanError::Internal(format!("\"{name}\" has no layout")))?;
-            if !self.convert_window(&from, &to, Copy { name, node: None, note: Some(why) })? {
+            if !self.convert_window(&from, &to, Purpose { name, node: None, note: Some(why) })? {
                 self.copy_channels(id, image, &copy, why)?;
             }
             return Ok(copy);
@@ -64,7 +64,7 @@ impl Planner<'_> {
             in_order.enumerate().map(|(at, from)| (from, Slot { buffer, at })).collect();
         let apart = Image { extent, slots: places.keys().copied().collect() };
         let together = Image { extent, slots: places.values().copied().collect() };
-        self.convert(&apart, &together, Copy { name, node: None, note: Some(why) })?;
+        self.convert(&apart, &together, Purpose { name, node: None, note: Some(why) })?;
         let slots = image.slots.iter().filter_map(|slot| places.get(slot).copied()).collect();
         Ok(Image { extent, slots })
     }
@@ -80,29 +80,29 @@ impl Planner<'_> {
         let name = self.graph.node(id).name.clone();
         let ty = self.graph.ty(value).clone();
         let window = self.temporary(&name, &ty);
-        self.convert_window(&from, &window, Copy { name, node: Some(id), note: None })?;
+        self.convert_window(&from, &window, Purpose { name, node: Some(id), note: None })?;
         self.place(value, Place::Window(window));
         Ok(true)
     }
 
     /// A step that converts a dense window into another one; `false`, and no step, when they do not lie as pixels can be seen to.
-    fn convert_window(&mut self, from: &View, to: &View, copy: Copy<'_>) -> Result<bool, PlanError> {
+    fn convert_window(&mut self, from: &View, to: &View, purpose: Purpose<'_>) -> Result<bool, PlanError> {
         if ![from, to].iter().all(|view| seen_as_pixels(view)) {
             return Ok(false);
         }
         let images = [from, to].map(|view| self.window_as_image(&pixels(view)));
         let [Some(from), Some(to)] = images else { return Ok(false) };
-        self.convert(&from, &to, copy)?;
+        self.convert(&from, &to, purpose)?;
         Ok(true)
     }
 
     /// A step that copies channels, which lie in memory in the order of the image, to neighbouring slots of one buffer.
-    fn convert(&mut self, from: &Image, to: &Image, copy: Copy<'_>) -> Result<(), PlanError> {
+    fn convert(&mut self, from: &Image, to: &Image, purpose: Purpose<'_>) -> Result<(), PlanError> {
         let (runs, sources, extent) = (from.runs(), from.buffers(), from.extent);
         let pitches: Option<Vec<Pitch>> = sources.iter().map(|&b| self.pitch(b)).collect();
         let buffer = to.slots.first().map_or(ARENA_START, |slot| slot.buffer);
         let (Some(inputs), Some(output)) = (pitches, self.pitch(buffer)) else {
-            return Err(PlanError::Internal(format!("\"{}\" has no layout", copy.name)));
+            return Err(PlanError::Internal(format!("\"{}\" has no layout", purpose.name)));
         };
         let target: BTreeMap<Slot, usize> =
             from.slots.iter().copied().zip(to.slots.iter().map(|slot| slot.at)).collect();
@@ -135,15 +135,15 @@ impl Planner<'_> {
         args[LanesArg::Output as usize].0 = buffer;
         args.extend(sources.iter().map(|&b| (b, 0)));
         self.step(Draft {
-            name: copy.name,
-            node: copy.node,
+            name: purpose.name,
+            node: purpose.node,
             units: plan.units(),
             scratch: 0,
             code: LayerCode::Lanes(plan),
             args,
             also_reads: Vec::new(),
             traffic,
-            note: copy.note.map(str::to_string),
+            note: purpose.note.map(str::to_string),
         });
         Ok(())
     }

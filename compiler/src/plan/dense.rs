@@ -75,38 +75,38 @@ pub struct PanelRun {
     /// How channels are read.
     pub k: Runs,
     /// From the base pointers to the first panel's data, and from one panel to the next.
-    pub input: Steps,
+    pub input: Progression,
     /// Packed weights.
-    pub weights: Steps,
+    pub weights: Progression,
     /// Output slots.
-    pub output: Steps,
+    pub output: Progression,
     /// Bias.
-    pub bias: Steps,
+    pub bias: Progression,
     /// Residual slots.
-    pub residual: Steps,
+    pub residual: Progression,
     /// Table of runs.
-    pub table: Steps,
+    pub table: Progression,
 }
 
 /// A start and a constant distance, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Steps {
+pub struct Progression {
     /// Of the first panel.
     pub start: i64,
     /// From one panel to the next.
     pub step: i64,
 }
 
-impl Steps {
+impl Progression {
     /// A start alone.
-    pub fn at(start: i64) -> Steps {
-        Steps { start, step: 0 }
+    pub fn at(start: i64) -> Progression {
+        Progression { start, step: 0 }
     }
 
     /// Whether `starts` are where the next of `count` regular starts would be, all of them; if so, they are taken up. Two
     /// starts are always regular.
     pub(super) fn take_up<const N: usize>(
-        runs: [&mut Steps; N],
+        runs: [&mut Progression; N],
         count: &mut usize,
         starts: [i64; N],
     ) -> bool {

@@ -5,15 +5,15 @@ use nnc_ir::{NodeId, Tensor, Value};
 
 use super::buffer::{BufferId, Home};
 use super::channels::output_order;
-use super::dense::{Ahead, DenseArg, DensePlan, LoopOrder, PanelRun, Stage, StageSource, Steps};
-use super::fits::Decision;
-use super::image::{Image, LANES, Pitch, Run, Slot, runs_of};
+use super::dense::{Ahead, DenseArg, DensePlan, LoopOrder, PanelRun, Progression, Stage, StageSource};
+use super::fits::KernelLayer;
+use super::image::{Image, LANES, Pitch, Slot, SlotRun, runs_of};
 use super::packing::{PackedPanel, Packing};
 use super::panels::{Panel, cut_panels, f32_elems, output_runs, packed_bias};
 use super::planner::{ARENA_START, Draft, Place, Planner, RunTable};
 use super::sweep::{Axis, BytePitch, x_tiles};
-use super::tiling::{self, Folding, Registers, Work};
-use super::{LayerCode, Panels, PlanError, Traffic};
+use super::tiling::{self, Folding, LayerShape, Registers};
+use super::{LayerCode, PanelWidth, PlanError, Traffic};
 use crate::code::tile::programs::dense::{RunClass, Runs, UNROLL};
 use crate::code::tile::programs::epilogue::KernelEpilogue;
 use crate::code::tile::programs::window::KernelPrologue;
@@ -56,13 +56,13 @@ enum Widening {
 }
 
 /// Where all groups read.
-struct Input {
+struct DenseInput {
     base: BufferId,
     pitch: Pitch,
     groups: Vec<GroupInput>,
     buffers: Vec<BufferId>,
     /// Channels are copied to scratch first.
-    staged: Option<Vec<Vec<Run>>>,
+    staged: Option<Vec<Vec<SlotRun>>>,
 }
 
 /// A layer whose values have their places.
@@ -105,7 +105,7 @@ impl Planner<'_> {
     /// Plans a convolution that sums over channels: by Winograd's algorithm where that takes less time.
     pub(super) fn dense(
         &mut self,
-        layer: &Decision,
+        layer: &KernelLayer,
         prologue: KernelPrologue,
         epilogue: KernelEpilogue,
     ) -> Result<(), PlanError> {
@@ -130,7 +130,7 @@ impl Planner<'_> {
     /// Plans a convolution as a sum of products.
     fn direct(
         &mut self,
-        layer: &Decision,
+        layer: &KernelLayer,
         prologue: KernelPrologue,
         epilogue: KernelEpilogue,
         placed: &Placed<'_>,
@@ -223,7 +223,7 @@ impl Planner<'_> {
     }
 
     /// Where half floats of a layer's input become `f32`.
-    fn widening(&self, layer: &Decision, placed: &Placed<'_>, weights: &Tensor) -> Widening {
+    fn widening(&self, layer: &KernelLayer, placed: &Placed<'_>, weights: &Tensor) -> Widening {
         let pixels = placed.output.extent.pixels();
         if !self.float_of(placed.input).is_half() || pixels <= FEW_PIXELS {
             return Widening::None;
@@ -239,8 +239,8 @@ impl Planner<'_> {
     /// Decides about sweep, tiles and panels of a layer whose groups have `cin` channels.
     fn cut(
         &self,
-        layer: &Decision,
-        input: &Input,
+        layer: &KernelLayer,
+        input: &DenseInput,
         placed: &Placed<'_>,
         epilogue: KernelEpilogue,
         cin: usize,
@@ -266,7 +266,7 @@ impl Planner<'_> {
         let lengths: Vec<usize> = runs.iter().map(|r| r.channels.len()).collect();
         let most = input.groups.iter().map(|group| most_folded(&group.k)).min().unwrap_or(1);
         let folding = Folding { most, products: taps * cin };
-        let work = Work {
+        let layer = LayerShape {
             folding,
             row: x.output,
             rows: images * y.output,
@@ -275,8 +275,8 @@ impl Planner<'_> {
             epilogue: epilogue.registers(store_registers(self.float(layer.node.into()), self.target)),
         };
         let tile = match self.options.panels {
-            Panels::Fastest => tiling::choose(registers, &work),
-            Panels::Common => tiling::choose_common(registers, &work),
+            PanelWidth::Fastest => tiling::choose(registers, &layer),
+            PanelWidth::Common => tiling::choose_common(registers, &layer),
         };
         let panels = cut_panels(&runs, registers, tile.vectors, folding);
         Cut { images, y, x, rows: tile.rows, panels }
@@ -285,10 +285,10 @@ impl Planner<'_> {
     /// Puts what a layer has of its own into the constants.
     fn parameters(
         &mut self,
-        layer: &Decision,
+        layer: &KernelLayer,
         weights: &Tensor,
         cut: &Cut,
-        input: &Input,
+        input: &DenseInput,
         tables: Vec<Slot>,
     ) -> Result<Parameters, PlanError> {
         let name = self.graph.node(layer.node).name.clone();
@@ -316,7 +316,7 @@ impl Planner<'_> {
     }
 
     /// How channels are copied to scratch, if they are.
-    fn stage(&self, prologue: KernelPrologue, input: &Input, cin: usize) -> Option<Stage> {
+    fn stage(&self, prologue: KernelPrologue, input: &DenseInput, cin: usize) -> Option<Stage> {
         let runs = input.staged.as_ref()?;
         let sources = runs.iter().zip(&input.buffers).map(|(runs, &buffer)| StageSource {
             pitch: self.pitch(buffer).map(BytePitch::from).unwrap_or_default(),
@@ -391,7 +391,7 @@ impl Planner<'_> {
     }
 
     /// How the groups read their channels; `None` when a gather has to bring them together first.
-    fn dense_input(&self, layer: &Decision, image: &Image, staged: bool) -> Option<Input> {
+    fn dense_input(&self, layer: &KernelLayer, image: &Image, staged: bool) -> Option<DenseInput> {
         let groups = layer.groups;
         let buffers = image.buffers();
         let pitch = self.pitch(*buffers.first()?)?;
@@ -410,7 +410,7 @@ impl Planner<'_> {
                 GroupInput { start: 0, k: Runs::Contiguous(per_group as u32), table: Vec::new(), order };
             let of = |b: &BufferId| runs.iter().copied().filter(|r| r.buffer == *b).collect();
             let staged = Some(buffers.iter().map(of).collect());
-            return Some(Input { base: buffers[0], pitch, groups: vec![group], buffers, staged });
+            return Some(DenseInput { base: buffers[0], pitch, groups: vec![group], buffers, staged });
         }
         if let Some((buffer, at, step)) = image.affine().filter(|_| one) {
             let group = |g: usize| GroupInput {
@@ -422,7 +422,7 @@ impl Planner<'_> {
                 table: Vec::new(),
                 order: (0..per_group).collect(),
             };
-            return Some(Input {
+            return Some(DenseInput {
                 base: buffer,
                 pitch,
                 groups: (0..groups).map(group).collect(),
@@ -430,7 +430,7 @@ impl Planner<'_> {
                 staged: None,
             });
         }
-        let sorted: Vec<(Vec<usize>, Vec<Run>)> = (0..groups)
+        let sorted: Vec<(Vec<usize>, Vec<SlotRun>)> = (0..groups)
             .map(|g| {
                 let slots = &image.slots[g * per_group..(g + 1) * per_group];
                 let mut order: Vec<usize> = (0..per_group).collect();
@@ -449,13 +449,13 @@ impl Planner<'_> {
                     order,
                 })
                 .collect();
-            return Some(Input { base: buffers[0], pitch, groups, buffers, staged: None });
+            return Some(DenseInput { base: buffers[0], pitch, groups, buffers, staged: None });
         }
         if !same {
             return None;
         }
         let groups = sorted.into_iter().map(|(order, runs)| table_input(order, &runs)).collect();
-        Some(Input { base: ARENA_START, pitch, groups, buffers, staged: None })
+        Some(DenseInput { base: ARENA_START, pitch, groups, buffers, staged: None })
     }
 
     /// Whether it has a place in the arena that is known before.
@@ -506,7 +506,7 @@ fn traffic(plan: &DensePlan, image: &Image, residual: Option<&Image>, table: usi
 }
 
 /// Runs, longest first, with long ones cut; and the order of channels that this gives.
-fn table_input(order: Vec<usize>, runs: &[Run]) -> GroupInput {
+fn table_input(order: Vec<usize>, runs: &[SlotRun]) -> GroupInput {
     let mut position = 0;
     let mut pieces: Vec<(usize, Slot, &[usize])> = Vec::new();
     for run in runs {
@@ -553,7 +553,7 @@ fn far_channels(image: &Image) -> Option<&'static str> {
 }
 
 /// Whether each output sees one pixel.
-fn is_pointwise(layer: &Decision) -> bool {
+fn is_pointwise(layer: &KernelLayer) -> bool {
     layer.axes.0.kernel == 1 && layer.axes.1.kernel == 1
 }
 
@@ -571,7 +571,7 @@ fn staged_pitch(channels: usize) -> i64 {
 /// What is packed where: weights, and the bias, `[panel][lanes]`.
 fn pack(
     panels: &[Panel],
-    input: &Input,
+    input: &DenseInput,
     weights: &Tensor,
     bias: Option<&Tensor>,
     taps: usize,
@@ -595,7 +595,7 @@ fn pack(
 /// Puts panels together that follow each other at constant distances.
 fn merge_panels(
     panels: &[Panel],
-    input: &Input,
+    input: &DenseInput,
     (output, residual): (Pitch, Pitch),
     table_at: &[i64],
     k: usize,
@@ -626,10 +626,10 @@ fn merge_panels(
                     &mut run.residual,
                     &mut run.table,
                 ];
-                Steps::take_up(fields, &mut run.count, starts)
+                Progression::take_up(fields, &mut run.count, starts)
             });
         if !follows {
-            let at = Steps::at;
+            let at = Progression::at;
             runs.push(PanelRun {
                 count: 1,
                 cols: panel.cols.clone(),

@@ -11,7 +11,7 @@ use crate::code::layers::{self, Layer};
 
 /// A layer that kernels do: what they compute, and of which values. All but `x` and the residual are constants.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Decision {
+pub(super) struct KernelLayer {
     pub node: NodeId,
     /// What is computed, in the words of kernels.
     pub layer: Layer,
@@ -28,14 +28,14 @@ pub(super) struct Decision {
 }
 
 /// What kernels do of a node; `None` when it takes loop nests or routines.
-pub(super) fn fits(graph: &Graph, node: NodeId) -> Option<Decision> {
+pub(super) fn fits(graph: &Graph, node: NodeId) -> Option<KernelLayer> {
     let layer = layers::of(graph, node)?;
     let operand = |i: usize| graph.operand(node, i);
     let x = operand(0)?;
     let (input, output) = (&graph.ty(x).shape, &graph.ty(node.into()).shape);
     let extents = ((input[2], input[3]), (output[2], output[3]));
     let whole = |n: usize| Axis { input: n, output: 1, kernel: n, stride: 1, dilation: 1, pad: 0 };
-    let mut decision = Decision {
+    let mut decision = KernelLayer {
         node,
         layer,
         axes: (whole(input[2]), whole(input[3])),

@@ -32,7 +32,7 @@ impl Planner<'_> {
             let value = Value { node: id, output: index as u32 };
             outputs.push(self.generic_output(id, value, ty, has_image, &inputs));
         }
-        self.pieces(id, &node.name, &node.op, &inputs, &outputs, None)
+        self.generic_steps(id, &node.name, &node.op, &inputs, &outputs, None)
     }
 
     /// Where a generic operator writes: over an operand that dies here, the caller's output, an image, or a dense window.
@@ -95,8 +95,8 @@ impl Planner<'_> {
             || (self.graph.ty(value).shape.rank() == 4 && self.direct_output(value).is_some())
     }
 
-    /// Lowers an operator and adds a step for each of its pieces.
-    pub(super) fn pieces(
+    /// Adds the steps that an operator becomes.
+    pub(super) fn generic_steps(
         &mut self,
         id: NodeId,
         name: &str,
@@ -122,7 +122,7 @@ impl Planner<'_> {
         let base = self.buffers.len();
         let mut wanted: Vec<Wanted> = Vec::new();
         let wanted_cell = std::cell::RefCell::new(&mut wanted);
-        let pieces = {
+        let steps = {
             let mut temp = |ty: TensorType| {
                 let mut w = wanted_cell.borrow_mut();
                 w.push(Wanted::Temporary(temporaries.len()));
@@ -156,19 +156,19 @@ impl Planner<'_> {
                 Wanted::Constant(i) => self.constant(name, &constants[*i]),
             };
         }
-        let count = pieces.len();
-        for (index, mut piece) in pieces.into_iter().enumerate() {
+        let count = steps.len();
+        for (index, mut step) in steps.into_iter().enumerate() {
             let args =
-                piece.relocate().map_err(|source| fault(GenericError::Nest { op: op.name(), source }))?;
+                step.relocate().map_err(|source| fault(GenericError::Nest { op: op.name(), source }))?;
             let args = args.into_iter().map(|(buffer, at)| (BufferId(buffer as u32), at)).collect();
             let suffix = if count > 1 { format!(".{index}") } else { String::new() };
-            let traffic = piece.traffic();
+            let traffic = step.traffic();
             self.step(Draft {
                 name: format!("{name}{suffix}"),
                 node: (index == 0 && note.is_none()).then_some(id),
-                units: piece.units(),
+                units: step.units(),
                 scratch: 0,
-                code: piece.into(),
+                code: step.into(),
                 args,
                 also_reads: Vec::new(),
                 traffic,
@@ -298,7 +298,7 @@ impl Planner<'_> {
             true => Op::Transpose(Transpose { perm: (0..from.rank()).collect() }),
             false => Op::Cast(Cast { to: to.dtype }),
         };
-        self.pieces(id, name, &op, &[Some(from)], &[to], Some(why))
+        self.generic_steps(id, name, &op, &[Some(from)], &[to], Some(why))
     }
 
     /// Operators that look at the same bytes in another way: no step, unless strides cannot say it.

@@ -109,7 +109,7 @@ pub struct Image {
 
 /// Neighbouring slots of one buffer that hold channels of one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Run {
+pub struct SlotRun {
     /// The buffer.
     pub buffer: BufferId,
     /// First slot.
@@ -162,7 +162,7 @@ impl Image {
     }
 
     /// The slots of all channels as runs in memory order.
-    pub fn runs(&self) -> Vec<Run> {
+    pub fn runs(&self) -> Vec<SlotRun> {
         let mut slots = self.slots.clone();
         slots.sort_unstable();
         slots.dedup();
@@ -171,12 +171,12 @@ impl Image {
 }
 
 /// Splits slots into runs of neighbours, keeping their order.
-pub fn runs_of(slots: &[Slot]) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
+pub fn runs_of(slots: &[Slot]) -> Vec<SlotRun> {
+    let mut runs: Vec<SlotRun> = Vec::new();
     for s in slots {
         match runs.last_mut() {
             Some(r) if r.buffer == s.buffer && r.at + r.len == s.at => r.len += 1,
-            _ => runs.push(Run { buffer: s.buffer, at: s.at, len: 1 }),
+            _ => runs.push(SlotRun { buffer: s.buffer, at: s.at, len: 1 }),
         }
     }
     runs
@@ -211,7 +211,7 @@ mod tests {
     fn shuffled_channels_form_runs_in_memory_order() {
         let extent = Extent { n: 1, h: 2, w: 2 };
         let image = Image { extent, slots: vec![slot(1, 0), slot(2, 4), slot(1, 1), slot(2, 5)] };
-        let run = |b, at, len| Run { buffer: BufferId(b), at, len };
+        let run = |b, at, len| SlotRun { buffer: BufferId(b), at, len };
         assert_eq!(image.runs(), [run(1, 0, 2), run(2, 4, 2)]);
         assert_eq!(image.affine(), None);
         assert_eq!(image.slots_in(&Image::contiguous(extent, 3, BufferId(1), 1)), 1);

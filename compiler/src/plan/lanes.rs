@@ -17,7 +17,7 @@
 
 use std::ops::Range;
 
-use super::dense::Steps;
+use super::dense::Progression;
 use super::sweep::{Axis, BytePitch};
 use crate::code::float::{Float, Floats};
 pub use crate::code::layers::LanesOp;
@@ -45,15 +45,15 @@ pub enum LanesArg {
     Inputs,
 }
 
-/// Equal blocks of output rows.
+/// Equal blocks of outputs along an axis.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RowBlocks {
-    /// First output row.
-    pub y: usize,
+pub struct AxisBlocks {
+    /// First output.
+    pub first: usize,
     /// Number of blocks.
     pub count: usize,
-    /// For each row of a block, the kernel rows inside the picture.
-    pub rows: Vec<Range<u32>>,
+    /// For each output of a block, the taps inside the picture.
+    pub taps: Vec<Range<u32>>,
 }
 
 /// Vectors that follow each other at constant distances, in one buffer of the input. Distances are bytes.
@@ -68,23 +68,23 @@ pub struct VectorRun {
     /// Which of the input's buffers.
     pub source: usize,
     /// Slots in the input.
-    pub input: Steps,
+    pub input: Progression,
     /// Slots in the output.
-    pub output: Steps,
+    pub output: Progression,
     /// Packed weights.
-    pub weights: Steps,
+    pub weights: Progression,
     /// Bias, scale and shift.
-    pub parameters: Steps,
+    pub parameters: Progression,
     /// Slots in the residual.
-    pub residual: Steps,
+    pub residual: Progression,
 }
 
 impl VectorRun {
     /// Whether each vector lies directly behind the one before it, in input, output and residual.
     pub fn touch(&self, floats: Floats) -> bool {
-        let steps =
+        let slots =
             [(self.input, floats.input), (self.output, floats.output), (self.residual, floats.residual)];
-        steps.iter().all(|(steps, float)| steps.step == i64::from(self.lanes.span(*float)))
+        slots.iter().all(|(slots, float)| slots.step == i64::from(self.lanes.span(*float)))
     }
 }
 
@@ -100,9 +100,9 @@ pub struct LanesPlan {
     /// The horizontal axis.
     pub x: Axis,
     /// Blocks of rows.
-    pub blocks: Vec<RowBlocks>,
-    /// Tiles of a row: the kernel columns inside the picture, for each column of a tile.
-    pub tiles: Vec<RowBlocks>,
+    pub blocks: Vec<AxisBlocks>,
+    /// Tiles of a row.
+    pub tiles: Vec<AxisBlocks>,
     /// Of each buffer of the input.
     pub inputs: Vec<BytePitch>,
     /// Of the output.
@@ -141,20 +141,20 @@ impl LanesPlan {
 }
 
 /// Cuts an axis into blocks of at most `longest` outputs and groups neighbours that are alike.
-pub fn blocks(axis: &Axis, longest: usize) -> Vec<RowBlocks> {
+pub fn blocks(axis: &Axis, longest: usize) -> Vec<AxisBlocks> {
     let count = axis.output.div_ceil(longest.max(1)).max(1);
     let length = axis.output.div_ceil(count);
-    let mut groups: Vec<RowBlocks> = Vec::new();
+    let mut groups: Vec<AxisBlocks> = Vec::new();
     let mut at = 0;
     while at < axis.output {
-        let rows: Vec<Range<u32>> = (at..(at + length).min(axis.output))
+        let taps: Vec<Range<u32>> = (at..(at + length).min(axis.output))
             .map(|o| axis.taps(o))
             .map(|t| t.start as u32..t.end as u32)
             .collect();
-        let next = at + rows.len();
+        let next = at + taps.len();
         match groups.last_mut() {
-            Some(g) if g.rows == rows => g.count += 1,
-            _ => groups.push(RowBlocks { y: at, count: 1, rows }),
+            Some(g) if g.taps == taps => g.count += 1,
+            _ => groups.push(AxisBlocks { first: at, count: 1, taps }),
         }
         at = next;
     }
@@ -170,7 +170,7 @@ mod tests {
         let axis = Axis { input: 56, output: 56, kernel: 3, stride: 1, dilation: 1, pad: 1 };
         let groups = blocks(&axis, 2);
         assert_eq!(groups.iter().map(|g| g.count).collect::<Vec<_>>(), [1, 26, 1]);
-        assert_eq!(groups[0].rows, [1..3, 0..3]);
-        assert_eq!(groups[2].rows, [0..3, 0..2]);
+        assert_eq!(groups[0].taps, [1..3, 0..3]);
+        assert_eq!(groups[2].taps, [0..3, 0..2]);
     }
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use nnc_ir::{NodeId, Value};
 
 use super::buffer::{BufferId, Home};
-use super::dense::Steps;
-use super::fits::Decision;
-use super::image::{Image, LANES, Pitch, Run, Slot};
-use super::lanes::{LanesArg, LanesOp, LanesPlan, RowBlocks, VectorRun, blocks};
+use super::dense::Progression;
+use super::fits::KernelLayer;
+use super::image::{Image, LANES, Pitch, Slot, SlotRun};
+use super::lanes::{AxisBlocks, LanesArg, LanesOp, LanesPlan, VectorRun, blocks};
 use super::panels::f32_elems;
 use super::planner::{ARENA_START, Draft, Place, Planner};
 use super::sweep::{Axis, BytePitch};
@@ -20,7 +20,7 @@ use crate::code::tile::programs::window::{Along, KernelPrologue};
 use crate::code::tile::store_registers;
 
 /// A vector of slots before those that are alike are put together.
-pub(super) struct Vector {
+pub(super) struct SlotVector {
     col: crate::code::tile::programs::dense::Col,
     source: usize,
     from: usize,
@@ -31,7 +31,7 @@ impl Planner<'_> {
     /// Plans a layer that does the same to every channel.
     pub(super) fn lanes(
         &mut self,
-        layer: &Decision,
+        layer: &KernelLayer,
         op: LanesOp,
         prologue: KernelPrologue,
         epilogue: KernelEpilogue,
@@ -192,13 +192,13 @@ impl Planner<'_> {
     /// Cuts runs of slots into vectors.
     pub(super) fn cut_vectors(
         &self,
-        runs: &[Run],
+        runs: &[SlotRun],
         sources: &[BufferId],
         pitches: &[Pitch],
         target: &BTreeMap<Slot, usize>,
         exact: bool,
         registers: Registers,
-    ) -> Vec<Vector> {
+    ) -> Vec<SlotVector> {
         let mut vectors = Vec::new();
         for run in runs {
             let source = sources.iter().position(|&b| b == run.buffer).unwrap_or(0);
@@ -211,7 +211,7 @@ impl Planner<'_> {
             for col in super::tiling::columns(run.len, spare, registers, Folding::NONE) {
                 let from = run.at + done;
                 let to = target[&Slot { buffer: run.buffer, at: from }];
-                vectors.push(Vector { col, source, from, to });
+                vectors.push(SlotVector { col, source, from, to });
                 done += col.used as usize;
             }
         }
@@ -260,7 +260,7 @@ fn scattered(image: &Image) -> Option<&'static str> {
 }
 
 /// Slots that runs take when each starts at a whole vector.
-fn spread(runs: &[Run]) -> usize {
+fn spread(runs: &[SlotRun]) -> usize {
     runs.iter().map(|r| r.len.next_multiple_of(LANES)).sum()
 }
 
@@ -311,14 +311,14 @@ pub(super) fn block_shape(
 }
 
 /// The order of tiles and vectors, for a block of rows that reads so many bytes.
-pub(super) fn along(tiles: &[RowBlocks], near: u64, l1d: u64) -> Along {
+pub(super) fn along(tiles: &[AxisBlocks], near: u64, l1d: u64) -> Along {
     let one_tile = matches!(tiles, [only] if only.count == 1);
     if one_tile || near > l1d { Along::Channels } else { Along::Columns }
 }
 
 /// Puts vectors together that follow each other at constant distances. The residual lies so many slots behind the output.
 pub(super) fn merge(
-    vectors: &[Vector],
+    vectors: &[SlotVector],
     taps: usize,
     inputs: &[Pitch],
     output: Pitch,
@@ -338,10 +338,10 @@ pub(super) fn merge(
         let follows = runs.last_mut().filter(alike).is_some_and(|run| {
             let fields =
                 [&mut run.input, &mut run.output, &mut run.weights, &mut run.parameters, &mut run.residual];
-            Steps::take_up(fields, &mut run.count, starts)
+            Progression::take_up(fields, &mut run.count, starts)
         });
         if !follows {
-            let at = Steps::at;
+            let at = Progression::at;
             runs.push(VectorRun {
                 count: 1,
                 lanes: v.col.lanes,

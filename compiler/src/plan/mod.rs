@@ -63,13 +63,13 @@ pub use slow::LARGE;
 
 /// What the planner may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct PlanOptions {
     /// Which dense 3×3 convolutions are done by Winograd's algorithm.
     pub winograd: Winograd,
     /// Which steps run strip by strip.
-    pub strips: Strips,
+    pub strips: StripRule,
     /// How wide the panels are that weights are packed in.
-    pub panels: Panels,
+    pub panels: PanelWidth,
     /// What runs do with denormals.
     pub denormals: abi::Denormals,
     /// What an index from data does that leads outside.
@@ -88,7 +88,7 @@ pub enum Indices {
 
 /// How wide the panels of dense layers are. It decides how sums are split, so results may differ in the last bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Panels {
+pub enum PanelWidth {
     /// As is estimated to be fastest.
     #[default]
     Fastest,
@@ -99,7 +99,7 @@ pub enum Panels {
 
 /// Which neighbouring steps run strip by strip. The results are the same, bit by bit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Strips {
+pub enum StripRule {
     /// None.
     Never,
     /// Those for which it is estimated to take less time.
@@ -119,7 +119,7 @@ pub enum Winograd {
     #[default]
     WhereFaster,
     /// All that it can do, in one form, with kernels stored so: to test that form, or to measure it.
-    Always(Form, winograd::Kernels),
+    Always(Form, winograd::StoredKernels),
 }
 
 /// What decides the code of a step. Equal codes share one function.
@@ -187,7 +187,7 @@ impl Traffic {
 
 /// The bytes that a step may touch. Code generation proves of each step that it touches no others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Windows {
+pub struct StepMemory {
     /// For each base pointer, where its buffer lies: bytes of the pointer's region, or of scratch for an image of a strip. Empty
     /// for the start of the arena.
     pub args: Vec<Range<u64>>,
@@ -218,7 +218,7 @@ pub struct PlanStep {
     /// Base pointers.
     pub args: Vec<Arg>,
     /// What the step may touch of its memory.
-    pub windows: Windows,
+    pub memory: StepMemory,
     /// Units of work.
     pub units: usize,
     /// How often a run goes through it, as far as data do not decide that.
@@ -301,7 +301,7 @@ pub struct Plan {
 pub struct Unpacked {
     /// All but the constants.
     plan: Plan,
-    constants: constants::Constants,
+    constants: constants::PlannedConstants,
 }
 
 impl Unpacked {
@@ -415,7 +415,7 @@ impl Bounds {
 pub fn plan(
     graph: &Graph,
     target: &Target,
-    options: &Options,
+    options: &PlanOptions,
     fused: &BTreeMap<String, Vec<String>>,
 ) -> Result<Plan, PlanError> {
     unpacked(graph, target, options, fused, &Bounds::default())?.pack(parallel::available())
@@ -425,7 +425,7 @@ pub fn plan(
 pub fn unpacked(
     graph: &Graph,
     target: &Target,
-    options: &Options,
+    options: &PlanOptions,
     fused: &BTreeMap<String, Vec<String>>,
     bounds: &Bounds,
 ) -> Result<Unpacked, PlanError> {

@@ -10,9 +10,9 @@ use nnc_runtime::abi::{Arg, Count, ElemType, IndexCheck, Move, Port, Region, Rep
 
 use super::buffer::{Buffer, BufferId, Home};
 use super::channels::{self, WideBuffers};
-use super::constants::Constants;
-use super::control::Block;
-use super::fits::Decision;
+use super::constants::PlannedConstants;
+use super::control::RepeatDraft;
+use super::fits::KernelLayer;
 use super::generic::IndexRecords;
 use super::image::{Extent, Image, Pitch, Slot};
 use super::memory::{self, Lifetime};
@@ -20,8 +20,8 @@ use super::packing::Packing;
 use super::slow;
 use super::strips;
 use super::{
-    Bounds, Indices, LayerCode, MemoryReport, Options, Plan, PlanError, PlanStep, Refusal, Traffic, Unpacked,
-    Windows,
+    Bounds, Indices, LayerCode, MemoryReport, Plan, PlanError, PlanOptions, PlanStep, Refusal, StepMemory,
+    Traffic, Unpacked,
 };
 use crate::code::float::Float;
 use crate::code::layers::Layer;
@@ -77,7 +77,7 @@ pub(super) struct RunTable {
 pub(super) struct Planner<'g> {
     pub graph: &'g Graph,
     pub target: &'g Target,
-    pub options: &'g Options,
+    pub options: &'g PlanOptions,
     /// Bytes of all constants of the graph.
     pub weights: u64,
     /// Multiply-accumulates of the whole graph.
@@ -96,8 +96,8 @@ pub(super) struct Planner<'g> {
     pub drafts: Vec<Draft>,
     abouts: Vec<About>,
     /// Loops and branches, in the order in which they begin.
-    pub blocks: Vec<Block>,
-    pub constants: Constants,
+    pub repeats: Vec<RepeatDraft>,
+    pub constants: PlannedConstants,
     pub tables: Vec<RunTable>,
     /// For values of which data decide the size: the axis, and the buffer that holds their number until the end of a run.
     pub counts: BTreeMap<Value, (usize, BufferId)>,
@@ -125,7 +125,7 @@ impl<'g> Planner<'g> {
     pub fn new(
         graph: &'g Graph,
         target: &'g Target,
-        options: &'g Options,
+        options: &'g PlanOptions,
         deadline: Deadline,
         order: &[NodeId],
     ) -> Planner<'g> {
@@ -153,8 +153,8 @@ impl<'g> Planner<'g> {
             depth: 0,
             drafts: Vec::new(),
             abouts: Vec::new(),
-            blocks: Vec::new(),
-            constants: Constants::default(),
+            repeats: Vec::new(),
+            constants: PlannedConstants::default(),
             tables: Vec::new(),
             counts: BTreeMap::new(),
             records: None,
@@ -239,9 +239,9 @@ impl<'g> Planner<'g> {
     }
 
     /// The bytes of a buffer, seen from a place that moves on in each iteration of a loop.
-    pub fn moving(&mut self, of: BufferId, block: usize, stride: i64) -> BufferId {
+    pub fn moving(&mut self, of: BufferId, repeat: usize, stride: i64) -> BufferId {
         let Buffer { name, bytes, mut moves, .. } = self.at(of).clone();
-        moves.push((block, stride));
+        moves.push((repeat, stride));
         let home = Home::Alias(self.root(of));
         self.buffers.push(Buffer { name, home, bytes, image: None, moves });
         BufferId(self.buffers.len() as u32 - 1)
@@ -375,7 +375,7 @@ impl<'g> Planner<'g> {
     }
 
     /// Plans a layer that kernels do.
-    pub fn kernels(&mut self, layer: &Decision) -> Result<(), PlanError> {
+    pub fn kernels(&mut self, layer: &KernelLayer) -> Result<(), PlanError> {
         match layer.layer {
             Layer::Dense { prologue, epilogue } => self.dense(layer, prologue, epilogue),
             Layer::Lanes { op, prologue, epilogue } => self.lanes(layer, op, prologue, epilogue),
@@ -516,7 +516,7 @@ impl<'g> Planner<'g> {
     ) -> Result<Unpacked, PlanError> {
         let macc: Vec<u64> = self.abouts.iter().map(|about| about.cost.macc).collect();
         let rule = self.options.strips;
-        let inside = |step: usize| self.blocks.iter().any(|block| block.steps.contains(&step));
+        let inside = |step: usize| self.repeats.iter().any(|repeat| repeat.steps.contains(&step));
         let alone: Vec<bool> = (0..self.drafts.len()).map(inside).collect();
         let groups = strips::choose(rule, &self.drafts, &macc, &self.buffers, &alone, self.target);
         let in_strips: BTreeMap<BufferId, u32> =
@@ -533,7 +533,7 @@ impl<'g> Planner<'g> {
                 touched_by.entry(id).or_default().push(step);
             }
         }
-        self.live_through_blocks(&mut lives, &touched_by);
+        self.live_through_repeats(&mut lives, &touched_by);
         for (_, count) in self.counts.values() {
             if let Some(life) = lives.get_mut(count) {
                 life.1 = self.drafts.len().saturating_sub(1);
@@ -599,7 +599,7 @@ impl<'g> Planner<'g> {
                     None => self.at(self.root(id)).arg(offset(&self, id), at),
                 })
                 .collect();
-            let windows = Windows {
+            let memory = StepMemory {
                 args: draft.args.iter().map(|&(id, _)| window(&self, id)).collect(),
                 displaced: draft.also_reads.iter().map(|&id| window(&self, id)).collect(),
                 scratch: draft.scratch,
@@ -611,7 +611,7 @@ impl<'g> Planner<'g> {
                 shape: about.shape.clone(),
                 code: draft.code.clone(),
                 args,
-                windows,
+                memory,
                 units: draft.units,
                 times,
                 macc,
@@ -631,18 +631,18 @@ impl<'g> Planner<'g> {
         let mut index_checks = self.index_checks.clone();
         index_checks.iter_mut().for_each(|check| check.at += records);
         let going = |(buffer, at): (BufferId, u64)| offset(&self, buffer) + at;
-        let mut repeats: Vec<Repeat> = (self.blocks.iter())
-            .map(|block| Repeat {
-                steps: block.steps.start as u32..block.steps.end as u32,
-                trips: block.trips,
-                going: block.going.map(going),
+        let mut repeats: Vec<Repeat> = (self.repeats.iter())
+            .map(|repeat| Repeat {
+                steps: repeat.steps.start as u32..repeat.steps.end as u32,
+                trips: repeat.trips,
+                going: repeat.going.map(going),
                 moves: Vec::new(),
             })
             .collect();
         for (step, draft) in self.drafts.iter().enumerate() {
             for (arg, (buffer, _)) in draft.args.iter().enumerate() {
-                for &(block, stride) in &self.at(*buffer).moves {
-                    repeats[block].moves.push(Move { step: step as u32, arg: arg as u32, stride });
+                for &(repeat, stride) in &self.at(*buffer).moves {
+                    repeats[repeat].moves.push(Move { step: step as u32, arg: arg as u32, stride });
                 }
             }
         }

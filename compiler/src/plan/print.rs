@@ -5,8 +5,8 @@ use std::fmt;
 use nnc_runtime::abi::{Arg, Move, Region};
 
 use super::dense::{DensePlan, LoopOrder};
-use super::lanes::{LanesPlan, RowBlocks};
-use super::winograd::{Kernels, WinogradPlan};
+use super::lanes::{AxisBlocks, LanesPlan};
+use super::winograd::{StoredKernels, WinogradPlan};
 use super::{LayerCode, Plan};
 use crate::code::tile::programs::dense::Col;
 use crate::code::tile::programs::window::Along;
@@ -122,8 +122,8 @@ fn winograd(f: &mut fmt::Formatter<'_>, w: &WinogradPlan) -> fmt::Result {
     )?;
     for p in &w.panels {
         let kernels = match w.kernels {
-            Kernels::Transformed => "",
-            Kernels::Plain(_) => ", kernels transformed before use",
+            StoredKernels::Transformed => "",
+            StoredKernels::Plain(_) => ", kernels transformed before use",
         };
         writeln!(f, "     {} panels [{}] over {} channels{kernels}", p.count, widths(&p.cols), w.depth)?;
     }
@@ -136,8 +136,8 @@ fn widths(cols: &[Col]) -> String {
 }
 
 fn lanes(f: &mut fmt::Formatter<'_>, l: &LanesPlan) -> fmt::Result {
-    let groups = |b: &[RowBlocks]| {
-        b.iter().map(|b| format!("{}x{}", b.count, b.rows.len())).collect::<Vec<_>>().join(" ")
+    let groups = |b: &[AxisBlocks]| {
+        b.iter().map(|b| format!("{}x{}", b.count, b.taps.len())).collect::<Vec<_>>().join(" ")
     };
     let vectors: Vec<String> = l
         .vectors

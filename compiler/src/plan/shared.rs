@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use nnc_runtime::{Block, Constants, MemoryError, Pages, Piece};
 
 use super::PlanError;
-use super::constants::{ALIGN, Part, write};
+use super::constants::{ALIGN, PlacedContent, write};
 use crate::parallel;
 
 /// From so many bytes on, a part has a block of its own: less than a sixteenth of it is lost to the last page.
@@ -31,12 +31,12 @@ const LARGE: usize = 16 * nnc_runtime::PAGE;
 /// What is packed for some programs, by what it is. It keeps nothing alive: a block goes with the last program that has it.
 #[derive(Debug, Default)]
 pub struct SharedConstants {
-    places: Mutex<BTreeMap<[u8; 32], Place>>,
+    places: Mutex<BTreeMap<[u8; 32], SharedPiece>>,
 }
 
 /// Where a constant is.
 #[derive(Debug)]
-struct Place {
+struct SharedPiece {
     block: Weak<Block>,
     place: Range<usize>,
 }
@@ -46,24 +46,29 @@ struct Place {
 struct New {
     bytes: usize,
     /// With their offsets in this block.
-    parts: Vec<Part>,
+    parts: Vec<PlacedContent>,
     /// What they are, and their offsets in the program's constants.
     names: Vec<([u8; 32], usize)>,
 }
 
 impl New {
-    fn add(&mut self, part: Part, digest: [u8; 32]) {
+    fn add(&mut self, part: PlacedContent, digest: [u8; 32]) {
         self.names.push((digest, part.at));
         let at = self.bytes.next_multiple_of(ALIGN);
         self.bytes = at + part.content.len();
-        self.parts.push(Part { at, ..part });
+        self.parts.push(PlacedContent { at, ..part });
     }
 }
 
 impl SharedConstants {
     /// Finds a place for each part: where it is already, or in new blocks, which up to `threads` threads write. `len` is the
     /// size of the range that the parts lie in.
-    pub(super) fn place(&self, parts: Vec<Part>, len: usize, threads: usize) -> Result<Constants, PlanError> {
+    pub(super) fn place(
+        &self,
+        parts: Vec<PlacedContent>,
+        len: usize,
+        threads: usize,
+    ) -> Result<Constants, PlanError> {
         let digests = parallel::map(threads, &parts, |part| part.content.digest());
         // Held while new parts are packed: whoever needs the same ones meanwhile waits instead of packing them, too.
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,7 +77,7 @@ impl SharedConstants {
         let mut small = New::default();
         let mut news = Vec::new();
         for (part, digest) in parts.into_iter().zip(digests) {
-            let known = |place: &Place| Some((place.block.upgrade()?, place.place.clone()));
+            let known = |place: &SharedPiece| Some((place.block.upgrade()?, place.place.clone()));
             match (places.get(&digest).and_then(known), part.content.len()) {
                 (_, 0) => {}
                 (Some((block, place)), _) => pieces.push(Piece { at: part.at, block, place }),
@@ -89,7 +94,7 @@ impl SharedConstants {
         }
         for (block, names) in written(news, threads)? {
             for (digest, at, place) in names {
-                places.insert(digest, Place { block: Arc::downgrade(&block), place: place.clone() });
+                places.insert(digest, SharedPiece { block: Arc::downgrade(&block), place: place.clone() });
                 pieces.push(Piece { at, block: Arc::clone(&block), place });
             }
         }
@@ -121,11 +126,11 @@ fn written(
 
 #[cfg(test)]
 mod tests {
-    use super::super::constants::Constants;
+    use super::super::constants::PlannedConstants;
     use super::*;
 
     fn constants(shared: &SharedConstants, parts: &[&[u8]]) -> nnc_runtime::Constants {
-        let mut all = Constants::default();
+        let mut all = PlannedConstants::default();
         parts.iter().for_each(|part| {
             all.add(part);
         });
@@ -153,7 +158,7 @@ mod tests {
         let second = constants(&shared, &[&other, b"table", &large, b"bias"]);
         assert_eq!(blocks(&[&first, &second]), [64 + 5, LARGE, LARGE + 1]);
         let alone = |parts: &[&[u8]]| {
-            let mut all = Constants::default();
+            let mut all = PlannedConstants::default();
             parts.iter().for_each(|part| {
                 all.add(part);
             });

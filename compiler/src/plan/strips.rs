@@ -28,7 +28,7 @@ use super::lanes::{LanesArg, LanesOp, LanesPlan};
 use super::memory::{self, ALIGN, Arena, Lifetime};
 use super::planner::Draft;
 use super::sweep::Axis;
-use super::{LayerCode, PlanError, Strips as Rule};
+use super::{LayerCode, PlanError, StripRule};
 use crate::target::{FMA_PER_CYCLE, Target};
 
 /// The most layers of a group.
@@ -179,7 +179,7 @@ impl Sweep {
 
     fn lanes(plan: &LanesPlan) -> Sweep {
         let width = plan.x.output;
-        let rows = plan.blocks.iter().flat_map(|b| (0..b.count).map(move |i| b.y + i * b.rows.len()));
+        let rows = plan.blocks.iter().flat_map(|b| (0..b.count).map(move |i| b.first + i * b.taps.len()));
         Sweep {
             edges: rows.chain([plan.y.output]).map(|y| y * width).collect(),
             width,
@@ -337,7 +337,7 @@ fn touches(draft: &Draft, buffers: &[Buffer]) -> Vec<(BufferId, Touch)> {
 
 /// What is won and lost, in cycles.
 struct Costs {
-    rule: Rule,
+    rule: StripRule,
     l2: u64,
     cores: usize,
     /// Multiply-accumulates in a cycle.
@@ -345,7 +345,7 @@ struct Costs {
 }
 
 impl Costs {
-    fn of(rule: Rule, target: &Target) -> Costs {
+    fn of(rule: StripRule, target: &Target) -> Costs {
         let maccs = f64::from(FMA_PER_CYCLE * target.isa.lanes());
         Costs { rule, l2: target.l2, cores: target.cores.max(1) as usize, maccs }
     }
@@ -353,26 +353,26 @@ impl Costs {
     /// How many strips are worth a try, of a result that has so many units.
     fn counts(&self, units: usize) -> Vec<usize> {
         match self.rule {
-            Rule::Never => Vec::new(),
-            Rule::WhereFaster => (FEWEST_STRIPS..=MOST_STRIPS.min(units))
+            StripRule::Never => Vec::new(),
+            StripRule::WhereFaster => (FEWEST_STRIPS..=MOST_STRIPS.min(units))
                 .filter(|count| count.is_multiple_of(self.cores))
                 .collect(),
-            Rule::Always(count) => vec![count.clamp(1, units)],
+            StripRule::Always(count) => vec![count.clamp(1, units)],
         }
     }
 
     /// What is won if an image stays in the cache.
     fn image(&self, bytes: u64) -> f64 {
         match self.rule {
-            Rule::Always(_) => 1.0,
-            Rule::WhereFaster if 2 * bytes > self.l2 => bytes as f64 * CYCLES_PER_BYTE,
-            Rule::WhereFaster | Rule::Never => 0.0,
+            StripRule::Always(_) => 1.0,
+            StripRule::WhereFaster if 2 * bytes > self.l2 => bytes as f64 * CYCLES_PER_BYTE,
+            StripRule::WhereFaster | StripRule::Never => 0.0,
         }
     }
 
     /// What a group loses.
     fn group(&self, steps: &Steps<'_>, group: &Group, sweeps: &[&Sweep]) -> f64 {
-        if let Rule::Always(_) = self.rule {
+        if let StripRule::Always(_) = self.rule {
             return 0.0;
         }
         if PART_OF_L2 * (steps.outside(group, sweeps) + group.bytes) > self.l2 {
@@ -402,14 +402,14 @@ impl Costs {
 /// Decides which steps run in strips. `macc` is the arithmetic of each step; `alone` says which steps are in loops and branches,
 /// and so have no neighbours.
 pub(super) fn choose(
-    rule: Rule,
+    rule: StripRule,
     drafts: &[Draft],
     macc: &[u64],
     buffers: &[Buffer],
     alone: &[bool],
     target: &Target,
 ) -> Groups {
-    if rule == Rule::Never {
+    if rule == StripRule::Never {
         return Groups::default();
     }
     let costs = Costs::of(rule, target);
@@ -553,7 +553,7 @@ mod tests {
     fn depthwise(stride: usize, block: usize) -> Sweep {
         let y = Axis { input: 12, output: 12 / stride, kernel: 3, stride, dilation: 1, pad: 1 };
         let starts = blocks(&y, block);
-        let rows = starts.iter().flat_map(|b| (0..b.count).map(move |i| b.y + i * b.rows.len()));
+        let rows = starts.iter().flat_map(|b| (0..b.count).map(move |i| b.first + i * b.taps.len()));
         let width = 5 / stride;
         let edges = rows.chain([y.output]).map(|row| row * width).collect();
         Sweep { edges, width, input_width: 5, y: Some(y) }
@@ -605,7 +605,7 @@ mod tests {
     #[test]
     fn what_costs_more_than_it_wins_is_left_alone() {
         let target = Target::named("x86-64-v3").unwrap();
-        let costs = Costs::of(Rule::WhereFaster, &target);
+        let costs = Costs::of(StripRule::WhereFaster, &target);
         assert_eq!(costs.image(target.l2 / 2), 0.0, "it stays in the cache anyway");
         assert!(costs.image(target.l2) > 0.0);
         assert!(costs.counts(5).is_empty(), "too few rows for strips");

@@ -71,7 +71,7 @@ impl Registers {
 
 /// The shape of a layer that matters for its tiles.
 #[derive(Clone, Debug)]
-pub struct Work<'a> {
+pub struct LayerShape<'a> {
     /// Pixels of one row of the sweep.
     pub row: usize,
     /// Number of such rows.
@@ -160,8 +160,8 @@ fn rest(mut len: usize, spare: usize, widest: Lanes, width: Lanes, fold: u32) ->
 }
 
 /// The tile shape with the lowest cost over a whole layer.
-pub fn choose(registers: Registers, work: &Work<'_>) -> TileShape {
-    cheapest(registers, work, 1..registers.count).1
+pub fn choose(registers: Registers, layer: &LayerShape<'_>) -> TileShape {
+    cheapest(registers, layer, 1..registers.count).1
 }
 
 /// Pixels of an image for which all widths of panels are near their best.
@@ -171,23 +171,23 @@ const FOR_COMMON_PANELS: f64 = 1.1;
 
 /// The tile shape with the lowest cost among those with as many vectors as a large image would have, whose weights are packed
 /// the same way; unless that costs too much. It depends on nothing but the layer, as everything that a plan decides.
-pub fn choose_common(registers: Registers, work: &Work<'_>) -> TileShape {
-    let best = cheapest(registers, work, 1..registers.count);
-    let vectors = choose(registers, &Work { row: LARGE_IMAGE, rows: 1, ..work.clone() }).vectors;
-    let common = cheapest(registers, work, vectors..vectors + 1);
+pub fn choose_common(registers: Registers, layer: &LayerShape<'_>) -> TileShape {
+    let best = cheapest(registers, layer, 1..registers.count);
+    let vectors = choose(registers, &LayerShape { row: LARGE_IMAGE, rows: 1, ..layer.clone() }).vectors;
+    let common = cheapest(registers, layer, vectors..vectors + 1);
     if common.0 <= FOR_COMMON_PANELS * best.0 { common.1 } else { best.1 }
 }
 
 /// The cheapest tile shape with so many vectors, and its cost.
-fn cheapest(registers: Registers, work: &Work<'_>, vectors: Range<usize>) -> (f64, TileShape) {
+fn cheapest(registers: Registers, layer: &LayerShape<'_>, vectors: Range<usize>) -> (f64, TileShape) {
     let mut best = (f64::INFINITY, TileShape { rows: 1, vectors: 1 });
     for vectors in vectors {
-        for rows in (1..=work.row.min(registers.count)).rev() {
-            if !registers.hold(rows, vectors, work.epilogue) {
+        for rows in (1..=layer.row.min(registers.count)).rev() {
+            if !registers.hold(rows, vectors, layer.epilogue) {
                 continue;
             }
             let shape = TileShape { rows, vectors };
-            let cost = cycles(registers, work, shape);
+            let cost = cycles(registers, layer, shape);
             if cost < best.0 {
                 best = (cost, shape);
             }
@@ -197,25 +197,25 @@ fn cheapest(registers: Registers, work: &Work<'_>, vectors: Range<usize>) -> (f6
 }
 
 /// Cycles of the layer with tiles of this shape.
-pub fn cycles(registers: Registers, work: &Work<'_>, shape: TileShape) -> f64 {
+pub fn cycles(registers: Registers, layer: &LayerShape<'_>, shape: TileShape) -> f64 {
     let TileShape { rows, vectors } = shape;
-    let tiles = work.row.div_ceil(rows);
-    let even = work.row.div_ceil(tiles);
-    let rest = work.row - even * (tiles - 1);
+    let tiles = layer.row.div_ceil(rows);
+    let even = layer.row.div_ceil(tiles);
+    let rest = layer.row - even * (tiles - 1);
     let mut total = 0.0;
-    for &run in work.runs {
-        let columns = columns(run, 0, registers, work.folding);
+    for &run in layer.runs {
+        let columns = columns(run, 0, registers, layer.folding);
         let panels = columns.len().div_ceil(vectors);
         let wide = columns.len().div_ceil(panels);
         for panel in columns.chunks(wide) {
             for (tile_rows, tile_count) in [(even, tiles - 1), (rest, 1)] {
                 let store = tile_rows as f64 * panel.iter().map(|col| 1.0 + sums(col)).sum::<f64>();
-                let tile = work.k as f64 * registers.step(tile_rows, panel) + store + CALL_CYCLES;
+                let tile = layer.k as f64 * registers.step(tile_rows, panel) + store + CALL_CYCLES;
                 total += tile * tile_count as f64;
             }
         }
     }
-    total * work.rows as f64
+    total * layer.rows as f64
 }
 
 #[cfg(test)]
@@ -229,7 +229,7 @@ mod tests {
                 for epilogue in [0, 4] {
                     let shape = choose(
                         registers,
-                        &Work { row, rows: 1, k, runs: &[n], folding: Folding::NONE, epilogue },
+                        &LayerShape { row, rows: 1, k, runs: &[n], folding: Folding::NONE, epilogue },
                     );
                     assert!(registers.hold(shape.rows, shape.vectors, epilogue), "{shape:?}");
                     assert!(shape.rows <= row);
@@ -242,14 +242,14 @@ mod tests {
     fn images_of_all_sizes_have_panels_of_one_width_where_that_costs_little() {
         let registers = Registers { lanes: 16, count: 32 };
         let folding = Folding::NONE;
-        let work = |row, rows| Work { row, rows, k: 192, runs: &[320], folding, epilogue: 1 };
-        let common = choose_common(registers, &work(LARGE_IMAGE, 1)).vectors;
-        let others = (40..400).filter(|&n| choose_common(registers, &work(n, 1)).vectors != common).count();
+        let layer = |row, rows| LayerShape { row, rows, k: 192, runs: &[320], folding, epilogue: 1 };
+        let common = choose_common(registers, &layer(LARGE_IMAGE, 1)).vectors;
+        let others = (40..400).filter(|&n| choose_common(registers, &layer(n, 1)).vectors != common).count();
         assert!(others < 36, "{others} of 360 sizes have panels of another width than {common}");
         for pixels in [1, 7, 49, 64, 72, 1000] {
             let (common, best) =
-                (choose_common(registers, &work(pixels, 1)), choose(registers, &work(pixels, 1)));
-            let cost = |shape| cycles(registers, &work(pixels, 1), shape);
+                (choose_common(registers, &layer(pixels, 1)), choose(registers, &layer(pixels, 1)));
+            let cost = |shape| cycles(registers, &layer(pixels, 1), shape);
             assert!(cost(common) <= FOR_COMMON_PANELS * cost(best), "{pixels} pixels: {common:?}");
         }
     }
@@ -277,7 +277,7 @@ mod tests {
     fn rows_of_seven_are_not_split() {
         let shape = choose(
             Registers { lanes: 16, count: 32 },
-            &Work { row: 7, rows: 7, k: 1152, runs: &[64], folding: Folding::NONE, epilogue: 1 },
+            &LayerShape { row: 7, rows: 7, k: 1152, runs: &[64], folding: Folding::NONE, epilogue: 1 },
         );
         assert_eq!(shape.rows, 7, "{shape:?}");
     }

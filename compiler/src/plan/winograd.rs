@@ -14,7 +14,7 @@
 //! `V` and `M` are scratch of the thread; for 16 tiles of 128 channels they are 300 and 74 KB, so they stay in its second-level
 //! cache. `U` is four times as large as the layer's weights for `F(4×4, 3×3)` and comes by once for each block, which is
 //! why late layers, with few pixels and many channels, have one block only. Either `U` is what is stored, or the weights are
-//! as the model has them, and each unit transforms those of its panel before it needs them ([`Kernels`]): a few rows of
+//! as the model has them, and each unit transforms those of its panel before it needs them ([`StoredKernels`]): a few rows of
 //! elements, then their products. All distances in scratch are whole cache lines, an
 //! odd number of them from one element to the next, so that the elements of a tile fall into different cache sets.
 //!
@@ -23,7 +23,7 @@
 
 use std::ops::Range;
 
-use super::dense::Steps;
+use super::dense::Progression;
 use super::sweep::{Axis, BytePitch};
 use crate::code::tile::ir::Lanes;
 use crate::code::tile::programs::dense::{Col, panel_width};
@@ -48,19 +48,19 @@ pub enum WinogradArg {
 
 /// How the kernels are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kernels {
+pub enum StoredKernels {
     /// Transformed.
     Transformed,
     /// As the model has them; a unit transforms those of its panel, to scratch of the thread, some rows of elements at a time.
     Plain(Sweeps),
 }
 
-impl Kernels {
+impl StoredKernels {
     /// Floats of one kernel.
     pub fn floats(self, form: Form) -> usize {
         match self {
-            Kernels::Transformed => form.elements(),
-            Kernels::Plain(_) => KERNEL * KERNEL,
+            StoredKernels::Transformed => form.elements(),
+            StoredKernels::Plain(_) => KERNEL * KERNEL,
         }
     }
 }
@@ -97,19 +97,19 @@ pub struct ChannelRun {
 
 /// Panels of output channels that follow one another at constant distances.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Panels {
+pub struct WinogradPanels {
     /// Their number.
     pub count: usize,
     /// Vectors of each.
     pub cols: Vec<Col>,
     /// Packed weights.
-    pub weights: Steps,
+    pub weights: Progression,
     /// Output slots.
-    pub output: Steps,
+    pub output: Progression,
     /// Bias.
-    pub bias: Steps,
+    pub bias: Progression,
     /// Residual slots.
-    pub residual: Steps,
+    pub residual: Progression,
 }
 
 /// Distances in scratch, in bytes.
@@ -147,7 +147,7 @@ pub struct WinogradPlan {
     /// Outputs of a tile.
     pub form: Form,
     /// How its weights are stored.
-    pub kernels: Kernels,
+    pub kernels: StoredKernels,
     /// Pictures in the batch.
     pub images: usize,
     /// The vertical axis.
@@ -173,7 +173,7 @@ pub struct WinogradPlan {
     /// How channels are read.
     pub channels: Vec<ChannelRun>,
     /// The panels, in slot order.
-    pub panels: Vec<Panels>,
+    pub panels: Vec<WinogradPanels>,
     /// `V`
     pub transformed: ScratchPitch,
     /// `M`
@@ -182,7 +182,7 @@ pub struct WinogradPlan {
     pub epilogue: KernelEpilogue,
 }
 
-impl Panels {
+impl WinogradPanels {
     /// Bytes of one element, or one tap, of all kernels of a panel.
     pub fn tap_bytes(&self, plan: &WinogradPlan) -> i64 {
         4 * i64::from(panel_width(&self.cols)) * plan.depth as i64
@@ -241,8 +241,8 @@ impl WinogradPlan {
     /// Scratch that a thread needs, in bytes.
     pub fn scratch(&self) -> u64 {
         let kernels = match self.kernels {
-            Kernels::Transformed => 0,
-            Kernels::Plain(sweeps) => {
+            StoredKernels::Transformed => 0,
+            StoredKernels::Plain(sweeps) => {
                 let rows = sweeps.rows(self.form).iter().map(ExactSizeIterator::len).max().unwrap_or(0);
                 self.kernel_pitch().element as u64 * (rows * self.form.window()) as u64
             }

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use nnc_ir::Tensor;
 
 use super::buffer::BufferId;
-use super::dense::Steps;
+use super::dense::Progression;
 use super::dense_step::Placed;
 use super::fits;
 use super::image::{Image, Pitch, Slot};
@@ -30,8 +30,10 @@ use super::packing::{PackedPanel, Packing};
 use super::panels::{OutputRun, Panel, cut_panels, output_runs, packed_bias};
 use super::planner::{ARENA_START, Draft, Planner};
 use super::sweep::{Axis, BytePitch};
-use super::tiling::{self, Folding, Registers, TileShape, Work};
-use super::winograd::{ChannelRun, Kernels, Panels, ScratchPitch, WinogradArg, WinogradPlan, spans};
+use super::tiling::{self, Folding, LayerShape, Registers, TileShape};
+use super::winograd::{
+    ChannelRun, ScratchPitch, StoredKernels, WinogradArg, WinogradPanels, WinogradPlan, spans,
+};
 use super::{LayerCode, PlanError, Traffic, Winograd};
 use crate::code::tile::programs::dense::{panel_channels, panel_width};
 use crate::code::tile::programs::epilogue::KernelEpilogue;
@@ -58,7 +60,7 @@ impl Planner<'_> {
     /// How a convolution is done by Winograd's algorithm; `None` when it is none for it, or the direct form is as fast.
     pub(super) fn fits_winograd(
         &self,
-        layer: &fits::Decision,
+        layer: &fits::KernelLayer,
         prologue: KernelPrologue,
         epilogue: KernelEpilogue,
         placed: &Placed<'_>,
@@ -80,7 +82,7 @@ impl Planner<'_> {
         let output = self.pitch(placed.output_buffer)?;
         let padding = self.padding_of(placed.output_buffer, layer.node.into());
         let runs = output_runs(placed.output, placed.residual, 1, padding);
-        let shape = Shape {
+        let shape = WinogradShape {
             images: placed.output.extent.n,
             axes: layer.axes,
             input_vectors: channels.iter().map(|c| c.vectors).sum(),
@@ -96,7 +98,7 @@ impl Planner<'_> {
     /// Plans a convolution by Winograd's algorithm.
     pub(super) fn winograd(
         &mut self,
-        layer: &fits::Decision,
+        layer: &fits::KernelLayer,
         placed: &Placed<'_>,
         decision: Decision,
         epilogue: KernelEpilogue,
@@ -229,7 +231,7 @@ fn channel_runs(
 }
 
 /// What of a layer decides its form.
-struct Shape {
+struct WinogradShape {
     images: usize,
     axes: (Axis, Axis),
     input_vectors: usize,
@@ -245,7 +247,7 @@ struct Shape {
 #[derive(Clone, Copy, Debug)]
 struct Choice {
     form: Form,
-    kernels: Kernels,
+    kernels: StoredKernels,
     /// Tiles of a block.
     block: usize,
     /// Of the dense kernels.
@@ -253,9 +255,9 @@ struct Choice {
 }
 
 /// The best blocks and kernels of the best form; `None` when the direct form takes no more time.
-fn choose(target: &Target, registers: Registers, shape: &Shape, allowed: Winograd) -> Option<Choice> {
+fn choose(target: &Target, registers: Registers, shape: &WinogradShape, allowed: Winograd) -> Option<Choice> {
     let (y, x) = shape.axes;
-    let work = Work {
+    let layer = LayerShape {
         row: x.output,
         rows: shape.images * y.output,
         k: y.kernel * x.kernel * shape.depth,
@@ -263,7 +265,7 @@ fn choose(target: &Target, registers: Registers, shape: &Shape, allowed: Winogra
         folding: Folding::NONE,
         epilogue: shape.epilogue,
     };
-    let direct = tiling::cycles(registers, &work, tiling::choose(registers, &work));
+    let direct = tiling::cycles(registers, &layer, tiling::choose(registers, &layer));
     let channels: usize = shape.runs.iter().sum();
     let bytes = KERNEL * KERNEL * shape.depth * channels * 4;
     let direct = with_weights(target, shape, direct, bytes, 1) + bytes as f64 * STORED_BYTE;
@@ -288,7 +290,7 @@ fn choose(target: &Target, registers: Registers, shape: &Shape, allowed: Winogra
 }
 
 /// Smaller first: where both take as long, it is those that are stored.
-const KERNELS: [Kernels; 2] = [Kernels::Plain(Sweeps::Pairs), Kernels::Transformed];
+const KERNELS: [StoredKernels; 2] = [StoredKernels::Plain(Sweeps::Pairs), StoredKernels::Transformed];
 
 /// The estimate must be below this part of the direct form's: it is no better than that.
 const LEAST_GAIN: f64 = 0.9;
@@ -329,7 +331,7 @@ const NOT_HIDDEN: f64 = 0.25;
 /// The most tiles of a block.
 const LARGEST_BLOCK: usize = 64;
 
-fn tiles(shape: &Shape, form: Form) -> usize {
+fn tiles(shape: &WinogradShape, form: Form) -> usize {
     let along = |axis: &Axis| axis.output.div_ceil(form.outputs());
     shape.images * along(&shape.axes.0) * along(&shape.axes.1)
 }
@@ -341,17 +343,17 @@ fn part_of_l2(target: &Target) -> usize {
 
 /// Bytes that a unit has in the second-level cache: `V` and `M` of a block of tiles and, of plain kernels, those of a panel of so
 /// many bytes in width, as they are and transformed.
-fn scratch(depth: usize, form: Form, kernels: Kernels, block: usize, panel: usize) -> usize {
+fn scratch(depth: usize, form: Form, kernels: StoredKernels, block: usize, panel: usize) -> usize {
     let kernels = match kernels {
-        Kernels::Transformed => 0,
+        StoredKernels::Transformed => 0,
         // As many rows of elements as there are at most at a time.
-        Kernels::Plain(_) => depth * panel * (2 * form.window() + kernels.floats(form)),
+        StoredKernels::Plain(_) => depth * panel * (2 * form.window() + kernels.floats(form)),
     };
     block * (depth * 4 + panel) * form.elements() + kernels
 }
 
 /// Sizes of equal blocks whose scratch stays in the second-level cache.
-fn block_sizes(target: &Target, shape: &Shape, form: Form, kernels: Kernels) -> Vec<usize> {
+fn block_sizes(target: &Target, shape: &WinogradShape, form: Form, kernels: StoredKernels) -> Vec<usize> {
     let all = tiles(shape, form);
     // Panels are about two vectors wide.
     let bytes = |block| scratch(shape.depth, form, kernels, block, 2 * target.isa.lanes() as usize * 4);
@@ -368,13 +370,13 @@ fn block_sizes(target: &Target, shape: &Shape, form: Form, kernels: Kernels) -> 
 fn cost(
     target: &Target,
     registers: Registers,
-    shape: &Shape,
-    (form, kernels): (Form, Kernels),
+    shape: &WinogradShape,
+    (form, kernels): (Form, StoredKernels),
     block: usize,
 ) -> (f64, TileShape) {
     let all = tiles(shape, form);
     let blocks = all.div_ceil(block);
-    let work = |tiles: usize| Work {
+    let layer = |tiles: usize| LayerShape {
         row: tiles,
         rows: form.elements(),
         k: shape.depth,
@@ -382,11 +384,11 @@ fn cost(
         folding: Folding::NONE,
         epilogue: 0,
     };
-    let kernel = tiling::choose(registers, &work(block));
+    let kernel = tiling::choose(registers, &layer(block));
     let rest = all - (blocks - 1) * block;
     let of_rest = TileShape { rows: kernel.rows.min(rest), ..kernel };
-    let products = tiling::cycles(registers, &work(block), kernel) * (blocks - 1) as f64
-        + tiling::cycles(registers, &work(rest), of_rest);
+    let products = tiling::cycles(registers, &layer(block), kernel) * (blocks - 1) as f64
+        + tiling::cycles(registers, &layer(rest), of_rest);
     let columns = |&run: &usize| run.div_ceil(registers.lanes);
     let output_vectors: usize = shape.runs.iter().map(columns).sum();
     let panels: usize = shape.runs.iter().map(|run| columns(run).div_ceil(kernel.vectors)).sum();
@@ -395,7 +397,7 @@ fn cost(
         * (shape.input_vectors as f64 * input
             + output_vectors as f64 * output
             + (panels + 1) as f64 * TILE_CYCLES);
-    if let Kernels::Plain(_) = kernels {
+    if let StoredKernels::Plain(_) = kernels {
         let panel = kernel.vectors * target.isa.lanes() as usize * 4;
         if scratch(shape.depth, form, kernels, block, panel) > part_of_l2(target) {
             // More than any estimate, but not more than what is asked for in any case.
@@ -415,7 +417,7 @@ fn cost(
 /// Cycles of arithmetic with `bytes` of weights that are read `times` times: the first time from where they stayed since the
 /// program ran last, then from the second-level cache, which costs nothing besides, or the last one. Kernels prefetch, so
 /// what takes longer counts, and a part of the rest.
-fn with_weights(target: &Target, shape: &Shape, cycles: f64, bytes: usize, times: usize) -> f64 {
+fn with_weights(target: &Target, shape: &WinogradShape, cycles: f64, bytes: usize, times: usize) -> f64 {
     let first = first_bytes_per_cycle(target, shape.weights_of_all);
     let again = if bytes as u64 <= target.l2 / 2 { 0.0 } else { 1.0 / L3_BYTES_PER_CYCLE };
     let fetching = bytes as f64 * (1.0 / first + (times - 1) as f64 * again);
@@ -447,7 +449,7 @@ fn pack(
     let packing = Packing {
         weights: weights.clone(),
         taps: KERNEL * KERNEL,
-        winograd: (choice.kernels == Kernels::Transformed).then_some(choice.form),
+        winograd: (choice.kernels == StoredKernels::Transformed).then_some(choice.form),
         depth: order.len(),
         orders: vec![order.to_vec()],
         panels: packed.collect(),
@@ -456,8 +458,8 @@ fn pack(
 }
 
 /// Puts panels together that follow each other at constant distances. A panel has `rows` rows of weights.
-fn merge(panels: &[Panel], rows: usize, output: Pitch, residual: Pitch) -> Vec<Panels> {
-    let mut merged: Vec<Panels> = Vec::new();
+fn merge(panels: &[Panel], rows: usize, output: Pitch, residual: Pitch) -> Vec<WinogradPanels> {
+    let mut merged: Vec<WinogradPanels> = Vec::new();
     let (mut weights, mut bias) = (0i64, 0i64);
     for panel in panels {
         let starts = [weights, output.bytes(panel.at), bias, residual.bytes(panel.residual_at)];
@@ -465,11 +467,18 @@ fn merge(panels: &[Panel], rows: usize, output: Pitch, residual: Pitch) -> Vec<P
         bias += panel.lanes() as i64 * 4;
         let follows = merged.last_mut().filter(|run| run.cols == panel.cols).is_some_and(|run| {
             let fields = [&mut run.weights, &mut run.output, &mut run.bias, &mut run.residual];
-            Steps::take_up(fields, &mut run.count, starts)
+            Progression::take_up(fields, &mut run.count, starts)
         });
         if !follows {
-            let [weights, output, bias, residual] = starts.map(Steps::at);
-            merged.push(Panels { count: 1, cols: panel.cols.clone(), weights, output, bias, residual });
+            let [weights, output, bias, residual] = starts.map(Progression::at);
+            merged.push(WinogradPanels {
+                count: 1,
+                cols: panel.cols.clone(),
+                weights,
+                output,
+                bias,
+                residual,
+            });
         }
     }
     merged

@@ -1,6 +1,6 @@
 //! Chains of pads, crops, slices and concats of either sign, with a layer behind: passes take in what they can, and nothing else.
 
-use nnc::passes::{self, Options};
+use nnc::passes::{self, PassOptions};
 use nnc_ir::text;
 
 use super::filetest::compare;
@@ -25,7 +25,8 @@ pub fn stay_what_they_are() -> Result<(), String> {
         let fault = |what: String| format!("chain {seed}: {what}\n{given}");
         let before = text::parse(&given).map_err(|e| fault(e.to_string()))?;
         let mut after = before.clone();
-        let report = passes::optimise(&mut after, &Options::default()).map_err(|e| fault(e.to_string()))?;
+        let report =
+            passes::optimise(&mut after, &PassOptions::default()).map_err(|e| fault(e.to_string()))?;
         if let Some(refusal) = report.passes.iter().flat_map(|pass| &pass.refused).next() {
             return Err(fault(refusal.to_string()));
         }

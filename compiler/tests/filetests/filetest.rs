@@ -21,7 +21,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use nnc::passes::{self, Options};
+use nnc::passes::{self, PassOptions};
 use nnc_ir::{DType, Graph, Tensor, eval, text};
 
 /// The line between a graph and what becomes of it.
@@ -69,7 +69,7 @@ fn run_passes(given: &str, graph: &mut Graph) -> Result<String, String> {
         .find_map(|line| line.strip_prefix("// run:"))
         .ok_or("no line \"// run: PASS …\" says which passes to run")?;
     let reports = if run.trim() == "all" {
-        let report = passes::optimise(graph, &Options::default()).map_err(|e| chain(&e))?;
+        let report = passes::optimise(graph, &PassOptions::default()).map_err(|e| chain(&e))?;
         report.passes.into_iter().filter(|p| !p.is_silent()).collect()
     } else {
         let run: Result<Vec<_>, _> = run.split_whitespace().map(|pass| passes::run(pass, graph)).collect();

@@ -2,7 +2,7 @@
 //! as passes leave it.
 
 use nnc::code::float::Float;
-use nnc::passes::{self, Options};
+use nnc::passes::{self, PassOptions};
 use nnc::plan::Winograd;
 use nnc::target::Target;
 use nnc_ir::{Graph, text};
@@ -130,7 +130,7 @@ fn case(kind: Kind, before: &[&str], behind: &[&str], padding: usize, stride: us
 
 fn optimised(given: &Graph) -> Graph {
     let mut after = given.clone();
-    passes::optimise(&mut after, &Options::default()).unwrap_or_else(|e| panic!("{e}"));
+    passes::optimise(&mut after, &PassOptions::default()).unwrap_or_else(|e| panic!("{e}"));
     after
 }
 

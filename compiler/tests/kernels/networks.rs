@@ -1,6 +1,6 @@
 //! The seed networks: kernels do every convolution and pool of theirs.
 
-use nnc::passes::{self, Options};
+use nnc::passes::{self, PassOptions};
 use nnc::plan::Winograd;
 use nnc::target::Target;
 use nnc_ir::onnx::{Bindings, Model};
@@ -17,7 +17,7 @@ fn no_layer_of_a_seed_network_is_a_nest() {
         let model = nnc_models::encode(&spec).expect("a network");
         let model = Model::from_bytes(model, None).expect("a model");
         let mut graph = model.graph(&Bindings::new()).expect("a graph");
-        passes::optimise(&mut graph, &Options::default()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        passes::optimise(&mut graph, &PassOptions::default()).unwrap_or_else(|e| panic!("{name}: {e}"));
         let plan = planned(&graph, &Target::named(target).expect("a target"), Winograd::WhereFaster);
         assert_eq!(nests(&plan), [""; 0], "{name}");
     }

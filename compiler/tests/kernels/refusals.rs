@@ -1,6 +1,6 @@
 //! Large layers that no kernel does are named, with a reason that says what about them it is.
 
-use nnc::passes::{self, Options};
+use nnc::passes::{self, PassOptions};
 use nnc::plan::Winograd;
 use nnc::target::Target;
 
@@ -9,7 +9,7 @@ use super::support::{graph, planned};
 /// The large layers of a network that became nests, and why.
 fn refusals(source: &str) -> Vec<(String, String)> {
     let mut graph = graph(source);
-    passes::optimise(&mut graph, &Options::default()).unwrap_or_else(|e| panic!("{e}"));
+    passes::optimise(&mut graph, &PassOptions::default()).unwrap_or_else(|e| panic!("{e}"));
     let plan = planned(&graph, &Target::named("x86-64-v3").expect("a target"), Winograd::Never);
     plan.steps.into_iter().filter_map(|step| step.refused).map(|r| (r.layer, r.why)).collect()
 }

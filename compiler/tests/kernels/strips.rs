@@ -1,6 +1,6 @@
 //! Strips and lane padding, from the graph to the plan and the numbers.
 
-use nnc::plan::{self, LayerCode, Strips};
+use nnc::plan::{self, LayerCode, StripRule};
 use nnc::target::Target;
 use nnc::{InputRef, Pool, Session, emit};
 use nnc_runtime::abi::Region;
@@ -20,9 +20,9 @@ output y = %p
 ";
 
 /// The results of a graph, planned in some way, with so many threads.
-fn run(text: &str, target: &Target, strips: Strips, threads: usize) -> (plan::Plan, Vec<u32>) {
+fn run(text: &str, target: &Target, strips: StripRule, threads: usize) -> (plan::Plan, Vec<u32>) {
     let graph = graph(text);
-    let options = plan::Options { strips, ..Default::default() };
+    let options = plan::PlanOptions { strips, ..Default::default() };
     let plan = plan::plan(&graph, target, &options, &Default::default()).expect("a plan");
     let program = emit::jit::compile(plan.clone(), target).expect("a program");
     let elems = program.inputs()[0].elems();
@@ -37,10 +37,10 @@ fn run(text: &str, target: &Target, strips: Strips, threads: usize) -> (plan::Pl
 #[test]
 fn any_number_of_strips_computes_every_row() {
     let target = Target::host().expect("a target");
-    let (_, whole) = run(LAYERS, &target, Strips::Never, 1);
+    let (_, whole) = run(LAYERS, &target, StripRule::Never, 1);
     for count in [2, 3, 5, 8, 16, 17] {
         for threads in [1, 2] {
-            let (plan, bits) = run(LAYERS, &target, Strips::Always(count), threads);
+            let (plan, bits) = run(LAYERS, &target, StripRule::Always(count), threads);
             assert!(!plan.strips.is_empty(), "{count} strips");
             assert!(bits == whole, "{count} strips on {threads} threads");
         }

@@ -19,7 +19,7 @@ pub fn graph(text: &str) -> Graph {
 
 /// The plan of a graph as it is.
 pub fn planned(graph: &Graph, target: &Target, winograd: Winograd) -> Plan {
-    let options = plan::Options { winograd, ..Default::default() };
+    let options = plan::PlanOptions { winograd, ..Default::default() };
     plan::plan(graph, target, &options, &Default::default()).unwrap_or_else(|e| panic!("{e}"))
 }
 
@@ -49,7 +49,7 @@ pub fn check(before: &Graph, graph: &Graph, targets: &[&str]) {
             if target.runs_here() {
                 compare(before, graph, &plan, &target);
             } else {
-                let compiled = emit::object::compile(&plan, &target, emit::object::Constants::Outside);
+                let compiled = emit::object::compile(&plan, &target, emit::object::ConstantPlace::Outside);
                 compiled.unwrap_or_else(|e| panic!("{name}: {e}\n{}", text::print(graph)));
             }
         }

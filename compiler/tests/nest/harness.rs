@@ -5,7 +5,7 @@ use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::default_libcall_names;
 use nnc::code::view::View;
 use nnc::code::{nest, routine};
-use nnc::plan::generic::{GenericError, Piece, lower};
+use nnc::plan::generic::{GenericError, GenericStep, lower};
 use nnc::target::Target;
 use nnc_ir::{DType, Op, Tensor, TensorType};
 use nnc_runtime::abi::LayerFn;
@@ -160,7 +160,7 @@ impl Window {
 
 /// What an operator became.
 pub struct Lowered {
-    pub pieces: Vec<Piece>,
+    pub pieces: Vec<GenericStep>,
     extra: Vec<Window>,
 }
 
@@ -236,8 +236,8 @@ pub fn compiled(op: &Op, inputs: &[Option<&Tensor>], layouts: &[Layout], out: La
         .map(|(i, piece)| {
             let name = format!("piece{i}");
             let emitted = match piece {
-                Piece::Nest(nest) => nest::emit::emit(nest, &mut module, &name, &target),
-                Piece::Routine(routine) => routine::emit::emit(routine, &mut module, &name),
+                GenericStep::Nest(nest) => nest::emit::emit(nest, &mut module, &name, &target),
+                GenericStep::Routine(routine) => routine::emit::emit(routine, &mut module, &name),
             };
             emitted.unwrap_or_else(|e| panic!("{what}: {e:?}"))
         })

@@ -179,7 +179,8 @@ mod tests {
 
     fn nested() -> Plan {
         let graph = nnc_ir::text::parse(NESTED).unwrap();
-        plan::plan(&graph, &Target::host().unwrap(), &plan::Options::default(), &Default::default()).unwrap()
+        plan::plan(&graph, &Target::host().unwrap(), &plan::PlanOptions::default(), &Default::default())
+            .unwrap()
     }
 
     #[test]

@@ -111,7 +111,7 @@ mod tests {
     use nnc::code::nest::{Expr, Nest, Operand, Vectorised};
     use std::ops::Range;
 
-    use nnc::plan::{Life, MemoryReport, Traffic, Windows};
+    use nnc::plan::{Life, MemoryReport, StepMemory, Traffic};
     use nnc_ir::DType;
     use nnc_runtime::Constants;
     use nnc_runtime::abi::{Arg, ElemType, Port};
@@ -126,7 +126,7 @@ mod tests {
             shape: String::new(),
             code,
             args,
-            windows: Windows::default(),
+            memory: StepMemory::default(),
             units,
             times: 1,
             macc: 0,

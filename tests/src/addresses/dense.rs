@@ -14,7 +14,7 @@
 
 use nnc::code::tile::programs::dense::{Col, Runs};
 use nnc::code::tile::programs::epilogue::KernelResidual;
-use nnc::plan::dense::{DenseArg, DensePlan, PanelRun, Stage, Steps};
+use nnc::plan::dense::{DenseArg, DensePlan, PanelRun, Progression, Stage};
 use nnc::plan::sweep::{BytePitch, XTiles};
 
 use super::{Bases, Intervals, Walk, over_pixels, sorted, steps};
@@ -125,7 +125,7 @@ fn lanes(col: &Col) -> i64 {
 }
 
 /// What all panels of a run touch, when the first touches `bytes` at its start.
-fn panel_steps(bytes: &Intervals, panels: &PanelRun, at: Steps) -> Intervals {
+fn panel_steps(bytes: &Intervals, panels: &PanelRun, at: Progression) -> Intervals {
     bytes.spread(steps(panels.count, at.step).map(|offset| at.start + offset))
 }
 
@@ -210,8 +210,8 @@ mod tests {
     const BIAS: Arg = Arg { region: Region::Const, offset: 65536 };
     const TABLE: Arg = Arg { region: Region::Const, offset: 131072 };
 
-    fn at(start: i64) -> Steps {
-        Steps { start, step: 0 }
+    fn at(start: i64) -> Progression {
+        Progression { start, step: 0 }
     }
 
     /// A 3×3 convolution with padding of `side` × `side` pixels, 3 channels in pixels of 4 slots, to 5 channels in pixels

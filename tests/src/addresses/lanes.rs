@@ -11,8 +11,8 @@
 
 use nnc::code::float::Float;
 use nnc::code::tile::programs::epilogue::KernelResidual;
-use nnc::plan::dense::Steps;
-use nnc::plan::lanes::{LanesArg, LanesOp, LanesPlan, RowBlocks, VectorRun};
+use nnc::plan::dense::Progression;
+use nnc::plan::lanes::{AxisBlocks, LanesArg, LanesOp, LanesPlan, VectorRun};
 use nnc::plan::sweep::Axis;
 
 use super::{Bases, Intervals, Walk, over_pixels, sorted, steps};
@@ -26,11 +26,11 @@ struct Sweep {
 
 impl Sweep {
     /// Of windows, in blocks.
-    fn blocks(axis: &Axis, blocks: &[RowBlocks]) -> Sweep {
+    fn blocks(axis: &Axis, blocks: &[AxisBlocks]) -> Sweep {
         let (mut input, mut output, mut kernel) = (Vec::new(), Vec::new(), Vec::new());
         for group in blocks {
-            for block in steps(group.count, group.rows.len() as i64) {
-                for (at, taps) in (group.y as i64 + block..).zip(&group.rows) {
+            for block in steps(group.count, group.taps.len() as i64) {
+                for (at, taps) in (group.first as i64 + block..).zip(&group.taps) {
                     let first = at * axis.stride as i64 - axis.pad as i64;
                     output.push(at);
                     input.extend(taps.clone().map(|tap| first + i64::from(tap) * axis.dilation as i64));
@@ -62,7 +62,7 @@ pub(super) fn walk(plan: &LanesPlan, bases: Bases<'_>) -> Result<Walk, String> {
     let arg = |arg: LanesArg| bases.arg(arg as usize);
     for vectors in &plan.vectors {
         let vector = i64::from(vectors.lanes.bytes());
-        let all = |bytes: Intervals, at: Steps| bytes.spread(vector_steps(vectors, at));
+        let all = |bytes: Intervals, at: Progression| bytes.spread(vector_steps(vectors, at));
         if plan.op == LanesOp::Depthwise {
             let kernel = Intervals::first(vector)
                 .spread(x.kernel.iter().map(|tap| tap * vector))
@@ -81,7 +81,7 @@ pub(super) fn walk(plan: &LanesPlan, bases: Bases<'_>) -> Result<Walk, String> {
     Ok(walk)
 }
 
-fn vector_steps(vectors: &VectorRun, at: Steps) -> impl Iterator<Item = i64> + use<> {
+fn vector_steps(vectors: &VectorRun, at: Progression) -> impl Iterator<Item = i64> + use<> {
     steps(vectors.count, at.step).map(move |offset| at.start + offset)
 }
 
@@ -93,7 +93,7 @@ fn activations(plan: &LanesPlan, bases: Bases<'_>) -> Result<Walk, String> {
     let (mut residual, mut output) = (Intervals::default(), Intervals::default());
     for vectors in &plan.vectors {
         let floats = plan.floats(vectors);
-        let all = |at: Steps, float: Float| {
+        let all = |at: Progression, float: Float| {
             Intervals::first(float.span(vectors.used)).spread(vector_steps(vectors, at))
         };
         let source = input.get_mut(vectors.source).ok_or("a vector has no source")?;
@@ -119,8 +119,10 @@ pub(super) fn lanes(plan: &LanesPlan, bases: Bases<'_>) -> Result<Vec<Vec<Walk>>
     for vectors in &plan.vectors {
         for vector in 0..vectors.count as i64 {
             let lane = |lane: u32| {
-                let moved =
-                    |at: Steps| Steps { start: at.start + vector * at.step + 4 * i64::from(lane), step: 0 };
+                let moved = |at: Progression| Progression {
+                    start: at.start + vector * at.step + 4 * i64::from(lane),
+                    step: 0,
+                };
                 let alone = VectorRun {
                     count: 1,
                     used: 1,
@@ -156,7 +158,7 @@ pub(super) mod sample {
         let axis = Axis { input: 5, output, kernel: 3, stride, dilation: 1, pad };
         let pitch = |side: usize| BytePitch { pixel: 32, row: 32 * side as i64, image: 0, float: Float::F32 };
         let vector = |slot: i64, weights: i64, used| {
-            let at = |start| Steps { start, step: 0 };
+            let at = |start| Progression { start, step: 0 };
             VectorRun {
                 count: 1,
                 lanes: Lanes::X4,

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use nnc::plan::dense::{DenseArg, DensePlan};
-use nnc::plan::lanes::{LanesPlan, RowBlocks};
+use nnc::plan::lanes::{AxisBlocks, LanesPlan};
 use nnc::plan::sweep::XTiles;
 use nnc::plan::{LayerCode, Plan, PlanStep};
 use nnc_runtime::abi::{Arg, Region, Strip, Strips};
@@ -183,13 +183,13 @@ fn tiles_of(groups: &[XTiles], tiles: &Range<usize>) -> Vec<XTiles> {
     cut
 }
 
-fn blocks(groups: &[RowBlocks], units: &Range<usize>) -> Vec<RowBlocks> {
+fn blocks(groups: &[AxisBlocks], units: &Range<usize>) -> Vec<AxisBlocks> {
     let mut first = 0;
     let mut cut = Vec::new();
     for group in groups {
         let part = units.start.clamp(first, first + group.count)..units.end.clamp(first, first + group.count);
-        let y = group.y + (part.start - first) * group.rows.len();
-        cut.push(RowBlocks { y, count: part.len(), ..group.clone() });
+        let y = group.first + (part.start - first) * group.taps.len();
+        cut.push(AxisBlocks { first: y, count: part.len(), ..group.clone() });
         first += group.count;
     }
     cut

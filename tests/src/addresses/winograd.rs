@@ -12,9 +12,9 @@
 //! Tiles are a grid, so rows, columns and channels are three independent sets.
 
 use nnc::code::tile::programs::epilogue::KernelResidual;
-use nnc::plan::dense::Steps;
+use nnc::plan::dense::Progression;
 use nnc::plan::sweep::BytePitch;
-use nnc::plan::winograd::{Panels, TileSpan, WinogradArg, WinogradPlan};
+use nnc::plan::winograd::{TileSpan, WinogradArg, WinogradPanels, WinogradPlan};
 
 use super::{Bases, Intervals, Walk, over_pixels, sorted, steps};
 
@@ -45,7 +45,7 @@ pub(super) fn walk(plan: &WinogradPlan, bases: Bases<'_>) -> Result<Walk, String
     }
     let (mut output, mut residual) = (Intervals::default(), Intervals::default());
     for panels in &plan.panels {
-        let all = |bytes: i64, at: Steps| over_panels(panels, bytes, at);
+        let all = |bytes: i64, at: Progression| over_panels(panels, bytes, at);
         let lanes: i64 = panels.cols.iter().map(|col| 4 * i64::from(col.lanes.count())).sum();
         let stored =
             |pitch: BytePitch| -> i64 { panels.cols.iter().map(|col| pitch.float.span(col.used)).sum() };
@@ -66,7 +66,7 @@ pub(super) fn walk(plan: &WinogradPlan, bases: Bases<'_>) -> Result<Walk, String
 }
 
 /// What all panels of a run touch, when each touches `bytes` bytes.
-fn over_panels(panels: &Panels, bytes: i64, at: Steps) -> Intervals {
+fn over_panels(panels: &WinogradPanels, bytes: i64, at: Progression) -> Intervals {
     Intervals::first(bytes).spread(steps(panels.count, at.step).map(|offset| at.start + offset))
 }
 
@@ -79,7 +79,7 @@ mod tests {
     use nnc::code::tile::programs::winograd::Form;
     use nnc::plan::Traffic;
     use nnc::plan::sweep::Axis;
-    use nnc::plan::winograd::{ChannelRun, Kernels, ScratchPitch, spans};
+    use nnc::plan::winograd::{ChannelRun, ScratchPitch, StoredKernels, spans};
     use nnc_runtime::abi::{Arg, Region};
 
     use super::*;
@@ -88,11 +88,11 @@ mod tests {
     fn layer(pad: isize) -> WinogradPlan {
         let form = Form::F4;
         let axis = Axis { input: 5, output: (3 + 2 * pad) as usize, kernel: 3, stride: 1, dilation: 1, pad };
-        let at = |step| Steps { start: 0, step };
+        let at = |step| Progression { start: 0, step };
         let pitch = BytePitch { pixel: 32, row: 256, image: 0, float: Float::F32 };
         WinogradPlan {
             form,
-            kernels: Kernels::Transformed,
+            kernels: StoredKernels::Transformed,
             images: 1,
             y: axis,
             x: axis,
@@ -112,7 +112,7 @@ mod tests {
                 lanes: Lanes::X8,
                 used: 6,
             }],
-            panels: vec![Panels {
+            panels: vec![WinogradPanels {
                 count: 2,
                 cols: vec![Col::full(Lanes::X4)],
                 weights: at(36 * 6 * 16),

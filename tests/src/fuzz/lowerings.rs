@@ -1,8 +1,8 @@
 //! The ways from one graph to machine code, all of which must give the same results.
 
 use nnc::code::tile::programs::winograd::{Form, Sweeps};
-use nnc::plan::winograd::Kernels;
-use nnc::plan::{Options, Panels, Strips, Winograd};
+use nnc::plan::winograd::StoredKernels;
+use nnc::plan::{PanelWidth, PlanOptions, StripRule, Winograd};
 use nnc::target::Target;
 
 /// A target, and what the planner may do for it.
@@ -11,7 +11,7 @@ pub struct Lowering {
     /// What is compiled for.
     pub target: Target,
     /// What the planner may do.
-    pub options: Options,
+    pub options: PlanOptions,
 }
 
 /// All targets that run here: machine code of each kind, Cranelift's, and the machine at hand with caches so small that plans
@@ -33,19 +33,20 @@ pub const TURNS: usize = 6;
 
 /// For one target: as the planner likes, with everything forced in turn, and with everything forbidden.
 pub fn lowerings(target: &Target, turn: usize) -> Vec<Lowering> {
-    let free = Options::default();
+    let free = PlanOptions::default();
     let form = [Form::F4, Form::F2][turn % 2];
     let kernels =
-        [Kernels::Transformed, Kernels::Plain(Sweeps::Pairs), Kernels::Plain(Sweeps::Rows)][turn % 3];
+        [StoredKernels::Transformed, StoredKernels::Plain(Sweeps::Pairs), StoredKernels::Plain(Sweeps::Rows)]
+            [turn % 3];
     let options = [
         free,
-        Options { winograd: Winograd::Always(form, kernels), ..free },
-        Options { strips: Strips::Always(2 + turn % 3), ..free },
-        Options {
+        PlanOptions { winograd: Winograd::Always(form, kernels), ..free },
+        PlanOptions { strips: StripRule::Always(2 + turn % 3), ..free },
+        PlanOptions {
             winograd: Winograd::Never,
-            strips: Strips::Never,
-            panels: Panels::Common,
-            ..Options::default()
+            strips: StripRule::Never,
+            panels: PanelWidth::Common,
+            ..PlanOptions::default()
         },
     ];
     options.into_iter().map(|options| Lowering { target: target.clone(), options }).collect()

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 
 use nnc::passes::{self, PASSES};
-use nnc::plan::{LayerCode, Options, Strips, Winograd};
+use nnc::plan::{LayerCode, PlanOptions, StripRule, Winograd};
 use nnc::target::Target;
 use nnc_ir::eval::EvalError;
 use nnc_ir::{Graph, OpError, Tensor, eval, text};
@@ -245,7 +245,7 @@ fn lower(
     let plan = pipeline::plan_with(graph, target, options).map_err(fault)?;
     let by_winograd = plan.steps.iter().filter(|s| matches!(s.code, LayerCode::Winograd(_))).count();
     if matches!(options.winograd, Winograd::Always(..)) && by_winograd == 0
-        || matches!(options.strips, Strips::Always(_)) && plan.strips.is_empty()
+        || matches!(options.strips, StripRule::Always(_)) && plan.strips.is_empty()
     {
         return Ok(());
     }
@@ -274,13 +274,13 @@ fn lower(
         count(tally, "strips");
     }
     match plain {
-        Some(plain) if matches!(options.strips, Strips::Always(_)) => {
+        Some(plain) if matches!(options.strips, StripRule::Always(_)) => {
             same(&format!("{stage}, strips"), plain, &one)?
         }
         Some(_) => {}
         None => *plain = Some(one.clone()),
     }
-    if *options == Options::default() {
+    if *options == PlanOptions::default() {
         let bytes = pipeline::artefact(&plan, target).map_err(fault)?;
         let loaded = pipeline::load(&bytes).map_err(fault)?;
         let from_file = pipeline::run_tensors(&loaded, oracle.inputs, 2).map_err(fault)?;
@@ -291,7 +291,7 @@ fn lower(
 }
 
 fn stage(Lowering { target, options }: &Lowering) -> String {
-    match *options == Options::default() {
+    match *options == PlanOptions::default() {
         true => target.name.clone(),
         false => format!("{} ({:?}, {:?})", target.name, options.winograd, options.strips),
     }
@@ -399,7 +399,7 @@ mod tests {
                 b.graph.add_output("y", y);
                 let graph = pipeline::optimise(&b.graph).unwrap();
                 for target in targets() {
-                    let compiled = pipeline::plan_with(&graph, &target, &Options::default())
+                    let compiled = pipeline::plan_with(&graph, &target, &PlanOptions::default())
                         .and_then(|plan| pipeline::jit(&plan, &target));
                     if let Err(error) = compiled {
                         let what = format!("layer {number}, prologue {}, {activation:?}", prologue.0);

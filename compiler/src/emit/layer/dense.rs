@@ -27,7 +27,7 @@ struct Bases {
 
 /// Where one output row is, and which kernel rows it has.
 #[derive(Clone, Copy)]
-struct Row {
+struct RowAt {
     /// First input row with a tap, at column 0.
     input: Value,
     output: Value,
@@ -124,7 +124,7 @@ fn by_panels(e: &mut LayerEmitter<'_, '_, '_>, plan: &DensePlan, bases: &Bases) 
 }
 
 /// Addresses of an output row. Kernel rows above and below the picture are left out.
-fn row(e: &mut LayerEmitter<'_, '_, '_>, plan: &DensePlan, bases: &Bases, image: Value, y: Value) -> Row {
+fn row(e: &mut LayerEmitter<'_, '_, '_>, plan: &DensePlan, bases: &Bases, image: Value, y: Value) -> RowAt {
     let axis = &plan.y;
     let input = e.offset(bases.input, image, plan.input.image);
     let output = e.offset(bases.output, image, plan.output.image);
@@ -152,22 +152,22 @@ fn row(e: &mut LayerEmitter<'_, '_, '_>, plan: &DensePlan, bases: &Bases, image:
     };
     let input = e.offset(input, top, plan.input.row);
     let input = e.offset(input, skipped, plan.input.row * axis.dilation as i64);
-    Row { input, output, residual, skipped, kernel_rows }
+    RowAt { input, output, residual, skipped, kernel_rows }
 }
 
 /// The row's addresses at a tile.
 fn at_tile(
     e: &mut LayerEmitter<'_, '_, '_>,
     plan: &DensePlan,
-    row: Row,
+    row: RowAt,
     tiles: &XTiles,
     index: Value,
-) -> Row {
+) -> RowAt {
     let mut at = |base: Value, pitch: i64| {
         let base = e.add(base, tiles.x as i64 * pitch);
         e.offset(base, index, tiles.width as i64 * pitch)
     };
-    Row {
+    RowAt {
         input: at(row.input, plan.input.pixel * plan.x.stride as i64),
         output: at(row.output, plan.output.pixel),
         residual: at(row.residual, plan.residual.pixel),
@@ -182,13 +182,13 @@ fn stage(
     plan: &DensePlan,
     bases: &Bases,
     tiles: &XTiles,
-    at: Row,
+    at: RowAt,
     (image, y, index): (Value, Value, Value),
-) -> Result<Row, CodegenError> {
+) -> Result<RowAt, CodegenError> {
     let (Some(stage), Some(inside)) = (&plan.stage, tiles.taps.first()) else { return Ok(at) };
     let scratch = e.scratch;
     if inside.is_empty() {
-        return Ok(Row { input: scratch, ..at });
+        return Ok(RowAt { input: scratch, ..at });
     }
     let columns = (tiles.x + inside.start) * plan.x.stride;
     let left = columns as i64 - plan.x.pad as i64;
@@ -227,7 +227,7 @@ fn stage(
         }
         Ok(())
     })?;
-    Ok(Row { input: scratch, ..at })
+    Ok(RowAt { input: scratch, ..at })
 }
 
 /// How many sums a kernel of `rows` by `vectors` makes of each output, and how it broadcasts.
@@ -274,13 +274,13 @@ fn call(
     plan: &DensePlan,
     bases: &Bases,
     kernel: &KernelRef,
-    at: Row,
+    at: RowAt,
     panels: &PanelRun,
     (panel, ahead): (Value, Value),
 ) -> Result<(), CodegenError> {
     let lanes: u32 = panels.cols.iter().map(|c| c.lanes.count()).sum();
     let kernel_row = i64::from(lanes) * 4 * plan.x.kernel as i64 * panels.k.channels() as i64;
-    let mut step = |base: Value, s: crate::plan::dense::Steps| {
+    let mut step = |base: Value, s: crate::plan::dense::Progression| {
         let base = e.add(base, s.start);
         e.offset(base, panel, s.step)
     };

@@ -10,8 +10,8 @@ use crate::code::tile::programs::depthwise::{DepthwiseTile, WeightPlace};
 use crate::code::tile::programs::pool::{GlobalPoolTile, PoolFunction, PoolTile};
 use crate::code::tile::programs::window::{Along, PixelBlock};
 use crate::emit::CodegenError;
-use crate::plan::dense::Steps;
-use crate::plan::lanes::{LanesArg, LanesOp, LanesPlan, RowBlocks, VectorRun};
+use crate::plan::dense::Progression;
+use crate::plan::lanes::{AxisBlocks, LanesArg, LanesOp, LanesPlan, VectorRun};
 
 /// Base pointers, loaded once.
 struct Bases {
@@ -25,7 +25,7 @@ struct Bases {
 }
 
 /// Where a picture, or a block of rows of it, is.
-struct Place {
+struct Pointers {
     /// One for each buffer of the input.
     inputs: Vec<Value>,
     output: Value,
@@ -76,9 +76,9 @@ fn row_of_tiles(
     e: &mut LayerEmitter<'_, '_, '_>,
     plan: &LanesPlan,
     bases: &Bases,
-    rows: &Place,
-    blocks: &RowBlocks,
-    tiles: &RowBlocks,
+    rows: &Pointers,
+    blocks: &AxisBlocks,
+    tiles: &AxisBlocks,
 ) -> Result<(), CodegenError> {
     match plan.along {
         Along::Columns => plan.vectors.iter().try_for_each(|vectors| {
@@ -155,27 +155,27 @@ fn whole_pictures(
     })
 }
 
-fn step(e: &mut LayerEmitter<'_, '_, '_>, base: Value, steps: Steps, index: Value) -> Value {
-    let base = e.add(base, steps.start);
-    e.offset(base, index, steps.step)
+fn step(e: &mut LayerEmitter<'_, '_, '_>, base: Value, at: Progression, index: Value) -> Value {
+    let base = e.add(base, at.start);
+    e.offset(base, index, at.step)
 }
 
-fn picture(e: &mut LayerEmitter<'_, '_, '_>, plan: &LanesPlan, bases: &Bases, image: Value) -> Place {
+fn picture(e: &mut LayerEmitter<'_, '_, '_>, plan: &LanesPlan, bases: &Bases, image: Value) -> Pointers {
     let inputs = bases.inputs.iter().zip(&plan.inputs).map(|(&b, p)| e.offset(b, image, p.image)).collect();
     let output = e.offset(bases.output, image, plan.output.image);
     let residual = e.offset(bases.residual, image, plan.residual.image);
-    Place { inputs, output, residual }
+    Pointers { inputs, output, residual }
 }
 
 /// The addresses of a block of rows: kernel element (0, 0) of its first row, perhaps above the picture.
 fn rows(
     e: &mut LayerEmitter<'_, '_, '_>,
     plan: &LanesPlan,
-    at: &Place,
-    blocks: &RowBlocks,
+    at: &Pointers,
+    blocks: &AxisBlocks,
     index: Value,
-) -> Place {
-    let (y, n) = (blocks.y as i64, blocks.rows.len() as i64);
+) -> Pointers {
+    let (y, n) = (blocks.first as i64, blocks.taps.len() as i64);
     let stride = plan.y.stride as i64;
     let top = y * stride - plan.y.pad as i64;
     let mut move_to = |base: Value, row: i64, first: i64, step: i64| {
@@ -186,21 +186,21 @@ fn rows(
         at.inputs.iter().zip(&plan.inputs).map(|(&b, p)| move_to(b, p.row, top, n * stride)).collect();
     let output = move_to(at.output, plan.output.row, y, n);
     let residual = move_to(at.residual, plan.residual.row, y, n);
-    Place { inputs, output, residual }
+    Pointers { inputs, output, residual }
 }
 
 fn window_kernel(
     e: &mut LayerEmitter<'_, '_, '_>,
     plan: &LanesPlan,
-    blocks: &RowBlocks,
-    tiles: &RowBlocks,
+    blocks: &AxisBlocks,
+    tiles: &AxisBlocks,
     vectors: &VectorRun,
     together: usize,
 ) -> Result<KernelRef, CodegenError> {
     let pair = |f: fn(&crate::plan::sweep::Axis) -> usize| (f(&plan.y) as u32, f(&plan.x) as u32);
     let window = PixelBlock {
-        rows: blocks.rows.clone(),
-        cols: tiles.rows.clone(),
+        rows: blocks.taps.clone(),
+        cols: tiles.taps.clone(),
         kernel: pair(|a| a.kernel),
         stride: pair(|a| a.stride),
         dilation: pair(|a| a.dilation),
@@ -248,22 +248,22 @@ fn call(
     plan: &LanesPlan,
     bases: &Bases,
     kernel: &KernelRef,
-    rows: &Place,
-    (tiles, tile): (&RowBlocks, Value),
+    rows: &Pointers,
+    (tiles, tile): (&AxisBlocks, Value),
     (vectors, v): (&VectorRun, Value),
     together: usize,
 ) -> Result<(), CodegenError> {
-    let left = tiles.y as i64 * plan.x.stride as i64 - plan.x.pad as i64;
-    let columns = tiles.rows.len() as i64;
+    let left = tiles.first as i64 * plan.x.stride as i64 - plan.x.pad as i64;
+    let columns = tiles.taps.len() as i64;
     let source = plan.inputs[vectors.source].pixel;
     let input = step(e, rows.inputs[vectors.source], vectors.input, v);
     let input = e.add(input, left * source);
     let input = e.offset(input, tile, columns * plan.x.stride as i64 * source);
     let output = step(e, rows.output, vectors.output, v);
-    let output = e.add(output, tiles.y as i64 * plan.output.pixel);
+    let output = e.add(output, tiles.first as i64 * plan.output.pixel);
     let output = e.offset(output, tile, columns * plan.output.pixel);
     let residual = step(e, rows.residual, vectors.residual, v);
-    let residual = e.add(residual, tiles.y as i64 * plan.residual.pixel);
+    let residual = e.add(residual, tiles.first as i64 * plan.residual.pixel);
     let residual = e.offset(residual, tile, columns * plan.residual.pixel);
     let weights = step(e, bases.weights, vectors.weights, v);
     let bias = step(e, bases.bias, vectors.parameters, v);

@@ -4,7 +4,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types::I64};
 
 use super::LayerEmitter;
-use super::trace::{Act, Function, Term};
+use super::trace::{Act, Monotone, Term};
 use crate::emit::CodegenError;
 
 impl LayerEmitter<'_, '_, '_> {
@@ -60,7 +60,7 @@ impl LayerEmitter<'_, '_, '_> {
     }
 
     /// A value is a function of another.
-    fn is_result(&mut self, result: Value, function: Function, of: Value) {
+    fn is_result(&mut self, result: Value, function: Monotone, of: Value) {
         let (value, result) = (self.trace.id(of), self.trace.symbol(result));
         self.trace.push(Act::Apply { function, value, result });
     }
@@ -155,7 +155,7 @@ impl LayerEmitter<'_, '_, '_> {
                 let up = self.b.ins().iadd_imm_s(value, n - 1);
                 let divisor = self.int(n);
                 let quotient = self.b.ins().sdiv(up, divisor);
-                self.is_result(quotient, Function::DivideUp(n), value);
+                self.is_result(quotient, Monotone::DivideUp(n), value);
                 quotient
             }
         }
@@ -165,7 +165,7 @@ impl LayerEmitter<'_, '_, '_> {
     pub(super) fn at_least(&mut self, value: Value, n: i64) -> Value {
         let least = self.int(n);
         let larger = self.b.ins().smax(value, least);
-        self.is_result(larger, Function::AtLeast(n), value);
+        self.is_result(larger, Monotone::AtLeast(n), value);
         larger
     }
 
@@ -173,7 +173,7 @@ impl LayerEmitter<'_, '_, '_> {
     pub(super) fn at_most(&mut self, value: Value, n: i64) -> Value {
         let most = self.int(n);
         let smaller = self.b.ins().smin(value, most);
-        self.is_result(smaller, Function::AtMost(n), value);
+        self.is_result(smaller, Monotone::AtMost(n), value);
         smaller
     }
 

@@ -30,7 +30,7 @@ use crate::target::Target;
 
 /// The Cranelift IR of a layer function. It belongs to no module yet: the kernels that it calls are numbered by its own
 /// list.
-pub struct Emitted {
+pub struct LayerIr {
     function: Function,
     /// The kernels that it calls.
     pub programs: Vec<TileProgram>,
@@ -39,7 +39,7 @@ pub struct Emitted {
 }
 
 /// The machine code of a layer function.
-pub struct Compiled {
+pub struct CompiledLayer {
     /// The code, then constants.
     pub bytes: Vec<u8>,
     /// Alignment that it needs.
@@ -55,7 +55,7 @@ pub fn emit(
     code: &LayerCode,
     target: &Target,
     config: TargetFrontendConfig,
-) -> Result<Emitted, CodegenError> {
+) -> Result<LayerIr, CodegenError> {
     let mut function = Function::with_name_signature(UserFuncName::user(0, 0), signature());
     let mut scratch = FunctionBuilderContext::new();
     let mut kernels = Kernels::default();
@@ -76,10 +76,10 @@ pub fn emit(
         }
         trace = emit.finish(config);
     }
-    Ok(Emitted { function, programs: kernels.programs.into_list(), trace })
+    Ok(LayerIr { function, programs: kernels.programs.into_list(), trace })
 }
 
-impl Emitted {
+impl LayerIr {
     /// The function as text, headed by the name that it will have. Kernels are called by their numbers in its list.
     pub fn text(&self, symbol: &str) -> String {
         let mut text = format!("; {symbol}\n");
@@ -90,7 +90,7 @@ impl Emitted {
     }
 
     /// Compiles the function. `layer` is the name to use in errors.
-    pub fn compile(self, layer: &str, isa: &dyn TargetIsa) -> Result<Compiled, CodegenError> {
+    pub fn compile(self, layer: &str, isa: &dyn TargetIsa) -> Result<CompiledLayer, CodegenError> {
         let mut context = Context::for_function(self.function);
         if let Err(e) = context.compile(isa, &mut ControlPlane::default()) {
             let message = refusal(e.inner);
@@ -103,11 +103,11 @@ impl Emitted {
         let own = FuncId::from_u32(0);
         let relocs = code.buffer.relocs().iter();
         let relocs = relocs.map(|r| ModuleReloc::from_mach_reloc(r, &context.func, own)).collect();
-        Ok(Compiled { bytes, align, relocs, programs: self.programs })
+        Ok(CompiledLayer { bytes, align, relocs, programs: self.programs })
     }
 }
 
-impl Compiled {
+impl CompiledLayer {
     /// What the linker has to fill in, when the function is `own` in its module and kernel `n` of its list is
     /// `kernels[n]`.
     pub fn relocs(&self, own: FuncId, kernels: &[FuncId]) -> Vec<ModuleReloc> {

@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::trace::{Act, Base, Function, Symbol, Term, TermId, Trace};
+use super::trace::{Act, Base, Monotone, Symbol, Term, TermId, Trace};
 use crate::code::tile::ir::{ByteRange, Param, ParamKind, ParamRole, TileProgram};
 use crate::code::tile::verify;
 use crate::code::tile::{TileError, verify::Assume};
@@ -29,7 +29,7 @@ pub struct Reach {
     /// From the lowest byte to one past the highest, from each pointer; whether they are written.
     pub touched: BTreeMap<(Base, bool), ByteRange>,
     /// Tables whose entries say where more is read.
-    pub tables: BTreeMap<TableAt, Vec<Class>>,
+    pub tables: BTreeMap<TableAt, Vec<TableClass>>,
 }
 
 /// A table of displacements.
@@ -43,9 +43,9 @@ pub struct TableAt {
     pub input: usize,
 }
 
-/// Entries of a table that follow one another.
+/// TableClass of a table that follow one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Class {
+pub struct TableClass {
     /// Their number.
     pub entries: u32,
     /// The values that the kernel takes them to have.
@@ -90,12 +90,12 @@ impl Trace {
         let mut walk = Walk {
             trace: self,
             programs,
-            spans: vec![Span { low: 0, high: 0 }; self.symbols],
+            intervals: vec![Interval { low: 0, high: 0 }; self.symbols],
             reach: Reach { bases: self.bases, ..Reach::default() },
             footprints: BTreeMap::new(),
         };
         let bound = |at: u64| i64::try_from(at).map_err(|_| ReachError::Overflow);
-        let units = Span { low: bound(units.start)?, high: bound(units.end)? };
+        let units = Interval { low: bound(units.start)?, high: bound(units.end)? };
         walk.set(Symbol::BEGIN, units);
         walk.set(Symbol::END, units);
         walk.body(&self.acts)?;
@@ -105,14 +105,14 @@ impl Trace {
 
 /// Numbers from the least to the largest, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Span {
+struct Interval {
     low: i64,
     high: i64,
 }
 
-impl Span {
-    fn one(n: i64) -> Span {
-        Span { low: n, high: n }
+impl Interval {
+    fn one(n: i64) -> Interval {
+        Interval { low: n, high: n }
     }
 
     fn is_one(self) -> bool {
@@ -126,7 +126,7 @@ type Footprints = BTreeMap<(usize, Assume), Vec<ByteRange>>;
 struct Walk<'a> {
     trace: &'a Trace,
     programs: &'a [TileProgram],
-    spans: Vec<Span>,
+    intervals: Vec<Interval>,
     reach: Reach,
     footprints: Footprints,
 }
@@ -136,25 +136,25 @@ impl<'a> Walk<'a> {
         self.trace.term(id)
     }
 
-    fn get(&self, symbol: Symbol) -> Span {
-        self.spans.get(symbol.0 as usize).copied().unwrap_or(Span { low: i64::MIN, high: i64::MAX })
+    fn get(&self, symbol: Symbol) -> Interval {
+        self.intervals.get(symbol.0 as usize).copied().unwrap_or(Interval { low: i64::MIN, high: i64::MAX })
     }
 
-    fn set(&mut self, symbol: Symbol, span: Span) {
-        if let Some(known) = self.spans.get_mut(symbol.0 as usize) {
-            *known = span;
+    fn set(&mut self, symbol: Symbol, interval: Interval) {
+        if let Some(known) = self.intervals.get_mut(symbol.0 as usize) {
+            *known = interval;
         }
     }
 
     /// The values of a term, counted from its base.
-    fn span(&self, term: &Term) -> Result<Span, ReachError> {
-        let mut sum = Span::one(term.constant);
+    fn interval(&self, term: &Term) -> Result<Interval, ReachError> {
+        let mut sum = Interval::one(term.constant);
         for (symbol, factor) in term.parts() {
-            let Span { low, high } = self.get(symbol);
+            let Interval { low, high } = self.get(symbol);
             let (low, high) = if factor < 0 { (high, low) } else { (low, high) };
             let add = |to: i64, n: i64| n.checked_mul(factor).and_then(|n| to.checked_add(n));
             let (low, high) = (add(sum.low, low), add(sum.high, high));
-            sum = Span { low: low.ok_or(ReachError::Overflow)?, high: high.ok_or(ReachError::Overflow)? };
+            sum = Interval { low: low.ok_or(ReachError::Overflow)?, high: high.ok_or(ReachError::Overflow)? };
         }
         Ok(sum)
     }
@@ -181,9 +181,9 @@ impl<'a> Walk<'a> {
                     let (told_apart, behind) = self.split(several, rest, [*result]);
                     for (x, y) in cases {
                         self.set(*result, y);
-                        let Some((symbol, span)) = x else { continue };
+                        let Some((symbol, interval)) = x else { continue };
                         let before = self.get(symbol);
-                        self.set(symbol, span);
+                        self.set(symbol, interval);
                         self.body(told_apart)?;
                         self.set(symbol, before);
                     }
@@ -193,9 +193,9 @@ impl<'a> Walk<'a> {
                     let (Some(from), Some(to)) = (self.term(*from), self.term(*to)) else {
                         return Err(ReachError::Loop);
                     };
-                    let (low, end) = (self.span(from)?.low, self.span(to)?.high);
+                    let (low, end) = (self.interval(from)?.low, self.interval(to)?.high);
                     if low < end {
-                        self.set(*index, Span { low, high: end - 1 });
+                        self.set(*index, Interval { low, high: end - 1 });
                         self.body(body)?;
                     }
                 }
@@ -258,31 +258,31 @@ impl<'a> Walk<'a> {
     }
 
     /// The cases of a quotient and a remainder.
-    fn divided(&self, value: Option<&Term>, by: i64) -> Result<Vec<(Span, Span)>, ReachError> {
-        let whole = Span { low: 0, high: by - 1 };
+    fn divided(&self, value: Option<&Term>, by: i64) -> Result<Vec<(Interval, Interval)>, ReachError> {
+        let whole = Interval { low: 0, high: by - 1 };
         let Some(value) = value else {
-            return Ok(vec![(Span { low: 0, high: i64::MAX }, whole)]);
+            return Ok(vec![(Interval { low: 0, high: i64::MAX }, whole)]);
         };
-        let Span { low, high } = self.span(value)?;
+        let Interval { low, high } = self.interval(value)?;
         if low < 0 || by < 1 {
             return Err(ReachError::Negative(low..high));
         }
         let (mut first, mut last) = (low / by, high / by);
         let (from, to) = (low % by, high % by);
         if first == last {
-            return Ok(vec![(Span::one(first), Span { low: from, high: to })]);
+            return Ok(vec![(Interval::one(first), Interval { low: from, high: to })]);
         }
         let mut cases = Vec::new();
         if from != 0 {
-            cases.push((Span::one(first), Span { low: from, high: by - 1 }));
+            cases.push((Interval::one(first), Interval { low: from, high: by - 1 }));
             first += 1;
         }
         if to != by - 1 {
-            cases.push((Span::one(last), Span { low: 0, high: to }));
+            cases.push((Interval::one(last), Interval { low: 0, high: to }));
             last -= 1;
         }
         if first <= last {
-            cases.push((Span { low: first, high: last }, whole));
+            cases.push((Interval { low: first, high: last }, whole));
         }
         Ok(cases)
     }
@@ -291,32 +291,32 @@ impl<'a> Walk<'a> {
     /// is nothing to tell apart.
     fn applied(
         &self,
-        function: Function,
+        function: Monotone,
         value: Option<&Term>,
-    ) -> Result<Vec<(Option<(Symbol, Span)>, Span)>, ReachError> {
+    ) -> Result<Vec<(Option<(Symbol, Interval)>, Interval)>, ReachError> {
         let Some(value) = value else {
-            return Ok(vec![(None, Span { low: i64::MIN, high: i64::MAX })]);
+            return Ok(vec![(None, Interval { low: i64::MIN, high: i64::MAX })]);
         };
         let of = |x: i64| function.of(x).ok_or(ReachError::Overflow);
-        let Span { low, high } = self.span(value)?;
+        let Interval { low, high } = self.interval(value)?;
         // Where a share of the units begins and ends is up to the threads.
         let given = |symbol: Symbol| matches!(symbol, Symbol::BEGIN | Symbol::END);
         let mut wide = value.parts().filter(|&(s, _)| !given(s) && !self.get(s).is_one());
         let (Some((symbol, factor)), None, false) =
             (wide.next(), wide.next(), value.parts().any(|(s, _)| given(s)))
         else {
-            return Ok(vec![(None, Span { low: of(low)?, high: of(high)? })]);
+            return Ok(vec![(None, Interval { low: of(low)?, high: of(high)? })]);
         };
         let range = self.get(symbol);
-        // The term where the symbol is 0: both products have been made without overflow for the span.
+        // The term where the symbol is 0: both products have been made without overflow for the interval.
         let least = if factor < 0 { range.high } else { range.low };
         let rest = low.checked_sub(least * factor).ok_or(ReachError::Overflow)?;
-        let mut cases: Vec<(Option<(Symbol, Span)>, Span)> = Vec::new();
+        let mut cases: Vec<(Option<(Symbol, Interval)>, Interval)> = Vec::new();
         for x in range.low..=range.high {
             let y = of(rest + x * factor)?;
             match cases.last_mut() {
-                Some((Some((_, span)), last)) if last.low == y => span.high = x,
-                _ => cases.push((Some((symbol, Span::one(x))), Span::one(y))),
+                Some((Some((_, interval)), last)) if last.low == y => interval.high = x,
+                _ => cases.push((Some((symbol, Interval::one(x))), Interval::one(y))),
             }
         }
         Ok(cases)
@@ -324,8 +324,9 @@ impl<'a> Walk<'a> {
 
     fn when(&mut self, value: Option<&Term>, within: &Range<i64>, body: &[Act]) -> Result<(), ReachError> {
         let Some(value) = value else { return self.body(body) };
-        let span = self.span(value)?;
-        let inside = Span { low: span.low.max(within.start), high: span.high.min(within.end - 1) };
+        let interval = self.interval(value)?;
+        let inside =
+            Interval { low: interval.low.max(within.start), high: interval.high.min(within.end - 1) };
         if inside.low > inside.high {
             return Ok(());
         }
@@ -333,8 +334,8 @@ impl<'a> Walk<'a> {
         match (wide.next(), wide.next()) {
             (Some((symbol, 1)), None) => {
                 let before = self.get(symbol);
-                let rest = span.low - before.low;
-                self.set(symbol, Span { low: inside.low - rest, high: inside.high - rest });
+                let rest = interval.low - before.low;
+                self.set(symbol, Interval { low: inside.low - rest, high: inside.high - rest });
                 self.body(body)?;
                 self.set(symbol, before);
                 Ok(())
@@ -348,13 +349,13 @@ impl<'a> Walk<'a> {
         let mut rows = None;
         for (param, &term) in program.params.iter().zip(args) {
             let ParamKind::Count { max } = param.kind else { continue };
-            let span = self.span(self.term(term).ok_or(ReachError::Address(param.role))?)?;
-            if span.low < 0 || span.high > max.into() {
-                let (role, asked) = (param.role, span.low..span.high);
+            let interval = self.interval(self.term(term).ok_or(ReachError::Address(param.role))?)?;
+            if interval.low < 0 || interval.high > max.into() {
+                let (role, asked) = (param.role, interval.low..interval.high);
                 return Err(ReachError::Count { role, asked, most: max });
             }
             // A kernel of fewer rows touches less.
-            rows = (span.is_one() && span.low < max.into()).then_some(span.low as u32);
+            rows = (interval.is_one() && interval.low < max.into()).then_some(interval.low as u32);
         }
         let table = program.params.iter().zip(args).find_map(|(param, &term)| match &param.kind {
             ParamKind::Table { classes } => Some((classes, self.term(term))),
@@ -378,8 +379,8 @@ impl<'a> Walk<'a> {
             if range.is_empty() {
                 continue;
             }
-            let (base, span) = self.pointer(param, self.term(term))?;
-            self.touch(base, written, span, range)?;
+            let (base, interval) = self.pointer(param, self.term(term))?;
+            self.touch(base, written, interval, range)?;
         }
         match table {
             Some((classes, Some(at))) => self.by_table(number, rows, classes, at, args),
@@ -388,16 +389,16 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn pointer(&self, param: &Param, term: Option<&Term>) -> Result<(Base, Span), ReachError> {
+    fn pointer(&self, param: &Param, term: Option<&Term>) -> Result<(Base, Interval), ReachError> {
         let unknown = ReachError::Address(param.role);
         let Some(term) = term else { return Err(unknown) };
         match term.base {
-            Some(base) => Ok((base, self.span(term)?)),
+            Some(base) => Ok((base, self.interval(term)?)),
             None => Err(unknown),
         }
     }
 
-    fn touch(&mut self, base: Base, written: bool, at: Span, range: ByteRange) -> Result<(), ReachError> {
+    fn touch(&mut self, base: Base, written: bool, at: Interval, range: ByteRange) -> Result<(), ReachError> {
         let known = self.reach.touched.entry((base, written)).or_default();
         *known = known.union(around(at, range)?);
         Ok(())
@@ -414,7 +415,7 @@ impl<'a> Walk<'a> {
     ) -> Result<(), ReachError> {
         let Some(program) = self.programs.get(number) else { return Err(ReachError::Overflow) };
         let Some((index, input)) = program.param(ParamRole::Input) else { return Ok(()) };
-        let (base, span) = self.pointer(input, args.get(index).and_then(|&term| self.term(term)))?;
+        let (base, interval) = self.pointer(input, args.get(index).and_then(|&term| self.term(term)))?;
         let (Base::Arg(input), Some(Base::Arg(arg))) = (base, table.base) else {
             return Err(ReachError::Address(ParamRole::Table));
         };
@@ -422,16 +423,16 @@ impl<'a> Walk<'a> {
         for (class, &(entries, values)) in classes.iter().enumerate() {
             let assume = Assume { count: rows, class: Some(class) };
             let range = self.footprint(number, assume, index)?;
-            let read_there = if range.is_empty() { range } else { around(span, range)? };
-            read.push(Class { entries, values, read: read_there });
+            let read_there = if range.is_empty() { range } else { around(interval, range)? };
+            read.push(TableClass { entries, values, read: read_there });
         }
         // One table for each panel.
         let mut wide = table.parts().filter(|&(s, _)| !self.get(s).is_one());
         let (first, step, count) = match (wide.next(), wide.next()) {
-            (None, _) => (self.span(table)?.low, 0, 1),
+            (None, _) => (self.interval(table)?.low, 0, 1),
             (Some((symbol, factor)), None) => {
-                let Span { low, high } = self.get(symbol);
-                let all = self.span(table)?;
+                let Interval { low, high } = self.get(symbol);
+                let all = self.interval(table)?;
                 (if factor < 0 { all.high } else { all.low }, factor, high - low + 1)
             }
             _ => return Err(ReachError::Address(ParamRole::Table)),
@@ -462,7 +463,7 @@ impl<'a> Walk<'a> {
 }
 
 /// The bytes around any of some addresses.
-fn around(at: Span, range: ByteRange) -> Result<ByteRange, ReachError> {
+fn around(at: Interval, range: ByteRange) -> Result<ByteRange, ReachError> {
     let add = |a: i64, b: i64| a.checked_add(b).ok_or(ReachError::Overflow);
     Ok(ByteRange::new(add(at.low, range.lo)?, add(at.high, range.hi)?))
 }
@@ -537,7 +538,7 @@ mod tests {
             self.recorder.push(Act::Loop { index, from, to, body });
         }
 
-        fn apply(&mut self, function: Function, value: Value) -> Value {
+        fn apply(&mut self, function: Monotone, value: Value) -> Value {
             let result = self.symbolic();
             let (value, result_symbol) = (self.recorder.id(value), self.recorder.symbol(result));
             self.recorder.push(Act::Apply { function, value, result: result_symbol });
@@ -605,10 +606,10 @@ mod tests {
                 let below = Term::constant(1 + side).plus(&term, -1);
                 let (above, below) = (s.value(above), s.value(below));
                 let (skipped, last) =
-                    (s.apply(Function::AtLeast(0), above), s.apply(Function::AtMost(3), below));
+                    (s.apply(Monotone::AtLeast(0), above), s.apply(Monotone::AtMost(3), below));
                 let rows = s.term(last).plus(&s.term(skipped), -1);
                 let rows = s.value(rows);
-                let rows = s.apply(Function::AtLeast(0), rows);
+                let rows = s.apply(Monotone::AtLeast(0), rows);
                 let input = Term::base(Base::Arg(0)).plus(&Term::constant(-100), 1);
                 let input = input.and_then(|t| t.plus(&term, 100)?.plus(&s.term(skipped), 100));
                 let input = s.value(input);

@@ -124,7 +124,7 @@ impl TermId {
 
 /// A function of one number that never falls when the number rises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Function {
+pub enum Monotone {
     /// The larger of it and a constant.
     AtLeast(i64),
     /// The smaller of it and a constant.
@@ -133,13 +133,13 @@ pub enum Function {
     DivideUp(i64),
 }
 
-impl Function {
+impl Monotone {
     /// Its value; `None` where that overflows.
     pub fn of(self, x: i64) -> Option<i64> {
         match self {
-            Function::AtLeast(n) => Some(x.max(n)),
-            Function::AtMost(n) => Some(x.min(n)),
-            Function::DivideUp(n) => x.checked_add(n - 1)?.checked_div(n),
+            Monotone::AtLeast(n) => Some(x.max(n)),
+            Monotone::AtMost(n) => Some(x.min(n)),
+            Monotone::DivideUp(n) => x.checked_add(n - 1)?.checked_div(n),
         }
     }
 }
@@ -161,7 +161,7 @@ pub enum Act {
     /// A function of a number.
     Apply {
         /// The function.
-        function: Function,
+        function: Monotone,
         /// The number.
         value: TermId,
         /// Its result.

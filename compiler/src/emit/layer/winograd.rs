@@ -15,9 +15,11 @@ use crate::code::tile::programs::winograd::input::InputTile;
 use crate::code::tile::programs::winograd::kernel::KernelTile;
 use crate::code::tile::programs::winograd::output::OutputTile;
 use crate::emit::CodegenError;
-use crate::plan::dense::Steps;
+use crate::plan::dense::Progression;
 use crate::plan::tiling::Registers;
-use crate::plan::winograd::{ChannelRun, Kernels, Panels, TileSpan, WinogradArg, WinogradPlan, kernel_rows};
+use crate::plan::winograd::{
+    ChannelRun, StoredKernels, TileSpan, WinogradArg, WinogradPanels, WinogradPlan, kernel_rows,
+};
 
 /// Base pointers, loaded once.
 struct Bases {
@@ -36,20 +38,20 @@ struct Bases {
 
 /// The first tile of a block, and how many it has.
 #[derive(Clone, Copy)]
-struct Block {
+struct TileBlock {
     first: Value,
     tiles: Value,
 }
 
 /// A panel of a run of panels.
 #[derive(Clone, Copy)]
-struct Panel<'p> {
-    of: &'p Panels,
+struct PanelAt<'p> {
+    of: &'p WinogradPanels,
     index: Value,
 }
 
 /// What is computed for a tile, given where it is: its picture, and its place among the tiles of its spans.
-struct At<'p> {
+struct TileAt<'p> {
     image: Value,
     rows: (&'p TileSpan, Value),
     cols: (&'p TileSpan, Value),
@@ -81,7 +83,7 @@ pub(super) fn emit(e: &mut LayerEmitter<'_, '_, '_>, plan: &WinogradPlan) -> Res
         let first = e.offset(zero, number, plan.block as i64);
         let left = e.negate(first);
         let left = e.add(left, plan.tiles() as i64);
-        let block = Block { first, tiles: e.at_most(left, plan.block as i64) };
+        let block = TileBlock { first, tiles: e.at_most(left, plan.block as i64) };
         // The first unit of a block in this thread's share transforms its inputs.
         let done = e.sub(unit, begin);
         let fresh = e.b.ins().umin(panel, done);
@@ -91,7 +93,7 @@ pub(super) fn emit(e: &mut LayerEmitter<'_, '_, '_>, plan: &WinogradPlan) -> Res
         let mut before = 0;
         for of in &plan.panels {
             e.when_within(panel, before as i64, (before + of.count) as i64, &mut |e| {
-                let panel = Panel { of, index: e.add(panel, -(before as i64)) };
+                let panel = PanelAt { of, index: e.add(panel, -(before as i64)) };
                 e.when_within(number, 0, whole as i64, &mut |e| {
                     multiply(e, plan, &bases, panel, plan.block)
                 })?;
@@ -112,8 +114,8 @@ pub(super) fn emit(e: &mut LayerEmitter<'_, '_, '_>, plan: &WinogradPlan) -> Res
 fn each_tile(
     e: &mut LayerEmitter<'_, '_, '_>,
     plan: &WinogradPlan,
-    block: Block,
-    body: &mut dyn FnMut(&mut LayerEmitter<'_, '_, '_>, &At<'_>) -> Result<(), CodegenError>,
+    block: TileBlock,
+    body: &mut dyn FnMut(&mut LayerEmitter<'_, '_, '_>, &TileAt<'_>) -> Result<(), CodegenError>,
 ) -> Result<(), CodegenError> {
     let (grid_rows, grid_cols) = plan.grid();
     let zero = e.int(0);
@@ -128,7 +130,7 @@ fn each_tile(
             e.when_within(row, rows.first as i64, (rows.first + rows.count) as i64, &mut |e| {
                 for cols in &plan.cols {
                     e.when_within(col, cols.first as i64, (cols.first + cols.count) as i64, &mut |e| {
-                        body(e, &At { image, rows: (rows, row), cols: (cols, col), tile })
+                        body(e, &TileAt { image, rows: (rows, row), cols: (cols, col), tile })
                     })?;
                 }
                 Ok(())
@@ -142,7 +144,7 @@ fn transform_inputs(
     e: &mut LayerEmitter<'_, '_, '_>,
     plan: &WinogradPlan,
     bases: &Bases,
-    at: &At<'_>,
+    at: &TileAt<'_>,
 ) -> Result<(), CodegenError> {
     let step = plan.form.outputs() as i64;
     for channels in &plan.channels {
@@ -171,7 +173,7 @@ fn input_kernel(
     e: &LayerEmitter<'_, '_, '_>,
     plan: &WinogradPlan,
     channels: &ChannelRun,
-    at: &At<'_>,
+    at: &TileAt<'_>,
 ) -> Result<crate::code::tile::ir::TileProgram, crate::code::tile::TileError> {
     let pitch = plan.inputs[channels.source];
     InputTile {
@@ -196,20 +198,20 @@ fn multiply(
     e: &mut LayerEmitter<'_, '_, '_>,
     plan: &WinogradPlan,
     bases: &Bases,
-    panel: Panel<'_>,
+    panel: PanelAt<'_>,
     tiles: usize,
 ) -> Result<(), CodegenError> {
     let stored = step(e, bases.weights, panel.of.weights, panel.index);
     let window = plan.form.window();
     match plan.kernels {
-        Kernels::Transformed => {
+        StoredKernels::Transformed => {
             let pitch = panel.of.tap_bytes(plan);
             // What is fetched are the weights of the next element.
             let fetched = e.add(stored, pitch);
-            let all = Elements { of: 0..window * window, weights: stored, pitch, fetched, share: pitch };
+            let all = ElementRun { of: 0..window * window, weights: stored, pitch, fetched, share: pitch };
             products(e, plan, bases, panel, tiles, &all)
         }
-        Kernels::Plain(sweeps) => {
+        StoredKernels::Plain(sweeps) => {
             let bytes = panel.of.bytes(plan);
             // A part of those of the next panel.
             let share = (bytes as usize).div_ceil(window * window).next_multiple_of(LINE as usize) as i64;
@@ -219,7 +221,7 @@ fn multiply(
                 let of = rows.start * window..rows.end * window;
                 let pitch = plan.kernel_pitch().element;
                 let fetched = e.add(fetched, of.start as i64 * share);
-                let elements = Elements { of, weights: bases.kernels, pitch, fetched, share };
+                let elements = ElementRun { of, weights: bases.kernels, pitch, fetched, share };
                 products(e, plan, bases, panel, tiles, &elements)?;
             }
             Ok(())
@@ -232,7 +234,7 @@ fn transform_kernels(
     e: &mut LayerEmitter<'_, '_, '_>,
     plan: &WinogradPlan,
     bases: &Bases,
-    panel: Panel<'_>,
+    panel: PanelAt<'_>,
     stored: Value,
     rows: &Range<usize>,
 ) -> Result<(), CodegenError> {
@@ -262,7 +264,7 @@ fn transform_kernels(
 }
 
 /// Elements whose kernels lie at constant distances.
-struct Elements {
+struct ElementRun {
     of: Range<usize>,
     /// Kernels of the first.
     weights: Value,
@@ -279,9 +281,9 @@ fn products(
     e: &mut LayerEmitter<'_, '_, '_>,
     plan: &WinogradPlan,
     bases: &Bases,
-    panel: Panel<'_>,
+    panel: PanelAt<'_>,
     tiles: usize,
-    elements: &Elements,
+    elements: &ElementRun,
 ) -> Result<(), CodegenError> {
     let (v, m) = (plan.transformed, plan.product);
     let first = elements.of.start as i64;
@@ -293,7 +295,7 @@ fn products(
         let to = e.offset(to, element, m.element);
         let kernels = kernel_rows(tiles, plan.tile_rows);
         let calls: usize = kernels.iter().map(|k| k.1).sum();
-        let ahead = Ahead::of(plan.depth, elements.share, calls);
+        let fetch = Fetch::of(plan.depth, elements.share, calls);
         let next = e.offset(elements.fetched, element, elements.share);
         let mut before = 0;
         for (first, count, rows) in kernels {
@@ -309,18 +311,18 @@ fn products(
                 c_pixel: m.tile as i32,
                 residual_pixel: 0,
                 split,
-                ahead: ahead.lines,
+                ahead: fetch.lines,
                 broadcast,
                 floats: Floats::default(),
                 epilogue: KernelEpilogue::default(),
             };
             let kernel = e.kernel(tile.program())?;
             let (from, to) = (e.add(from, first as i64 * v.tile), e.add(to, first as i64 * m.tile));
-            let next = e.add(next, before as i64 * ahead.share);
+            let next = e.add(next, before as i64 * fetch.share);
             e.repeat(count, &mut |e, index| {
                 let from = e.offset(from, index, rows as i64 * v.tile);
                 let to = e.offset(to, index, rows as i64 * m.tile);
-                let next = e.offset(next, index, ahead.share);
+                let next = e.offset(next, index, fetch.share);
                 e.call(&kernel, &|role| {
                     Some(match role {
                         ParamRole::Input => from,
@@ -340,24 +342,24 @@ fn products(
 /// What each of the kernels of an element asks for of the weights that come next. They come by once for few tiles, faster than
 /// memory, and often the last-level cache, can bring them at once; spread over all the arithmetic of an element they
 /// take little time.
-struct Ahead {
+struct Fetch {
     /// Cache lines in a round of the loop over channels.
     lines: u32,
     /// Bytes of a kernel's share.
     share: i64,
 }
 
-impl Ahead {
+impl Fetch {
     /// For so many channels, bytes of an element's weights, and calls of kernels.
-    fn of(depth: usize, bytes: i64, calls: usize) -> Ahead {
+    fn of(depth: usize, bytes: i64, calls: usize) -> Fetch {
         let rounds = depth as i64 / i64::from(UNROLL);
         // Shorter loops over channels are not loops.
         if rounds < 3 {
-            return Ahead { lines: 0, share: 0 };
+            return Fetch { lines: 0, share: 0 };
         }
         let round = i64::from(LINE) * rounds;
         let lines = (bytes as u64).div_ceil(round as u64 * calls as u64);
-        Ahead { lines: lines as u32, share: lines as i64 * round }
+        Fetch { lines: lines as u32, share: lines as i64 * round }
     }
 }
 
@@ -365,8 +367,8 @@ fn transform_outputs(
     e: &mut LayerEmitter<'_, '_, '_>,
     plan: &WinogradPlan,
     bases: &Bases,
-    panel: Panel<'_>,
-    at: &At<'_>,
+    panel: PanelAt<'_>,
+    at: &TileAt<'_>,
 ) -> Result<(), CodegenError> {
     let tile = OutputTile {
         form: plan.form,
@@ -385,11 +387,11 @@ fn transform_outputs(
     };
     let kernel = e.kernel(tile.fitted(e.target).and_then(|tile| tile.program()))?;
     let size = plan.form.outputs() as i64;
-    let mut place = |base: Value, pitch: crate::plan::sweep::BytePitch, steps: Steps| {
+    let mut place = |base: Value, pitch: crate::plan::sweep::BytePitch, slots: Progression| {
         let base = e.offset(base, at.image, pitch.image);
         let base = e.offset(base, at.rows.1, size * pitch.row);
         let base = e.offset(base, at.cols.1, size * pitch.pixel);
-        step(e, base, steps, panel.index)
+        step(e, base, slots, panel.index)
     };
     let output = place(bases.output, plan.output, panel.of.output);
     let residual = place(bases.residual, plan.residual, panel.of.residual);
@@ -406,7 +408,7 @@ fn transform_outputs(
     })
 }
 
-fn step(e: &mut LayerEmitter<'_, '_, '_>, base: Value, steps: Steps, index: Value) -> Value {
-    let base = e.add(base, steps.start);
-    e.offset(base, index, steps.step)
+fn step(e: &mut LayerEmitter<'_, '_, '_>, base: Value, at: Progression, index: Value) -> Value {
+    let base = e.add(base, at.start);
+    e.offset(base, index, at.step)
 }

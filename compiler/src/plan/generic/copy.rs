@@ -7,7 +7,7 @@
 use nnc_ir::op::shape::{AxisSlice, ChannelSelect, Gather, Pad, PadMode, Split};
 use nnc_ir::{DType, Tensor};
 
-use super::draft::Draft;
+use super::draft::NestDraft;
 use super::{GenericError, Lowering};
 use crate::code::nest::Expr;
 use crate::code::view::View;
@@ -17,7 +17,7 @@ const MAX_PIECES: usize = 16;
 
 /// `to = from`, of the same shape.
 pub(super) fn copy(l: &mut Lowering<'_>, from: &View, to: &View) -> Result<(), GenericError> {
-    l.push(Draft::map(std::slice::from_ref(from), to, Expr::Operand(0)))
+    l.push(NestDraft::map(std::slice::from_ref(from), to, Expr::Operand(0)))
 }
 
 /// The bytes of an operand, seen as elements of another type.
@@ -131,15 +131,15 @@ pub(super) fn part(
 
 /// Elements `at..at + len` of the result are `source`, `source + step`, …; a fill where there is no source.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Run {
+struct CopyRun {
     at: usize,
     len: usize,
     source: Option<(usize, isize)>,
 }
 
 /// The fewest runs of constant step, from the left.
-fn runs(sources: &[Option<usize>]) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
+fn runs(sources: &[Option<usize>]) -> Vec<CopyRun> {
+    let mut runs: Vec<CopyRun> = Vec::new();
     for (at, &source) in sources.iter().enumerate() {
         if let Some(run) = runs.last_mut() {
             match (&mut run.source, source) {
@@ -161,7 +161,7 @@ fn runs(sources: &[Option<usize>]) -> Vec<Run> {
                 _ => {}
             }
         }
-        runs.push(Run { at, len: 1, source: source.map(|s| (s, 0)) });
+        runs.push(CopyRun { at, len: 1, source: source.map(|s| (s, 0)) });
     }
     runs
 }
@@ -197,11 +197,11 @@ pub(super) fn gather(l: &mut Lowering<'_>, op: &Gather) -> Result<(), GenericErr
                         outputs: std::slice::from_ref(&row),
                         temp: l.temp,
                         constant: l.constant,
-                        pieces: std::mem::take(&mut l.pieces),
+                        steps: std::mem::take(&mut l.steps),
                         extra: std::mem::take(&mut l.extra),
                     };
                     let done = gather(&mut inner, &Gather { axis: op.axis, indices });
-                    (l.pieces, l.extra) = (inner.pieces, inner.extra);
+                    (l.steps, l.extra) = (inner.steps, inner.extra);
                     done?;
                 }
                 return Ok(());
@@ -226,7 +226,7 @@ pub(super) fn picked(
         return Ok(());
     }
     let (x, y, axes) = unrepeated(x, y, axes);
-    let runs: Vec<(usize, Vec<Run>)> = axes
+    let runs: Vec<(usize, Vec<CopyRun>)> = axes
         .iter()
         .map(|(axis, sources)| (*axis, runs(&sources.iter().map(|&s| Some(s)).collect::<Vec<_>>())))
         .collect();
@@ -247,7 +247,7 @@ pub(super) fn picked(
         (from.shape[*axis], from.strides[*axis]) = (sources.len(), 0);
         tables.push((*axis, offsets));
     }
-    let mut draft = Draft::map(&[from], &y, Expr::Operand(0));
+    let mut draft = NestDraft::map(&[from], &y, Expr::Operand(0));
     for (axis, offsets) in tables {
         draft = with_table(l, draft, 0, &offsets, &[(axis, 4)], y.rank())?;
     }
@@ -257,12 +257,12 @@ pub(super) fn picked(
 /// Adds a constant table to an operand of a draft with `rank` axes: byte strides into the table for some of them.
 pub(super) fn with_table(
     l: &mut Lowering<'_>,
-    draft: Draft,
+    draft: NestDraft,
     operand: usize,
     offsets: &[i32],
     strides: &[(usize, i64)],
     rank: usize,
-) -> Result<Draft, GenericError> {
+) -> Result<NestDraft, GenericError> {
     let tensor = Tensor::new([offsets.len()], offsets).map_err(nnc_ir::OpError::from)?;
     let mut table = l.constant(tensor);
     table.strides = vec![0; rank];
@@ -308,7 +308,7 @@ fn pieces_of(
     l: &mut Lowering<'_>,
     x: &View,
     y: &View,
-    runs: &[(usize, Vec<Run>)],
+    runs: &[(usize, Vec<CopyRun>)],
 ) -> Result<(), GenericError> {
     let Some(((axis, first), rest)) = runs.split_first() else { return copy(l, x, y) };
     for run in first {
@@ -357,7 +357,7 @@ pub(super) fn pad(l: &mut Lowering<'_>, op: &Pad) -> Result<(), GenericError> {
 
 /// Fills a view with zeros.
 pub(super) fn zeros(l: &mut Lowering<'_>, y: &View) -> Result<(), GenericError> {
-    l.push(Draft::map(&[], y, Expr::constant(y.dtype, 0.0)))
+    l.push(NestDraft::map(&[], y, Expr::constant(y.dtype, 0.0)))
 }
 
 /// Fills what has no source, axis by axis, and copies the rest.
@@ -377,7 +377,7 @@ fn padded(
                 let x = part(l, x, axis, source, step, run.len)?;
                 padded(l, &x, &y, sources, value, axis + 1)?;
             }
-            None => l.push(Draft::map(&[], &y, value.clone()))?,
+            None => l.push(NestDraft::map(&[], &y, value.clone()))?,
         }
     }
     Ok(())

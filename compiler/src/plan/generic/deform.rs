@@ -10,7 +10,7 @@ use nnc_ir::DType;
 use nnc_ir::op::elementwise::BinaryFn;
 use nnc_ir::op::{DeformConv, Unary};
 
-use super::draft::Draft;
+use super::draft::NestDraft;
 use super::reduce::sum;
 use super::window::{grouped, push};
 use super::{GenericError, Lowering};
@@ -128,5 +128,5 @@ fn contract(l: &mut Lowering<'_>, op: &DeformConv, samples: &View, y: &View) -> 
         None => acc,
     };
     let reduced = [&[inner], &op.window.kernel[..]].concat();
-    l.push(Draft::reduce(&operands, &written, &reduced, terms, value))
+    l.push(NestDraft::reduce(&operands, &written, &reduced, terms, value))
 }

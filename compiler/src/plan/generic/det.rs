@@ -3,7 +3,7 @@
 use nnc_ir::DType;
 use nnc_ir::op::Unary;
 
-use super::draft::Draft;
+use super::draft::NestDraft;
 use super::{GenericError, Lowering};
 use crate::code::nest;
 use crate::code::routine::{MemoryUse, RoutineExpr, Writer};
@@ -15,7 +15,7 @@ pub(super) fn det(l: &mut Lowering<'_>) -> Result<(), GenericError> {
     }
     let size = x.shape.last().copied().unwrap_or(0);
     if size == 0 {
-        return l.push(Draft::map(&[], &y, nest::Expr::constant(y.dtype, 1.0)));
+        return l.push(NestDraft::map(&[], &y, nest::Expr::constant(y.dtype, 1.0)));
     }
     let scratch = l.temp(x.dtype, &x.shape);
     super::copy::copy(l, &x, &scratch)?;

@@ -1,7 +1,7 @@
 //! A nest as an operator writes it, and how it is scheduled.
 //!
 //! An operator says what is computed over which index space, axis by axis of its result, with the operands as views
-//! over those axes. [`Draft::schedule`] then decides, from strides alone:
+//! over those axes. [`NestDraft::schedule`] then decides, from strides alone:
 //!
 //! 1. order: loops by falling stride of the result, so that stores walk through memory;
 //! 2. merging: neighbouring loops that every operand walks through alike become one, so that inner loops are long;
@@ -27,14 +27,14 @@ const KERNEL_ELEMENTS: usize = 16;
 
 /// A nest before scheduling: its loops are the axes of the result, its reduction axes follow in each operand's shape.
 #[derive(Clone, Debug)]
-pub(super) struct Draft {
+pub(super) struct NestDraft {
     nest: Nest,
 }
 
-impl Draft {
+impl NestDraft {
     /// `result[i] = value(operands[i])`; operands have the shape of the result.
-    pub(super) fn map(operands: &[View], result: &View, value: Expr) -> Draft {
-        Draft::reduce(operands, result, &[], Vec::new(), value)
+    pub(super) fn map(operands: &[View], result: &View, value: Expr) -> NestDraft {
+        NestDraft::reduce(operands, result, &[], Vec::new(), value)
     }
 
     /// `result[i] = value(operands[i, …], accumulators over operands[i, r])`; operands have the shape of the result
@@ -45,7 +45,7 @@ impl Draft {
         reduced: &[usize],
         accumulators: Vec<Accumulator>,
         value: Expr,
-    ) -> Draft {
+    ) -> NestDraft {
         let all = result.shape.len() + reduced.len();
         let operand = |v: &View| {
             let mut strides = v.strides.clone();
@@ -68,11 +68,11 @@ impl Draft {
             value,
             vectorised: Vectorised::Scalar,
         };
-        Draft { nest }
+        NestDraft { nest }
     }
 
     /// Restricts a reduction axis.
-    pub(super) fn bounded(mut self, reduced: usize, bound: Bound) -> Draft {
+    pub(super) fn bounded(mut self, reduced: usize, bound: Bound) -> NestDraft {
         if let Some(axis) = self.nest.reduce.get_mut(reduced) {
             axis.bound = Some(bound);
         }
@@ -80,7 +80,7 @@ impl Draft {
     }
 
     /// Adds a table of byte offsets, a view of `i32` with the axes of an operand, to that operand.
-    pub(super) fn with_table(mut self, operand: usize, table: &View, low: i32, high: i32) -> Draft {
+    pub(super) fn with_table(mut self, operand: usize, table: &View, low: i32, high: i32) -> NestDraft {
         let all = self.nest.loops.len() + self.nest.reduce.len();
         if let Some(operand) = self.nest.operands.get_mut(operand) {
             let mut strides = table.strides.clone();
@@ -91,7 +91,7 @@ impl Draft {
     }
 
     /// Puts one reduction axis before the others.
-    pub(super) fn with_reduction_first(mut self, axis: usize) -> Draft {
+    pub(super) fn with_reduction_first(mut self, axis: usize) -> NestDraft {
         let n = &mut self.nest;
         if axis >= n.reduce.len() {
             return self;
@@ -115,12 +115,12 @@ impl Draft {
         if self.nest.loops.contains(&0) {
             return Vec::new();
         }
-        self.split_borders().into_iter().flat_map(Draft::schedule_part).collect()
+        self.split_borders().into_iter().flat_map(NestDraft::schedule_part).collect()
     }
 
     /// Where the loop that would go in vectors bounds a reduction, its indices at which all of the reduction counts
     /// become a nest of their own, without bound; those before and after them keep it.
-    fn split_borders(self) -> Vec<Draft> {
+    fn split_borders(self) -> Vec<NestDraft> {
         let n = &self.nest;
         let bounding = n.reduce.iter().enumerate().find_map(|(r, axis)| {
             let bound = axis.bound?;

@@ -4,7 +4,7 @@ use std::ops::Mul;
 
 use nnc_ir::op::Einsum;
 
-use super::draft::Draft;
+use super::draft::NestDraft;
 use super::reduce::sum;
 use super::{GenericError, Lowering};
 use crate::code::nest::Expr;
@@ -34,7 +34,7 @@ pub(super) fn einsum(l: &mut Lowering<'_>, op: &Einsum) -> Result<(), GenericErr
         .collect();
     let product = (1..operands.len()).fold(Expr::Operand(0), |product, i| product.mul(Expr::Operand(i)));
     if reduced.is_empty() {
-        return l.push(Draft::map(&operands, &y, product));
+        return l.push(NestDraft::map(&operands, &y, product));
     }
-    l.push(Draft::reduce(&operands, &y, &reduced, vec![sum(y.dtype, product)], Expr::Acc(0)))
+    l.push(NestDraft::reduce(&operands, &y, &reduced, vec![sum(y.dtype, product)], Expr::Acc(0)))
 }

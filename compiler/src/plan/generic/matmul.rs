@@ -4,7 +4,7 @@ use std::ops::{Add, Mul};
 
 use nnc_ir::op::Gemm;
 
-use super::draft::Draft;
+use super::draft::NestDraft;
 use super::reduce::sum;
 use super::{GenericError, Lowering};
 use crate::code::nest::Expr;
@@ -19,7 +19,7 @@ fn product(
     value: Expr,
 ) -> Result<(), GenericError> {
     let terms = vec![sum(y.dtype, Expr::Operand(0).mul(Expr::Operand(1)))];
-    l.push(Draft::reduce(operands, y, &[k], terms, value))
+    l.push(NestDraft::reduce(operands, y, &[k], terms, value))
 }
 
 pub(super) fn gemm(l: &mut Lowering<'_>, op: &Gemm) -> Result<(), GenericError> {

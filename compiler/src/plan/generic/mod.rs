@@ -5,9 +5,9 @@
 //!                            nest 3: s = Σ y          nest 4: y = y / s
 //! ```
 //!
-//! What depends on data in its addresses, a loop nest cannot say: such an operator is a routine ([`Piece`]).
+//! What depends on data in its addresses, a loop nest cannot say: such an operator is a routine ([`GenericStep`]).
 //!
-//! The pieces of an operator run one after another, each over all of its units. Operands are [`View`]s, so any layout
+//! The steps of an operator run one after another, each over all of its units. Operands are [`View`]s, so any layout
 //! goes: strides only decide the order of loops and what goes in vectors ([`schedule`]).
 
 mod copy;
@@ -40,7 +40,7 @@ use crate::code::nest::{Nest, NestError, computed};
 use crate::code::routine::{Routine, RoutineError, Writer};
 use crate::code::view::View;
 use crate::plan::{LayerCode, Traffic};
-use draft::Draft;
+use draft::NestDraft;
 
 /// Why an operator cannot be compiled.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -84,49 +84,49 @@ pub enum GenericError {
 
 /// One step of an operator.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Piece {
+pub enum GenericStep {
     /// A loop nest.
     Nest(Nest),
     /// A program whose addresses depend on data.
     Routine(Routine),
 }
 
-impl Piece {
+impl GenericStep {
     /// Number of independent units of work.
     pub fn units(&self) -> usize {
         match self {
-            Piece::Nest(nest) => nest.units(),
-            Piece::Routine(routine) => routine.units(),
+            GenericStep::Nest(nest) => nest.units(),
+            GenericStep::Routine(routine) => routine.units(),
         }
     }
 
     /// The most bytes that it moves.
     pub fn traffic(&self) -> Traffic {
         match self {
-            Piece::Nest(nest) => Traffic { read: nest.read_bytes(), written: nest.written_bytes() },
-            Piece::Routine(r) => Traffic { read: r.read_bytes(), written: r.written_bytes() },
+            GenericStep::Nest(nest) => Traffic { read: nest.read_bytes(), written: nest.written_bytes() },
+            GenericStep::Routine(r) => Traffic { read: r.read_bytes(), written: r.written_bytes() },
         }
     }
 
-    /// Renumbers arguments so that equal pieces share one function; see [`Nest::relocate`].
+    /// Renumbers arguments so that equal steps share one function; see [`Nest::relocate`].
     pub fn relocate(&mut self) -> Result<Vec<(usize, u64)>, NestError> {
         match self {
-            Piece::Nest(nest) => nest.relocate(),
-            Piece::Routine(routine) => Ok(routine.relocate()),
+            GenericStep::Nest(nest) => nest.relocate(),
+            GenericStep::Routine(routine) => Ok(routine.relocate()),
         }
     }
 }
 
-impl From<Piece> for LayerCode {
-    fn from(piece: Piece) -> LayerCode {
-        match piece {
-            Piece::Nest(nest) => LayerCode::Nest(nest),
-            Piece::Routine(routine) => LayerCode::Routine(routine),
+impl From<GenericStep> for LayerCode {
+    fn from(step: GenericStep) -> LayerCode {
+        match step {
+            GenericStep::Nest(nest) => LayerCode::Nest(nest),
+            GenericStep::Routine(routine) => LayerCode::Routine(routine),
         }
     }
 }
 
-/// Where a piece tells of indices that lead outside.
+/// Where a step tells of indices that lead outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexRecords {
     /// How many records there are: one for each unit.
@@ -139,7 +139,7 @@ pub struct IndexRecords {
 pub type RecordMemory<'a> = dyn FnMut(IndexRecords) -> View + 'a;
 
 /// Lowers an operator. `inputs` and `outputs` say where its operands and results lie; `temp` gives memory that lives
-/// as long as the returned pieces run, `constant` memory that holds a tensor, `records` memory where pieces tell of indices that
+/// as long as the returned steps run, `constant` memory that holds a tensor, `records` memory where steps tell of indices that
 /// lead outside. Without it, such an index is that of the nearest element where something is read, and nothing is written there.
 ///
 /// No result may overlap an operand, but for element-wise operators, where it may be the same view.
@@ -150,10 +150,10 @@ pub fn lower(
     temp: &mut dyn FnMut(TensorType) -> View,
     constant: &mut dyn FnMut(Tensor) -> View,
     records: Option<&mut RecordMemory<'_>>,
-) -> Result<Vec<Piece>, GenericError> {
-    let (pieces, extra) = (Vec::new(), Vec::new());
+) -> Result<Vec<GenericStep>, GenericError> {
+    let (steps, extra) = (Vec::new(), Vec::new());
     let records = records.map(|memory| memory as &mut RecordMemory<'_>);
-    let mut lowering = Lowering { op: op.name(), inputs, outputs, temp, constant, records, pieces, extra };
+    let mut lowering = Lowering { op: op.name(), inputs, outputs, temp, constant, records, steps, extra };
     lowering.check_types(op)?;
     match op {
         Op::Unary(op) => pointwise::unary(&mut lowering, *op)?,
@@ -221,7 +221,7 @@ struct Lowering<'a> {
     temp: &'a mut dyn FnMut(TensorType) -> View,
     constant: &'a mut dyn FnMut(Tensor) -> View,
     records: Option<&'a mut RecordMemory<'a>>,
-    pieces: Vec<Piece>,
+    steps: Vec<GenericStep>,
     /// Memory that was asked for.
     extra: Vec<View>,
 }
@@ -288,11 +288,11 @@ impl Lowering<'_> {
     }
 
     /// Takes a draft; an empty result or a draft without loops over anything is dropped.
-    fn push(&mut self, draft: Draft) -> Result<(), GenericError> {
+    fn push(&mut self, draft: NestDraft) -> Result<(), GenericError> {
         for nest in draft.schedule() {
             let allowed = |arg: usize| self.extent(arg);
             nest.check(&allowed).map_err(|source| GenericError::Nest { op: self.op, source })?;
-            self.pieces.push(Piece::Nest(nest));
+            self.steps.push(GenericStep::Nest(nest));
         }
         Ok(())
     }
@@ -311,7 +311,7 @@ impl Lowering<'_> {
         let routine = writer.finish();
         let allowed = |arg: usize| self.extent(arg);
         routine.check(&allowed).map_err(|source| GenericError::Routine { op: self.op, source })?;
-        self.pieces.push(Piece::Routine(routine));
+        self.steps.push(GenericStep::Routine(routine));
         Ok(())
     }
 
@@ -337,7 +337,7 @@ impl Lowering<'_> {
         self.push_routine(writer)
     }
 
-    fn finish(self) -> Result<Vec<Piece>, GenericError> {
-        Ok(self.pieces)
+    fn finish(self) -> Result<Vec<GenericStep>, GenericError> {
+        Ok(self.steps)
     }
 }

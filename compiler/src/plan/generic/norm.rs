@@ -5,7 +5,7 @@ use std::ops::{Add, Div, Mul, Sub};
 use nnc_ir::op::elementwise::BinaryFn;
 use nnc_ir::op::{BatchNorm, ChannelAffine, InstanceNorm, LayerNorm, Lrn, Unary};
 
-use super::draft::Draft;
+use super::draft::NestDraft;
 use super::reduce::{kept_first, sum, without};
 use super::{GenericError, Lowering};
 use crate::code::nest::{Bound, Expr};
@@ -27,17 +27,17 @@ pub(super) fn batch_norm(l: &mut Lowering<'_>, op: &BatchNorm) -> Result<(), Gen
     let factor = l.temp(x.dtype, &scale.shape);
     let epsilon = Expr::constant(x.dtype, op.epsilon.into());
     let deviation = Expr::Operand(1).add(epsilon).unary(Unary::Sqrt);
-    l.push(Draft::map(&[scale, variance], &factor, Expr::Operand(0).div(deviation)))?;
+    l.push(NestDraft::map(&[scale, variance], &factor, Expr::Operand(0).div(deviation)))?;
     let [mean, factor, bias] = [&mean, &factor, &bias].map(|v| per_channel(v, &y.shape));
     let value = Expr::Operand(0).sub(Expr::Operand(1)).mul(Expr::Operand(2)).add(Expr::Operand(3));
-    l.push(Draft::map(&[x, mean, factor, bias], &y, value))
+    l.push(NestDraft::map(&[x, mean, factor, bias], &y, value))
 }
 
 pub(super) fn channel_affine(l: &mut Lowering<'_>, op: &ChannelAffine) -> Result<(), GenericError> {
     let (x, y) = (l.input(0)?, l.output()?);
     let [scale, shift] = [l.input(1)?, l.input(2)?].map(|v| per_channel(&v, &y.shape));
     let value = Expr::Operand(0).mul(Expr::Operand(1)).add(Expr::Operand(2)).activated(op.activation);
-    l.push(Draft::map(&[x, scale, shift], &y, value))
+    l.push(NestDraft::map(&[x, scale, shift], &y, value))
 }
 
 pub(super) fn instance_norm(l: &mut Lowering<'_>, op: &InstanceNorm) -> Result<(), GenericError> {
@@ -74,13 +74,13 @@ fn normalise(
     let mean = l.temp(dtype, &group.shape);
     let value = Expr::Acc(0).div(count.clone());
     let operands = std::slice::from_ref(&grouped);
-    l.push(Draft::reduce(operands, &mean, &reduced, vec![sum(dtype, Expr::Operand(0))], value))?;
+    l.push(NestDraft::reduce(operands, &mean, &reduced, vec![sum(dtype, Expr::Operand(0))], value))?;
     let inverse = l.temp(dtype, &group.shape);
     let difference = || Expr::Operand(0).sub(Expr::Operand(1));
     let squares = vec![sum(dtype, difference().mul(difference()))];
     let value = Expr::Acc(0).div(count).add(Expr::constant(dtype, epsilon.into()));
     let value = Expr::constant(dtype, 1.0).div(value.unary(Unary::Sqrt));
-    l.push(Draft::reduce(&[grouped.clone(), mean.clone()], &inverse, &reduced, squares, value))?;
+    l.push(NestDraft::reduce(&[grouped.clone(), mean.clone()], &inverse, &reduced, squares, value))?;
 
     let repeated = |v: &View| {
         let mut v = v.clone();
@@ -95,7 +95,7 @@ fn normalise(
         operands.push(regrouped(bias));
         value = value.add(Expr::Operand(4));
     }
-    l.push(Draft::map(&operands, &regrouped(y), value))
+    l.push(NestDraft::map(&operands, &regrouped(y), value))
 }
 
 /// `x / (bias + alpha / size · Σ x²)^beta`, the sum over `size` neighbouring channels.
@@ -121,5 +121,5 @@ pub(super) fn lrn(l: &mut Lowering<'_>, op: &Lrn) -> Result<(), GenericError> {
         beta => Expr::Operand(1).div(norm.binary(BinaryFn::Pow, Expr::constant(dtype, beta.into()))),
     };
     let bound = Bound { axis: 1, scale: 1, step: 1, base: -before, extent: channels as i64 };
-    l.push(Draft::reduce(&[neighbours, x], &y, &[size], squares, value).bounded(0, bound))
+    l.push(NestDraft::reduce(&[neighbours, x], &y, &[size], squares, value).bounded(0, bound))
 }

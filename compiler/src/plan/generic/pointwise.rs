@@ -3,7 +3,7 @@
 use nnc_ir::DType;
 use nnc_ir::op::{Binary, Unary};
 
-use super::draft::Draft;
+use super::draft::NestDraft;
 use super::{GenericError, Lowering};
 use crate::code::nest::Expr;
 
@@ -31,5 +31,5 @@ fn map(l: &mut Lowering<'_>, count: usize, value: impl Fn(DType) -> Expr) -> Res
         operands.push(l.broadcast(&l.input(i)?, &y.shape)?);
     }
     let value = value(operands.first().map_or(y.dtype, |x| x.dtype));
-    l.push(Draft::map(&operands, &y, value))
+    l.push(NestDraft::map(&operands, &y, value))
 }

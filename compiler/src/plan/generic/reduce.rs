@@ -6,7 +6,7 @@ use nnc_ir::DType;
 use nnc_ir::op::elementwise::BinaryFn;
 use nnc_ir::op::{Reduce, ReduceKind, Unary};
 
-use super::draft::{Draft, folded};
+use super::draft::{NestDraft, folded};
 use super::{GenericError, Lowering};
 use crate::code::nest::{Accumulator, Constant, Expr, Fold, computed};
 use crate::code::view::View;
@@ -95,7 +95,7 @@ pub(super) fn reduce(l: &mut Lowering<'_>, op: &Reduce) -> Result<(), GenericErr
         ReduceKind::ArgMax { last } => return arg(l, &x, &y, &reduced, BinaryFn::Greater, last),
         ReduceKind::ArgMin { last } => return arg(l, &x, &y, &reduced, BinaryFn::Less, last),
     };
-    l.push(Draft::reduce(&[x], &y, &reduced, vec![accumulator], value))
+    l.push(NestDraft::reduce(&[x], &y, &reduced, vec![accumulator], value))
 }
 
 /// `m + ln Σ e^(x - m)` with `m` the largest; `m` itself where that is not finite.
@@ -107,14 +107,14 @@ fn log_sum_exp(l: &mut Lowering<'_>, x: &View, y: &View, reduced: &[usize]) -> R
     let finite =
         Expr::Operand(1).unary(Unary::Abs).binary(BinaryFn::Less, Expr::constant(dtype, f64::INFINITY));
     let value = finite.select(total, Expr::Operand(1));
-    l.push(Draft::reduce(&[x.clone(), max], y, reduced, vec![sum(dtype, terms)], value))
+    l.push(NestDraft::reduce(&[x.clone(), max], y, reduced, vec![sum(dtype, terms)], value))
 }
 
 /// The largest of each group, in memory of its own.
 fn maxima(l: &mut Lowering<'_>, x: &View, y: &View, reduced: &[usize]) -> Result<View, GenericError> {
     let max = l.temp(x.dtype, &y.shape);
     let largest = extreme(x.dtype, true, Expr::Operand(0));
-    l.push(Draft::reduce(std::slice::from_ref(x), &max, reduced, vec![largest], Expr::Acc(0)))?;
+    l.push(NestDraft::reduce(std::slice::from_ref(x), &max, reduced, vec![largest], Expr::Acc(0)))?;
     Ok(max)
 }
 
@@ -148,7 +148,7 @@ fn arg(
         replaced(Constant::of(x.dtype, 0.0), wins.clone().select(v(), best())),
         replaced(Constant::of(DType::I64, 0.0), wins.select(index, Expr::Acc(1))),
     ];
-    l.push(Draft::reduce(std::slice::from_ref(x), y, reduced, accumulators, Expr::Acc(1)))
+    l.push(NestDraft::reduce(std::slice::from_ref(x), y, reduced, accumulators, Expr::Acc(1)))
 }
 
 /// Softmax over an axis: `e^(x - m) / Σ e^(x - m)` with `m` the largest of the group.
@@ -163,12 +163,12 @@ pub(super) fn softmax(l: &mut Lowering<'_>, axis: usize) -> Result<(), GenericEr
     let exp = Expr::Operand(0).sub(Expr::Operand(1)).unary(Unary::Exp);
     // The powers lie where the result will, but for half floats, which would round them.
     let powers = if computed(y.dtype) == y.dtype { written.clone() } else { l.temp(y.dtype, &written.shape) };
-    l.push(Draft::map(&[grouped, repeated(&max)], &powers, exp))?;
+    l.push(NestDraft::map(&[grouped, repeated(&max)], &powers, exp))?;
     let total = l.temp(x.dtype, &group.shape);
     let sums = vec![sum(x.dtype, Expr::Operand(0))];
-    l.push(Draft::reduce(std::slice::from_ref(&powers), &total, &reduced, sums, Expr::Acc(0)))?;
+    l.push(NestDraft::reduce(std::slice::from_ref(&powers), &total, &reduced, sums, Expr::Acc(0)))?;
     let operands = [powers, repeated(&total)];
-    l.push(Draft::map(&operands, &written, Expr::Operand(0).div(Expr::Operand(1))))
+    l.push(NestDraft::map(&operands, &written, Expr::Operand(0).div(Expr::Operand(1))))
 }
 
 /// LogSoftmax over an axis: `x - m - ln Σ e^(x - m)`.
@@ -183,7 +183,7 @@ pub(super) fn log_softmax(l: &mut Lowering<'_>, axis: usize) -> Result<(), Gener
     let terms = sum(x.dtype, Expr::Operand(0).sub(Expr::Operand(1)).unary(Unary::Exp));
     let log = l.temp(x.dtype, &group.shape);
     let operands = [grouped.clone(), max.clone()];
-    l.push(Draft::reduce(&operands, &log, &reduced, vec![terms], Expr::Acc(0).unary(Unary::Log)))?;
+    l.push(NestDraft::reduce(&operands, &log, &reduced, vec![terms], Expr::Acc(0).unary(Unary::Log)))?;
     let value = Expr::Operand(0).sub(Expr::Operand(1)).sub(Expr::Operand(2));
-    l.push(Draft::map(&[grouped, repeated(&max), repeated(&log)], &written, value))
+    l.push(NestDraft::map(&[grouped, repeated(&max), repeated(&log)], &written, value))
 }

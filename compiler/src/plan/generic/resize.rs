@@ -13,7 +13,7 @@ use nnc_ir::op::{Resize, ResizeMode};
 use nnc_ir::{DType, Tensor};
 
 use super::copy::{part, picked, with_table};
-use super::draft::Draft;
+use super::draft::NestDraft;
 use super::reduce::sum;
 use super::{GenericError, Lowering};
 use crate::code::nest::{Expr, computed};
@@ -33,7 +33,7 @@ pub(super) fn resize(l: &mut Lowering<'_>, op: &Resize) -> Result<(), GenericErr
         for run in outside.chunk_by(|a, b| a + 1 == *b) {
             let Some(&first) = run.first() else { continue };
             let stripe = part(l, &y, axis, first, 1, run.len())?;
-            l.push(Draft::map(&[], &stripe, value.clone()))?;
+            l.push(NestDraft::map(&[], &stripe, value.clone()))?;
         }
     }
     Ok(())
@@ -93,7 +93,7 @@ fn resampled(l: &mut Lowering<'_>, op: &Resize, x: &View, y: &View) -> Result<()
         value = value.mul(Expr::Operand(i + 1));
     }
     operands[0] = from;
-    let mut draft = Draft::reduce(&operands, y, &counts, vec![sum(x.dtype, value)], Expr::Acc(0));
+    let mut draft = NestDraft::reduce(&operands, y, &counts, vec![sum(x.dtype, value)], Expr::Acc(0));
     for (offsets, strides) in tables {
         draft = with_table(l, draft, 0, &offsets, &strides, rank + counts.len())?;
     }

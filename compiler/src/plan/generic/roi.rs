@@ -22,13 +22,13 @@ struct Pair {
 }
 
 /// One axis of regions.
-struct Axis {
+struct RoiAxis {
     dtype: DType,
     bins: usize,
     extent: usize,
 }
 
-impl Axis {
+impl RoiAxis {
     fn constant(&self, v: f64) -> RoutineExpr {
         RoutineExpr::constant(self.dtype, v)
     }
@@ -117,8 +117,8 @@ pub(super) fn roi_align(l: &mut Lowering<'_>, op: &RoiAlign) -> Result<(), Gener
         return Ok(());
     }
     let dtype = computed(x.dtype);
-    let rows = Axis { dtype, bins: op.bins[0], extent: x.shape[2] };
-    let columns = Axis { dtype, bins: op.bins[1], extent: x.shape[3] };
+    let rows = RoiAxis { dtype, bins: op.bins[0], extent: x.shape[2] };
+    let columns = RoiAxis { dtype, bins: op.bins[1], extent: x.shape[3] };
     let mut w = Writer::new();
     let (image, regions) = (w.memory(&x, MemoryUse::Read), w.memory(&rois, MemoryUse::Read));
     let (batches, to) = (w.memory(&batches, MemoryUse::Read), w.memory(&y, MemoryUse::Write));
@@ -184,8 +184,8 @@ pub(super) fn max_roi_pool(l: &mut Lowering<'_>, op: &MaxRoiPool) -> Result<(), 
         return Ok(());
     }
     let dtype = computed(x.dtype);
-    let rows = Axis { dtype, bins: op.bins[0], extent: x.shape[2] };
-    let columns = Axis { dtype, bins: op.bins[1], extent: x.shape[3] };
+    let rows = RoiAxis { dtype, bins: op.bins[0], extent: x.shape[2] };
+    let columns = RoiAxis { dtype, bins: op.bins[1], extent: x.shape[3] };
     let mut w = Writer::new();
     let (image, regions) = (w.memory(&x, MemoryUse::Read), w.memory(&rois, MemoryUse::Read));
     let to = w.memory(&y, MemoryUse::Write);

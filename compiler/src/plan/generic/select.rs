@@ -81,14 +81,14 @@ pub(super) fn non_zero(l: &mut Lowering<'_>) -> Result<(), GenericError> {
 
 /// `x` and a result seen along an axis that is chosen from: the axis first, then the others. Without an axis, elements in
 /// row-major order.
-struct Choice {
+struct Chosen {
     x: View,
     y: View,
     /// Extents of the other axes.
     rest: Vec<usize>,
 }
 
-fn choice(l: &mut Lowering<'_>, axis: Option<usize>, y: View) -> Result<Choice, GenericError> {
+fn choice(l: &mut Lowering<'_>, axis: Option<usize>, y: View) -> Result<Chosen, GenericError> {
     let x = l.input(0)?;
     let Some(axis) = axis else {
         let elems = x.elems();
@@ -100,7 +100,7 @@ fn choice(l: &mut Lowering<'_>, axis: Option<usize>, y: View) -> Result<Choice, 
                 dense.reshaped(&[elems]).ok_or_else(|| l.misfit("a dense view is not flat"))?
             }
         };
-        return Ok(Choice { x, y, rest: Vec::new() });
+        return Ok(Chosen { x, y, rest: Vec::new() });
     };
     let first = |view: &View| {
         let perm: Vec<usize> = std::iter::once(axis).chain((0..view.rank()).filter(|&a| a != axis)).collect();
@@ -108,7 +108,7 @@ fn choice(l: &mut Lowering<'_>, axis: Option<usize>, y: View) -> Result<Choice, 
     };
     let (x, y) = (first(&x)?, first(&y)?);
     let rest = x.shape[1..].to_vec();
-    Ok(Choice { x, y, rest })
+    Ok(Chosen { x, y, rest })
 }
 
 /// Copies one slice.
@@ -122,7 +122,7 @@ fn slice(w: &mut Writer, rest: &[usize], (from, i): (Mem, RoutineExpr), (to, j):
 pub(super) fn compress(l: &mut Lowering<'_>, op: &Compress) -> Result<(), GenericError> {
     let (condition, y, count) = (l.input(1)?, l.result(0)?, l.result(1)?);
     copy::zeros(l, &y)?;
-    let Choice { x, y, rest } = choice(l, op.axis, y)?;
+    let Chosen { x, y, rest } = choice(l, op.axis, y)?;
     let bound = y.shape.first().copied().unwrap_or(0);
     if bound == 0 {
         return copy::zeros(l, &count);
@@ -155,7 +155,7 @@ pub(super) fn unique(l: &mut Lowering<'_>, op: &Unique) -> Result<(), GenericErr
     for result in [0, 1, 3] {
         copy::zeros(l, &results[result])?;
     }
-    let Choice { x, y, rest } = choice(l, op.axis, results[0].clone())?;
+    let Chosen { x, y, rest } = choice(l, op.axis, results[0].clone())?;
     let all = x.shape.first().copied().unwrap_or(0);
     if all == 0 {
         return copy::zeros(l, &results[4]);

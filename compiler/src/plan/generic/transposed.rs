@@ -17,7 +17,7 @@ use std::ops::{Add, Mul};
 use nnc_ir::DType;
 use nnc_ir::op::{Col2Im, ConvTranspose, Unary, Window};
 
-use super::draft::Draft;
+use super::draft::NestDraft;
 use super::reduce::sum;
 use super::window::{grouped, packed, push};
 use super::{GenericError, Lowering};
@@ -28,7 +28,7 @@ use crate::code::view::{View, dense_strides};
 const MAX_PHASES: usize = 1024;
 
 /// A spatial axis while it is brought into the form of a correlation.
-struct Axis {
+struct CorrelationAxis {
     /// Elements of the result that are made.
     positions: usize,
     /// Taps that meet.
@@ -39,7 +39,7 @@ struct Axis {
 }
 
 /// What is added up.
-struct Layer<'a> {
+struct Summed<'a> {
     window: &'a Window,
     /// Whether an element is weighted; else the taps of `w` are distances in the image, whose elements have one for
     /// each tap.
@@ -56,7 +56,7 @@ pub(super) fn conv_transpose(l: &mut Lowering<'_>, op: &ConvTranspose) -> Result
     if y.strides[1].abs() <= y.strides[y.rank() - 1].abs() {
         w = packed(l, &w)?;
     }
-    phases(l, &Layer { window: &op.window, weighted: true, activation: op.activation }, &x, &w, &y)
+    phases(l, &Summed { window: &op.window, weighted: true, activation: op.activation }, &x, &w, &y)
 }
 
 /// A transposed convolution of one channel a group, whose weights are all 1, but for each tap of another channel.
@@ -80,10 +80,10 @@ pub(super) fn col2im(l: &mut Lowering<'_>, op: &Col2Im) -> Result<(), GenericErr
         strides: [&[0, 0, 0], &dense(&op.window.kernel, row)[..]].concat(),
         ..image
     };
-    phases(l, &Layer { window: &op.window, weighted: false, activation: None }, &image, &w, &y)
+    phases(l, &Summed { window: &op.window, weighted: false, activation: None }, &image, &w, &y)
 }
 
-fn phases(l: &mut Lowering<'_>, op: &Layer<'_>, x: &View, w: &View, y: &View) -> Result<(), GenericError> {
+fn phases(l: &mut Lowering<'_>, op: &Summed<'_>, x: &View, w: &View, y: &View) -> Result<(), GenericError> {
     let window = op.window;
     let spatial = x.rank() - 2;
     // An axis with one tap a phase is seen as two: the elements of the image, and the taps.
@@ -104,12 +104,12 @@ fn phases(l: &mut Lowering<'_>, op: &Layer<'_>, x: &View, w: &View, y: &View) ->
 /// Fixes the phase of one axis after another, then writes the correlation.
 fn phase(
     l: &mut Lowering<'_>,
-    op: &Layer<'_>,
+    op: &Summed<'_>,
     x: &View,
     w: &View,
     y: &View,
     whole: &dyn Fn(usize) -> bool,
-    axes: &mut Vec<Axis>,
+    axes: &mut Vec<CorrelationAxis>,
 ) -> Result<(), GenericError> {
     let axis = axes.len();
     let window = op.window;
@@ -118,7 +118,7 @@ fn phase(
     }
     let (stride, dilation) = (window.strides[axis], window.dilations[axis]);
     if whole(axis) {
-        axes.push(Axis { positions: x.shape[axis + 2], taps: 1, base: 0, step: 1 });
+        axes.push(CorrelationAxis { positions: x.shape[axis + 2], taps: 1, base: 0, step: 1 });
         phase(l, op, x, w, y, whole, axes)?;
         axes.pop();
         return Ok(());
@@ -139,11 +139,11 @@ fn phase(
                 // From the last tap, so that the image is walked through forwards.
                 let w = super::copy::part(l, w, axis + 3, last, -(every as isize), taps)?;
                 let base = (target - (last * dilation) as i64) / stride as i64;
-                (w, Axis { positions, taps, base, step: (dilation / divisor) as i64 })
+                (w, CorrelationAxis { positions, taps, base, step: (dilation / divisor) as i64 })
             }
             None => {
                 let w = super::copy::part(l, w, axis + 3, 0, 1, 0)?;
-                (w, Axis { positions, taps: 0, base: 0, step: 1 })
+                (w, CorrelationAxis { positions, taps: 0, base: 0, step: 1 })
             }
         };
         axes.push(meeting);
@@ -160,11 +160,11 @@ fn gcd(a: usize, b: usize) -> usize {
 /// Loops [N, groups, M / groups, positions…, whole taps…], reduction [taps…, C / groups].
 fn correlation(
     l: &mut Lowering<'_>,
-    op: &Layer<'_>,
+    op: &Summed<'_>,
     x: &View,
     w: &View,
     y: &View,
-    axes: &[Axis],
+    axes: &[CorrelationAxis],
     whole: &dyn Fn(usize) -> bool,
 ) -> Result<(), GenericError> {
     let spatial = axes.len();
@@ -232,10 +232,10 @@ fn correlation(
     }
     let value = value.activated(op.activation);
     if taps.contains(&0) {
-        return l.push(Draft::map(&operands, &written, value));
+        return l.push(NestDraft::map(&operands, &written, value));
     }
     let reduced = [&taps[..], &[inner]].concat();
-    let mut draft = Draft::reduce(&operands, &written, &reduced, terms, value);
+    let mut draft = NestDraft::reduce(&operands, &written, &reduced, terms, value);
     for (a, axis) in axes.iter().enumerate() {
         let extent = x.shape[a + 2] as i64;
         let last = axis.base + axis.positions as i64 - 1 + (axis.taps as i64 - 1) * axis.step;

@@ -9,7 +9,7 @@ use nnc_ir::op::elementwise::BinaryFn;
 use nnc_ir::op::{Conv, Epilogue, GlobalPool, Pool, PoolKind, Prologue, Residual, Unary, Window};
 use nnc_ir::{DType, Tensor};
 
-use super::draft::{Draft, folded};
+use super::draft::{NestDraft, folded};
 use super::norm::per_channel;
 use super::reduce::{extreme, kept_first, sum, without};
 use super::{GenericError, Lowering};
@@ -131,7 +131,7 @@ pub(super) fn conv(l: &mut Lowering<'_>, op: &Conv) -> Result<(), GenericError> 
     let value =
         epilogued(l, &op.epilogue, &mut operands, value, Conv::RESIDUAL, |v| grouped(v, 1, op.groups))?;
     let reduced = [&window.kernel[..], &[inner]].concat();
-    let mut draft = Draft::reduce(&operands, &grouped(&y, 1, op.groups), &reduced, terms, value);
+    let mut draft = NestDraft::reduce(&operands, &grouped(&y, 1, op.groups), &reduced, terms, value);
     for (axis, bound) in bounds(window, &image, &positions, 3).into_iter().enumerate() {
         if let Some(bound) = bound {
             draft = draft.bounded(axis, bound);
@@ -232,7 +232,7 @@ pub(super) fn pool(l: &mut Lowering<'_>, op: &Pool) -> Result<(), GenericError> 
         value = value.div(divisor(l, op, &image, &positions, &y, &mut operands)?);
     }
     let value = epilogued(l, &op.epilogue, &mut operands, value, Pool::RESIDUAL, View::clone)?;
-    let mut draft = Draft::reduce(&operands, &y, &window.kernel, vec![accumulator], value);
+    let mut draft = NestDraft::reduce(&operands, &y, &window.kernel, vec![accumulator], value);
     for (axis, bound) in bounds(window, &image, &positions, 2).into_iter().enumerate() {
         if let Some(bound) = bound {
             draft = draft.bounded(axis, bound);
@@ -291,5 +291,5 @@ pub(super) fn global_pool(l: &mut Lowering<'_>, op: &GlobalPool) -> Result<(), G
         value = value.div(Expr::constant(y.dtype, reduced.iter().fold(1.0, |n, &d| n * d as f64)));
     }
     let value = value.activated(op.activation);
-    l.push(Draft::reduce(&operands, &without(&y, &axes), &reduced, vec![accumulator], value))
+    l.push(NestDraft::reduce(&operands, &without(&y, &axes), &reduced, vec![accumulator], value))
 }
