@@ -63,7 +63,7 @@ impl Bindings {
         let inputs: Vec<&PortInfo> = model.inputs_with(self).collect();
         self.check_names(model, &inputs)?;
         let mut known =
-            Known { dims: self.dims.iter().map(|(k, v)| (k.as_str(), (*v, "--dim".into()))).collect() };
+            KnownDims { dims: self.dims.iter().map(|(k, v)| (k.as_str(), (*v, "--dim".into()))).collect() };
         for &input in &inputs {
             if let Some(shape) = self.shapes.get(&input.name) {
                 known.learn(input, shape, "--shape")?;
@@ -125,11 +125,11 @@ impl Bindings {
 }
 
 /// Named dims whose extent is known, and which flag said so.
-struct Known<'a> {
+struct KnownDims<'a> {
     dims: BTreeMap<&'a str, (usize, String)>,
 }
 
-impl<'a> Known<'a> {
+impl<'a> KnownDims<'a> {
     /// Takes over the shape of an input, which must agree with what is known.
     fn learn(&mut self, input: &'a PortInfo, shape: &[usize], flag: &str) -> Result<(), Fault> {
         let Some(dims) = &input.dims else {
@@ -173,7 +173,7 @@ impl<'a> Known<'a> {
     }
 }
 
-fn unbound_input(input: &PortInfo, known: &Known<'_>) -> UnboundInput {
+fn unbound_input(input: &PortInfo, known: &KnownDims<'_>) -> UnboundInput {
     let flags = match &input.dims {
         None => vec![format!("--shape {}=?x?x…", input.name)],
         Some(dims) => {

@@ -14,11 +14,11 @@ use super::dtype::dtype;
 use super::error::Fault;
 use super::functions::{self, FunctionDef, FunctionId};
 use super::model::{Dim, Model, NodeDef, PortInfo};
-use super::source::Source;
+use super::source::ModelSource;
 use super::split::Initializer;
 use super::subgraph::{self, GraphDef};
 use super::table;
-use super::tensor::{Refusal, TensorReader};
+use super::tensor::{TensorFault, TensorReader};
 use super::wire;
 use crate::limits::Limits;
 use crate::tensor::Tensor;
@@ -42,7 +42,7 @@ pub(super) fn tensor(bytes: &[u8], tensors: &mut TensorReader<'_>) -> Result<(St
     let mut proto =
         TensorProto::parse_from_bytes(bytes).map_err(|e| bad(format!("it cannot be parsed: {e}")))?;
     let name = std::mem::take(&mut proto.name);
-    let tensor = tensors.read(proto).map_err(|r| refusal(r, &name))?;
+    let tensor = tensors.read(proto).map_err(|fault| tensor_fault(fault, &name))?;
     Ok((name, tensor))
 }
 
@@ -52,7 +52,7 @@ pub(super) fn tensor(bytes: &[u8], tensors: &mut TensorReader<'_>) -> Result<(St
 pub(super) fn model(
     proto: ModelProto,
     initializers: Vec<Initializer>,
-    source: Source,
+    source: ModelSource,
     file: &str,
     tensors: &mut TensorReader<'_>,
 ) -> Result<Model, Fault> {
@@ -73,7 +73,7 @@ pub(super) fn model(
             return Err(Fault::Tensor { tensor: name, what: "an initializer needs a name".into() });
         }
         let raw = part.raw.map(|place| (&source, place));
-        let weights = tensors.weights(proto, raw).map_err(|r| refusal(r, &name))?;
+        let weights = tensors.weights(proto, raw).map_err(|fault| tensor_fault(fault, &name))?;
         if initializers.contains_key(&name) {
             let by = "an initializer".to_string();
             return Err(Fault::Duplicate { value: name, first: by.clone(), second: by });
@@ -140,11 +140,11 @@ pub(super) fn model(
     })
 }
 
-fn refusal(refusal: Refusal, tensor: &str) -> Fault {
-    match refusal {
-        Refusal::Unread(fault) => fault,
-        Refusal::Bad(what) => Fault::Tensor { tensor: tensor.to_string(), what },
-        Refusal::Large(what, limit, name) => Fault::Limit { what, limit, name },
+fn tensor_fault(fault: TensorFault, tensor: &str) -> Fault {
+    match fault {
+        TensorFault::Unread(fault) => fault,
+        TensorFault::Bad(what) => Fault::Tensor { tensor: tensor.to_string(), what },
+        TensorFault::Large(what, limit, name) => Fault::Limit { what, limit, name },
     }
 }
 
@@ -261,7 +261,7 @@ fn graph(
     let mut initializers = BTreeMap::new();
     for mut proto in proto.initializer {
         let name = std::mem::take(&mut proto.name);
-        let tensor = tensors.read(proto).map_err(|r| refusal(r, &name))?;
+        let tensor = tensors.read(proto).map_err(|fault| tensor_fault(fault, &name))?;
         initializers.insert(name, tensor);
     }
     let nodes = proto.node.into_iter().enumerate().map(|(index, proto)| node(index, proto, opsets, tensors));
@@ -321,8 +321,8 @@ fn attribute(
         3 => Attribute::String(text(proto.s)),
         4 => match proto.t.into_option().map(|t| tensors.read(t)) {
             Some(Ok(tensor)) => Attribute::Tensor(tensor),
-            Some(Err(Refusal::Bad(what))) => Attribute::Unreadable(what),
-            Some(Err(refused)) => return Err(refusal(refused, &proto.name)),
+            Some(Err(TensorFault::Bad(what))) => Attribute::Unreadable(what),
+            Some(Err(refused)) => return Err(tensor_fault(refused, &proto.name)),
             None => Attribute::Unreadable("it is said to be a tensor, but there is none".into()),
         },
         6 => Attribute::Floats(proto.floats),

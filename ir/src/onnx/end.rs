@@ -14,7 +14,7 @@ use super::order;
 use crate::nearest::nearest;
 
 /// The part of a model that a graph is made of.
-pub(super) struct Part<'m> {
+pub(super) struct ModelPart<'m> {
     /// The nodes, sorted.
     pub nodes: Vec<&'m NodeDef>,
     /// The outputs.
@@ -41,12 +41,12 @@ impl<'m> End<'m> {
     }
 }
 
-impl<'m> Part<'m> {
+impl<'m> ModelPart<'m> {
     /// All of it that leads to the values and nodes of `until`; without these, to the model's outputs.
-    pub fn new(model: &'m Model, until: &[String]) -> Result<Part<'m>, Fault> {
+    pub fn new(model: &'m Model, until: &[String]) -> Result<ModelPart<'m>, Fault> {
         if until.is_empty() {
             let outputs = model.outputs.iter().map(End::declared).collect();
-            return Ok(Part { nodes: model.nodes.iter().collect(), outputs });
+            return Ok(ModelPart { nodes: model.nodes.iter().collect(), outputs });
         }
         let mut names: Vec<&str> = Vec::new();
         let mut seen = BTreeSet::new();
@@ -58,7 +58,7 @@ impl<'m> Part<'m> {
         let output = |&name: &&'m str| End { name, declared: declared.get(name).copied() };
         let needed = order::needed(&model.nodes, names.iter().copied());
         let nodes = model.nodes.iter().zip(needed).filter(|(_, needed)| *needed).map(|(node, _)| node);
-        Ok(Part { nodes: nodes.collect(), outputs: names.iter().map(output).collect() })
+        Ok(ModelPart { nodes: nodes.collect(), outputs: names.iter().map(output).collect() })
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) fn inline(
     if functions.is_empty() {
         return Ok(nodes);
     }
-    let mut census = Census { functions, known: BTreeMap::new() };
+    let mut census = Weigher { functions, known: BTreeMap::new() };
     let total = census.weigh_all(&nodes, 0)?;
     if total > limit as u64 {
         return Err(Fault::Limit {
@@ -63,13 +63,13 @@ pub(super) fn inline(
 }
 
 /// Adds up what calls come to.
-struct Census<'f> {
+struct Weigher<'f> {
     functions: &'f BTreeMap<FunctionId, FunctionDef>,
     /// Weights of functions; none while one is being weighed.
     known: BTreeMap<&'f FunctionId, Option<u64>>,
 }
 
-impl<'f> Census<'f> {
+impl<'f> Weigher<'f> {
     fn weigh_all(&mut self, nodes: &[NodeDef], depth: usize) -> Result<u64, Fault> {
         nodes.iter().try_fold(0u64, |sum, node| Ok(sum.saturating_add(self.weigh(node, depth)?)))
     }

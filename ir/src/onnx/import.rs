@@ -12,12 +12,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::bindings::Bindings;
-use super::end::Part;
+use super::end::ModelPart;
 use super::error::{Fault, NodeFault, UnsupportedOperator};
 use super::model::{Dim, Model, NodeDef, PortInfo};
 use super::nested::Around;
 use super::node::NodeReader;
-use super::signature::{self, Bound, Signature};
+use super::signature::{self, Signature, TypeVariables};
 use super::subgraph::GraphDef;
 use super::table;
 use super::varying::{self, Sizes};
@@ -89,7 +89,7 @@ pub(super) fn import(
     deadline: Deadline,
     reading: Reading,
 ) -> Result<Graph, Fault> {
-    let part = Part::new(model, &bindings.until)?;
+    let part = ModelPart::new(model, &bindings.until)?;
     let rows = rows(&part.nodes)?;
     let inputs = bindings.resolve(model)?;
     let mut importer = Importer {
@@ -211,7 +211,7 @@ fn unsupported(node: &NodeDef) -> UnsupportedOperator {
     }
 }
 
-fn used_names<'m>(part: &Part<'m>) -> BTreeSet<&'m str> {
+fn used_names<'m>(part: &ModelPart<'m>) -> BTreeSet<&'m str> {
     let read = part.nodes.iter().flat_map(|n| n.inputs.iter().map(String::as_str));
     let outputs = part.outputs.iter().map(|end| end.name);
     let mut names: BTreeSet<&str> = read.chain(outputs).filter(|name| !name.is_empty()).collect();
@@ -284,7 +284,7 @@ impl<'m> Importer<'m> {
     }
 
     /// Holds a node against what ONNX says of its operator's operands and outputs.
-    fn check_node(&mut self, def: &'m NodeDef, signature: &Signature) -> Result<Bound, NodeFault> {
+    fn check_node(&mut self, def: &'m NodeDef, signature: &Signature) -> Result<TypeVariables, NodeFault> {
         signature.check_outputs(&def.outputs)?;
         let items = def.inputs.iter().map(|name| self.item(name).filter(|_| !name.is_empty()));
         let items: Vec<Option<Item>> = items.collect();

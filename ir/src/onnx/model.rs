@@ -10,15 +10,15 @@ use std::sync::Arc;
 use super::attribute::Attribute;
 use super::bindings::Bindings;
 use super::decode;
-use super::end::{End, Part};
+use super::end::{End, ModelPart};
 use super::error::{Fault, OnnxError};
 use super::external::External;
 use super::import;
 use super::order;
-use super::source::{Bytes, Source, SourceFile, Window};
+use super::source::{Bytes, FileWindow, ModelSource, SourceFile};
 use super::split;
 use super::tensor::TensorReader;
-use super::weights::{self, Reading, Stored, Weights};
+use super::weights::{self, Reading, StoredTensor, Weights};
 use super::wire;
 use crate::graph::Graph;
 use crate::limits::{Deadline, Limits};
@@ -45,16 +45,16 @@ pub struct Model {
     pub(super) nodes: Vec<NodeDef>,
     pub(super) initializers: BTreeMap<String, Weights>,
     /// What it is read from; most initializers lie in here.
-    pub(super) source: Source,
+    pub(super) source: ModelSource,
     /// Tensors in files beside the model.
-    pub(super) outside: Vec<Stored>,
+    pub(super) outside: Vec<StoredTensor>,
 }
 
 /// A part of what a model is read from.
 #[derive(Clone, Copy, Debug)]
 pub struct SourcePart<'m> {
     model: &'m Model,
-    outside: Option<&'m Stored>,
+    outside: Option<&'m StoredTensor>,
 }
 
 /// A graph input or output as the model declares it.
@@ -133,7 +133,7 @@ impl Model {
         let bytes: Vec<u8> = bytes.into();
         let read = || {
             check_size(bytes.len() as u64, &limits)?;
-            parse(Source::Memory(Arc::new(bytes.into())), "model", folder, limits)
+            parse(ModelSource::Memory(Arc::new(bytes.into())), "model", folder, limits)
         };
         read().map_err(|f| f.in_file("model"))
     }
@@ -164,7 +164,7 @@ impl Model {
 
     /// The outputs of a graph with these bindings: other ones when they say where it ends.
     pub fn outputs_with(&self, bindings: &Bindings) -> Result<Vec<PortInfo>, OnnxError> {
-        let part = Part::new(self, &bindings.until).map_err(|f| f.in_file(&self.file))?;
+        let part = ModelPart::new(self, &bindings.until).map_err(|f| f.in_file(&self.file))?;
         Ok(part.outputs.iter().map(End::port).collect())
     }
 
@@ -270,14 +270,14 @@ pub fn read_tensor(path: impl AsRef<Path>) -> Result<(String, Tensor), OnnxError
 }
 
 /// A regular file is read when it is needed. A pipe has no length, and is read as a whole.
-fn open_file(path: &Path, name: &str, limits: &Limits) -> Result<Source, Fault> {
+fn open_file(path: &Path, name: &str, limits: &Limits) -> Result<ModelSource, Fault> {
     let file = File::open(path).map_err(Fault::Io)?;
     let metadata = file.metadata().map_err(Fault::Io)?;
     if !metadata.is_file() {
-        return Ok(Source::Memory(Arc::new(read_all(file, limits)?.into())));
+        return Ok(ModelSource::Memory(Arc::new(read_all(file, limits)?.into())));
     }
     check_size(metadata.len(), limits)?;
-    Ok(Source::File(Arc::new(SourceFile::new(name.to_string(), file).map_err(Fault::Io)?)))
+    Ok(ModelSource::File(Arc::new(SourceFile::new(name.to_string(), file).map_err(Fault::Io)?)))
 }
 
 fn read_all(file: File, limits: &Limits) -> Result<Vec<u8>, Fault> {
@@ -301,11 +301,11 @@ fn check_size(size: u64, limits: &Limits) -> Result<(), Fault> {
     })
 }
 
-fn parse(source: Source, file: &str, folder: Option<&Path>, limits: Limits) -> Result<Model, Fault> {
+fn parse(source: ModelSource, file: &str, folder: Option<&Path>, limits: Limits) -> Result<Model, Fault> {
     let split = match &source {
-        Source::Memory(bytes) => split(&mut &bytes[..], &limits)?,
-        Source::File(file) => {
-            let mut window = Window::new(file);
+        ModelSource::Memory(bytes) => split(&mut &bytes[..], &limits)?,
+        ModelSource::File(file) => {
+            let mut window = FileWindow::new(file);
             let split = split(&mut window, &limits);
             // Where the file cannot be read, what was made of it means nothing.
             window.finish()?;
@@ -324,7 +324,7 @@ fn parse(source: Source, file: &str, folder: Option<&Path>, limits: Limits) -> R
 }
 
 /// Sets the weights aside, once the rest is known to be sound.
-fn split(bytes: &mut impl Bytes, limits: &Limits) -> Result<split::Split, Fault> {
+fn split(bytes: &mut impl Bytes, limits: &Limits) -> Result<split::SplitModel, Fault> {
     wire::scan(bytes, limits)?;
     Ok(split::split(bytes))
 }
@@ -334,8 +334,8 @@ impl SourcePart<'_> {
     pub fn len(&self) -> u64 {
         match (self.outside, &self.model.source) {
             (Some(stored), _) => stored.ty.bytes() as u64,
-            (None, Source::Memory(bytes)) => bytes.len() as u64,
-            (None, Source::File(file)) => file.len(),
+            (None, ModelSource::Memory(bytes)) => bytes.len() as u64,
+            (None, ModelSource::File(file)) => file.len(),
         }
     }
 
@@ -348,8 +348,8 @@ impl SourcePart<'_> {
     pub fn read(&self, mut take: impl FnMut(&[u8])) -> Result<(), OnnxError> {
         let (file, start) = match (self.outside, &self.model.source) {
             (Some(stored), _) => (&stored.file, stored.at),
-            (None, Source::File(file)) => (file, 0),
-            (None, Source::Memory(bytes)) => {
+            (None, ModelSource::File(file)) => (file, 0),
+            (None, ModelSource::Memory(bytes)) => {
                 take(bytes);
                 return Ok(());
             }

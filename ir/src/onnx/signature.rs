@@ -30,16 +30,16 @@ pub(super) struct Signature {
 /// Operands or results, in order.
 #[derive(Debug, PartialEq, Eq)]
 struct Ports {
-    list: Vec<Port>,
+    list: Vec<Formal>,
     /// Whether there may be any number like the last one.
     open: bool,
 }
 
 /// What the type variables stand for in a node, and the operands that said so.
-pub(super) type Bound = BTreeMap<&'static str, (usize, DType)>;
+pub(super) type TypeVariables = BTreeMap<&'static str, (usize, DType)>;
 
 #[derive(Debug, PartialEq, Eq)]
-struct Port {
+struct Formal {
     name: &'static str,
     /// A type variable, or an element type.
     ty: &'static str,
@@ -85,13 +85,13 @@ fn ports(text: &'static str) -> Option<Ports> {
     let open = text.ends_with(['*', '~']);
     let port = |text: &'static str| {
         let (name, ty) = text.split_once(':')?;
-        Some(Port { name, ty: ty.trim_end_matches(['?', '*', '~']), mixed: ty.ends_with('~') })
+        Some(Formal { name, ty: ty.trim_end_matches(['?', '*', '~']), mixed: ty.ends_with('~') })
     };
     Some(Ports { list: text.split_whitespace().map(port).collect::<Option<_>>()?, open })
 }
 
 impl Ports {
-    fn get(&self, index: usize) -> Option<&Port> {
+    fn get(&self, index: usize) -> Option<&Formal> {
         self.list.get(index).or_else(|| self.list.last().filter(|_| self.open))
     }
 
@@ -111,8 +111,8 @@ impl Signature {
 
     /// Refuses operands of types that the operator does not take, or not together. `None` is one that is left out, or
     /// is no tensor.
-    pub(super) fn check_operands(&self, operands: &[Option<DType>]) -> Result<Bound, NodeFault> {
-        let mut bound = Bound::new();
+    pub(super) fn check_operands(&self, operands: &[Option<DType>]) -> Result<TypeVariables, NodeFault> {
+        let mut types = TypeVariables::new();
         for (index, dtype) in operands.iter().enumerate() {
             let &Some(got) = dtype else { continue };
             let Some(port) = self.operands.get(index) else {
@@ -126,7 +126,7 @@ impl Signature {
             if port.mixed || !self.types.contains_key(port.ty) {
                 continue;
             }
-            let (first, expected) = *bound.entry(port.ty).or_insert((index, got));
+            let (first, expected) = *types.entry(port.ty).or_insert((index, got));
             if got != expected {
                 let same = self.operands.get(first).map_or("", |port| port.name);
                 return Err(NodeFault::ElementTypes {
@@ -139,7 +139,7 @@ impl Signature {
                 });
             }
         }
-        Ok(bound)
+        Ok(types)
     }
 
     /// Refuses results that the node does not have, or whose types are not those that the operands, or attributes, say.
@@ -147,7 +147,7 @@ impl Signature {
         &self,
         names: &[String],
         results: &[Option<DType>],
-        bound: &Bound,
+        types: &TypeVariables,
     ) -> Result<(), NodeFault> {
         let named = count(names.iter().map(|name| !name.is_empty()));
         if self.results.open && named > results.len() {
@@ -155,7 +155,7 @@ impl Signature {
         }
         for (index, dtype) in results.iter().enumerate() {
             let (Some(port), &Some(got)) = (self.results.get(index), dtype) else { continue };
-            let allowed = match bound.get(port.ty) {
+            let allowed = match types.get(port.ty) {
                 Some((_, dtype)) if !port.mixed => vec![*dtype],
                 _ => self.allowed(port.ty),
             };
@@ -192,7 +192,7 @@ mod tests {
         for line in lines {
             let (name, signature) = parse(line).unwrap_or_else(|| panic!("{line}"));
             let ports = signature.operands.list.iter().chain(&signature.results.list);
-            for Port { ty, .. } in ports {
+            for Formal { ty, .. } in ports {
                 let known = signature.types.contains_key(ty) || DType::from_name(ty).is_some();
                 // Strings and sequences are of no element type.
                 let other = *ty == "other" || !line.contains(&format!("{ty} = "));

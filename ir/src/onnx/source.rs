@@ -19,7 +19,7 @@ use crate::block::{Block, Store};
 
 /// Where a model is.
 #[derive(Clone, Debug)]
-pub(super) enum Source {
+pub(super) enum ModelSource {
     /// In memory.
     Memory(Arc<Block>),
     /// In a file.
@@ -133,7 +133,7 @@ impl Bytes for &[u8] {
 const WINDOW: usize = 16 << 10;
 
 /// A file, seen through a window that moves to where somebody looks.
-pub(super) struct Window<'f> {
+pub(super) struct FileWindow<'f> {
     file: &'f SourceFile,
     len: usize,
     start: usize,
@@ -142,11 +142,11 @@ pub(super) struct Window<'f> {
     failed: Option<Fault>,
 }
 
-impl<'f> Window<'f> {
+impl<'f> FileWindow<'f> {
     /// A window over a file, of which it sees as much as memory can address.
-    pub(super) fn new(file: &'f SourceFile) -> Window<'f> {
+    pub(super) fn new(file: &'f SourceFile) -> FileWindow<'f> {
         let len = usize::try_from(file.len()).unwrap_or(usize::MAX);
-        Window { file, len, start: 0, bytes: Vec::new(), failed: None }
+        FileWindow { file, len, start: 0, bytes: Vec::new(), failed: None }
     }
 
     /// Whether everything that was looked at could be read.
@@ -155,7 +155,7 @@ impl<'f> Window<'f> {
     }
 }
 
-impl Bytes for Window<'_> {
+impl Bytes for FileWindow<'_> {
     fn len(&self) -> usize {
         self.len
     }
@@ -196,7 +196,7 @@ mod tests {
     fn a_window_shows_what_the_file_holds_wherever_one_looks() {
         let bytes: Vec<u8> = (0..3 * WINDOW + 17).map(|i| (i % 251) as u8).collect();
         let (_named, file) = file(&bytes);
-        let mut window = Window::new(&file);
+        let mut window = FileWindow::new(&file);
         for at in
             [0, 1, WINDOW - 1, WINDOW - 5, 2 * WINDOW + 3, 5, bytes.len() - 3, bytes.len(), bytes.len() + 9]
         {
@@ -216,7 +216,7 @@ mod tests {
         named.as_file().set_len(50).unwrap();
         let changed = |fault| matches!(fault, Err(Fault::Changed { file }) if file == "a file");
         assert!(changed(file.read(40, &mut [0; 20])));
-        let mut window = Window::new(&file);
+        let mut window = FileWindow::new(&file);
         assert_eq!(window.peek(0, 10), []);
         assert!(changed(window.finish()));
         assert!(changed(file.check()));

@@ -17,7 +17,7 @@ use super::wire::{Field, next_field};
 
 /// A model in parts.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Split {
+pub(super) struct SplitModel {
     /// The model without initializers.
     pub skeleton: Vec<u8>,
     /// The initializers, in order.
@@ -40,8 +40,8 @@ const TENSOR_RAW_DATA: u64 = 9;
 
 /// Splits a model that [`wire::scan`](super::wire::scan) has passed. What cannot be walked over goes to the parser, whose
 /// it is to refuse it.
-pub(super) fn split(model: &mut impl Bytes) -> Split {
-    let mut split = Split::default();
+pub(super) fn split(model: &mut impl Bytes) -> SplitModel {
+    let mut split = SplitModel::default();
     let mut place = 0..model.len();
     while let Some(field) = next_field(model, &mut place) {
         match graph(model, &field, &mut split.initializers) {
@@ -138,6 +138,6 @@ mod tests {
     #[test]
     fn a_graph_in_the_wrong_wire_type_is_left_to_the_parser() {
         let number = [7 << 3, 5];
-        assert_eq!(split(&mut &number[..]), Split { skeleton: number.to_vec(), initializers: vec![] });
+        assert_eq!(split(&mut &number[..]), SplitModel { skeleton: number.to_vec(), initializers: vec![] });
     }
 }

@@ -11,8 +11,8 @@ use onnx_protobuf::TensorProto;
 use super::dtype::dtype;
 use super::error::Fault;
 use super::external::{External, Location};
-use super::source::Source;
-use super::weights::{Stored, Weights, normalise};
+use super::source::ModelSource;
+use super::weights::{StoredTensor, Weights, normalise};
 use crate::block::Block;
 use crate::limits::{Exceeded, Limits};
 use crate::tensor::Tensor;
@@ -25,7 +25,7 @@ pub(super) struct TensorReader<'l> {
     /// Bytes read so far.
     pub total: u64,
     /// Data in files beside the model, in the order in which the model names them.
-    pub outside: Vec<Stored>,
+    pub outside: Vec<StoredTensor>,
 }
 
 impl<'l> TensorReader<'l> {
@@ -36,7 +36,7 @@ impl<'l> TensorReader<'l> {
 }
 
 /// Why a tensor cannot be read.
-pub(super) enum Refusal {
+pub(super) enum TensorFault {
     /// Its file cannot be read.
     Unread(Fault),
     /// It is damaged or of a kind that is not read.
@@ -45,52 +45,52 @@ pub(super) enum Refusal {
     Large(String, u64, &'static str),
 }
 
-impl From<String> for Refusal {
-    fn from(what: String) -> Refusal {
-        Refusal::Bad(what)
+impl From<String> for TensorFault {
+    fn from(what: String) -> TensorFault {
+        TensorFault::Bad(what)
     }
 }
 
 impl TensorReader<'_> {
     /// Turns a message into a tensor.
-    pub(super) fn read(&mut self, proto: TensorProto) -> Result<Tensor, Refusal> {
+    pub(super) fn read(&mut self, proto: TensorProto) -> Result<Tensor, TensorFault> {
         let name = proto.name.clone();
-        self.weights(proto, None)?.tensor(&name).map_err(Refusal::Unread)
+        self.weights(proto, None)?.tensor(&name).map_err(TensorFault::Unread)
     }
 
     /// Turns a message into constant data; the raw data may be a part of the model's source.
     pub(super) fn weights(
         &mut self,
         mut proto: TensorProto,
-        raw: Option<(&Source, Range<usize>)>,
-    ) -> Result<Weights, Refusal> {
+        raw: Option<(&ModelSource, Range<usize>)>,
+    ) -> Result<Weights, TensorFault> {
         let ty = tensor_type(&proto)?;
-        let large = |Exceeded { what, limit, name }| Refusal::Large(what, limit, name);
+        let large = |Exceeded { what, limit, name }| TensorFault::Large(what, limit, name);
         self.limits.admit(&ty, || format!("tensor \"{}\"", proto.name)).map_err(large)?;
         let bytes = ty.bytes();
         self.total = self.total.saturating_add(bytes as u64);
         if self.total > self.limits.weight_bytes {
             let what = format!("the model with {} bytes of constants so far", self.total);
-            return Err(Refusal::Large(what, self.limits.weight_bytes, "weight_bytes"));
+            return Err(TensorFault::Large(what, self.limits.weight_bytes, "weight_bytes"));
         }
         if proto.segment.is_some() {
-            return Err(Refusal::Bad("it is stored in segments, which are not supported".into()));
+            return Err(TensorFault::Bad("it is stored in segments, which are not supported".into()));
         }
         let expected = |got: usize| match got == bytes {
             true => Ok(()),
-            false => Err(Refusal::Bad(format!("{ty} needs {bytes} bytes of data, it has {got}"))),
+            false => Err(TensorFault::Bad(format!("{ty} needs {bytes} bytes of data, it has {got}"))),
         };
         let raw = raw.filter(|(_, place)| !place.is_empty());
         if raw.is_some() && proto.data_location.value() == 0 && lists(&proto).iter().any(|&n| n > 0) {
-            return Err(Refusal::Bad(SEVERAL_WAYS.into()));
+            return Err(TensorFault::Bad(SEVERAL_WAYS.into()));
         }
         let (data, place) = match (proto.data_location.value(), raw) {
-            (0, Some((Source::File(file), place))) => {
+            (0, Some((ModelSource::File(file), place))) => {
                 expected(place.len())?;
                 let file = Arc::clone(file);
-                return Ok(Weights::Stored(Stored { ty, file, at: place.start as u64 }));
+                return Ok(Weights::Stored(StoredTensor { ty, file, at: place.start as u64 }));
             }
-            (0, Some((Source::Memory(model), place))) => (Arc::clone(model), place),
+            (0, Some((ModelSource::Memory(model), place))) => (Arc::clone(model), place),
             (0, None) => {
                 let data = stored_data(&mut proto, ty.dtype)?;
                 let place = 0..data.len();
@@ -99,17 +99,20 @@ impl TensorReader<'_> {
             (1, _) => {
                 let entries = proto.external_data.iter().map(|e| (e.key.as_str(), e.value.as_str()));
                 let (file, at) = self.external.find(&Location::new(entries)?, bytes)?;
-                let stored = Stored { ty, file, at };
+                let stored = StoredTensor { ty, file, at };
                 self.outside.push(stored.clone());
                 return Ok(Weights::Stored(stored));
             }
-            (n, _) => return Err(Refusal::Bad(format!("its data are at a location of unknown kind {n}"))),
+            (n, _) => {
+                return Err(TensorFault::Bad(format!("its data are at a location of unknown kind {n}")));
+            }
         };
         expected(place.len())?;
-        let mut tensor = Tensor::from_shared(ty, &data, place).map_err(|e| Refusal::Bad(e.to_string()))?;
+        let mut tensor =
+            Tensor::from_shared(ty, &data, place).map_err(|e| TensorFault::Bad(e.to_string()))?;
         if tensor.dtype() == DType::Bool {
             drop(data);
-            normalise(tensor.bytes_mut().map_err(|e| Refusal::Bad(e.to_string()))?);
+            normalise(tensor.bytes_mut().map_err(|e| TensorFault::Bad(e.to_string()))?);
         }
         Ok(Weights::Here(tensor))
     }
@@ -188,9 +191,9 @@ mod tests {
     fn read(proto: TensorProto) -> Result<Tensor, String> {
         let limits = Limits { tensor_bytes: 1 << 20, ..Limits::default() };
         TensorReader::new(External::new(None), &limits).read(proto).map_err(|r| match r {
-            Refusal::Bad(what) => what,
-            Refusal::Large(what, ..) => what,
-            Refusal::Unread(fault) => fault.to_string(),
+            TensorFault::Bad(what) => what,
+            TensorFault::Large(what, ..) => what,
+            TensorFault::Unread(fault) => fault.to_string(),
         })
     }
 

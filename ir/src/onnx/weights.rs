@@ -19,12 +19,12 @@ pub(super) enum Weights {
     /// In memory.
     Here(Tensor),
     /// In a file.
-    Stored(Stored),
+    Stored(StoredTensor),
 }
 
 /// A tensor in a file.
 #[derive(Clone, Debug)]
-pub(super) struct Stored {
+pub(super) struct StoredTensor {
     pub ty: TensorType,
     pub file: Arc<SourceFile>,
     /// Where its bytes begin.
@@ -61,7 +61,7 @@ fn bad(name: &str) -> impl Fn(TensorError) -> Fault {
     move |e| Fault::Tensor { tensor: name.to_string(), what: e.to_string() }
 }
 
-impl Stored {
+impl StoredTensor {
     /// Whether it is worth the while, and nothing is to be done with what is read.
     fn can_wait(&self) -> bool {
         self.ty.bytes() >= LARGE && self.ty.dtype != DType::Bool
@@ -124,7 +124,7 @@ pub(super) fn tensors(
 pub(super) fn check(weights: &BTreeMap<String, Weights>) -> Result<(), Fault> {
     let mut checked: Vec<&Arc<SourceFile>> = Vec::new();
     for weights in weights.values() {
-        if let Weights::Stored(Stored { file, .. }) = weights
+        if let Weights::Stored(StoredTensor { file, .. }) = weights
             && !checked.iter().any(|known| Arc::ptr_eq(known, file))
         {
             file.check()?;

@@ -142,7 +142,7 @@ impl Operator for Gemm {
 
 /// The shapes of a product by numpy's rules: a vector on the left is one row, on the right one column, and that axis
 /// is not in the result; axes before the last two are batches, and broadcast.
-struct Product {
+struct ProductShape {
     batch: Vec<usize>,
     a_batch: Shape,
     b_batch: Shape,
@@ -152,8 +152,8 @@ struct Product {
     result: Vec<usize>,
 }
 
-impl Product {
-    fn new(a: &TensorType, b: &TensorType) -> Result<Product, OpError> {
+impl ProductShape {
+    fn new(a: &TensorType, b: &TensorType) -> Result<ProductShape, OpError> {
         let fault = || OpError::Mismatch(format!("types {a} and {b} cannot be multiplied as matrices"));
         let (a_batch, m, k) = match a.shape[..] {
             [] => return Err(fault()),
@@ -176,7 +176,7 @@ impl Product {
         if b.shape.rank() > 1 {
             result.push(n);
         }
-        Ok(Product { batch, a_batch: a_batch.into(), b_batch: b_batch.into(), m, k, n, result })
+        Ok(ProductShape { batch, a_batch: a_batch.into(), b_batch: b_batch.into(), m, k, n, result })
     }
 
     fn eval<T: Number>(&self, a: &[T], b: &[T]) -> Vec<T> {
@@ -209,13 +209,13 @@ impl Operator for MatMul {
             return Err(check::unfit(0, "a", a, "numbers"));
         }
         check::dtype(1, "b", b, a.dtype)?;
-        Ok(vec![check::result(a.dtype, Product::new(a, b)?.result)?])
+        Ok(vec![check::result(a.dtype, ProductShape::new(a, b)?.result)?])
     }
 
     fn eval(&self, operands: &Tensors<'_>, results: &[TensorType]) -> Result<Vec<Tensor>, OpError> {
         let (a, b) = (required(operands, 0, "a")?, required(operands, 1, "b")?);
         let [y] = results else { return Ok(Vec::new()) };
-        let product = Product::new(a.ty(), b.ty())?;
+        let product = ProductShape::new(a.ty(), b.ty())?;
         Ok(vec![if y.dtype.is_float() {
             number::from_floats(y.clone(), &product.eval(&number::floats(a)?, &number::floats(b)?))?
         } else {

@@ -58,7 +58,7 @@ pub use matmul::{Gemm, MatMul};
 pub use norm::{BatchNorm, ChannelAffine, InstanceNorm, LayerNorm, Lrn};
 pub use pool::{GlobalPool, Pool, PoolKind};
 pub use reduce::{LogSoftmax, Reduce, ReduceKind, Softmax};
-pub use resize::{CoordinateMode, Crop, NearestMode, Resize, ResizeMode, Tap};
+pub use resize::{CoordinateMode, Crop, NearestMode, Resize, ResizeMode, ResizeTap};
 pub use roi::{MaxRoiPool, RoiAlign};
 pub use sample::{GridSample, SampleMode, SamplePadding};
 pub use scan::{Cumulative, CumulativeKind, ReverseSequence};

@@ -77,7 +77,7 @@ pub struct Crop {
 
 /// The part that one element of the input has in one of the result.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Tap {
+pub struct ResizeTap {
     /// Which element of the axis.
     pub index: usize,
     /// Its weight.
@@ -177,7 +177,7 @@ impl Resize {
     }
 
     /// For each element of an axis of the result, what it is made of, when the input's extent is `input`.
-    pub fn taps(&self, axis: usize, input: usize) -> Vec<Vec<Tap>> {
+    pub fn taps(&self, axis: usize, input: usize) -> Vec<Vec<ResizeTap>> {
         let last = input.saturating_sub(1);
         let (num, den) = self.scale(axis, input);
         // How far the filter is stretched, where it is.
@@ -187,7 +187,7 @@ impl Resize {
                 let x = self.coordinate(axis, input, i);
                 match (self.mode, stretch) {
                     (ResizeMode::Nearest(mode), _) => {
-                        vec![Tap { index: clamped(mode.round(x), last), weight: 1.0 }]
+                        vec![ResizeTap { index: clamped(mode.round(x), last), weight: 1.0 }]
                     }
                     (ResizeMode::Linear, Some(stretch)) => {
                         self.filtered(x.to_f64(), stretch, 1.0, |d| (1.0 - d.abs()).max(0.0), last)
@@ -202,7 +202,7 @@ impl Resize {
                             false => (x.floor(), 0.0),
                         };
                         let taps = [(low, 1.0 - part), (low + 1, part)];
-                        taps.map(|(index, weight)| Tap { index: clamped(index, last), weight }).to_vec()
+                        taps.map(|(index, weight)| ResizeTap { index: clamped(index, last), weight }).to_vec()
                     }
                     (ResizeMode::Cubic { coeff_a }, None) => {
                         let (floor, s) = (x.floor(), x.fraction());
@@ -224,7 +224,7 @@ impl Resize {
         radius: f64,
         filter: impl Fn(f64) -> f64,
         last: usize,
-    ) -> Vec<Tap> {
+    ) -> Vec<ResizeTap> {
         let (first, end) = ((x - radius * stretch).ceil() as i128, (x + radius * stretch).floor() as i128);
         let weights: Vec<(i128, f64)> =
             (first..=end).map(|index| (index, filter((index as f64 - x) / stretch))).collect();
@@ -233,8 +233,8 @@ impl Resize {
     }
 
     /// Taps at any indices: outside they are those at the edge, or left out.
-    fn inside(&self, taps: impl Iterator<Item = (i128, f64)>, last: usize) -> Vec<Tap> {
-        let mut inside: Vec<Tap> = Vec::new();
+    fn inside(&self, taps: impl Iterator<Item = (i128, f64)>, last: usize) -> Vec<ResizeTap> {
+        let mut inside: Vec<ResizeTap> = Vec::new();
         for (at, weight) in taps {
             let index = clamped(at, last);
             if index as i128 != at && self.exclude_outside {
@@ -242,7 +242,7 @@ impl Resize {
             }
             match inside.last_mut().filter(|tap| tap.index == index) {
                 Some(tap) => tap.weight += weight,
-                None => inside.push(Tap { index, weight }),
+                None => inside.push(ResizeTap { index, weight }),
             }
         }
         let sum: f64 = inside.iter().map(|t| t.weight).sum();
@@ -250,7 +250,7 @@ impl Resize {
             inside.iter_mut().for_each(|t| t.weight /= sum);
         }
         if inside.is_empty() {
-            inside.push(Tap { index: 0, weight: 0.0 });
+            inside.push(ResizeTap { index: 0, weight: 0.0 });
         }
         inside
     }
@@ -389,7 +389,7 @@ impl Resize {
 }
 
 /// The elements of one axis replaced by weighted sums of them.
-fn resample(values: &[f64], shape: &[usize], axis: usize, table: &[Vec<Tap>]) -> Vec<f64> {
+fn resample(values: &[f64], shape: &[usize], axis: usize, table: &[Vec<ResizeTap>]) -> Vec<f64> {
     let (outer, extent, inner) = strided::around(shape, axis);
     let mut out = vec![0.0; outer * table.len() * inner];
     for o in 0..outer {

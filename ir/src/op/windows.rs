@@ -21,7 +21,7 @@ const MAX_EXTENT: usize = 1 << 30;
 
 /// Window positions `position`, `position + 1`, … `len` of them, that touch elements `element`, `element + step`, ….
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Run {
+pub(crate) struct TapRun {
     pub position: usize,
     pub element: usize,
     pub len: usize,
@@ -30,7 +30,7 @@ pub(crate) struct Run {
 /// The runs of all taps, taps in row-major order.
 #[derive(Clone, Debug)]
 pub(crate) struct Windows {
-    taps: Vec<Vec<Run>>,
+    taps: Vec<Vec<TapRun>>,
     /// Distance between the elements of a run.
     pub step: usize,
 }
@@ -50,7 +50,7 @@ impl Windows {
     }
 
     /// The runs of each tap.
-    pub fn taps(&self) -> impl Iterator<Item = &[Run]> {
+    pub fn taps(&self) -> impl Iterator<Item = &[TapRun]> {
         self.taps.iter().map(Vec::as_slice)
     }
 }
@@ -62,11 +62,11 @@ fn runs(
     positions: &[usize],
     ranges: &[(usize, usize)],
     step: usize,
-) -> Vec<Run> {
+) -> Vec<TapRun> {
     let (Some(&(first, end)), Some(outer)) = (ranges.last(), ranges.len().checked_sub(1)) else {
-        return vec![Run { position: 0, element: 0, len: 1 }];
+        return vec![TapRun { position: 0, element: 0, len: 1 }];
     };
-    let mut runs: Vec<Run> = Vec::new();
+    let mut runs: Vec<TapRun> = Vec::new();
     if first >= end {
         return runs;
     }
@@ -82,7 +82,7 @@ fn runs(
             Some(r) if step == 1 && r.position + r.len == position && r.element + r.len == element => {
                 r.len += end - first;
             }
-            _ => runs.push(Run { position, element, len: end - first }),
+            _ => runs.push(TapRun { position, element, len: end - first }),
         }
     }
     runs

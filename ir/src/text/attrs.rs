@@ -13,7 +13,7 @@ use super::ops::{Described, keyword};
 
 /// What is wrong with an attribute, and where in the text.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Fault {
+pub(super) struct AttrFault {
     /// Byte offset.
     pub at: usize,
     /// What was expected, or what is wrong.
@@ -54,7 +54,12 @@ impl<'a> Fields<'a> {
     }
 
     /// The next attribute, which need not be written when it has its default.
-    pub fn optional<T: Attr>(&mut self, key: &'static str, value: &mut T, default: T) -> Result<(), Fault> {
+    pub fn optional<T: Attr>(
+        &mut self,
+        key: &'static str,
+        value: &mut T,
+        default: T,
+    ) -> Result<(), AttrFault> {
         self.known.push(key);
         match &mut self.mode {
             Mode::Write(written) if *value != default => written.push(format!("{key}={}", value.write())),
@@ -65,12 +70,12 @@ impl<'a> Fields<'a> {
     }
 
     /// The next attribute, which is always written.
-    pub fn required<T: Attr>(&mut self, key: &'static str, value: &mut T) -> Result<(), Fault> {
+    pub fn required<T: Attr>(&mut self, key: &'static str, value: &mut T) -> Result<(), AttrFault> {
         self.known.push(key);
         match &mut self.mode {
             Mode::Write(written) => written.push(format!("{key}={}", value.write())),
             Mode::Read { given, at } => {
-                let missing = Fault { at: *at, what: format!("attribute {key} is missing") };
+                let missing = AttrFault { at: *at, what: format!("attribute {key} is missing") };
                 *value = take(given, key)?.ok_or(missing)?;
             }
         }
@@ -86,29 +91,29 @@ impl<'a> Fields<'a> {
     }
 
     /// Ends a walk that read: nothing unknown may be left.
-    pub fn finish(self) -> Result<(), Fault> {
+    pub fn finish(self) -> Result<(), AttrFault> {
         let Mode::Read { given, .. } = self.mode else { return Ok(()) };
         match given.first() {
             None => Ok(()),
             Some(w) if self.known.contains(&w.key) => {
-                Err(Fault { at: w.key_at, what: format!("attribute {} is given twice", w.key) })
+                Err(AttrFault { at: w.key_at, what: format!("attribute {} is given twice", w.key) })
             }
             Some(w) => {
                 let known = match self.known.is_empty() {
                     true => "there are none".to_string(),
                     false => format!("expected {}", self.known.join(", ")),
                 };
-                Err(Fault { at: w.key_at, what: format!("unknown attribute {}; {known}", w.key) })
+                Err(AttrFault { at: w.key_at, what: format!("unknown attribute {}; {known}", w.key) })
             }
         }
     }
 }
 
 /// Takes an attribute out of those that are written.
-fn take<T: Attr>(given: &mut Vec<Written<'_>>, key: &str) -> Result<Option<T>, Fault> {
+fn take<T: Attr>(given: &mut Vec<Written<'_>>, key: &str) -> Result<Option<T>, AttrFault> {
     let Some(index) = given.iter().position(|w| w.key == key) else { return Ok(None) };
     let written = given.remove(index);
-    T::read(written.value).map(Some).map_err(|expected| Fault {
+    T::read(written.value).map(Some).map_err(|expected| AttrFault {
         at: written.value_at,
         what: format!("expected {expected} for attribute {key}, got {}", written.value),
     })

@@ -8,7 +8,7 @@ use crate::op::*;
 use crate::tensor::Tensor;
 use crate::types::DType;
 
-use super::attrs::{Attr, ByX, Fault, Fields, List, Pads};
+use super::attrs::{Attr, AttrFault, ByX, Fields, List, Pads};
 
 /// Something with attributes.
 pub(super) trait Described: Sized {
@@ -16,7 +16,7 @@ pub(super) trait Described: Sized {
     fn blanks() -> Vec<Self>;
 
     /// Walks over the attributes.
-    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault>;
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault>;
 }
 
 /// An ONNX name in lower snake case: `GlobalAveragePool` is `global_average_pool`, `LRN` is `lrn`.
@@ -49,7 +49,7 @@ macro_rules! ops {
                 all
             }
 
-            fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+            fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
                 match self {
                     Op::Input | Op::Constant(_) => Ok(()),
                     $(Op::$name(op) => op.fields(f),)*
@@ -124,7 +124,7 @@ macro_rules! attributes {
             }
 
             #[allow(unused_variables)]
-            fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+            fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
                 $(attributes!(@field self f $field [$($form)?] $default);)*
                 Ok(())
             }
@@ -177,7 +177,7 @@ impl Described for Loop {
         vec![Loop::default()]
     }
 
-    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
         f.required("trips", &mut self.trips)?;
         f.optional("by_data", &mut self.by_data, false)?;
         f.optional("states", &mut self.states, 0)?;
@@ -190,7 +190,7 @@ impl Described for If {
         vec![If::default()]
     }
 
-    fn fields(&mut self, _: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, _: &mut Fields<'_>) -> Result<(), AttrFault> {
         Ok(())
     }
 }
@@ -213,7 +213,7 @@ macro_rules! variants {
             }
 
             #[allow(unused_variables)]
-            fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+            fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
                 match self {
                     $($name::$variant $({ $($field),* })? => {
                         $($(f.optional(stringify!($field), $field, $default)?;)*)?
@@ -321,7 +321,7 @@ impl Described for Binary {
         BinaryFn::blanks().into_iter().map(|function| Binary { function, activation: None }).collect()
     }
 
-    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
         self.function.fields(f)?;
         f.optional("activation", &mut self.activation, None)
     }
@@ -333,7 +333,7 @@ impl Described for Reduce {
         kinds.map(|kind| Reduce { kind, axes: Vec::new(), keep_dims: false }).collect()
     }
 
-    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
         self.kind.fields(f)?;
         let mut axes = List(std::mem::take(&mut self.axes));
         f.required("axes", &mut axes)?;
@@ -350,7 +350,7 @@ impl Described for Cumulative {
         kinds.map(|kind| Cumulative { kind, axis: 0, exclusive: false, reverse: false }).collect()
     }
 
-    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
         f.required("axis", &mut self.axis)?;
         f.optional("exclusive", &mut self.exclusive, false)?;
         f.optional("reverse", &mut self.reverse, false)
@@ -362,7 +362,7 @@ impl Described for MaxPoolArg {
         vec![MaxPoolArg { window: blank_window(), column_major: false }]
     }
 
-    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
         window(&mut self.window, f, None)?;
         f.optional("column_major", &mut self.column_major, false)
     }
@@ -373,7 +373,7 @@ impl Described for NonZero {
         vec![NonZero]
     }
 
-    fn fields(&mut self, _: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, _: &mut Fields<'_>) -> Result<(), AttrFault> {
         Ok(())
     }
 }
@@ -394,7 +394,7 @@ impl Described for Compress {
         vec![Compress { axis: None }]
     }
 
-    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
         f.optional("axis", &mut self.axis, None)
     }
 }
@@ -404,7 +404,7 @@ impl Described for Unique {
         vec![Unique { axis: None, sorted: true }]
     }
 
-    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
         f.optional("axis", &mut self.axis, None)?;
         f.optional("sorted", &mut self.sorted, true)
     }
@@ -415,7 +415,7 @@ impl Described for MatMul {
         vec![MatMul]
     }
 
-    fn fields(&mut self, _: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, _: &mut Fields<'_>) -> Result<(), AttrFault> {
         Ok(())
     }
 }
@@ -449,7 +449,7 @@ impl Described for Einsum {
         vec![Einsum { terms: Vec::new(), result: Vec::new() }]
     }
 
-    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
         let mut equation = Equation(self.clone());
         f.required("equation", &mut equation)?;
         *self = equation.0;
@@ -462,7 +462,7 @@ impl Described for Where {
         vec![Where]
     }
 
-    fn fields(&mut self, _: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, _: &mut Fields<'_>) -> Result<(), AttrFault> {
         Ok(())
     }
 }
@@ -472,7 +472,7 @@ impl Described for Cast {
         vec![Cast { to: DType::F32 }]
     }
 
-    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
         f.required("to", &mut self.to)
     }
 }
@@ -482,7 +482,7 @@ impl Described for BitCast {
         vec![BitCast { to: DType::F32 }]
     }
 
-    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
         f.required("to", &mut self.to)
     }
 }
@@ -492,7 +492,7 @@ impl Described for DeformConv {
         vec![DeformConv { window: blank_window(), groups: 1, offset_groups: 1 }]
     }
 
-    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
         window(&mut self.window, f, Some(DeformConv::W))?;
         f.optional("groups", &mut self.groups, 1)?;
         f.optional("offset_groups", &mut self.offset_groups, 1)
@@ -504,7 +504,7 @@ impl Described for GridSample {
         vec![GridSample { mode: SampleMode::Linear, padding: SamplePadding::Zeros, align_corners: false }]
     }
 
-    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
         f.optional("mode", &mut self.mode, SampleMode::Linear)?;
         f.optional("padding", &mut self.padding, SamplePadding::Zeros)?;
         f.optional("align_corners", &mut self.align_corners, false)
@@ -512,7 +512,7 @@ impl Described for GridSample {
 }
 
 /// Bins of a region, height by width.
-fn bins(bins: &mut [usize; 2], f: &mut Fields<'_>) -> Result<(), Fault> {
+fn bins(bins: &mut [usize; 2], f: &mut Fields<'_>) -> Result<(), AttrFault> {
     let mut written = ByX(bins.to_vec());
     f.required("bins", &mut written)?;
     match written.0[..] {
@@ -528,7 +528,7 @@ impl Described for RoiAlign {
         vec![RoiAlign { bins: [0, 0], samples: 0, scale: 1.0, half_pixel: true, max: false }]
     }
 
-    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
         bins(&mut self.bins, f)?;
         f.optional("samples", &mut self.samples, 0)?;
         f.optional("scale", &mut self.scale, 1.0)?;
@@ -542,7 +542,7 @@ impl Described for MaxRoiPool {
         vec![MaxRoiPool { bins: [0, 0], scale: 1.0 }]
     }
 
-    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
         bins(&mut self.bins, f)?;
         f.optional("scale", &mut self.scale, 1.0)
     }
@@ -553,7 +553,7 @@ impl Described for Det {
         vec![Det]
     }
 
-    fn fields(&mut self, _: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, _: &mut Fields<'_>) -> Result<(), AttrFault> {
         Ok(())
     }
 }
@@ -563,7 +563,7 @@ impl Described for Col2Im {
         vec![Col2Im { image: Vec::new(), window: blank_window() }]
     }
 
-    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
         let mut image = ByX(std::mem::take(&mut self.image));
         f.required("image", &mut image)?;
         self.image = image.0;
@@ -582,7 +582,7 @@ fn blank_window() -> Window {
 }
 
 /// The attributes of a window; its kernel is that of the weight, if there is one.
-fn window(w: &mut Window, f: &mut Fields<'_>, weight: Option<usize>) -> Result<(), Fault> {
+fn window(w: &mut Window, f: &mut Fields<'_>, weight: Option<usize>) -> Result<(), AttrFault> {
     let mut kernel = ByX(std::mem::take(&mut w.kernel));
     let weight = weight.and_then(|index| f.operands.get(index).copied().flatten());
     match weight.and_then(|ty| ty.shape.get(2..)) {
@@ -613,7 +613,7 @@ impl Described for Conv {
         }]
     }
 
-    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
         window(&mut self.window, f, Some(Conv::W))?;
         f.optional("groups", &mut self.groups, 1)?;
         f.optional("prologue", &mut self.prologue, Prologue::default())?;
@@ -631,7 +631,7 @@ impl Described for ConvTranspose {
         }]
     }
 
-    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
         window(&mut self.window, f, Some(1))?;
         let mut padding = ByX(std::mem::take(&mut self.output_padding));
         f.optional("output_padding", &mut padding, ByX(vec![0; self.window.kernel.len()]))?;
@@ -655,7 +655,7 @@ impl Described for Pool {
             .collect()
     }
 
-    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
         self.kind.fields(f)?;
         window(&mut self.window, f, None)?;
         let mut ceil_pads = ByX(std::mem::take(&mut self.ceil_pads));
@@ -672,7 +672,7 @@ impl Described for GlobalPool {
         kinds.map(|kind| GlobalPool { kind, prologue: Prologue::default(), activation: None }).collect()
     }
 
-    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
         self.kind.fields(f)?;
         f.optional("prologue", &mut self.prologue, Prologue::default())?;
         f.optional("activation", &mut self.activation, None)
@@ -740,7 +740,7 @@ impl Described for Resize {
         vec![Resize::new([], [], ResizeMode::Linear, CoordinateMode::HalfPixel)]
     }
 
-    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
         let mut sizes = ByX(std::mem::take(&mut self.sizes));
         f.required("sizes", &mut sizes)?;
         let mut scales = List(std::mem::take(&mut self.scales));
@@ -821,7 +821,7 @@ impl Described for Pad {
         vec![Pad { begin: Vec::new(), end: Vec::new(), mode: PadMode::Edge }]
     }
 
-    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
         let mut pads = Pads(std::mem::take(&mut self.begin), std::mem::take(&mut self.end));
         f.required("pads", &mut pads)?;
         (self.begin, self.end) = (pads.0, pads.1);
@@ -835,7 +835,7 @@ impl Described for Gather {
         none.map(|indices| vec![Gather { axis: 0, indices }]).unwrap_or_default()
     }
 
-    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
         f.required("axis", &mut self.axis)?;
         f.required("indices", &mut self.indices)
     }
@@ -846,7 +846,7 @@ impl Described for ChannelSelect {
         vec![ChannelSelect { sources: Vec::new() }]
     }
 
-    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), Fault> {
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
         let mut sources = super::select::Sources(std::mem::take(&mut self.sources));
         f.required("select", &mut sources)?;
         self.sources = sources.0;

@@ -6,7 +6,7 @@ use crate::graph::{Graph, NodeId, Value};
 use crate::op::Op;
 use crate::types::TensorType;
 
-use super::attrs::{Fault, Fields, Written};
+use super::attrs::{AttrFault, Fields, Written};
 use super::constant;
 use super::is_name_char;
 use super::ops::{Described, blank, body_words};
@@ -32,7 +32,7 @@ pub fn parse(text: &str) -> Result<Graph, ParseError> {
     });
     match whole {
         Ok(()) => Ok(parser.graph),
-        Err(Fault { at, what }) => {
+        Err(AttrFault { at, what }) => {
             let before = &text[..text.floor_char_boundary(at)];
             let line_start = before.rfind('\n').map_or(0, |i| i + 1);
             let line = before.matches('\n').count() + 1;
@@ -43,7 +43,7 @@ pub fn parse(text: &str) -> Result<Graph, ParseError> {
 
 /// A label as written: which node is meant, and its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Label {
+enum NodeLabel {
     /// `%12`
     Number(usize),
     /// `%name`, `%name#2`
@@ -54,12 +54,12 @@ struct Parser<'a> {
     text: &'a str,
     at: usize,
     graph: Graph,
-    values: BTreeMap<Label, NodeId>,
+    values: BTreeMap<NodeLabel, NodeId>,
 }
 
 impl<'a> Parser<'a> {
     /// As many statements as there are.
-    fn statements(&mut self) -> Result<(), Fault> {
+    fn statements(&mut self) -> Result<(), AttrFault> {
         loop {
             let at = self.skip_space();
             if self.rest().starts_with('%') {
@@ -74,7 +74,7 @@ impl<'a> Parser<'a> {
     }
 
     /// `{ statements }`: a graph of its own, with names of its own.
-    fn body(&mut self) -> Result<Graph, Fault> {
+    fn body(&mut self) -> Result<Graph, AttrFault> {
         self.expect("{")?;
         let graph = std::mem::take(&mut self.graph);
         let values = std::mem::take(&mut self.values);
@@ -85,17 +85,17 @@ impl<'a> Parser<'a> {
     }
 
     /// `%label = op …`
-    fn definition(&mut self) -> Result<(), Fault> {
+    fn definition(&mut self) -> Result<(), AttrFault> {
         let at = self.at;
         let label = self.label()?;
         if self.values.contains_key(&label) {
-            return Err(Fault { at, what: "a value of this name is defined above".to_string() });
+            return Err(AttrFault { at, what: "a value of this name is defined above".to_string() });
         }
         self.expect("=")?;
         let op_at = self.skip_space();
         let name = match &label {
-            Label::Number(_) => String::new(),
-            Label::Name(name, _) => name.clone(),
+            NodeLabel::Number(_) => String::new(),
+            NodeLabel::Name(name, _) => name.clone(),
         };
         let id = match self.word() {
             "input" => {
@@ -108,11 +108,11 @@ impl<'a> Parser<'a> {
                 let at = self.skip_space();
                 let data = self.data()?;
                 let tensor = constant::read(ty, data)
-                    .map_err(|what| Fault { at, what: format!("expected {what}") })?;
+                    .map_err(|what| AttrFault { at, what: format!("expected {what}") })?;
                 self.graph.add_constant(name, tensor).node
             }
             word => {
-                let op = blank(word).ok_or_else(|| Fault {
+                let op = blank(word).ok_or_else(|| AttrFault {
                     at: op_at,
                     what: format!("unknown operator {word}; expected an ONNX name such as max_pool"),
                 })?;
@@ -124,7 +124,7 @@ impl<'a> Parser<'a> {
     }
 
     /// `operands {attributes} bodies : types`, after the operator's name.
-    fn operator(&mut self, name: String, mut op: Op, at: usize) -> Result<NodeId, Fault> {
+    fn operator(&mut self, name: String, mut op: Op, at: usize) -> Result<NodeId, AttrFault> {
         let mut operands: Vec<Option<Value>> = Vec::new();
         self.skip_space();
         while self.rest().starts_with(['%', '_']) {
@@ -154,19 +154,19 @@ impl<'a> Parser<'a> {
         while self.eat(",") {
             written.push(self.ty()?);
         }
-        let id = self.graph.add(name, op, &operands).map_err(|e| Fault { at, what: e.to_string() })?;
+        let id = self.graph.add(name, op, &operands).map_err(|e| AttrFault { at, what: e.to_string() })?;
         let inferred = &self.graph.node(id).outputs;
         if *inferred != written {
             let text =
                 |types: &[TensorType]| types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             let what = format!("inference finds {}, not {}", text(inferred), text(&written));
-            return Err(Fault { at: types_at, what });
+            return Err(AttrFault { at: types_at, what });
         }
         Ok(id)
     }
 
     /// `name = %value`, after the word "output".
-    fn output(&mut self) -> Result<(), Fault> {
+    fn output(&mut self) -> Result<(), AttrFault> {
         self.skip_space();
         let name = self.name()?;
         self.expect("=")?;
@@ -177,7 +177,7 @@ impl<'a> Parser<'a> {
     }
 
     /// `{key=value, …}`, if there are any.
-    fn attributes(&mut self) -> Result<Vec<Written<'a>>, Fault> {
+    fn attributes(&mut self) -> Result<Vec<Written<'a>>, AttrFault> {
         let mut given = Vec::new();
         if !self.eat("{") {
             return Ok(given);
@@ -203,7 +203,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Everything up to the next comma or brace that is not inside brackets.
-    fn attribute_value(&mut self) -> Result<&'a str, Fault> {
+    fn attribute_value(&mut self) -> Result<&'a str, AttrFault> {
         let start = self.at;
         let mut depth = 0usize;
         for (i, c) in self.rest().char_indices() {
@@ -222,7 +222,7 @@ impl<'a> Parser<'a> {
     }
 
     /// The data of a constant: `{…}` or `word(…)`.
-    fn data(&mut self) -> Result<&'a str, Fault> {
+    fn data(&mut self) -> Result<&'a str, AttrFault> {
         let start = self.at;
         match self.rest().find(['}', ')']) {
             Some(end) => {
@@ -234,10 +234,10 @@ impl<'a> Parser<'a> {
     }
 
     /// `%label` or `%label:output`, defined above.
-    fn value(&mut self) -> Result<Value, Fault> {
+    fn value(&mut self) -> Result<Value, AttrFault> {
         let at = self.at;
         let label = self.label()?;
-        let node = *self.values.get(&label).ok_or_else(|| Fault {
+        let node = *self.values.get(&label).ok_or_else(|| AttrFault {
             at,
             what: format!("no value {} is defined above", &self.text[at..self.at]),
         })?;
@@ -251,16 +251,16 @@ impl<'a> Parser<'a> {
         let outputs = self.graph.node(node).outputs.len();
         match u32::try_from(output) {
             Ok(index) if output < outputs => Ok(Value { node, output: index }),
-            _ => Err(Fault { at, what: format!("this node has {outputs} outputs, numbered from 0") }),
+            _ => Err(AttrFault { at, what: format!("this node has {outputs} outputs, numbered from 0") }),
         }
     }
 
-    fn label(&mut self) -> Result<Label, Fault> {
+    fn label(&mut self) -> Result<NodeLabel, AttrFault> {
         self.expect("%")?;
         if !self.rest().starts_with('"') {
             let digits = self.rest().chars().take_while(|&c| is_name_char(c));
             if digits.clone().count() > 0 && digits.clone().all(|c| c.is_ascii_digit()) {
-                return Ok(Label::Number(self.number()?));
+                return Ok(NodeLabel::Number(self.number()?));
             }
         }
         let name = self.name()?;
@@ -270,10 +270,10 @@ impl<'a> Parser<'a> {
         } else {
             1
         };
-        Ok(Label::Name(name, nth))
+        Ok(NodeLabel::Name(name, nth))
     }
 
-    fn name(&mut self) -> Result<String, Fault> {
+    fn name(&mut self) -> Result<String, AttrFault> {
         if !self.rest().starts_with('"') {
             let len = self.rest().find(|c| !is_name_char(c)).unwrap_or(self.rest().len());
             if len == 0 {
@@ -293,11 +293,11 @@ impl<'a> Parser<'a> {
                 c => name.push(c),
             }
         }
-        Err(Fault { at: start, what: "this name has no closing quote".to_string() })
+        Err(AttrFault { at: start, what: "this name has no closing quote".to_string() })
     }
 
     /// What follows a backslash.
-    fn escape(&mut self) -> Result<char, Fault> {
+    fn escape(&mut self) -> Result<char, AttrFault> {
         let escaped = match self.rest().chars().next() {
             Some(c @ ('"' | '\\')) => Some((c, 1)),
             Some('u') => {
@@ -317,7 +317,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn ty(&mut self) -> Result<TensorType, Fault> {
+    fn ty(&mut self) -> Result<TensorType, AttrFault> {
         self.skip_space();
         match constant::split_type(self.rest()) {
             Some((ty, rest)) => {
@@ -328,7 +328,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn number(&mut self) -> Result<usize, Fault> {
+    fn number(&mut self) -> Result<usize, AttrFault> {
         let len = self.rest().find(|c: char| !c.is_ascii_digit()).unwrap_or(self.rest().len());
         match self.rest()[..len].parse() {
             Ok(n) => {
@@ -357,12 +357,12 @@ impl<'a> Parser<'a> {
         found
     }
 
-    fn expect(&mut self, token: &str) -> Result<(), Fault> {
+    fn expect(&mut self, token: &str) -> Result<(), AttrFault> {
         if self.eat(token) { Ok(()) } else { self.expected(token) }
     }
 
     /// The error that something else was expected here.
-    fn expected<T>(&self, what: &str) -> Result<T, Fault> {
+    fn expected<T>(&self, what: &str) -> Result<T, AttrFault> {
         let got = match self.rest().chars().next() {
             None => "the end".to_string(),
             Some('\n') => "the end of the line".to_string(),
@@ -372,7 +372,7 @@ impl<'a> Parser<'a> {
             }
             Some(c) => c.to_string(),
         };
-        Err(Fault { at: self.at, what: format!("expected {what}, got {got}") })
+        Err(AttrFault { at: self.at, what: format!("expected {what}, got {got}") })
     }
 
     fn rest(&self) -> &'a str {

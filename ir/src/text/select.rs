@@ -20,14 +20,14 @@ const MAX_ZIP: usize = 64;
 pub(super) struct Sources(pub Vec<ChannelSource>);
 
 /// Channels `first`, `first + step`, … `len` of them, of one operand.
-struct Run {
+struct ChannelRange {
     operand: u32,
     first: u32,
     step: u32,
     len: usize,
 }
 
-impl Run {
+impl ChannelRange {
     fn write(&self) -> String {
         if self.len == 1 {
             return format!("{}[{}]", self.operand, self.first);
@@ -37,17 +37,17 @@ impl Run {
         format!("{}[{}..{}{step}]", self.operand, self.first, last + 1)
     }
 
-    fn read(text: &str) -> Option<Run> {
+    fn read(text: &str) -> Option<ChannelRange> {
         let (operand, range) = text.trim().strip_suffix(']')?.split_once('[')?;
         let operand = operand.trim().parse().ok()?;
         let Some((first, rest)) = range.split_once("..") else {
-            return Some(Run { operand, first: range.trim().parse().ok()?, step: 1, len: 1 });
+            return Some(ChannelRange { operand, first: range.trim().parse().ok()?, step: 1, len: 1 });
         };
         let (end, step) = rest.split_once(" by ").unwrap_or((rest, "1"));
         let (first, end): (u32, u32) = (first.trim().parse().ok()?, end.trim().parse().ok()?);
         let step: u32 = step.trim().parse().ok().filter(|&s| s > 0)?;
         let len = end.checked_sub(first)?.div_ceil(step) as usize;
-        (len > 0).then_some(Run { operand, first, step, len })
+        (len > 0).then_some(ChannelRange { operand, first, step, len })
     }
 
     fn at(&self, i: usize) -> Option<ChannelSource> {
@@ -57,7 +57,7 @@ impl Run {
 }
 
 /// The runs that, interleaved, begin `sources`: `width` of them.
-fn runs(sources: &[ChannelSource], width: usize) -> Vec<Run> {
+fn runs(sources: &[ChannelSource], width: usize) -> Vec<ChannelRange> {
     let step = |lane: usize| -> Option<u32> {
         let (a, b) = (sources.get(lane)?, sources.get(lane + width)?);
         let step = b.channel.checked_sub(a.channel).filter(|&s| s > 0)?;
@@ -68,7 +68,7 @@ fn runs(sources: &[ChannelSource], width: usize) -> Vec<Run> {
         return sources
             .iter()
             .take(1)
-            .map(|s| Run { operand: s.operand, first: s.channel, step: 1, len: 1 })
+            .map(|s| ChannelRange { operand: s.operand, first: s.channel, step: 1, len: 1 })
             .collect();
     };
     let follows = |round: usize| {
@@ -82,7 +82,7 @@ fn runs(sources: &[ChannelSource], width: usize) -> Vec<Run> {
     };
     let len = (1..).take_while(|&round| follows(round)).count() + 1;
     (0..width)
-        .map(|lane| Run {
+        .map(|lane| ChannelRange {
             operand: sources[lane].operand,
             first: sources[lane].channel,
             step: steps[lane],
@@ -103,7 +103,7 @@ impl Attr for Sources {
                 .max_by_key(|runs| (runs.first().map_or(0, |r| r.len), runs.len()))
                 .unwrap_or_else(|| runs(&rest[..1], 1));
             let covered: usize = best.iter().map(|r| r.len).sum();
-            let texts: Vec<String> = best.iter().map(Run::write).collect();
+            let texts: Vec<String> = best.iter().map(ChannelRange::write).collect();
             parts.push(if texts.len() == 1 { texts.concat() } else { format!("zip({})", texts.join(", ")) });
             rest = &rest[covered.min(rest.len())..];
         }
@@ -125,7 +125,7 @@ impl Attr for Sources {
                     ("", &rest[..end], end)
                 }
             };
-            let runs: Option<Vec<Run>> = inner.split(',').map(Run::read).collect();
+            let runs: Option<Vec<ChannelRange>> = inner.split(',').map(ChannelRange::read).collect();
             let runs = runs.filter(|r| r.iter().all(|x| x.len == r[0].len)).ok_or_else(expected)?;
             if part.is_empty() && runs.len() != 1 {
                 return Err(expected());

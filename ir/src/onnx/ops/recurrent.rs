@@ -25,26 +25,26 @@ use crate::tensor::Tensor;
 use crate::types::{DType, TensorType};
 
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+enum CellKind {
     Rnn,
     Gru,
     Lstm,
 }
 
-impl Kind {
+impl CellKind {
     fn gates(self) -> usize {
         match self {
-            Kind::Rnn => 1,
-            Kind::Gru => 3,
-            Kind::Lstm => 4,
+            CellKind::Rnn => 1,
+            CellKind::Gru => 3,
+            CellKind::Lstm => 4,
         }
     }
 
     fn activations(self) -> &'static [&'static str] {
         match self {
-            Kind::Rnn => &["Tanh"],
-            Kind::Gru => &["Sigmoid", "Tanh"],
-            Kind::Lstm => &["Sigmoid", "Tanh", "Tanh"],
+            CellKind::Rnn => &["Tanh"],
+            CellKind::Gru => &["Sigmoid", "Tanh"],
+            CellKind::Lstm => &["Sigmoid", "Tanh", "Tanh"],
         }
     }
 }
@@ -52,12 +52,12 @@ impl Kind {
 /// What one direction computes with.
 #[derive(Clone)]
 struct Cell {
-    kind: Kind,
+    kind: CellKind,
     hidden: usize,
     /// `Rᵀ`, `[hidden, gates · hidden]`.
     r: Value,
     /// How `r` is quantised, where it is.
-    r_bytes: Option<Bytes>,
+    r_bytes: Option<Quantised>,
     /// The bias of the recurrent part, `[gates · hidden]`, where it is not one with the other.
     r_bias: Option<Value>,
     /// Peepholes `i o f`, `[3 · hidden]`.
@@ -70,7 +70,7 @@ struct Cell {
 
 /// Scale and zero point of a matrix of bytes: one number, or one for each column.
 #[derive(Clone, Copy)]
-struct Bytes {
+struct Quantised {
     scale: Value,
     zero: Value,
 }
@@ -78,18 +78,18 @@ struct Bytes {
 /// RNN, GRU and LSTM, since 7; DynamicQuantizeLSTM.
 pub(in crate::onnx) fn recurrent(n: &mut NodeReader<'_, '_>) -> Results {
     let kind = match n.op() {
-        "RNN" => Kind::Rnn,
-        "GRU" => Kind::Gru,
-        _ => Kind::Lstm,
+        "RNN" => CellKind::Rnn,
+        "GRU" => CellKind::Gru,
+        _ => CellKind::Lstm,
     };
     let (x, w, r) = (n.operand(0, "X")?, n.operand(1, "W")?, n.operand(2, "R")?);
     let (bias, lens, initial) = (n.optional(3)?, n.optional(4)?, n.optional(5)?);
     let (initial_c, peepholes) =
-        if kind == Kind::Lstm { (n.optional(6)?, n.optional(7)?) } else { (None, None) };
+        if kind == CellKind::Lstm { (n.optional(6)?, n.optional(7)?) } else { (None, None) };
     let bytes = match n.op() {
         "DynamicQuantizeLSTM" => Some([
-            Bytes { scale: n.operand(8, "W_scale")?, zero: n.operand(9, "W_zero_point")? },
-            Bytes { scale: n.operand(10, "R_scale")?, zero: n.operand(11, "R_zero_point")? },
+            Quantised { scale: n.operand(8, "W_scale")?, zero: n.operand(9, "W_zero_point")? },
+            Quantised { scale: n.operand(10, "R_scale")?, zero: n.operand(11, "R_zero_point")? },
         ]),
         _ => None,
     };
@@ -193,7 +193,7 @@ pub(in crate::onnx) fn recurrent(n: &mut NodeReader<'_, '_>) -> Results {
         last_c.push(n.reshape(c, [1, batch, hidden])?);
     }
     let mut results = vec![n.concat(1, &all)?, n.concat(0, &last_h)?];
-    if kind == Kind::Lstm {
+    if kind == CellKind::Lstm {
         results.push(n.concat(0, &last_c)?);
     }
     if batch_first {
@@ -240,7 +240,7 @@ fn backwards(n: &mut NodeReader<'_, '_>, x: Value, lens: Option<Value>) -> Resul
 /// The functions of each direction.
 fn activations(
     n: &mut NodeReader<'_, '_>,
-    kind: Kind,
+    kind: CellKind,
     directions: usize,
 ) -> Result<Vec<Vec<Unary>>, NodeFault> {
     for name in ["activation_alpha", "activation_beta"] {
@@ -298,7 +298,7 @@ impl Cell {
             let (h, c, y) = self.counted_step(n, input, (h, c), (first, lens))?;
             return Ok((n.reshape(y, shown)?, h, c));
         }
-        let has_c = self.kind == Kind::Lstm;
+        let has_c = self.kind == CellKind::Lstm;
         let nested = n.nested(&[], |n| {
             let step = n.input("step", TensorType::new(DType::I64, []));
             let h = n.input("h", state.clone());
@@ -309,7 +309,7 @@ impl Cell {
                 r: take(self.r),
                 r_bytes: self
                     .r_bytes
-                    .map(|Bytes { scale, zero }| Bytes { scale: take(scale), zero: take(zero) }),
+                    .map(|Quantised { scale, zero }| Quantised { scale: take(scale), zero: take(zero) }),
                 r_bias: self.r_bias.map(&mut take),
                 peepholes: self.peepholes.map(&mut take),
                 ..self.clone()
@@ -344,7 +344,7 @@ impl Cell {
         let going = n.reshape(going, [batch, 1])?;
         let zero = n.scalar(n.dtype(h), 0.0)?;
         let y = n.choose(going, new_h, zero)?;
-        let c = if self.kind == Kind::Lstm { n.choose(going, new_c, c)? } else { c };
+        let c = if self.kind == CellKind::Lstm { n.choose(going, new_c, c)? } else { c };
         Ok((n.choose(going, new_h, h)?, c, y))
     }
 
@@ -357,12 +357,12 @@ impl Cell {
         c: Value,
     ) -> Result<(Value, Value), NodeFault> {
         match self.kind {
-            Kind::Rnn => {
+            CellKind::Rnn => {
                 let sum = self.sum(n, input, h)?;
                 Ok((self.activate(n, 0, sum)?, c))
             }
-            Kind::Gru => Ok((self.gru(n, input, h)?, c)),
-            Kind::Lstm => self.lstm(n, input, h, c),
+            CellKind::Gru => Ok((self.gru(n, input, h)?, c)),
+            CellKind::Lstm => self.lstm(n, input, h, c),
         }
     }
 
@@ -492,9 +492,14 @@ fn added(
 }
 
 /// `a · b`, for a matrix that may be quantised.
-fn product(n: &mut NodeReader<'_, '_>, a: Value, b: Value, bytes: Option<Bytes>) -> Result<Value, NodeFault> {
+fn product(
+    n: &mut NodeReader<'_, '_>,
+    a: Value,
+    b: Value,
+    bytes: Option<Quantised>,
+) -> Result<Value, NodeFault> {
     match bytes {
-        Some(Bytes { scale, zero }) => dynamic_product(n, a, b, scale, Some(zero)),
+        Some(Quantised { scale, zero }) => dynamic_product(n, a, b, scale, Some(zero)),
         None => n.mat_mul(a, b),
     }
 }
@@ -507,9 +512,9 @@ fn turned(n: &mut NodeReader<'_, '_>, matrices: Value) -> Result<Value, NodeFaul
     }
 }
 
-impl Bytes {
+impl Quantised {
     /// Those of a direction, of `[directions]` or `[directions, columns]`.
-    fn of_direction(self, n: &mut NodeReader<'_, '_>, direction: usize) -> Result<Bytes, NodeFault> {
+    fn of_direction(self, n: &mut NodeReader<'_, '_>, direction: usize) -> Result<Quantised, NodeFault> {
         let mut part = |all: Value| {
             let shape = n.shape(all);
             if shape.first().is_none_or(|directions| direction >= *directions) {
@@ -521,6 +526,6 @@ impl Bytes {
             let own = n.part(all, 0, direction, 1, 1)?;
             n.reshape(own, &shape[1..])
         };
-        Ok(Bytes { scale: part(self.scale)?, zero: part(self.zero)? })
+        Ok(Quantised { scale: part(self.scale)?, zero: part(self.zero)? })
     }
 }

@@ -82,7 +82,7 @@ const SPLITS: usize = 2;
 
 /// A number that is no sum.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Term {
+enum Atom {
     /// An element of a value, in row-major order.
     Element {
         value: Value,
@@ -100,11 +100,11 @@ enum Term {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::onnx) struct Amount {
     constant: i64,
-    terms: BTreeMap<Term, i64>,
+    terms: BTreeMap<Atom, i64>,
 }
 
 /// How an amount is computed, one step.
-pub(in crate::onnx) enum Form<'a> {
+pub(in crate::onnx) enum Formula<'a> {
     Constant(i64),
     Element {
         value: Value,
@@ -131,7 +131,7 @@ impl From<usize> for Amount {
 }
 
 impl Amount {
-    fn of(term: Term) -> Amount {
+    fn of(term: Atom) -> Amount {
         Amount { constant: 0, terms: BTreeMap::from([(term, 1)]) }
     }
 
@@ -139,7 +139,7 @@ impl Amount {
     pub fn element(value: Value, index: usize, range: Range) -> Amount {
         match range.low == range.high {
             true => range.low.into(),
-            false => Amount::of(Term::Element { value, index, range }),
+            false => Amount::of(Atom::Element { value, index, range }),
         }
     }
 
@@ -163,7 +163,7 @@ impl Amount {
         let terms = self.terms.iter().map(|(term, &times)| term.range(inner).mul(Range::one(times)));
         let plain = terms.fold(Range::one(self.constant), Range::add);
         let positive = self.terms.iter().find_map(|(term, &times)| match term {
-            Term::Positive(x) => Some((term, x, times)),
+            Atom::Positive(x) => Some((term, x, times)),
             _ => None,
         });
         let (Some((term, x, times)), Some(splits)) = (positive, splits.checked_sub(1)) else { return plain };
@@ -179,7 +179,7 @@ impl Amount {
 
     /// How much there is to it: terms, and what they are made of.
     pub fn weight(&self) -> usize {
-        1 + self.terms.keys().map(Term::weight).sum::<usize>()
+        1 + self.terms.keys().map(Atom::weight).sum::<usize>()
     }
 
     fn combined(&self, other: &Amount, times: i64) -> Amount {
@@ -211,7 +211,7 @@ impl Amount {
             (Some(factor), _) => other.times(factor),
             _ => {
                 let (a, b) = if self <= other { (self, other) } else { (other, self) };
-                Amount::of(Term::Product(Box::new([a.clone(), b.clone()])))
+                Amount::of(Atom::Product(Box::new([a.clone(), b.clone()])))
             }
         }
     }
@@ -229,9 +229,9 @@ impl Amount {
             _ if high <= 0 => Amount::default(),
             Some(first) if *first < 0 => {
                 let other = self.times(-1);
-                Amount::of(Term::Positive(Box::new(other.clone()))).minus(&other)
+                Amount::of(Atom::Positive(Box::new(other.clone()))).minus(&other)
             }
-            _ => Amount::of(Term::Positive(Box::new(self.clone()))),
+            _ => Amount::of(Atom::Positive(Box::new(self.clone()))),
         }
     }
 
@@ -255,7 +255,7 @@ impl Amount {
         match (self.divided(by), self.known()) {
             (Some(exact), _) => exact,
             (None, Some(number)) => number.div_euclid(by).into(),
-            (None, None) => Amount::of(Term::Quotient(Box::new(self.clone()), by)),
+            (None, None) => Amount::of(Atom::Quotient(Box::new(self.clone()), by)),
         }
     }
 
@@ -266,25 +266,25 @@ impl Amount {
         }
         let content = self.terms.values().fold(self.constant, |a, &b| common(a, b)).max(1);
         let Some(rest) = self.divided(content) else { return (1, vec![self.clone()]) };
-        let Form::Product([a, b]) = rest.form() else { return (content, vec![rest]) };
+        let Formula::Product([a, b]) = rest.formula() else { return (content, vec![rest]) };
         let ((a, mut others), (b, more)) = (a.factors(), b.factors());
         others.extend(more);
         (content.saturating_mul(a).saturating_mul(b), others)
     }
 
-    pub fn form(&self) -> Form<'_> {
+    pub fn formula(&self) -> Formula<'_> {
         let mut terms = self.terms.iter();
         match (terms.next(), terms.next()) {
-            (None, _) => Form::Constant(self.constant),
+            (None, _) => Formula::Constant(self.constant),
             (Some((term, 1)), None) if self.constant == 0 => match term {
-                &Term::Element { value, index, .. } => Form::Element { value, index },
-                Term::Positive(amount) => Form::Positive(amount),
-                Term::Product(pair) => Form::Product(pair),
-                Term::Quotient(amount, by) => Form::Quotient(amount, *by),
+                &Atom::Element { value, index, .. } => Formula::Element { value, index },
+                Atom::Positive(amount) => Formula::Positive(amount),
+                Atom::Product(pair) => Formula::Product(pair),
+                Atom::Quotient(amount, by) => Formula::Quotient(amount, *by),
             },
             _ => {
                 let terms = self.terms.iter().map(|(term, &count)| (Amount::of(term.clone()), count));
-                Form::Sum(self.constant, terms.collect())
+                Formula::Sum(self.constant, terms.collect())
             }
         }
     }
@@ -299,16 +299,16 @@ fn common(a: i64, b: i64) -> i64 {
     i64::try_from(a).unwrap_or(1)
 }
 
-impl Term {
+impl Atom {
     fn range(&self, splits: usize) -> Range {
         match self {
-            Term::Element { range, .. } => *range,
-            Term::Positive(amount) => {
+            Atom::Element { range, .. } => *range,
+            Atom::Positive(amount) => {
                 let Range { low, high } = amount.range_within(splits);
                 Range::new(low.max(0), high.max(0))
             }
-            Term::Product(pair) => pair[0].range_within(splits).mul(pair[1].range_within(splits)),
-            Term::Quotient(amount, by) => {
+            Atom::Product(pair) => pair[0].range_within(splits).mul(pair[1].range_within(splits)),
+            Atom::Quotient(amount, by) => {
                 let Range { low, high } = amount.range_within(splits);
                 let divided =
                     |end: i64| if [i64::MIN, i64::MAX].contains(&end) { end } else { end.div_euclid(*by) };
@@ -319,9 +319,9 @@ impl Term {
 
     fn weight(&self) -> usize {
         match self {
-            Term::Element { .. } => 1,
-            Term::Product(pair) => 1 + pair[0].weight() + pair[1].weight(),
-            Term::Positive(amount) | Term::Quotient(amount, _) => 1 + amount.weight(),
+            Atom::Element { .. } => 1,
+            Atom::Product(pair) => 1 + pair[0].weight() + pair[1].weight(),
+            Atom::Positive(amount) | Atom::Quotient(amount, _) => 1 + amount.weight(),
         }
     }
 }

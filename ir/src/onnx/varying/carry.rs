@@ -9,14 +9,13 @@ use super::NodeReader;
 use super::amount::Amount;
 use crate::graph::Value;
 use crate::onnx::error::NodeFault;
+use crate::onnx::ops::Results;
 use crate::op::{
     AxisSlice, BinaryFn, Compress, CumulativeKind, GatherAt, GatherElements, GatherNd, NonMaxSuppression, Op,
     Pad, PadMode, Reduce, ReduceKind, Reshape, ScatterElements, Slice, TopK, Unique, Where,
 };
 use crate::tensor::Tensor;
 use crate::types::{DType, Shape, TensorType};
-
-type Results = Result<Vec<Value>, NodeFault>;
 
 /// How an axis of an operand goes through an operator.
 enum Way {

@@ -21,7 +21,7 @@ mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use amount::Form;
+use amount::Formula;
 pub(super) use amount::{Amount, Range};
 use numbers::Known;
 
@@ -337,18 +337,18 @@ impl NodeReader<'_, '_> {
         if let Some(&made) = self.importer.sizes.made.get(amount) {
             return Ok(made);
         }
-        let value = match amount.form() {
-            Form::Constant(number) => self.integer(number)?,
-            Form::Element { value, index } => self.element(value, index)?,
-            Form::Positive(part) => {
+        let value = match amount.formula() {
+            Formula::Constant(number) => self.integer(number)?,
+            Formula::Element { value, index } => self.element(value, index)?,
+            Formula::Positive(part) => {
                 let (part, zero) = (self.amount(part)?, self.integer(0)?);
                 self.number(BinaryFn::Max, part, zero)?
             }
-            Form::Product([a, b]) => {
+            Formula::Product([a, b]) => {
                 let (a, b) = (self.amount(a)?, self.amount(b)?);
                 self.number(BinaryFn::Mul, a, b)?
             }
-            Form::Quotient(amount, by) => {
+            Formula::Quotient(amount, by) => {
                 let amount = amount.clone();
                 let whole = self.amount(&amount)?;
                 // Integers are cut towards 0, amounts are rounded down.
@@ -357,7 +357,7 @@ impl NodeReader<'_, '_> {
                 let exact = self.number(BinaryFn::Sub, whole, rest)?;
                 self.number(BinaryFn::Div, exact, divisor)?
             }
-            Form::Sum(constant, terms) => {
+            Formula::Sum(constant, terms) => {
                 let mut sum = None;
                 for (term, times) in terms {
                     let mut value = self.amount(&term)?;

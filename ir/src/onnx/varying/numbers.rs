@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::MOST_WEIGHT;
-use super::amount::{Amount, Form, Range};
+use super::amount::{Amount, Formula, Range};
 use crate::graph::{Graph, Value};
 use crate::op::{BinaryFn, Op, ReduceKind, Unary};
 use crate::tensor::Tensor;
@@ -20,12 +20,12 @@ const MOST_RANGED: usize = 1 << 12;
 const DEPTH: usize = 48;
 
 /// The elements of a tensor; `None` for one that may be no whole number.
-pub(super) type Numbers = Vec<Option<Amount>>;
+pub(super) type Amounts = Vec<Option<Amount>>;
 
 /// What has been found out.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
-    numbers: BTreeMap<Value, Numbers>,
+    numbers: BTreeMap<Value, Amounts>,
     ranges: BTreeMap<Value, Range>,
 }
 
@@ -76,11 +76,11 @@ impl Known {
     }
 
     /// The elements of a value, if it is small.
-    pub fn numbers(&mut self, graph: &Graph, value: Value) -> Option<Numbers> {
+    pub fn numbers(&mut self, graph: &Graph, value: Value) -> Option<Amounts> {
         self.look(graph, value, DEPTH)
     }
 
-    fn look(&mut self, graph: &Graph, value: Value, depth: usize) -> Option<Numbers> {
+    fn look(&mut self, graph: &Graph, value: Value, depth: usize) -> Option<Amounts> {
         let ty = graph.ty(value);
         let count = ty.shape.checked_elems().filter(|&n| n <= MOST_ELEMS)?;
         if let Some(known) = self.numbers.get(&value) {
@@ -93,7 +93,7 @@ impl Known {
         // Past what a type holds numbers wrap around or are rounded: then they are what they are.
         let fits = |n: &Amount| {
             n.known().is_some()
-                || matches!(n.form(), Form::Element { .. })
+                || matches!(n.formula(), Formula::Element { .. })
                 || exact(dtype).contains(n.range())
         };
         let settle = |(index, number): (usize, Option<Amount>)| {
@@ -101,12 +101,12 @@ impl Known {
                 .filter(|n| n.weight() <= MOST_WEIGHT && fits(n))
                 .or_else(|| (!dtype.is_float()).then(|| Amount::element(value, index, range)))
         };
-        let numbers: Numbers = found.into_iter().enumerate().map(settle).collect();
+        let numbers: Amounts = found.into_iter().enumerate().map(settle).collect();
         self.numbers.insert(value, numbers.clone());
         Some(numbers)
     }
 
-    fn computed(&mut self, graph: &Graph, value: Value, depth: usize) -> Option<Numbers> {
+    fn computed(&mut self, graph: &Graph, value: Value, depth: usize) -> Option<Amounts> {
         let node = graph.node(value.node);
         let operands = graph.operands(value.node);
         let dtype = graph.ty(value).dtype;
@@ -185,8 +185,8 @@ impl Known {
     }
 
     /// The elements of what only moves those of its first `moved` operands, from where these labels come out; the other operands are known.
-    fn moved(&mut self, graph: &Graph, value: Value, moved: usize, depth: usize) -> Option<Numbers> {
-        let mut all: Numbers = Vec::new();
+    fn moved(&mut self, graph: &Graph, value: Value, moved: usize, depth: usize) -> Option<Amounts> {
+        let mut all: Amounts = Vec::new();
         let mut labels: Vec<Tensor> = Vec::new();
         for (index, from) in graph.operands(value.node).into_iter().enumerate() {
             let from = from?;
@@ -302,7 +302,7 @@ impl Known {
 }
 
 /// The elements of an operand that is broadcast.
-fn spread(list: Numbers, from: &Shape, to: &Shape) -> Option<Numbers> {
+fn spread(list: Amounts, from: &Shape, to: &Shape) -> Option<Amounts> {
     if from == to {
         return Some(list);
     }

@@ -16,14 +16,14 @@ use crate::op::{BinaryFn, GatherAt, Reshape};
 
 /// A product of extents: the known factor, and the others in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Product {
+struct ExtentProduct {
     known: i64,
     others: Vec<Amount>,
 }
 
-impl Product {
-    fn of<'a>(extents: impl IntoIterator<Item = &'a Amount>) -> Product {
-        let mut product = Product { known: 1, others: Vec::new() };
+impl ExtentProduct {
+    fn of<'a>(extents: impl IntoIterator<Item = &'a Amount>) -> ExtentProduct {
+        let mut product = ExtentProduct { known: 1, others: Vec::new() };
         for extent in extents {
             let (factor, rest) = extent.factors();
             product.known = product.known.saturating_mul(factor);
@@ -38,7 +38,7 @@ impl Product {
     }
 
     /// What is left when other extents are taken out.
-    fn without(mut self, other: &Product) -> Option<Amount> {
+    fn without(mut self, other: &ExtentProduct) -> Option<Amount> {
         if self.known == 0 {
             return Some(Amount::default());
         }
@@ -61,7 +61,8 @@ fn groups(from: &[Amount], to: &[Amount]) -> Vec<(std::ops::Range<usize>, std::o
     while first < from.len() || second < to.len() {
         let mut ends = (first..=from.len()).flat_map(|i| (second..=to.len()).map(move |j| (i, j)));
         let found = ends.find(|&(i, j)| {
-            (i, j) != (first, second) && Product::of(&from[first..i]) == Product::of(&to[second..j])
+            (i, j) != (first, second)
+                && ExtentProduct::of(&from[first..i]) == ExtentProduct::of(&to[second..j])
         });
         let (i, j) = found.unwrap_or((from.len(), to.len()));
         groups.push((first..i, second..j));
@@ -102,9 +103,9 @@ impl NodeReader<'_, '_> {
             });
         }
         if let Some(i) = open {
-            shape[i] = Product::of(from).without(&Product::of(&shape)).ok_or_else(cannot)?;
+            shape[i] = ExtentProduct::of(from).without(&ExtentProduct::of(&shape)).ok_or_else(cannot)?;
         }
-        if Product::of(from) == Product::of(&shape) { Ok(shape) } else { Err(cannot()) }
+        if ExtentProduct::of(from) == ExtentProduct::of(&shape) { Ok(shape) } else { Err(cannot()) }
     }
 
     /// All elements in a row.
@@ -123,10 +124,10 @@ impl NodeReader<'_, '_> {
             if from[before.clone()].iter().all(|extent| extent.known().is_some()) {
                 continue;
             }
-            let all = Product::of(&from[before.clone()]);
+            let all = ExtentProduct::of(&from[before.clone()]);
             let taken = behind.clone().find_map(|axis| {
                 let others = behind.clone().filter(|&other| other != axis).map(|other| &new[other]);
-                let rest = all.clone().without(&Product::of(others))?;
+                let rest = all.clone().without(&ExtentProduct::of(others))?;
                 (rest.range().high == i64::try_from(bounds[axis]).ok()?).then_some((axis, rest))
             });
             let Some((axis, rest)) = taken else {

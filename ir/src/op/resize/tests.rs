@@ -180,7 +180,7 @@ fn check_nearest(resize: &Resize, input: usize, scale: (i64, i64)) {
     assert_eq!(taps.len(), output);
     for (i, taps) in taps.iter().enumerate() {
         let at = by_formula(resize.coordinates, input as i64, output as i64, scale, i as i64);
-        let expected = Tap { index: by_trying(rounding, input as i64, at), weight: 1.0 };
+        let expected = ResizeTap { index: by_trying(rounding, input as i64, at), weight: 1.0 };
         assert_eq!(
             taps[..],
             [expected],
@@ -241,7 +241,7 @@ fn weights_between_elements_are_exact_quotients() {
             for i in 0..output {
                 let (num, den) = by_formula(coordinates, input as i64, output as i64, scale, i as i64);
                 let x = (num as f64 / den as f64).clamp(0.0, input as f64 - 1.0);
-                let ramp = |taps: &[Tap]| taps.iter().map(|t| t.index as f64 * t.weight).sum::<f64>();
+                let ramp = |taps: &[ResizeTap]| taps.iter().map(|t| t.index as f64 * t.weight).sum::<f64>();
                 assert!((ramp(&linear.taps(0, input)[i]) - x).abs() < 1e-12);
                 if num % den == 0 {
                     let index = (num / den).clamp(0, input as i64 - 1) as usize;

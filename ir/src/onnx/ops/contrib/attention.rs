@@ -22,15 +22,15 @@ use crate::op::elementwise::BinaryFn;
 use crate::types::DType;
 
 /// Attributes that all of them have.
-struct Kind {
+struct Common {
     heads: i64,
     scale: Option<f64>,
     filter: f64,
     causal: bool,
 }
 
-impl Kind {
-    fn read(n: &mut NodeReader<'_, '_>) -> Result<Kind, NodeFault> {
+impl Common {
+    fn read(n: &mut NodeReader<'_, '_>) -> Result<Common, NodeFault> {
         let heads = n.attributes.int("num_heads")?.ok_or_else(|| value("num_heads", "is missing"))?;
         let scale = n.attributes.float("scale")?.filter(|scale| *scale != 0.0).map(f64::from);
         let filter = f64::from(n.attributes.float("mask_filter_value")?.unwrap_or(-10_000.0));
@@ -44,22 +44,22 @@ impl Kind {
                 "one buffer for past and present (attribute \"past_present_share_buffer\"); export without it",
             ));
         }
-        Ok(Kind { heads, scale, filter, causal })
+        Ok(Common { heads, scale, filter, causal })
     }
 }
 
 /// What is looked for, where, and what is found there: `[N, heads, S, size]`.
-struct Parts {
+struct Qkv {
     q: Value,
     k: Value,
     v: Value,
 }
 
-impl Parts {
+impl Qkv {
     /// From three values with their heads side by side.
-    fn with_heads(n: &mut NodeReader<'_, '_>, [q, k, v]: [Value; 3], heads: i64) -> Result<Parts, NodeFault> {
+    fn with_heads(n: &mut NodeReader<'_, '_>, [q, k, v]: [Value; 3], heads: i64) -> Result<Qkv, NodeFault> {
         let heads = Some(heads);
-        Ok(Parts {
+        Ok(Qkv {
             q: with_heads(n, q, heads, "query")?,
             k: with_heads(n, k, heads, "key")?,
             v: with_heads(n, v, heads, "value")?,
@@ -70,28 +70,28 @@ impl Parts {
     fn attend(
         &self,
         n: &mut NodeReader<'_, '_>,
-        kind: &Kind,
+        common: &Common,
         mask: Option<Value>,
         bias: Option<Value>,
         past: usize,
     ) -> Result<Value, NodeFault> {
         let [batch, _, queries, size] = extents(n, self.q, "query")?;
         let keys = extents(n, self.k, "key")?[2];
-        let scale = kind.scale.unwrap_or(1.0 / (size as f64).sqrt());
+        let scale = common.scale.unwrap_or(1.0 / (size as f64).sqrt());
         let turned = n.transpose(self.k, &[0, 1, 3, 2])?;
         let mut scores = n.mat_mul(self.q, turned)?;
         scores = n.binary_with(BinaryFn::Mul, scores, scale)?;
         if let Some(mask) = mask {
             let seen = seen(n, mask, batch, keys)?;
             let dtype = n.dtype(scores);
-            let (zero, filter) = (n.scalar(dtype, 0.0)?, n.scalar(dtype, kind.filter)?);
+            let (zero, filter) = (n.scalar(dtype, 0.0)?, n.scalar(dtype, common.filter)?);
             let added = n.choose(seen, zero, filter)?;
             scores = n.binary(BinaryFn::Add, scores, added)?;
         }
         if let Some(bias) = bias {
             scores = n.binary(BinaryFn::Add, scores, bias)?;
         }
-        if kind.causal {
+        if common.causal {
             let rows = n.counting(DType::I64, [queries, 1])?;
             let rows = n.binary_with(BinaryFn::Add, rows, past as f64)?;
             let columns = n.counting(DType::I64, [1, keys])?;
@@ -171,7 +171,7 @@ fn packed(
     past: Option<Value>,
     added: Option<Value>,
 ) -> Results {
-    let kind = Kind::read(n)?;
+    let common = Common::read(n)?;
     let shape = n.shape(all);
     let [_, _, width] = shape[..] else {
         return Err(NodeFault::invalid(format!("input must have three axes, the product has shape {shape}")));
@@ -188,7 +188,7 @@ fn packed(
     let q = n.part(all, 2, 0, sizes[0], 1)?;
     let k = n.part(all, 2, sizes[0], sizes[1], 1)?;
     let v = n.part(all, 2, sizes[0] + sizes[1], sizes[2], 1)?;
-    let mut parts = Parts::with_heads(n, [q, k, v], kind.heads)?;
+    let mut parts = Qkv::with_heads(n, [q, k, v], common.heads)?;
     let mut before = 0;
     if let Some(past) = past {
         let ty = n.shape(past);
@@ -204,7 +204,7 @@ fn packed(
             *part = n.concat(2, &[old, *part])?;
         }
     }
-    let y = parts.attend(n, &kind, mask, added, before)?;
+    let y = parts.attend(n, &common, mask, added, before)?;
     let mut results = vec![y];
     if n.output_count() > 1 {
         let mut both = Vec::new();
@@ -230,7 +230,7 @@ pub(in crate::onnx) fn multi_head(n: &mut NodeReader<'_, '_>) -> Results {
             "a cache in a buffer of its own (operands 8 and 9); export with past and present of real lengths",
         ));
     }
-    let kind = Kind::read(n)?;
+    let common = Common::read(n)?;
     let mut qkv: Vec<Value> = match (key, found) {
         (None, None) => unpacked(n, query, 3)?,
         (Some(key), None) => [vec![query], unpacked(n, key, 2)?].concat(),
@@ -252,7 +252,7 @@ pub(in crate::onnx) fn multi_head(n: &mut NodeReader<'_, '_>) -> Results {
     let [q, k, v] = qkv[..] else {
         return Err(NodeFault::invalid("needs queries, keys and values"));
     };
-    let mut parts = Parts::with_heads(n, [q, k, v], kind.heads)?;
+    let mut parts = Qkv::with_heads(n, [q, k, v], common.heads)?;
     let mut before = 0;
     match past {
         [Some(keys), Some(values)] => {
@@ -263,7 +263,7 @@ pub(in crate::onnx) fn multi_head(n: &mut NodeReader<'_, '_>) -> Results {
         [None, None] => {}
         _ => return Err(NodeFault::invalid("needs past_key and past_value together")),
     }
-    let y = parts.attend(n, &kind, mask, added, before)?;
+    let y = parts.attend(n, &common, mask, added, before)?;
     Ok(vec![y, parts.k, parts.v])
 }
 

@@ -17,15 +17,15 @@ use crate::tensor::Tensor;
 use crate::types::{DType, Shape};
 
 /// How the weights lie.
-struct Packing {
+struct PackedLayout {
     k: usize,
     n: usize,
     bits: usize,
     block: usize,
 }
 
-impl Packing {
-    fn read(n: &mut NodeReader<'_, '_>) -> Result<Packing, NodeFault> {
+impl PackedLayout {
+    fn read(n: &mut NodeReader<'_, '_>) -> Result<PackedLayout, NodeFault> {
         let mut extent = |name: &str| match n.attributes.int(name)? {
             Some(size) => usize::try_from(size)
                 .ok()
@@ -44,7 +44,7 @@ impl Packing {
                 format!("is {block}, which does not fill bytes with {bits} bits each"),
             ));
         }
-        Ok(Packing { k, n: columns, bits, block })
+        Ok(PackedLayout { k, n: columns, bits, block })
     }
 
     /// Blocks of a column.
@@ -121,7 +121,7 @@ pub(in crate::onnx) fn mat_mul(n: &mut NodeReader<'_, '_>) -> Results {
     if n.optional(4)?.is_some() {
         return Err(NodeFault::unsupported("blocks by index (operand 4, g_idx); quantise without act_order"));
     }
-    let packing = Packing::read(n)?;
+    let packing = PackedLayout::read(n)?;
     n.attributes.ignore("accuracy_level");
     // A tuned kernel's own order of the weights, where it is not 0.
     if n.attributes.int("weight_prepacked")?.unwrap_or(0) != 0 {
