@@ -35,7 +35,7 @@ pub use self::header::{ABI_VERSION, FORMAT_VERSION, HEADER_BYTES, HEADER_OFFSET,
 use crate::abi::{CpuFeatures, LayerFn};
 use crate::constants::Constants;
 use crate::encode::{self, DecodeError};
-use crate::memory::{Image, MemoryError, PAGE, Pages, system_page};
+use crate::memory::{LoadedFile, MemoryError, PAGE, Pages, system_page};
 use crate::program::{Program, ProgramError};
 
 /// A file that is not loaded.
@@ -188,7 +188,7 @@ unsafe fn from_pages(pages: Pages, checksum: &[u8; 32]) -> Result<Program, LoadE
     if Some(header.machine) != Machine::host() {
         return Err(LoadError::Machine { found: header.machine });
     }
-    let parts = Parts::new(&header, pages.len())?;
+    let parts = FileParts::new(&header, pages.len())?;
     let desc = encode::decode(bytes(&pages, &parts.desc)?)?;
     desc.verify()?;
     let missing = header.features.with(desc.features).missing_from(CpuFeatures::detect());
@@ -197,31 +197,31 @@ unsafe fn from_pages(pages: Pages, checksum: &[u8; 32]) -> Result<Program, LoadE
     }
     let offsets = function_offsets(bytes(&pages, &parts.table)?, &parts.text)?;
 
-    let image = Image::new(pages, parts.text.clone())?;
+    let file = LoadedFile::new(pages, parts.text.clone())?;
     let funcs = offsets
         .into_iter()
         .map(|offset| {
-            let address = image.base().wrapping_add(parts.text.start + offset);
+            let address = file.base().wrapping_add(parts.text.start + offset);
             // SAFETY: the compiler put a function of this type there, by the caller's promise. It is callable while
-            // the image lives, and the program holds the image.
+            // the file lives, and the program holds the file.
             unsafe { std::mem::transmute::<*mut u8, LayerFn>(address) }
         })
         .collect();
-    let consts = Constants::in_block(Arc::clone(image.block()), parts.consts);
-    // SAFETY: the image keeps the code; that the code keeps the contract is the caller's promise.
-    Ok(unsafe { Program::from_parts(desc, funcs, consts, Arc::new(image)) }?)
+    let consts = Constants::in_block(Arc::clone(file.block()), parts.consts);
+    // SAFETY: the file keeps the code; that the code keeps the contract is the caller's promise.
+    Ok(unsafe { Program::from_parts(desc, funcs, consts, Arc::new(file)) }?)
 }
 
 /// The parts of a file, all inside it, those with a protection of their own on pages of their own.
-struct Parts {
+struct FileParts {
     desc: Range<usize>,
     table: Range<usize>,
     text: Range<usize>,
     consts: Range<usize>,
 }
 
-impl Parts {
-    fn new(header: &Header, file: usize) -> Result<Parts, LoadError> {
+impl FileParts {
+    fn new(header: &Header, file: usize) -> Result<FileParts, LoadError> {
         let inside = |range: &Range<u64>| {
             let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
             (start <= end && end <= file).then_some(start..end)
@@ -229,7 +229,7 @@ impl Parts {
         let place =
             |range: &Range<u64>| inside(range).ok_or(LoadError::Inconsistent("a part outside the file"));
         let table_end = header.table.saturating_add(u64::from(header.functions) * 4);
-        let parts = Parts {
+        let parts = FileParts {
             desc: place(&header.desc)?,
             table: place(&(header.table..table_end))?,
             text: place(&header.text)?,

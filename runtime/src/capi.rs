@@ -21,16 +21,16 @@ use crate::{Pool, Program, RunError, Session};
 pub struct Model {
     session: Session,
     pool: Pool,
-    tensors: Arc<Tensors>,
+    tensors: Arc<CTensors>,
 }
 
-struct Tensors {
-    inputs: Vec<Tensor>,
-    outputs: Vec<Tensor>,
+struct CTensors {
+    inputs: Vec<CTensor>,
+    outputs: Vec<CTensor>,
 }
 
 /// What `nnc_tensor` points to.
-struct Tensor {
+struct CTensor {
     name: CString,
     elem: u32,
     shape: Vec<u64>,
@@ -99,9 +99,9 @@ pub unsafe extern "C" fn nnc_model_open(path: *const c_char, threads: u32) -> *m
         // SAFETY: the caller trusts the file.
         let program = unsafe { Program::load(std::ffi::OsStr::from_bytes(path.to_bytes())) }?;
         let pool = if threads == 0 { Pool::for_this_machine()? } else { Pool::new(threads as usize)? };
-        let tensors = Tensors {
-            inputs: program.inputs().iter().map(Tensor::new).collect(),
-            outputs: program.outputs().iter().map(Tensor::new).collect(),
+        let tensors = CTensors {
+            inputs: program.inputs().iter().map(CTensor::new).collect(),
+            outputs: program.outputs().iter().map(CTensor::new).collect(),
         };
         Ok(Model { session: Session::new(&program, &pool)?, pool, tensors: Arc::new(tensors) })
     };
@@ -200,7 +200,7 @@ pub unsafe extern "C" fn nnc_model_output(model: *const Model, index: u32, info:
 unsafe fn describe(
     model: *const Model,
     role: &'static str,
-    side: fn(&Tensors) -> &Vec<Tensor>,
+    side: fn(&CTensors) -> &Vec<CTensor>,
     index: u32,
     info: *mut TensorInfo,
 ) -> c_int {
@@ -292,9 +292,9 @@ pub extern "C" fn nnc_last_error() -> *const c_char {
     LAST_ERROR.with_borrow(|message| message.as_ptr())
 }
 
-impl Tensor {
-    fn new(port: &Port) -> Tensor {
-        Tensor {
+impl CTensor {
+    fn new(port: &Port) -> CTensor {
+        CTensor {
             name: c_string(&port.name),
             elem: port.elem as u32,
             shape: port.shape.iter().map(|&extent| extent as u64).collect(),

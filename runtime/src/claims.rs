@@ -26,12 +26,12 @@ pub(crate) struct Claims {
     steps: usize,
     /// `[thread][step]`
     shares: Vec<Share>,
-    progress: Vec<Progress>,
+    progress: Vec<StepProgress>,
 }
 
 /// How far threads have come with a step. All numbers are modulo 2³².
 #[derive(Default)]
-pub(crate) struct Progress {
+pub(crate) struct StepProgress {
     /// Units that have been done in all visits.
     units: AtomicU32,
     /// Visits that are over.
@@ -40,7 +40,7 @@ pub(crate) struct Progress {
     before: AtomicU32,
 }
 
-impl Progress {
+impl StepProgress {
     /// Counts units that a thread has done in a visit; whoever completes the visit is told so.
     pub(crate) fn count(&self, visit: u32, units: u32, all: u32) -> bool {
         let done = self.units.fetch_add(units, Ordering::SeqCst).wrapping_add(units);
@@ -69,7 +69,7 @@ impl Claims {
     pub(crate) fn new(steps: usize, threads: usize) -> Claims {
         let mut claims = Claims { steps, shares: Vec::new(), progress: Vec::new() };
         claims.shares.resize_with(steps * threads, Share::default);
-        claims.progress.resize_with(steps, Progress::default);
+        claims.progress.resize_with(steps, StepProgress::default);
         claims
     }
 
@@ -91,7 +91,7 @@ impl Claims {
     }
 
     /// How far threads have come with a step.
-    pub(crate) fn progress(&self, step: usize) -> &Progress {
+    pub(crate) fn progress(&self, step: usize) -> &StepProgress {
         &self.progress[step]
     }
 }

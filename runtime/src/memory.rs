@@ -220,18 +220,18 @@ impl Deref for Block {
 /// A program as it lies in a file, in memory: code that may run and may no longer be written, and data that may only be
 /// read.
 #[derive(Clone, Debug)]
-pub(crate) struct Image(Arc<Block>);
+pub(crate) struct LoadedFile(Arc<Block>);
 
-impl Image {
+impl LoadedFile {
     /// Takes the right to write from all pages and gives those of `text` the right to execute. `text` begins at a
     /// page of its own and nothing else lies on its last page.
-    pub(crate) fn new(pages: Pages, text: Range<usize>) -> Result<Image, MemoryError> {
+    pub(crate) fn new(pages: Pages, text: Range<usize>) -> Result<LoadedFile, MemoryError> {
         let fail = |source| MemoryError { purpose: "code", bytes: pages.len as u64, source };
         pages.forbid_writing("code")?;
         if !text.is_empty() {
             pages.protect(text, libc::PROT_READ | libc::PROT_EXEC).map_err(fail)?;
         }
-        Ok(Image(Arc::new(Block(pages))))
+        Ok(LoadedFile(Arc::new(Block(pages))))
     }
 
     /// The first byte.

@@ -11,9 +11,9 @@ use crate::constants::Constants;
 
 /// A compiled program. Cheap to clone; all clones share code and constants, which live until the last one is gone.
 #[derive(Clone)]
-pub struct Program(Arc<Parts>);
+pub struct Program(Arc<Inner>);
 
-struct Parts {
+struct Inner {
     desc: ProgramDesc,
     funcs: Vec<LayerFn>,
     consts: Constants,
@@ -187,7 +187,7 @@ impl Program {
                 return Err(ProgramError::NoSuchConstant { step, arg, offset });
             }
         }
-        Ok(Program(Arc::new(Parts { desc, funcs, consts, _owner: owner })))
+        Ok(Program(Arc::new(Inner { desc, funcs, consts, _owner: owner })))
     }
 
     /// What the program is.

@@ -65,11 +65,11 @@ pub struct Session {
     profile: Vec<u64>,
     /// Copies of the caller's buffers between guard pages, if they are wanted.
     copies: Option<Copies>,
-    memory: Memory,
+    memory: SessionMemory,
 }
 
 /// A session's own memory.
-struct Memory {
+struct SessionMemory {
     arena: Pages,
     /// Where each thread's scratch begins, and how long it is.
     scratch: Vec<*mut u8>,
@@ -226,7 +226,7 @@ fn list(names: &[String]) -> String {
 impl Session {
     /// A session that runs `program` on the threads of `pool`.
     pub fn new(program: &Program, pool: &Pool) -> Result<Session, MemoryError> {
-        let memory = Memory::for_program(program.desc(), pool.threads())?;
+        let memory = SessionMemory::for_program(program.desc(), pool.threads())?;
         let copies = Copies::wanted(program.inputs(), program.outputs())?;
         let mut session = Session {
             program: program.clone(),
@@ -265,7 +265,7 @@ impl Session {
             && desc.scratch_bytes <= self.memory.scratch_bytes;
         let copies = Copies::wanted(&desc.inputs, &desc.outputs)?;
         if !fits {
-            self.memory = Memory::for_program(desc, self.pool.threads())?;
+            self.memory = SessionMemory::for_program(desc, self.pool.threads())?;
         }
         self.prepare(program, copies);
         Ok(())
@@ -479,12 +479,12 @@ fn refill(pointers: &mut Vec<*mut u8>, len: usize) {
     pointers.resize(len, std::ptr::null_mut());
 }
 
-impl Memory {
+impl SessionMemory {
     /// What a program needs on some threads.
-    fn for_program(desc: &ProgramDesc, threads: usize) -> Result<Memory, MemoryError> {
+    fn for_program(desc: &ProgramDesc, threads: usize) -> Result<SessionMemory, MemoryError> {
         let arena = Pages::buffer(desc.arena_bytes, ALIGN as usize, "the arena")?;
         let (scratch, blocks) = scratch(desc.scratch_bytes, threads)?;
-        Ok(Memory { arena, scratch, scratch_bytes: desc.scratch_bytes, blocks })
+        Ok(SessionMemory { arena, scratch, scratch_bytes: desc.scratch_bytes, blocks })
     }
 }
 

@@ -145,18 +145,18 @@ pub(super) fn verify(file: &[u8], checksum: &[u8; 32]) -> Result<Header, LoadErr
 }
 
 /// Tells artefacts from other files, by the first kilobyte. Returns what follows the magic.
-pub(super) fn identify(start: &[u8]) -> Result<Fields<'_>, LoadError> {
+pub(super) fn identify(start: &[u8]) -> Result<HeaderReader<'_>, LoadError> {
     let header = start.get(HEADER_OFFSET..).and_then(|rest| rest.strip_prefix(&MAGIC));
     match header {
-        Some(rest) if start.starts_with(&ELF_MAGIC) => Ok(Fields(rest)),
+        Some(rest) if start.starts_with(&ELF_MAGIC) => Ok(HeaderReader(rest)),
         _ => Err(LoadError::NotAnArtefact),
     }
 }
 
 /// The fields of the header, read one after the other.
-pub(super) struct Fields<'a>(&'a [u8]);
+pub(super) struct HeaderReader<'a>(&'a [u8]);
 
-impl Fields<'_> {
+impl HeaderReader<'_> {
     fn array<const N: usize>(&mut self) -> Result<[u8; N], LoadError> {
         let (bytes, rest) = self.0.split_first_chunk().ok_or(LoadError::NotAnArtefact)?;
         self.0 = rest;
