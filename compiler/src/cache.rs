@@ -50,21 +50,21 @@ pub enum CacheUse {
 
 /// The place of one program in a cache.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct CacheEntry {
     folder: PathBuf,
     path: PathBuf,
 }
 
-impl Entry {
+impl CacheEntry {
     /// The place for a model that is compiled with these options for this target.
     pub fn new(
         folder: &Path,
         model: &onnx::Model,
         options: &Options,
         target: &Target,
-    ) -> Result<Entry, OnnxError> {
+    ) -> Result<CacheEntry, OnnxError> {
         let name = format!("{}.nnc.so", key(model, options, target)?.to_hex());
-        Ok(Entry { folder: folder.to_owned(), path: folder.join(name) })
+        Ok(CacheEntry { folder: folder.to_owned(), path: folder.join(name) })
     }
 
     /// The file.
@@ -121,7 +121,7 @@ impl Entry {
 /// Age from which on nobody is writing to a temporary file any more.
 const STALE: Duration = Duration::from_secs(3600);
 
-impl Entry {
+impl CacheEntry {
     /// Removes temporary files of processes that were killed while they wrote.
     fn sweep(&self) {
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {

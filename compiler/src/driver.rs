@@ -21,7 +21,7 @@ use nnc_runtime::abi::{Denormals, ProgramDesc};
 
 use crate::artefact::driver::DriverError;
 use crate::artefact::{self, CName, LinkError};
-use crate::cache::{CacheUse, Entry};
+use crate::cache::{CacheEntry, CacheUse};
 use crate::emit::disassemble::{DisassembleError, code_bytes, disassemble};
 use crate::emit::object::{ConstantPlace, Object};
 use crate::emit::{self, CodegenError, jit};
@@ -307,7 +307,7 @@ impl Model {
             let report = Some(compilation.report().clone());
             return Ok(Compiled { program: compilation.program()?, report, cache: None });
         };
-        let entry = Entry::new(folder, &self.onnx, options, &target(options)?)?;
+        let entry = CacheEntry::new(folder, &self.onnx, options, &target(options)?)?;
         // A program that was compiled within other limits may be too large for these: then compiling says so.
         let fits = |program: &Program| program.desc().arena_bytes <= self.onnx.limits().arena_bytes;
         if let Some(program) = entry.load().filter(fits) {

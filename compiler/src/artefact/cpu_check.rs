@@ -70,7 +70,7 @@ pub(super) fn x86_64(needed: CpuFeatures) -> Vec<u8> {
     let wanted = FEATURES.iter().filter(|(feature, ..)| needed.contains(*feature));
     let known = FEATURES.iter().fold(CpuFeatures::default(), |all, (feature, ..)| all.with(*feature));
     let state = wanted.clone().fold(0, |all, (.., state)| all | state);
-    let mut code = Code::default();
+    let mut code = MachineCode::default();
     code.bytes(&[0x53]); // push rbx, which CPUID overwrites and the caller keeps
     if !known.contains(needed) {
         code.bytes(&[0x31, 0xc0]); // xor eax, eax
@@ -101,13 +101,13 @@ pub(super) fn x86_64(needed: CpuFeatures) -> Vec<u8> {
 }
 
 #[derive(Default)]
-struct Code {
+struct MachineCode {
     bytes: Vec<u8>,
     /// Where distances to the end for failures have to be.
     failures: Vec<usize>,
 }
 
-impl Code {
+impl MachineCode {
     fn bytes(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }

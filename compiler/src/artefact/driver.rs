@@ -57,7 +57,7 @@ use nnc_runtime::abi::{Arg, CpuFeatures, Denormals, IndexCheck, Port, ProgramDes
 use nnc_runtime::artefact::ABI_VERSION;
 use target_lexicon::Architecture;
 
-use super::name::Symbol;
+use super::name::Export;
 use super::{CName, CONSTS, cpu_check, float_mode, json};
 
 /// Alignment of the workspace: that of the arena and of scratch.
@@ -141,10 +141,10 @@ pub fn define(
     let mut export = |symbol, align, bytes: &[u8]| {
         define_data(module, &name.symbol(symbol), Linkage::Export, align, bytes.to_vec())
     };
-    export(Symbol::AbiVersion, 4, &ABI_VERSION.to_le_bytes())?;
-    export(Symbol::WorkspaceBytes, 8, &workspace.end.to_le_bytes())?;
-    export(Symbol::Info, 1, &[info(desc, workspace.end).as_bytes(), &[0]].concat())?;
-    let table = Table::of(desc)?;
+    export(Export::AbiVersion, 4, &ABI_VERSION.to_le_bytes())?;
+    export(Export::WorkspaceBytes, 8, &workspace.end.to_le_bytes())?;
+    export(Export::Info, 1, &[info(desc, workspace.end).as_bytes(), &[0]].concat())?;
+    let table = StepTable::of(desc)?;
     let steps = define_data(module, "nnc_steps", Linkage::Local, 16, table.bytes.clone())?;
     let consts = module.declare_data(CONSTS, Linkage::Import, false, false)?;
     let cpu_check = define_cpu_check(module, desc)?;
@@ -153,7 +153,7 @@ pub fn define(
     let mut signature = Signature::new(CallConv::SystemV);
     signature.params = vec![AbiParam::new(types::I64); 3];
     signature.returns = vec![AbiParam::new(types::I32)];
-    let id = module.declare_function(&name.symbol(Symbol::Run), Linkage::Export, &signature)?;
+    let id = module.declare_function(&name.symbol(Export::Run), Linkage::Export, &signature)?;
     let mut context = Context::new();
     context.func.signature = signature;
     let func = &mut context.func;
@@ -169,7 +169,7 @@ pub fn define(
 
     let mut frontend = FunctionBuilderContext::new();
     let builder = FunctionBuilder::new(func, &mut frontend);
-    let run = Run::new(builder, desc, &table, workspace, steps, consts, callees)?;
+    let run = RunFunction::new(builder, desc, &table, workspace, steps, consts, callees)?;
     run.build(desc, &table, cpu_check, float_mode, module);
     module.define_function(id, &mut context)?;
     Ok(())
@@ -242,7 +242,7 @@ const SCRATCH: u32 = 2;
 const PORTS: u32 = 3;
 
 /// The table that the loop walks, and how it is walked through.
-struct Table {
+struct StepTable {
     bytes: Vec<u8>,
     way: Vec<Stop>,
     /// Base pointers that move on in loops, in the order of their steps.
@@ -269,9 +269,9 @@ struct Moving {
     strides: Vec<(usize, i64)>,
 }
 
-impl Table {
-    fn of(desc: &ProgramDesc) -> Result<Table, DriverError> {
-        let mut table = Table { bytes: Vec::new(), way: Vec::new(), moving: Vec::new(), trips: 0 };
+impl StepTable {
+    fn of(desc: &ProgramDesc) -> Result<StepTable, DriverError> {
+        let mut table = StepTable { bytes: Vec::new(), way: Vec::new(), moving: Vec::new(), trips: 0 };
         let mut groups = desc.strips.iter().peekable();
         let mut repeats = desc.repeats.iter().enumerate().peekable();
         let mut inside: Vec<(usize, &Repeat)> = Vec::new();
@@ -416,7 +416,7 @@ fn info(desc: &ProgramDesc, workspace: u64) -> String {
 }
 
 /// The function while it is built.
-struct Run<'a> {
+struct RunFunction<'a> {
     builder: FunctionBuilder<'a>,
     steps: GlobalValue,
     consts: GlobalValue,
@@ -432,16 +432,16 @@ struct Run<'a> {
     refuse: Block,
 }
 
-impl<'a> Run<'a> {
+impl<'a> RunFunction<'a> {
     fn new(
         mut builder: FunctionBuilder<'a>,
         desc: &ProgramDesc,
-        table: &Table,
+        table: &StepTable,
         workspace: Workspace,
         steps: GlobalValue,
         consts: GlobalValue,
         callees: Vec<FuncRef>,
-    ) -> Result<Run<'a>, DriverError> {
+    ) -> Result<RunFunction<'a>, DriverError> {
         let mut pointers = |count: usize| {
             let bytes =
                 u32::try_from(count.max(1)).ok().filter(|&count| count < 1 << 16).map(|count| count * 8);
@@ -457,13 +457,24 @@ impl<'a> Run<'a> {
         let walk = pointers(1)?;
         let bases = pointers(desc.steps.iter().map(|step| step.args.len()).max().unwrap_or(0))?;
         let refuse = builder.create_block();
-        Ok(Run { builder, steps, consts, callees, regions, bases, workspace, iterations, walk, refuse })
+        Ok(RunFunction {
+            builder,
+            steps,
+            consts,
+            callees,
+            regions,
+            bases,
+            workspace,
+            iterations,
+            walk,
+            refuse,
+        })
     }
 
     fn build(
         mut self,
         desc: &ProgramDesc,
-        table: &Table,
+        table: &StepTable,
         cpu_check: Option<FuncRef>,
         float_mode: (FuncRef, u64),
         module: &dyn Module,
@@ -557,7 +568,7 @@ impl<'a> Run<'a> {
     fn way(
         &mut self,
         desc: &ProgramDesc,
-        table: &Table,
+        table: &StepTable,
         (arena, scratch): (Value, Value),
         (switch, wanted): (FuncRef, u64),
     ) -> Block {
@@ -618,7 +629,7 @@ impl<'a> Run<'a> {
     /// Goes on in `body` if there is an iteration, and else in `end`. `going` is where a byte is that says so, too.
     fn leave_unless_going(
         &mut self,
-        table: &Table,
+        table: &StepTable,
         number: usize,
         going: Option<(Value, u64)>,
         body: Block,

@@ -22,7 +22,7 @@ use object::endian::Endianness;
 use object::write::StringId;
 use object::write::elf::{FileHeader, ProgramHeader, SectionHeader, SectionIndex, Sym, Writer};
 
-use super::input::{DATA_ALIGN, Part, Place, Symbol};
+use super::input::{DATA_ALIGN, LinkSymbol, Section, SectionOffset};
 
 const PROGRAM_HEADERS: u32 = 7;
 const DYNAMIC_ENTRIES: usize = 7;
@@ -36,12 +36,12 @@ pub(super) struct Contents<'a> {
     pub(super) rodata_len: usize,
     pub(super) text_len: usize,
     pub(super) consts: &'a [u8],
-    pub(super) symbols: &'a [Symbol],
+    pub(super) symbols: &'a [LinkSymbol],
 }
 
 /// Where things are: file offsets, and addresses from the start of the image.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Places {
+pub(super) struct FileLayout {
     pub(super) hash: u64,
     pub(super) dynsym: u64,
     pub(super) dynstr: Range<u64>,
@@ -53,27 +53,27 @@ pub(super) struct Places {
     pub(super) consts: Range<u64>,
 }
 
-impl Places {
-    /// The address of a place in a part.
-    pub(super) fn address(&self, place: Place) -> u64 {
-        let part = match place.part {
-            Part::Text => &self.text,
-            Part::ReadOnlyData => &self.rodata,
-            Part::Constants => &self.consts,
+impl FileLayout {
+    /// The address of a byte of a section.
+    pub(super) fn address(&self, place: SectionOffset) -> u64 {
+        let section = match place.section {
+            Section::Text => &self.text,
+            Section::ReadOnlyData => &self.rodata,
+            Section::Constants => &self.consts,
         };
-        part.start.saturating_add(place.offset)
+        section.start.saturating_add(place.offset)
     }
 }
 
 /// A file that is laid out and can be written.
 pub(super) struct SharedObject<'a> {
-    pub(super) places: Places,
+    pub(super) layout: FileLayout,
     writer: Writer<'a>,
     sections: Sections,
     soname: StringId,
     /// Names of all symbols, for debuggers and profilers, and of those that hosts may look up.
     names: Vec<StringId>,
-    exports: Vec<(StringId, &'a Symbol)>,
+    exports: Vec<(StringId, &'a LinkSymbol)>,
 }
 
 /// Sections that the writer has no notion of, by name and index.
@@ -134,31 +134,31 @@ impl<'a> SharedObject<'a> {
         writer.reserve_program_headers(PROGRAM_HEADERS);
         writer.reserve_until(HEADER_OFFSET);
         reserve(&mut writer, HEADER_BYTES, 1);
-        let mut places = Places::default();
+        let mut layout = FileLayout::default();
         let count = exports.len() as u32 + 1;
-        places.hash = writer.reserve_hash(count, count) as u64;
-        places.dynsym = writer.reserve_dynsym() as u64;
-        places.dynstr = {
+        layout.hash = writer.reserve_hash(count, count) as u64;
+        layout.dynsym = writer.reserve_dynsym() as u64;
+        layout.dynstr = {
             let start = writer.reserve_dynstr();
             range(start, writer.dynstr_len())
         };
-        places.desc = reserve(&mut writer, contents.desc.len(), 8);
-        places.table = reserve(&mut writer, contents.table.len(), 8);
-        places.rodata = reserve(&mut writer, contents.rodata_len, DATA_ALIGN);
-        places.text = reserve(&mut writer, contents.text_len, page);
-        places.dynamic = {
+        layout.desc = reserve(&mut writer, contents.desc.len(), 8);
+        layout.table = reserve(&mut writer, contents.table.len(), 8);
+        layout.rodata = reserve(&mut writer, contents.rodata_len, DATA_ALIGN);
+        layout.text = reserve(&mut writer, contents.text_len, page);
+        layout.dynamic = {
             reserve(&mut writer, 0, page);
             let start = writer.reserve_dynamic(DYNAMIC_ENTRIES);
             // A whole page, so that all of it can be protected again.
             range(start, page)
         };
-        writer.reserve_until(places.dynamic.end as usize);
-        places.consts = reserve(&mut writer, contents.consts.len(), page);
+        writer.reserve_until(layout.dynamic.end as usize);
+        layout.consts = reserve(&mut writer, contents.consts.len(), page);
         writer.reserve_symtab();
         writer.reserve_strtab();
         writer.reserve_shstrtab();
         writer.reserve_section_headers();
-        SharedObject { places, writer, sections, soname, names, exports }
+        SharedObject { layout, writer, sections, soname, names, exports }
     }
 
     /// Writes the file, all but the contents of nnc's own header.
@@ -180,16 +180,16 @@ impl<'a> SharedObject<'a> {
         self.pad_until(HEADER_OFFSET as u64 + HEADER_BYTES as u64);
         self.write_dynamic_symbols();
         for (place, bytes) in [
-            (self.places.desc.clone(), contents.desc),
-            (self.places.table.clone(), contents.table),
-            (self.places.rodata.clone(), rodata),
-            (self.places.text.clone(), text),
+            (self.layout.desc.clone(), contents.desc),
+            (self.layout.table.clone(), contents.table),
+            (self.layout.rodata.clone(), rodata),
+            (self.layout.text.clone(), text),
         ] {
             self.pad_until(place.start);
             self.writer.write(bytes);
         }
         self.write_dynamic()?;
-        self.pad_until(self.places.consts.start);
+        self.pad_until(self.layout.consts.start);
         self.writer.write(contents.consts);
         self.write_symbols(contents.symbols);
         self.writer.write_shstrtab();
@@ -202,19 +202,19 @@ impl<'a> SharedObject<'a> {
     }
 
     fn write_program_headers(&mut self, page: u64) {
-        let places = &self.places;
+        let layout = &self.layout;
         let load = |flags, range: Range<u64>| {
             // A segment of no bytes is not for loading.
             let kind = if range.is_empty() { elf::PT_NULL } else { elf::PT_LOAD };
             (kind, flags, range, page)
         };
         let segments = [
-            load(elf::PF_R, 0..places.rodata.end),
-            load(elf::PF_R | elf::PF_X, places.text.clone()),
-            load(elf::PF_R | elf::PF_W, places.dynamic.clone()),
-            load(elf::PF_R, places.consts.clone()),
-            (elf::PT_DYNAMIC, elf::PF_R | elf::PF_W, dynamic_entries(places), 8),
-            (elf::PT_GNU_RELRO, elf::PF_R, places.dynamic.clone(), 1),
+            load(elf::PF_R, 0..layout.rodata.end),
+            load(elf::PF_R | elf::PF_X, layout.text.clone()),
+            load(elf::PF_R | elf::PF_W, layout.dynamic.clone()),
+            load(elf::PF_R, layout.consts.clone()),
+            (elf::PT_DYNAMIC, elf::PF_R | elf::PF_W, dynamic_entries(layout), 8),
+            (elf::PT_GNU_RELRO, elf::PF_R, layout.dynamic.clone(), 1),
             // The stack is not executable.
             (elf::PT_GNU_STACK, elf::PF_R | elf::PF_W, 0..0, 16),
         ];
@@ -242,23 +242,23 @@ impl<'a> SharedObject<'a> {
         });
         self.writer.write_null_dynamic_symbol();
         for (name, symbol) in &self.exports {
-            let entry = self.sections.symbol(*name, symbol, elf::STB_GLOBAL, &self.places);
+            let entry = self.sections.symbol(*name, symbol, elf::STB_GLOBAL, &self.layout);
             self.writer.write_dynamic_symbol(&entry);
         }
         self.writer.write_dynstr();
     }
 
     fn write_dynamic(&mut self) -> Result<(), object::write::Error> {
-        let entries = dynamic_entries(&self.places);
+        let entries = dynamic_entries(&self.layout);
         self.pad_until(entries.start);
         self.writer.write_align_dynamic();
-        let places = &self.places;
+        let layout = &self.layout;
         self.writer.write_dynamic_string(elf::DT_SONAME, self.soname)?;
         for (tag, value) in [
-            (elf::DT_HASH, places.hash),
-            (elf::DT_STRTAB, places.dynstr.start),
-            (elf::DT_SYMTAB, places.dynsym),
-            (elf::DT_STRSZ, places.dynstr.end - places.dynstr.start),
+            (elf::DT_HASH, layout.hash),
+            (elf::DT_STRTAB, layout.dynstr.start),
+            (elf::DT_SYMTAB, layout.dynsym),
+            (elf::DT_STRSZ, layout.dynstr.end - layout.dynstr.start),
             (elf::DT_SYMENT, size_of::<elf::Sym64<Endianness>>() as u64),
             (elf::DT_NULL, 0),
         ] {
@@ -267,17 +267,17 @@ impl<'a> SharedObject<'a> {
         Ok(())
     }
 
-    fn write_symbols(&mut self, symbols: &[Symbol]) {
+    fn write_symbols(&mut self, symbols: &[LinkSymbol]) {
         self.writer.write_null_symbol();
         for (name, symbol) in self.names.iter().zip(symbols) {
-            let entry = self.sections.symbol(*name, symbol, elf::STB_LOCAL, &self.places);
+            let entry = self.sections.symbol(*name, symbol, elf::STB_LOCAL, &self.layout);
             self.writer.write_symbol(&entry);
         }
         self.writer.write_strtab();
     }
 
     fn write_section_headers(&mut self, page: u64) {
-        let places = &self.places;
+        let layout = &self.layout;
         let sections = &self.sections;
         let header =
             |writer: &mut Writer<'_>, id: (StringId, SectionIndex), range: &Range<u64>, flags, align| {
@@ -298,15 +298,15 @@ impl<'a> SharedObject<'a> {
         let nnc_header = HEADER_OFFSET as u64..(HEADER_OFFSET + HEADER_BYTES) as u64;
         writer.write_null_section_header();
         header(writer, sections.header, &nnc_header, 0, 1);
-        writer.write_hash_section_header(places.hash);
-        writer.write_dynsym_section_header(places.dynsym, 1);
-        writer.write_dynstr_section_header(places.dynstr.start);
-        header(writer, sections.desc, &places.desc, 0, 8);
-        header(writer, sections.table, &places.table, 0, 8);
-        header(writer, sections.rodata, &places.rodata, 0, DATA_ALIGN as u64);
-        header(writer, sections.text, &places.text, elf::SHF_EXECINSTR, page);
-        writer.write_dynamic_section_header(dynamic_entries(places).start);
-        header(writer, sections.consts, &places.consts, 0, page);
+        writer.write_hash_section_header(layout.hash);
+        writer.write_dynsym_section_header(layout.dynsym, 1);
+        writer.write_dynstr_section_header(layout.dynstr.start);
+        header(writer, sections.desc, &layout.desc, 0, 8);
+        header(writer, sections.table, &layout.table, 0, 8);
+        header(writer, sections.rodata, &layout.rodata, 0, DATA_ALIGN as u64);
+        header(writer, sections.text, &layout.text, elf::SHF_EXECINSTR, page);
+        writer.write_dynamic_section_header(dynamic_entries(layout).start);
+        header(writer, sections.consts, &layout.consts, 0, page);
         writer.write_symtab_section_header(self.names.len() as u32 + 1);
         writer.write_strtab_section_header();
         writer.write_shstrtab_section_header();
@@ -314,17 +314,17 @@ impl<'a> SharedObject<'a> {
 }
 
 /// The entries of `.dynamic`, at the start of its page.
-fn dynamic_entries(places: &Places) -> Range<u64> {
+fn dynamic_entries(layout: &FileLayout) -> Range<u64> {
     let bytes = DYNAMIC_ENTRIES * size_of::<elf::Dyn64<Endianness>>();
-    places.dynamic.start..places.dynamic.start + bytes as u64
+    layout.dynamic.start..layout.dynamic.start + bytes as u64
 }
 
 impl Sections {
-    fn symbol(&self, name: StringId, symbol: &Symbol, binding: u8, places: &Places) -> Sym {
-        let ((_, section), kind) = match symbol.place.part {
-            Part::Text => (self.text, elf::STT_FUNC),
-            Part::ReadOnlyData => (self.rodata, elf::STT_OBJECT),
-            Part::Constants => (self.consts, elf::STT_OBJECT),
+    fn symbol(&self, name: StringId, symbol: &LinkSymbol, binding: u8, layout: &FileLayout) -> Sym {
+        let ((_, section), kind) = match symbol.place.section {
+            Section::Text => (self.text, elf::STT_FUNC),
+            Section::ReadOnlyData => (self.rodata, elf::STT_OBJECT),
+            Section::Constants => (self.consts, elf::STT_OBJECT),
         };
         Sym {
             name: Some(name),
@@ -332,7 +332,7 @@ impl Sections {
             st_info: binding << 4 | kind,
             st_other: elf::STV_DEFAULT,
             st_shndx: 0,
-            st_value: places.address(symbol.place),
+            st_value: layout.address(symbol.place),
             st_size: symbol.size,
         }
     }

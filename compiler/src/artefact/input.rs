@@ -19,43 +19,43 @@ const MAX_BYTES: usize = 1 << 30;
 pub(super) const DATA_ALIGN: usize = 64;
 
 /// What an object contains, in the form that linking needs.
-pub(super) struct Input {
+pub(super) struct LinkInput {
     pub(super) machine: Machine,
     /// All code, each section at its alignment.
     pub(super) text: Vec<u8>,
     /// All read-only data, likewise.
     pub(super) rodata: Vec<u8>,
     /// What is defined, in order of place.
-    pub(super) symbols: Vec<Symbol>,
+    pub(super) symbols: Vec<LinkSymbol>,
     /// The distances to fill in.
     pub(super) fixups: Vec<Fixup>,
 }
 
-/// The parts of a program that symbols are in.
+/// The sections of a program that symbols are in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Part {
+pub(super) enum Section {
     ReadOnlyData,
     Text,
     Constants,
 }
 
-/// A byte of a part.
+/// A byte of a section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    pub(super) part: Part,
+pub(super) struct SectionOffset {
+    pub(super) section: Section,
     pub(super) offset: u64,
 }
 
-impl Place {
-    fn plus(self, bytes: u64) -> Place {
-        Place { offset: self.offset.saturating_add(bytes), ..self }
+impl SectionOffset {
+    fn plus(self, bytes: u64) -> SectionOffset {
+        SectionOffset { offset: self.offset.saturating_add(bytes), ..self }
     }
 }
 
 /// A function or a data object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Symbol {
-    pub(super) place: Place,
+pub(super) struct LinkSymbol {
+    pub(super) place: SectionOffset,
     pub(super) name: Vec<u8>,
     pub(super) size: u64,
     /// Whether hosts may look it up.
@@ -66,19 +66,19 @@ pub(super) struct Symbol {
 pub(super) struct Fixup {
     /// Name of the section, for errors.
     pub(super) section: String,
-    pub(super) place: Place,
+    pub(super) place: SectionOffset,
     pub(super) r_type: u32,
-    pub(super) target: Place,
+    pub(super) target: SectionOffset,
     pub(super) addend: i64,
 }
 
 type Elf<'a> = ElfFile64<'a, LittleEndian>;
 
-impl Input {
+impl LinkInput {
     /// What is in `object`, the code of a program that is called `name`.
-    pub(super) fn read(object: &[u8], name: &CName) -> Result<Input, LinkError> {
+    pub(super) fn read(object: &[u8], name: &CName) -> Result<LinkInput, LinkError> {
         let object = Elf::parse(object)?;
-        let mut input = Input {
+        let mut input = LinkInput {
             machine: Machine(object.elf_header().e_machine.get(LittleEndian)),
             text: Vec::new(),
             rodata: Vec::new(),
@@ -92,13 +92,14 @@ impl Input {
     }
 
     /// The function called `name`.
-    pub(super) fn function(&self, name: &str) -> Option<Place> {
-        let named = |symbol: &&Symbol| symbol.name == name.as_bytes() && symbol.place.part == Part::Text;
+    pub(super) fn function(&self, name: &str) -> Option<SectionOffset> {
+        let named =
+            |symbol: &&LinkSymbol| symbol.name == name.as_bytes() && symbol.place.section == Section::Text;
         self.symbols.iter().find(named).map(|symbol| symbol.place)
     }
 
     /// Joins the sections; returns where each begins.
-    fn place_sections(&mut self, object: &Elf<'_>) -> Result<BTreeMap<usize, Place>, LinkError> {
+    fn place_sections(&mut self, object: &Elf<'_>) -> Result<BTreeMap<usize, SectionOffset>, LinkError> {
         let mut places = BTreeMap::new();
         for section in object.sections() {
             let SectionFlags::Elf { sh_flags } = section.flags() else { continue };
@@ -115,8 +116,8 @@ impl Input {
                 return Err(refuse("writable"));
             }
             let (part, bytes, most) = match sh_flags & u64::from(elf::SHF_EXECINSTR) {
-                0 => (Part::ReadOnlyData, &mut self.rodata, DATA_ALIGN),
-                _ => (Part::Text, &mut self.text, PAGE),
+                0 => (Section::ReadOnlyData, &mut self.rodata, DATA_ALIGN),
+                _ => (Section::Text, &mut self.text, PAGE),
             };
             let align = usize::try_from(section.align().max(1)).unwrap_or(usize::MAX);
             if align > most || !align.is_power_of_two() {
@@ -130,7 +131,7 @@ impl Input {
             }
             bytes.resize(start, 0);
             bytes.extend_from_slice(data);
-            places.insert(section.index().0, Place { part, offset: start as u64 });
+            places.insert(section.index().0, SectionOffset { section: part, offset: start as u64 });
         }
         Ok(places)
     }
@@ -138,7 +139,7 @@ impl Input {
     fn read_symbols(
         &mut self,
         object: &Elf<'_>,
-        sections: &BTreeMap<usize, Place>,
+        sections: &BTreeMap<usize, SectionOffset>,
         program: &CName,
     ) -> Result<(), LinkError> {
         for symbol in object.symbols() {
@@ -148,7 +149,7 @@ impl Input {
                 continue;
             }
             let name = symbol.name_bytes()?.to_vec();
-            self.symbols.push(Symbol {
+            self.symbols.push(LinkSymbol {
                 place: section.plus(symbol.address()),
                 exported: symbol.is_global() && program.exports(&name),
                 name,
@@ -159,7 +160,11 @@ impl Input {
         Ok(())
     }
 
-    fn read_fixups(&mut self, object: &Elf<'_>, sections: &BTreeMap<usize, Place>) -> Result<(), LinkError> {
+    fn read_fixups(
+        &mut self,
+        object: &Elf<'_>,
+        sections: &BTreeMap<usize, SectionOffset>,
+    ) -> Result<(), LinkError> {
         for section in object.sections() {
             let Some(place) = sections.get(&section.index().0) else { continue };
             for (offset, relocation) in section.relocations() {
@@ -184,9 +189,9 @@ impl Input {
 /// Where a symbol that the code uses is.
 fn target(
     object: &Elf<'_>,
-    sections: &BTreeMap<usize, Place>,
+    sections: &BTreeMap<usize, SectionOffset>,
     symbol: SymbolIndex,
-) -> Result<Place, LinkError> {
+) -> Result<SectionOffset, LinkError> {
     let symbol = object.symbol_by_index(symbol)?;
     let section = match symbol.section() {
         SymbolSection::Section(section) => sections.get(&section.0),
@@ -194,7 +199,9 @@ fn target(
     };
     match section {
         Some(section) => Ok(section.plus(symbol.address())),
-        None if symbol.name_bytes()? == CONSTS.as_bytes() => Ok(Place { part: Part::Constants, offset: 0 }),
+        None if symbol.name_bytes()? == CONSTS.as_bytes() => {
+            Ok(SectionOffset { section: Section::Constants, offset: 0 })
+        }
         None => {
             Err(LinkError::Undefined { name: String::from_utf8_lossy(symbol.name_bytes()?).into_owned() })
         }

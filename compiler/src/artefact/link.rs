@@ -18,7 +18,7 @@ use nnc_runtime::encode;
 use super::CName;
 use super::elf::{Contents, SharedObject};
 use super::fault::LinkError;
-use super::input::{Input, Part};
+use super::input::{LinkInput, Section};
 use super::relocate::{Relocation, relocate};
 
 /// Bytes of a file for headers, and for parts that begin at a page.
@@ -45,7 +45,7 @@ pub fn write_shared_object(
             return Err(LinkError::Mismatch { what, expected, found });
         }
     }
-    let mut input = Input::read(object, name)?;
+    let mut input = LinkInput::read(object, name)?;
     let encoded = encode::encode(desc)?;
     let table = function_table(&input, funcs)?;
 
@@ -64,19 +64,19 @@ pub fn write_shared_object(
         .into_iter()
         .fold(PADDING, usize::saturating_add);
     file.try_reserve(bytes).map_err(|_| LinkError::Memory { bytes: bytes as u64 })?;
-    let layout = SharedObject::lay_out(&mut file, &contents);
-    let places = layout.places.clone();
+    let shared = SharedObject::lay_out(&mut file, &contents);
+    let layout = shared.layout.clone();
 
     for fixup in &input.fixups {
-        let bytes = match fixup.place.part {
-            Part::Text => &mut input.text,
+        let bytes = match fixup.place.section {
+            Section::Text => &mut input.text,
             _ => &mut input.rodata,
         };
         let relocation = Relocation {
             machine: input.machine,
             r_type: fixup.r_type,
-            from: places.address(fixup.place),
-            to: places.address(fixup.target).wrapping_add_signed(fixup.addend),
+            from: layout.address(fixup.place),
+            to: layout.address(fixup.target).wrapping_add_signed(fixup.addend),
         };
         relocate(bytes, fixup.place.offset, &relocation).map_err(|source| LinkError::Relocation {
             section: fixup.section.clone(),
@@ -85,15 +85,15 @@ pub fn write_shared_object(
         })?;
     }
 
-    layout.write(&contents, &input.rodata, &input.text)?;
+    shared.write(&contents, &input.rodata, &input.text)?;
     let header = Header {
         machine: input.machine,
         features: desc.features,
         functions: desc.functions,
-        table: places.table.start,
-        desc: places.desc,
-        text: places.text,
-        consts: places.consts,
+        table: layout.table.start,
+        desc: layout.desc,
+        text: layout.text,
+        consts: layout.consts,
     };
     match header::seal(&mut file, &header) {
         true => Ok(file),
@@ -102,7 +102,7 @@ pub fn write_shared_object(
 }
 
 /// Where each function begins, counted from the start of the text.
-fn function_table(input: &Input, funcs: &[String]) -> Result<Vec<u8>, LinkError> {
+fn function_table(input: &LinkInput, funcs: &[String]) -> Result<Vec<u8>, LinkError> {
     let mut table = Vec::with_capacity(funcs.len().saturating_mul(4));
     for name in funcs {
         let place = input.function(name).ok_or_else(|| LinkError::NoSuchFunction { name: name.clone() })?;

@@ -72,13 +72,13 @@ impl CName {
     }
 
     /// A function or a data object of the program.
-    pub(super) fn symbol(&self, what: Symbol) -> String {
+    pub(super) fn symbol(&self, what: Export) -> String {
         format!("{self}_{}", what.ending())
     }
 
     /// Whether `symbol` is one of these.
     pub(super) fn exports(&self, symbol: &[u8]) -> bool {
-        Symbol::ALL.iter().any(|&what| self.symbol(what).as_bytes() == symbol)
+        Export::ALL.iter().any(|&what| self.symbol(what).as_bytes() == symbol)
     }
 
     /// What the program's macros begin with.
@@ -94,22 +94,22 @@ impl CName {
 
 /// What a program shows to C.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Symbol {
+pub(super) enum Export {
     Run,
     Info,
     AbiVersion,
     WorkspaceBytes,
 }
 
-impl Symbol {
-    const ALL: [Symbol; 4] = [Symbol::Run, Symbol::Info, Symbol::AbiVersion, Symbol::WorkspaceBytes];
+impl Export {
+    const ALL: [Export; 4] = [Export::Run, Export::Info, Export::AbiVersion, Export::WorkspaceBytes];
 
     fn ending(self) -> &'static str {
         match self {
-            Symbol::Run => "run",
-            Symbol::Info => "info",
-            Symbol::AbiVersion => "abi_version",
-            Symbol::WorkspaceBytes => "workspace_bytes",
+            Export::Run => "run",
+            Export::Info => "info",
+            Export::AbiVersion => "abi_version",
+            Export::WorkspaceBytes => "workspace_bytes",
         }
     }
 }

@@ -15,7 +15,7 @@ use super::failure::usage;
 use super::progress::Progress;
 use super::source::{self, How};
 use super::stats::{percentile, timed};
-use super::tensors::{Inputs, by_formula, type_of};
+use super::tensors::{InputTensors, by_formula, type_of};
 use super::units;
 
 /// Runs that are measured even when they take longer than was asked for.
@@ -70,7 +70,7 @@ impl Bench {
         let ready = source::ready(model, &How::from(&self.compile).cache(&self.cache).perf(self.perf), None)?;
         let program = &ready.program;
         let tensors = program.inputs().iter().map(|p| by_formula(&type_of(p))).collect::<Result<Vec<_>>>()?;
-        let inputs = Inputs::new(program.inputs(), &tensors);
+        let inputs = InputTensors::new(program.inputs(), &tensors);
         drop(tensors);
         let inputs = inputs.refs();
         let threads = self.threads.count();

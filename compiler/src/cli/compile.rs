@@ -90,17 +90,17 @@ impl Emit {
 }
 
 /// Where a result goes.
-enum Place {
+enum Destination {
     File(Output),
     Stdout,
 }
 
-impl Place {
+impl Destination {
     /// The name of a file that others will look for.
     fn file_name(&self) -> Option<String> {
         match self {
-            Place::File(output) => Some(output.path().file_name()?.to_string_lossy().into_owned()),
-            Place::Stdout => None,
+            Destination::File(output) => Some(output.path().file_name()?.to_string_lossy().into_owned()),
+            Destination::Stdout => None,
         }
     }
 }
@@ -119,7 +119,7 @@ impl Compile {
         let progress = Progress::new("reading the model");
         let (model, load_ms) = timed(|| Model::open_with(&self.model, self.compile.limits.limits()));
         let model = model?;
-        let places = self.places()?;
+        let destinations = self.destinations()?;
         let mut stages = Stages::new(self)?;
         progress.say("compiling");
         let (compilation, lower_ms) =
@@ -135,15 +135,15 @@ impl Compile {
         stages.finish(out, graph.as_ref(), &compilation, code.as_ref())?;
 
         let mut written = Vec::new();
-        for (&emit, place) in self.emit.iter().zip(&places) {
+        for (&emit, destination) in self.emit.iter().zip(&destinations) {
             // The graphs were printed already, at the stage that was asked for.
-            if emit == Emit::Ir && self.print_after.is_some() && matches!(place, Place::Stdout) {
+            if emit == Emit::Ir && self.print_after.is_some() && matches!(destination, Destination::Stdout) {
                 continue;
             }
-            let bytes = self.render(emit, place, graph.as_ref(), &compilation, code.as_ref())?;
-            match place {
-                Place::Stdout => out.write_all(&bytes)?,
-                Place::File(output) => {
+            let bytes = self.render(emit, destination, graph.as_ref(), &compilation, code.as_ref())?;
+            match destination {
+                Destination::Stdout => out.write_all(&bytes)?,
+                Destination::File(output) => {
                     output.write(&bytes)?;
                     written.push((output.path().to_owned(), bytes.len() as u64));
                 }
@@ -158,7 +158,7 @@ impl Compile {
     }
 
     /// Finds out where everything goes and whether it can go there, before the work begins.
-    fn places(&self) -> Result<Vec<Place>> {
+    fn destinations(&self) -> Result<Vec<Destination>> {
         if self.output.is_some() && self.emit.len() > 1 {
             usage!(
                 "-o names one file, but --emit asks for {}; give one of them, or leave -o out",
@@ -166,13 +166,13 @@ impl Compile {
             );
         }
         let model = [self.model.as_path()];
-        let place = |emit: &Emit| match (&self.output, emit.ending()) {
-            (Some(path), _) if path == Path::new("-") => Ok(Place::Stdout),
-            (Some(path), _) => Output::check(path, &model).map(Place::File),
-            (None, None) => Ok(Place::Stdout),
-            (None, Some(ending)) => Output::check(&self.beside(ending), &model).map(Place::File),
+        let destination = |emit: &Emit| match (&self.output, emit.ending()) {
+            (Some(path), _) if path == Path::new("-") => Ok(Destination::Stdout),
+            (Some(path), _) => Output::check(path, &model).map(Destination::File),
+            (None, None) => Ok(Destination::Stdout),
+            (None, Some(ending)) => Output::check(&self.beside(ending), &model).map(Destination::File),
         };
-        self.emit.iter().map(place).collect()
+        self.emit.iter().map(destination).collect()
     }
 
     /// What C knows the program by.
@@ -191,7 +191,7 @@ impl Compile {
     fn render(
         &self,
         emit: Emit,
-        place: &Place,
+        destination: &Destination,
         graph: Option<&Graph>,
         compilation: &Compilation,
         code: Option<&Code<'_>>,
@@ -200,7 +200,7 @@ impl Compile {
             (Emit::Ir, _) => graph.map(text::print).unwrap_or_default().into_bytes(),
             (Emit::Dot, _) => graph.map(dot).unwrap_or_default().into_bytes(),
             (Emit::Plan, _) => compilation.plan().to_string().into_bytes(),
-            (Emit::So, Some(code)) => match place.file_name() {
+            (Emit::So, Some(code)) => match destination.file_name() {
                 Some(name) => code.artefact_in(&name)?,
                 None => code.artefact()?,
             },

@@ -7,12 +7,12 @@ use std::process::ExitCode;
 /// An error in how the command was called, as opposed to what it was called with.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Usage(pub String);
+pub struct UsageError(pub String);
 
-/// Ends a command with [`Usage`].
+/// Ends a command with [`UsageError`].
 macro_rules! usage {
     ($($text:tt)*) => {
-        return Err($crate::cli::failure::Usage(format!($($text)*)).into())
+        return Err($crate::cli::failure::UsageError(format!($($text)*)).into())
     };
 }
 pub(super) use usage;
@@ -73,7 +73,7 @@ fn shortened(text: &str) -> String {
 /// Whether another command line would have helped: a flag that names what does not exist, or one that is missing.
 fn is_usage(error: &anyhow::Error) -> bool {
     error.chain().any(|e| {
-        e.is::<Usage>()
+        e.is::<UsageError>()
             || e.is::<nnc_models::Error>()
             || e.downcast_ref::<nnc::Error>().is_some_and(nnc::Error::is_usage)
     })
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_usage_error_is_recognised_below_its_context() {
-        assert!(is_usage(&anyhow::Error::new(Usage("no".into())).context("x.onnx")));
+        assert!(is_usage(&anyhow::Error::new(UsageError("no".into())).context("x.onnx")));
         assert!(!is_usage(&anyhow!("no")));
     }
 }

@@ -14,14 +14,14 @@ use super::inspect::heading;
 
 /// Where a dim with a name stands.
 #[derive(Default)]
-struct Places {
+struct DimUses {
     inputs: Vec<String>,
     outputs: Vec<String>,
 }
 
 /// The named dims of a model, and where they stand: `x axis 0`.
-fn named(inputs: &[PortInfo], outputs: &[PortInfo]) -> BTreeMap<String, Places> {
-    let mut dims: BTreeMap<String, Places> = BTreeMap::new();
+fn named(inputs: &[PortInfo], outputs: &[PortInfo]) -> BTreeMap<String, DimUses> {
+    let mut dims: BTreeMap<String, DimUses> = BTreeMap::new();
     for (ports, is_input) in [(inputs, true), (outputs, false)] {
         for port in ports {
             for (axis, dim) in port.dims.iter().flatten().enumerate() {
@@ -47,7 +47,7 @@ pub fn show(out: &mut dyn Write, path: &Path, model: &Model, fault: &Fault, as_j
     };
     if as_json {
         let port = |p: &PortInfo| json!({"name": p.name, "type": p.to_string()});
-        let place = |(name, at): (&String, &Places)| {
+        let place = |(name, at): (&String, &DimUses)| {
             (name.clone(), json!({"inputs": at.inputs, "outputs": at.outputs}))
         };
         let report = json!({

@@ -16,10 +16,10 @@ use super::bench::seconds;
 use super::failure::usage;
 use super::output::Output;
 use super::progress::Progress;
-use super::source::{self, How, Ready, Work};
+use super::source::{self, How, Ready, StepWork};
 use super::stats::percentile;
 use super::table;
-use super::tensors::{Inputs, by_formula, type_of};
+use super::tensors::{InputTensors, by_formula, type_of};
 use super::units;
 
 /// Runs that are measured even when they take longer than was asked for.
@@ -80,9 +80,9 @@ pub enum Sort {
 }
 
 /// A step, measured.
-struct Row {
+struct Measured {
     name: String,
-    work: Option<Work>,
+    work: Option<StepWork>,
     /// The fastest and the median run, in nanoseconds.
     best: f64,
     median: f64,
@@ -93,7 +93,7 @@ struct Row {
     limit: Option<f64>,
 }
 
-impl Row {
+impl Measured {
     fn excess(&self) -> f64 {
         self.time - self.limit.unwrap_or(0.0)
     }
@@ -125,7 +125,7 @@ impl Profile {
     fn measure(&self, ready: &Ready, threads: usize) -> Result<(Vec<Vec<u64>>, Vec<f64>)> {
         let program = &ready.program;
         let tensors = program.inputs().iter().map(|p| by_formula(&type_of(p))).collect::<Result<Vec<_>>>()?;
-        let inputs = Inputs::new(program.inputs(), &tensors);
+        let inputs = InputTensors::new(program.inputs(), &tensors);
         let inputs = inputs.refs();
         let mut session = Session::new(program, &Pool::new(threads)?)?;
         let _progress = Progress::new("running");
@@ -145,7 +145,7 @@ impl Profile {
         &self,
         out: &mut dyn Write,
         ready: &Ready,
-        rows: &[Row],
+        rows: &[Measured],
         whole: &[f64],
         threads: usize,
     ) -> Result<()> {
@@ -190,8 +190,8 @@ impl Profile {
         Ok(())
     }
 
-    fn chosen<'r>(&self, rows: &'r [Row]) -> Vec<&'r Row> {
-        let mut chosen: Vec<&Row> = rows.iter().collect();
+    fn chosen<'r>(&self, rows: &'r [Measured]) -> Vec<&'r Measured> {
+        let mut chosen: Vec<&Measured> = rows.iter().collect();
         match self.sort {
             Sort::Time => chosen.sort_by(|a, b| b.time.total_cmp(&a.time)),
             Sort::Excess => chosen.sort_by(|a, b| b.excess().total_cmp(&a.excess())),
@@ -205,7 +205,7 @@ impl Profile {
         &self,
         out: &mut dyn Write,
         ready: &Ready,
-        rows: &[Row],
+        rows: &[Measured],
         whole: &[f64],
         threads: usize,
     ) -> Result<()> {
@@ -243,32 +243,32 @@ impl Profile {
 }
 
 /// Statistics of each step, and its limit on so many cores.
-fn rows(ready: &Ready, runs: &[Vec<u64>], threads: usize) -> Result<Vec<Row>> {
+fn rows(ready: &Ready, runs: &[Vec<u64>], threads: usize) -> Result<Vec<Measured>> {
     let desc = ready.program.desc();
-    let limits = match ready.work.is_empty() {
+    let peaks = match ready.work.is_empty() {
         true => None,
-        false => Some(Limits::measure(ready, threads)?),
+        false => Some(Peaks::measure(ready, threads)?),
     };
     let row = |(at, step): (usize, &nnc_runtime::abi::Step)| {
         let samples: Vec<f64> = runs.iter().filter_map(|run| run.get(at)).map(|&ns| ns as f64).collect();
         let work = ready.work.get(at).cloned();
-        let limit = limits.as_ref().zip(work.as_ref()).map(|(limits, work)| limits.nanoseconds(work));
+        let limit = peaks.as_ref().zip(work.as_ref()).map(|(peaks, work)| peaks.nanoseconds(work));
         let (best, median) = (percentile(&samples, 0.0), percentile(&samples, 50.0));
         let time = if threads == 1 { best } else { median };
-        Row { name: step.name.clone(), work, best, median, time, limit }
+        Measured { name: step.name.clone(), work, best, median, time, limit }
     };
     Ok(desc.steps.iter().enumerate().map(row).collect())
 }
 
 /// What the machine can do, in operations and bytes a nanosecond.
-struct Limits {
+struct Peaks {
     flops: f64,
     activations: f64,
     weights: f64,
 }
 
-impl Limits {
-    fn measure(ready: &Ready, threads: usize) -> Result<Limits> {
+impl Peaks {
+    fn measure(ready: &Ready, threads: usize) -> Result<Peaks> {
         let desc = ready.program.desc();
         let target = Target::named(&desc.target)?;
         if !target.runs_here() {
@@ -276,14 +276,14 @@ impl Limits {
         }
         let roofline = Roofline::measure(&target)?;
         let rate = |bytes: u64| -> Result<f64> { Ok(roofline.read_rate(bytes)? / 1e9 * threads as f64) };
-        Ok(Limits {
+        Ok(Peaks {
             flops: roofline.flops() / 1e9 * threads as f64,
             activations: rate(desc.arena_bytes)?,
             weights: rate(desc.const_bytes)?,
         })
     }
 
-    fn nanoseconds(&self, work: &Work) -> f64 {
+    fn nanoseconds(&self, work: &StepWork) -> f64 {
         let weights = work.params * 4;
         let activations = work.bytes().saturating_sub(weights);
         let data = activations as f64 / self.activations + weights as f64 / self.weights;
@@ -292,7 +292,7 @@ impl Limits {
 }
 
 /// One run of median steps, one behind the other, in the format of Chrome's trace viewer (times in microseconds).
-fn chrome_trace(rows: &[Row]) -> serde_json::Value {
+fn chrome_trace(rows: &[Measured]) -> serde_json::Value {
     let mut start = 0.0;
     let events: Vec<_> = rows
         .iter()

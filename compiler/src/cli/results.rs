@@ -13,7 +13,7 @@ use super::labels::Labels;
 const FEW: usize = 16;
 
 /// How results are shown.
-pub struct View<'a> {
+pub struct Presentation<'a> {
     /// So many classes of each row.
     pub top: usize,
     /// Their names.
@@ -36,7 +36,7 @@ enum Shown {
     Nothing,
 }
 
-impl View<'_> {
+impl Presentation<'_> {
     /// Writes outputs as text.
     pub fn print(&self, out: &mut dyn Write, results: &[(String, Tensor)]) -> Result<()> {
         for (index, (name, tensor)) in results.iter().enumerate() {
@@ -191,9 +191,9 @@ mod tests {
 
     fn text(batch: usize, rows: &[&str], tensor: Tensor) -> String {
         let rows: Vec<String> = rows.iter().map(|r| r.to_string()).collect();
-        let view = View { top: 1, labels: &Labels::default(), rows: &rows, batch };
+        let presentation = Presentation { top: 1, labels: &Labels::default(), rows: &rows, batch };
         let mut out = Vec::new();
-        view.print(&mut out, &[("y".into(), tensor)]).unwrap();
+        presentation.print(&mut out, &[("y".into(), tensor)]).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -224,9 +224,9 @@ mod tests {
         y[3] = f32::NAN;
         assert!(text(3, &[], Tensor::new([40], &y).unwrap()).contains("mean 1.0000  1 of 40 are NaN"));
         assert!(text(1, &[], Tensor::new([1, 40], &y).unwrap()).contains("1 of the scores are NaN"));
-        let view = View { top: 1, labels: &Labels::default(), rows: &[], batch: 1 };
+        let presentation = Presentation { top: 1, labels: &Labels::default(), rows: &[], batch: 1 };
         let few = Tensor::new([2], &[f32::NAN, 0.5]).unwrap();
-        let json = view.json(&[("y".into(), few)]).unwrap();
+        let json = presentation.json(&[("y".into(), few)]).unwrap();
         assert_eq!(json[0]["elements"], json!([null, 0.5]));
     }
 }

@@ -17,12 +17,12 @@ use super::labels::Labels;
 use super::output::Arrays;
 use super::picture::PictureArgs;
 use super::progress::Progress;
-use super::results::View;
+use super::results::Presentation;
 use super::shots::{Shot, shots};
 use super::slow;
 use super::source::{self, How, Ready};
 use super::stats::{percentile, timed};
-use super::tensors::{self, Inputs, type_of};
+use super::tensors::{self, InputTensors, type_of};
 use super::units;
 
 /// The network that runs when none is named.
@@ -144,7 +144,7 @@ impl Run {
                 if speaks {
                     writeln!(out)?;
                 }
-                self.view(&labels, &ran).print(out, &ran.outputs)?;
+                self.presentation(&labels, &ran).print(out, &ran.outputs)?;
                 out.flush()?;
             }
             runs.push(ran);
@@ -237,7 +237,7 @@ impl Run {
             _ => bail!("input \"{}\" is not given", port.name),
         };
         let given = program.inputs().iter().map(tensor).collect::<Result<Vec<Tensor>>>()?;
-        let inputs = Inputs::new(program.inputs(), &given);
+        let inputs = InputTensors::new(program.inputs(), &given);
         let inputs = inputs.refs();
         let progress = Progress::new("running");
         let mut times_ms = Vec::new();
@@ -258,13 +258,13 @@ impl Run {
         Ok(Ran { pictures: names, batch, outputs, times_ms })
     }
 
-    fn view<'a>(&self, labels: &'a Labels, ran: &'a Ran) -> View<'a> {
-        View { top: self.top, labels, rows: &ran.pictures, batch: ran.batch }
+    fn presentation<'a>(&self, labels: &'a Labels, ran: &'a Ran) -> Presentation<'a> {
+        Presentation { top: self.top, labels, rows: &ran.pictures, batch: ran.batch }
     }
 
     fn as_json(&self, ready: &Ready, labels: &Labels, runs: &[Ran], threads: usize) -> Result<Value> {
         let run = |ran: &Ran| -> Result<Value> {
-            let outputs = self.view(labels, ran).json(&ran.outputs)?;
+            let outputs = self.presentation(labels, ran).json(&ran.outputs)?;
             Ok(json!({"pictures": ran.pictures, "outputs": outputs, "runs_ms": ran.times_ms}))
         };
         Ok(json!({

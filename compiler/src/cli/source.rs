@@ -30,7 +30,7 @@ pub struct Ready {
     /// What the compiler did; `None` for an artefact.
     pub report: Option<CompileReport>,
     /// What each step computes; empty for an artefact, or a program from a cache, which know that no longer.
-    pub work: Vec<Work>,
+    pub work: Vec<StepWork>,
     /// What the cache did, if there is one.
     pub cache: Option<CacheUse>,
     /// Time to read and parse the file, or to load the artefact, in milliseconds.
@@ -105,7 +105,7 @@ impl Ready {
 
 /// What one step computes and moves.
 #[derive(Clone, Debug)]
-pub struct Work {
+pub struct StepWork {
     /// The operator.
     pub op: String,
     /// Type of its result.
@@ -122,9 +122,9 @@ pub struct Work {
     pub written: u64,
 }
 
-impl Work {
-    fn of(step: &PlanStep) -> Work {
-        Work {
+impl StepWork {
+    fn of(step: &PlanStep) -> StepWork {
+        StepWork {
             op: step.op_and_times(),
             result: step.shape.clone(),
             kind: step.code.kind(),
@@ -174,7 +174,7 @@ pub fn compiled(
         }
         let compilation = lower(model, &options)?;
         let report = Some(compilation.report().clone());
-        let work = compilation.plan().steps.iter().map(Work::of).collect();
+        let work = compilation.plan().steps.iter().map(StepWork::of).collect();
         Ok((Compiled { program: compilation.program()?, report, cache: None }, work))
     });
     let (Compiled { program, report, cache }, work) = made?;

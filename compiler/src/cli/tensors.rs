@@ -31,13 +31,13 @@ pub fn type_of(port: &Port) -> TensorType {
 }
 
 /// The tensors for all inputs of a program, aligned as its code wants them.
-pub struct Inputs {
+pub struct InputTensors {
     buffers: Vec<(ElemType, Vec<u64>, usize)>,
 }
 
-impl Inputs {
+impl InputTensors {
     /// Takes one tensor for each port, in order. Each must have the port's type.
-    pub fn new(ports: &[Port], tensors: &[Tensor]) -> Inputs {
+    pub fn new(ports: &[Port], tensors: &[Tensor]) -> InputTensors {
         let aligned = |(port, tensor): (&Port, &Tensor)| {
             let bytes = tensor.bytes();
             let mut words = vec![0u64; bytes.len().div_ceil(8)];
@@ -50,7 +50,7 @@ impl Inputs {
             }
             (port.elem, words, bytes.len())
         };
-        Inputs { buffers: ports.iter().zip(tensors).map(aligned).collect() }
+        InputTensors { buffers: ports.iter().zip(tensors).map(aligned).collect() }
     }
 
     /// What a session takes.
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn buffers_hold_the_bytes_of_their_tensors() {
         let tensors = [Tensor::new([3], &[1u8, 2, 3]).unwrap(), Tensor::new([], &[7i64]).unwrap()];
-        let inputs = Inputs::new(&[port(ElemType::U8, &[3]), port(ElemType::I64, &[])], &tensors);
+        let inputs = InputTensors::new(&[port(ElemType::U8, &[3]), port(ElemType::I64, &[])], &tensors);
         assert_eq!(bytemuck::cast_slice::<u64, u8>(&inputs.buffers[0].1)[..3], [1, 2, 3]);
         assert_eq!(bytemuck::cast_slice::<u64, u8>(&inputs.buffers[1].1), 7i64.to_ne_bytes());
         assert_eq!(inputs.refs().len(), 2);

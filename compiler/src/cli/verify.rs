@@ -20,7 +20,7 @@ use super::args::{CacheArgs, CompileArgs, ThreadArgs};
 use super::failure::usage;
 use super::source::{self, How};
 use super::table;
-use super::tensors::{self, Inputs, by_formula, type_of};
+use super::tensors::{self, InputTensors, by_formula, type_of};
 
 /// Compare what a model computes with golden outputs
 #[derive(Args, Clone, Debug)]
@@ -64,7 +64,7 @@ fn tolerance(text: &str) -> Result<f64, String> {
 
 /// What goes in and what must come out, both by name.
 #[derive(Debug, Default)]
-struct Case {
+struct Example {
     inputs: Vec<(String, Tensor)>,
     outputs: Vec<(String, Tensor)>,
     /// Arrays that are neither.
@@ -85,7 +85,7 @@ impl Verify {
         let (inputs, outputs) = (ready.program.inputs(), ready.program.outputs());
         let case = match reference {
             Reference::Named(arrays) => sort(arrays, inputs, outputs),
-            Reference::Numbered { inputs: given, outputs: expected } => Case {
+            Reference::Numbered { inputs: given, outputs: expected } => Example {
                 inputs: by_position(given, inputs),
                 outputs: by_position(expected, outputs),
                 others: Vec::new(),
@@ -121,7 +121,7 @@ impl Verify {
         }
 
         let mut session = Session::new(&ready.program, &Pool::new(self.threads.count())?)?;
-        let inputs = Inputs::new(ready.program.inputs(), &tensors);
+        let inputs = InputTensors::new(ready.program.inputs(), &tensors);
         let results = tensors::outputs(outputs, &session.run(&inputs.refs())?)?;
 
         let mut rows = table::new(["output", "type", "max abs error", "max rel error", ""]);
@@ -158,8 +158,8 @@ impl Verify {
 }
 
 /// Sorts arrays into inputs and outputs by their names.
-fn sort(arrays: Vec<(String, Tensor)>, inputs: &[Port], outputs: &[Port]) -> Case {
-    let mut case = Case::default();
+fn sort(arrays: Vec<(String, Tensor)>, inputs: &[Port], outputs: &[Port]) -> Example {
+    let mut case = Example::default();
     let has = |ports: &[Port], name: &str| ports.iter().any(|p| p.name == name);
     for (name, tensor) in arrays {
         let input = name.strip_prefix("input:").unwrap_or(&name).to_string();

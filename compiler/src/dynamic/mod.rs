@@ -36,7 +36,7 @@ pub use shapes::{ShapeError, Unfit};
 
 use crate::driver::{Error, Model, Options};
 use crate::plan::{PanelWidth, SharedConstants};
-use programs::{Capacity, Entry, Programs};
+use programs::{Capacity, ProgramEntry, Programs};
 use shapes::{Declared, Key};
 
 /// A model that is compiled for each shape of its inputs when it first meets it.
@@ -163,7 +163,7 @@ impl DynamicModel {
     }
 
     /// The program for some shapes, and its entry.
-    fn entry(&self, key: &Key) -> Result<(Arc<Entry>, Program), DynamicError> {
+    fn entry(&self, key: &Key) -> Result<(Arc<ProgramEntry>, Program), DynamicError> {
         self.0.programs.get(key, || {
             self.0.declared.check(key)?;
             Ok(self.compile(key)?)

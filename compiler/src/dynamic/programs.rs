@@ -39,7 +39,7 @@ pub struct Usage {
 /// Programs by the shapes of their inputs.
 pub(super) struct Programs {
     capacity: Capacity,
-    entries: Mutex<BTreeMap<Key, Arc<Entry>>>,
+    entries: Mutex<BTreeMap<Key, Arc<ProgramEntry>>>,
     /// Counts uses.
     clock: AtomicU64,
     compiled: AtomicU64,
@@ -48,7 +48,7 @@ pub(super) struct Programs {
 
 /// The place of a program, which may still be compiled.
 #[derive(Default)]
-pub(super) struct Entry {
+pub(super) struct ProgramEntry {
     program: OnceLock<Program>,
     /// Held by who compiles it.
     compiling: Mutex<()>,
@@ -77,7 +77,7 @@ impl Programs {
         &self,
         key: &Key,
         compile: impl FnOnce() -> Result<Program, DynamicError>,
-    ) -> Result<(Arc<Entry>, Program), DynamicError> {
+    ) -> Result<(Arc<ProgramEntry>, Program), DynamicError> {
         let entry = Arc::clone(self.entries().entry(key.clone()).or_default());
         self.used(&entry);
         if let Some(program) = entry.program.get() {
@@ -106,7 +106,7 @@ impl Programs {
     }
 
     /// Notes that a program is used.
-    pub fn used(&self, entry: &Entry) {
+    pub fn used(&self, entry: &ProgramEntry) {
         entry.used.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
     }
 
@@ -121,7 +121,7 @@ impl Programs {
     }
 
     /// Keeps a new program, and lets those go for which there is no room any more: never the new one.
-    fn keep(&self, key: &Key, new: &Arc<Entry>) {
+    fn keep(&self, key: &Key, new: &Arc<ProgramEntry>) {
         let mut gone = Vec::new();
         let mut entries = self.entries();
         // Somebody who failed on these shapes may have taken it away.
@@ -139,19 +139,19 @@ impl Programs {
         drop(entries);
     }
 
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<Entry>>> {
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<ProgramEntry>>> {
         // Each change of the map is one call, so a thread that panicked has left it whole.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Entries whose programs are there.
-fn ready(entries: &BTreeMap<Key, Arc<Entry>>) -> impl Iterator<Item = (&Key, &Arc<Entry>)> {
+fn ready(entries: &BTreeMap<Key, Arc<ProgramEntry>>) -> impl Iterator<Item = (&Key, &Arc<ProgramEntry>)> {
     entries.iter().filter(|(_, entry)| entry.program.get().is_some())
 }
 
 /// Bytes of all blocks that constants lie in.
-fn constant_bytes(entries: &BTreeMap<Key, Arc<Entry>>) -> u64 {
+fn constant_bytes(entries: &BTreeMap<Key, Arc<ProgramEntry>>) -> u64 {
     let programs = entries.values().filter_map(|entry| entry.program.get());
     let pieces = programs.flat_map(|program| program.constants().pieces());
     let blocks: BTreeMap<usize, u64> =

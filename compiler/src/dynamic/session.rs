@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nnc_runtime::abi::ElemType;
 use nnc_runtime::{Elem, InputRef, Outputs, Pool, Session};
 
-use super::programs::Entry;
+use super::programs::ProgramEntry;
 use super::shapes::{Key, ShapeError};
 use super::{DynamicError, DynamicModel};
 
@@ -50,7 +50,7 @@ pub struct DynamicSession {
 /// What ran last.
 struct Current {
     key: Key,
-    entry: Arc<Entry>,
+    entry: Arc<ProgramEntry>,
     session: Session,
 }
 

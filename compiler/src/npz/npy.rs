@@ -43,7 +43,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Tensor, NpyError> {
     }
     .ok_or(NpyError::Truncated)?;
     let text = String::from_utf8_lossy(header).trim().to_string();
-    let header = Header::parse(&text).ok_or(NpyError::Header(text))?;
+    let header = NpyHeader::parse(&text).ok_or(NpyError::Header(text))?;
     let (dtype, big_endian) = dtype_of(&header.descr).ok_or_else(|| NpyError::DType(header.descr.clone()))?;
     let mut data = data.to_vec();
     if big_endian {
@@ -140,15 +140,15 @@ fn descr_of(dtype: DType) -> &'static str {
     }
 }
 
-struct Header {
+struct NpyHeader {
     descr: String,
     fortran: bool,
     shape: Vec<usize>,
 }
 
-impl Header {
+impl NpyHeader {
     /// Reads the literal; `None` when it is not a dictionary of exactly these three keys.
-    fn parse(text: &str) -> Option<Header> {
+    fn parse(text: &str) -> Option<NpyHeader> {
         let (mut descr, mut fortran, mut shape) = (None, None, None);
         let mut rest = text.trim().strip_prefix('{')?.strip_suffix('}')?.trim();
         while !rest.is_empty() {
@@ -182,7 +182,7 @@ impl Header {
             rest = after.trim_start();
             rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
         }
-        Some(Header { descr: descr?, fortran: fortran?, shape: shape? })
+        Some(NpyHeader { descr: descr?, fortran: fortran?, shape: shape? })
     }
 }
 

@@ -45,7 +45,7 @@ use crate::target::{FMA_PER_CYCLE, Target};
 /// How a convolution is done by Winograd's algorithm.
 #[derive(Debug)]
 pub(super) struct Decision {
-    choice: Choice,
+    choice: WinogradChoice,
     /// Of each buffer of the input.
     inputs: Vec<Pitch>,
     output: Pitch,
@@ -245,7 +245,7 @@ struct WinogradShape {
 
 /// How a layer is done.
 #[derive(Clone, Copy, Debug)]
-struct Choice {
+struct WinogradChoice {
     form: Form,
     kernels: StoredKernels,
     /// Tiles of a block.
@@ -255,7 +255,12 @@ struct Choice {
 }
 
 /// The best blocks and kernels of the best form; `None` when the direct form takes no more time.
-fn choose(target: &Target, registers: Registers, shape: &WinogradShape, allowed: Winograd) -> Option<Choice> {
+fn choose(
+    target: &Target,
+    registers: Registers,
+    shape: &WinogradShape,
+    allowed: Winograd,
+) -> Option<WinogradChoice> {
     let (y, x) = shape.axes;
     let layer = LayerShape {
         row: x.output,
@@ -282,7 +287,7 @@ fn choose(target: &Target, registers: Registers, shape: &WinogradShape, allowed:
         for block in block_sizes(target, shape, form, kernels) {
             let (cost, kernel) = cost(target, registers, shape, (form, kernels), block);
             if cost < best.0 {
-                best = (cost, Some(Choice { form, kernels, block, kernel }));
+                best = (cost, Some(WinogradChoice { form, kernels, block, kernel }));
             }
         }
     }
@@ -435,7 +440,7 @@ fn first_bytes_per_cycle(target: &Target, weights: u64) -> f64 {
 
 /// What is packed where: weights, and the bias, `[panel][lane]`.
 fn pack(
-    choice: Choice,
+    choice: WinogradChoice,
     panels: &[Panel],
     order: &[usize],
     weights: &Tensor,

@@ -18,7 +18,7 @@ use clap::{Args, ValueEnum};
 use nnc_ir::{DType, Tensor, TensorType};
 
 use self::decode::Picture;
-use self::resample::{Window, resample};
+use self::resample::{AxisCrop, resample};
 use super::failure::usage;
 use super::shots::Shot;
 
@@ -197,13 +197,13 @@ impl PictureArgs {
     fn fitted(&self, picture: &Picture, height: u32, width: u32) -> Picture {
         let (out_width, out_height) = (width as usize, height as usize);
         if self.fit == Fit::Stretch {
-            return resample(picture, Window::whole(out_width), Window::whole(out_height));
+            return resample(picture, AxisCrop::whole(out_width), AxisCrop::whole(out_height));
         }
         let (w, h) = (picture.width as f64, picture.height as f64);
         let scale = (f64::from(width) / w).max(f64::from(height) / h) / CROP;
         let scaled = |side: f64, least: u32| ((side * scale).round() as u64).max(u64::from(least));
         let (x, y) = (scaled(w, width), scaled(h, height));
-        resample(picture, Window::centre(x, out_width), Window::centre(y, out_height))
+        resample(picture, AxisCrop::centre(x, out_width), AxisCrop::centre(y, out_height))
     }
 
     /// The bytes of the picture in the order of the input's axes.

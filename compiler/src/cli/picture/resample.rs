@@ -16,7 +16,7 @@ use super::decode::Picture;
 
 /// What is asked for of one axis.
 #[derive(Clone, Copy, Debug)]
-pub struct Window {
+pub struct AxisCrop {
     /// Pixels that the whole axis would have.
     pub scaled: u64,
     /// The first that is wanted.
@@ -25,15 +25,15 @@ pub struct Window {
     pub len: usize,
 }
 
-impl Window {
+impl AxisCrop {
     /// All of an axis.
-    pub fn whole(len: usize) -> Window {
-        Window { scaled: len as u64, from: 0, len }
+    pub fn whole(len: usize) -> AxisCrop {
+        AxisCrop { scaled: len as u64, from: 0, len }
     }
 
     /// The middle of an axis.
-    pub fn centre(scaled: u64, len: usize) -> Window {
-        Window { scaled, from: scaled.saturating_sub(len as u64) / 2, len }
+    pub fn centre(scaled: u64, len: usize) -> AxisCrop {
+        AxisCrop { scaled, from: scaled.saturating_sub(len as u64) / 2, len }
     }
 }
 
@@ -50,8 +50,8 @@ impl Taps {
 }
 
 /// The taps of each wanted pixel of an axis of `source` pixels.
-fn taps(source: usize, window: Window) -> Vec<Taps> {
-    let ratio = source as f64 / window.scaled as f64;
+fn taps(source: usize, crop: AxisCrop) -> Vec<Taps> {
+    let ratio = source as f64 / crop.scaled as f64;
     let reach = ratio.max(1.0);
     let of = |index: u64| {
         let centre = (index as f64 + 0.5) * ratio;
@@ -61,7 +61,7 @@ fn taps(source: usize, window: Window) -> Vec<Taps> {
         let sum: f64 = (first..end).map(weight).sum();
         Taps { first, weights: (first..end).map(|i| (weight(i) / sum) as f32).collect() }
     };
-    (0..window.len as u64).map(|i| of(window.from + i)).collect()
+    (0..crop.len as u64).map(|i| of(crop.from + i)).collect()
 }
 
 /// Sums that are wanted of two axes, and what they cost: additions of whichever is summed first.
@@ -88,7 +88,7 @@ impl Axes {
 }
 
 /// Cuts a window out of a picture that is scaled to its extents.
-pub fn resample(picture: &Picture, x: Window, y: Window) -> Picture {
+pub fn resample(picture: &Picture, x: AxisCrop, y: AxisCrop) -> Picture {
     let axes = Axes { rows: taps(picture.height, y), columns: taps(picture.width, x) };
     let (read_rows, read_columns) = (Axes::read(&axes.rows), Axes::read(&axes.columns));
     let source = |row: usize| &picture.row(row)[read_columns.start * 3..read_columns.end * 3];
@@ -150,16 +150,16 @@ mod tests {
     #[test]
     fn the_same_size_is_the_same_picture() {
         let picture = noise(5, 4);
-        assert_eq!(resample(&picture, Window::whole(5), Window::whole(4)), picture);
+        assert_eq!(resample(&picture, AxisCrop::whole(5), AxisCrop::whole(4)), picture);
     }
 
     #[test]
     fn a_window_is_what_a_crop_of_the_whole_would_be() {
         let picture = noise(37, 23);
         for (width, height) in [(74, 60), (16, 9), (37, 5), (100, 23)] {
-            let whole = resample(&picture, Window::whole(width), Window::whole(height));
-            let x = Window { scaled: width as u64, from: 3, len: width - 7 };
-            let y = Window { scaled: height as u64, from: 1, len: height - 2 };
+            let whole = resample(&picture, AxisCrop::whole(width), AxisCrop::whole(height));
+            let x = AxisCrop { scaled: width as u64, from: 3, len: width - 7 };
+            let y = AxisCrop { scaled: height as u64, from: 1, len: height - 2 };
             let part = resample(&picture, x, y);
             let at = |x: usize, y: usize| -> [u8; 3] { whole.row(y)[x * 3..][..3].try_into().unwrap() };
             assert_eq!(part, Picture::from_fn(width - 7, height - 2, |x, y| at(x + 3, y + 1)));
@@ -169,14 +169,14 @@ mod tests {
     #[test]
     fn shrinking_sees_every_pixel() {
         let stripes = Picture::from_fn(64, 64, |x, _| [if x % 2 == 0 { 0 } else { 200 }; 3]);
-        let small = resample(&stripes, Window::whole(4), Window::whole(4));
+        let small = resample(&stripes, AxisCrop::whole(4), AxisCrop::whole(4));
         assert!(small.bytes.iter().all(|b| b.abs_diff(100) <= 4), "{:?}", small.bytes);
     }
 
     #[test]
     fn growing_is_linear_between_the_centres_of_pixels() {
         let two = Picture::from_fn(2, 1, |x, _| [(x * 200) as u8; 3]);
-        let grown = resample(&two, Window::whole(8), Window::whole(1));
+        let grown = resample(&two, AxisCrop::whole(8), AxisCrop::whole(1));
         let row: Vec<u8> = grown.pixels().map(|p| p[0]).collect();
         assert_eq!(row, [0, 0, 25, 75, 125, 175, 200, 200]);
     }
@@ -185,7 +185,7 @@ mod tests {
     fn both_orders_of_the_axes_give_the_same_picture() {
         // So wide that rows come first, and the same lying on its side.
         let wide = noise(4096, 2);
-        let (x, y) = (Window::whole(3), Window::whole(50));
+        let (x, y) = (AxisCrop::whole(3), AxisCrop::whole(50));
         assert!(Axes { rows: taps(2, y), columns: taps(4096, x) }.rows_come_first());
         let tall = Picture::from_fn(2, 4096, |x, y| wide.row(x)[y * 3..][..3].try_into().unwrap());
         let turned = resample(&tall, y, x);
@@ -198,7 +198,7 @@ mod tests {
     fn a_sliver_of_a_huge_scaled_picture_costs_what_the_sliver_has() {
         // Scaled whole, this would have 256 × 15,360,000 pixels.
         let sliver = Picture::from_fn(1, 60_000, |_, y| [(y / 256) as u8; 3]);
-        let part = resample(&sliver, Window::centre(256, 224), Window::centre(60_000 * 256, 224));
+        let part = resample(&sliver, AxisCrop::centre(256, 224), AxisCrop::centre(60_000 * 256, 224));
         assert_eq!((part.width, part.height, part.bytes[0]), (224, 224, (30_000 / 256) as u8));
     }
 }

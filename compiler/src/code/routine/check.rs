@@ -64,7 +64,7 @@ impl Routine {
             return Err(RoutineError::Unsupported { function: "a local".into(), dtype });
         }
         self.memory.iter().try_for_each(|memory| check_memory(memory, allowed))?;
-        let mut check = Check { routine: self, ranges: Ranges::new(self), indices: Vec::new() };
+        let mut check = RoutineCheck { routine: self, ranges: Ranges::new(self), indices: Vec::new() };
         check.indices.extend(0..self.units.len());
         loops(&self.body, &mut check.indices);
         check.body(&self.body, &mut Vec::new())
@@ -98,14 +98,14 @@ fn loops(body: &[Stmt], found: &mut Vec<usize>) {
     }
 }
 
-struct Check<'a> {
+struct RoutineCheck<'a> {
     routine: &'a Routine,
     ranges: Ranges,
     /// Indices of units and of loops.
     indices: Vec<usize>,
 }
 
-impl Check<'_> {
+impl RoutineCheck<'_> {
     /// `open` are the loops around.
     fn body(&mut self, body: &[Stmt], open: &mut Vec<usize>) -> Result<(), RoutineError> {
         body.iter().try_for_each(|stmt| self.stmt(stmt, open))

@@ -99,7 +99,7 @@ pub fn assign(program: &TileProgram, file: RegisterFile, sink: &mut dyn Sink) ->
     let mut live = vec![false; program.vectors.len() + program.ints as usize];
     let held = live.clone();
     let notes = Liveness { program }.body(&program.body, &mut live, &held);
-    let mut walk = Walk {
+    let mut walk = ProgramWalk {
         program,
         file,
         sink,
@@ -225,7 +225,7 @@ impl Liveness<'_> {
     }
 }
 
-struct Walk<'a> {
+struct ProgramWalk<'a> {
     program: &'a TileProgram,
     file: RegisterFile,
     sink: &'a mut dyn Sink,
@@ -234,7 +234,7 @@ struct Walk<'a> {
     free_ints: Vec<bool>,
 }
 
-impl Walk<'_> {
+impl ProgramWalk<'_> {
     fn take_vector(&mut self) -> Result<u8, TileError> {
         let free =
             self.free_vectors.iter().position(|free| *free).ok_or_else(|| TileError::VectorPressure {

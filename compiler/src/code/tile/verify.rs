@@ -46,7 +46,7 @@ pub struct Assume {
 /// As [`footprints`], under an assumption.
 pub fn footprints_when(program: &TileProgram, assume: Assume) -> Result<Vec<ByteRange>, TileError> {
     let touched = vec![ByteRange::default(); program.params.len()];
-    let mut check = Check { program, assume, touched, recording: true };
+    let mut check = TileCheck { program, assume, touched, recording: true };
     let mut state =
         State { vectors: vec![false; program.vectors.len()], ints: vec![None; program.ints as usize] };
     for (i, place) in state.ints.iter_mut().enumerate().take(program.params.len()) {
@@ -73,14 +73,14 @@ struct State {
     ints: Vec<Option<PointsTo>>,
 }
 
-struct Check<'a> {
+struct TileCheck<'a> {
     program: &'a TileProgram,
     assume: Assume,
     touched: Vec<ByteRange>,
     recording: bool,
 }
 
-impl Check<'_> {
+impl TileCheck<'_> {
     fn name(&self) -> String {
         self.program.name.clone()
     }

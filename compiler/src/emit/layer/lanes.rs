@@ -25,7 +25,7 @@ struct Bases {
 }
 
 /// Where a picture, or a block of rows of it, is.
-struct Pointers {
+struct RowsAt {
     /// One for each buffer of the input.
     inputs: Vec<Value>,
     output: Value,
@@ -76,7 +76,7 @@ fn row_of_tiles(
     e: &mut LayerEmitter<'_, '_, '_>,
     plan: &LanesPlan,
     bases: &Bases,
-    rows: &Pointers,
+    rows: &RowsAt,
     blocks: &AxisBlocks,
     tiles: &AxisBlocks,
 ) -> Result<(), CodegenError> {
@@ -160,21 +160,21 @@ fn step(e: &mut LayerEmitter<'_, '_, '_>, base: Value, at: Progression, index: V
     e.offset(base, index, at.step)
 }
 
-fn picture(e: &mut LayerEmitter<'_, '_, '_>, plan: &LanesPlan, bases: &Bases, image: Value) -> Pointers {
+fn picture(e: &mut LayerEmitter<'_, '_, '_>, plan: &LanesPlan, bases: &Bases, image: Value) -> RowsAt {
     let inputs = bases.inputs.iter().zip(&plan.inputs).map(|(&b, p)| e.offset(b, image, p.image)).collect();
     let output = e.offset(bases.output, image, plan.output.image);
     let residual = e.offset(bases.residual, image, plan.residual.image);
-    Pointers { inputs, output, residual }
+    RowsAt { inputs, output, residual }
 }
 
 /// The addresses of a block of rows: kernel element (0, 0) of its first row, perhaps above the picture.
 fn rows(
     e: &mut LayerEmitter<'_, '_, '_>,
     plan: &LanesPlan,
-    at: &Pointers,
+    at: &RowsAt,
     blocks: &AxisBlocks,
     index: Value,
-) -> Pointers {
+) -> RowsAt {
     let (y, n) = (blocks.first as i64, blocks.taps.len() as i64);
     let stride = plan.y.stride as i64;
     let top = y * stride - plan.y.pad as i64;
@@ -186,7 +186,7 @@ fn rows(
         at.inputs.iter().zip(&plan.inputs).map(|(&b, p)| move_to(b, p.row, top, n * stride)).collect();
     let output = move_to(at.output, plan.output.row, y, n);
     let residual = move_to(at.residual, plan.residual.row, y, n);
-    Pointers { inputs, output, residual }
+    RowsAt { inputs, output, residual }
 }
 
 fn window_kernel(
@@ -248,7 +248,7 @@ fn call(
     plan: &LanesPlan,
     bases: &Bases,
     kernel: &KernelRef,
-    rows: &Pointers,
+    rows: &RowsAt,
     (tiles, tile): (&AxisBlocks, Value),
     (vectors, v): (&VectorRun, Value),
     together: usize,

@@ -87,7 +87,7 @@ pub enum ReachError {
 impl Trace {
     /// What the function touches when it is called for any part of some units.
     pub fn reach(&self, programs: &[TileProgram], units: Range<u64>) -> Result<Reach, ReachError> {
-        let mut walk = Walk {
+        let mut walk = TraceWalk {
             trace: self,
             programs,
             intervals: vec![Interval { low: 0, high: 0 }; self.symbols],
@@ -123,7 +123,7 @@ impl Interval {
 /// What a kernel touches through each parameter, at some count of kernel rows and through some class of a table.
 type Footprints = BTreeMap<(usize, Assume), Vec<ByteRange>>;
 
-struct Walk<'a> {
+struct TraceWalk<'a> {
     trace: &'a Trace,
     programs: &'a [TileProgram],
     intervals: Vec<Interval>,
@@ -131,7 +131,7 @@ struct Walk<'a> {
     footprints: Footprints,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> TraceWalk<'a> {
     fn term(&self, id: TermId) -> Option<&'a Term> {
         self.trace.term(id)
     }

@@ -8,7 +8,7 @@ use crate::code::nest::computed;
 use crate::code::routine::{MemoryUse, RoutineExpr, Writer};
 
 /// An element of the image, as long as it is inside, and its weight.
-struct Sampled {
+struct SampleTap {
     index: RoutineExpr,
     inside: Option<RoutineExpr>,
     weight: RoutineExpr,
@@ -81,7 +81,7 @@ impl GridAxis<'_> {
     }
 
     /// The taps around a place.
-    fn taps(&self, w: &mut Writer, x: RoutineExpr) -> Vec<Sampled> {
+    fn taps(&self, w: &mut Writer, x: RoutineExpr) -> Vec<SampleTap> {
         let floor = w.value(x.clone().unary(Unary::Floor));
         let one = self.constant(1.0);
         let f = w.value(x.clone() - floor.clone());
@@ -112,7 +112,7 @@ impl GridAxis<'_> {
                     SamplePadding::Border => (index, None),
                     SamplePadding::Reflection => (self.reflected(w, index), None),
                 };
-                Sampled { index: w.value(index.cast(DType::I64)), inside, weight: w.value(weight) }
+                SampleTap { index: w.value(index.cast(DType::I64)), inside, weight: w.value(weight) }
             })
             .collect()
     }
@@ -143,8 +143,8 @@ pub(super) fn grid_sample(l: &mut Lowering<'_>, op: &GridSample) -> Result<(), G
     };
     let work = each.saturating_pow(axes as u32).saturating_mul(4 * channels).saturating_add(64);
     w.over(&positions, work, |w, at| {
-        let mut all: Vec<Sampled> =
-            vec![Sampled { index: RoutineExpr::int(0), inside: None, weight: RoutineExpr::int(0) }];
+        let mut all: Vec<SampleTap> =
+            vec![SampleTap { index: RoutineExpr::int(0), inside: None, weight: RoutineExpr::int(0) }];
         let mut indices: Vec<Vec<RoutineExpr>> = vec![Vec::new()];
         for (i, &extent) in image.iter().enumerate() {
             let axis = GridAxis { op, dtype: computed(grid.dtype), extent };
@@ -164,7 +164,7 @@ pub(super) fn grid_sample(l: &mut Lowering<'_>, op: &GridSample) -> Result<(), G
                         (0, _) => tap.weight.clone(),
                         _ => w.value(so_far.weight.clone() * tap.weight.clone()),
                     };
-                    next.push(Sampled { index: RoutineExpr::int(0), inside, weight });
+                    next.push(SampleTap { index: RoutineExpr::int(0), inside, weight });
                     next_indices.push([&index[..], std::slice::from_ref(&tap.index)].concat());
                 }
             }
