@@ -1,7 +1,7 @@
 //! Golden outputs of the seed networks: which cases there are, the input, and what onnxruntime answered.
 //!
 //! ```text
-//! goldens/cases.json ── cases() ──► Case { name, suite, spec } ── golden() ──► Golden { logits, samples }
+//! goldens/cases.json ── cases() ──► GoldenCase { name, suite, spec } ── golden() ──► Golden { logits, samples }
 //!                                          │                          ▲
 //!                                          └─ spec ► nnc_models       └─ goldens/NAME.npz
 //! ```
@@ -42,7 +42,7 @@ pub enum Suite {
 
 /// One network whose outputs are stored.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Case {
+pub struct GoldenCase {
     /// The name of the case and of its file.
     pub name: String,
     /// Which tests it belongs to.
@@ -86,13 +86,13 @@ pub fn sample_stride(len: usize) -> usize {
 /// # Panics
 ///
 /// If `cases.json`, which is part of this crate, is malformed.
-pub fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<GoldenCase> {
     let list: Value =
         serde_json::from_str(include_str!("../goldens/cases.json")).expect("cases.json is JSON");
     list.as_array().expect("cases.json is a list").iter().map(case).collect()
 }
 
-fn case(entry: &Value) -> Case {
+fn case(entry: &Value) -> GoldenCase {
     let text = |key: &str| entry[key].as_str().unwrap_or_else(|| panic!("{entry} has no {key}"));
     let number = |key: &str| entry[key].as_u64();
     let size = |key: &str| number(key).map(|n| n as usize);
@@ -109,10 +109,10 @@ fn case(entry: &Value) -> Case {
         classes: size("classes"),
         seed: number("seed").unwrap_or(0),
     };
-    Case { name: text("name").into(), suite, spec }
+    GoldenCase { name: text("name").into(), suite, spec }
 }
 
-impl Case {
+impl GoldenCase {
     /// The input of the network, of shape `[1, 3, resolution, resolution]`.
     pub fn input(&self) -> Vec<f32> {
         let side = self.resolution();

@@ -15,7 +15,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use nnc::target::Target;
 use nnc_ir::op::Conv;
 use nnc_ir::{Graph, NodeId, Op, Tensor, Value};
-use nnc_tests::goldens::{Case, Golden, Suite, TOLERANCE, cases, deviation};
+use nnc_tests::goldens::{Golden, GoldenCase, Suite, TOLERANCE, cases, deviation};
 use nnc_tests::pipeline::{self, Failure};
 
 /// Lowerings beside the native one.
@@ -46,9 +46,9 @@ fn main() {
 }
 
 fn trial(
-    case: &Case,
+    case: &GoldenCase,
     what: &str,
-    check: impl FnOnce(&Case) -> Result<(), Failure> + Send + 'static,
+    check: impl FnOnce(&GoldenCase) -> Result<(), Failure> + Send + 'static,
 ) -> Trial {
     let name = format!("{}::{what}", case.name);
     let case = case.clone();
@@ -63,7 +63,7 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     }
 }
 
-fn native(case: &Case) -> Result<(), Failure> {
+fn native(case: &GoldenCase) -> Result<(), Failure> {
     let target = Target::host()?;
     let golden = case.golden()?;
     let input = case.input();
@@ -87,12 +87,12 @@ fn native(case: &Case) -> Result<(), Failure> {
     Ok(())
 }
 
-fn other(case: &Case, target: &Target) -> Result<(), Failure> {
+fn other(case: &GoldenCase, target: &Target) -> Result<(), Failure> {
     let graph = pipeline::optimise(&pipeline::read(&case.spec)?)?;
     close("logits", &logits(&graph, target, case)?, &case.golden()?.logits)
 }
 
-fn inside(case: &Case) -> Result<(), Failure> {
+fn inside(case: &GoldenCase) -> Result<(), Failure> {
     let target = Target::host()?;
     let golden = case.golden()?;
     let mut graph = pipeline::read(&case.spec)?;
@@ -112,7 +112,7 @@ fn inside(case: &Case) -> Result<(), Failure> {
 }
 
 /// Two channels of a convolution change places: in the first and in one halfway, or in every one. The golden must notice.
-fn swapped(case: &Case, every: bool) -> Result<(), Failure> {
+fn swapped(case: &GoldenCase, every: bool) -> Result<(), Failure> {
     let target = Target::host()?;
     let golden = case.golden()?;
     let graph = pipeline::optimise(&pipeline::read(&case.spec)?)?;
@@ -125,7 +125,13 @@ fn swapped(case: &Case, every: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn notices(graph: &Graph, id: NodeId, target: &Target, case: &Case, golden: &Golden) -> Result<(), Failure> {
+fn notices(
+    graph: &Graph,
+    id: NodeId,
+    target: &Target,
+    case: &GoldenCase,
+    golden: &Golden,
+) -> Result<(), Failure> {
     let channels = graph.node(id).outputs[0].shape[1];
     let mut largest = 0.0f64;
     for pair in 0..PAIRS.min(channels / 2) {
@@ -160,7 +166,7 @@ fn swap_rows(graph: &mut Graph, id: NodeId, row: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-fn logits(graph: &Graph, target: &Target, case: &Case) -> Result<Vec<f32>, Failure> {
+fn logits(graph: &Graph, target: &Target, case: &GoldenCase) -> Result<Vec<f32>, Failure> {
     let program = pipeline::jit(&pipeline::plan(graph, target)?, target)?;
     Ok(pipeline::run(&program, &[&case.input()], 1)?.swap_remove(0))
 }

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use libtest_mimic::{Arguments, Conclusion, Failed, FormatSetting, Trial};
-use nnc_tests::onnx_cases::{self, Case, FETCH, List, Outcome, PASSES};
+use nnc_tests::onnx_cases::{self, CaseList, FETCH, OnnxCase, Outcome, PASSES};
 
 type Outcomes = Arc<Mutex<BTreeMap<String, Outcome>>>;
 
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         arguments.format = Some(FormatSetting::Terse);
     }
     let bless = std::env::var_os("NNC_BLESS").is_some_and(|value| value == "1");
-    let list = Arc::new(List::parse(PASSES));
+    let list = Arc::new(CaseList::parse(PASSES));
     let outcomes = Outcomes::default();
     // The networks hold up to 1 GiB each: one at a time.
     let network = Arc::new(Mutex::new(()));
@@ -56,7 +56,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Writes the summary, and the list when that is asked for.
 fn report(
-    cases: &[Case],
+    cases: &[OnnxCase],
     outcomes: &BTreeMap<String, Outcome>,
     conclusion: &Conclusion,
     bless: bool,
@@ -77,7 +77,7 @@ fn report(
     std::fs::write(&file, &summary)?;
     println!("operators and refusals: target/onnx-summary.txt");
     if bless {
-        println!("written: {}", List::of(outcomes).write()?.display());
+        println!("written: {}", CaseList::of(outcomes).write()?.display());
     }
     Ok(())
 }

@@ -24,12 +24,12 @@ const FORMS: [(Form, StoredKernels); 5] = [
 
 /// A graph whose constants are noise.
 #[derive(Default)]
-struct Builder {
+struct NoiseGraph {
     graph: Graph,
     constants: u32,
 }
 
-impl Builder {
+impl NoiseGraph {
     fn input(&mut self, shape: [usize; 4]) -> Value {
         self.graph.add_input("x", TensorType::f32(shape))
     }
@@ -108,7 +108,7 @@ fn count(plan: &Plan, form: Form) -> usize {
 
 /// A 3×3 layer of the given extent and, behind its means, one output for each of `outputs` rows of weights that are used once.
 fn classifier(extent: usize, outputs: usize) -> Graph {
-    let mut b = Builder::default();
+    let mut b = NoiseGraph::default();
     let x = b.input([1, 64, extent, extent]);
     let y = b.same(x, 64);
     let pool = GlobalPool {
@@ -159,14 +159,14 @@ fn check(graph: &Graph, layers: usize) {
 fn pictures_of_any_size_with_any_padding_are_right() {
     for (h, w) in [(1, 1), (3, 8), (7, 7), (13, 13), (9, 30)] {
         for pads in [[1; 4], [0, 1, 2, 1], [2, 0, 0, 2], [2, 3, 2, 1]] {
-            let mut b = Builder::default();
+            let mut b = NoiseGraph::default();
             let x = b.input([1, 4, h, w]);
             let x = b.point(x, 24);
             let y = b.conv(x, 40, 3, pads);
             check(&b.finish(y), 1);
         }
     }
-    let mut b = Builder::default();
+    let mut b = NoiseGraph::default();
     let x = b.input([1, 4, 12, 7]);
     let x = b.point(x, 16);
     let y = b.conv(x, 16, 3, [0; 4]);
@@ -175,7 +175,7 @@ fn pictures_of_any_size_with_any_padding_are_right() {
 
 #[test]
 fn tiles_of_all_pictures_of_a_batch_share_blocks() {
-    let mut b = Builder::default();
+    let mut b = NoiseGraph::default();
     let x = b.input([3, 4, 10, 9]);
     let x = b.point(x, 20);
     let y = b.same(x, 36);
@@ -184,7 +184,7 @@ fn tiles_of_all_pictures_of_a_batch_share_blocks() {
 
 #[test]
 fn many_channels_make_many_panels_and_several_blocks() {
-    let mut b = Builder::default();
+    let mut b = NoiseGraph::default();
     let x = b.input([1, 4, 30, 26]);
     let x = b.point(x, 144);
     let y = b.same(x, 200);
@@ -194,7 +194,7 @@ fn many_channels_make_many_panels_and_several_blocks() {
 #[test]
 fn a_residual_is_added_before_or_after_an_activation() {
     for activate_last in [true, false] {
-        let mut b = Builder::default();
+        let mut b = NoiseGraph::default();
         let x = b.input([1, 4, 11, 10]);
         let x = b.point(x, 28);
         let x = b.add(Unary::Relu, &[x]);
@@ -222,7 +222,7 @@ fn every_activation_is_applied_in_registers() {
         Unary::Silu,
         Unary::Sigmoid,
     ] {
-        let mut b = Builder::default();
+        let mut b = NoiseGraph::default();
         let x = b.input([1, 4, 6, 7]);
         let x = b.point(x, 16);
         let y = b.same(x, 24);
@@ -234,7 +234,7 @@ fn every_activation_is_applied_in_registers() {
 #[test]
 fn channels_come_from_several_buffers_in_any_order() {
     // A pool's result and a convolution's, shuffled: the channels alternate between two places.
-    let mut b = Builder::default();
+    let mut b = NoiseGraph::default();
     let x = b.input([1, 4, 9, 9]);
     let left = b.point(x, 24);
     let right = b.point(left, 24);
@@ -250,7 +250,7 @@ fn channels_come_from_several_buffers_in_any_order() {
 
 #[test]
 fn a_wide_buffer_holds_the_results_of_a_fire_module() {
-    let mut b = Builder::default();
+    let mut b = NoiseGraph::default();
     let x = b.input([1, 4, 14, 13]);
     let squeeze = b.point(x, 16);
     let one = b.point(squeeze, 20);
@@ -262,7 +262,7 @@ fn a_wide_buffer_holds_the_results_of_a_fire_module() {
 
 #[test]
 fn infinities_and_nans_spread_no_farther_than_the_tiles_that_see_them() {
-    let mut b = Builder::default();
+    let mut b = NoiseGraph::default();
     let x = b.input([1, 16, 12, 12]);
     let x = b.point(x, 16);
     let y = b.same(x, 16);
@@ -290,7 +290,7 @@ fn infinities_and_nans_spread_no_farther_than_the_tiles_that_see_them() {
 fn the_planner_takes_the_form_that_a_layer_gains_most_from() {
     let target = Target::named("x86-64-v4").unwrap_or_else(|error| panic!("{error}"));
     let kinds = |size: usize, depth: usize, channels: usize, winograd: Winograd| {
-        let mut b = Builder::default();
+        let mut b = NoiseGraph::default();
         let x = b.input([1, 4, size, size]);
         let x = b.point(x, depth);
         let y = b.same(x, channels);
@@ -310,7 +310,7 @@ fn the_planner_takes_the_form_that_a_layer_gains_most_from() {
 
 #[test]
 fn strides_dilations_groups_and_other_kernels_stay_direct() {
-    let mut b = Builder::default();
+    let mut b = NoiseGraph::default();
     let x = b.input([1, 32, 16, 16]);
     let x = b.point(x, 32);
     let w = b.constant(&[32, 32, 3, 3], 0.1);

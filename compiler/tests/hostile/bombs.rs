@@ -6,7 +6,7 @@ use crate::case::Case;
 use crate::model::*;
 
 /// A chain of nodes, each made of the value before and the one to make.
-fn chain(start: Model, length: usize, link: impl Fn(&str, &str) -> NodeProto) -> Model {
+fn chain(start: HostileModel, length: usize, link: impl Fn(&str, &str) -> NodeProto) -> HostileModel {
     let mut model = start;
     let name = |n: usize| if n == 0 { "x".to_string() } else { format!("v{n}") };
     let nodes = (0..length).map(|n| link(&name(n), &name(n + 1)));

@@ -17,17 +17,17 @@ pub const BOOL: i32 = 9;
 
 /// A model under construction.
 #[derive(Clone, Debug)]
-pub struct Model(pub ModelProto);
+pub struct HostileModel(pub ModelProto);
 
 /// A model of opset 17 with nothing in it.
-pub fn model() -> Model {
+pub fn model() -> HostileModel {
     opset(17)
 }
 
 /// A model of an opset with nothing in it.
-pub fn opset(version: i64) -> Model {
+pub fn opset(version: i64) -> HostileModel {
     let import = OperatorSetIdProto { version, ..Default::default() };
-    Model(ModelProto {
+    HostileModel(ModelProto {
         ir_version: 8,
         opset_import: vec![import],
         graph: MessageField::some(GraphProto { name: "g".into(), ..Default::default() }),
@@ -36,27 +36,27 @@ pub fn opset(version: i64) -> Model {
 }
 
 /// A model with input `x` of these dims, one node, and its output `y`.
-pub fn unary(op: &str, dims: &[i64], attributes: &[AttributeProto]) -> Model {
+pub fn unary(op: &str, dims: &[i64], attributes: &[AttributeProto]) -> HostileModel {
     model().input("x", dims).node(op, &["x"], &["y"], attributes).output("y")
 }
 
-impl Model {
+impl HostileModel {
     pub fn graph(&mut self) -> &mut GraphProto {
         self.0.graph.mut_or_insert_default()
     }
 
     /// An input of `f32`.
-    pub fn input(self, name: &str, dims: &[i64]) -> Model {
+    pub fn input(self, name: &str, dims: &[i64]) -> HostileModel {
         self.input_of(name, F32, dims)
     }
 
-    pub fn input_of(mut self, name: &str, elem_type: i32, dims: &[i64]) -> Model {
+    pub fn input_of(mut self, name: &str, elem_type: i32, dims: &[i64]) -> HostileModel {
         self.graph().input.push(value_info(name, elem_type, dims));
         self
     }
 
     /// An input of any kind of type.
-    pub fn input_as(mut self, name: &str, value: type_proto::Value) -> Model {
+    pub fn input_as(mut self, name: &str, value: type_proto::Value) -> HostileModel {
         let type_ = TypeProto { value: Some(value), ..Default::default() };
         let info =
             ValueInfoProto { name: name.into(), type_: MessageField::some(type_), ..Default::default() };
@@ -65,26 +65,26 @@ impl Model {
     }
 
     /// An output of undeclared type.
-    pub fn output(mut self, name: &str) -> Model {
+    pub fn output(mut self, name: &str) -> HostileModel {
         self.graph().output.push(ValueInfoProto { name: name.into(), ..Default::default() });
         self
     }
 
-    pub fn output_of(mut self, name: &str, elem_type: i32, dims: &[i64]) -> Model {
+    pub fn output_of(mut self, name: &str, elem_type: i32, dims: &[i64]) -> HostileModel {
         self.graph().output.push(value_info(name, elem_type, dims));
         self
     }
 
-    pub fn tensor(mut self, tensor: TensorProto) -> Model {
+    pub fn tensor(mut self, tensor: TensorProto) -> HostileModel {
         self.graph().initializer.push(tensor);
         self
     }
 
-    pub fn floats(self, name: &str, dims: &[i64], data: &[f32]) -> Model {
+    pub fn floats(self, name: &str, dims: &[i64], data: &[f32]) -> HostileModel {
         self.tensor(floats(name, dims, data))
     }
 
-    pub fn ints(self, name: &str, data: &[i64]) -> Model {
+    pub fn ints(self, name: &str, data: &[i64]) -> HostileModel {
         self.tensor(TensorProto { int64_data: data.to_vec(), ..tensor(name, I64, &[data.len() as i64]) })
     }
 
@@ -94,25 +94,25 @@ impl Model {
         inputs: &[&str],
         outputs: &[&str],
         attributes: &[AttributeProto],
-    ) -> Model {
+    ) -> HostileModel {
         self.graph().node.push(node(op, inputs, outputs, attributes));
         self
     }
 
     /// Changes the node that was added last.
-    pub fn change(mut self, change: impl FnOnce(&mut NodeProto)) -> Model {
+    pub fn change(mut self, change: impl FnOnce(&mut NodeProto)) -> HostileModel {
         change(self.graph().node.last_mut().expect("a node"));
         self
     }
 
-    pub fn import(mut self, domain: &str, version: i64) -> Model {
+    pub fn import(mut self, domain: &str, version: i64) -> HostileModel {
         let import = OperatorSetIdProto { domain: domain.into(), version, ..Default::default() };
         self.0.opset_import.push(import);
         self
     }
 
     /// A function of domain `f`, with input `x` and output `y`.
-    pub fn function(mut self, name: &str, nodes: Vec<NodeProto>) -> Model {
+    pub fn function(mut self, name: &str, nodes: Vec<NodeProto>) -> HostileModel {
         let imports = [("", 17), ("f", 1)].map(|(domain, version)| OperatorSetIdProto {
             domain: domain.into(),
             version,

@@ -11,7 +11,7 @@ pub fn values() -> Vec<Case> {
         model.graph().node = nodes;
         model
     };
-    let twice = |model: Model| model.bytes();
+    let twice = |model: HostileModel| model.bytes();
     vec![
         Case::refused(
             "undefined_operand",

@@ -8,7 +8,7 @@ use crate::case::{Beside, Case};
 use crate::model::*;
 
 /// `y = x + w`.
-fn sum(w: TensorProto) -> Model {
+fn sum(w: TensorProto) -> HostileModel {
     model().input("x", &[2]).tensor(w).node("Add", &["x", "w"], &["y"], &[]).output("y")
 }
 
@@ -270,7 +270,7 @@ pub fn external_data() -> Vec<Case> {
 
 /// Inputs and initializers that are no dense tensors of numbers.
 pub fn exotic_types() -> Vec<Case> {
-    let relu = |model: Model| model.node("Relu", &["x"], &["y"], &[]).output("y").bytes();
+    let relu = |model: HostileModel| model.node("Relu", &["x"], &["y"], &[]).output("y").bytes();
     let typed = |elem_type| relu(model().input_of("x", elem_type, &[2]));
     let sequence =
         type_proto::Sequence { elem_type: MessageField::some(tensor_type(F32, &[2])), ..Default::default() };

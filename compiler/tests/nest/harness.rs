@@ -70,13 +70,13 @@ pub enum Layout {
 }
 
 /// A window into a guarded buffer.
-pub struct Window {
+pub struct GuardedWindow {
     pub view: View,
     pub bytes: Vec<u8>,
 }
 
-impl Window {
-    pub fn new(arg: usize, ty: &TensorType, layout: Layout) -> Window {
+impl GuardedWindow {
+    pub fn new(arg: usize, ty: &TensorType, layout: Layout) -> GuardedWindow {
         let size = ty.dtype.bytes();
         let rank = ty.shape.rank();
         let mut order: Vec<usize> = (0..rank).collect();
@@ -117,11 +117,11 @@ impl Window {
             strides[axis] = -strides[axis];
         }
         let view = View { arg, offset, dtype: ty.dtype, shape: ty.shape.to_vec(), strides };
-        Window { view, bytes: vec![UNTOUCHED; 2 * GUARD + pitch + 3 * size] }
+        GuardedWindow { view, bytes: vec![UNTOUCHED; 2 * GUARD + pitch + 3 * size] }
     }
 
-    pub fn of(arg: usize, tensor: &Tensor, layout: Layout) -> Window {
-        let mut window = Window::new(arg, tensor.ty(), layout);
+    pub fn of(arg: usize, tensor: &Tensor, layout: Layout) -> GuardedWindow {
+        let mut window = GuardedWindow::new(arg, tensor.ty(), layout);
         let size = tensor.dtype().bytes();
         for (at, element) in window.places().into_iter().zip(tensor.bytes().chunks(size)) {
             window.bytes[at..at + size].copy_from_slice(element);
@@ -159,28 +159,28 @@ impl Window {
 }
 
 /// What an operator became.
-pub struct Lowered {
-    pub pieces: Vec<GenericStep>,
-    extra: Vec<Window>,
+pub struct LoweredOp {
+    pub steps: Vec<GenericStep>,
+    extra: Vec<GuardedWindow>,
 }
 
-pub fn lowered(op: &Op, inputs: &[Option<View>], outputs: &[View]) -> Result<Lowered, GenericError> {
+pub fn lowered(op: &Op, inputs: &[Option<View>], outputs: &[View]) -> Result<LoweredOp, GenericError> {
     let next = std::cell::Cell::new(inputs.len() + outputs.len());
     let extra = std::cell::RefCell::new(Vec::new());
     let mut temp = |ty: TensorType| {
-        let window = Window::new(next.replace(next.get() + 1), &ty, Layout::Dense);
+        let window = GuardedWindow::new(next.replace(next.get() + 1), &ty, Layout::Dense);
         let view = window.view.clone();
         extra.borrow_mut().push(window);
         view
     };
     let mut constant = |t: Tensor| {
-        let window = Window::of(next.replace(next.get() + 1), &t, Layout::Dense);
+        let window = GuardedWindow::of(next.replace(next.get() + 1), &t, Layout::Dense);
         let view = window.view.clone();
         extra.borrow_mut().push(window);
         view
     };
-    let pieces = lower(op, inputs, outputs, &mut temp, &mut constant, None)?;
-    Ok(Lowered { pieces, extra: extra.into_inner() })
+    let steps = lower(op, inputs, outputs, &mut temp, &mut constant, None)?;
+    Ok(LoweredOp { steps, extra: extra.into_inner() })
 }
 
 pub fn module() -> JITModule {
@@ -192,14 +192,14 @@ pub fn module() -> JITModule {
     JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()))
 }
 
-/// Runs pieces over windows (whose `arg` is their position), all units of each in parts cut by `cuts`.
-fn run(functions: &[(LayerFn, usize)], windows: &mut [&mut Window], cuts: usize) {
+/// Runs steps over windows (whose `arg` is their position), all units of each in parts cut by `cuts`.
+fn run(functions: &[(LayerFn, usize)], windows: &mut [&mut GuardedWindow], cuts: usize) {
     let bases: Vec<*mut u8> = windows.iter_mut().map(|w| w.bytes[GUARD..].as_mut_ptr()).collect();
     for &(function, units) in functions {
         let step = units.div_ceil(cuts).max(1);
         for begin in (0..units).step_by(step) {
             let end = (begin + step).min(units);
-            // SAFETY: `lower` has checked that the pieces stay inside of the views, which lie in these buffers.
+            // SAFETY: `lower` has checked that the steps stay inside of the views, which lie in these buffers.
             unsafe { function(bases.as_ptr(), begin as u64, end as u64, std::ptr::null_mut()) };
         }
     }
@@ -210,32 +210,32 @@ pub fn compiled(op: &Op, inputs: &[Option<&Tensor>], layouts: &[Layout], out: La
     let types: Vec<Option<&TensorType>> = inputs.iter().map(|t| t.map(Tensor::ty)).collect();
     let results = op.infer(&types).unwrap();
     let what = format!("{op} of {inputs:?} as {layouts:?} to {out:?}");
-    let mut windows: Vec<Window> = Vec::new();
+    let mut windows: Vec<GuardedWindow> = Vec::new();
     let mut views = Vec::new();
     for (i, input) in inputs.iter().enumerate() {
         let layout = layouts.get(i).copied().unwrap_or(Layout::Dense);
         match input {
             Some(t) => {
-                windows.push(Window::of(i, t, layout));
+                windows.push(GuardedWindow::of(i, t, layout));
                 views.push(Some(windows[i].view.clone()));
             }
             None => {
-                windows.push(Window::new(i, &TensorType::f32([0]), Layout::Dense));
+                windows.push(GuardedWindow::new(i, &TensorType::f32([0]), Layout::Dense));
                 views.push(None);
             }
         }
     }
     for (i, ty) in results.iter().enumerate() {
-        windows.push(Window::new(inputs.len() + i, ty, out));
+        windows.push(GuardedWindow::new(inputs.len() + i, ty, out));
     }
     let outputs: Vec<View> = windows[inputs.len()..].iter().map(|w| w.view.clone()).collect();
     let mut lowered = lowered(op, &views, &outputs).unwrap_or_else(|e| panic!("{what}: {e:?}"));
     let mut module = module();
     let target = Target::host().unwrap();
-    let ids: Vec<_> = (lowered.pieces.iter().enumerate())
-        .map(|(i, piece)| {
-            let name = format!("piece{i}");
-            let emitted = match piece {
+    let ids: Vec<_> = (lowered.steps.iter().enumerate())
+        .map(|(i, step)| {
+            let name = format!("step{i}");
+            let emitted = match step {
                 GenericStep::Nest(nest) => nest::emit::emit(nest, &mut module, &name, &target),
                 GenericStep::Routine(routine) => routine::emit::emit(routine, &mut module, &name),
             };
@@ -243,11 +243,11 @@ pub fn compiled(op: &Op, inputs: &[Option<&Tensor>], layouts: &[Layout], out: La
         })
         .collect();
     module.finalize_definitions().unwrap();
-    let functions: Vec<(LayerFn, usize)> = (ids.iter().zip(&lowered.pieces))
-        .map(|(&id, piece)| {
+    let functions: Vec<(LayerFn, usize)> = (ids.iter().zip(&lowered.steps))
+        .map(|(&id, step)| {
             let code = module.get_finalized_function(id);
             // SAFETY: `emit` gives every function the signature of a layer.
-            (unsafe { std::mem::transmute::<*const u8, LayerFn>(code) }, piece.units())
+            (unsafe { std::mem::transmute::<*const u8, LayerFn>(code) }, step.units())
         })
         .collect();
     let before: Vec<Vec<u8>> = windows.iter().map(|w| w.bytes.clone()).collect();
@@ -256,7 +256,7 @@ pub fn compiled(op: &Op, inputs: &[Option<&Tensor>], layouts: &[Layout], out: La
         for (w, bytes) in windows.iter_mut().zip(&before) {
             w.bytes.clone_from(bytes);
         }
-        let mut all: Vec<&mut Window> = windows.iter_mut().chain(lowered.extra.iter_mut()).collect();
+        let mut all: Vec<&mut GuardedWindow> = windows.iter_mut().chain(lowered.extra.iter_mut()).collect();
         run(&functions, &mut all, cuts);
         for (w, bytes) in windows.iter().zip(&before).take(inputs.len()) {
             assert!(w.bytes == *bytes, "{what}: an operand was written");

@@ -318,7 +318,7 @@ mod tests {
     use nnc_ir::op::{BinaryFn, PoolKind, Unary};
 
     use super::super::lowerings::targets;
-    use super::super::network::{Builder, square};
+    use super::super::network::{GraphBuilder, square};
     use super::*;
 
     /// All that kernels apply.
@@ -337,7 +337,7 @@ mod tests {
         for residual in [false, true] {
             for activation in ACTIVATIONS {
                 for channels in [8, 11, 16, 24] {
-                    let mut b = Builder::default();
+                    let mut b = GraphBuilder::default();
                     let x = b.input(&[1, channels, 11, 10]);
                     let y = b.conv(x, channels, 1, square(1, 1, 0), true);
                     let y = if residual { b.binary(BinaryFn::Add, y, x) } else { y };
@@ -351,7 +351,7 @@ mod tests {
     }
 
     /// Layers that have the most outputs in registers that they can.
-    fn layers() -> Vec<fn(&mut Builder, Value) -> Value> {
+    fn layers() -> Vec<fn(&mut GraphBuilder, Value) -> Value> {
         vec![
             |b, x| b.conv(x, 16, 1, square(1, 1, 0), false),
             |b, x| b.conv(x, 16, 1, square(3, 2, 1), true),
@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn prologues_and_epilogues_fit_beside_the_outputs_of_every_layer() {
-        let prologues: [fn(&mut Builder, Value) -> Value; 3] = [
+        let prologues: [fn(&mut GraphBuilder, Value) -> Value; 3] = [
             |_, x| x,
             |b, x| b.add(Unary::Relu, &[x]),
             |b, x| {
@@ -383,7 +383,7 @@ mod tests {
                 .flat_map(|p| ACTIVATIONS.map(|a| (p, a)))
                 .flat_map(|(p, a)| ["none", "before", "after"].map(|r| (p, a, r)))
             {
-                let mut b = Builder::default();
+                let mut b = GraphBuilder::default();
                 let x = b.input(&[1, 16, 12, 13]);
                 let pointwise = b.pointwise(x, 16);
                 let x = prologue.1(&mut b, pointwise);

@@ -2,7 +2,7 @@
 
 use nnc_ir::{DType, Tensor, TensorError};
 
-use super::Check;
+use super::Compared;
 
 /// bf16 has 8 bits of precision: two of its steps, as ONNX's runner allows.
 const BF16_RTOL: f64 = 1.0 / 64.0;
@@ -14,7 +14,7 @@ const F16_RTOL: f64 = 1.0 / 512.0;
 /// # Errors
 ///
 /// They do: the first difference.
-pub fn compare(outputs: &[Tensor], expected: &[Tensor], check: Check) -> Result<(), String> {
+pub fn compare(outputs: &[Tensor], expected: &[Tensor], check: Compared) -> Result<(), String> {
     if outputs.len() != expected.len() {
         return Err(format!("{} outputs, {} expected", outputs.len(), expected.len()));
     }
@@ -22,12 +22,12 @@ pub fn compare(outputs: &[Tensor], expected: &[Tensor], check: Check) -> Result<
         if output.ty() != expected.ty() {
             return Err(format!("output {index} is {}, not {}", output.ty(), expected.ty()));
         }
-        if let Check::Elements { rtol, atol } = check {
+        if let Compared::Elements { rtol, atol } = check {
             elements(output, expected, rtol, atol).map_err(|what| format!("output {index}{what}"))?;
         }
     }
     match (check, outputs) {
-        (Check::Mask, [output, mask]) => masked(output, mask),
+        (Compared::Mask, [output, mask]) => masked(output, mask),
         _ => Ok(()),
     }
 }
@@ -91,7 +91,7 @@ fn masked(output: &Tensor, mask: &Tensor) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    const CHECK: Check = Check::Elements { rtol: 1e-3, atol: 1e-7 };
+    const CHECK: Compared = Compared::Elements { rtol: 1e-3, atol: 1e-7 };
 
     fn f32s(elems: &[f32]) -> Tensor {
         Tensor::new(vec![elems.len()], elems).unwrap()
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn types_and_counts_are_compared_whatever_the_elements() {
-        let alike = |o: &[Tensor]| compare(o, &[f32s(&[2.0])], Check::Types).is_ok();
+        let alike = |o: &[Tensor]| compare(o, &[f32s(&[2.0])], Compared::Types).is_ok();
         assert!(alike(&[f32s(&[1.0])]));
         assert!(!alike(&[f32s(&[1.0, 2.0])]));
         assert!(!alike(&[Tensor::new([1], &[1.0f64]).unwrap()]));
@@ -140,7 +140,7 @@ mod tests {
         let mask = |kept: bool| Tensor::bools([1], &[kept]).unwrap();
         let check = |v, kept| {
             let outputs = [f32s(&[v]), mask(kept)];
-            compare(&outputs, &outputs, Check::Mask)
+            compare(&outputs, &outputs, Compared::Mask)
         };
         assert!(check(2.0, true).is_ok() && check(0.0, false).is_ok() && check(0.0, true).is_ok());
         assert!(check(2.0, false).is_err());

@@ -20,13 +20,13 @@ pub const PASSES: &str = include_str!("../../onnx/passes.txt");
 
 /// Cases that pass, each with the inputs that are bound at compile time.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct List(BTreeMap<String, Vec<String>>);
+pub struct CaseList(BTreeMap<String, Vec<String>>);
 
-impl List {
+impl CaseList {
     /// Reads a list; lines that start with `#` are remarks.
-    pub fn parse(text: &str) -> List {
+    pub fn parse(text: &str) -> CaseList {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        List(
+        CaseList(
             lines
                 .map(|line| {
                     let (name, bound) = line.split_once(':').unwrap_or((line, ""));
@@ -37,12 +37,12 @@ impl List {
     }
 
     /// The list of the cases that passed.
-    pub fn of(outcomes: &BTreeMap<String, Outcome>) -> List {
+    pub fn of(outcomes: &BTreeMap<String, Outcome>) -> CaseList {
         let passed = outcomes.iter().filter_map(|(name, outcome)| match outcome {
             Outcome::Pass(bound) => Some((name.clone(), bound.clone())),
             _ => None,
         });
-        List(passed.collect())
+        CaseList(passed.collect())
     }
 
     /// Whether a case is in it.
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_case_that_gets_better_or_worse_fails_until_the_list_says_so() {
-        let list = List::parse("# remark\nnode/a\nnode/b: shape axes\n");
+        let list = CaseList::parse("# remark\nnode/a\nnode/b: shape axes\n");
         let pass = |bound: &[&str]| Outcome::Pass(bound.iter().map(ToString::to_string).collect());
         assert!(list.check("node/a", &pass(&[])).is_ok());
         assert!(list.check("node/b", &pass(&["shape", "axes"])).is_ok());
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn wrong_and_broken_cases_fail_whatever_the_list_says() {
-        let list = List::parse("node/a");
+        let list = CaseList::parse("node/a");
         for name in ["node/a", "node/b"] {
             assert!(list.check(name, &Outcome::Wrong("1".into())).is_err());
             assert!(list.check(name, &Outcome::Broken("panic".into())).is_err());

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-pub use list::{List, PASSES};
+pub use list::{CaseList, PASSES};
 pub use run::{Outcome, run};
 pub use summary::summary;
 
@@ -27,20 +27,20 @@ pub const FETCH: &str = "python3 tests/onnx/fetch.py";
 
 /// A model, its inputs, and the outputs that it has to give.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Case {
+pub struct OnnxCase {
     /// The kind and ONNX's name for it: `node/test_relu`.
     pub name: String,
     /// The operator that a node case is about, the kind of the others.
     pub op: String,
     /// What is compared.
-    pub check: Check,
+    pub check: Compared,
     /// Where its files are.
     pub folder: PathBuf,
 }
 
 /// What is compared with the expected outputs.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Check {
+pub enum Compared {
     /// Element types, shapes and elements.
     Elements {
         /// Allowed difference of floats, relative to the expected value.
@@ -80,7 +80,7 @@ pub fn folder() -> PathBuf {
 /// # Errors
 ///
 /// `cases.json` is there and cannot be read.
-pub fn cases(folder: &Path) -> io::Result<Option<Vec<Case>>> {
+pub fn cases(folder: &Path) -> io::Result<Option<Vec<OnnxCase>>> {
     let text = match std::fs::read_to_string(folder.join("cases.json")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text?,
@@ -91,16 +91,16 @@ pub fn cases(folder: &Path) -> io::Result<Option<Vec<Case>>> {
     entries.iter().map(|entry| case(entry, folder).ok_or_else(malformed)).collect::<io::Result<_>>().map(Some)
 }
 
-fn case(entry: &Value, folder: &Path) -> Option<Case> {
+fn case(entry: &Value, folder: &Path) -> Option<OnnxCase> {
     let (kind, name, op) = (entry["kind"].as_str()?, entry["name"].as_str()?, entry["op"].as_str()?);
     let check = if RANDOM.contains(&op) {
-        Check::Types
+        Compared::Types
     } else if name.starts_with("test_training_dropout") && !name.contains("zero_ratio") {
-        Check::Mask
+        Compared::Mask
     } else {
-        Check::Elements { rtol: entry["rtol"].as_f64()?, atol: entry["atol"].as_f64()? }
+        Compared::Elements { rtol: entry["rtol"].as_f64()?, atol: entry["atol"].as_f64()? }
     };
     let name = format!("{kind}/{name}");
     let folder = folder.join(&name);
-    Some(Case { name, op: op.to_string(), check, folder })
+    Some(OnnxCase { name, op: op.to_string(), check, folder })
 }

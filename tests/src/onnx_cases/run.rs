@@ -17,7 +17,7 @@ use nnc_ir::Tensor;
 use nnc_ir::onnx::{Fault, read_tensor};
 
 use super::compare::compare;
-use super::{Case, DISPUTED};
+use super::{DISPUTED, OnnxCase};
 use crate::caught::caught;
 use crate::pipeline;
 
@@ -37,7 +37,7 @@ pub enum Outcome {
 }
 
 /// Runs a case.
-pub fn run(case: &Case) -> Outcome {
+pub fn run(case: &OnnxCase) -> Outcome {
     match caught(|| run_all(case)) {
         Ok(Ok(bound)) => Outcome::Pass(bound),
         Ok(Err(Outcome::Wrong(what))) => {
@@ -50,7 +50,7 @@ pub fn run(case: &Case) -> Outcome {
 }
 
 /// Runs all data sets of a case; the inputs that had to be bound.
-fn run_all(case: &Case) -> Result<Vec<String>, Outcome> {
+fn run_all(case: &OnnxCase) -> Result<Vec<String>, Outcome> {
     let model = Model::open(case.folder.join("model.onnx")).map_err(|e| refused(&e, case))?;
     let mut all = Vec::new();
     for set in data_sets(&case.folder).map_err(broken)? {
@@ -69,7 +69,7 @@ fn run_all(case: &Case) -> Result<Vec<String>, Outcome> {
 }
 
 fn run_set(
-    case: &Case,
+    case: &OnnxCase,
     model: &Model,
     inputs: &BTreeMap<String, Tensor>,
     expected: &[Tensor],
@@ -164,14 +164,14 @@ fn tensors(set: &Path, role: &str) -> Result<Vec<Tensor>, Box<dyn Error>> {
 }
 
 /// What a user would see: an error about the model is a refusal, one of a later stage a defect of the compiler.
-fn failed(error: &nnc::Error, case: &Case) -> Outcome {
+fn failed(error: &nnc::Error, case: &OnnxCase) -> Outcome {
     match error {
         nnc::Error::Read(_) | nnc::Error::Plan { .. } => refused(error, case),
         _ => Outcome::Broken(chain(error)),
     }
 }
 
-fn refused(error: &dyn Error, case: &Case) -> Outcome {
+fn refused(error: &dyn Error, case: &OnnxCase) -> Outcome {
     Outcome::Refused(chain(error).replace(&format!("{}/", case.folder.display()), ""))
 }
 

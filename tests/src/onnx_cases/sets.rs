@@ -3,7 +3,7 @@
 //! A set has the cases of its operators whose node is one of these operators; those in which a node is replaced by the
 //! function that defines it are left out.
 
-use super::{Case, Check};
+use super::{Compared, OnnxCase};
 
 /// A set of cases.
 pub struct Set {
@@ -39,8 +39,8 @@ pub const SETS: [Set; 3] = [
 
 impl Set {
     /// Whether a case belongs to it.
-    pub fn contains(&self, case: &Case) -> bool {
+    pub fn contains(&self, case: &OnnxCase) -> bool {
         let whole = case.name.starts_with("node/") && !case.name.contains("_expanded");
-        whole && self.operators.split(' ').any(|op| op == case.op) && case.check != Check::Types
+        whole && self.operators.split(' ').any(|op| op == case.op) && case.check != Compared::Types
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::sets::SETS;
-use super::{Case, Outcome};
+use super::{OnnxCase, Outcome};
 
 /// Refusals that a row names.
 const NAMED: usize = 3;
@@ -21,7 +21,7 @@ struct Row {
 }
 
 /// The table, those operators first of which most cases are refused, and then every case that is refused or fails.
-pub fn summary(cases: &[Case], outcomes: &BTreeMap<String, Outcome>) -> String {
+pub fn summary(cases: &[OnnxCase], outcomes: &BTreeMap<String, Outcome>) -> String {
     let mut rows: BTreeMap<&str, Row> = BTreeMap::new();
     let mut kinds: BTreeMap<&str, Row> = BTreeMap::new();
     let mut list = String::new();
@@ -52,7 +52,7 @@ pub fn summary(cases: &[Case], outcomes: &BTreeMap<String, Outcome>) -> String {
     }
     text.push('\n');
     for set in SETS {
-        let members: Vec<&Case> = cases.iter().filter(|case| set.contains(case)).collect();
+        let members: Vec<&OnnxCase> = cases.iter().filter(|case| set.contains(case)).collect();
         let passed = members.iter().filter(|case| matches!(outcomes.get(&case.name), Some(Outcome::Pass(_))));
         let _ = writeln!(text, "{}: {} of {} pass", set.name, passed.count(), members.len());
     }

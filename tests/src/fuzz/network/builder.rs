@@ -7,7 +7,7 @@ use nnc_ir::{DType, Graph, Op, Tensor, TensorType, Value, text};
 
 /// A graph under construction, whose constants have names and short descriptions.
 #[derive(Debug, Default)]
-pub struct Builder {
+pub struct GraphBuilder {
     /// What there is so far.
     pub graph: Graph,
     constants: u32,
@@ -16,7 +16,7 @@ pub struct Builder {
     exact: BTreeSet<Value>,
 }
 
-impl Builder {
+impl GraphBuilder {
     /// An input of `f32`.
     pub fn input(&mut self, shape: &[usize]) -> Value {
         let name = format!("x{}", self.graph.inputs().len());

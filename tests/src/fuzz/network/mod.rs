@@ -15,7 +15,7 @@ mod layers;
 mod sides;
 mod windows;
 
-pub use builder::{Builder, square};
+pub use builder::{GraphBuilder, square};
 
 use nnc_ir::{Graph, Value};
 
@@ -113,7 +113,7 @@ impl Recipe {
 /// A network under construction.
 #[derive(Debug, Default)]
 struct Network {
-    b: Builder,
+    b: GraphBuilder,
     /// What blocks are put on: images of `f32`, of rank 4.
     images: Vec<Value>,
 }
