@@ -43,7 +43,7 @@ use shapes::{Declared, Key};
 ///
 /// Programs are kept, [64 of them](DynamicModel::capacity) and [1 GiB of their weights](DynamicModel::capacity_bytes) at most;
 /// then the one goes that was not used for the longest time. Equal weights are in memory once, however many programs read
-/// them. Most are packed the same way for all shapes: the planner prefers [panels of one width](crate::plan::Panels::Common) to
+/// them. Most are packed the same way for all shapes: the planner prefers [panels of one width](crate::plan::PanelWidth::Common) to
 /// those that are best for one shape, where it costs little. Some are not, because the best algorithm, too, depends on how large
 /// the image is. What a program computes depends on its shapes alone, not on those that came before.
 ///

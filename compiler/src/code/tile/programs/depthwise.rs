@@ -1,7 +1,7 @@
 //! A block of a depthwise convolution: a few output rows and columns, channels in lanes.
 //!
 //! Each input vector is loaded once and multiplied into every output that it touches; the weights are registers as
-//! far as they fit ([`Weights`]). A call computes several blocks, along a row or across channels ([`Along`]).
+//! far as they fit ([`WeightPlace`]). A call computes several blocks, along a row or across channels ([`Along`]).
 //!
 //! # Numeric contract
 //!

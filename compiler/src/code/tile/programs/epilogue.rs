@@ -126,7 +126,7 @@ impl Activation {
         })
     }
 
-    /// Those that are a [function](Functions) of the sum in a fresh register.
+    /// Those that are a [function](VectorMath) of the sum in a fresh register.
     fn function(self) -> Option<Unary> {
         match self {
             Activation::Tanh => Some(Unary::Tanh),
