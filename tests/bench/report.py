@@ -2,6 +2,7 @@
 
 import csv
 import statistics
+import textwrap
 
 import engines
 import plot
@@ -39,7 +40,7 @@ def progress(rows):
     for row in rows:
         values = {"min": row.get("min_s"), "ratio": row.get("ratio_min"), "share": row.get("share")}
         told = " ".join(f"{key} {value:.3g}" for key, value in values.items() if value is not None)
-        lines.append(f"{row['network']} {row['threads']}t {row['engine']}: {row.get('missing') or told}")
+        lines.append(f"{named(row)} {row['threads']}t {row['engine']}: {row.get('missing') or told}")
     return "\n".join(lines)
 
 
@@ -117,13 +118,20 @@ def missing(rows):
     reasons = {}
     for row in rows:
         if "missing" in row:
-            reasons.setdefault((row["engine"], row["missing"]), []).append(f"{row['network']} ({row['threads']})")
+            reason = textwrap.shorten(row["missing"], 200, placeholder=" …")
+            reasons.setdefault((row["engine"], reason), []).append(f"{named(row)} ({row['threads']})")
     lines = [f"- {engine}: {reason}: {', '.join(where)}" for (engine, reason), where in reasons.items()]
     return "\n".join(["Missing, with the number of threads:", "", *lines]) if lines else ""
 
 
-def table(head, lines):
-    rows = [head, ["---", *["---:"] * (len(head) - 1)], *lines]
+def named(row):
+    """The network, with its kind if there are kinds."""
+    return f"{row['kind']}: {row['network']}" if "kind" in row else row["network"]
+
+
+def table(head, lines, texts=1):
+    """So many columns are text."""
+    rows = [head, ["---"] * texts + ["---:"] * (len(head) - texts), *lines]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 

@@ -50,7 +50,7 @@ def from_onnx(case, rows, cores, tools):
     for (name, count), row in rows.items():
         if name != engines.OURS or "missing" in row:
             continue
-        arguments = ["bench", case.onnx, "--json", "--threads", str(count), "--seconds", str(BENCH_SECONDS)]
+        arguments = ["bench", case.onnx, *case.binding, "--json", "--threads", str(count), "--seconds", str(BENCH_SECONDS)]
         command = [*pinned(cores[-count:]), tools.nnc, *arguments]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         peak = 0

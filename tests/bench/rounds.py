@@ -1,20 +1,23 @@
-"""One network: all engines and thread counts, loaded, checked, and timed round by round."""
+"""One case: all engines and thread counts, loaded, checked, and timed round by round."""
 
 import random
 import statistics
 import time
 
+import agree
 import engines
 import resources
 from workers import Worker, WorkerError
 
-TOLERANCE = 1e-3  # of the largest absolute output
 RUNS = 3  # timed in each round, for each contender
+MOST_RUNS = 300  # where they are so short that a turn could hold more
 
 
 def compare(case, names, threads, cores, tools, settings, peak):
     """A row for each engine and thread count. What could not be measured has a reason in the column `missing`."""
-    rows = {(name, count): {"network": case.name, "threads": count, "engine": name} for count in threads for name in names}
+    known = {"kind": case.kind} if case.kind else {}
+    known |= {"network": case.name, "macc": case.macc}
+    rows = {(name, count): known | {"threads": count, "engine": name} for count in threads for name in names}
     workers = {}
     try:
         files = prepare(case, names, tools, rows)
@@ -24,8 +27,10 @@ def compare(case, names, threads, cores, tools, settings, peak):
             for key, row in rows.items():
                 if "missing" not in row:
                     start(case, key, row, files, cores, tools, workers)
-            resources.from_onnx(case, rows, cores, tools)
-        resources.subtract_empty(rows, tools)
+            if settings.resources:
+                resources.from_onnx(case, rows, cores, tools)
+        if settings.resources:
+            resources.subtract_empty(rows, tools)
         check(case, rows, workers, files, cores, tools)
         times = measure(workers, rows, settings, peak)
     finally:
@@ -61,8 +66,7 @@ def leave_out(rows, name, reason):
 
 def spawn(case, name, count, files, cores, tools):
     engine = engines.module(name).ENGINE
-    shape = "x".join(map(str, case.shape))
-    command = [*engine.program(tools), files[name][0], case.input, shape, count]
+    command = [*engine.program(tools), files[name][0], *engine.inputs(case), count]
     return Worker(command, engine.environment(tools), cores[-count:])
 
 
@@ -85,36 +89,38 @@ def start(case, key, row, files, cores, tools, workers):
 
 
 def check(case, rows, workers, files, cores, tools):
-    """Ends the workers whose outputs are not those of the reference."""
+    """Ends the workers whose outputs are not those of the reference, and all if it has none."""
     reference = (engines.REFERENCE, 1)
-    file = case.onnx.with_suffix(".output")
     try:
         if reference in workers:
-            right = workers[reference].output(file)
+            right = outputs(case, reference[0], workers[reference])
         else:
             files = files | {engines.REFERENCE: [case.onnx]}
             worker = spawn(case, *reference, files, cores, tools)
-            right = worker.output(file)
+            right = outputs(case, reference[0], worker)
             worker.end()
     except WorkerError as error:
-        raise SystemExit(f"{case.name}: {engines.REFERENCE}, which the others must agree with: {error}") from error
+        reason = f"nothing to compare with, since {engines.REFERENCE} fails: {error}"
+        for key in list(workers):
+            rows[key]["missing"] = reason
+            workers.pop(key).end()
+        return
     for key in list(workers):
         try:
-            error = difference(workers[key].output(file), right)
-            rows[key]["error"] = error
-            if not error <= TOLERANCE:
-                rows[key]["missing"] = f"outputs differ by {error:.0e} of the largest one"
+            found = outputs(case, key[0], workers[key])
+            wrong = agree.disagreement(found, right, case, rows[key])
         except WorkerError as error:
-            rows[key]["missing"] = str(error)
-        if "missing" in rows[key]:
+            wrong = str(error)
+        if wrong:
+            rows[key]["missing"] = wrong
             workers.pop(key).end()
 
 
-def difference(ours, right):
-    """The largest difference, as a share of the largest absolute value."""
-    if ours.size != right.size:
-        return float("inf")
-    return float(abs(ours - right).max() / abs(right).max())
+def outputs(case, name, worker):
+    """What the worker's last run computed."""
+    file = case.onnx.with_suffix(".outputs.npz")
+    worker.write_outputs(file)
+    return engines.module(name).ENGINE.outputs(file)
 
 
 def measure(workers, rows, settings, peak):
@@ -123,6 +129,7 @@ def measure(workers, rows, settings, peak):
     A worker that fails now is left out.
     """
     times = {key: ([], [], []) for key in workers}
+    shortest = {key: rows[key]["first_s"] for key in workers}
     order = random.Random(1)
     end = time.perf_counter() + settings.seconds
     done = 0
@@ -134,13 +141,15 @@ def measure(workers, rows, settings, peak):
         order.shuffle(keys)
         for key in keys:
             try:
-                cold, *runs = [ns / 1e9 for ns in workers[key].run(1 + RUNS)]
+                count = max(RUNS, min(MOST_RUNS, int(settings.turn / shortest[key])))
+                cold, *runs = [ns / 1e9 for ns in workers[key].run(1 + count)]
             except WorkerError as error:
                 rows[key]["missing"] = f"failed after {done} rounds: {error}"
                 del times[key]
                 continue
             best, warm, colds = times[key]
             best.append(min(runs))
+            shortest[key] = min(shortest[key], best[-1])
             warm += runs
             colds.append(cold)
         done += 1

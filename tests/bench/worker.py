@@ -1,6 +1,7 @@
-"""A process that runs one engine. It is written to and answers by lines; `rust_peers/worker` describes them.
+"""A process that runs one engine. It is written to and answers by lines; `rust_peers/worker` describes them. Here there may be several
+inputs and outputs of any type.
 
-    worker.py ENGINE MODEL INPUT SHAPE THREADS
+    worker.py ENGINE MODEL INPUTS THREADS     INPUTS: an .npz file with all of them, by name; `outputs` writes one, too
     worker.py ENGINE --empty
 """
 
@@ -25,12 +26,13 @@ def main():
         answer("ready 0 0")
         sys.stdin.read()
         return
-    model, file, shape, threads = arguments
-    value = np.fromfile(file, np.float32).reshape([int(extent) for extent in shape.split("x")])
+    model, file, threads = arguments
+    with np.load(file) as found:
+        inputs = {name: found[name] for name in found.files}
     module = engines.module(name)
     if module.ENGINE.package:
         importlib.import_module(module.ENGINE.package)  # belongs to starting the process, not to loading the model
-    loaded, load_ns = timed(lambda: module.load(model, value, int(threads)))
+    loaded, load_ns = timed(lambda: module.load(model, inputs, int(threads)))
     _, first_ns = timed(loaded.run)
     answer(f"ready {load_ns} {first_ns}")
     for line in sys.stdin:
@@ -38,7 +40,7 @@ def main():
         if request == "run":
             answer("runs " + " ".join(str(timed(loaded.run)[1]) for _ in range(int(argument))))
         elif request == "outputs":
-            np.asarray(loaded.output(), np.float32).tofile(argument.rstrip("\n"))
+            np.savez(argument.rstrip("\n"), *loaded.outputs())
             answer("wrote")
         else:
             raise ValueError(f"unknown request {request!r}")

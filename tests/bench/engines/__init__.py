@@ -1,8 +1,9 @@
 """The engines that are compared, one file each.
 
 A file defines `ENGINE`, how the command sees the engine: what it loads, which process runs it, what it takes on disk.
-If that process is Python, the file also has `load(model, value, threads)`, which the process calls. It returns an object
-with two methods: `run()` does one inference, `output()` gives the first output of the last one.
+If that process is Python, the file also has `load(model, inputs, threads)`, which the process calls with an array for each
+of the model's inputs, by its name. It returns an object with two methods: `run()` does one inference, `outputs()` gives the outputs of the
+last one.
 
 A new peer is a new file here, and its name in `NAMES`.
 """

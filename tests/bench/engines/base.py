@@ -26,6 +26,17 @@ class Engine:
         """The command line of the process, without arguments; `--empty` makes it load nothing."""
         return [sys.executable, FOLDER / "worker.py", self.name]
 
+    def inputs(self, case):
+        """The arguments that tell the process of its inputs."""
+        return [case.file]
+
+    def outputs(self, file):
+        """The outputs that the process wrote, as arrays in the order of the model."""
+        import numpy as np
+
+        with np.load(file) as found:
+            return [found[name] for name in found.files]
+
     def environment(self, tools):
         """Variables that the process needs."""
         return {}
@@ -44,11 +55,23 @@ class Engine:
 
 
 class RustEngine(Engine):
-    """An engine that is a Rust crate, in a process of the workspace `rust_peers`."""
+    """An engine that is a Rust crate, in a process of the workspace `rust_peers`: for models of one input and one output in f32."""
 
     def __init__(self, name, crate):
         super().__init__(name)
         self.crate = crate
+
+    def prepare(self, case, tools):
+        only_input(case).tofile(case.onnx.with_suffix(".input"))
+        return super().prepare(case, tools)
+
+    def inputs(self, case):
+        return [case.onnx.with_suffix(".input"), "x".join(map(str, only_input(case).shape))]
+
+    def outputs(self, file):
+        import numpy as np
+
+        return [np.fromfile(file, np.float32)]
 
     def program(self, tools):
         return [tools.peers / f"bench-{self.name}"]
@@ -59,3 +82,11 @@ class RustEngine(Engine):
 
     def library_bytes(self, tools):
         return (tools.peers / f"bench-{self.name}").stat().st_size
+
+
+def only_input(case):
+    """The input of a model that has one, in f32."""
+    values = list(case.inputs.values())
+    if [value.dtype for value in values] != ["float32"]:
+        raise RuntimeError("only models with one input in f32 are run here")
+    return values[0]

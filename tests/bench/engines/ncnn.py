@@ -9,7 +9,7 @@ import pathlib
 import shutil
 import subprocess
 
-from engines.base import Engine
+from engines.base import Engine, only_input
 
 
 class Ncnn(Engine):
@@ -22,7 +22,7 @@ class Ncnn(Engine):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         shutil.copy(case.onnx, folder / "m.onnx")
-        shape = ",".join(map(str, case.shape))
+        shape = ",".join(map(str, only_input(case).shape))
         command = [pathlib.Path(package.origin).parent / "pnnx", "m.onnx", f"inputshape=[{shape}]", "fp16=0"]
         done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         files = [folder / "m.ncnn.param", folder / "m.ncnn.bin"]
@@ -72,7 +72,7 @@ def translate(param, graph):
 ENGINE = Ncnn("ncnn", package="ncnn")
 
 
-def load(model, value, threads):
+def load(model, inputs, threads):
     import ncnn
     import numpy as np
 
@@ -86,7 +86,7 @@ def load(model, value, threads):
                     setattr(options, name, False)
             if self._net.load_param(str(model)) or self._net.load_model(str(pathlib.Path(model).with_suffix(".bin"))):
                 raise RuntimeError("ncnn cannot load the model")
-            self._input = ncnn.Mat(value[0])
+            self._input = ncnn.Mat(next(iter(inputs.values()))[0])
             self._output = None
 
         def run(self):
@@ -96,7 +96,7 @@ def load(model, value, threads):
             if failed:
                 raise RuntimeError(f"ncnn's extract returned {failed}")
 
-        def output(self):
-            return np.array(self._output)
+        def outputs(self):
+            return [np.array(self._output)]
 
     return Net()

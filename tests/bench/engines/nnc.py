@@ -1,6 +1,7 @@
 """nnc: an artefact, loaded and run through the C functions of the runtime library (`runtime/include/nnc.h`)."""
 
 import ctypes
+import math
 import os
 import subprocess
 
@@ -10,7 +11,9 @@ from engines.base import Engine
 class Nnc(Engine):
     def prepare(self, case, tools):
         artefact = case.onnx.with_suffix(".nnc.so")
-        subprocess.run([tools.nnc, "compile", case.onnx, "-o", artefact], check=True, capture_output=True)
+        done = subprocess.run([tools.nnc, "compile", case.onnx, "-o", artefact, *case.binding], capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(" ".join(done.stderr.split()))
         return [artefact]
 
     def environment(self, tools):
@@ -25,6 +28,10 @@ class Nnc(Engine):
 
 ENGINE = Nnc("nnc")
 
+TYPES = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16",
+         11: "float64", 12: "uint32", 13: "uint64"}
+"""NumPy's name of each `nnc_type`."""
+
 
 class Tensor(ctypes.Structure):
     """`nnc_tensor`."""
@@ -38,14 +45,17 @@ class Tensor(ctypes.Structure):
     ]
 
 
-def load(model, value, threads):
+def load(model, inputs, threads):
     import numpy as np
 
     library = ctypes.CDLL(os.environ["NNC_RUNTIME"])
     library.nnc_model_open.restype = ctypes.c_void_p
+    library.nnc_model_inputs.argtypes = [ctypes.c_void_p]
+    library.nnc_model_input.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.POINTER(Tensor)]
     library.nnc_model_outputs.argtypes = [ctypes.c_void_p]
     library.nnc_model_output.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.POINTER(Tensor)]
     library.nnc_model_run.argtypes = [ctypes.c_void_p] * 3
+    library.nnc_model_output_shape.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.POINTER(ctypes.c_uint64)]
     library.nnc_last_error.restype = ctypes.c_char_p
 
     def failed():
@@ -56,21 +66,34 @@ def load(model, value, threads):
             self._model = ctypes.c_void_p(library.nnc_model_open(str(model).encode(), threads))
             if not self._model:
                 raise failed()
+            self._inputs = []
+            for index in range(library.nnc_model_inputs(self._model)):
+                tensor = Tensor()
+                if library.nnc_model_input(self._model, index, tensor):
+                    raise failed()
+                self._inputs.append(inputs[tensor.name.decode()])
             self._outputs = []
             for index in range(library.nnc_model_outputs(self._model)):
                 tensor = Tensor()
                 if library.nnc_model_output(self._model, index, tensor):
                     raise failed()
-                self._outputs.append(np.zeros(tensor.shape[: tensor.rank], np.float32))
-            self._input_pointers = pointers([value])
+                self._outputs.append(np.zeros(tensor.shape[: tensor.rank], TYPES[tensor.type]))
+            self._input_pointers = pointers(self._inputs)
             self._output_pointers = pointers(self._outputs)
 
         def run(self):
             if library.nnc_model_run(self._model, self._input_pointers, self._output_pointers):
                 raise failed()
 
-        def output(self):
-            return self._outputs[0]
+        def outputs(self):
+            return [self._there(index, room) for index, room in enumerate(self._outputs)]
+
+        def _there(self, index, room):
+            """What the last run wrote: less than there is room for, where data decide how much."""
+            shape = (ctypes.c_uint64 * room.ndim)()
+            if library.nnc_model_output_shape(self._model, index, shape):
+                raise failed()
+            return room.ravel()[: math.prod(shape)].reshape(tuple(shape))
 
     return Model()
 

@@ -1,11 +1,20 @@
-"""onnxruntime: the CPU provider, all optimisations, inputs and outputs bound once."""
+"""onnxruntime: the CPU provider, all optimisations, inputs and outputs bound once; where data decide how large an output is,
+onnxruntime makes room for it in each run."""
 
 from engines.base import Engine
 
 ENGINE = Engine("onnxruntime", package="onnxruntime")
 
+TYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(bool)": "bool",
+} | {f"tensor({sign}int{bits})": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+"""NumPy's name of each type of output."""
 
-def load(model, value, threads):
+
+def load(model, inputs, threads):
     import numpy as np
     import onnxruntime
 
@@ -18,15 +27,19 @@ def load(model, value, threads):
             options.log_severity_level = 3
             self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
             self._binding = self._session.io_binding()
-            self._binding.bind_cpu_input(self._session.get_inputs()[0].name, value)
+            for name, value in inputs.items():
+                self._binding.bind_cpu_input(name, value)
             for port in self._session.get_outputs():
-                room = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(port.shape, np.float32))
-                self._binding.bind_ortvalue_output(port.name, room)
+                if all(isinstance(extent, int) for extent in port.shape):
+                    room = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(port.shape, TYPES[port.type]))
+                    self._binding.bind_ortvalue_output(port.name, room)
+                else:
+                    self._binding.bind_output(port.name)
 
         def run(self):
             self._session.run_with_iobinding(self._binding)
 
-        def output(self):
-            return self._binding.copy_outputs_to_cpu()[0]
+        def outputs(self):
+            return self._binding.copy_outputs_to_cpu()
 
     return Session()
