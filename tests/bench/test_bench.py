@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Tests of the comparison itself: that a wrong output would show, and what processes are told of inputs.
+"""Tests of the comparison itself: that its models are sound, and that a wrong output or a ratio the wrong way round would show.
 
     target/bench-venv/bin/python tests/bench/test_bench.py
 
-Needs numpy; measures nothing.
+Needs the packages onnx and numpy; measures nothing.
 """
 
 import pathlib
+import re
 import sys
 import tempfile
 import types
@@ -18,7 +19,44 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import agree
 import engines
+import gaps
+import layers
+import rounds
 from case import Case
+from layers.model import build, size_of
+
+
+class Models(unittest.TestCase):
+    """The rows of operators.py."""
+
+    def test_every_model_is_what_onnx_allows(self):
+        import onnx
+
+        for row in layers.rows():
+            with self.subTest(f"{row.kind}: {row.name}"):
+                proto, arrays = build(row)
+                onnx.checker.check_model(proto, full_check=True)
+                self.assertEqual([port.name for port in proto.graph.input], list(arrays))
+
+    def test_rows_have_names_and_files_of_their_own(self):
+        names = [f"{row.kind} {row.name}" for row in layers.rows()]
+        files = [re.sub(r"[^\w.-]+", "-", name) for name in names]
+        self.assertEqual(len(set(files)), len(names))
+
+    def test_a_row_is_the_same_each_time(self):
+        for row in [row for row in layers.rows() if row.kind in ("LSTM", "ScatterND", "NonMaxSuppression")]:
+            (one, inputs), (other, again) = build(row), build(row)
+            self.assertEqual(one.SerializeToString(), other.SerializeToString())
+            for name in inputs:
+                np.testing.assert_array_equal(inputs[name], again[name])
+
+    def test_bytes_are_those_of_inputs_weights_and_outputs(self):
+        row = next(row for row in layers.rows() if row.name == "128x128 · 128x128")
+        self.assertEqual(size_of(*build(row)), 3 * 128 * 128 * 4)
+
+    def test_a_table_that_is_gathered_from_does_not_count(self):
+        row = next(row for row in layers.rows() if row.name == "128 rows of 10000x512")
+        self.assertEqual(size_of(*build(row)), 128 * 512 * 4 + 128 * 8)
 
 
 class Agreement(unittest.TestCase):
@@ -78,6 +116,60 @@ class Engines(unittest.TestCase):
             np.testing.assert_array_equal(engine.outputs(file)[0], value.ravel())
             with self.assertRaises(RuntimeError):
                 engine.prepare(self.case(folder, value, value), None)
+
+
+class Turns(unittest.TestCase):
+    def test_short_runs_fill_a_turn_and_very_long_ones_come_once(self):
+        self.assertEqual(rounds.timed_runs(0.0, 0.1), 3)
+        self.assertEqual([rounds.timed_runs(0.004, seconds) for seconds in (1e-6, 1e-3, 0.1, 1.0)], [300, 4, 3, 1])
+
+
+class Tables(unittest.TestCase):
+    def rows(self, kind, name, ours, theirs):
+        """The rows of a case, as rounds.py leaves them."""
+        known = {"kind": kind, "network": name, "threads": 1}
+        return [
+            known | {"engine": "nnc", "min_s": ours, "ratio_min": 1.0, "share": 0.25, "bytes": 1000},
+            known | {"engine": "onnxruntime", "min_s": theirs, "ratio_min": theirs / ours, "load_s": 0.2},
+        ]
+
+    def test_a_gap_above_one_means_that_nnc_takes_longer(self):
+        slow, fast = self.rows("A", "slow", 6e-6, 2e-6), self.rows("A", "fast", 1e-6, 3e-6)
+        gaps.add(slow)
+        gaps.add(fast)
+        text = gaps.markdown(slow + fast)
+        self.assertIn("| A | slow | 3.00 |", text)
+        self.assertIn("| A | fast | 0.33 |", text)
+        self.assertIn("| A | *geometric mean of 2* | 1.00 |", text)
+        behind = text.split("Furthest behind")[1]
+        self.assertIn("slow", behind)
+        self.assertNotIn("fast", behind)
+
+    def test_the_limit_is_what_takes_longer(self):
+        rows = self.rows("A", "row", 1e-6, 1e-6)
+        gaps.add(rows, {4096: 2e9, 1 << 20: 1e9})
+        self.assertEqual(gaps.limit(rows[0]), "50% memory")
+        rows[0]["share"] = 0.75
+        self.assertEqual(gaps.limit(rows[0]), "75% arithmetic")
+
+    def test_loading_is_from_the_file_for_both(self):
+        rows = self.rows("A", "row", 1e-6, 1e-6)
+        rows[0] |= {"load_s": 0.001, "compile_s": 0.1}
+        gaps.add(rows)
+        self.assertEqual(rows[1]["ready_gap"], 0.5)
+
+    def test_what_is_missing_has_no_ratio_and_a_reason(self):
+        rows = self.rows("A", "row", 1e-6, 1e-6)
+        rows[1] = {key: rows[1][key] for key in ("kind", "network", "threads", "engine")} | {"missing": "refused"}
+        gaps.add(rows)
+        text = gaps.markdown(rows)
+        self.assertIn("| A | row |  |", text)
+        self.assertIn("- onnxruntime: refused: A: row (1)", text)
+
+    def test_the_row_that_does_nothing_is_in_no_mean(self):
+        rows = self.rows("A", "row", 4e-6, 1e-6) + self.rows(gaps.OVERHEAD, "call", 9e-6, 1e-6)
+        gaps.add(rows)
+        self.assertIn("| *all* | *geometric mean of 1* | 4.00 |", gaps.markdown(rows))
 
 
 if __name__ == "__main__":
