@@ -6,6 +6,7 @@
 Needs the packages onnx and numpy; measures nothing.
 """
 
+import json
 import pathlib
 import re
 import sys
@@ -170,6 +171,27 @@ class Tables(unittest.TestCase):
         rows = self.rows("A", "row", 4e-6, 1e-6) + self.rows(gaps.OVERHEAD, "call", 9e-6, 1e-6)
         gaps.add(rows)
         self.assertIn("| *all* | *geometric mean of 1* | 4.00 |", gaps.markdown(rows))
+
+
+class Trained(unittest.TestCase):
+    def test_nnc_is_told_shapes_and_constants(self):
+        import trained
+
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / "x.onnx"
+            inputs = {"x": np.zeros((2, 3), np.float32), "rate": np.array(16000)}
+            told = trained.binding(inputs, {"rate"}, file)
+            self.assertEqual(told[:2], ["--shape", "x=2x3"])
+            name, array = told[3].split("=")
+            self.assertEqual((told[2], name), ("--const", "rate"))
+            self.assertEqual(np.load(array), 16000)
+
+    def test_cases_name_networks_that_are_fetched(self):
+        import trained
+
+        told = json.loads((trained.CASES / "cases.json").read_text())
+        networks = told["networks"] | trained.MORE["networks"]
+        self.assertEqual({case["model"] for case in told["cases"] + trained.MORE["cases"]}, set(networks))
 
 
 if __name__ == "__main__":
