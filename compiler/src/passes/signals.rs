@@ -142,13 +142,16 @@ fn lift(graph: &mut Graph, id: NodeId, op: Op) -> Result<bool, EditError> {
     }
     let (name, count) = (graph.node(id).name.clone(), graph.node(id).outputs.len() as u32);
     let images = graph.add(name.clone(), op, &operands)?;
+    let mut signals = Vec::new();
     for output in 0..count {
         let shape = graph.ty(Value { node: id, output }).shape.to_vec();
         let image = Value { node: images, output };
         let signal = graph.add(format!("{name}:signal"), Reshape { shape }.into(), &[Some(image)])?;
         graph.replace_value(Value { node: id, output }, signal.into())?;
-        graph.prune(signal);
+        signals.push(signal);
     }
+    // Those that nobody reads, when all are there: the last one would take the images along.
+    signals.into_iter().for_each(|signal| graph.prune(signal));
     graph.prune(id);
     Ok(true)
 }

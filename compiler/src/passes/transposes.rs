@@ -98,6 +98,7 @@ fn sink(graph: &mut Graph, id: NodeId) -> Result<bool, EditError> {
     }
     let name = graph.node(id).name.clone();
     let renamed = graph.add(name, op, &operands)?;
+    let mut transposed = Vec::new();
     for output in 0..graph.node(id).outputs.len() as u32 {
         let value = Value { node: renamed, output };
         let back = graph.add(
@@ -106,8 +107,10 @@ fn sink(graph: &mut Graph, id: NodeId) -> Result<bool, EditError> {
             &[Some(value)],
         )?;
         graph.replace_value(Value { node: id, output }, back.into())?;
-        graph.prune(back);
+        transposed.push(back);
     }
+    // Those that nobody reads, when all are there: the last one would take what it transposes along.
+    transposed.into_iter().for_each(|back| graph.prune(back));
     graph.prune(id);
     Ok(true)
 }
