@@ -25,7 +25,7 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
             for (output, part) in parts.into_iter().enumerate() {
                 let value = Value { node: id, output: output as u32 };
                 if !graph.is_output(value) && graph.consumers(value).is_empty() {
-                    return Ok(());
+                    continue;
                 }
                 let name = format!("{}:{output}", graph.node(id).name);
                 let select = part.resolved(graph);
@@ -155,7 +155,7 @@ fn split(graph: &Graph, id: NodeId) -> Option<Vec<ChannelOrigins>> {
 /// A node with one result that only picks channels.
 fn channels(graph: &Graph, id: NodeId) -> Option<(ChannelOrigins, &'static str)> {
     let x = graph.operand(id, 0)?;
-    let count = image_channels(graph, x)?;
+    image_channels(graph, x)?;
     match &graph.node(id).op {
         Op::Concat(concat) if concat.axis == 1 => {
             let mut channels = Vec::new();
@@ -172,8 +172,7 @@ fn channels(graph: &Graph, id: NodeId) -> Option<(ChannelOrigins, &'static str)>
         }
         Op::Gather(gather) if gather.axis == 1 && gather.indices.shape().rank() == 1 => {
             let indices = gather.indices.elems::<i64>().ok()?;
-            let indices: Option<Vec<usize>> =
-                indices.iter().map(|&i| usize::try_from(i).ok().filter(|i| *i < count)).collect();
+            let indices: Option<Vec<usize>> = indices.iter().map(|&i| usize::try_from(i).ok()).collect();
             Some((ChannelOrigins::run(x, indices?), "gathers"))
         }
         Op::Reshape(_) => shuffle(graph, id),
