@@ -213,13 +213,9 @@ fn epilogue_slot(epilogue: &mut Epilogue) -> Option<&mut Option<Unary>> {
     Some(&mut epilogue.activation)
 }
 
-/// One function that does what `first` and then `second` do, for bounds and for functions that change nothing the
-/// second time.
+/// One function that does what `first` and then `second` do, for bounds. Bounds that cross are the upper one, before others and after them.
 pub(super) fn one_after_another(first: Unary, second: Unary) -> Option<Unary> {
     let (a, b) = (bounds(first)?, bounds(second)?);
-    if a.0 > a.1 || b.0 > b.1 {
-        return None;
-    }
     Some(from_bounds(a.0.max(b.0).min(b.1), a.1.max(b.0).min(b.1)))
 }
 
@@ -297,5 +293,28 @@ fn keeps_non_negative(function: Unary, operand: bool) -> bool {
         LeakyRelu { .. } | HardSwish | Silu | Tanh | Elu { .. } | Gelu { .. } | Mish | Softsign => operand,
         ThresholdedRelu { alpha } => alpha >= 0.0 || operand,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nnc_ir::op::Unary;
+    use nnc_ir::text;
+
+    use super::*;
+
+    #[test]
+    fn a_layer_of_another_type_takes_over_nothing_and_stays_as_it_was() {
+        let given = "%x = input : f32[2x3]
+%a = relu %x : f32[2x3]
+%t = transpose %a {perm=[1, 0]} : f32[3x2]
+output y = %t
+";
+        let mut graph = text::parse(given).expect("a graph");
+        let [x, a, t] = graph.order().expect("an order")[..] else { panic!("three nodes") };
+        let tanh = (Op::from(Unary::Tanh), &[Some(Value::from(x))][..]);
+        let error = take_over(&mut graph, &mut Notes::default(), a, tanh, t, "mistake").unwrap_err();
+        assert!(matches!(error, EditError::Graph(GraphError::TypeChange { .. })), "{error}");
+        assert_eq!(text::print(&graph), given);
     }
 }

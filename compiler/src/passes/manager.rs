@@ -309,6 +309,40 @@ output y = %b
     }
 
     #[test]
+    fn passes_run_again_until_none_finds_anything_and_layers_that_are_left_tell_what_went_into_them() {
+        let text = "%x = input : f32[1x2x3x3]
+%w = const f32[2x2x1x1] {1, 2, 3, 4}
+%unread = tanh %x : f32[1x2x3x3]
+%c = conv %x, %w : f32[1x2x3x3]
+%s = add %c, %x : f32[1x2x3x3]
+%r = relu %s : f32[1x2x3x3]
+%again = relu %s : f32[1x2x3x3]
+%l = loop %r {trips=3, states=1} body {
+  %i = input : i64[]
+  %state = input : f32[1x2x3x3]
+  %v = const f32[2x2x1x1] {4, 3, 2, 1}
+  %inner = conv %state, %v : f32[1x2x3x3]
+  %bounded = clip %inner {max=2} : f32[1x2x3x3]
+  output state = %bounded
+} : f32[1x2x3x3]
+output a = %again
+output b = %l
+";
+        let mut graph = nnc_ir::text::parse(text).expect("a graph");
+        let report = optimise(&mut graph, &PassOptions::default()).expect("no error");
+        let changed = report.passes.iter().filter(|pass| !pass.is_silent());
+        let changed: Vec<&str> = changed.map(|pass| pass.name).collect();
+        assert_eq!(changed, ["dead_code", "cse", "fuse_activation", "fuse_residual"]);
+        assert_eq!(report.rounds, 2, "the second one finds nothing");
+        let fused = report.fusions.layers().map(|(layer, absorbed)| {
+            let absorbed: Vec<&str> = absorbed.iter().map(|absorbed| absorbed.name.as_str()).collect();
+            (layer, absorbed)
+        });
+        let fused: Vec<(&str, Vec<&str>)> = fused.collect();
+        assert_eq!(fused, [("c", vec!["r", "s"]), ("inner", vec!["bounded"])], "\"s\" is no layer any more");
+    }
+
+    #[test]
     fn a_report_reads_as_one_line() {
         let mut report = PassReport { name: "cse", counts: vec![], refused: vec![], time: Duration::ZERO };
         assert_eq!(report.to_string(), "cse: nothing to do");

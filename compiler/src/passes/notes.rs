@@ -37,16 +37,6 @@ impl FusionLog {
         self.layers.iter().map(|(name, list)| (name.as_str(), list.as_slice()))
     }
 
-    /// Number of nodes that were fused into another.
-    pub fn len(&self) -> usize {
-        self.layers.values().map(Vec::len).sum()
-    }
-
-    /// Whether nothing was fused.
-    pub fn is_empty(&self) -> bool {
-        self.layers.is_empty()
-    }
-
     fn absorb(&mut self, layer: &str, absorbed: Absorbed) {
         // What had gone into the absorbed node before goes along with it. A node that is absorbed by several
         // readers tells each of them.
@@ -113,11 +103,6 @@ impl Notes {
     /// Counts, in the order in which they first came up.
     pub fn counts(&self) -> &[(&'static str, usize)] {
         &self.counts
-    }
-
-    /// Whether the pass changed anything.
-    pub fn changed(&self) -> bool {
-        !self.counts.is_empty()
     }
 
     pub(super) fn into_parts(self) -> (Vec<(&'static str, usize)>, FusionLog, Vec<RefusedEdit>) {
