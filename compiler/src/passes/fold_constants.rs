@@ -93,23 +93,64 @@ fn results(graph: &Graph, id: NodeId, budget: &mut Budget) -> Option<Vec<Tensor>
 
 #[cfg(test)]
 mod tests {
-    use nnc_ir::op::Transpose;
-    use nnc_ir::{Graph, Op, Tensor};
+    use nnc_ir::op::{MatMul, Transpose};
+    use nnc_ir::{Graph, NodeId, Op, Tensor, Value};
+
+    use super::{Budget, MAX_GROWTH, results};
+
+    fn bytes_of_constants(graph: &Graph) -> usize {
+        let constants = graph.node_ids().filter_map(|id| graph.constant(id.into()));
+        constants.map(|tensor| tensor.ty().bytes()).sum()
+    }
+
+    fn square(graph: &mut Graph, name: &str, rows: usize) -> Value {
+        let tensor = Tensor::new([rows, rows], &vec![0.5f32; rows * rows]).unwrap();
+        graph.add_constant(name, tensor)
+    }
+
+    fn transpose(graph: &mut Graph, name: String, x: Value) -> NodeId {
+        graph.add(name, Op::from(Transpose { perm: vec![1, 0] }), &[Some(x)]).unwrap()
+    }
 
     #[test]
     fn copies_of_one_constant_are_not_made_without_end() {
         let mut graph = Graph::new();
-        let bytes = 1 << 22;
-        let weights = Tensor::new([1 << 10, 1 << 10], &vec![0.5f32; bytes / 4]).unwrap();
-        let weights = graph.add_constant("w", weights);
+        let weights = square(&mut graph, "w", 1 << 10);
+        let bytes = bytes_of_constants(&graph);
         for n in 0..100 {
-            let op = Op::from(Transpose { perm: vec![1, 0] });
-            let id = graph.add(format!("t{n}"), op, &[Some(weights)]).unwrap();
+            let id = transpose(&mut graph, format!("t{n}"), weights);
             graph.add_output(format!("t{n}"), id.into());
         }
         crate::passes::run("fold_constants", &mut graph).unwrap();
-        let constants = graph.node_ids().filter_map(|id| graph.constant(id.into()));
-        let made: usize = constants.map(|tensor| tensor.ty().bytes()).sum();
-        assert_eq!(made, bytes + super::MAX_GROWTH);
+        assert_eq!(bytes_of_constants(&graph), bytes + MAX_GROWTH);
+    }
+
+    #[test]
+    fn what_a_result_takes_the_place_of_is_no_growth() {
+        let mut graph = Graph::new();
+        let mut last = square(&mut graph, "w", 1 << 10);
+        let bytes = bytes_of_constants(&graph);
+        for n in 0..MAX_GROWTH / bytes + 1 {
+            last = transpose(&mut graph, format!("t{n}"), last).into();
+        }
+        graph.add_output("y", last);
+        let report = crate::passes::run("fold_constants", &mut graph).unwrap();
+        assert_eq!(report.counts, [("folded", MAX_GROWTH / bytes + 1)]);
+        assert_eq!(bytes_of_constants(&graph), bytes);
+    }
+
+    #[test]
+    fn what_takes_long_is_not_computed() {
+        let mut graph = Graph::new();
+        let (small, large) = (square(&mut graph, "small", 8), square(&mut graph, "large", 369));
+        let quick = graph.add("quick", MatMul.into(), &[Some(small), Some(small)]).unwrap();
+        let slow = graph.add("slow", MatMul.into(), &[Some(large), Some(large)]).unwrap();
+        let results = |id: NodeId, work: u64| {
+            let mut budget = Budget { bytes: 1 << 20, work };
+            results(&graph, id, &mut budget).map(|_| (budget.bytes, budget.work))
+        };
+        assert_eq!(results(quick, 600), Some(((1 << 20) - 256, 600 - 512)));
+        assert_eq!(results(quick, 511), None, "all nodes together");
+        assert_eq!(results(slow, 1 << 40), None, "one node");
     }
 }
