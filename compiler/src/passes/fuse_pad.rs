@@ -134,9 +134,9 @@ fn widened_by(graph: &Graph, reader: NodeId, border: &Border) -> Option<Op> {
                 || (border.value == 0.0 && conv.prologue.is_none() && zeros_add_nothing(graph, reader));
             fits.then_some(Conv { window: widen(&conv.window)?, ..conv.clone() }.into())
         }
-        Op::Pool(pool) if !padded => Some(Pool { window: widen_pool(pool, border)?, ..pool.clone() }.into()),
+        Op::Pool(pool) if !padded => Some(Pool { window: widen(&pool.window)?, ..pool.clone() }.into()),
         Op::Pool(pool) if pool.prologue.is_none() => {
-            let window = widen_pool(pool, border)?;
+            let window = widen(&pool.window)?;
             let kind = match pool.kind {
                 PoolKind::Average { count_include_pad } if border.value == 0.0 => {
                     let own = pool.window.pads_begin.iter().any(|&n| n > 0)
@@ -164,18 +164,7 @@ fn zeros_add_nothing(graph: &Graph, conv: NodeId) -> bool {
     weights.is_none_or(|weights| weights.iter().all(|w| w.is_finite()))
 }
 
-/// The pool's window with the border around. Of its padding, what `ceil_mode` added comes last and stays last.
-fn widen_pool(pool: &Pool, border: &Border) -> Option<Window> {
-    let begin = border.begin.get(2..)?;
-    let end = border.end.get(2..)?;
-    // Cropping and then padding again is not one number; `ceil_mode` pads without adding elements that count.
-    if end.iter().zip(&pool.ceil_pads).any(|(&n, &c)| n < 0 && c > 0) {
-        return None;
-    }
-    widened(&pool.window, begin, end)
-}
-
-/// The window with more padding, where a window may have that much.
+/// The window with more padding, where a window may have that much. What `ceil_mode` added to that of a pool comes last and stays last.
 fn widened(window: &Window, begin: &[isize], end: &[isize]) -> Option<Window> {
     let window = Window {
         pads_begin: one_after_another(begin, &window.pads_begin)?,
@@ -192,7 +181,7 @@ fn never_wins(graph: &Graph, border: &Border) -> bool {
 /// Whether no window can lie in the padding altogether.
 fn every_window_sees_the_image(window: &Window) -> bool {
     (0..window.kernel.len()).all(|i| {
-        let extent = (window.kernel[i] as isize - 1) * window.dilations[i] as isize + 1;
+        let extent = window.kernel[i] as isize;
         window.dilations[i] == 1 && window.pads_begin[i] < extent && window.pads_end[i] < extent
     })
 }
