@@ -13,7 +13,7 @@
 use nnc_ir::op::{Conv, ConvTranspose, Epilogue, Prologue, Reshape, Transpose, Window};
 use nnc_ir::{Graph, NodeId, Op, Tensor};
 
-use super::edit::{each_node, floats, is_constant, is_float, rewrite, vector};
+use super::edit::{each_node, floats, is_float, rewrite, vector};
 use super::{EditError, Notes};
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
@@ -48,7 +48,7 @@ fn disjoint(graph: &Graph, id: NodeId) -> Option<Found> {
         && window.pads_begin.iter().chain(&window.pads_end).all(|&p| p == 0)
         && op.output_padding.iter().all(|&p| p == 0)
         && op.groups == 1;
-    if !plain || !is_float(graph, x) || !is_constant(graph, w) || graph.ty(x).shape.elems() == 0 {
+    if !plain || !is_float(graph, x) || graph.ty(x).shape.elems() == 0 {
         return None;
     }
     let &[channels, outputs, kh, kw] = graph.ty(w).shape.as_ref() else { return None };

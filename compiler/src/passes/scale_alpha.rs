@@ -35,12 +35,12 @@ pub(super) fn fold_factors(graph: &mut Graph, id: NodeId) -> Result<bool, EditEr
             continue;
         }
         let scaled = match operands.get(position).copied().flatten() {
-            None if position == 2 => None,
+            // Only C may be missing.
+            None => None,
             Some(value) => match scaled(graph, value, *factor)? {
                 Some(value) => Some(value),
                 None => continue,
             },
-            None => continue,
         };
         if let (Some(slot), Some(value)) = (operands.get_mut(position), scaled) {
             *slot = Some(value);
