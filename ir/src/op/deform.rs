@@ -202,4 +202,22 @@ mod tests {
             "operand 2 (offset) has type f32[1x4x2x2], expected f32[1x8x2x2]"
         );
     }
+
+    #[test]
+    fn weights_that_do_not_fit_the_groups_or_the_window_are_refused() {
+        let (x, offset) = (f32s([1, 4, 3, 3]), f32s([1, 8, 2, 2]));
+        let weights = [
+            (1, f32s([2, 4, 2])),
+            (1, f32s([2, 4, 2, 3])),
+            (1, f32s([2, 3, 2, 2])),
+            (0, f32s([2, 4, 2, 2])),
+            (2, f32s([3, 2, 2, 2])),
+            (2, f32s([2, 4, 2, 2])),
+        ];
+        for (groups, weights) in weights {
+            let refused = refusal(DeformConv { groups, ..op(2, 0) }, &[&x, &weights, &offset]);
+            let why = format!("expected weights of {groups} groups for x of type f32[1x4x3x3]");
+            assert!(refused.contains(&why), "{weights}: {refused}");
+        }
+    }
 }
