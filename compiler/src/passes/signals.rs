@@ -105,7 +105,8 @@ fn with_row(op: &Op) -> Option<Op> {
             Slice { axes }.into()
         }
         Op::Pad(pad) => Pad { begin: inserted(&pad.begin), end: inserted(&pad.end), mode: pad.mode }.into(),
-        Op::Reduce(reduce) if reduce.keep_dims => {
+        // One that drops axes gives no signal.
+        Op::Reduce(reduce) => {
             let axes = reduce.axes.iter().map(|&a| axis(a)).collect();
             Reduce { axes, ..reduce.clone() }.into()
         }

@@ -25,7 +25,7 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
     }
     let mut copy = graph.clone();
     let mut steps = MAX_STEPS_A_NODE.saturating_mul(copy.len());
-    while steps > 0 && sink_once(&mut copy, notes, &mut steps)? {}
+    while sink_once(&mut copy, notes, &mut steps)? {}
     let after = transposes(&copy);
     if (after.bytes, after.count) < (before.bytes, before.count) {
         *graph = copy;
@@ -52,7 +52,7 @@ fn transposes(graph: &Graph) -> Transposes {
     all
 }
 
-/// Sinks what can sink, in order. Returns whether anything did.
+/// Sinks what can sink, in order, while there are steps left. Returns whether anything did.
 fn sink_once(graph: &mut Graph, notes: &mut Notes, steps: &mut usize) -> Result<bool, EditError> {
     let mut changed = false;
     each_node(graph, notes, |graph, _, id| {
