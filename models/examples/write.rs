@@ -1,4 +1,4 @@
-//! Writes one seed network, without the compiler:
+//! Writes one network, without the compiler:
 //! `cargo run -p nnc-models --example write -- NAME [--width W] [--resolution R] [--groups G] [--classes N]
 //! [--seed S] -o FILE`. `nnc models write` takes the same arguments.
 

@@ -1,4 +1,4 @@
-//! Writes every seed network into a folder: `cargo run -p nnc-models --example write_all -- FOLDER [small|full]`.
+//! Writes every network into a folder: `cargo run -p nnc-models --example write_all -- FOLDER [small|full]`.
 //!
 //! `small` (the default) has low resolutions and ten classes, for quick tests; `full` has the published sizes.
 
@@ -19,7 +19,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     for mut spec in variants() {
         if !full {
             spec.resolution = Some(if spec.name == "alexnet" { 63 } else { 64 });
-            spec.classes = Some(10);
+            let architecture = list().iter().find(|a| a.name == spec.name);
+            spec.classes = architecture.and_then(|a| a.classes.as_ref()).map(|_| 10);
         }
         let path = folder.join(format!("{}.onnx", file_stem(&spec)));
         std::fs::write(&path, encode(&spec)?)?;

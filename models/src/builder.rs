@@ -10,7 +10,22 @@
 //!                                                   initializer  features.0.weight
 //! ```
 //!
+//! Where rows of features matter and not pictures, the handle is [`Tokens`]; a [`Tensor`] is what has some other shape and
+//! no meaning of its own, such as queries and keys split into heads. Here are the layers of convolutional networks; the
+//! files below this one have the words that fewer networks need.
+//!
 //! While it builds, a `Net` counts multiply-accumulates and parameters into a [`Cost`].
+
+mod activation;
+mod grow;
+mod handle;
+mod recurrent;
+mod shape;
+mod tokens;
+mod window;
+
+pub(crate) use handle::{Features, Handle, Map, Tensor, Tokens};
+pub(crate) use window::{Conv, Padding, Window};
 
 use onnx_protobuf::{AttributeProto, ModelProto, NodeProto, TensorProto};
 
@@ -21,138 +36,10 @@ use crate::weights::{Stream, he_bound};
 /// What one run of a network takes, in the units of the papers' tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cost {
-    /// Multiply-accumulates of convolutions and fully connected layers.
+    /// Multiply-accumulates of convolutions, fully connected layers, matrix products and recurrent layers.
     pub macc: u64,
-    /// Trainable parameters: weights, biases, and the scales and shifts of batch normalisation.
+    /// Trainable parameters: weights, biases, the scales and shifts of normalisation, embeddings.
     pub params: u64,
-}
-
-/// A feature map `[1, channels, height, width]` in the graph under construction.
-#[derive(Debug, Clone)]
-pub(crate) struct Map {
-    name: String,
-    pub(crate) channels: usize,
-    pub(crate) height: usize,
-    pub(crate) width: usize,
-    moments: Moments,
-}
-
-/// A vector `[1, features]` in the graph under construction.
-#[derive(Debug, Clone)]
-pub(crate) struct Features {
-    name: String,
-    pub(crate) count: usize,
-    moments: Moments,
-}
-
-/// How far a window reaches over the border, alike in both directions.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Padding {
-    /// This many zeros on every side.
-    Each(usize),
-    /// As many as make the output `⌈size / stride⌉`, the odd one at the end (TensorFlow's `SAME`).
-    Same,
-}
-
-/// A square sliding window.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Window {
-    kernel: usize,
-    stride: usize,
-    padding: Padding,
-    ceil: bool,
-}
-
-impl Window {
-    pub(crate) fn new(kernel: usize, stride: usize, padding: Padding) -> Self {
-        Self { kernel, stride, padding, ceil: false }
-    }
-
-    /// Keeps a last, partly filled window (`ceil_mode`).
-    pub(crate) fn ceil(self) -> Self {
-        Self { ceil: true, ..self }
-    }
-
-    /// (padding before, padding after, output size) along one axis.
-    fn along(&self, size: usize) -> (usize, usize, usize) {
-        let (before, after) = match self.padding {
-            Padding::Each(p) => (p, p),
-            Padding::Same => {
-                let reach = (size.div_ceil(self.stride) - 1) * self.stride + self.kernel;
-                let total = reach.saturating_sub(size);
-                (total / 2, total - total / 2)
-            }
-        };
-        let padded = size + before + after;
-        assert!(padded >= self.kernel, "the catalogue admits a resolution that this window does not fit");
-        let span = padded - self.kernel;
-        let steps = if self.ceil { span.div_ceil(self.stride) } else { span / self.stride };
-        (before, after, steps + 1)
-    }
-
-    fn attributes(&self, x: &Map) -> Vec<AttributeProto> {
-        let (top, bottom, _) = self.along(x.height);
-        let (left, right, _) = self.along(x.width);
-        let both = |value: usize| [value as i64; 2];
-        vec![
-            proto::ints("kernel_shape", &both(self.kernel)),
-            proto::ints("pads", &[top as i64, left as i64, bottom as i64, right as i64]),
-            proto::ints("strides", &both(self.stride)),
-        ]
-    }
-}
-
-/// A convolution with square kernels: what to compute, without its input.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Conv {
-    channels: usize,
-    groups: usize,
-    window: Window,
-}
-
-impl Conv {
-    /// `channels` output channels, a `kernel` × `kernel` window, stride 1, no padding, one group.
-    pub(crate) fn new(channels: usize, kernel: usize) -> Self {
-        Self { channels, groups: 1, window: Window::new(kernel, 1, Padding::Each(0)) }
-    }
-
-    /// A 1 × 1 convolution.
-    pub(crate) fn pointwise(channels: usize) -> Self {
-        Self::new(channels, 1)
-    }
-
-    /// One `kernel` × `kernel` filter per channel of `x`.
-    pub(crate) fn depthwise(x: &Map, kernel: usize) -> Self {
-        Self::new(x.channels, kernel).groups(x.channels)
-    }
-
-    pub(crate) fn stride(mut self, stride: usize) -> Self {
-        self.window.stride = stride;
-        self
-    }
-
-    pub(crate) fn groups(mut self, groups: usize) -> Self {
-        self.groups = groups;
-        self
-    }
-
-    /// `pad` zeros on every side.
-    pub(crate) fn pad(mut self, pad: usize) -> Self {
-        self.window.padding = Padding::Each(pad);
-        self
-    }
-
-    /// Half the kernel on every side, as is usual for odd kernels.
-    pub(crate) fn centred(self) -> Self {
-        let half = self.window.kernel / 2;
-        self.pad(half)
-    }
-
-    /// TensorFlow's `SAME` padding.
-    pub(crate) fn same(mut self) -> Self {
-        self.window.padding = Padding::Same;
-        self
-    }
 }
 
 /// How batch normalisation's scales (γ) are drawn.
@@ -164,6 +51,9 @@ pub(crate) enum Gamma {
     Damped,
     /// Around one, and around three for one channel in eight, so that ReLU6 meets its upper bound.
     Wide,
+    /// Around two: where SiLU and its like bend as ReLU does. Nearer to zero they are straight, and a deviation that is
+    /// off by a little would be off by more behind each of them.
+    Twice,
 }
 
 /// How borders enter an average.
@@ -179,7 +69,8 @@ pub(crate) enum Border {
 #[derive(Debug)]
 pub(crate) struct Net {
     seed: u64,
-    resolution: usize,
+    input: [usize; 3],
+    balanced: bool,
     epsilon: f32,
     nodes: Vec<NodeProto>,
     initializers: Vec<TensorProto>,
@@ -187,38 +78,38 @@ pub(crate) struct Net {
 }
 
 const INPUT: &str = "input";
-const OUTPUT: &str = "logits";
 
 impl Net {
-    /// An empty network for pictures of `resolution` × `resolution`, and its input.
-    pub(crate) fn new(seed: u64, resolution: usize) -> (Self, Map) {
-        let net = Self {
-            seed,
-            resolution,
-            epsilon: 1e-5,
-            nodes: vec![],
-            initializers: vec![],
-            cost: Cost::default(),
-        };
-        let moments = Moments::uniform(3, 0.0, 1.0);
-        (net, Map { name: INPUT.into(), channels: 3, height: resolution, width: resolution, moments })
+    /// An empty network for a picture of `[channels, height, width]`, and its input.
+    ///
+    /// In a `balanced` network the weights of each filter add up to zero: what is wrong with the expected means is
+    /// alike in all channels, and would otherwise grow from layer to layer. The seeds are older than that.
+    pub(crate) fn new(seed: u64, input: [usize; 3], balanced: bool) -> (Self, Map) {
+        let cost = Cost::default();
+        let net = Self { seed, input, balanced, epsilon: 1e-5, nodes: vec![], initializers: vec![], cost };
+        let [channels, height, width] = input;
+        // Inputs are uniform in [-2, 2) where networks are tested and measured.
+        let var = if balanced { 4.0 / 3.0 } else { 1.0 };
+        let moments = Moments::uniform(channels, 0.0, var);
+        (net, Map { name: INPUT.into(), channels, height, width, moments })
     }
 
-    /// Sets the ε of the batch normalisations that follow.
+    /// Sets the ε of the normalisations that follow.
     pub(crate) fn set_epsilon(&mut self, epsilon: f32) {
         self.epsilon = epsilon;
     }
 
-    /// The finished model, whose output is `logits`, and its cost.
-    pub(crate) fn finish(mut self, name: &str, logits: &Features) -> (ModelProto, Cost) {
+    /// The finished model, which gives `result` under the name `output`, and its cost.
+    pub(crate) fn finish(mut self, name: &str, output: &str, result: &Tensor) -> (ModelProto, Cost) {
         for value in self.nodes.iter_mut().flat_map(|node| &mut node.output) {
-            if *value == logits.name {
-                *value = OUTPUT.into();
+            if *value == result.name {
+                *value = output.into();
             }
         }
-        let input = [1, 3, self.resolution, self.resolution];
-        let model =
-            proto::model(name, self.nodes, self.initializers, (INPUT, &input), (OUTPUT, &[1, logits.count]));
+        let [channels, height, width] = self.input;
+        let input = [1, channels, height, width];
+        let (nodes, initializers) = (self.nodes, self.initializers);
+        let model = proto::model(name, nodes, initializers, (INPUT, &input), (output, &result.dims));
         (model, self.cost)
     }
 
@@ -234,10 +125,22 @@ impl Net {
     /// A convolution with bias: weights and biases are scaled such that the outputs have about unit variance and
     /// means of up to ± 1/2.
     pub(crate) fn conv_bias(&mut self, path: &str, x: &Map, conv: Conv) -> Map {
+        self.conv_deviation(path, x, conv, 1.0)
+    }
+
+    /// The same with outputs of about this deviation.
+    pub(crate) fn conv_deviation(&mut self, path: &str, x: &Map, conv: Conv, deviation: f64) -> Map {
         let mut weights = self.conv_weights(path, x, conv);
         let mut moments = conv_moments(x, conv, &weights);
-        let bias = self.centre(path, &mut weights, &mut moments, 1.0);
+        let bias = self.centre(path, &mut weights, &mut moments, deviation);
         self.push_conv(path, x, conv, &weights, Some(bias), moments)
+    }
+
+    /// A 1 × 1 convolution into one channel whose weights are known.
+    pub(crate) fn weighted_sum(&mut self, path: &str, x: &Map, weights: &[f32]) -> Map {
+        let conv = Conv::pointwise(1);
+        let moments = conv_moments(x, conv, weights);
+        self.push_conv(path, x, conv, weights, None, moments)
     }
 
     fn conv_weights(&self, path: &str, x: &Map, conv: Conv) -> Vec<f32> {
@@ -246,7 +149,16 @@ impl Net {
             "{path}"
         );
         let fan_in = x.channels / conv.groups * conv.window.kernel * conv.window.kernel;
-        Stream::new(self.seed, &format!("{path}.weight")).uniforms(conv.channels * fan_in, he_bound(fan_in))
+        let mut weights = Stream::new(self.seed, &format!("{path}.weight"))
+            .uniforms(conv.channels * fan_in, he_bound(fan_in));
+        // A filter over one channel sees one mean, and must see more than differences.
+        if self.balanced && conv.groups < x.channels {
+            for filter in weights.chunks_exact_mut(fan_in) {
+                let mean = filter.iter().sum::<f32>() / fan_in as f32;
+                filter.iter_mut().for_each(|w| *w -= mean);
+            }
+        }
+        weights
     }
 
     fn push_conv(
@@ -267,7 +179,7 @@ impl Net {
         let mut attributes = vec![proto::ints("dilations", &[1, 1]), proto::int("group", conv.groups as i64)];
         attributes.extend(conv.window.attributes(x));
         let name = self.push(path, "Conv", inputs, attributes);
-        let (height, width) = (conv.window.along(x.height).2, conv.window.along(x.width).2);
+        let (height, width) = conv.window.output(x);
         self.cost.macc += weights.len() as u64 * (height * width) as u64;
         Map { name, channels: conv.channels, height, width, moments }
     }
@@ -282,6 +194,7 @@ impl Net {
             let centre = match gamma {
                 Gamma::Unit => 1.0,
                 Gamma::Damped => 0.5,
+                Gamma::Twice => 2.0,
                 Gamma::Wide => {
                     if draw.one_in(8) {
                         3.0
@@ -325,8 +238,8 @@ impl Net {
     }
 
     /// The last fully connected layer. Logits of trained networks spread over a few units, and so do these.
-    pub(crate) fn logits(&mut self, path: &str, x: &Features, classes: usize) -> Features {
-        self.gemm(path, x, classes, 2.0)
+    pub(crate) fn logits(&mut self, path: &str, x: &Features, classes: usize) -> Tensor {
+        self.gemm(path, x, classes, 2.0).tensor()
     }
 
     fn gemm(&mut self, path: &str, x: &Features, count: usize, deviation: f64) -> Features {
@@ -362,27 +275,6 @@ impl Net {
         shift.collect()
     }
 
-    // ---- activations ---------------------------------------------------------------------------------------
-
-    pub(crate) fn relu(&mut self, path: &str, x: &Map) -> Map {
-        let name = self.push(path, "Relu", vec![x.name.clone()], vec![]);
-        Map { name, moments: x.moments.relu(), ..x.clone() }
-    }
-
-    /// ReLU6 as exporters write it: `Clip` between two constants.
-    pub(crate) fn relu6(&mut self, path: &str, x: &Map) -> Map {
-        let low = self.constant(path, "min", proto::f32_tensor("", &[], &[0.0]));
-        let high = self.constant(path, "max", proto::f32_tensor("", &[], &[6.0]));
-        let name = self.push(path, "Clip", vec![x.name.clone(), low, high], vec![]);
-        Map { name, moments: x.moments.relu6(), ..x.clone() }
-    }
-
-    /// ReLU between fully connected layers.
-    pub(crate) fn relu_features(&mut self, path: &str, x: &Features) -> Features {
-        let name = self.push(path, "Relu", vec![x.name.clone()], vec![]);
-        Features { name, moments: x.moments.relu(), count: x.count }
-    }
-
     // ---- pooling -------------------------------------------------------------------------------------------
 
     pub(crate) fn max_pool(&mut self, path: &str, x: &Map, window: Window) -> Map {
@@ -400,7 +292,7 @@ impl Net {
     }
 
     fn pooled(&self, name: String, x: &Map, window: Window, moments: Moments) -> Map {
-        let (height, width) = (window.along(x.height).2, window.along(x.width).2);
+        let (height, width) = window.output(x);
         Map { name, channels: x.channels, height, width, moments }
     }
 
@@ -412,10 +304,27 @@ impl Net {
 
     // ---- joins and data movement ---------------------------------------------------------------------------
 
-    pub(crate) fn add(&mut self, path: &str, a: &Map, b: &Map) -> Map {
-        assert_eq!((a.channels, a.height, a.width), (b.channels, b.height, b.width), "{path}");
-        let name = self.push(path, "Add", vec![a.name.clone(), b.name.clone()], vec![]);
-        Map { name, moments: a.moments.add(&b.moments), ..a.clone() }
+    pub(crate) fn add<H: Handle>(&mut self, path: &str, a: &H, b: &H) -> H {
+        assert_eq!(a.dims(), b.dims(), "{path}");
+        let name = self.push(path, "Add", vec![a.name().into(), b.name().into()], vec![]);
+        a.with(name, a.moments().add(b.moments()))
+    }
+
+    /// Multiplies each channel by its `gate`, a map of one pixel.
+    pub(crate) fn gate(&mut self, path: &str, x: &Map, gate: &Map) -> Map {
+        assert_eq!((x.channels, 1, 1), (gate.channels, gate.height, gate.width), "{path}");
+        let name = self.push(path, "Mul", vec![x.name.clone(), gate.name.clone()], vec![]);
+        x.with(name, x.moments.product(&gate.moments))
+    }
+
+    /// Multiplies each channel by a parameter of about one half (Touvron et al. 2021, LayerScale).
+    pub(crate) fn layer_scale(&mut self, path: &str, x: &Map) -> Map {
+        let mut draw = Stream::new(self.seed, &format!("{path}.gamma"));
+        let gamma: Vec<f32> = (0..x.channels).map(|_| 0.5 + 0.15 * draw.uniform()).collect();
+        let parameter = self.parameter(&format!("{path}.gamma"), &[1, x.channels, 1, 1], &gamma);
+        let name = self.push(path, "Mul", vec![x.name.clone(), parameter], vec![]);
+        let scale = Moments { mean: gamma.iter().map(|&g| g.into()).collect(), var: vec![0.0; x.channels] };
+        x.with(name, x.moments.product(&scale))
     }
 
     /// Joins along channels.
@@ -431,7 +340,7 @@ impl Net {
     /// Splits the channels into two halves.
     pub(crate) fn split_halves(&mut self, path: &str, x: &Map) -> (Map, Map) {
         let half = x.channels / 2;
-        let sizes = self.constant(path, "split", proto::i64_tensor("", &[2], &[half as i64; 2]));
+        let sizes = self.constant(path, "split", i64_vector(&[half as i64; 2]));
         let node = node_name(path, "Split");
         let outputs = vec![format!("{node}_output_0"), format!("{node}_output_1")];
         let mut proto_node = proto::node("Split", &node, vec![x.name.clone(), sizes], outputs.clone());
@@ -444,6 +353,14 @@ impl Net {
             ..x.clone()
         };
         (part(&outputs[0], 0), part(&outputs[1], half))
+    }
+
+    /// The first `channels` channels: a `Slice`, also where that is all of them.
+    pub(crate) fn first_channels(&mut self, path: &str, x: &Map, channels: usize) -> Map {
+        let [starts, ends, axes] = [("starts", 0), ("ends", channels as i64), ("axes", 1)]
+            .map(|(what, value)| self.constant(path, what, i64_vector(&[value])));
+        let name = self.push(path, "Slice", vec![x.name.clone(), starts, ends, axes], vec![]);
+        Map { name, channels, moments: x.moments.select(channels, |i| i), ..x.clone() }
     }
 
     /// Channel shuffle (Zhang et al. 2017, section 3.1) as exporters write it: the channels seen as a `groups` × n
@@ -532,12 +449,12 @@ fn weighted_sums(weights: &[f32], mean: &[f64], var: &[f64]) -> (f64, f64) {
 
 /// The moments of a convolution's outputs. At a border, taps that lie in the padding see zeros.
 fn conv_moments(x: &Map, conv: Conv, weights: &[f32]) -> Moments {
-    let Window { kernel, stride, .. } = conv.window;
-    let cover = |size: usize| {
-        let (before, _, output) = conv.window.along(size);
-        tap_coverage(size, output, kernel, stride, before)
+    let Window { kernel, strides, .. } = conv.window;
+    let cover = |axis: usize, size: usize| {
+        let (before, _, output) = conv.window.along(axis, size);
+        tap_coverage(size, output, kernel, strides[axis], before)
     };
-    let (rows, columns) = (cover(x.height), cover(x.width));
+    let (rows, columns) = (cover(0, x.height), cover(1, x.width));
     let taps: Vec<f64> = rows.iter().flat_map(|r| columns.iter().map(move |c| r * c)).collect();
 
     // Every tap of every input channel, in the order of the weights of one output channel.

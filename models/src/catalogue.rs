@@ -1,11 +1,14 @@
 //! Which architectures there are, which options they have, and how a specification is checked against that.
 
-use std::fmt;
-use std::ops::RangeInclusive;
+mod table;
 
-use crate::arch;
-use crate::builder::{Features, Map, Net};
+use std::fmt;
+use std::ops::{RangeInclusive, Rem};
+
+use crate::builder::{Map, Net, Tensor};
 use crate::{Error, Spec};
+
+pub(crate) use table::ARCHITECTURES;
 
 /// One architecture and its options.
 #[derive(Debug)]
@@ -16,15 +19,34 @@ pub struct Architecture {
     pub summary: &'static str,
     /// Where it was published.
     pub paper: &'static str,
+    /// Which networks it belongs to.
+    pub family: Family,
     /// Width multipliers, if it has any.
     pub width: Option<Choice<f64>>,
-    /// Height and width of the input, in pixels.
+    /// Height and width of the input, in pixels; of a line of text, its width.
     pub resolution: Choice<usize>,
     /// Groups of its grouped convolutions, if it has any.
     pub groups: Option<Choice<usize>>,
-    /// Number of classes.
-    pub classes: Choice<usize>,
-    build: fn(&mut Net, &Map, &Config) -> Features,
+    /// Number of classes, if it tells any apart.
+    pub classes: Option<Choice<usize>>,
+    /// What its output is called.
+    pub output: &'static str,
+    /// Channels of the input.
+    channels: usize,
+    /// Height of the input, where it is always the same.
+    height: Option<usize>,
+    build: fn(&mut Net, &Map, &Config) -> Tensor,
+}
+
+/// Which networks an architecture belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// The compact convolutional networks that nnc began with.
+    Seed,
+    /// Larger convolutional networks.
+    Large,
+    /// What came after them: gates, attention, recurrence, other tasks than classification.
+    More,
 }
 
 /// The values that an option can have.
@@ -43,6 +65,8 @@ pub enum Allowed<T: 'static> {
     OneOf(&'static [T]),
     /// Anything in between, both ends included.
     Within(RangeInclusive<T>),
+    /// The multiples of a number in between, both ends included.
+    Multiples(T, RangeInclusive<T>),
 }
 
 impl<T: fmt::Display> fmt::Display for Allowed<T> {
@@ -53,9 +77,17 @@ impl<T: fmt::Display> fmt::Display for Allowed<T> {
                 f.write_str(&words.join(", "))
             }
             Self::Within(range) => write!(f, "{} to {}", range.start(), range.end()),
+            Self::Multiples(of, range) => {
+                write!(f, "multiples of {of} from {} to {}", range.start(), range.end())
+            }
         }
     }
 }
+
+/// What an option's value can be.
+trait Value: Copy + PartialOrd + fmt::Display + Default + Rem<Output = Self> {}
+
+impl<T: Copy + PartialOrd + fmt::Display + Default + Rem<Output = T>> Value for T {}
 
 /// A specification with every option decided. An option that the architecture lacks has a neutral value.
 #[derive(Debug)]
@@ -78,15 +110,20 @@ impl Architecture {
             width: self.optional("width", &self.width, spec.width)?.unwrap_or(1.0),
             resolution: self.decide("resolution", &self.resolution, spec.resolution)?,
             groups: self.optional("groups", &self.groups, spec.groups)?.unwrap_or(1),
-            classes: self.decide("classes", &self.classes, spec.classes)?,
+            classes: self.optional("classes", &self.classes, spec.classes)?.unwrap_or(1),
         })
     }
 
-    pub(crate) fn build(&self, net: &mut Net, input: &Map, config: &Config) -> Features {
+    /// The shape of the input at a resolution: batch, channels, height, width.
+    pub fn input(&self, resolution: usize) -> [usize; 4] {
+        [1, self.channels, self.height.unwrap_or(resolution), resolution]
+    }
+
+    pub(crate) fn build(&self, net: &mut Net, input: &Map, config: &Config) -> Tensor {
         (self.build)(net, input, config)
     }
 
-    fn optional<T: Copy + PartialOrd + fmt::Display>(
+    fn optional<T: Value>(
         &self,
         option: &'static str,
         choice: &Option<Choice<T>>,
@@ -101,7 +138,7 @@ impl Architecture {
         }
     }
 
-    fn decide<T: Copy + PartialOrd + fmt::Display>(
+    fn decide<T: Value>(
         &self,
         option: &'static str,
         choice: &Choice<T>,
@@ -111,13 +148,14 @@ impl Architecture {
         let fits = match &choice.allowed {
             Allowed::OneOf(values) => values.contains(&value),
             Allowed::Within(range) => range.contains(&value),
+            Allowed::Multiples(of, range) => range.contains(&value) && value % *of == T::default(),
         };
         if fits {
             return Ok(value);
         }
         let allowed = match &choice.allowed {
             Allowed::OneOf(_) => format!("one of {}", choice.allowed),
-            Allowed::Within(_) => choice.allowed.to_string(),
+            Allowed::Within(_) | Allowed::Multiples(..) => choice.allowed.to_string(),
         };
         Err(Error::ValueOutOfRange { model: self.name, option, value: value.to_string(), allowed })
     }
@@ -125,7 +163,8 @@ impl Architecture {
     fn options(&self) -> String {
         let width = if self.width.is_some() { "width, " } else { "" };
         let groups = if self.groups.is_some() { "groups, " } else { "" };
-        format!(" (it has {width}{groups}resolution, classes and seed)")
+        let classes = if self.classes.is_some() { ", classes" } else { "" };
+        format!(" (it has {width}{groups}resolution{classes} and seed)")
     }
 }
 
@@ -150,140 +189,6 @@ fn unknown(name: &str) -> Error {
 fn simplified(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }
-
-const CLASSES: Choice<usize> = Choice { default: 1000, allowed: Allowed::Within(1..=100_000) };
-
-const fn pixels(default: usize, least: usize) -> Choice<usize> {
-    Choice { default, allowed: Allowed::Within(least..=4096) }
-}
-
-const ANY_WIDTH: Option<Choice<f64>> = Some(Choice { default: 1.0, allowed: Allowed::Within(0.1..=4.0) });
-const SHUFFLENET_WIDTH: Option<Choice<f64>> =
-    Some(Choice { default: 1.0, allowed: Allowed::OneOf(&[0.5, 1.0, 1.5, 2.0]) });
-
-/// All architectures: the compact ones first, then what they are compared with.
-pub(crate) static ARCHITECTURES: &[Architecture] = &[
-    Architecture {
-        name: "mobilenet-v1",
-        summary: "depthwise-separable convolutions",
-        paper: "Howard et al. 2017, arXiv:1704.04861",
-        width: ANY_WIDTH,
-        resolution: pixels(224, 32),
-        groups: None,
-        classes: CLASSES,
-        build: arch::mobilenet_v1::build,
-    },
-    Architecture {
-        name: "mobilenet-v2",
-        summary: "inverted residuals and linear bottlenecks",
-        paper: "Sandler et al. 2018, arXiv:1801.04381",
-        width: ANY_WIDTH,
-        resolution: pixels(224, 32),
-        groups: None,
-        classes: CLASSES,
-        build: arch::mobilenet_v2::build,
-    },
-    Architecture {
-        name: "squeezenet-1.0",
-        summary: "fire modules after a 7x7 stem",
-        paper: "Iandola et al. 2016, arXiv:1602.07360",
-        width: None,
-        resolution: pixels(224, 32),
-        groups: None,
-        classes: CLASSES,
-        build: arch::squeezenet::build_1_0,
-    },
-    Architecture {
-        name: "squeezenet-1.1",
-        summary: "fire modules after a 3x3 stem, pooling earlier",
-        paper: "Iandola et al. 2016, arXiv:1602.07360 and the authors' repository",
-        width: None,
-        resolution: pixels(224, 32),
-        groups: None,
-        classes: CLASSES,
-        build: arch::squeezenet::build_1_1,
-    },
-    Architecture {
-        name: "shufflenet-v1",
-        summary: "grouped 1x1 convolutions and channel shuffles",
-        paper: "Zhang et al. 2017, arXiv:1707.01083",
-        width: SHUFFLENET_WIDTH,
-        resolution: pixels(224, 32),
-        groups: Some(Choice { default: 3, allowed: Allowed::OneOf(&[1, 2, 3, 4, 8]) }),
-        classes: CLASSES,
-        build: arch::shufflenet_v1::build,
-    },
-    Architecture {
-        name: "shufflenet-v2",
-        summary: "channel splits and channel shuffles",
-        paper: "Ma et al. 2018, arXiv:1807.11164",
-        width: SHUFFLENET_WIDTH,
-        resolution: pixels(224, 32),
-        groups: None,
-        classes: CLASSES,
-        build: arch::shufflenet_v2::build,
-    },
-    Architecture {
-        name: "nasnet-a-mobile",
-        summary: "searched cells, 4 @ 1056",
-        paper: "Zoph et al. 2018, arXiv:1707.07012",
-        width: None,
-        resolution: pixels(224, 32),
-        groups: None,
-        classes: CLASSES,
-        build: arch::nasnet::build,
-    },
-    Architecture {
-        name: "alexnet",
-        summary: "five convolutions and three fully connected layers",
-        paper: "Krizhevsky 2014, arXiv:1404.5997",
-        width: None,
-        resolution: pixels(224, 63),
-        groups: None,
-        classes: CLASSES,
-        build: arch::alexnet::build,
-    },
-    Architecture {
-        name: "resnet-18",
-        summary: "basic residual blocks",
-        paper: "He et al. 2016, arXiv:1512.03385",
-        width: None,
-        resolution: pixels(224, 32),
-        groups: None,
-        classes: CLASSES,
-        build: arch::resnet::build_18,
-    },
-    Architecture {
-        name: "resnet-50",
-        summary: "bottleneck residual blocks",
-        paper: "He et al. 2016, arXiv:1512.03385",
-        width: None,
-        resolution: pixels(224, 32),
-        groups: None,
-        classes: CLASSES,
-        build: arch::resnet::build_50,
-    },
-    Architecture {
-        name: "densenet-121",
-        summary: "dense blocks with normalisation before convolution",
-        paper: "Huang et al. 2017, arXiv:1608.06993",
-        width: None,
-        resolution: pixels(224, 32),
-        groups: None,
-        classes: CLASSES,
-        build: arch::densenet::build,
-    },
-    Architecture {
-        name: "xception",
-        summary: "separable convolutions with residual connections",
-        paper: "Chollet 2017, arXiv:1610.02357",
-        width: None,
-        resolution: pixels(299, 32),
-        groups: None,
-        classes: CLASSES,
-        build: arch::xception::build,
-    },
-];
 
 #[cfg(test)]
 mod tests {

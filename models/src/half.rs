@@ -45,7 +45,16 @@ pub(crate) fn convert(model: &mut ModelProto, half: Half) {
     }
     let graph = model.graph.mut_or_insert_default();
     graph.initializer.iter_mut().for_each(|tensor| narrow(tensor, half));
-    let attributes = graph.node.iter_mut().flat_map(|node| &mut node.attribute);
+    // A Resize takes its scales as f32, whatever it resizes.
+    let scales: Vec<String> = graph
+        .node
+        .iter()
+        .filter(|node| node.op_type == "Resize")
+        .filter_map(|node| node.input.get(2).cloned())
+        .collect();
+    let constants =
+        graph.node.iter_mut().filter(|node| node.output.iter().all(|name| !scales.contains(name)));
+    let attributes = constants.flat_map(|node| &mut node.attribute);
     attributes.filter_map(|attribute| attribute.t.as_mut()).for_each(|tensor| narrow(tensor, half));
     let inputs: Vec<String> = graph.input.iter().map(|value| value.name.clone()).collect();
     let outputs: Vec<String> = graph.output.iter().map(|value| value.name.clone()).collect();

@@ -1,7 +1,8 @@
-//! Seed architectures as ONNX builders.
+//! Network architectures as ONNX builders: the compact convolutional ones that nnc began with, and others.
 //!
 //! [`build`] writes a network as common exporters do: batch normalisation as a node of its own, ReLU6 as `Clip`,
-//! channel shuffles as reshape, transpose, reshape, and logits as the output. Weights are random, deterministic and
+//! channel shuffles as reshape, transpose, reshape, Gelu by `Erf`, attention as products of matrices, and logits as the
+//! output of classifiers. Weights are random, deterministic and
 //! scaled such that activations stay near unit scale through the deepest network, so that a wrong layer shows in the
 //! output. The same specification gives the same bytes on every machine.
 //!
@@ -33,7 +34,7 @@ mod proto;
 mod weights;
 
 pub use builder::Cost;
-pub use catalogue::{Allowed, Architecture, Choice};
+pub use catalogue::{Allowed, Architecture, Choice, Family};
 pub use error::Error;
 pub use half::Half;
 
@@ -47,11 +48,11 @@ pub struct Spec {
     pub name: String,
     /// Width multiplier: scales the channels of every layer.
     pub width: Option<f64>,
-    /// Height and width of the input, in pixels.
+    /// Height and width of the input, in pixels; of a line of text, its width.
     pub resolution: Option<usize>,
     /// Groups of the grouped convolutions.
     pub groups: Option<usize>,
-    /// Number of classes, which is the number of logits.
+    /// Number of classes: of logits, or of scores.
     pub classes: Option<usize>,
     /// Seeds all weights.
     pub seed: u64,
@@ -92,7 +93,8 @@ impl Spec {
 /// A built network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Network {
-    /// The model: input `input` of shape `[1, 3, resolution, resolution]`, output `logits` of shape `[1, classes]`.
+    /// The model. Its input is called `input`, and shaped as [`Architecture::input`] says: mostly
+    /// `[1, 3, resolution, resolution]`. Its output is mostly `logits`, of shape `[1, classes]`.
     pub model: ModelProto,
     /// What one run takes.
     pub cost: Cost,
@@ -122,7 +124,7 @@ impl Network {
     }
 }
 
-/// All architectures, the compact ones first.
+/// All architectures, the seeds first.
 pub fn list() -> &'static [Architecture] {
     catalogue::ARCHITECTURES
 }
@@ -135,9 +137,10 @@ pub fn list() -> &'static [Architecture] {
 pub fn build(spec: &Spec) -> Result<Network, Error> {
     let architecture = Architecture::find(&spec.name)?;
     let config = architecture.configure(spec)?;
-    let (mut net, input) = Net::new(spec.seed, config.resolution);
-    let logits = architecture.build(&mut net, &input, &config);
-    let (model, cost) = net.finish(architecture.name, &logits);
+    let [_, shape @ ..] = architecture.input(config.resolution);
+    let (mut net, input) = Net::new(spec.seed, shape, architecture.family == Family::More);
+    let result = architecture.build(&mut net, &input, &config);
+    let (model, cost) = net.finish(architecture.name, architecture.output, &result);
     Ok(Network { model, cost })
 }
 

@@ -56,6 +56,53 @@ impl Moments {
         })
     }
 
+    /// After a function of each element: its mean and mean square over 33 points of the Gaussian, up to four deviations.
+    pub(crate) fn through(&self, f: impl Fn(f64) -> f64) -> Self {
+        const REACH: i32 = 16;
+        let points = || (-REACH..=REACH).map(|i| f64::from(i) / 4.0);
+        let total: f64 = points().map(gaussian_density).sum();
+        self.map(|mean, var| {
+            let deviation = var.sqrt();
+            let (first, second) = points().fold((0.0, 0.0), |(first, second), z| {
+                let (weight, value) = (gaussian_density(z) / total, f(mean + deviation * z));
+                (first + weight * value, second + weight * value * value)
+            });
+            (first, (second - first * first).max(0.0))
+        })
+    }
+
+    /// The mean square, averaged over channels.
+    pub(crate) fn average_square(&self) -> f64 {
+        self.mean.iter().zip(&self.var).map(|(m, v)| v + m * m).sum::<f64>() / self.mean.len() as f64
+    }
+
+    /// After subtracting the mean over all channels and dividing by their deviation.
+    pub(crate) fn normalised(&self) -> Self {
+        let mean = self.mean.iter().sum::<f64>() / self.mean.len() as f64;
+        let var = (self.average_square() - mean * mean).max(1e-12);
+        self.map(|m, v| ((m - mean) / var.sqrt(), v / var))
+    }
+
+    /// After a scale and a shift of each channel.
+    pub(crate) fn affine(&self, scale: &[f32], shift: &[f32]) -> Self {
+        let scaled = |(&m, (&scale, &shift)): (&f64, (&f32, &f32))| m * f64::from(scale) + f64::from(shift);
+        let channels = || scale.iter().zip(shift);
+        Self {
+            mean: self.mean.iter().zip(channels()).map(scaled).collect(),
+            var: self.var.iter().zip(scale).map(|(&v, &scale)| v * f64::from(scale * scale)).collect(),
+        }
+    }
+
+    /// The product of two independent values.
+    pub(crate) fn product(&self, other: &Self) -> Self {
+        let square = |m: f64, v: f64| v + m * m;
+        let pairs = || (0..self.mean.len()).map(|i| (self.mean[i], self.var[i], other.mean[i], other.var[i]));
+        Self {
+            mean: pairs().map(|(m, _, n, _)| m * n).collect(),
+            var: pairs().map(|(m, v, n, w)| square(m, v) * square(n, w) - m * m * n * n).collect(),
+        }
+    }
+
     /// The sum of two independent values.
     pub(crate) fn add(&self, other: &Self) -> Self {
         let sum = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x + y).collect();
@@ -122,6 +169,21 @@ fn rectified(mean: f64, deviation: f64) -> (f64, f64) {
     (first.max(0.0), second.max(0.0))
 }
 
+/// `1 / (1 + e⁻ˣ)`
+pub(crate) fn sigmoid(x: f64) -> f64 {
+    let power = exp_negative(x.abs());
+    if x < 0.0 { power / (1.0 + power) } else { 1.0 / (1.0 + power) }
+}
+
+pub(crate) fn tanh(x: f64) -> f64 {
+    2.0 * sigmoid(2.0 * x) - 1.0
+}
+
+/// `x · Φ(x)`
+pub(crate) fn gelu(x: f64) -> f64 {
+    x * gaussian_distribution(x)
+}
+
 fn gaussian_density(z: f64) -> f64 {
     const INV_SQRT_TAU: f64 = 0.398_942_280_401_432_7;
     INV_SQRT_TAU * exp_negative(0.5 * z * z)
@@ -164,6 +226,38 @@ mod tests {
         let after = Moments::uniform(1, 100.0, 1.0).relu6();
         assert!((after.mean[0] - 6.0).abs() < 1e-6, "{after:?}");
         assert!(after.var[0] < 1e-4, "{after:?}");
+    }
+
+    #[test]
+    fn a_function_of_each_element_has_the_moments_that_the_closed_form_has() {
+        let before = Moments { mean: vec![0.0, 0.7, -1.2], var: vec![1.0, 0.3, 2.0] };
+        let (sampled, closed) = (before.through(|x| x.max(0.0)), before.relu());
+        for (a, b) in sampled.mean.iter().zip(&closed.mean).chain(sampled.var.iter().zip(&closed.var)) {
+            assert!((a - b).abs() < 1e-2, "{sampled:?} {closed:?}");
+        }
+    }
+
+    #[test]
+    fn sigmoid_tangent_and_gelu_agree_with_the_platforms() {
+        for x in [-30.0, -3.0, -0.1, 0.0, 0.5, 2.0, 30.0_f64] {
+            assert!((sigmoid(x) - 1.0 / (1.0 + (-x).exp())).abs() < 1e-9, "{x}");
+            assert!((tanh(x) - x.tanh()).abs() < 1e-9, "{x}");
+        }
+        // Hendrycks and Gimpel's function at 1 is Φ(1).
+        assert!((gelu(1.0) - 0.841_344_75).abs() < 1e-6);
+    }
+
+    #[test]
+    fn normalised_channels_have_mean_zero_and_mean_square_one() {
+        let after = Moments { mean: vec![1.0, 2.0, -4.0], var: vec![1.0, 0.5, 3.0] }.normalised();
+        assert!(after.mean.iter().sum::<f64>().abs() < 1e-12);
+        assert!((after.average_square() - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_product_with_a_constant_is_scaled() {
+        let after = Moments::uniform(1, 3.0, 2.0).product(&Moments::uniform(1, 0.5, 0.0));
+        assert_eq!((after.mean[0], after.var[0]), (1.5, 0.5));
     }
 
     #[test]

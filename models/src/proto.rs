@@ -35,6 +35,10 @@ pub(crate) fn float(name: &str, value: f32) -> AttributeProto {
     AttributeProto { f: value, ..attribute(name, AttributeType::FLOAT) }
 }
 
+pub(crate) fn string(name: &str, value: &str) -> AttributeProto {
+    AttributeProto { s: value.into(), ..attribute(name, AttributeType::STRING) }
+}
+
 pub(crate) fn tensor_attribute(name: &str, value: TensorProto) -> AttributeProto {
     AttributeProto { t: MessageField::some(value), ..attribute(name, AttributeType::TENSOR) }
 }

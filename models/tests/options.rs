@@ -24,6 +24,10 @@ fn an_option_that_does_not_apply_is_refused_with_the_ones_that_do() {
         refusal(Spec::new("mobilenet-v1").groups(2)),
         "model \"mobilenet-v1\" has no option groups; leave it out (it has width, resolution, classes and seed)"
     );
+    assert_eq!(
+        refusal(Spec::new("espcn-x3").classes(2)),
+        "model \"espcn-x3\" has no option classes; leave it out (it has resolution and seed)"
+    );
 }
 
 #[test]
@@ -36,6 +40,10 @@ fn a_value_out_of_range_is_refused_with_the_values_that_exist() {
         refusal(Spec::new("alexnet").resolution(32)),
         "model \"alexnet\" cannot have resolution 32; choose 63 to 4096"
     );
+    assert_eq!(
+        refusal(Spec::new("yolo-v8n").resolution(100)),
+        "model \"yolo-v8n\" cannot have resolution 100; choose multiples of 32 from 32 to 4096"
+    );
     assert!(refusal(Spec::new("mobilenet-v2").width(f64::NAN)).contains("cannot have width NaN"));
     assert!(refusal(Spec::new("mobilenet-v2").classes(0)).contains("cannot have classes 0"));
 }
@@ -43,12 +51,16 @@ fn a_value_out_of_range_is_refused_with_the_values_that_exist() {
 #[test]
 fn the_smallest_resolution_of_every_architecture_still_leaves_a_pixel_for_every_layer() {
     for architecture in list() {
-        let Allowed::Within(pixels) = &architecture.resolution.allowed else {
-            panic!("{} has a list of resolutions", architecture.name)
+        let (least, step) = match &architecture.resolution.allowed {
+            Allowed::OneOf(_) => panic!("{} has a list of resolutions", architecture.name),
+            Allowed::Within(pixels) => (*pixels.start(), 1),
+            Allowed::Multiples(of, pixels) => (*pixels.start(), *of),
         };
         for beyond in [0, 1, 2, 5] {
-            let resolution = pixels.start() + beyond;
-            let network = build(&Spec::new(architecture.name).resolution(resolution).classes(2));
+            let resolution = least + beyond * step;
+            let spec =
+                Spec { classes: architecture.classes.as_ref().map(|_| 2), ..Spec::new(architecture.name) };
+            let network = build(&spec.resolution(resolution));
             assert!(network.is_ok(), "{} at {resolution}", architecture.name);
         }
     }

@@ -136,3 +136,74 @@ fn xception_costs_what_keras_and_timm_say() {
     // Keras: 22,910,480, of which 54,528 are running means and variances.
     assert_eq!(cost.params, 22_910_480 - 54_528);
 }
+
+#[test]
+fn mobilenet_v3_costs_what_torchvision_says() {
+    let small = cost(Spec::new("mobilenet-v3-small"));
+    assert_near(small.macc, 0.057e9);
+    assert_eq!(small.params, 2_542_856);
+    let large = cost(Spec::new("mobilenet-v3-large"));
+    assert_near(large.macc, 0.217e9);
+    assert_eq!(large.params, 5_483_032);
+}
+
+#[test]
+fn efficientnet_b0_costs_what_torchvision_says() {
+    let cost = cost(Spec::new("efficientnet-b0"));
+    assert_near(cost.macc, 0.386e9);
+    assert_eq!(cost.params, 5_288_548);
+}
+
+#[test]
+fn ghostnet_costs_what_table_7_of_the_paper_and_timm_say() {
+    let cost = cost(Spec::new("ghostnet"));
+    assert_near(cost.macc, 141e6);
+    assert_near(cost.params, 5.18e6);
+}
+
+#[test]
+fn convnext_atto_costs_what_timm_says() {
+    let cost = cost(Spec::new("convnext-atto"));
+    assert_near(cost.macc, 0.55e9);
+    assert_near(cost.params, 3.70e6);
+}
+
+#[test]
+fn vit_tiny_costs_what_timm_says() {
+    let cost = cost(Spec::new("vit-tiny-16"));
+    assert_near(cost.macc, 1.26e9);
+    assert_eq!(cost.params, 5_717_416);
+}
+
+#[test]
+fn mobilevit_xxs_costs_what_timm_says() {
+    let cost = cost(Spec::new("mobilevit-xxs"));
+    // 0.4 G on its card.
+    assert_eq!((cost.macc as f64 / 1e8).round(), 4.0);
+    assert_near(cost.params, 1.27e6);
+}
+
+#[test]
+fn yolo_v8n_costs_what_its_authors_summary_says() {
+    let cost = cost(Spec::new("yolo-v8n"));
+    // 8.7 GFLOPs, two for each multiply-accumulate.
+    assert_near(cost.macc, 8.7e9 / 2.0);
+    assert_eq!(cost.params, 3_151_904);
+}
+
+#[test]
+fn unet_small_has_as_many_parameters_as_on_pytorch_hub() {
+    assert_eq!(cost(Spec::new("unet-small")).params, 7_763_041);
+}
+
+#[test]
+fn espcn_has_the_parameters_of_the_layers_that_the_paper_lists() {
+    let layers = [(5, 1, 64), (3, 64, 32), (3, 32, 9)];
+    let expected: u64 = layers.iter().map(|(kernel, from, to)| (kernel * kernel * from + 1) * to).sum();
+    assert_eq!((cost(Spec::new("espcn-x3")).params, expected), (expected, 22_729));
+}
+
+#[test]
+fn crnn_costs_what_table_2_of_the_paper_says() {
+    assert_near(cost(Spec::new("crnn")).params, 8.3e6);
+}

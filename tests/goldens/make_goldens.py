@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the golden outputs of the seed networks, with onnxruntime and all its optimisations off.
+"""Makes the golden outputs of the built-in networks, with onnxruntime and all its optimisations off.
 
     python3 tests/goldens/make_goldens.py                    all cases of cases.json
     python3 tests/goldens/make_goldens.py small-resnet-18-64 only these
@@ -28,8 +28,9 @@ ROOT = FOLDER.parent.parent
 WRITER = "cargo run --quiet --release -p nnc-models --example write --"
 
 TOLERANCE = 1e-4  # of the largest absolute reference value
-INTERMEDIATES = 8  # per network
+INTERMEDIATES = 8  # per network, at most
 SAMPLES = 64  # per intermediate value, at most
+OUTPUT_SAMPLES = 4096  # of the output, at most
 
 
 def golden_input(shape):
@@ -48,6 +49,15 @@ def strided_samples(values):
     flat = values.ravel()
     stride = -(-flat.size // SAMPLES) | 1
     return flat[::stride]
+
+
+def output_samples(values):
+    """All of an output of at most OUTPUT_SAMPLES elements; of a larger one, as many, evenly spaced by a stride that is a
+    multiple of neither 2 nor 3."""
+    stride = -(-values.size // OUTPUT_SAMPLES)
+    while stride % 2 == 0 or stride % 3 == 0:
+        stride += 1
+    return values if stride == 1 else values.ravel()[::stride]
 
 
 def session(model):
@@ -89,9 +99,17 @@ def layer_outputs(model):
     """Values that reach another layer, not just the normalisation or activation of the layer that computes them."""
     inner = {"BatchNormalization", "Relu", "Clip"}
     movers = {"Constant", "Reshape", "Transpose", "Flatten", "Split", "Pad", "Slice"}
+    movers |= {"Squeeze", "Gather", "Expand", "DepthToSpace"}
     nodes = model.graph.node
     reach = {name for node in nodes if node.op_type not in inner for name in node.input}
     return [node.output[0] for node in nodes if node.op_type not in movers and node.output[0] in reach]
+
+
+def output_parts(model):
+    """What an output is joined of, if it is: parts may be of different sizes, and then the smaller ones would not count."""
+    output = model.graph.output[0].name
+    last = next(node for node in model.graph.node if output in node.output)
+    return list(last.input) if last.op_type == "Concat" else []
 
 
 # ---- goldens -------------------------------------------------------------------------------------------------------
@@ -99,11 +117,16 @@ def layer_outputs(model):
 
 def golden(model):
     """What the file of a case holds: array name -> values."""
-    candidates = layer_outputs(model)
-    picks = [candidates[(2 * i + 1) * len(candidates) // (2 * INTERMEDIATES)] for i in range(INTERMEDIATES)]
+    parts = output_parts(model)
+    # The reader writes recurrent layers out as loops, and then no node of theirs has the name.
+    written_out = {name for node in model.graph.node if node.op_type == "LSTM" for name in node.output}
+    candidates = [name for name in layer_outputs(model) if name not in written_out.union(parts)]
+    count = min(INTERMEDIATES, len(candidates))
+    picks = [candidates[(2 * i + 1) * len(candidates) // (2 * count)] for i in range(count)] + parts
     name, values = input_of(model)
-    logits, *results = session(expose(model, picks)).run(["logits", *picks], {name: values})
-    arrays = {"logits": logits}
+    output = model.graph.output[0].name
+    whole, *results = session(expose(model, picks)).run([output, *picks], {name: values})
+    arrays = {output: output_samples(whole)}
     for pick, result in zip(picks, results):
         arrays[pick.removeprefix("/").replace("/", ".")] = strided_samples(result)
     return arrays
@@ -134,7 +157,34 @@ def check(file, arrays):
 # ---- sensitivity ---------------------------------------------------------------------------------------------------
 
 
-def with_permutations(model, names):
+def channel_axes(model):
+    """The axis of each value along which its channels lie, counted from the end: the third to last one of images, the last
+    one behind a product of matrices or a layer normalisation. Other nodes keep that of their operands, moved as they move
+    axes."""
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    values = [*inferred.value_info, *inferred.input, *inferred.output]
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in values}
+    axes = {model.graph.input[0].name: -3}
+    for node in model.graph.node:
+        rank = ranks[node.output[0]]
+        known = [(axes[name], ranks[name]) for name in node.input if name in axes]
+        if not known:
+            continue
+        # A sum of an image that was cut into rows and of rows has its channels where these have them.
+        axis, before = max(known)
+        if node.op_type in ("MatMul", "LayerNormalization", "Gemm", "Flatten"):
+            axis = -1
+        elif node.op_type in ("Conv", "ConvTranspose"):
+            axis = -3
+        elif node.op_type == "Transpose":
+            axis = list(node.attribute[0].ints).index(before + axis) - rank
+        elif node.op_type in ("Reshape", "Squeeze") and axis != -1:
+            axis = before + axis - rank
+        axes |= dict.fromkeys(node.output, axis)
+    return axes
+
+
+def with_permutations(model, names, axes):
     """The model with the channels of each named value gathered in an order that is a further input."""
     permuted = onnx.ModelProto()
     permuted.CopyFrom(model)
@@ -146,7 +196,7 @@ def with_permutations(model, names):
         if output in orders:
             node.output[0] = f"{output} in original order"
             inputs = [node.output[0], orders[output]]
-            nodes += [node, onnx.helper.make_node("Gather", inputs, [output], axis=1)]
+            nodes += [node, onnx.helper.make_node("Gather", inputs, [output], axis=axes[output])]
         else:
             nodes.append(node)
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
@@ -157,11 +207,11 @@ def with_permutations(model, names):
     return permuted, orders
 
 
-def neighbours(values, start):
+def neighbours(values, axis, start):
     """The first pair of channels from `start` on that a rectified consumer can tell apart: the root mean square of
     their difference is at least a tenth of that of all values."""
-    channels = values.shape[1]
-    rectified = np.maximum(values.reshape(channels, -1), 0)
+    channels = values.shape[axis]
+    rectified = np.maximum(np.moveaxis(values, axis, 0).reshape(channels, -1), 0)
     power = np.square(rectified).mean()
     for i in range(channels - 1):
         c = (start + i) % (channels - 1)
@@ -172,22 +222,27 @@ def neighbours(values, start):
 
 def sensitivity(model):
     """Per layer: how much the output changes when two neighbouring channels of its output are swapped."""
-    names = layer_outputs(model)
+    axes = channel_axes(model)
     input_name, values = input_of(model)
-    logits, *results = session(expose(model, names)).run(["logits", *names], {input_name: values})
+    result = model.graph.output[0].name
+    names = layer_outputs(model)
+    whole, *results = session(expose(model, names)).run([result, *names], {input_name: values})
+    kept = output_samples(whole)
     results = dict(zip(names, results))
-    permuted, orders = with_permutations(model, names)
+    # A layer of one channel has none that could be swapped.
+    names = [name for name in names if results[name].shape[axes[name]] > 1]
+    permuted, orders = with_permutations(model, names, axes)
     runner = session(permuted)
-    feeds = {orders[name]: np.arange(results[name].shape[1]) for name in names}
+    feeds = {orders[name]: np.arange(results[name].shape[axes[name]]) for name in names}
     feeds[input_name] = values
     effects = []
     for i, name in enumerate(names):
         straight = feeds[orders[name]]
         swapped = straight.copy()
-        c = neighbours(results[name], 7 * i)
+        c = neighbours(results[name], axes[name], 7 * i)
         swapped[[c, c + 1]] = c + 1, c
-        (output,) = runner.run(["logits"], {**feeds, orders[name]: swapped})
-        effects.append((largest_difference(output, logits), f"{name}, channels {c} and {c + 1}"))
+        (output,) = runner.run([result], {**feeds, orders[name]: swapped})
+        effects.append((largest_difference(output_samples(output), kept), f"{name}, channels {c} and {c + 1}"))
     return effects
 
 

@@ -1,7 +1,7 @@
-//! Golden outputs of the seed networks: which cases there are, the input, and what onnxruntime answered.
+//! Golden outputs of the built-in networks: which cases there are, the input, and what onnxruntime answered.
 //!
 //! ```text
-//! goldens/cases.json ── cases() ──► GoldenCase { name, suite, spec } ── golden() ──► Golden { logits, samples }
+//! goldens/cases.json ── cases() ──► GoldenCase { name, suite, spec } ── golden() ──► Golden { output, samples }
 //!                                          │                          ▲
 //!                                          └─ spec ► nnc_models       └─ goldens/NAME.npz
 //! ```
@@ -14,8 +14,8 @@
 //!
 //! let case = &cases()[0];
 //! let golden = case.golden()?;
-//! let computed = golden.logits.clone(); // what the compiler under test computes for `case.input()`
-//! assert!(deviation(&computed, &golden.logits) <= TOLERANCE);
+//! let computed = golden.output.elements.clone(); // what the compiler under test computes for `case.input()`
+//! assert!(deviation(&computed, &golden.output.elements) <= TOLERANCE);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -30,6 +30,9 @@ pub const TOLERANCE: f64 = 1e-4;
 
 /// The most values that are kept of an intermediate tensor.
 const SAMPLES: usize = 64;
+
+/// The most values that are kept of an output: all logits of a classifier, some of a picture.
+const OUTPUT_SAMPLES: usize = 4096;
 
 /// Which tests a case belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,10 +57,33 @@ pub struct GoldenCase {
 /// What onnxruntime computed for a case.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Golden {
-    /// The whole output `logits`.
-    pub logits: Vec<f32>,
+    /// The output.
+    pub output: Output,
     /// A few values of some intermediate tensors, in the order of computation.
     pub samples: Vec<Sample>,
+}
+
+/// The network's output, or, of a large one, some of its values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Output {
+    /// Its name in the ONNX graph.
+    pub name: String,
+    /// Its elements at multiples of [`output_stride`].
+    pub elements: Vec<f32>,
+}
+
+impl Output {
+    /// The elements of the whole computed output (in row-major order) that are kept.
+    pub fn of(&self, computed: &[f32]) -> Vec<f32> {
+        computed.iter().copied().step_by(output_stride(computed.len())).collect()
+    }
+}
+
+/// The distance between the elements that are kept of an output of `len` elements: 1 up to [`OUTPUT_SAMPLES`], then a
+/// multiple of neither 2 nor 3, so that samples wander over the pixels that a shuffle puts side by side.
+pub fn output_stride(len: usize) -> usize {
+    let least = len.div_ceil(OUTPUT_SAMPLES);
+    (least..).find(|stride| !stride.is_multiple_of(2) && !stride.is_multiple_of(3)).unwrap_or(least)
 }
 
 /// A few values of one intermediate tensor.
@@ -113,17 +139,20 @@ fn case(entry: &Value) -> GoldenCase {
 }
 
 impl GoldenCase {
-    /// The input of the network, of shape `[1, 3, resolution, resolution]`.
+    /// The input of the network.
     pub fn input(&self) -> Vec<f32> {
-        let side = self.resolution();
-        input(3 * side * side)
+        input(self.input_shape().iter().product())
     }
 
-    /// The height and width of the input.
-    pub fn resolution(&self) -> usize {
-        let default =
-            || nnc_models::list().iter().find(|a| a.name == self.spec.name).map(|a| a.resolution.default);
-        self.spec.resolution.or_else(default).unwrap_or_default()
+    /// The shape of the input: batch, channels, height, width.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such architecture.
+    pub fn input_shape(&self) -> [usize; 4] {
+        let architecture = nnc_models::list().iter().find(|a| a.name == self.spec.name);
+        let architecture = architecture.unwrap_or_else(|| panic!("there is no model {}", self.spec.name));
+        architecture.input(self.spec.resolution.unwrap_or(architecture.resolution.default))
     }
 
     /// The file with the golden outputs.
@@ -135,25 +164,26 @@ impl GoldenCase {
     ///
     /// # Errors
     ///
-    /// The file is missing, not an npz archive of f32 arrays, or has no logits.
+    /// The file is missing, not an npz archive of f32 arrays, or has no output.
     pub fn golden(&self) -> io::Result<Golden> {
         let mut archive = npyz::npz::NpzArchive::open(self.file())?;
         let names: Vec<String> = archive.array_names().map(String::from).collect();
-        let mut logits = None;
+        let mut output = None;
         let mut samples = vec![];
         for name in names {
             let array = archive.by_name(&name)?.ok_or(io::ErrorKind::NotFound)?;
             let elements = array.into_vec::<f32>()?;
-            if name == "logits" {
-                logits = Some(elements);
+            // Names inside the graph are paths; in the archive they have dots, which neither a step of a path has nor
+            // the name of an output.
+            if !name.contains('.') {
+                output = Some(Output { name, elements });
             } else {
-                // Names in the graph are paths; in the archive they have dots, which no step of a path has.
                 samples.push(Sample { value: format!("/{}", name.replace('.', "/")), elements });
             }
         }
-        let logits =
-            logits.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "there are no logits"))?;
-        Ok(Golden { logits, samples })
+        let output =
+            output.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "there is no output"))?;
+        Ok(Golden { output, samples })
     }
 }
 

@@ -1,7 +1,7 @@
 //! AlexNet in its one-tower form.
 //! Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks", as torchvision has it.
 
-use crate::builder::{Border, Conv, Features, Map, Net, Padding, Window};
+use crate::builder::{Border, Conv, Map, Net, Padding, Tensor, Window};
 use crate::catalogue::Config;
 
 /// The classifier sees 6 × 6 pixels.
@@ -9,7 +9,7 @@ const POOLED: usize = 6;
 /// Features of the two hidden fully connected layers.
 const HIDDEN: usize = 4096;
 
-pub(crate) fn build(net: &mut Net, input: &Map, config: &Config) -> Features {
+pub(crate) fn build(net: &mut Net, input: &Map, config: &Config) -> Tensor {
     let pool = Window::new(3, 2, Padding::Each(0));
     let x = conv_relu(net, 0, input, Conv::new(64, 11).stride(4).pad(2));
     let x = net.max_pool("features.2", &x, pool);
@@ -23,9 +23,9 @@ pub(crate) fn build(net: &mut Net, input: &Map, config: &Config) -> Features {
 
     let x = net.flatten("flatten", &x);
     let x = net.linear("classifier.1", &x, HIDDEN);
-    let x = net.relu_features("classifier.2", &x);
+    let x = net.relu("classifier.2", &x);
     let x = net.linear("classifier.4", &x, HIDDEN);
-    let x = net.relu_features("classifier.5", &x);
+    let x = net.relu("classifier.5", &x);
     net.logits("classifier.6", &x, config.classes)
 }
 

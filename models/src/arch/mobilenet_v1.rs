@@ -3,7 +3,7 @@
 
 use super::scaled_channels;
 use crate::blocks::{classifier, conv_bn_relu6, depthwise_separable};
-use crate::builder::{Conv, Features, Map, Net};
+use crate::builder::{Conv, Map, Net, Tensor};
 use crate::catalogue::Config;
 
 /// (channels, stride) of each separable block.
@@ -23,7 +23,7 @@ const BLOCKS: [(usize, usize); 13] = [
     (1024, 1),
 ];
 
-pub(crate) fn build(net: &mut Net, input: &Map, config: &Config) -> Features {
+pub(crate) fn build(net: &mut Net, input: &Map, config: &Config) -> Tensor {
     let channels = |full| scaled_channels(full, config.width);
     let mut x = conv_bn_relu6(net, "features.0", input, Conv::new(channels(32), 3).stride(2).centred());
     for (i, (full, stride)) in BLOCKS.into_iter().enumerate() {

@@ -3,7 +3,7 @@
 
 use super::scaled_channels;
 use crate::blocks::{classifier, conv_bn_relu6, inverted_residual};
-use crate::builder::{Conv, Features, Map, Net};
+use crate::builder::{Conv, Map, Net, Tensor};
 use crate::catalogue::Config;
 
 /// Expansion t, channels c, repeats n, stride s of the first repeat.
@@ -17,7 +17,7 @@ const STAGES: [(usize, usize, usize, usize); 7] = [
     (6, 320, 1, 1),
 ];
 
-pub(crate) fn build(net: &mut Net, input: &Map, config: &Config) -> Features {
+pub(crate) fn build(net: &mut Net, input: &Map, config: &Config) -> Tensor {
     let channels = |full| scaled_channels(full, config.width);
     let mut x = conv_bn_relu6(net, "features.0", input, Conv::new(channels(32), 3).stride(2).centred());
     let mut index = 1;

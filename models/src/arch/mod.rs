@@ -1,15 +1,25 @@
 //! One file per architecture, each reading like its paper.
 
 pub(crate) mod alexnet;
+pub(crate) mod convnext;
+pub(crate) mod crnn;
 pub(crate) mod densenet;
+pub(crate) mod efficientnet;
+pub(crate) mod espcn;
+pub(crate) mod ghostnet;
 pub(crate) mod mobilenet_v1;
 pub(crate) mod mobilenet_v2;
+pub(crate) mod mobilenet_v3;
+pub(crate) mod mobilevit;
 pub(crate) mod nasnet;
 pub(crate) mod resnet;
 pub(crate) mod shufflenet_v1;
 pub(crate) mod shufflenet_v2;
 pub(crate) mod squeezenet;
+pub(crate) mod unet;
+pub(crate) mod vit;
 pub(crate) mod xception;
+pub(crate) mod yolo_v8;
 
 /// Scales a number of channels by a width multiplier and rounds it to a multiple of eight, never down by more
 /// than a tenth (as the reference code of the MobileNets does).

@@ -3,7 +3,7 @@
 //! details (padding, path adjustment) of the authors' code.
 
 use crate::blocks::{classifier, normal_cell, reduction_cell};
-use crate::builder::{Conv, Features, Gamma, Map, Net};
+use crate::builder::{Conv, Gamma, Map, Net, Tensor};
 use crate::catalogue::Config;
 
 /// Normal cells per stage (N).
@@ -11,7 +11,7 @@ const REPEATS: usize = 4;
 /// Filters of a normal cell of the first stage: 1056 final channels / (6 per cell × 4 for two doublings).
 const FILTERS: usize = 1056 / 24;
 
-pub(crate) fn build(net: &mut Net, input: &Map, config: &Config) -> Features {
+pub(crate) fn build(net: &mut Net, input: &Map, config: &Config) -> Tensor {
     net.set_epsilon(1e-3);
     let x = net.conv("stem.conv", input, Conv::new(32, 3).stride(2));
     let x = net.batch_norm("stem.bn", &x, Gamma::Unit);

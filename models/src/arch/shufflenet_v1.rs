@@ -2,7 +2,7 @@
 //! Zhang et al. 2017, "ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile Devices", table 1.
 
 use crate::blocks::{classifier, conv_bn_relu, group_conv_unit};
-use crate::builder::{Conv, Features, Map, Net, Padding, Window};
+use crate::builder::{Conv, Map, Net, Padding, Tensor, Window};
 use crate::catalogue::Config;
 
 /// Units per stage, the strided one included.
@@ -32,7 +32,7 @@ fn stem_channels(width: f64, groups: usize) -> usize {
     usize::next_multiple_of(channels, groups)
 }
 
-pub(crate) fn build(net: &mut Net, input: &Map, config: &Config) -> Features {
+pub(crate) fn build(net: &mut Net, input: &Map, config: &Config) -> Tensor {
     let groups = config.groups;
     // A quarter of the channels is divided into groups; table 1 at width 1 already fits.
     let scaled = (stage2_channels(groups) as f64 * config.width) as usize;

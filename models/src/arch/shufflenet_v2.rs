@@ -2,7 +2,7 @@
 //! Ma et al. 2018, "ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design", table 5.
 
 use crate::blocks::{classifier, conv_bn_relu, split_unit};
-use crate::builder::{Conv, Features, Map, Net, Padding, Window};
+use crate::builder::{Conv, Map, Net, Padding, Tensor, Window};
 use crate::catalogue::Config;
 
 /// Units per stage, the strided one included.
@@ -18,7 +18,7 @@ fn channels(width: f64) -> ([usize; 3], usize) {
     }
 }
 
-pub(crate) fn build(net: &mut Net, input: &Map, config: &Config) -> Features {
+pub(crate) fn build(net: &mut Net, input: &Map, config: &Config) -> Tensor {
     let (stages, last) = channels(config.width);
     let x = conv_bn_relu(net, "conv1", input, Conv::new(24, 3).stride(2).centred());
     let mut x = net.max_pool("maxpool", &x, Window::new(3, 2, Padding::Each(1)));

@@ -2,10 +2,10 @@
 //! Chollet 2017, "Xception: Deep Learning with Depthwise Separable Convolutions", figure 5.
 
 use crate::blocks::{classifier, conv_bn, conv_bn_relu, separable_conv};
-use crate::builder::{Conv, Features, Gamma, Map, Net, Padding, Window};
+use crate::builder::{Conv, Gamma, Map, Net, Padding, Tensor, Window};
 use crate::catalogue::Config;
 
-pub(crate) fn build(net: &mut Net, input: &Map, config: &Config) -> Features {
+pub(crate) fn build(net: &mut Net, input: &Map, config: &Config) -> Tensor {
     net.set_epsilon(1e-3);
 
     // Entry flow.
