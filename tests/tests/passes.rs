@@ -1,4 +1,4 @@
-//! All passes over all seed architectures: what they compute stays, and what remains are the layers that code is made for.
+//! All passes over all built-in architectures: what they compute stays, and what remains are the layers that code is made for.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -120,4 +120,15 @@ networks! {
     resnet_50_has_its_sums_in_its_convolutions: "resnet-50", small.resolution(32);
     densenet_121_has_its_batch_norms_in_its_convolutions: "densenet-121", small.resolution(32);
     xception_becomes_convolutions: "xception", small.resolution(32);
+    mobilenet_v3_small_keeps_its_gates: "mobilenet-v3-small", small.resolution(32);
+    mobilenet_v3_large_keeps_its_gates: "mobilenet-v3-large", small.resolution(32);
+    efficientnet_b0_keeps_its_gates: "efficientnet-b0", small.resolution(32);
+    ghostnet_has_no_step_for_concats_and_slices: "ghostnet", small.resolution(32);
+    convnext_atto_keeps_its_layer_norms: "convnext-atto", small.resolution(32);
+    vit_tiny_keeps_its_attention: "vit-tiny-16", small.resolution(32);
+    mobilevit_xxs_keeps_its_attention: "mobilevit-xxs", small.resolution(64);
+    yolo_v8n_becomes_convolutions_and_a_head: "yolo-v8n", small.resolution(32);
+    unet_small_becomes_convolutions: "unet-small", small.resolution(16);
+    espcn_becomes_convolutions_and_a_shuffle: "espcn-x3", small.resolution(8);
+    crnn_keeps_its_loops: "crnn", small.resolution(8);
 }
