@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Compares nnc with its peers on the seed networks: outputs first, then time, round by round, then loading, memory, disk.
 
-    python3 tests/bench/compare.py                             everything
+    python3 tests/bench/compare.py                             the seeds and the large ones
     python3 tests/bench/compare.py --only shufflenet,nasnet    networks whose name contains one of these
+    python3 tests/bench/compare.py --networks more             gates, attention, recurrence
     python3 tests/bench/compare.py --engines nnc,ncnn --threads 1 --quick
 
 README.md in this folder says how it measures and how to read the tables.
@@ -14,7 +15,7 @@ import sys
 import command
 import engines
 import environment
-from networks import NETWORKS
+from networks import NETWORKS, SETS
 
 
 def main():
@@ -32,11 +33,21 @@ def main():
 
 def parse():
     parser = command.parser(__doc__, "network", engines.NAMES, command.Effort(seconds=30, rounds=10, loads=3))
-    parser.add_argument("--only", type=command.words, help="parts of the names of networks (default: all networks)")
+    parser.add_argument(
+        "--networks",
+        type=command.words,
+        default=["seeds", "large"],
+        help=f"sets of networks: {', '.join(SETS)} (default: seeds,large)",
+    )
+    parser.add_argument("--only", type=command.words, help="parts of the names of networks (default: all of the sets)")
     settings = command.parse(parser, quick=command.Effort(seconds=2, rounds=3, loads=1))
-    settings.networks = [n for n in NETWORKS if not settings.only or any(part in n for part in settings.only)]
+    unknown = set(settings.networks) - set(SETS)
+    if unknown:
+        parser.error(f"there is no set {', '.join(sorted(unknown))}; there are {', '.join(SETS)}")
+    there = [name for key in settings.networks for name in SETS[key]]
+    settings.networks = [n for n in there if not settings.only or any(part in n for part in settings.only)]
     if not settings.networks:
-        parser.error(f"no network has such a name; there are {', '.join(NETWORKS)}")
+        parser.error(f"no network has such a name; there are {', '.join(there)}")
     return settings
 
 

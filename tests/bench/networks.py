@@ -24,4 +24,20 @@ LARGE = {
     "xception": ["xception"],
 }
 
-NETWORKS = SEEDS | LARGE
+MORE = {
+    "mobilenet-v3-small": ["mobilenet-v3-small"],
+    "mobilenet-v3-large": ["mobilenet-v3-large"],
+    "efficientnet-b0": ["efficientnet-b0"],
+    "ghostnet": ["ghostnet"],
+    "convnext-atto": ["convnext-atto"],
+    "vit-tiny-16": ["vit-tiny-16"],
+    "mobilevit-xxs": ["mobilevit-xxs"],
+    "yolo-v8n": ["yolo-v8n"],
+    "unet-small": ["unet-small"],
+    "espcn-x3": ["espcn-x3"],
+    "crnn": ["crnn"],
+}
+"""Gates, attention, recurrence, and other tasks than classification."""
+
+SETS = {"seeds": SEEDS, "large": LARGE, "more": MORE}
+NETWORKS = SEEDS | LARGE | MORE
