@@ -25,7 +25,7 @@
 //! 1. If nothing in [`op`](crate::op) computes it: one struct there, with its `infer`, `eval` and arithmetic.
 //! 2. Its constructor in `ops/`: ask for every attribute and operand, resolve what ONNX leaves implicit, emit.
 //!    Attributes and operands that nobody asks for make the node an error, so that none is silently ignored.
-//! 3. Its row in `table.rs`: name, first and last version, constructor.
+//! 3. Its row in `table.rs`: name, first and last version, elements, constructor, and what is not read of it.
 //!
 //! An operand that decides a shape must be constant; `NodeReader::ints` and `constant` say so to the user when it is
 //! not. Constants of a model, of `Shape` nodes and of small computations over them all count. One that may be computed of sizes that only
@@ -43,7 +43,6 @@ mod import;
 mod model;
 mod nested;
 mod node;
-mod notes;
 mod ops;
 mod order;
 mod signature;
@@ -59,5 +58,4 @@ mod wire;
 pub use bindings::Bindings;
 pub use error::{Fault, Link, NodeFault, OnnxError, UnboundInput, UnsupportedOperator};
 pub use model::{Dim, Model, PortInfo, SourcePart, read_tensor};
-pub use notes::Elements;
-pub use table::{Supported, operators};
+pub use table::{Elements, Supported, operators};

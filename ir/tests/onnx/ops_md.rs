@@ -11,7 +11,7 @@ const HEAD: &str = "\
 
 What nnc reads of ONNX: one row for each operator, with the versions of its operator set that its definitions are read of. Operators
 of ONNX's own domain come first, then [those of ONNX Runtime](#commicrosoft). Written by `NNC_BLESS=1 cargo test -p nnc-ir --test onnx
-ops_md` from `ir/src/onnx/table.rs`, what lies below it, and `notes.rs`; a test fails when it differs from them.
+ops_md` from `ir/src/onnx/table.rs` and what lies below it; a test fails when it differs from them.
 
 *Elements*: floats are f32, f64, f16 and bf16; numbers are floats and integers of 8 to 64 bits; any is numbers and bool. Not read at all
 are strings, complex numbers and elements of less than 8 bits. *At compile time* means that the operand is a constant of the model,
@@ -57,7 +57,7 @@ fn ops_md_has_a_row_for_each_operator_of_the_table() {
         text += head;
         text += COLUMNS;
         for op in operators().iter().filter(|op| op.domain == domain) {
-            let elements = op.elements.map_or("", |elements| elements.word());
+            let elements = op.elements.word();
             let _ = writeln!(text, "| {} | {} | {elements} | {} |", op.name, op.versions, op.limits);
             listed += 1;
         }
