@@ -1,7 +1,7 @@
 //! The attributes of every operator, each described once for printer and parser alike.
 //!
-//! To give an operator a text form, list it in `ops!` and describe it with `attributes!` (or by hand, where an
-//! attribute is written in another way than it is stored).
+//! To give an operator a text form, describe it with `attributes!` (or by hand, where an attribute is written in another way than it
+//! is stored).
 
 use crate::op::resize::{CoordinateMode, Crop, NearestMode, Resize, ResizeMode};
 use crate::op::*;
@@ -59,61 +59,7 @@ macro_rules! ops {
     };
 }
 
-ops!(
-    Conv,
-    ConvTranspose,
-    DeformConv,
-    Col2Im,
-    GridSample,
-    RoiAlign,
-    MaxRoiPool,
-    Det,
-    Gemm,
-    MatMul,
-    Einsum,
-    Pool,
-    GlobalPool,
-    BatchNorm,
-    ChannelAffine,
-    InstanceNorm,
-    LayerNorm,
-    Lrn,
-    Unary,
-    Binary,
-    Where,
-    Cast,
-    BitCast,
-    Softmax,
-    LogSoftmax,
-    Reduce,
-    Resize,
-    Concat,
-    Split,
-    Slice,
-    Reshape,
-    Transpose,
-    Pad,
-    Expand,
-    Gather,
-    ChannelSelect,
-    GatherAt,
-    GatherElements,
-    GatherNd,
-    ScatterElements,
-    ScatterNd,
-    TopK,
-    Cumulative,
-    ReverseSequence,
-    MaxPoolArg,
-    MaxUnpool,
-    NonZero,
-    Compress,
-    Unique,
-    NonMaxSuppression,
-    Prefix,
-    Loop,
-    If,
-);
+every_operator!(ops);
 
 /// Structs: each field with its default, or `*` where it must be written; `as W` says in which form it is written.
 macro_rules! attributes {
