@@ -18,6 +18,7 @@
 use std::ops::Range;
 
 use super::dense::Progression;
+use super::pieces::pieces;
 use super::sweep::{Axis, BytePitch};
 use crate::code::float::{Float, Floats};
 pub use crate::code::layers::LanesOp;
@@ -142,21 +143,15 @@ impl LanesPlan {
 
 /// Cuts an axis into blocks of at most `longest` outputs and groups neighbours that are alike.
 pub fn blocks(axis: &Axis, longest: usize) -> Vec<AxisBlocks> {
-    let count = axis.output.div_ceil(longest.max(1)).max(1);
-    let length = axis.output.div_ceil(count);
     let mut groups: Vec<AxisBlocks> = Vec::new();
-    let mut at = 0;
-    while at < axis.output {
-        let taps: Vec<Range<u32>> = (at..(at + length).min(axis.output))
-            .map(|o| axis.taps(o))
-            .map(|t| t.start as u32..t.end as u32)
-            .collect();
-        let next = at + taps.len();
+    for block in pieces(axis.output, longest) {
+        let first = block.start;
+        let taps: Vec<Range<u32>> =
+            block.map(|o| axis.taps(o)).map(|t| t.start as u32..t.end as u32).collect();
         match groups.last_mut() {
             Some(g) if g.taps == taps => g.count += 1,
-            _ => groups.push(AxisBlocks { first: at, count: 1, taps }),
+            _ => groups.push(AxisBlocks { first, count: 1, taps }),
         }
-        at = next;
     }
     groups
 }

@@ -33,6 +33,7 @@ mod linear_scan;
 pub mod memory;
 pub mod packing;
 mod panels;
+mod pieces;
 mod planner;
 mod print;
 mod shared;

@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use nnc_ir::{DType, Tensor, TensorError};
 
 use super::image::Image;
+use super::pieces::pieces;
 use super::tiling::{self, Folding, Registers};
 use crate::code::float::Float;
 use crate::code::tile::programs::dense::Col;
@@ -86,10 +87,9 @@ pub(super) fn cut_panels(
     let mut panels = Vec::new();
     for run in runs {
         let cols = tiling::columns(run.channels.len(), run.spare, registers, folding);
-        let count = cols.len().div_ceil(widest.max(1));
-        let wide = cols.len().div_ceil(count.max(1));
         let mut done = 0;
-        for chunk in cols.chunks(wide.max(1)) {
+        for panel in pieces(cols.len(), widest) {
+            let chunk = &cols[panel];
             let slots: usize = chunk.iter().map(|c| c.lanes.count() as usize).sum();
             let end = (done + slots).min(run.channels.len());
             panels.push(Panel {

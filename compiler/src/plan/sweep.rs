@@ -12,6 +12,7 @@
 
 use std::ops::Range;
 
+use super::pieces::pieces;
 use crate::code::float::Float;
 
 /// Distances in bytes, and what lies there: the one place where elements become bytes.
@@ -118,25 +119,21 @@ pub struct XTiles {
 
 /// Cuts a row into tiles of at most `widest` columns, equal ones as far as possible, and groups neighbours that are alike.
 pub fn x_tiles(axis: &Axis, widest: usize) -> Vec<XTiles> {
-    let tiles = axis.output.div_ceil(widest.max(1)).max(1);
-    let width = axis.output.div_ceil(tiles);
     let mut groups: Vec<XTiles> = Vec::new();
-    let mut x = 0;
-    while x < axis.output {
-        let columns = width.min(axis.output - x);
-        let taps: Vec<Range<usize>> = (0..axis.kernel).map(|t| columns_inside(axis, x, columns, t)).collect();
+    for tile in pieces(axis.output, widest) {
+        let taps: Vec<Range<usize>> = (0..axis.kernel).map(|t| columns_inside(axis, &tile, t)).collect();
         match groups.last_mut() {
-            Some(g) if g.width == columns && g.taps == taps => g.count += 1,
-            _ => groups.push(XTiles { x, count: 1, width: columns, taps }),
+            Some(g) if g.width == tile.len() && g.taps == taps => g.count += 1,
+            _ => groups.push(XTiles { x: tile.start, count: 1, width: tile.len(), taps }),
         }
-        x += columns;
     }
     groups
 }
 
-fn columns_inside(axis: &Axis, x: usize, columns: usize, tap: usize) -> Range<usize> {
-    let first = (0..columns).find(|&c| axis.inside(x + c, tap));
-    let last = (0..columns).rev().find(|&c| axis.inside(x + c, tap));
+fn columns_inside(axis: &Axis, tile: &Range<usize>, tap: usize) -> Range<usize> {
+    let inside = |column: &usize| axis.inside(tile.start + column, tap);
+    let first = (0..tile.len()).find(inside);
+    let last = (0..tile.len()).rev().find(inside);
     match (first, last) {
         (Some(a), Some(b)) => a..b + 1,
         _ => 0..0,

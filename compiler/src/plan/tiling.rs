@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::pieces::{piece_count, piece_length, pieces};
 use crate::code::tile::ir::Lanes;
 use crate::code::tile::programs::dense::Col;
 use crate::target::{FMA_LATENCY, FMA_PER_CYCLE, L2_BYTES_PER_CYCLE, Target};
@@ -199,15 +200,14 @@ fn cheapest(registers: Registers, layer: &LayerShape<'_>, vectors: Range<usize>)
 /// Cycles of the layer with tiles of this shape.
 pub fn cycles(registers: Registers, layer: &LayerShape<'_>, shape: TileShape) -> f64 {
     let TileShape { rows, vectors } = shape;
-    let tiles = layer.row.div_ceil(rows);
-    let even = layer.row.div_ceil(tiles);
+    let tiles = piece_count(layer.row, rows);
+    let even = piece_length(layer.row, rows);
     let rest = layer.row - even * (tiles - 1);
     let mut total = 0.0;
     for &run in layer.runs {
         let columns = columns(run, 0, registers, layer.folding);
-        let panels = columns.len().div_ceil(vectors);
-        let wide = columns.len().div_ceil(panels);
-        for panel in columns.chunks(wide) {
+        for panel in pieces(columns.len(), vectors) {
+            let panel = &columns[panel];
             for (tile_rows, tile_count) in [(even, tiles - 1), (rest, 1)] {
                 let store = tile_rows as f64 * panel.iter().map(|col| 1.0 + sums(col)).sum::<f64>();
                 let tile = layer.k as f64 * registers.step(tile_rows, panel) + store + CALL_CYCLES;

@@ -24,6 +24,7 @@
 use std::ops::Range;
 
 use super::dense::Progression;
+use super::pieces::piece_count;
 use super::sweep::{Axis, BytePitch};
 use crate::code::tile::ir::Lanes;
 use crate::code::tile::programs::dense::{Col, panel_width};
@@ -271,8 +272,9 @@ pub fn spans(axis: &Axis, form: Form) -> Vec<TileSpan> {
 }
 
 /// How `tiles` tiles are cut into dense kernels of at most `widest`: groups of equal ones, as (first, count, tiles of each).
+/// What does not divide evenly is spread over the first ones, where [pieces](super::pieces) have a shorter last one.
 pub fn kernel_rows(tiles: usize, widest: usize) -> Vec<(usize, usize, usize)> {
-    let kernels = tiles.div_ceil(widest.max(1)).max(1);
+    let kernels = piece_count(tiles, widest);
     let (low, more) = (tiles / kernels, tiles % kernels);
     let groups = [(0, more, low + 1), (more * (low + 1), kernels - more, low)];
     groups.into_iter().filter(|&(_, count, rows)| count > 0 && rows > 0).collect()
