@@ -18,4 +18,5 @@ pub mod layers;
 pub mod nest;
 pub mod routine;
 pub mod tile;
+pub(crate) mod units;
 pub mod view;

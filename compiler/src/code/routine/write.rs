@@ -1,15 +1,15 @@
 //! Writing a routine: statements in the order in which they run, loops and conditions as closures.
 //!
 //! ```
-//! use nnc::code::routine::{Expr, Role, Writer};
+//! use nnc::code::routine::{MemoryUse, Writer};
 //! use nnc::code::view::View;
 //! use nnc_ir::DType;
 //!
 //! // y[i] = x[indices[i]]
 //! let mut w = Writer::new();
-//! let x = w.memory(&View::dense(0, DType::F32, [10]), Role::Read);
-//! let indices = w.memory(&View::dense(1, DType::I64, [4]), Role::Read);
-//! let y = w.memory(&View::dense(2, DType::F32, [4]), Role::Write);
+//! let x = w.memory(&View::dense(0, DType::F32, [10]), MemoryUse::Read);
+//! let indices = w.memory(&View::dense(1, DType::I64, [4]), MemoryUse::Read);
+//! let y = w.memory(&View::dense(2, DType::F32, [4]), MemoryUse::Write);
 //! w.over(&[4], 1, |w, at| {
 //!     let index = w.load(indices, at);
 //!     let element = w.load(x, &[index]);
@@ -22,13 +22,8 @@
 use nnc_ir::DType;
 
 use super::{Access, Memory, MemoryUse, Routine, RoutineExpr, Stmt};
+use crate::code::units::{ENOUGH_UNITS, UNIT_WORK};
 use crate::code::view::View;
-
-/// Work of a unit, in scalar operations, below which cutting further does not pay.
-const UNIT_WORK: usize = 4096;
-
-/// Units beyond which finer cutting does not help any number of threads.
-const ENOUGH_UNITS: usize = 64;
 
 /// A memory of the routine that is being written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

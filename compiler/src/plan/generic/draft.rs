@@ -14,13 +14,8 @@ use nnc_ir::op::elementwise::BinaryFn;
 use crate::code::nest::{
     Accumulator, Bound, Constant, Expr, Fold, LANES, Nest, Operand, ReduceAxis, Table, Vectorised,
 };
+use crate::code::units::{ENOUGH_UNITS, UNIT_WORK};
 use crate::code::view::View;
-
-/// Work of a unit, in scalar operations, below which cutting further does not pay.
-const UNIT_WORK: usize = 4096;
-
-/// Units beyond which finer cutting does not help any number of threads.
-const ENOUGH_UNITS: usize = 64;
 
 /// The shortest innermost loop that is worth the call of a kernel.
 const KERNEL_ELEMENTS: usize = 16;
