@@ -6,7 +6,7 @@
 //!   x · tanh(softplus(x))                  becomes   mish
 //!   x / 2 · (1 + erf(x / √2))              becomes   gelu
 //!   x ^ constant                           becomes   power
-//!   min(max(x, 0), 6)                      becomes   clip
+//!   min(max(x, 0), 6), relu(clip(x))       becomes   clip
 //!   mean over H, W                         becomes   global average pool
 //!   sum over W                             becomes   sum over W, which stays as an axis of one element, and a reshape
 //!   x · [1,C,1,1] + [1,C,1,1]              becomes   channel affine
@@ -29,6 +29,10 @@ use super::{EditError, Notes};
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
     // All composites first: what remains of additions and products of constants is an affine then.
     each_node(graph, notes, |graph, notes, id| {
+        if let Some((function, x)) = bounds_of_bounds(graph, id) {
+            rewrite(graph, id, function, &[Some(x)])?;
+            notes.count("clips");
+        }
         if !is_float(graph, id.into()) {
             return Ok(());
         }
@@ -50,6 +54,13 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
     })
 }
 
+/// The one function that two nodes are of which each keeps its operand between bounds, of any element type.
+fn bounds_of_bounds(graph: &Graph, id: NodeId) -> Option<(Unary, Value)> {
+    let (second, between) = unary(graph, id.into())?;
+    let (first, x) = unary(graph, between)?;
+    Some((one_after_another(first, second)?, x))
+}
+
 /// The function of one value that a node computes together with those before it.
 fn composite(graph: &Graph, id: NodeId) -> Option<(Unary, Value, &'static str)> {
     let shape_of = |v: Value| &graph.ty(v).shape;
@@ -67,10 +78,6 @@ fn composite(graph: &Graph, id: NodeId) -> Option<(Unary, Value, &'static str)> 
             }
             _ => None,
         },
-        Op::Unary(second) => {
-            let (first, x) = unary(graph, graph.operand(id, 0)?)?;
-            Some((one_after_another(first, *second)?, x, "clips"))
-        }
         _ => None,
     }?;
     (shape_of(found.1) == shape_of(id.into())).then_some(found)

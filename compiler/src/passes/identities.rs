@@ -11,7 +11,7 @@
 use nnc_ir::op::{Binary, BinaryFn, ChannelSelect, CoordinateMode, PoolKind, Reshape, Transpose, Unary};
 use nnc_ir::{Graph, NodeId, Op, Value};
 
-use super::edit::{bounds, each_node, input_of, one_after_another, producer, rewrite, scalar};
+use super::edit::{bounds, each_node, input_of, producer, rewrite, scalar};
 use super::{EditError, Notes};
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
@@ -46,10 +46,6 @@ fn merge(graph: &mut Graph, id: NodeId) -> Result<bool, EditError> {
                 None => return Ok(false),
             }
         }
-        (Op::Unary(second), Op::Unary(first)) => match one_after_another(*first, *second) {
-            Some(both) => both.into(),
-            None => return Ok(false),
-        },
         _ => return Ok(false),
     };
     rewrite(graph, id, merged, &[Some(before)])?;
