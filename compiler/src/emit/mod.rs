@@ -23,6 +23,7 @@ use nnc_runtime::abi::{CpuFeatures, ProgramDesc, Step};
 
 use crate::code::isa;
 use crate::code::kernels::TilePrograms;
+use crate::code::nest::emit::layer_signature;
 use crate::code::tile::ir::TileProgram;
 use crate::code::tile::{self, Lowered};
 use crate::parallel;
@@ -179,7 +180,7 @@ pub fn emit(
     let mut lowered = lowered.into_iter().enumerate();
     for ((index, (layer, step)), calls) in compiled.iter().zip(&distinct).enumerate().zip(&calls) {
         let name = symbol(index, step);
-        let id = module.declare_function(&name, Linkage::Local, &layer::signature())?;
+        let id = module.declare_function(&name, Linkage::Local, &layer_signature())?;
         // Each kernel stands in front of the first layer that calls it.
         let fresh = calls.iter().map(|n| n + 1).max().unwrap_or(0).saturating_sub(functions.kernels.len());
         for (number, kernel) in lowered.by_ref().take(fresh) {

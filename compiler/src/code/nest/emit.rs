@@ -49,7 +49,7 @@ pub fn define(
     name: &str,
     build: impl FnOnce(&mut Function, &mut FunctionBuilderContext, TargetFrontendConfig),
 ) -> Result<FuncId, Box<ModuleError>> {
-    let signature = layer_signature(module);
+    let signature = layer_signature();
     let id = module.declare_function(name, Linkage::Export, &signature)?;
     let mut context = module.make_context();
     context.func = Function::with_name_signature(UserFuncName::user(0, id.as_u32()), signature);
@@ -59,12 +59,35 @@ pub fn define(
     Ok(id)
 }
 
-/// `fn(bases, begin, end, scratch)`, see `nnc_runtime::abi::LayerFn`.
-pub fn layer_signature(module: &dyn Module) -> Signature {
-    let pointer = module.target_config().pointer_type();
+/// `fn(bases, begin, end, scratch)`, see [`nnc_runtime::abi::LayerFn`]; of 64 bits each.
+pub fn layer_signature() -> Signature {
     let mut signature = Signature::new(CallConv::SystemV);
-    signature.params.extend([pointer, types::I64, types::I64, pointer].map(AbiParam::new));
+    signature.params = vec![AbiParam::new(types::I64); 4];
     signature
+}
+
+/// What a layer function is called with, in the order of [`layer_signature`].
+pub struct LayerArgs {
+    /// Address of the base pointers.
+    pub bases: Value,
+    /// The first unit.
+    pub begin: Value,
+    /// The one behind the last unit.
+    pub end: Value,
+    /// Address of the thread's scratch.
+    pub scratch: Value,
+}
+
+impl LayerArgs {
+    /// Begins the body of a layer function.
+    pub fn enter(b: &mut FunctionBuilder<'_>) -> LayerArgs {
+        let entry = b.create_block();
+        b.append_block_params_for_function_params(entry);
+        b.switch_to_block(entry);
+        b.seal_block(entry);
+        let params = b.block_params(entry);
+        LayerArgs { bases: params[0], begin: params[1], end: params[2], scratch: params[3] }
+    }
 }
 
 /// Fills in the body of a layer function. `kernel` is the number by which its module knows the nest's kernel.
@@ -76,11 +99,7 @@ pub fn build(
     config: TargetFrontendConfig,
 ) {
     let mut b = FunctionBuilder::new(function, context);
-    let entry = b.create_block();
-    b.append_block_params_for_function_params(entry);
-    b.switch_to_block(entry);
-    b.seal_block(entry);
-    let (bases, begin, end) = (b.block_params(entry)[0], b.block_params(entry)[1], b.block_params(entry)[2]);
+    let LayerArgs { bases, begin, end, .. } = LayerArgs::enter(&mut b);
     let mut emitter = NestEmitter { nest, kernel, b: &mut b, streams: streams(nest), loaded: Vec::new() };
     let at = emitter.base_addresses(bases);
     let place = Position { at, index: vec![None; nest.loops.len() + nest.reduce.len()], hoisted: Vec::new() };

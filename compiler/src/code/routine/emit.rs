@@ -14,6 +14,7 @@ use nnc_ir::DType;
 use super::ranges::Ranges;
 use super::{Access, Memory, Routine, RoutineExpr, Stmt};
 use crate::code::half;
+use crate::code::nest::emit::LayerArgs;
 use crate::code::nest::{self, Constant, scalar};
 
 /// Defines the layer function of a routine in a module. The routine must have passed [`Routine::check`].
@@ -29,11 +30,7 @@ pub fn build(
     config: TargetFrontendConfig,
 ) {
     let mut b = FunctionBuilder::new(function, context);
-    let entry = b.create_block();
-    b.append_block_params_for_function_params(entry);
-    b.switch_to_block(entry);
-    b.seal_block(entry);
-    let (bases, begin, end) = (b.block_params(entry)[0], b.block_params(entry)[1], b.block_params(entry)[2]);
+    let LayerArgs { bases, begin, end, .. } = LayerArgs::enter(&mut b);
     let locals = routine.locals.iter().map(|&dtype| b.declare_var(element(dtype))).collect();
     let mut emitter =
         RoutineEmitter { routine, b: &mut b, locals, at: Vec::new(), ranges: Ranges::new(routine) };

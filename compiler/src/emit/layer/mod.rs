@@ -12,10 +12,10 @@ mod winograd;
 
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{
-    AbiParam, ExtFuncData, ExternalName, FuncRef, Function, InstBuilder, MemFlagsData, Signature,
-    UserExternalName, UserFuncName, Value, types::I64,
+    ExtFuncData, ExternalName, FuncRef, Function, InstBuilder, MemFlagsData, UserExternalName, UserFuncName,
+    Value, types::I64,
 };
-use cranelift_codegen::isa::{CallConv, TargetFrontendConfig, TargetIsa};
+use cranelift_codegen::isa::{TargetFrontendConfig, TargetIsa};
 use cranelift_codegen::{CodegenError as CraneliftError, Context};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, ModuleReloc, ModuleRelocTarget};
@@ -23,6 +23,7 @@ use cranelift_module::{FuncId, ModuleReloc, ModuleRelocTarget};
 use self::trace::{Act, Base, Recorder, Symbol, Term, Trace};
 use super::CodegenError;
 use crate::code::kernels::{KernelRef, TilePrograms};
+use crate::code::nest::emit::{LayerArgs, layer_signature};
 use crate::code::tile::ir::{ParamRole, TileProgram};
 use crate::code::{nest, routine, tile};
 use crate::plan::LayerCode;
@@ -56,7 +57,7 @@ pub fn emit(
     target: &Target,
     config: TargetFrontendConfig,
 ) -> Result<LayerIr, CodegenError> {
-    let mut function = Function::with_name_signature(UserFuncName::user(0, 0), signature());
+    let mut function = Function::with_name_signature(UserFuncName::user(0, 0), layer_signature());
     let mut scratch = FunctionBuilderContext::new();
     let mut kernels = Kernels::default();
     let mut trace = Trace::default();
@@ -136,13 +137,6 @@ fn refusal(error: CraneliftError) -> String {
     }
 }
 
-/// The signature of layer functions.
-pub fn signature() -> Signature {
-    let mut s = Signature::new(CallConv::SystemV);
-    s.params = vec![AbiParam::new(I64); 4];
-    s
-}
-
 /// Arguments of a kernel call, by role; those that the kernel does not take are ignored.
 type Args<'a> = &'a dyn Fn(ParamRole) -> Option<Value>;
 
@@ -174,16 +168,12 @@ impl<'a, 'k, 't> LayerEmitter<'a, 'k, 't> {
         layer: &'k str,
         target: &'t Target,
     ) -> LayerEmitter<'a, 'k, 't> {
-        let entry = b.create_block();
-        b.append_block_params_for_function_params(entry);
-        b.switch_to_block(entry);
-        b.seal_block(entry);
-        let p = b.block_params(entry).to_vec();
+        let LayerArgs { bases, begin, end, scratch } = LayerArgs::enter(&mut b);
         let mut trace = Recorder::default();
-        trace.is(p[1], Some(Term::symbol(Symbol::BEGIN)));
-        trace.is(p[2], Some(Term::symbol(Symbol::END)));
-        trace.is(p[3], Some(Term::base(Base::Scratch)));
-        LayerEmitter { b, kernels, layer, target, trace, bases: p[0], begin: p[1], end: p[2], scratch: p[3] }
+        trace.is(begin, Some(Term::symbol(Symbol::BEGIN)));
+        trace.is(end, Some(Term::symbol(Symbol::END)));
+        trace.is(scratch, Some(Term::base(Base::Scratch)));
+        LayerEmitter { b, kernels, layer, target, trace, bases, begin, end, scratch }
     }
 
     fn finish(mut self, config: TargetFrontendConfig) -> Trace {
