@@ -1,4 +1,8 @@
-//! What README.md shows is what is there.
+//! What README.md shows is what is there, and so are the files and names of which the documents speak.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// The example of README.md is the example that is compiled.
 #[test]
@@ -31,4 +35,102 @@ fn the_first_command_of_the_readme_runs_the_only_binary() {
     let binaries: Vec<_> = targets.filter(|target| target["kind"][0] == "bin").map(|t| &t["name"]).collect();
     assert_eq!(binaries, ["nnc"]);
     assert!(include_str!("../../README.md").contains("cargo run --release -- run "));
+}
+
+/// What documents name and the sources do not: names that other people gave.
+const NAMES_OF_OTHERS: [&str; 3] = ["SIGABRT", "PROPTEST_CASES", "dynamic_axes"];
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace")
+}
+
+/// All files of the workspace but those that are built, by their paths in it.
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        match path.is_dir() {
+            true if name == "target" || name == ".git" => {}
+            true => files(&path, found),
+            false => found.push(path.strip_prefix(workspace()).expect("below the workspace").into()),
+        }
+    }
+}
+
+fn has_ending(path: &Path, endings: &[&str]) -> bool {
+    path.extension().is_some_and(|ending| endings.iter().any(|known| ending == *known))
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.split(move |c| !is_name(c)).filter(|word| word.starts_with(|c: char| !c.is_ascii_digit()))
+}
+
+/// What stands between single backquotes on a line, outside of blocks of code.
+fn spans(document: &str) -> Vec<&str> {
+    let mut in_block = false;
+    let mut found = Vec::new();
+    for line in document.lines() {
+        match line.trim_start().starts_with("```") {
+            true => in_block = !in_block,
+            false if !in_block => found.extend(line.split('`').skip(1).step_by(2)),
+            false => {}
+        }
+    }
+    found
+}
+
+/// What is wrong with a span: a file that is not there, or a name. Commands and formulas say nothing of either.
+fn fault(span: &str, paths: &[PathBuf], known: &BTreeSet<String>) -> Option<String> {
+    let is = |all: &str| span.chars().all(|c| c.is_ascii_alphanumeric() || all.contains(c));
+    let path = Path::new(span.trim_end_matches('/'));
+    let folder = span.ends_with('/');
+    if is("_./-") && (folder || has_ending(path, &["rs", "py", "md", "txt", "nnir", "toml"])) {
+        let ours = |of: &PathBuf| match folder {
+            true => of.ancestors().skip(1).any(|parent| parent.ends_with(path)),
+            false => of.ends_with(path),
+        };
+        // NAME is for the reader to fill in; what is built is not always there.
+        let given = span.contains("NAME") || span.starts_with("target/") || paths.iter().any(ours);
+        return (!given).then(|| format!("no file {span}"));
+    }
+    let name = is("_:!()") && !span.is_empty();
+    let unknown = |word: &&str| !known.contains(*word) && !NAMES_OF_OTHERS.contains(word);
+    words(span).find(unknown).filter(|_| name).map(|word| format!("no name {word} in the sources"))
+}
+
+#[test]
+fn the_documents_name_files_and_names_that_are_there() {
+    let mut paths = Vec::new();
+    files(workspace(), &mut paths);
+    let mut known: BTreeSet<String> = BTreeSet::new();
+    for path in paths.iter().filter(|path| has_ending(path, &["rs", "py", "toml", "h", "txt"])) {
+        // This file names what is not there.
+        if !path.ends_with(file!().rsplit('/').next().expect("a name")) {
+            let text = fs::read(workspace().join(path)).expect("a file");
+            known.extend(words(&String::from_utf8_lossy(&text)).map(String::from));
+        }
+        known.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+    }
+    let documents = paths.iter().filter(|path| path.starts_with("docs") || path.ends_with("CONTRIBUTING.md"));
+    let documents: Vec<&PathBuf> = documents.filter(|path| has_ending(path, &["md"])).collect();
+    assert!(documents.len() > 5, "{documents:?}");
+    let mut faults = Vec::new();
+    for document in documents {
+        let text = fs::read_to_string(workspace().join(document)).expect("text");
+        let faulty = spans(&text).into_iter().filter_map(|span| fault(span, &paths, &known));
+        faults.extend(faulty.map(|fault| format!("{}: {fault}", document.display())));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn a_file_or_a_name_that_is_gone_is_seen() {
+    let paths = ["ir/src/op/unary.rs".into(), "ir/src/lib.rs".into()];
+    let known = ["Unary", "apply"].map(String::from).into();
+    let document = "`op/unary.rs` has `Unary::apply()`, `op/` and `ir/src/`.\n```text\n`Gone`\n```\n\
+        `op/binary.rs`, `ops/`, `Binary::apply`, `cargo test Binary`, `x + Binary`, `NAME.rs`";
+    let faults: Vec<String> =
+        spans(document).into_iter().filter_map(|span| fault(span, &paths, &known)).collect();
+    assert_eq!(faults, ["no file op/binary.rs", "no file ops/", "no name Binary in the sources"]);
 }
