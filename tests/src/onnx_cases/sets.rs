@@ -44,3 +44,22 @@ impl Set {
         whole && self.operators.split(' ').any(|op| op == case.op) && case.check != Compared::Types
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_are_of_operators_that_are_read() {
+        let all = nnc_ir::onnx::operators();
+        for set in &SETS {
+            for name in set.operators.split(' ') {
+                assert!(
+                    all.iter().any(|op| op.domain.is_empty() && op.name == name),
+                    "{}: {name:?}",
+                    set.name
+                );
+            }
+        }
+    }
+}
