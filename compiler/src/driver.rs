@@ -109,7 +109,7 @@ impl Error {
     /// or leave a dim open.
     pub fn is_usage(&self) -> bool {
         match self {
-            Error::Read(e) => matches!(*e.fault, onnx::Fault::Binding(_) | onnx::Fault::Unbound(_)),
+            Error::Read(e) => matches!(*e.fault, onnx::Fault::Binding { .. } | onnx::Fault::Unbound(_)),
             Error::Target(e) => matches!(e, TargetError::Unknown { .. }),
             Error::Pass(e) => matches!(**e, PassError::Unknown { .. }),
             _ => false,

@@ -6,6 +6,7 @@
 
 use std::str::FromStr;
 
+use nnc_ir::Setting;
 use nnc_runtime::abi::CpuFeatures;
 use target_lexicon::{Architecture, Triple};
 
@@ -90,7 +91,7 @@ pub enum TargetError {
         name: String,
     },
     /// The machine at hand is none that code can be generated for.
-    #[error("this machine ({machine}) is not supported; name a target with --target")]
+    #[error("this machine ({machine}) is not supported; name another with {}", Setting::Target)]
     UnsupportedHost {
         /// What it is.
         machine: String,

@@ -552,7 +552,8 @@ fn an_import_is_refused_by_name() {
     let error = write_shared_object(&object, &names(), &desc(), &consts()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the code uses \"ceilf\", which an artefact cannot import; choose a --target that has the instruction"
+        "the code uses \"ceilf\", which an artefact cannot import; choose a machine that has the instruction with \
+         Options::target"
     );
 }
 

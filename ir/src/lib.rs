@@ -14,13 +14,15 @@ pub mod limits;
 pub mod nearest;
 pub mod onnx;
 pub mod op;
+pub mod setting;
 pub mod tensor;
 pub mod text;
 pub mod types;
 
 pub use eval::EvalError;
 pub use graph::{Graph, GraphError, Node, NodeId, Value};
-pub use limits::{Deadline, Exceeded, Limits};
+pub use limits::{Deadline, Exceeded, LimitName, Limits};
 pub use op::{Cost, Op, OpError};
+pub use setting::Setting;
 pub use tensor::{Tensor, TensorError};
 pub use types::{DType, Shape, TensorType};

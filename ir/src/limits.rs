@@ -9,8 +9,10 @@
 //!            read      walk over the wire       decode, import                 passes, plan, code
 //! ```
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
+use crate::setting::Setting;
 use crate::types::TensorType;
 
 /// Bounds on what a model may ask for. The defaults let every model through that a CPU could sensibly run.
@@ -66,7 +68,7 @@ impl Limits {
     pub(crate) fn admit(&self, ty: &TensorType, what: impl Fn() -> String) -> Result<(), Exceeded> {
         if ty.shape.rank() > self.rank {
             let what = format!("{} of {} axes", what(), ty.shape.rank());
-            return Err(Exceeded { what, limit: self.rank as u64, name: "rank" });
+            return Err(Exceeded { what, limit: self.rank as u64, name: LimitName::Rank });
         }
         // An extent of 0 makes a tensor small, but not the products of its other extents, which planning multiplies.
         let bytes = ty.shape.iter().try_fold(ty.dtype.bytes(), |n, &extent| n.checked_mul(extent.max(1)));
@@ -74,26 +76,58 @@ impl Limits {
             let size =
                 bytes.map_or("more bytes than can be counted".into(), |bytes| format!("{bytes} bytes"));
             let what = format!("{} of type {ty} and {size}", what());
-            return Err(Exceeded { what, limit: self.tensor_bytes, name: "tensor_bytes" });
+            return Err(Exceeded { what, limit: self.tensor_bytes, name: LimitName::TensorBytes });
         }
         Ok(())
     }
 }
 
-/// The flag of the `nnc` command that sets a limit, by the name of its field.
-pub fn flag(limit: &str) -> &'static str {
-    match limit {
-        "file_bytes" => "--limit-file",
-        "tensor_bytes" => "--limit-tensor",
-        "weight_bytes" => "--limit-weights",
-        "arena_bytes" => "--limit-arena",
-        "nodes" => "--limit-nodes",
-        "parts" => "--limit-parts",
-        "ports" => "--limit-ports",
-        "rank" => "--limit-rank",
-        "depth" => "--limit-depth",
-        "compile_time" => "--limit-time",
-        _ => "a flag of its own",
+/// A field of [`Limits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields say it")]
+pub enum LimitName {
+    FileBytes,
+    TensorBytes,
+    WeightBytes,
+    ArenaBytes,
+    Nodes,
+    Parts,
+    Ports,
+    Rank,
+    Depth,
+    CompileTime,
+}
+
+impl LimitName {
+    /// All of them, in the order of the fields.
+    pub const ALL: [LimitName; 10] = [
+        LimitName::FileBytes,
+        LimitName::TensorBytes,
+        LimitName::WeightBytes,
+        LimitName::ArenaBytes,
+        LimitName::Nodes,
+        LimitName::Parts,
+        LimitName::Ports,
+        LimitName::Rank,
+        LimitName::Depth,
+        LimitName::CompileTime,
+    ];
+}
+
+impl fmt::Display for LimitName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LimitName::FileBytes => "file_bytes",
+            LimitName::TensorBytes => "tensor_bytes",
+            LimitName::WeightBytes => "weight_bytes",
+            LimitName::ArenaBytes => "arena_bytes",
+            LimitName::Nodes => "nodes",
+            LimitName::Parts => "parts",
+            LimitName::Ports => "ports",
+            LimitName::Rank => "rank",
+            LimitName::Depth => "depth",
+            LimitName::CompileTime => "compile_time",
+        })
     }
 }
 
@@ -101,15 +135,15 @@ pub fn flag(limit: &str) -> &'static str {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{what} is over the limit of {limit} ({name}); if you trust the model, raise it with {}",
-    flag(.name)
+    Setting::Limit(*.name)
 )]
 pub struct Exceeded {
     /// What is too large, and how large it is.
     pub what: String,
     /// The limit: bytes, a number, or seconds.
     pub limit: u64,
-    /// The field of [`Limits`].
-    pub name: &'static str,
+    /// Which limit.
+    pub name: LimitName,
 }
 
 /// The moment at which compiling a model must be over. Whoever does work that grows with the model asks it now and then.
@@ -141,7 +175,7 @@ impl Deadline {
             Some(end) if Instant::now() >= end => Err(Exceeded {
                 what: format!("the time to compile the model ({} was next)", at()),
                 limit: self.limit.as_secs(),
-                name: "compile_time",
+                name: LimitName::CompileTime,
             }),
             _ => Ok(()),
         }
@@ -159,12 +193,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_that_is_passed_is_named_with_its_value_and_flag() {
-        let error = Exceeded { what: "tensor \"w\" of 80 bytes".into(), limit: 64, name: "tensor_bytes" };
+    fn a_limit_that_is_passed_is_named_with_its_value_and_field() {
+        let error =
+            Exceeded { what: "tensor \"w\" of 80 bytes".into(), limit: 64, name: LimitName::TensorBytes };
         assert_eq!(
             error.to_string(),
             "tensor \"w\" of 80 bytes is over the limit of 64 (tensor_bytes); if you trust the model, raise it with \
-             --limit-tensor"
+             Limits::tensor_bytes"
         );
     }
 
@@ -189,7 +224,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "the time to compile the model (pass cse was next) is over the limit of 0 (compile_time); if you trust \
-             the model, raise it with --limit-time"
+             the model, raise it with Limits::compile_time"
         );
     }
 }

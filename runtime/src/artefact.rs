@@ -97,8 +97,8 @@ pub enum LoadError {
     },
     /// Code that this CPU cannot run.
     #[error(
-        "the program was compiled for {target}, but this CPU lacks {missing}; compile the model here, or with a \
-         --target that this CPU is"
+        "the program was compiled for {target}, but this CPU lacks {missing}; compile the model here, or for a \
+         target that this CPU is"
     )]
     MissingFeatures {
         /// The target's name.

@@ -189,7 +189,7 @@ fn code_for_another_cpu_is_refused() {
     let future = CpuFeatures(1 << 63);
     let other = file(|header, _, _| header.features = future);
     let expected = "the program was compiled for baseline, but this CPU lacks feature 63; compile the model here, \
-                    or with a --target that this CPU is";
+                    or for a target that this CPU is";
     assert_eq!(refusal(&other), expected);
     let other = file(|_, desc, _| desc.features = future);
     assert_eq!(refusal(&other), expected);

@@ -1,5 +1,6 @@
 //! Why an object of the code generator cannot become an artefact.
 
+use nnc_ir::Setting;
 use nnc_runtime::encode::EncodeError;
 
 use super::relocate::RelocationError;
@@ -23,7 +24,8 @@ pub enum LinkError {
     },
     /// A call or an address of something that is not in the object.
     #[error(
-        "the code uses \"{name}\", which an artefact cannot import; choose a --target that has the instruction"
+        "the code uses \"{name}\", which an artefact cannot import; choose a machine that has the instruction with {}",
+        Setting::Target
     )]
     Undefined {
         /// The symbol.

@@ -68,7 +68,7 @@ pub fn write(desc: &ProgramDesc, name: &CName) -> Result<String, DriverError> {
         "/* {name}, compiled by nnc for {}. */\n\
          #ifdef {guard}\n\
          #if {guard} != 0x{digest:016x}u\n\
-         #error \"two programs have the name {name}; compile one of them with another --name\"\n\
+         #error \"two programs have the name {name}; give one of them another when you compile it\"\n\
          #endif\n\
          #else\n\
          #define {guard} 0x{digest:016x}u\n\n{body}\n#endif\n",

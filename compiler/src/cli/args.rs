@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 use nnc::{Denormals, Limits};
+use nnc_ir::LimitName;
+
+use super::flag::limit_flag;
 
 /// What fixes the shapes of a model, and how it is compiled. Only `.onnx` files take these: a compiled artefact has
 /// them behind it.
@@ -127,18 +130,18 @@ impl LimitArgs {
     /// The first flag that was given.
     fn first_given(&self) -> Option<&'static str> {
         let given = [
-            (self.file.is_some(), "--limit-file"),
-            (self.tensor.is_some(), "--limit-tensor"),
-            (self.weights.is_some(), "--limit-weights"),
-            (self.arena.is_some(), "--limit-arena"),
-            (self.nodes.is_some(), "--limit-nodes"),
-            (self.parts.is_some(), "--limit-parts"),
-            (self.ports.is_some(), "--limit-ports"),
-            (self.rank.is_some(), "--limit-rank"),
-            (self.depth.is_some(), "--limit-depth"),
-            (self.time.is_some(), "--limit-time"),
+            (self.file.is_some(), LimitName::FileBytes),
+            (self.tensor.is_some(), LimitName::TensorBytes),
+            (self.weights.is_some(), LimitName::WeightBytes),
+            (self.arena.is_some(), LimitName::ArenaBytes),
+            (self.nodes.is_some(), LimitName::Nodes),
+            (self.parts.is_some(), LimitName::Parts),
+            (self.ports.is_some(), LimitName::Ports),
+            (self.rank.is_some(), LimitName::Rank),
+            (self.depth.is_some(), LimitName::Depth),
+            (self.time.is_some(), LimitName::CompileTime),
         ];
-        given.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag)
+        given.into_iter().find(|(given, _)| *given).map(|(_, limit)| limit_flag(limit))
     }
 }
 

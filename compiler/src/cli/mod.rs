@@ -5,6 +5,7 @@ mod bench;
 mod classes;
 mod compile;
 mod failure;
+mod flag;
 mod inspect;
 mod interrupt;
 mod labels;
@@ -31,6 +32,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use nnc_ir::setting::worded;
 
 /// A compiler from ONNX models to native code
 ///
@@ -69,14 +71,14 @@ pub fn main() -> ExitCode {
         return failure::report(&anyhow::Error::new(error).context("signals cannot be caught"));
     }
     let mut out = std::io::BufWriter::new(anstream::stdout().lock());
-    match run(&command, &mut out).and_then(|()| Ok(out.flush()?)) {
+    worded(flag::flag, || match run(&command, &mut out).and_then(|()| Ok(out.flush()?)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // What was printed before the error comes before it.
             let _ = out.flush();
             failure::report(&error)
         }
-    }
+    })
 }
 
 fn run(command: &Command, out: &mut dyn Write) -> Result<()> {

@@ -10,6 +10,7 @@ use nnc::Model;
 use nnc_ir::onnx::{Dim, Fault, PortInfo};
 use serde_json::{Value, json};
 
+use super::flag::flag;
 use super::inspect::heading;
 
 /// Where a dim with a name stands.
@@ -41,8 +42,8 @@ fn named(inputs: &[PortInfo], outputs: &[PortInfo]) -> BTreeMap<String, DimUses>
 pub fn show(out: &mut dyn Write, path: &Path, model: &Model, fault: &Fault, as_json: bool) -> Result<()> {
     let onnx = model.onnx();
     let dims = named(onnx.inputs(), onnx.outputs());
-    let flags: Vec<&str> = match fault {
-        Fault::Unbound(inputs) => inputs.iter().flat_map(|i| i.flags.iter().map(String::as_str)).collect(),
+    let flags: Vec<String> = match fault {
+        Fault::Unbound(inputs) => inputs.iter().flat_map(|i| i.settings.iter().map(flag)).collect(),
         _ => Vec::new(),
     };
     if as_json {

@@ -331,3 +331,24 @@ fn once<'a>(flag: &str, names: impl Iterator<Item = &'a String>) -> Result<()> {
 pub fn beside(model: &Path, ending: &str) -> PathBuf {
     model.with_extension(ending)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::compile::Compile;
+    use clap::{Args, Command};
+
+    #[test]
+    fn a_flag_is_sent_to_nnc_compile_only_where_that_has_it() {
+        let flags = |command: Command| -> Vec<String> {
+            command.get_arguments().filter_map(|arg| Some(format!("--{}", arg.get_long()?))).collect()
+        };
+        let compile = flags(Compile::augment_args(Command::new("compile")));
+        let ours = CompileArgs::augment_args(Command::new("run"));
+        let ours = flags(PerfArgs::augment_args(CacheArgs::augment_args(ours)));
+        for flag in ours {
+            let sent = remedy(&flag).contains("nnc compile");
+            assert_eq!(sent, compile.contains(&flag), "{flag}: {}", remedy(&flag));
+        }
+    }
+}

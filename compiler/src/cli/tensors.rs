@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use nnc::{InputRef, Outputs};
 use nnc_ir::nearest::Hint;
-use nnc_ir::{DType, Tensor, TensorType};
+use nnc_ir::{DType, Setting, Tensor, TensorType};
 use nnc_runtime::abi::{ElemType, Port};
 
 use super::failure::usage;
+use super::flag::flag;
 
 /// The type of a port.
 pub fn type_of(port: &Port) -> TensorType {
@@ -107,9 +108,8 @@ pub fn check(port: &Port, tensor: &Tensor) -> Result<()> {
         format!("convert it to {}", wanted.dtype)
     } else {
         format!(
-            "reshape it, or, if the model leaves its dims open, compile it for --shape {}={}",
-            port.name,
-            tensor.shape()
+            "reshape it, or, if the model leaves its dims open, compile it for {}",
+            flag(&Setting::shape(&port.name, tensor.shape()))
         )
     };
     bail!("input \"{}\" takes {wanted}, the file holds {}; {remedy}", port.name, tensor.ty())

@@ -20,9 +20,7 @@ pub enum DisassembleError {
     #[error("the object file cannot be read; this is a mistake in the code generator")]
     Object(#[from] object::read::Error),
     /// There is no disassembler for the target.
-    #[error(
-        "there is no disassembler for {0:?}; write the object with --emit obj and use that machine's objdump"
-    )]
+    #[error("there is no disassembler for {0:?}; write the object instead, and use that machine's objdump")]
     Architecture(Architecture),
 }
 

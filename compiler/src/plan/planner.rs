@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use nnc_ir::op::{Cost, Op};
 use nnc_ir::{DType, Graph, NodeId, Tensor, TensorType, Value};
-use nnc_ir::{Deadline, Exceeded};
+use nnc_ir::{Deadline, Exceeded, LimitName};
 use nnc_runtime::abi::{Arg, Count, ElemType, IndexCheck, Move, Port, Region, Repeat};
 
 use super::buffer::{Buffer, BufferId, Home};
@@ -548,8 +548,13 @@ impl<'g> Planner<'g> {
             .map(|(id, &(first, last))| Lifetime { bytes: self.at(*id).bytes, first, last })
             .collect();
         for (what, bytes, limit, name) in [
-            ("the memory for activations", memory::peak(&lifetimes), bounds.arena_bytes, "arena_bytes"),
-            ("the packed constants", self.constants.bytes(), bounds.weight_bytes, "weight_bytes"),
+            (
+                "the memory for activations",
+                memory::peak(&lifetimes),
+                bounds.arena_bytes,
+                LimitName::ArenaBytes,
+            ),
+            ("the packed constants", self.constants.bytes(), bounds.weight_bytes, LimitName::WeightBytes),
         ] {
             if bytes > limit {
                 let what = format!("{what}, {bytes} bytes at least,");
@@ -559,7 +564,8 @@ impl<'g> Planner<'g> {
         let arena = memory::allocate(&lifetimes);
         if arena.bytes > bounds.arena_bytes {
             let what = format!("the memory for activations, {} bytes,", arena.bytes);
-            return Err(Exceeded { what, limit: bounds.arena_bytes, name: "arena_bytes" }.into());
+            let limit = bounds.arena_bytes;
+            return Err(Exceeded { what, limit, name: LimitName::ArenaBytes }.into());
         }
         let name = |at: usize| ids.get(at).map_or("", |id| self.at(*id).name.as_str());
         if let Some((a, b)) = memory::overlap(&lifetimes, &arena) {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::error::{Fault, LISTED, UnboundInput};
 use super::model::{Dim, Model, PortInfo, named_dims};
 use crate::nearest::nearest;
+use crate::setting::Setting;
 use crate::tensor::Tensor;
 use crate::types::{Shape, TensorType};
 
@@ -62,11 +63,11 @@ impl Bindings {
     pub(super) fn resolve<'m>(&self, model: &'m Model) -> Result<Vec<(&'m PortInfo, TensorType)>, Fault> {
         let inputs: Vec<&PortInfo> = model.inputs_with(self).collect();
         self.check_names(model, &inputs)?;
-        let mut known =
-            KnownDims { dims: self.dims.iter().map(|(k, v)| (k.as_str(), (*v, "--dim".into()))).collect() };
+        let bound = self.dims.iter().map(|(name, &n)| (name.as_str(), (n, dim(name, Some(n)))));
+        let mut known = KnownDims { dims: bound.collect() };
         for &input in &inputs {
             if let Some(shape) = self.shapes.get(&input.name) {
-                known.learn(input, shape, "--shape")?;
+                known.learn(input, shape, Setting::shape(&input.name, shape))?;
             }
             if let Some(tensor) = self.constants.get(&input.name) {
                 if input.dtype.is_some_and(|d| d != tensor.dtype()) {
@@ -75,9 +76,9 @@ impl Bindings {
                         input.name,
                         tensor.ty()
                     );
-                    return Err(Fault::Binding(what));
+                    return Err(Fault::Binding { setting: Setting::constant(&input.name), what, by: None });
                 }
-                known.learn(input, tensor.shape(), "--const")?;
+                known.learn(input, tensor.shape(), Setting::constant(&input.name))?;
             }
         }
         let mut types = Vec::new();
@@ -102,10 +103,13 @@ impl Bindings {
         let dims = named_dims(inputs.iter().copied());
         let inputs = model.inputs.iter().chain(&model.defaults).map(|input| input.name.as_str());
         let inputs: Vec<&str> = inputs.collect();
-        let shapes = self.shapes.keys().map(|name| ("--shape", "input", name, &inputs));
-        let constants = self.constants.keys().map(|name| ("--const", "input", name, &inputs));
-        let named = self.dims.keys().map(|name| ("--dim", "named dim", name, &dims));
-        for (flag, kind, name, names) in named.chain(shapes).chain(constants) {
+        let shapes = self.shapes.iter();
+        let shapes = shapes.map(|(name, shape)| (Setting::shape(name, shape), "input", name, &inputs));
+        let constants = self.constants.keys();
+        let constants = constants.map(|name| (Setting::constant(name), "input", name, &inputs));
+        let named = self.dims.iter();
+        let named = named.map(|(name, &extent)| (dim(name, Some(extent)), "named dim", name, &dims));
+        for (setting, kind, name, names) in named.chain(shapes).chain(constants) {
             if names.contains(&name.as_str()) {
                 continue;
             }
@@ -118,45 +122,50 @@ impl Bindings {
                     format!("it has {}{more}", all.join(", "))
                 }
             };
-            return Err(Fault::Binding(format!("{flag}: the model has no {kind} \"{name}\"; {hint}")));
+            let what = format!("the model has no {kind} \"{name}\"; {hint}");
+            return Err(Fault::Binding { setting, what, by: None });
         }
         Ok(())
     }
 }
 
-/// Named dims whose extent is known, and which flag said so.
+fn dim(name: &str, extent: Option<usize>) -> Setting {
+    Setting::Dim { name: name.to_string(), extent }
+}
+
+/// Named dims whose extent is known, and which setting said so.
 struct KnownDims<'a> {
-    dims: BTreeMap<&'a str, (usize, String)>,
+    dims: BTreeMap<&'a str, (usize, Setting)>,
 }
 
 impl<'a> KnownDims<'a> {
     /// Takes over the shape of an input, which must agree with what is known.
-    fn learn(&mut self, input: &'a PortInfo, shape: &[usize], flag: &str) -> Result<(), Fault> {
+    fn learn(&mut self, input: &'a PortInfo, shape: &[usize], setting: Setting) -> Result<(), Fault> {
         let Some(dims) = &input.dims else {
             return Ok(());
         };
         let shape_text = Shape::from(shape);
-        let contradiction = |what: String| {
-            Fault::Binding(format!(
-                "{flag}: input \"{}\" is {input}, it cannot be {shape_text}: {what}",
-                input.name
-            ))
+        let contradiction = |what: String, by: Option<&Setting>| Fault::Binding {
+            setting: setting.clone(),
+            what: format!("input \"{}\" is {input}, it cannot be {shape_text}: {what}", input.name),
+            by: by.cloned(),
         };
         if dims.len() != shape.len() {
-            return Err(contradiction(format!("it has {} dims, not {}", dims.len(), shape.len())));
+            return Err(contradiction(format!("it has {} dims, not {}", dims.len(), shape.len()), None));
         }
         for (axis, (dim, &extent)) in dims.iter().zip(shape).enumerate() {
             match dim {
                 Dim::Known(n) if *n != extent => {
-                    return Err(contradiction(format!("dim {axis} is fixed at {n} by the model")));
+                    return Err(contradiction(format!("dim {axis} is fixed at {n} by the model"), None));
                 }
                 Dim::Named(name) => {
                     if let Some((other, source)) = self.dims.get(name.as_str())
                         && *other != extent
                     {
-                        return Err(contradiction(format!("dim {axis}, \"{name}\", is {other} by {source}")));
+                        let what = format!("dim {axis}, \"{name}\", is {other}");
+                        return Err(contradiction(what, Some(source)));
                     }
-                    self.dims.insert(name, (extent, format!("{flag} of \"{}\"", input.name)));
+                    self.dims.insert(name, (extent, setting.clone()));
                 }
                 _ => {}
             }
@@ -174,8 +183,9 @@ impl<'a> KnownDims<'a> {
 }
 
 fn unbound_input(input: &PortInfo, known: &KnownDims<'_>) -> UnboundInput {
-    let flags = match &input.dims {
-        None => vec![format!("--shape {}=?x?x…", input.name)],
+    let shape = |dims| vec![Setting::Shape { input: input.name.clone(), dims }];
+    let settings = match &input.dims {
+        None => shape(None),
         Some(dims) => {
             let open: Vec<&Dim> = dims.iter().filter(|d| known.extent(d).is_none()).collect();
             let mut names: Vec<&str> = Vec::new();
@@ -187,15 +197,13 @@ fn unbound_input(input: &PortInfo, known: &KnownDims<'_>) -> UnboundInput {
                 }
             }
             if open.iter().all(|d| matches!(d, Dim::Named(_))) && names.len() <= 2 {
-                names.iter().map(|name| format!("--dim {name}=?")).collect()
+                names.iter().map(|name| dim(name, None)).collect()
             } else {
-                let dims: Vec<String> =
-                    dims.iter().map(|d| known.extent(d).map_or("?".into(), |n| n.to_string())).collect();
-                vec![format!("--shape {}={}", input.name, dims.join("x"))]
+                shape(Some(dims.iter().map(|d| known.extent(d)).collect()))
             }
         }
     };
-    UnboundInput { input: input.name.clone(), declared: input.to_string(), flags }
+    UnboundInput { input: input.name.clone(), declared: input.to_string(), settings }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::subgraph::{self, GraphDef};
 use super::table;
 use super::tensor::{TensorFault, TensorReader};
 use super::wire;
-use crate::limits::Limits;
+use crate::limits::{Exceeded, LimitName, Limits};
 use crate::tensor::Tensor;
 
 /// Parses bytes that [`wire::scan`](super::wire::scan) has passed.
@@ -83,7 +83,8 @@ pub(super) fn model(
     for (what, number) in [("inputs", graph.input.len()), ("outputs", graph.output.len())] {
         if number > tensors.limits.ports.saturating_add(initializers.len()) {
             let what = format!("the graph with {number} {what}");
-            return Err(Fault::Limit { what, limit: tensors.limits.ports as u64, name: "ports" });
+            let limit = tensors.limits.ports as u64;
+            return Err(Exceeded { what, limit, name: LimitName::Ports }.into());
         }
     }
     let (mut inputs, mut defaults) = (Vec::new(), Vec::new());
@@ -144,7 +145,7 @@ fn tensor_fault(fault: TensorFault, tensor: &str) -> Fault {
     match fault {
         TensorFault::Unread(fault) => fault,
         TensorFault::Bad(what) => Fault::Tensor { tensor: tensor.to_string(), what },
-        TensorFault::Large(what, limit, name) => Fault::Limit { what, limit, name },
+        TensorFault::Large(exceeded) => exceeded.into(),
     }
 }
 

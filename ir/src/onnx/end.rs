@@ -12,6 +12,7 @@ use super::error::Fault;
 use super::model::{Model, NodeDef, PortInfo};
 use super::order;
 use crate::nearest::nearest;
+use crate::setting::Setting;
 
 /// The part of a model that a graph is made of.
 pub(super) struct ModelPart<'m> {
@@ -71,11 +72,14 @@ fn results<'m>(model: &'m Model, end: &str) -> Result<Vec<&'m str>, Fault> {
     let mut nodes = model.nodes.iter().filter(|node| node.name == end);
     match (nodes.next(), nodes.count()) {
         (Some(node), 0) => Ok(values(node).collect()),
-        (Some(node), more) => Err(Fault::Binding(format!(
-            "--until: {} nodes have the name \"{end}\"; name a value, such as \"{}\"",
-            more + 1,
-            values(node).next().unwrap_or_default()
-        ))),
+        (Some(node), more) => Err(misnamed(
+            end,
+            format!(
+                "{} nodes have the name \"{end}\"; name a value, such as \"{}\"",
+                more + 1,
+                values(node).next().unwrap_or_default()
+            ),
+        )),
         (None, _) => {
             let names = model.nodes.iter().flat_map(|node| values(node).chain([node.name.as_str()]));
             let names: Vec<&str> = names.collect();
@@ -87,9 +91,12 @@ fn results<'m>(model: &'m Model, end: &str) -> Result<Vec<&'m str>, Fault> {
                     names.last().unwrap_or(&"")
                 ),
             };
-            Err(Fault::Binding(format!(
-                "--until: no output of the model depends on a node or value \"{end}\"; {hint}"
-            )))
+            let what = format!("no output of the model depends on a node or value \"{end}\"; {hint}");
+            Err(misnamed(end, what))
         }
     }
+}
+
+fn misnamed(end: &str, what: String) -> Fault {
+    Fault::Binding { setting: Setting::Until { name: Some(end.to_string()) }, what, by: None }
 }

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::io;
 
-use crate::limits::{Exceeded, flag};
+use crate::limits::Exceeded;
 use crate::op::OpError;
+use crate::setting::{Setting, listed};
 use crate::tensor::TensorError;
 use crate::types::DType;
 
@@ -38,18 +39,8 @@ pub enum Fault {
     #[error("not an ONNX model: {0}")]
     NotOnnx(String),
     /// Something is larger than the [`Limits`](super::Limits) allow.
-    #[error(
-        "{what} is over the limit of {limit} ({name}); if you trust the model, raise it with {}",
-        flag(.name)
-    )]
-    Limit {
-        /// What is too large, and how large it is.
-        what: String,
-        /// The limit.
-        limit: u64,
-        /// The field of [`Limits`](super::Limits).
-        name: &'static str,
-    },
+    #[error(transparent)]
+    Limit(#[from] Exceeded),
     /// The model imports operators of a version that is not known here, or of none.
     #[error("{0}")]
     Opset(String),
@@ -104,8 +95,15 @@ pub enum Fault {
     #[error("{}", unbound_text(.0))]
     Unbound(Vec<UnboundInput>),
     /// A binding does not fit the model.
-    #[error("{0}")]
-    Binding(String),
+    #[error("{setting}: {what}{}", by.as_ref().map_or_else(String::new, |by| format!(" by {by}")))]
+    Binding {
+        /// The binding.
+        setting: Setting,
+        /// What does not fit.
+        what: String,
+        /// Another binding that says so.
+        by: Option<Setting>,
+    },
     /// Operators that are not read, all of them.
     #[error("{}", unsupported_text(.0))]
     Operators(Vec<UnsupportedOperator>),
@@ -140,8 +138,8 @@ pub struct UnboundInput {
     pub input: String,
     /// Its type, as declared: `f32[batch, 3, ?, ?]`.
     pub declared: String,
-    /// The flags that bind it: `--dim batch=…`, `--shape input=?x3x?x?`.
-    pub flags: Vec<String>,
+    /// What binds it.
+    pub settings: Vec<Setting>,
 }
 
 /// An operator that is not read.
@@ -187,9 +185,17 @@ pub enum NodeFault {
         /// The value's name.
         value: String,
         /// Where it comes from, and what to do.
-        origin: String,
+        origin: Origin,
         /// The graph inputs that it is computed from.
         inputs: Vec<String>,
+    },
+    /// What is only known when the program runs decides what there is.
+    #[error("unsupported: {what}; it has to be known at compile time: {remedy}")]
+    RunTime {
+        /// What depends on it.
+        what: String,
+        /// What to do.
+        remedy: Remedy,
     },
     /// More operands than the operator takes.
     #[error("has {got} operands, the operator takes {max}")]
@@ -284,6 +290,59 @@ pub enum NodeFault {
     Limit(#[from] Exceeded),
 }
 
+/// Where a value comes from that should have been constant.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Origin {
+    /// It is a graph input, which this would bind.
+    Input(Setting),
+    /// It is made by nodes that depend on no input.
+    Nodes,
+    /// It is computed from what an input holds, and other data as this input is: a picture, or the like.
+    Data(String),
+    /// It is computed from inputs, which these would bind.
+    Inputs(Vec<Setting>),
+}
+
+/// What makes a value known when the model is compiled.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Remedy {
+    /// Inputs have to be bound.
+    Bind(Vec<Setting>),
+    /// Nothing does: the program has to end before.
+    EndBefore,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Input(setting) => write!(f, "is a graph input; bind it with {setting}"),
+            Origin::Nodes => f.write_str("is computed at run time"),
+            Origin::Data(input) => {
+                write!(f, "is computed at run time from what \"{input}\" holds; {}", Remedy::EndBefore)
+            }
+            Origin::Inputs(settings) => {
+                let settings = listed(settings);
+                write!(f, "is computed at run time; binding what it depends on would help: {settings}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Remedy::Bind(settings) => f.write_str(&listed(settings)),
+            Remedy::EndBefore => {
+                let until = Setting::Until { name: None };
+                write!(
+                    f,
+                    "end the program at a node before this one with {until}, and do the rest in the host"
+                )
+            }
+        }
+    }
+}
+
 impl NodeFault {
     fn inputs_to_bind(&self) -> &[String] {
         match self {
@@ -306,12 +365,6 @@ impl NodeFault {
 
 fn names(list: &[DType]) -> String {
     list.iter().map(|dtype| dtype.name()).collect::<Vec<_>>().join(", ")
-}
-
-impl From<Exceeded> for Fault {
-    fn from(Exceeded { what, limit, name }: Exceeded) -> Fault {
-        Fault::Limit { what, limit, name }
-    }
 }
 
 impl From<TensorError> for NodeFault {
@@ -362,7 +415,7 @@ fn unbound_text(inputs: &[UnboundInput]) -> String {
             "{gap}input \"{}\" is {}: give {}",
             input.input,
             input.declared,
-            input.flags.join(" ")
+            listed(&input.settings)
         );
     }
     if inputs.len() > LISTED {

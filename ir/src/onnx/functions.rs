@@ -15,6 +15,7 @@ use super::attribute::Attribute;
 use super::error::{Fault, NodeFault};
 use super::model::NodeDef;
 use super::subgraph::GraphDef;
+use crate::limits::{Exceeded, LimitName};
 
 /// Functions that call functions that call functions.
 const MOST_NESTED: usize = 32;
@@ -48,11 +49,12 @@ pub(super) fn inline(
     let mut census = Weigher { functions, known: BTreeMap::new() };
     let total = census.weigh_all(&nodes, 0)?;
     if total > limit as u64 {
-        return Err(Fault::Limit {
+        return Err(Exceeded {
             what: format!("the model with {total} nodes after its functions are put in place of their calls"),
             limit: limit as u64,
-            name: "nodes",
-        });
+            name: LimitName::Nodes,
+        }
+        .into());
     }
     let mut inliner = Inliner { functions, made: 0 };
     let mut inlined = Vec::with_capacity(total as usize);

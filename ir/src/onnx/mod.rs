@@ -56,6 +56,6 @@ mod weights;
 mod wire;
 
 pub use bindings::Bindings;
-pub use error::{Fault, Link, NodeFault, OnnxError, UnboundInput, UnsupportedOperator};
+pub use error::{Fault, Link, NodeFault, OnnxError, Origin, Remedy, UnboundInput, UnsupportedOperator};
 pub use model::{Dim, Model, PortInfo, SourcePart, read_tensor};
 pub use table::{Elements, Supported, operators};

@@ -21,7 +21,7 @@ use super::tensor::TensorReader;
 use super::weights::{self, Reading, StoredTensor, Weights};
 use super::wire;
 use crate::graph::Graph;
-use crate::limits::{Deadline, Limits};
+use crate::limits::{Deadline, Exceeded, LimitName, Limits};
 use crate::tensor::Tensor;
 use crate::types::DType;
 
@@ -294,11 +294,12 @@ fn check_size(size: u64, limits: &Limits) -> Result<(), Fault> {
     if size <= limits.file_bytes {
         return Ok(());
     }
-    Err(Fault::Limit {
+    Err(Exceeded {
         what: format!("the file of {size} bytes"),
         limit: limits.file_bytes,
-        name: "file_bytes",
-    })
+        name: LimitName::FileBytes,
+    }
+    .into())
 }
 
 fn parse(source: ModelSource, file: &str, folder: Option<&Path>, limits: Limits) -> Result<Model, Fault> {

@@ -1,7 +1,7 @@
 //! A node while it is read: its operands, attributes and what it becomes.
 
 use super::attribute::Attributes;
-use super::error::NodeFault;
+use super::error::{NodeFault, Origin, Remedy};
 use super::import::{Importer, Item};
 use super::model::NodeDef;
 use super::subgraph::GraphDef;
@@ -9,6 +9,7 @@ use super::varying::Amount;
 use crate::graph::{GraphError, Value};
 use crate::op::number::to_be_narrowed;
 use crate::op::{Op, OpError};
+use crate::setting::Setting;
 use crate::tensor::{Element, Tensor};
 use crate::types::{DType, Shape, TensorType};
 
@@ -190,36 +191,32 @@ impl<'i, 'm> NodeReader<'i, 'm> {
         }
     }
 
-    /// How to make a value known when the model is compiled.
-    pub(super) fn advice(&self, value: Value) -> String {
-        format!("it has to be known at compile time: {}", self.remedy(&self.sources(value)))
+    /// The fault that what only the run knows decides what there is; `what` says what.
+    pub(super) fn decided_at_run_time(&self, value: Value, what: String) -> NodeFault {
+        let settings = self.to_bind(&self.sources(value));
+        let remedy = if settings.is_empty() { Remedy::EndBefore } else { Remedy::Bind(settings) };
+        NodeFault::RunTime { what, remedy }
     }
 
     /// Where a value comes from that should have been constant.
-    fn origin(&self, value: Value, inputs: &[String]) -> String {
-        if matches!(self.importer.graph.node(value.node).op, Op::Input) {
+    fn origin(&self, value: Value, inputs: &[String]) -> Origin {
+        let node = self.importer.graph.node(value.node);
+        if matches!(node.op, Op::Input) {
             // Whoever has a setting as the operand itself can bind it, whatever it looks like.
-            format!("is a graph input; bind it with --const {}=FILE.npy", inputs.join(" "))
-        } else if inputs.is_empty() {
-            "is computed at run time".to_string()
-        } else if inputs.iter().all(|name| self.is_data(name)) {
-            format!("is computed at run time from what \"{}\" holds; {}", inputs[0], self.remedy(inputs))
-        } else {
-            format!("is computed at run time; binding what it depends on would help: {}", self.remedy(inputs))
+            return Origin::Input(Setting::constant(&node.name));
+        }
+        let settings = self.to_bind(inputs);
+        match inputs.first() {
+            None => Origin::Nodes,
+            Some(data) if settings.is_empty() => Origin::Data(data.clone()),
+            Some(_) => Origin::Inputs(settings),
         }
     }
 
-    /// What would make known what is computed from these inputs. Nobody binds a picture: where all come from such, the program
-    /// has to end before.
-    fn remedy(&self, inputs: &[String]) -> String {
+    /// What would make known what is computed from these inputs. Nobody binds a picture.
+    fn to_bind(&self, inputs: &[String]) -> Vec<Setting> {
         let bound = inputs.iter().filter(|name| !self.is_data(name)).take(3);
-        let flags: Vec<String> = bound.map(|name| format!("--const {name}=FILE.npy")).collect();
-        if flags.is_empty() {
-            "end the program at a node before this one with --until NAME, and do the rest in the host"
-                .to_string()
-        } else {
-            flags.join(" ")
-        }
+        bound.map(|name| Setting::constant(name)).collect()
     }
 
     /// Whether an input is what the model is about, a picture or the like, and not a setting of it.

@@ -14,7 +14,7 @@ use super::external::{External, Location};
 use super::source::ModelSource;
 use super::weights::{StoredTensor, Weights, normalise};
 use crate::block::Block;
-use crate::limits::{Exceeded, Limits};
+use crate::limits::{Exceeded, LimitName, Limits};
 use crate::tensor::Tensor;
 use crate::types::{DType, Shape, TensorType};
 
@@ -41,8 +41,8 @@ pub(super) enum TensorFault {
     Unread(Fault),
     /// It is damaged or of a kind that is not read.
     Bad(String),
-    /// Too large: what, the limit, its name.
-    Large(String, u64, &'static str),
+    /// Too large.
+    Large(Exceeded),
 }
 
 impl From<String> for TensorFault {
@@ -65,13 +65,13 @@ impl TensorReader<'_> {
         raw: Option<(&ModelSource, Range<usize>)>,
     ) -> Result<Weights, TensorFault> {
         let ty = tensor_type(&proto)?;
-        let large = |Exceeded { what, limit, name }| TensorFault::Large(what, limit, name);
-        self.limits.admit(&ty, || format!("tensor \"{}\"", proto.name)).map_err(large)?;
+        self.limits.admit(&ty, || format!("tensor \"{}\"", proto.name)).map_err(TensorFault::Large)?;
         let bytes = ty.bytes();
         self.total = self.total.saturating_add(bytes as u64);
         if self.total > self.limits.weight_bytes {
             let what = format!("the model with {} bytes of constants so far", self.total);
-            return Err(TensorFault::Large(what, self.limits.weight_bytes, "weight_bytes"));
+            let limit = self.limits.weight_bytes;
+            return Err(TensorFault::Large(Exceeded { what, limit, name: LimitName::WeightBytes }));
         }
         if proto.segment.is_some() {
             return Err(TensorFault::Bad("it is stored in segments, which are not supported".into()));
@@ -192,7 +192,7 @@ mod tests {
         let limits = Limits { tensor_bytes: 1 << 20, ..Limits::default() };
         TensorReader::new(External::new(None), &limits).read(proto).map_err(|r| match r {
             TensorFault::Bad(what) => what,
-            TensorFault::Large(what, ..) => what,
+            TensorFault::Large(exceeded) => exceeded.what,
             TensorFault::Unread(fault) => fault.to_string(),
         })
     }

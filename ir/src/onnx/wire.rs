@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::error::Fault;
 use super::source::Bytes;
-use crate::limits::Limits;
+use crate::limits::{Exceeded, LimitName, Limits};
 
 /// The messages that ONNX defines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,12 +105,12 @@ pub(super) fn scan_tensor(mut bytes: &[u8], limits: &Limits) -> Result<(), Fault
 fn walk(bytes: &mut impl Bytes, message: Message, limits: &Limits) -> Result<Census, Fault> {
     let census = count(bytes, message, limits.depth)?;
     for (what, number, limit, name) in [
-        ("nodes", census.nodes, limits.nodes, "nodes"),
-        ("nodes, names, attributes and other parts", census.parts, limits.parts, "parts"),
+        ("nodes", census.nodes, limits.nodes, LimitName::Nodes),
+        ("nodes, names, attributes and other parts", census.parts, limits.parts, LimitName::Parts),
     ] {
         if number > limit {
             let what = format!("the model with {number} {what}");
-            return Err(Fault::Limit { what, limit: limit as u64, name });
+            return Err(Exceeded { what, limit: limit as u64, name }.into());
         }
     }
     Ok(census)
@@ -157,7 +157,8 @@ fn count(bytes: &mut impl Bytes, message: Message, depth: usize) -> Result<Censu
                         }
                         if open.len() >= depth {
                             let what = format!("the nesting of messages at byte {start}");
-                            return Err(Fault::Limit { what, limit: depth as u64, name: "depth" });
+                            let name = LimitName::Depth;
+                            return Err(Exceeded { what, limit: depth as u64, name }.into());
                         }
                         open.push((inner, stop));
                     }
@@ -347,7 +348,7 @@ mod tests {
         let model = field(7, &field(1, &[attributes, names].concat()));
         let error = scan(&model, &Limits { parts: 61, ..Limits::default() }).unwrap_err().to_string();
         assert!(error.contains("62 nodes, names, attributes and other parts"), "{error}");
-        assert!(error.contains("--limit-parts"), "{error}");
+        assert!(error.contains("Limits::parts"), "{error}");
         assert!(scan(&model, &Limits { parts: 62, ..Limits::default() }).is_ok());
     }
 

@@ -116,7 +116,7 @@ fn a_shape_that_a_picture_decides_is_no_setting_to_bind() {
             .node("Tile", &["n", "size"], &["y"], &[])
     };
     let error = model(&["1", "3", "4", "4"]).error();
-    assert!(error.contains("--const n=FILE.npy") && !error.contains("image"), "{error}");
+    assert!(error.contains("Bindings::constants[\"n\"]") && !error.contains("image"), "{error}");
     let only = onnx(13)
         .input("image", &["1", "3", "4", "4"])
         .ints("n", &[1])
@@ -126,8 +126,11 @@ fn a_shape_that_a_picture_decides_is_no_setting_to_bind() {
         .node("Reshape", &["size", "n"], &["sizes"], &[])
         .node("ConstantOfShape", &["sizes"], &["y"], &[]);
     let error = only.error();
-    assert!(error.contains("from what \"image\" holds") && error.contains("--until NAME"), "{error}");
-    assert!(!error.contains("--const"), "{error}");
+    assert!(
+        error.contains("from what \"image\" holds") && error.contains("with Bindings::until,"),
+        "{error}"
+    );
+    assert!(!error.contains("constants"), "{error}");
     let bindings = until(&["sizes"]);
     assert_eq!(outputs(&only, &bindings), ["sizes"], "as it advises");
 }

@@ -54,7 +54,7 @@ fn branches_of_different_ranks_ask_for_the_condition() {
     let branches = [graph("then_branch", then), graph("else_branch", otherwise)];
     let error = onnx(13).input_of("c", 9, &[]).output("y").node("If", &["c"], &["y"], &branches).error();
     assert!(error.contains("is f32[1] or f32[1x2] as cond says"), "{error}");
-    assert!(error.ends_with("known at compile time: --const c=FILE.npy"), "{error}");
+    assert!(error.ends_with("known at compile time: Bindings::constants[\"c\"]"), "{error}");
 }
 
 /// The end of a detector asks first whether there is anything.
@@ -316,7 +316,7 @@ fn what_a_body_must_know_is_said_in_names_of_the_models_inputs() {
     );
     let error = model.error();
     assert!(error.contains("in its node \"part\" (Slice): operand 1 (starts)"), "{error}");
-    assert!(error.contains("--const trips=FILE.npy"), "{error}");
+    assert!(error.contains("Bindings::constants[\"trips\"]"), "{error}");
 }
 
 #[test]

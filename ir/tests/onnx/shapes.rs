@@ -51,10 +51,10 @@ fn a_named_dim_binds_every_input_that_has_it() {
 }
 
 #[test]
-fn unbound_dims_are_listed_with_the_flags_that_bind_them() {
+fn unbound_dims_are_listed_with_what_binds_them() {
     assert_eq!(
         failure(&open_model(), &bound(&["batch=1"], &[])),
-        "model: some input dims are not known; input \"x\" is f32[batch, 3, ?, ?]: give --shape x=1x3x?x? \
+        "model: some input dims are not known; input \"x\" is f32[batch, 3, ?, ?]: give Bindings::shapes[\"x\"] = 1x3x?x? \
          (a number for each ?)"
     );
     let model = onnx(13).input("a", &["n", "4"]).input("b", &["n", "m"]).output("y").node(
@@ -65,8 +65,8 @@ fn unbound_dims_are_listed_with_the_flags_that_bind_them() {
     );
     assert_eq!(
         failure(&model, &Bindings::new()),
-        "model: some input dims are not known; input \"a\" is f32[n, 4]: give --dim n=?; input \"b\" is f32[n, m]: \
-         give --dim n=? --dim m=? (a number for each ?)"
+        "model: some input dims are not known; input \"a\" is f32[n, 4]: give Bindings::dims[\"n\"] = ?; input \
+         \"b\" is f32[n, m]: give Bindings::dims[\"n\"] = ? and Bindings::dims[\"m\"] = ? (a number for each ?)"
     );
 }
 
@@ -75,7 +75,8 @@ fn an_input_of_unknown_rank_needs_a_shape() {
     let mut model = onnx(13).output("y").node("Relu", &["x"], &["y"], &[]);
     model.graph_mut().input.push(value_info("x", 1, None));
     assert!(
-        failure(&model, &Bindings::new()).contains("input \"x\" is f32 of any shape: give --shape x=?x?x…")
+        failure(&model, &Bindings::new())
+            .contains("input \"x\" is f32 of any shape: give Bindings::shapes[\"x\"] = ?x?x…")
     );
     assert!(model.graph_with(&bound(&[], &["x=7"])).is_ok());
 }
@@ -84,11 +85,11 @@ fn an_input_of_unknown_rank_needs_a_shape() {
 fn a_binding_for_nothing_names_what_was_probably_meant() {
     assert_eq!(
         failure(&open_model(), &bound(&["btach=1"], &[])),
-        "model: --dim: the model has no named dim \"btach\"; did you mean \"batch\"?"
+        "model: Bindings::dims[\"btach\"] = 1: the model has no named dim \"btach\"; did you mean \"batch\"?"
     );
     assert_eq!(
         failure(&open_model(), &bound(&[], &["image=1x3x8x8"])),
-        "model: --shape: the model has no input \"image\"; it has \"x\""
+        "model: Bindings::shapes[\"image\"] = 1x3x8x8: the model has no input \"image\"; it has \"x\""
     );
 }
 
@@ -96,11 +97,13 @@ fn a_binding_for_nothing_names_what_was_probably_meant() {
 fn a_shape_that_contradicts_the_model_is_refused() {
     assert_eq!(
         failure(&open_model(), &bound(&[], &["x=1x4x8x8"])),
-        "model: --shape: input \"x\" is f32[batch, 3, ?, ?], it cannot be 1x4x8x8: dim 1 is fixed at 3 by the model"
+        "model: Bindings::shapes[\"x\"] = 1x4x8x8: input \"x\" is f32[batch, 3, ?, ?], it cannot be 1x4x8x8: \
+         dim 1 is fixed at 3 by the model"
     );
     assert_eq!(
         failure(&open_model(), &bound(&["batch=2"], &["x=1x3x8x8"])),
-        "model: --shape: input \"x\" is f32[batch, 3, ?, ?], it cannot be 1x3x8x8: dim 0, \"batch\", is 2 by --dim"
+        "model: Bindings::shapes[\"x\"] = 1x3x8x8: input \"x\" is f32[batch, 3, ?, ?], it cannot be 1x3x8x8: \
+         dim 0, \"batch\", is 2 by Bindings::dims[\"batch\"] = 2"
     );
     assert!(failure(&open_model(), &bound(&[], &["x=1x3x8"])).ends_with("it has 4 dims, not 3"));
 }
@@ -116,7 +119,7 @@ fn an_input_bound_to_a_constant_decides_a_shape() {
     assert_eq!(
         failure(&model, &bound(&["k=2"], &[])),
         "model: node \"flat\" (Reshape, opset 13): operand 1 (shape) must be known at compile time, but \"shape\" is a \
-         graph input; bind it with --const shape=FILE.npy"
+         graph input; bind it with Bindings::constants[\"shape\"]"
     );
     let mut bindings = Bindings::new();
     bindings.constants.insert("shape".into(), Tensor::new([2], &[3i64, -1]).unwrap());
@@ -126,7 +129,7 @@ fn an_input_bound_to_a_constant_decides_a_shape() {
     bindings.constants.insert("shape".into(), iota(&[2]));
     assert_eq!(
         failure(&model, &bindings),
-        "model: the constant for input \"shape\" is f32[2], the input is i64[k]"
+        "model: Bindings::constants[\"shape\"]: the constant for input \"shape\" is f32[2], the input is i64[k]"
     );
 }
 
@@ -194,7 +197,7 @@ fn limits_hold_for_inputs_and_results() {
     assert_eq!(
         error,
         "model: input \"x\" of type f32[1000] and 4000 bytes is over the limit of 100 (tensor_bytes); if you trust the \
-         model, raise it with --limit-tensor"
+         model, raise it with Limits::tensor_bytes"
     );
 }
 

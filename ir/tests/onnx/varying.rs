@@ -85,7 +85,7 @@ fn a_number_of_which_nothing_is_known_decides_no_size() {
         &["y"],
         &[],
     );
-    assert!(model.error().contains("--const n=FILE.npy"), "{}", model.error());
+    assert!(model.error().contains("Bindings::constants[\"n\"]"), "{}", model.error());
 }
 
 #[test]

@@ -64,10 +64,8 @@ pub(in crate::onnx) fn branch(n: &mut NodeReader<'_, '_>) -> Results {
     for (index, (&a, &b)) in results.0.iter().zip(&results.1).enumerate() {
         let (ty_a, ty_b) = (n.ty(a), n.ty(b));
         if ty_a.dtype != ty_b.dtype || ty_a.shape.rank() != ty_b.shape.rank() {
-            return Err(NodeFault::unsupported(format!(
-                "result {index} is {ty_a} or {ty_b} as cond says; {}",
-                n.advice(condition)
-            )));
+            let what = format!("result {index} is {ty_a} or {ty_b} as cond says");
+            return Err(n.decided_at_run_time(condition, what));
         }
         chosen.push(n.either(condition, a, b)?);
     }
@@ -276,10 +274,8 @@ impl<'m> Repetition<'m> {
                 // What would follow the last iteration does not matter.
                 None if trip + 1 == trips => false,
                 None => {
-                    return Err(NodeFault::unsupported(format!(
-                        "whether it goes on after iteration {trip} is only known at run time; {}",
-                        n.advice(*condition)
-                    )));
+                    let what = format!("whether it goes on after iteration {trip} is only known at run time");
+                    return Err(n.decided_at_run_time(*condition, what));
                 }
             };
             carried = results[..count].to_vec();
