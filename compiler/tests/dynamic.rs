@@ -216,9 +216,12 @@ fn shapes_that_do_not_fit_are_refused_before_anything_is_compiled() {
     };
     let unfit =
         |shape: &str, why: &str| format!("input \"{port}\" is {declared}, it cannot be {shape}: {why}");
-    assert_eq!(refusal(&[3, 64, 64]), unfit("[3, 64, 64]", "it has 4 dims"));
-    assert_eq!(refusal(&[1, 4, 64, 64]), unfit("[1, 4, 64, 64]", "dim 1 is fixed at 3 by the model"));
-    assert_eq!(refusal(&[2, 3, 64, 64]), unfit("[2, 3, 64, 64]", "dim 0, \"batch\", is 1 by the options"));
+    assert_eq!(refusal(&[3, 64, 64]), unfit("[3, 64, 64]", "it has 3 dims; pass a tensor of 4 dims"));
+    let fixed = "dim 1 is 4, but the model fixes it at 3; pass 3 there";
+    assert_eq!(refusal(&[1, 4, 64, 64]), unfit("[1, 4, 64, 64]", fixed));
+    let fixed =
+        "dim 0 is 2, but fixed at 1 by Bindings::dims[\"batch\"] = 1; pass 1 there, or leave that out";
+    assert_eq!(refusal(&[2, 3, 64, 64]), unfit("[2, 3, 64, 64]", fixed));
     let mut given = |inputs: &[TensorRef<'_>]| session.run(inputs).expect_err("a refusal").to_string();
     assert_eq!(
         given(&[TensorRef::new(&[1, 3, 64, 64], &data[..7])]),
@@ -249,7 +252,9 @@ fn dims_of_one_name_must_agree_between_inputs() {
         DynamicModel::new(Model::from_bytes(model.write_to_bytes().expect("bytes")).expect("a model"));
     let error = model.program(&[&[1, 3, 64, 64], &[1, 3, 64, 96]]).expect_err("a refusal").to_string();
     let first = &model.inputs()[0].name;
-    assert!(error.ends_with(&format!("dim 3, \"width\", is 64 by input \"{first}\"")), "{error}");
+    let unequal =
+        format!("dim 3, \"width\", is 96, but 64 by input \"{first}\"; pass the same extent for both");
+    assert!(error.ends_with(&unequal), "{error}");
     model.program(&[&[1, 3, 64, 64], &[1, 3, 64, 64]]).expect("a program");
 }
 

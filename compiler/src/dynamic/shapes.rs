@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use nnc_ir::Setting;
 use nnc_ir::onnx::{Bindings, Dim, Model, PortInfo};
 use nnc_runtime::abi::ElemType;
 
@@ -70,6 +71,8 @@ pub enum ShapeError {
 pub enum Unfit {
     /// It has another number of dims.
     Rank {
+        /// How many it has.
+        found: usize,
         /// How many it should have.
         expected: usize,
     },
@@ -77,10 +80,12 @@ pub enum Unfit {
     Fixed {
         /// The axis.
         axis: usize,
+        /// Its extent.
+        found: usize,
         /// What it is fixed at.
         extent: usize,
-        /// Who fixed it: the model or the options.
-        by: &'static str,
+        /// The setting that fixed it; `None` is the model.
+        by: Option<Setting>,
     },
     /// A named dim that has another extent somewhere else.
     Named {
@@ -88,21 +93,32 @@ pub enum Unfit {
         axis: usize,
         /// The dim's name.
         name: String,
+        /// Its extent.
+        found: usize,
         /// Its other extent.
         extent: usize,
-        /// Where it has that: the options, or an input.
-        by: String,
+        /// The input that has that.
+        input: String,
     },
 }
 
 impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unfit::Rank { expected } => write!(f, "it has {expected} dims"),
-            Unfit::Fixed { axis, extent, by } => write!(f, "dim {axis} is fixed at {extent} by {by}"),
-            Unfit::Named { axis, name, extent, by } => {
-                write!(f, "dim {axis}, \"{name}\", is {extent} by {by}")
+            Unfit::Rank { found, expected } => {
+                write!(f, "it has {found} dims; pass a tensor of {expected} dims")
             }
+            Unfit::Fixed { axis, found, extent, by: None } => {
+                write!(f, "dim {axis} is {found}, but the model fixes it at {extent}; pass {extent} there")
+            }
+            Unfit::Fixed { axis, found, extent, by: Some(setting) } => write!(
+                f,
+                "dim {axis} is {found}, but fixed at {extent} by {setting}; pass {extent} there, or leave that out"
+            ),
+            Unfit::Named { axis, name, found, extent, input } => write!(
+                f,
+                "dim {axis}, \"{name}\", is {found}, but {extent} by input \"{input}\"; pass the same extent for both"
+            ),
         }
     }
 }
@@ -174,9 +190,8 @@ impl Declared {
 
     /// Whether each shape has the dims that are declared, and equal names equal extents.
     pub fn check(&self, key: &Key) -> Result<(), ShapeError> {
-        let bound =
-            self.dims.iter().map(|(name, &extent)| (name.as_str(), (extent, "the options".to_owned())));
-        let mut named: BTreeMap<&str, (usize, String)> = bound.collect();
+        // Dims that inputs before have given an extent.
+        let mut named: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
         for (input, shape) in self.inputs.iter().zip(key.shapes()) {
             let unfit = |problem| ShapeError::Unfit {
                 name: input.name.clone(),
@@ -186,26 +201,32 @@ impl Declared {
             };
             let rank = |expected: usize| match shape.len() == expected {
                 true => Ok(()),
-                false => Err(unfit(Unfit::Rank { expected })),
+                false => Err(unfit(Unfit::Rank { found: shape.len(), expected })),
             };
-            let fixed = |axis, extent, by| match shape[axis] == extent {
-                true => Ok(()),
-                false => Err(unfit(Unfit::Fixed { axis, extent, by })),
+            let fixed = |axis: usize, extent, by: &dyn Fn() -> Option<Setting>| match shape[axis] {
+                found if found != extent => Err(unfit(Unfit::Fixed { axis, found, extent, by: by() })),
+                _ => Ok(()),
             };
             if let Some(bound) = self.shapes.get(&input.name) {
                 rank(bound.len())?;
-                (0..bound.len()).try_for_each(|axis| fixed(axis, bound[axis], "the options"))?;
+                let by = || Some(Setting::shape(&input.name, bound));
+                (0..bound.len()).try_for_each(|axis| fixed(axis, bound[axis], &by))?;
             }
             let Some(dims) = &input.dims else { continue };
             rank(dims.len())?;
             for (axis, dim) in dims.iter().enumerate() {
                 match dim {
-                    Dim::Known(extent) => fixed(axis, *extent, "the model")?,
+                    Dim::Known(extent) => fixed(axis, *extent, &|| None)?,
                     Dim::Named(name) => {
-                        let here = || (shape[axis], format!("input \"{}\"", input.name));
-                        let (extent, by) = named.entry(name).or_insert_with(here).clone();
-                        if extent != shape[axis] {
-                            return Err(unfit(Unfit::Named { axis, name: name.clone(), extent, by }));
+                        if let Some(&extent) = self.dims.get(name) {
+                            let by = || Some(Setting::Dim { name: name.clone(), extent: Some(extent) });
+                            fixed(axis, extent, &by)?;
+                        }
+                        let found = shape[axis];
+                        let (extent, other) = *named.entry(name).or_insert((found, &input.name));
+                        if extent != found {
+                            let (name, input) = (name.clone(), other.to_owned());
+                            return Err(unfit(Unfit::Named { axis, name, found, extent, input }));
                         }
                     }
                     Dim::Unknown => {}
