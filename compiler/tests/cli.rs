@@ -757,6 +757,19 @@ fn an_input_with_a_default_may_be_given() {
         well(&[&["run", &net, "--input", &x, "--output", &output], more].concat());
         nnc::npz::read_npz(Path::new(&output)).expect("results").remove(0).1
     };
+    let listed = format!("input    {name} f32");
+    let of_default = |text: String| {
+        let line = text.lines().find(|line| line.starts_with(&listed)).expect("the input").to_string();
+        line.ends_with(", has a default value")
+    };
+    let shape = format!("{name}={size}");
+    assert!(of_default(well(&["inspect", &net])));
+    assert!(!of_default(well(&["inspect", &net, "--shape", &shape])), "it is an input like others");
+    let json: serde_json::Value =
+        serde_json::from_str(&well(&["inspect", &net, "--json"])).expect("one JSON object");
+    assert_eq!(json["defaults"][0]["name"], name);
+    assert_eq!(json["inputs"].as_array().map(Vec::len), Some(1));
+
     let by_default = results(&[]);
     let by_input = results(&["--input", &given]);
     assert_ne!(by_default.bytes(), by_input.bytes());

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 use nnc::{Compilation, Model};
-use nnc_ir::onnx::Fault;
+use nnc_ir::onnx::{Fault, PortInfo};
 use nnc_runtime::abi::{Port, ProgramDesc};
 use serde_json::{Value, json};
 
@@ -53,7 +53,7 @@ impl Inspect {
         drop(progress);
         slow::warn(&compilation.report().slow);
         if self.json {
-            as_json(out, &self.model, &compilation)
+            as_json(out, &self.model, &model, &compilation)
         } else {
             as_table(out, &self.model, &model, &compilation)
         }
@@ -83,7 +83,7 @@ fn totals(compilation: &Compilation) -> Totals {
 fn as_table(out: &mut dyn Write, path: &Path, model: &Model, compilation: &Compilation) -> Result<()> {
     let (plan, onnx) = (compilation.plan(), model.onnx());
     heading(out, path, onnx)?;
-    ports(out, &plan.inputs, &plan.outputs)?;
+    ports(out, &plan.inputs, &defaulted(onnx, &plan.inputs), &plan.outputs)?;
     writeln!(out)?;
     let mut table =
         table::new(["layer", "op", "kind", "result", "MACC", "params", "read", "written", "fused or why"]);
@@ -139,21 +139,50 @@ pub fn heading(out: &mut dyn Write, path: &Path, model: &nnc_ir::onnx::Model) ->
     writeln!(out, "{}: opset {opset}, {nodes} nodes, {producer}", path.display())
 }
 
-fn ports(out: &mut dyn Write, inputs: &[Port], outputs: &[Port]) -> std::io::Result<()> {
+fn ports(
+    out: &mut dyn Write,
+    inputs: &[Port],
+    defaulted: &[&PortInfo],
+    outputs: &[Port],
+) -> std::io::Result<()> {
     for port in inputs {
         writeln!(out, "input    {} {}", port.name, type_of(port))?;
     }
+    defaults(out, defaulted)?;
     for port in outputs {
         writeln!(out, "output   {} {}", port.name, type_of(port))?;
     }
     Ok(())
 }
 
+/// The inputs that nobody has to give, as they have a default, and that are none of the program's.
+fn defaulted<'m>(model: &'m nnc_ir::onnx::Model, inputs: &[Port]) -> Vec<&'m PortInfo> {
+    let open = |input: &&PortInfo| inputs.iter().all(|port| port.name != input.name);
+    model.defaults().iter().filter(open).collect()
+}
+
+/// The first of them: models of old versions of ONNX have all their weights there.
+pub fn defaults(out: &mut dyn Write, inputs: &[&PortInfo]) -> std::io::Result<()> {
+    const SHOWN: usize = 8;
+    for input in inputs.iter().take(SHOWN) {
+        writeln!(out, "input    {} {input}, has a default value", input.name)?;
+    }
+    match inputs.len().checked_sub(SHOWN) {
+        Some(more @ 1..) => writeln!(out, "         and {more} more inputs that have a default value"),
+        _ => Ok(()),
+    }
+}
+
 fn port_json(port: &Port) -> Value {
     json!({"name": port.name, "dtype": port.elem.to_string(), "shape": port.shape})
 }
 
-fn as_json(out: &mut dyn Write, path: &Path, compilation: &Compilation) -> Result<()> {
+/// An input as the model declares it.
+pub fn declared_json(port: &&PortInfo) -> Value {
+    json!({"name": port.name, "type": port.to_string()})
+}
+
+fn as_json(out: &mut dyn Write, path: &Path, model: &Model, compilation: &Compilation) -> Result<()> {
     let plan = compilation.plan();
     let layers: Vec<Value> = plan
         .steps
@@ -191,6 +220,7 @@ fn as_json(out: &mut dyn Write, path: &Path, compilation: &Compilation) -> Resul
         "model": path.display().to_string(),
         "target": compilation.target().name,
         "inputs": plan.inputs.iter().map(port_json).collect::<Vec<_>>(),
+        "defaults": defaulted(model.onnx(), &plan.inputs).iter().map(declared_json).collect::<Vec<_>>(),
         "outputs": plan.outputs.iter().map(port_json).collect::<Vec<_>>(),
         "layers": layers,
         "passes": passes,
@@ -234,7 +264,7 @@ fn artefact(out: &mut dyn Write, path: &Path, desc: &ProgramDesc, json: bool) ->
         return Ok(());
     }
     writeln!(out, "{}: compiled for {}", path.display(), desc.target)?;
-    ports(out, &desc.inputs, &desc.outputs)?;
+    ports(out, &desc.inputs, &[], &desc.outputs)?;
     writeln!(out)?;
     let mut table = table::new(["step", "function", "units of work"]);
     table::numbers(&mut table, &[1, 2]);

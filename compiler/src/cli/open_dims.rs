@@ -11,7 +11,7 @@ use nnc_ir::onnx::{Dim, Fault, PortInfo};
 use serde_json::{Value, json};
 
 use super::flag::flag;
-use super::inspect::heading;
+use super::inspect::{declared_json, defaults, heading};
 
 /// Where a dim with a name stands.
 #[derive(Default)]
@@ -47,7 +47,7 @@ pub fn show(out: &mut dyn Write, path: &Path, model: &Model, fault: &Fault, as_j
         _ => Vec::new(),
     };
     if as_json {
-        let port = |p: &PortInfo| json!({"name": p.name, "type": p.to_string()});
+        let ports = |ports: &[PortInfo]| ports.iter().map(|p| declared_json(&p)).collect::<Vec<_>>();
         let place = |(name, at): (&String, &DimUses)| {
             (name.clone(), json!({"inputs": at.inputs, "outputs": at.outputs}))
         };
@@ -55,8 +55,9 @@ pub fn show(out: &mut dyn Write, path: &Path, model: &Model, fault: &Fault, as_j
             "model": path.display().to_string(),
             "opset": onnx.opset(),
             "nodes": onnx.node_count(),
-            "inputs": onnx.inputs().iter().map(port).collect::<Vec<_>>(),
-            "outputs": onnx.outputs().iter().map(port).collect::<Vec<_>>(),
+            "inputs": ports(onnx.inputs()),
+            "defaults": ports(onnx.defaults()),
+            "outputs": ports(onnx.outputs()),
             "open_dims": dims.iter().map(place).collect::<serde_json::Map<String, Value>>(),
             "operators": onnx.operators(),
             "to_give": flags,
@@ -68,6 +69,7 @@ pub fn show(out: &mut dyn Write, path: &Path, model: &Model, fault: &Fault, as_j
     for input in onnx.inputs() {
         writeln!(out, "input    {} {input}", input.name)?;
     }
+    defaults(out, &onnx.defaults().iter().collect::<Vec<_>>())?;
     for output in onnx.outputs() {
         writeln!(out, "output   {} {output}", output.name)?;
     }
