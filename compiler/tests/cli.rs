@@ -477,6 +477,37 @@ fn a_command_that_is_interrupted_leaves_no_temporary_file() {
     }
 }
 
+/// A shell ignores a signal for the command that takes its place, as `nohup` does.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_that_is_ignored_at_the_start_ends_nothing() {
+    let folder = Folder::with_net();
+    let script = "trap '' \"$1\"; shift; exec \"$@\"";
+    for (signal, ignored) in [("HUP", true), ("INT", true), ("TERM", false)] {
+        let trapped = if ignored { signal } else { "USR1" };
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", script, "sh", trapped, env!("CARGO_BIN_EXE_nnc")])
+            .args(["bench", &folder.net(), "--seconds", "2", "--threads", "1"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let id = child.id().to_string();
+        // Until its thread for signals is there, the command has the signals of the shell.
+        let watches = || {
+            let threads = fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+            let names = threads.filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok());
+            names.into_iter().any(|name| name.trim() == "nnc signals")
+        };
+        while !watches() && child.try_wait().expect("a child").is_none() {
+            std::thread::yield_now();
+        }
+        let sent = std::process::Command::new("kill").args([&format!("-{signal}"), &id]).status();
+        assert!(sent.expect("kill").success());
+        let status = child.wait().expect("it ends");
+        assert_eq!(status.success(), ignored, "{signal}: {status}");
+    }
+}
+
 // ---- what does not -------------------------------------------------------------------------------------------------
 
 #[test]
