@@ -56,7 +56,7 @@ pub fn dot(graph: &Graph) -> String {
 /// The extents of a weight, which the graph does not show as a box.
 fn weight(op: &Op, operands: &[Option<&TensorType>]) -> Option<String> {
     let index = match op {
-        Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_) | Op::MatMul(_) => 1,
+        Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_) => 1,
         _ => return None,
     };
     operands.get(index).copied().flatten().map(|ty| format!("weight {}", ty.shape))

@@ -82,7 +82,7 @@ fn the_cost_of_a_node_counts_constants_as_parameters_and_every_operand_once() {
     let mut g = Graph::new();
     let x = g.add_input("x", TensorType::f32([2, 3]));
     let w = g.add_constant("w", Tensor::new([3, 4], &[0.0f32; 12]).unwrap());
-    let y = g.add("y", crate::op::MatMul.into(), &[Some(x), Some(w)]).unwrap();
+    let y = g.add("y", crate::op::MatMul::default().into(), &[Some(x), Some(w)]).unwrap();
     let add = Binary { function: BinaryFn::Add, activation: Some(Unary::Relu) };
     let z = g.add("z", add.into(), &[Some(y.into()), Some(y.into())]).unwrap();
     let cost = g.cost(y);

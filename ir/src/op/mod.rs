@@ -54,7 +54,7 @@ pub use det::Det;
 pub use einsum::Einsum;
 pub use elementwise::{Binary, BinaryFn, BitCast, Cast, Where};
 pub use gather::{GatherAt, GatherElements, GatherNd};
-pub use matmul::{Gemm, MatMul};
+pub use matmul::MatMul;
 pub use norm::{BatchNorm, ChannelAffine, InstanceNorm, LayerNorm, Lrn};
 pub use pool::{GlobalPool, Pool, PoolKind};
 pub use reduce::{LogSoftmax, Reduce, ReduceKind, Softmax};
@@ -219,7 +219,6 @@ macro_rules! every_operator {
             RoiAlign,
             MaxRoiPool,
             Det,
-            Gemm,
             MatMul,
             Einsum,
             Pool,

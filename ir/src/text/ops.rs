@@ -91,7 +91,7 @@ macro_rules! attributes {
 }
 
 attributes! {
-    Gemm { alpha = 1.0, beta = 1.0, trans_a = false, trans_b = false, activation = None }
+    MatMul { trans_b = false, epilogue = (Epilogue::default()) }
     BatchNorm { epsilon = 1e-5 }
     ChannelAffine { activation = None }
     InstanceNorm { epsilon = 1e-5 }
@@ -353,16 +353,6 @@ impl Described for Unique {
     fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
         f.optional("axis", &mut self.axis, None)?;
         f.optional("sorted", &mut self.sorted, true)
-    }
-}
-
-impl Described for MatMul {
-    fn blanks() -> Vec<Self> {
-        vec![MatMul]
-    }
-
-    fn fields(&mut self, _: &mut Fields<'_>) -> Result<(), AttrFault> {
-        Ok(())
     }
 }
 

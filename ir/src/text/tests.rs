@@ -128,10 +128,10 @@ fn samples() -> Vec<(Op, Vec<Option<TensorType>>)> {
             vec![image(), f(&[4, 3, 3, 3])],
         ),
         (
-            Gemm { alpha: 0.5, beta: 2.0, trans_a: true, trans_b: true, activation: clip }.into(),
-            vec![f(&[3, 2]), f(&[4, 3]), f(&[4])],
+            MatMul { trans_b: true, epilogue: Epilogue { residual: None, activation: clip } }.into(),
+            vec![f(&[5, 2, 3]), f(&[4, 3]), f(&[4])],
         ),
-        (MatMul.into(), vec![f(&[2, 3]), f(&[3])]),
+        (MatMul::default().into(), vec![f(&[2, 3]), f(&[3])]),
         (
             Einsum { terms: vec!["0ij".chars().collect(), "jK".chars().collect()], result: vec!['0', 'K'] }
                 .into(),

@@ -93,7 +93,7 @@ impl NodeReader<'_, '_> {
 
     /// Matrix product over the last two axes.
     pub(in crate::onnx) fn mat_mul(&mut self, a: Value, b: Value) -> One {
-        self.emit(MatMul, &[a, b])
+        self.emit(MatMul::default(), &[a, b])
     }
 
     /// Elements of one value before and behind those of an axis.

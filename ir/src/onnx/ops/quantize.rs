@@ -235,7 +235,7 @@ pub(super) fn integer_product(
     let a_zero = a_zero.map(|z| along(n, z, n_rank(n, a) > 1)).transpose()?;
     let b_zero = b_zero.map(|z| along(n, z, false)).transpose()?;
     let (a, b) = (centred(n, a, a_zero)?, centred(n, b, b_zero)?);
-    n.emit(MatMul, &[a, b])
+    n.emit(MatMul::default(), &[a, b])
 }
 
 fn n_rank(n: &NodeReader<'_, '_>, v: Value) -> usize {

@@ -105,7 +105,7 @@ impl Transform {
         let x = reshaped(n, x, flat)?;
         let x = if ty.dtype == DType::F64 { x } else { n.emit(Cast { to: DType::F64 }, &[x])? };
         let matrix = n.add_constant(matrix);
-        let y = n.emit(MatMul, &[x, matrix])?;
+        let y = n.emit(MatMul::default(), &[x, matrix])?;
         let y = if ty.dtype == DType::F64 { y } else { n.emit(Cast { to: ty.dtype }, &[y])? };
         let y = reshaped(n, y, [&outer[..], &[columns, parts]].concat())?;
         if sorted {

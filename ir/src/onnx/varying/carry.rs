@@ -11,8 +11,9 @@ use crate::graph::Value;
 use crate::onnx::error::NodeFault;
 use crate::onnx::ops::Results;
 use crate::op::{
-    AxisSlice, BinaryFn, Compress, CumulativeKind, GatherAt, GatherElements, GatherNd, NonMaxSuppression, Op,
-    Pad, PadMode, Reduce, ReduceKind, Reshape, ScatterElements, Slice, TopK, Unique, Where,
+    AxisSlice, BinaryFn, Compress, CumulativeKind, GatherAt, GatherElements, GatherNd, MatMul,
+    NonMaxSuppression, Op, Pad, PadMode, Reduce, ReduceKind, Reshape, ScatterElements, Slice, TopK, Unique,
+    Where,
 };
 use crate::tensor::Tensor;
 use crate::types::{DType, Shape, TensorType};
@@ -120,13 +121,7 @@ fn way(op: &Op, index: usize, axis: usize, shapes: &Shapes<'_>) -> Option<Way> {
                 kept(axis)
             }
         }
-        Op::MatMul(_) => product(index, axis, shapes),
-        Op::Gemm(op) => match index {
-            0 if axis == usize::from(op.trans_a) => kept(0),
-            1 if axis == usize::from(!op.trans_b) => kept(1),
-            0 | 1 => Some(Way::Summed(0, 0.0)),
-            _ => kept(shapes.aligned(from, axis)?),
-        },
+        Op::MatMul(op) => product(op, index, axis, shapes),
         Op::Einsum(op) => {
             let name = op.terms.get(index)?.get(axis)?;
             match op.result.iter().position(|other| other == name) {
@@ -164,10 +159,15 @@ fn neutral(kind: ReduceKind) -> f64 {
 }
 
 /// An axis of a matrix product: rows, columns, those that are summed over, and those of a batch.
-fn product(index: usize, axis: usize, shapes: &Shapes<'_>) -> Option<Way> {
+fn product(op: &MatMul, index: usize, axis: usize, shapes: &Shapes<'_>) -> Option<Way> {
     let (a, b, to) = (shapes.operand(0)?.rank(), shapes.operand(1)?.rank(), shapes.result);
+    match index {
+        MatMul::BIAS => return Some(Way::Kept(to.rank() - 1)),
+        MatMul::RESIDUAL => return Some(Way::Kept(axis)),
+        _ => {}
+    }
     let (from, rank) = (shapes.operand(index)?, if index == 0 { a } else { b });
-    let summed = if index == 0 || rank == 1 { rank - 1 } else { rank - 2 };
+    let summed = if index == 0 || rank == 1 || op.trans_b { rank - 1 } else { rank - 2 };
     if axis == summed {
         return Some(Way::Summed(0, 0.0));
     }
