@@ -335,7 +335,7 @@ fn as_affine(graph: &Graph, id: NodeId) -> Option<(Value, Vec<f32>, Vec<f32>)> {
     let result = graph.ty(id.into());
     let constant = |c: Value, x: Value| {
         (graph.ty(x) == result && graph.constant(x).is_none())
-            .then(|| per_channel(graph, c, result))
+            .then(|| per_channel(graph, c, result, 1))
             .flatten()
     };
     let (x, constant, constant_first) = match (constant(b, a), constant(a, b)) {

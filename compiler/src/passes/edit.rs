@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use nnc_ir::op::{Epilogue, Residual, Unary};
+use nnc_ir::op::{Epilogue, MatMul, Residual, Unary};
 use nnc_ir::{Graph, GraphError, NodeId, Op, Tensor, TensorError, TensorType, Value};
 
 use super::Notes;
@@ -84,13 +84,25 @@ pub(super) fn scalar(graph: &Graph, value: Value) -> Option<f32> {
     floats(graph, value)?.first().copied()
 }
 
-/// The constant as one element a channel of `like` ([N, C, …]), if broadcasting it to `like` says just that and
-/// leaves the shape of `like` as it is.
-pub(super) fn per_channel(graph: &Graph, value: Value, like: &TensorType) -> Option<Vec<f32>> {
-    let channels = *like.shape.get(1)?;
+/// The axis of a layer's result along which its bias is: that of the channels of an image, of the columns of a product. None for a
+/// product by a vector.
+pub(super) fn channel_axis(graph: &Graph, layer: NodeId) -> Option<usize> {
+    match &graph.node(layer).op {
+        Op::MatMul(_) => {
+            let b = graph.ty(graph.operand(layer, MatMul::B)?).shape.rank();
+            if b < 2 { None } else { graph.ty(layer.into()).shape.rank().checked_sub(1) }
+        }
+        _ => Some(1),
+    }
+}
+
+/// The constant as one element for each of `like` along an axis, if broadcasting it to `like` says just that and leaves the shape of
+/// `like` as it is.
+pub(super) fn per_channel(graph: &Graph, value: Value, like: &TensorType, axis: usize) -> Option<Vec<f32>> {
+    let channels = *like.shape.get(axis)?;
     let shape = &graph.ty(value).shape;
     let offset = like.shape.rank().checked_sub(shape.rank())?;
-    let fits = shape.iter().enumerate().all(|(i, &d)| d == 1 || (i + offset == 1 && d == channels));
+    let fits = shape.iter().enumerate().all(|(i, &d)| d == 1 || (i + offset == axis && d == channels));
     if !fits || Float::of(like.dtype).is_none() {
         return None;
     }
@@ -189,7 +201,7 @@ pub(super) fn with_activation(graph: &Graph, layer: NodeId, op: &Op, next: Unary
         Op::Conv(conv) => epilogue_slot(&mut conv.epilogue)?,
         Op::Pool(pool) => epilogue_slot(&mut pool.epilogue)?,
         Op::ConvTranspose(conv) => &mut conv.activation,
-        Op::Gemm(gemm) => &mut gemm.activation,
+        Op::MatMul(product) => epilogue_slot(&mut product.epilogue)?,
         Op::GlobalPool(pool) => &mut pool.activation,
         Op::Binary(binary) => &mut binary.activation,
         Op::ChannelAffine(affine) => &mut affine.activation,
@@ -266,7 +278,7 @@ fn non_negative(graph: &Graph, value: Value, depth: usize) -> bool {
             pool.activation.map_or(result, |a| keeps_non_negative(a, result))
         }
         Op::ConvTranspose(conv) => conv.activation.is_some_and(|a| keeps_non_negative(a, false)),
-        Op::Gemm(gemm) => gemm.activation.is_some_and(|a| keeps_non_negative(a, false)),
+        Op::MatMul(product) => epilogue(&product.epilogue, false, MatMul::RESIDUAL),
         Op::ChannelAffine(affine) => affine.activation.is_some_and(|a| keeps_non_negative(a, false)),
         Op::Binary(binary) => {
             use nnc_ir::op::BinaryFn::{Add, Max, Min, Mul};

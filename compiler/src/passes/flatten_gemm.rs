@@ -1,7 +1,7 @@
 //! Turns a fully connected layer over an image into a convolution whose window is the image.
 //!
 //! ```text
-//!   x [N,C,H,W] ─▶ reshape [N,C·H·W] ─▶ gemm [N,M]
+//!   x [N,C,H,W] ─▶ reshape [N,C·H·W] ─▶ matmul [N,M]
 //!                      ▼
 //!   x [N,C,H,W] ─▶ conv HxW [N,M,1,1] ─▶ reshape [N,M]
 //! ```
@@ -9,12 +9,10 @@
 //! So the image is read where and how it lies, whatever order its channels have: after a global pool the layer is a 1x1
 //! convolution. Activations between such layers move in front of the reshape, so that the next one finds it.
 
-use nnc_ir::op::{Conv, Epilogue, Gemm, Prologue, Reshape, Window};
+use nnc_ir::op::{Conv, MatMul, Prologue, Reshape, Window};
 use nnc_ir::{Graph, NodeId, Op, Tensor, Value};
 
 use super::edit::{each_node, floats, input_of, is_constant, is_float, producer, read_only_by, rewrite};
-use super::fuse_bias::{is_matrix_product, plain_gemm};
-use super::scale_alpha::{fold_factors, transposed};
 use super::{EditError, Notes};
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
@@ -22,11 +20,8 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
         if move_before_reshape(graph, id)? {
             notes.count("activations moved before a reshape");
         }
-        if over_image(graph, id).is_some() {
-            fold_factors(graph, id)?;
-            if to_conv(graph, id)? {
-                notes.count("turned into convolutions");
-            }
+        if to_conv(graph, id)? {
+            notes.count("turned into convolutions");
         }
         Ok(())
     })
@@ -52,45 +47,36 @@ fn move_before_reshape(graph: &mut Graph, id: NodeId) -> Result<bool, EditError>
     Ok(true)
 }
 
-/// The image behind the flattened operand of a Gemm or MatMul with constant weights.
-fn over_image(graph: &Graph, id: NodeId) -> Option<Value> {
-    let gemm = as_gemm(graph, id)?;
-    let (flat, weights) = (graph.operand(id, 0)?, graph.operand(id, 1)?);
+/// The image behind the flattened operand of a product with constant weights.
+fn over_image(graph: &Graph, id: NodeId) -> Option<(Value, MatMul)> {
+    let Op::MatMul(product) = &graph.node(id).op else { return None };
+    let (flat, weights) = (graph.operand(id, MatMul::A)?, graph.operand(id, MatMul::B)?);
     let Op::Reshape(_) = producer(graph, flat) else { return None };
     let image = input_of(graph, flat)?;
     let (from, to) = (&graph.ty(image).shape, &graph.ty(flat).shape);
     let flattens = from.rank() > 2 && to.rank() == 2 && from[0] == to[0] && from[0] > 0;
-    (flattens && !gemm.trans_a && is_float(graph, image) && is_constant(graph, weights)).then_some(image)
-}
-
-fn as_gemm(graph: &Graph, id: NodeId) -> Option<Gemm> {
-    match &graph.node(id).op {
-        Op::Gemm(gemm) => Some(gemm.clone()),
-        Op::MatMul(_) if is_matrix_product(graph, id) => Some(plain_gemm()),
-        _ => None,
-    }
+    let takes = flattens
+        && is_float(graph, image)
+        && is_constant(graph, weights)
+        && graph.ty(weights).shape.rank() == 2
+        && product.epilogue.residual.is_none();
+    takes.then(|| (image, product.clone()))
 }
 
 fn to_conv(graph: &mut Graph, id: NodeId) -> Result<bool, EditError> {
-    let (Some(image), Some(gemm)) = (over_image(graph, id), as_gemm(graph, id)) else { return Ok(false) };
-    if gemm.alpha != 1.0 || gemm.beta != 1.0 {
+    let Some((image, product)) = over_image(graph, id) else { return Ok(false) };
+    let shape = graph.ty(id.into()).shape.to_vec();
+    let (Some(weights), &[_, m]) = (graph.operand(id, MatMul::B), shape.as_slice()) else { return Ok(false) };
+    let bias = graph.operand(id, MatMul::BIAS);
+    if bias.is_some_and(|bias| !is_constant(graph, bias)) {
         return Ok(false);
     }
-    let shape = graph.ty(id.into()).shape.to_vec();
-    let (Some(weights), &[_, m]) = (graph.operand(id, 1), shape.as_slice()) else { return Ok(false) };
-    let bias = match graph.operand(id, 2) {
-        None => None,
-        Some(c) => match as_bias(graph, c, m) {
-            Some(bias) => Some(bias),
-            None => return Ok(false),
-        },
-    };
     let name = graph.node(id).name.clone();
     let image_shape = graph.ty(image).shape.clone();
     let mut kernel_shape = vec![m];
     kernel_shape.extend(&image_shape[1..]);
     let Some(tensor) = graph.constant(weights) else { return Ok(false) };
-    let kernel = if gemm.trans_b {
+    let kernel = if product.trans_b {
         tensor.reshaped(kernel_shape)?
     } else {
         let Some(elems) = floats(graph, weights) else { return Ok(false) };
@@ -98,10 +84,6 @@ fn to_conv(graph: &mut Graph, id: NodeId) -> Result<bool, EditError> {
     };
     let weights_name = graph.node(weights.node).name.clone();
     let kernel = graph.add_constant(weights_name, kernel);
-    let bias = match bias {
-        Some(elems) => Some(super::edit::vector(graph, format!("{name}:bias"), &elems)?),
-        None => None,
-    };
     let spatial = image_shape.rank() - 2;
     let conv = Conv {
         window: Window {
@@ -113,7 +95,7 @@ fn to_conv(graph: &mut Graph, id: NodeId) -> Result<bool, EditError> {
         },
         groups: 1,
         prologue: Prologue::default(),
-        epilogue: Epilogue { residual: None, activation: gemm.activation },
+        epilogue: product.epilogue,
     };
     let layer = graph.add(name.clone(), conv.into(), &[Some(image), Some(kernel), bias])?;
     graph.rename(id, format!("{name}:flatten"));
@@ -121,14 +103,34 @@ fn to_conv(graph: &mut Graph, id: NodeId) -> Result<bool, EditError> {
     Ok(true)
 }
 
-/// The constant C of a Gemm as one element for each of its `m` results; `None` when it differs between rows.
-fn as_bias(graph: &Graph, c: Value, m: usize) -> Option<Vec<f32>> {
-    let shape = &graph.ty(c).shape;
-    let rows = shape.iter().rev().skip(1).product::<usize>();
-    let elems = floats(graph, c)?;
-    match elems.len() {
-        1 => Some(vec![elems[0]; m]),
-        len if len == m && rows == 1 => Some(elems.into_owned()),
-        _ => None,
+/// The transpose of a matrix of `rows` × `columns`, in blocks that stay in the cache.
+fn transposed(elems: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    const BLOCK: usize = 32;
+    let mut result = vec![0.0; elems.len()];
+    for row in (0..rows).step_by(BLOCK) {
+        for column in (0..columns).step_by(BLOCK) {
+            for r in row..(row + BLOCK).min(rows) {
+                for c in column..(column + BLOCK).min(columns) {
+                    result[c * rows + r] = elems[r * columns + c];
+                }
+            }
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_matrix_that_is_transposed_has_its_rows_as_columns() {
+        let elems: Vec<f32> = (0..70 * 45).map(|i| i as f32).collect();
+        let t = transposed(&elems, 70, 45);
+        for r in 0..70 {
+            for c in 0..45 {
+                assert_eq!(t[c * 70 + r], elems[r * 45 + c]);
+            }
+        }
     }
 }

@@ -28,7 +28,6 @@ use super::edit::{
     with_activation,
 };
 use super::fuse_activation::{is_cheap, readers_with_prologue};
-use super::fuse_bias::{is_matrix_product, plain_gemm};
 use super::{EditError, Notes};
 use crate::code::float::Float;
 
@@ -226,15 +225,17 @@ fn scalable(graph: &Graph, layer: NodeId) -> Option<Scalable> {
             let order = WeightOrder::Transposed { groups: conv.groups, channels: *shape.get(1)?, inner };
             (conv.clone().into(), order)
         }
-        Op::Gemm(gemm) if gemm.activation.is_none() && gemm.beta == 1.0 => {
-            let order = match gemm.trans_b {
+        // Of matrices: the axis after the first is that of the columns.
+        Op::MatMul(product)
+            if product.epilogue.is_none()
+                && graph.ty(layer.into()).shape.rank() == 2
+                && shape.rank() == 2 =>
+        {
+            let order = match product.trans_b {
                 true => WeightOrder::Rows { inner },
                 false => WeightOrder::Columns { columns: *shape.get(1)? },
             };
-            (gemm.clone().into(), order)
-        }
-        Op::MatMul(_) if is_matrix_product(graph, layer) => {
-            (plain_gemm().into(), WeightOrder::Columns { columns: *shape.get(1)? })
+            (product.clone().into(), order)
         }
         _ => return None,
     };

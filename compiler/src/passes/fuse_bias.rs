@@ -2,16 +2,16 @@
 //!
 //! ```text
 //!   x ─▶ conv ─▶ add [1,C,1,1]        becomes    x ─▶ conv + bias
-//!   x ─▶ matmul ─▶ add [N]            becomes    x ─▶ gemm + bias
+//!   x ─▶ matmul ─▶ add [N]            becomes    x ─▶ matmul + bias
 //! ```
 //!
 //! Only layers without a bias take it as it is; where there is one already, the addition becomes a channel affine and
 //! `fold_batch_norm` adds it to the bias.
 
-use nnc_ir::op::{BinaryFn, Conv, Gemm};
+use nnc_ir::op::{BinaryFn, Conv, MatMul};
 use nnc_ir::{Graph, NodeId, Op, Value};
 
-use super::edit::{each_node, per_channel, read_only_by, set, take_over, vector};
+use super::edit::{channel_axis, each_node, per_channel, read_only_by, set, take_over, vector};
 use super::{EditError, Notes};
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
@@ -45,7 +45,8 @@ fn addition(graph: &Graph, id: NodeId) -> Option<(Value, Vec<f32>)> {
     let (a, b) = (graph.operand(id, 0)?, graph.operand(id, 1)?);
     for (layer, bias) in [(a, b), (b, a)] {
         if read_only_by(graph, layer, id)
-            && let Some(bias) = per_channel(graph, bias, graph.ty(layer))
+            && let Some(axis) = channel_axis(graph, layer.node)
+            && let Some(bias) = per_channel(graph, bias, graph.ty(layer), axis)
         {
             return Some((layer, bias));
         }
@@ -59,20 +60,9 @@ fn with_bias(graph: &Graph, layer: NodeId) -> Option<(Op, usize)> {
     match &graph.node(layer).op {
         Op::Conv(conv) if conv.epilogue.is_none() && free(Conv::B) => Some((conv.clone().into(), Conv::B)),
         Op::ConvTranspose(conv) if conv.activation.is_none() && free(2) => Some((conv.clone().into(), 2)),
-        Op::Gemm(gemm) if gemm.activation.is_none() && free(2) => {
-            Some((Gemm { beta: 1.0, ..gemm.clone() }.into(), 2))
+        Op::MatMul(product) if product.epilogue.is_none() && free(MatMul::BIAS) => {
+            Some((product.clone().into(), MatMul::BIAS))
         }
-        Op::MatMul(_) if is_matrix_product(graph, layer) => Some((plain_gemm().into(), 2)),
         _ => None,
     }
-}
-
-/// Whether a MatMul multiplies two matrices, as Gemm does.
-pub(super) fn is_matrix_product(graph: &Graph, id: NodeId) -> bool {
-    (0..2).all(|i| graph.operand(id, i).is_some_and(|v| graph.ty(v).shape.rank() == 2))
-}
-
-/// The Gemm that a MatMul of two matrices is.
-pub(super) fn plain_gemm() -> Gemm {
-    Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: false, activation: None }
 }

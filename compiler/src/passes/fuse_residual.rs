@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 
-use nnc_ir::op::{BinaryFn, Conv, Epilogue, Pool, Residual, Unary};
+use nnc_ir::op::{BinaryFn, Conv, Epilogue, MatMul, Pool, Residual, Unary};
 use nnc_ir::{Graph, NodeId, Op, Value};
 
 use super::edit::{each_node, is_float, producer, read_only_by, set, take_over};
@@ -64,6 +64,10 @@ fn with_residual(op: &Op, activation: Option<Unary>) -> Option<(Op, usize)> {
         Op::Pool(pool) => {
             let epilogue = add_after(pool.epilogue, activation)?;
             Some((Pool { epilogue, ..pool.clone() }.into(), Pool::RESIDUAL))
+        }
+        Op::MatMul(product) => {
+            let epilogue = add_after(product.epilogue, activation)?;
+            Some((MatMul { epilogue, ..product.clone() }.into(), MatMul::RESIDUAL))
         }
         _ => None,
     }

@@ -43,7 +43,7 @@ pub mod fuse_residual;
 pub mod identities;
 pub mod pixel_shuffle;
 pub mod pool_stride;
-pub mod scale_alpha;
+pub mod scale_product;
 pub mod signals;
 pub mod transposes;
 

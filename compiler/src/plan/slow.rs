@@ -20,7 +20,7 @@ pub(super) fn why(graph: &Graph, id: NodeId) -> String {
     let kind = match &node.op {
         Op::Conv(_) | Op::Pool(_) | Op::GlobalPool(_) => None,
         Op::ConvTranspose(_) => Some("transposed convolutions whose windows overlap have no kernels"),
-        Op::Gemm(_) | Op::MatMul(_) | Op::Einsum(_) => Some("matrix products have no kernels"),
+        Op::MatMul(_) | Op::Einsum(_) => Some("matrix products have no kernels"),
         Op::DeformConv(_) => Some("deformable convolutions have no kernels"),
         _ => Some("its operator has no kernels"),
     };

@@ -1,8 +1,8 @@
 //! Reductions, softmaxes, normalisations, matrix products.
 
 use nnc_ir::op::{
-    BatchNorm, ChannelAffine, Gemm, InstanceNorm, LayerNorm, LogSoftmax, Lrn, MatMul, Reduce, ReduceKind,
-    Softmax, Unary,
+    BatchNorm, ChannelAffine, Epilogue, InstanceNorm, LayerNorm, LogSoftmax, Lrn, MatMul, Reduce, ReduceKind,
+    Residual, Softmax, Unary,
 };
 use nnc_ir::{DType, Op, Tensor};
 
@@ -137,18 +137,20 @@ fn lrn_sums_over_the_channels_that_exist() {
 }
 
 #[test]
-fn gemm_takes_transposed_operands_scales_and_any_bias() {
+fn products_take_transposed_operands_a_bias_and_a_residual() {
     let mut random = Random::new(26);
     for (m, k, n) in [(1, 33, 20), (7, 16, 10), (5, 1, 3), (4, 0, 6), (17, 40, 64)] {
-        for (trans_a, trans_b) in [(false, false), (true, false), (false, true), (true, true)] {
-            let a = random.tensor(DType::F32, &if trans_a { [k, m] } else { [m, k] });
+        for trans_b in [false, true] {
+            let a = random.tensor(DType::F32, &[2, m, k]);
             let b = random.tensor(DType::F32, &if trans_b { [n, k] } else { [k, n] });
-            for c in [None, Some(vec![n]), Some(vec![m, 1]), Some(vec![])] {
-                let c = c.map(|shape| random.tensor(DType::F32, &shape));
-                let op =
-                    Op::from(Gemm { alpha: 0.5, beta: 2.0, trans_a, trans_b, activation: Some(Unary::Relu) });
+            let bias = random.tensor(DType::F32, &[n]);
+            let addend = random.tensor(DType::F32, &[2, m, n]);
+            for residual in [None, Some(Residual::BeforeActivation), Some(Residual::AfterActivation)] {
+                let epilogue = Epilogue { residual, activation: Some(Unary::Relu) };
+                let op = Op::from(MatMul { trans_b, epilogue });
+                let operands = [Some(&a), Some(&b), Some(&bias), residual.map(|_| &addend)];
                 for (inputs, out) in layouts().take(7) {
-                    check_optional(&op, &[Some(&a), Some(&b), c.as_ref()], &inputs, out, 2e-5);
+                    check_optional(&op, &operands, &inputs, out, 2e-5);
                 }
             }
         }
@@ -171,7 +173,7 @@ fn matmul_broadcasts_batches_and_takes_vectors() {
         for (a, b) in cases {
             let (a, b) = (random.tensor(dtype, a), random.tensor(dtype, b));
             for (inputs, out) in layouts() {
-                check(MatMul, &[&a, &b], &inputs, out, 2e-5);
+                check(MatMul::default(), &[&a, &b], &inputs, out, 2e-5);
             }
         }
     }

@@ -135,7 +135,7 @@ impl Operator for MatMul {
         if !a.dtype.is_float() && (bias || !self.epilogue.is_none()) {
             return Err(check::unfit(Self::A, "a", a, "floating-point elements for a bias or an epilogue"));
         }
-        check::dtype(Self::B, "b", b, a.dtype)?;
+        check::parameter(Self::B, "b", b, a.dtype)?;
         let product = ProductShape::new(a, b, self.trans_b)?;
         if bias {
             if b.shape.rank() < 2 {

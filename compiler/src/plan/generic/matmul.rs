@@ -2,57 +2,33 @@
 
 use std::ops::{Add, Mul};
 
-use nnc_ir::op::Gemm;
+use nnc_ir::op::{MatMul, Residual};
 
 use super::draft::NestDraft;
 use super::reduce::sum;
 use super::{GenericError, Lowering};
 use crate::code::nest::Expr;
-use crate::code::view::View;
 
-/// The accumulated product of operands 0 and 1, both over [.., M, N, K].
-fn product(
-    l: &mut Lowering<'_>,
-    operands: &[View],
-    y: &View,
-    k: usize,
-    value: Expr,
-) -> Result<(), GenericError> {
-    let terms = vec![sum(y.dtype, Expr::Operand(0).mul(Expr::Operand(1)))];
-    l.push(NestDraft::reduce(operands, y, &[k], terms, value))
-}
-
-pub(super) fn gemm(l: &mut Lowering<'_>, op: &Gemm) -> Result<(), GenericError> {
-    let (mut a, mut b, y) = (l.input(0)?, l.input(1)?, l.output()?);
-    let turned = |v: &View| v.permuted(&[1, 0]).ok_or_else(|| l.misfit("an operand is no matrix"));
-    if op.trans_a {
-        a = turned(&a)?;
-    }
-    if !op.trans_b {
-        b = turned(&b)?;
-    }
-    // a: [M, K], b: [N, K]
-    let (n, k) = (b.shape[0], a.shape[1]);
-    let mut operands = vec![a.with_axis(1, n), b.with_axis(0, a.shape[0])];
-    let scaled = |e: Expr, by: f32| if by == 1.0 { e } else { e.mul(Expr::constant(y.dtype, by.into())) };
-    let mut value = scaled(Expr::Acc(0), op.alpha);
-    if let Some(c) = l.optional(2) {
-        operands.push(l.broadcast(&c, &y.shape)?);
-        value = value.add(scaled(Expr::Operand(2), op.beta));
-    }
-    product(l, &operands, &y, k, value.activated(op.activation))
-}
-
-pub(super) fn matmul(l: &mut Lowering<'_>) -> Result<(), GenericError> {
-    let (mut a, mut b, mut y) = (l.input(0)?, l.input(1)?, l.output()?);
+/// Over [batch…, M, N], and K.
+pub(super) fn matmul(l: &mut Lowering<'_>, op: &MatMul) -> Result<(), GenericError> {
+    let (mut a, mut b, mut y) = (l.input(MatMul::A)?, l.input(MatMul::B)?, l.output()?);
+    let mut residual = op.epilogue.residual.map(|_| l.input(MatMul::RESIDUAL)).transpose()?;
     // A vector is a matrix of one row or column, which the result does not have.
+    let columns = usize::from(b.rank() > 1);
     if a.rank() == 1 {
         a = a.with_axis(0, 1);
-        y = y.with_axis(y.rank() - usize::from(b.rank() > 1), 1);
+        let at = y.rank() - columns;
+        y = y.with_axis(at, 1);
+        residual = residual.map(|residual| residual.with_axis(at, 1));
     }
     if b.rank() == 1 {
         b = b.with_axis(1, 1);
+        residual = residual.map(|residual| residual.with_axis(y.rank(), 1));
         y = y.with_axis(y.rank(), 1);
+    } else if op.trans_b {
+        let rank = b.rank();
+        let order: Vec<usize> = (0..rank - 2).chain([rank - 1, rank - 2]).collect();
+        b = b.permuted(&order).ok_or_else(|| l.misfit("an operand is no matrix"))?;
     }
     let batch = y.shape[..y.rank() - 2].to_vec();
     let (m, n) = (y.shape[y.rank() - 2], y.shape[y.rank() - 1]);
@@ -62,6 +38,25 @@ pub(super) fn matmul(l: &mut Lowering<'_>) -> Result<(), GenericError> {
     let rank = batch.len();
     let order: Vec<usize> = (0..rank).chain([rank + 1, rank]).collect();
     let b = b.permuted(&order).ok_or_else(|| l.misfit("an operand is no matrix"))?;
-    let operands = [a.with_axis(rank + 1, n), b.with_axis(rank, m)];
-    product(l, &operands, &y, k, Expr::Acc(0))
+    let mut operands = vec![a.with_axis(rank + 1, n), b.with_axis(rank, m)];
+    let mut operand = |view| {
+        operands.push(view);
+        Expr::Operand(operands.len() - 1)
+    };
+    let mut value = Expr::Acc(0);
+    if let Some(bias) = l.optional(MatMul::BIAS) {
+        value = value.add(operand(l.broadcast(&bias, &y.shape)?));
+    }
+    let activation = op.epilogue.activation;
+    let value = match (op.epilogue.residual, residual) {
+        (Some(Residual::AfterActivation), Some(residual)) => {
+            value.activated(activation).add(operand(residual))
+        }
+        (Some(Residual::BeforeActivation), Some(residual)) => {
+            value.add(operand(residual)).activated(activation)
+        }
+        _ => value.activated(activation),
+    };
+    let terms = vec![sum(y.dtype, Expr::Operand(0).mul(Expr::Operand(1)))];
+    l.push(NestDraft::reduce(&operands, &y, &[k], terms, value))
 }

@@ -291,7 +291,7 @@ fn channels_last(net: &mut Network, x: Value, c: &mut Choices<'_>) -> Value {
         3 => net.b.add(Reduce { kind: ReduceKind::Mean, axes: vec![1, 2], keep_dims: true }, &[y]),
         _ => {
             let weights = net.b.constant(&[channels, 6], 1.0 / (channels as f32).sqrt());
-            net.b.add(MatMul, &[y, weights])
+            net.b.add(MatMul::default(), &[y, weights])
         }
     };
     net.b.transpose(y, &[0, 3, 1, 2])

@@ -80,15 +80,21 @@ fn fully_connected(net: &mut Network, x: Value, m: usize, c: &mut Choices<'_>) -
     let bound = 1.0 / (k as f32).sqrt();
     if c.one_in(3) {
         let weights = net.b.constant(&[k, m], bound);
-        let y = net.b.add(MatMul, &[x, weights]);
+        let y = net.b.add(MatMul::default(), &[x, weights]);
         let bias = net.b.constant(&[m], 0.5);
         return net.b.binary(BinaryFn::Add, y, bias);
     }
     let trans_b = c.one_in(2);
     let weights = net.b.constant(&if trans_b { [m, k] } else { [k, m] }, bound);
     let bias = net.b.constant(&[m], 0.5);
-    let (alpha, beta) = if c.one_in(3) { (0.5, 2.0) } else { (1.0, 1.0) };
-    net.b.add(Gemm { alpha, beta, trans_a: false, trans_b, activation: None }, &[x, weights, bias])
+    let product = MatMul { trans_b, ..MatMul::default() };
+    if c.one_in(3) {
+        let y = net.b.add(product, &[x, weights]);
+        let half = net.b.constant(&[], 0.5);
+        let y = net.b.binary(BinaryFn::Mul, y, half);
+        return net.b.binary(BinaryFn::Add, y, bias);
+    }
+    net.b.add(product, &[x, weights, bias])
 }
 
 /// Convolutions and pools along one axis.
@@ -256,10 +262,10 @@ fn attention(net: &mut Network, x: Value, c: &mut Choices<'_>) -> Value {
     let y = net.b.reshape(x, &[n, channels, h * w]);
     let rows = net.b.transpose(y, &[0, 2, 1]);
     let scale = net.b.scalar(1.0 / channels as f32);
-    let scores = net.b.add(MatMul, &[rows, y]);
+    let scores = net.b.add(MatMul::default(), &[rows, y]);
     let scores = net.b.binary(BinaryFn::Mul, scores, scale);
     let scores = net.b.add(Softmax { axis: 2 }, &[scores]);
-    let mixed = net.b.add(MatMul, &[scores, rows]);
+    let mixed = net.b.add(MatMul::default(), &[scores, rows]);
     let mixed = if c.one_in(2) {
         let (gain, shift) = (net.b.positive(&[channels]), net.b.constant(&[channels], 0.5));
         // A variance of almost nothing would magnify what was rounded.
