@@ -8,13 +8,13 @@
 //! | depthwise convolution | scale and shift, activation | the same |
 //! | pool | scale and shift, activation | residual, activation |
 //! | pool over whole pictures | scale and shift, activation | activation |
+//! | matrix product, of any operands | nothing | bias, residual, activation |
 //!
-//! Activations are those of [`Activation`]. All of these layers are for pictures of `f32` or of half floats with two spatial axes, and for
-//! parameters that are known. What no kernel does is a
-//! loop nest, which does everything, and is many times slower.
+//! Activations are those of [`Activation`]. Elements are `f32` or half floats, pictures have two spatial axes, and parameters are known:
+//! only a product has two operands of the run. What no kernel does is a loop nest, which does everything, and is many times slower.
 
-use nnc_ir::op::{Conv, Epilogue, Op, PoolKind, Prologue, Residual, Unary};
-use nnc_ir::{Graph, NodeId, Tensor, Value};
+use nnc_ir::op::{Conv, Epilogue, MatMul, Op, PoolKind, Prologue, Residual, Unary};
+use nnc_ir::{Graph, NodeId, Tensor, TensorType, Value};
 
 use super::float::Float;
 use super::tile::programs::epilogue::{Activation, KernelEpilogue, KernelResidual};
@@ -37,6 +37,11 @@ pub enum Layer {
         op: LanesOp,
         /// Applied to its input.
         prologue: KernelPrologue,
+        /// Applied to its result.
+        epilogue: KernelEpilogue,
+    },
+    /// A product of matrices.
+    Product {
         /// Applied to its result.
         epilogue: KernelEpilogue,
     },
@@ -69,6 +74,9 @@ pub fn can_absorb(graph: &Graph, node: NodeId, op: &Op) -> bool {
 fn becoming(graph: &Graph, node: NodeId, op: &Op) -> Option<Layer> {
     let operand = |i: usize| graph.operand(node, i);
     let (x, y) = (graph.ty(operand(0)?), graph.node(node).outputs.first()?);
+    if let Op::MatMul(product) = op {
+        return multiplied(graph, node, product);
+    }
     let picture = |shape: &[usize]| shape.len() == 4 && shape.iter().all(|&n| n > 0);
     if x.dtype != y.dtype || Float::of(x.dtype).is_none() || ![x, y].iter().all(|ty| picture(&ty.shape)) {
         return None;
@@ -119,6 +127,20 @@ fn convolution(conv: &Conv, (channels, results): (usize, usize), bias: bool) -> 
     }
     let pointwise = conv.groups == 1 && conv.window.kernel.iter().all(|&taps| taps == 1);
     (prologue.is_none() || pointwise).then_some(Layer::Dense { prologue, epilogue })
+}
+
+/// A product of matrices, or of a matrix and a vector.
+fn multiplied(graph: &Graph, node: NodeId, product: &MatMul) -> Option<Layer> {
+    let result = graph.node(node).outputs.first()?;
+    let operands = [MatMul::A, MatMul::B].map(|i| graph.operand(node, i).map(|value| graph.ty(value)));
+    let [Some(a), Some(b)] = operands else { return None };
+    let fits = |ty: &TensorType| Float::of(ty.dtype).is_some() && ty.shape.elems() > 0;
+    let bias = graph.operand(node, MatMul::BIAS);
+    let known = bias.is_none_or(|bias| graph.constant(bias).is_some());
+    if !(fits(a) && fits(b) && fits(result) && known) {
+        return None;
+    }
+    Some(Layer::Product { epilogue: before_storing(&product.epilogue, bias.is_some())? })
 }
 
 /// What kernels do before the store; `None` when the activation is none that they know.

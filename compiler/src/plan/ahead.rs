@@ -103,7 +103,7 @@ mod tests {
     use crate::code::tile::ir::Lanes;
     use crate::code::tile::programs::dense::Col;
     use crate::code::tile::programs::epilogue::KernelEpilogue;
-    use crate::plan::dense::{PanelRun, Progression};
+    use crate::plan::dense::{PanelRun, Progression, WeightsPitch};
     use crate::plan::sweep::{Axis, BytePitch, x_tiles};
 
     /// A 1×1 layer of 49 pixels in tiles of 13, with panels of 32 channels.
@@ -118,6 +118,7 @@ mod tests {
             input: BytePitch::default(),
             output: BytePitch::default(),
             residual: BytePitch::default(),
+            weights: WeightsPitch::default(),
             panels: vec![PanelRun {
                 count: panels,
                 cols: vec![Col::full(Lanes::X16); 2],

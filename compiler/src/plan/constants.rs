@@ -222,6 +222,7 @@ mod tests {
     fn packing(first: f32) -> Packing {
         Packing {
             weights: Tensor::new(vec![4, 1, 1, 1], &[first, 2.0, 3.0, 4.0]).unwrap(),
+            columns: false,
             taps: 1,
             winograd: None,
             depth: 1,

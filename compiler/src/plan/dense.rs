@@ -1,4 +1,5 @@
-//! Dense layers: convolutions that sum over channels (1×1, K×K, grouped, fully connected) as a batch-reduce GEMM.
+//! Dense layers: convolutions that sum over channels (1×1, K×K, grouped, fully connected), and products of matrices, as a batch-reduce
+//! GEMM. Rows of a matrix are pixels.
 //!
 //! ```text
 //!   C[pixel, n] = Σ over taps, over runs of channels:  A[pixel + tap, run] · B[tap, run, n]
@@ -122,6 +123,22 @@ impl Progression {
     }
 }
 
+/// Bytes from the weights of one row, or picture, to those of the next: 0 where they are the same, as those of a convolution are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct WeightsPitch {
+    /// Between rows.
+    pub row: i64,
+    /// Between pictures.
+    pub image: i64,
+}
+
+impl WeightsPitch {
+    /// Whether all have the same weights.
+    pub fn is_shared(self) -> bool {
+        self == WeightsPitch::default()
+    }
+}
+
 /// Channels of one buffer that are staged.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StageSource {
@@ -161,6 +178,8 @@ pub struct DensePlan {
     pub output: BytePitch,
     /// Of the residual.
     pub residual: BytePitch,
+    /// Which weights rows have.
+    pub weights: WeightsPitch,
     /// The panels, in slot order.
     pub panels: Vec<PanelRun>,
     /// Which loop is outermost.

@@ -5,7 +5,9 @@ use nnc_ir::{NodeId, Tensor, Value};
 
 use super::buffer::{BufferId, Home};
 use super::channels::output_order;
-use super::dense::{Ahead, DenseArg, DensePlan, LoopOrder, PanelRun, Progression, Stage, StageSource};
+use super::dense::{
+    Ahead, DenseArg, DensePlan, LoopOrder, PanelRun, Progression, Stage, StageSource, WeightsPitch,
+};
 use super::fits::KernelLayer;
 use super::image::{Image, LANES, Pitch, Slot, SlotRun, runs_of};
 use super::packing::{PackedPanel, Packing};
@@ -14,6 +16,7 @@ use super::planner::{ARENA_START, Draft, Place, Planner, RunTable};
 use super::sweep::{Axis, BytePitch, x_tiles};
 use super::tiling::{self, Folding, LayerShape, Registers};
 use super::{LayerCode, PanelWidth, PlanError, Traffic};
+use crate::code::float::Float;
 use crate::code::tile::programs::dense::{RunClass, Runs, UNROLL};
 use crate::code::tile::programs::epilogue::KernelEpilogue;
 use crate::code::tile::programs::window::KernelPrologue;
@@ -25,7 +28,7 @@ use crate::code::tile::store_registers;
 const LONGEST_RUN: usize = UNROLL as usize;
 
 /// Pixels of a result for which it does not pay to widen half floats before the kernels do.
-const FEW_PIXELS: usize = 4;
+pub(super) const FEW_PIXELS: usize = 4;
 /// Fewer pixels than these are done panel by panel, so that there is work for all threads.
 const TILED_PIXELS: usize = 128;
 
@@ -33,14 +36,14 @@ const TILED_PIXELS: usize = 128;
 const FARTHEST: i32 = i32::MAX;
 
 /// How one group reads its channels.
-struct GroupInput {
+pub(super) struct GroupInput {
     /// Bytes from the input's base pointer.
-    start: i64,
-    k: Runs,
+    pub start: i64,
+    pub k: Runs,
     /// First slots of the runs, when they are read through a table.
-    table: Vec<Slot>,
+    pub table: Vec<Slot>,
     /// Which of the group's channels come first, second, …
-    order: Vec<usize>,
+    pub order: Vec<usize>,
 }
 
 /// Where half floats that a layer reads become `f32`. Dense kernels read each element once for each panel and tap; widened
@@ -168,7 +171,8 @@ impl Planner<'_> {
         let residual_buffer = placed.residual_buffer();
         let residual_pitch = residual_buffer.and_then(|b| self.pitch(b));
         let outer = (output_pitch, residual_pitch.unwrap_or(output_pitch));
-        let panels = merge_panels(&cut.panels, &input, outer, &table_at, taps * cin);
+        let outer = (outer.0.float, outer.1.float);
+        let panels = merge_panels(&cut.panels, &input.groups, outer, &table_at, taps * cin);
         let table_entries = tables.len();
         let parameters = self.parameters(layer, &weights, &cut, &input, tables)?;
         let stage = self.stage(prologue, &input, cin);
@@ -188,6 +192,7 @@ impl Planner<'_> {
             input: input.pitch.into(),
             output: output_pitch.into(),
             residual: residual_pitch.map(BytePitch::from).unwrap_or_default(),
+            weights: WeightsPitch::default(),
             panels,
             order,
             ahead: Ahead::default(),
@@ -585,6 +590,7 @@ fn pack(
         weights: weights.clone(),
         taps,
         winograd: None,
+        columns: false,
         depth: weights.shape()[1],
         orders: input.groups.iter().map(|group| group.order.clone()).collect(),
         panels: packed.collect(),
@@ -593,25 +599,25 @@ fn pack(
 }
 
 /// Puts panels together that follow each other at constant distances.
-fn merge_panels(
+pub(super) fn merge_panels(
     panels: &[Panel],
-    input: &DenseInput,
-    (output, residual): (Pitch, Pitch),
+    groups: &[GroupInput],
+    (output, residual): (Float, Float),
     table_at: &[i64],
     k: usize,
 ) -> Vec<PanelRun> {
     let mut runs: Vec<PanelRun> = Vec::new();
     let (mut weights, mut bias) = (0i64, 0i64);
     for panel in panels {
-        let g = if input.groups.len() == 1 { 0 } else { panel.group };
-        let group = &input.groups[g];
+        let g = if groups.len() == 1 { 0 } else { panel.group };
+        let group = &groups[g];
         let lanes = panel.lanes();
         let starts = [
             group.start,
             weights,
-            output.bytes(panel.at),
+            output.span(panel.at as u32),
             bias,
-            residual.bytes(panel.residual_at),
+            residual.span(panel.residual_at as u32),
             table_at[g],
         ];
         weights += (lanes * k) as i64 * 4;

@@ -1,20 +1,44 @@
 //! First ask, then do: which layer of a graph kernels do, and what it is made of. Nothing is planned here. What fits is planned by
-//! `dense_step`, `winograd_step` or `lanes_step`, and none of these finds out later that it does not: where values lie in
-//! another way than kernels read them, a copy is made.
+//! `dense_step`, `winograd_step`, `lanes_step` or `product_step`, and none of these finds out later that it does not: where values lie
+//! in another way than kernels read them, a copy is made.
 
-use nnc_ir::op::{Conv, GlobalPool, Op, Pool};
+use nnc_ir::op::{Conv, GlobalPool, MatMul, Op, Pool};
 use nnc_ir::{Graph, NodeId, Value};
 
 use super::dense::axes;
 use super::sweep::Axis;
-use crate::code::layers::{self, Layer};
+use crate::code::layers::{self, LanesOp, Layer};
+use crate::code::tile::programs::epilogue::KernelEpilogue;
+use crate::code::tile::programs::window::KernelPrologue;
 
-/// A layer that kernels do: what they compute, and of which values. All but `x` and the residual are constants.
+/// What kernels do of a node, in their words.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Decision {
+    /// A convolution that sums over channels.
+    Dense(KernelLayer, KernelPrologue, KernelEpilogue),
+    /// A layer that does the same to every channel.
+    Lanes(KernelLayer, LanesOp, KernelPrologue, KernelEpilogue),
+    /// A product of matrices.
+    Product(ProductLayer),
+}
+
+/// A product of matrices, and of which values: `a` and `b` may be anything, a bias is a constant.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ProductLayer {
+    pub node: NodeId,
+    pub a: Value,
+    pub b: Value,
+    /// Whether `b` is given as its transpose.
+    pub trans_b: bool,
+    pub bias: Option<Value>,
+    pub residual: Option<Value>,
+    pub epilogue: KernelEpilogue,
+}
+
+/// A layer whose window slides over a picture, and of which values. All but `x` and the residual are constants.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct KernelLayer {
     pub node: NodeId,
-    /// What is computed, in the words of kernels.
-    pub layer: Layer,
     /// The vertical and the horizontal axis.
     pub axes: (Axis, Axis),
     /// Groups of channels of a convolution.
@@ -28,8 +52,33 @@ pub(super) struct KernelLayer {
 }
 
 /// What kernels do of a node; `None` when it takes loop nests or routines.
-pub(super) fn fits(graph: &Graph, node: NodeId) -> Option<KernelLayer> {
-    let layer = layers::of(graph, node)?;
+pub(super) fn fits(graph: &Graph, node: NodeId) -> Option<Decision> {
+    match layers::of(graph, node)? {
+        Layer::Dense { prologue, epilogue } => {
+            Some(Decision::Dense(windowed(graph, node)?, prologue, epilogue))
+        }
+        Layer::Lanes { op, prologue, epilogue } => {
+            Some(Decision::Lanes(windowed(graph, node)?, op, prologue, epilogue))
+        }
+        Layer::Product { epilogue } => product(graph, node, epilogue),
+    }
+}
+
+fn product(graph: &Graph, node: NodeId, epilogue: KernelEpilogue) -> Option<Decision> {
+    let Op::MatMul(product) = &graph.node(node).op else { return None };
+    let operand = |i: usize| graph.operand(node, i);
+    Some(Decision::Product(ProductLayer {
+        node,
+        a: operand(MatMul::A)?,
+        b: operand(MatMul::B)?,
+        trans_b: product.trans_b,
+        bias: operand(MatMul::BIAS),
+        residual: operand(MatMul::RESIDUAL),
+        epilogue,
+    }))
+}
+
+fn windowed(graph: &Graph, node: NodeId) -> Option<KernelLayer> {
     let operand = |i: usize| graph.operand(node, i);
     let x = operand(0)?;
     let (input, output) = (&graph.ty(x).shape, &graph.ty(node.into()).shape);
@@ -37,7 +86,6 @@ pub(super) fn fits(graph: &Graph, node: NodeId) -> Option<KernelLayer> {
     let whole = |n: usize| Axis { input: n, output: 1, kernel: n, stride: 1, dilation: 1, pad: 0 };
     let mut decision = KernelLayer {
         node,
-        layer,
         axes: (whole(input[2]), whole(input[3])),
         groups: 1,
         x,

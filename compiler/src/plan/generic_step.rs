@@ -36,7 +36,7 @@ impl Planner<'_> {
     }
 
     /// Where a generic operator writes: over an operand that dies here, the caller's output, an image, or a dense window.
-    fn generic_output(
+    pub(super) fn generic_output(
         &mut self,
         id: NodeId,
         value: Value,

@@ -14,11 +14,13 @@ use crate::code::float::Float;
 use crate::code::tile::programs::dense::{Col, panel_width, position};
 use crate::code::tile::programs::winograd::{Form, KernelTransform};
 
-/// Weights of a convolution, `[channel][k][ky][kx]`, to be packed.
+/// Weights of a convolution, `[channel][k][ky][kx]`, or of products of matrices, to be packed.
 #[derive(Clone, Debug)]
 pub struct Packing {
     /// As the model has them, of any [`Float`]; they are packed as `f32`.
     pub weights: Tensor,
+    /// Whether they are matrices with a column for each channel, `[matrix][k][channel]`; channels are counted on from one to the next.
+    pub columns: bool,
     /// Elements of a kernel: `ky · kx`.
     pub taps: usize,
     /// Whether 3×3 kernels are transformed, and how.
@@ -53,8 +55,8 @@ impl PartialEq for Packing {
     /// Whether both make the same bytes in the same way.
     fn eq(&self, other: &Packing) -> bool {
         // Every field is named, so that a new one is decided on.
-        let Packing { weights, taps, winograd, depth, orders, panels } = self;
-        (*taps, *winograd, *depth) == (other.taps, other.winograd, other.depth)
+        let Packing { weights, columns, taps, winograd, depth, orders, panels } = self;
+        (*columns, *taps, *winograd, *depth) == (other.columns, other.taps, other.winograd, other.depth)
             && *panels == other.panels
             && *orders == other.orders
             && weights.same_bytes(&other.weights)
@@ -77,9 +79,9 @@ impl Packing {
     /// A digest of all that decides the packed bytes.
     pub fn digest(&self) -> [u8; 32] {
         // Every field is named, so that a new one is decided on.
-        let Packing { weights, taps, winograd, depth, orders, panels } = self;
+        let Packing { weights, columns, taps, winograd, depth, orders, panels } = self;
         let mut hasher = blake3::Hasher::new_derive_key("nnc packed weights");
-        hasher.update(format!("{taps} {winograd:?} {depth} {orders:?} {panels:?} ").as_bytes());
+        hasher.update(format!("{columns} {taps} {winograd:?} {depth} {orders:?} {panels:?} ").as_bytes());
         hash(weights, &mut hasher);
         *hasher.finalize().as_bytes()
     }
@@ -93,6 +95,9 @@ impl Packing {
     pub fn write(&self, panel: &PackedPanel, to: &mut [u8]) {
         let to = to.as_chunks_mut::<4>().0;
         let Some(order) = self.orders.get(panel.order) else { return };
+        if self.columns {
+            return self.write_columns(panel, order, to);
+        }
         for first in (0..panel.channels.len().min(panel.lanes())).step_by(ROWS) {
             let rows = Rows::of(self, &panel.channels[first..panel.channels.len().min(first + ROWS)]);
             match self.winograd {
@@ -127,6 +132,31 @@ impl Packing {
                             to[lane] = row[k * self.taps + tap];
                         }
                     }
+                }
+            }
+        }
+    }
+
+    /// Writes all lanes from weights that have their channels side by side.
+    fn write_columns(&self, panel: &PackedPanel, order: &[usize], to: &mut [[u8; 4]]) {
+        let (lanes, width) = (panel.lanes(), self.weights.shape().last().copied().unwrap_or(1).max(1));
+        let float = Float::of(self.weights.dtype()).unwrap_or_default();
+        let bytes = self.weights.bytes();
+        let elem = float.bytes() as usize;
+        let folded = panel.cols.iter().any(|col| col.fold > 1);
+        for (block, order) in to.chunks_mut(BLOCK * lanes.max(1)).zip(order.chunks(BLOCK)) {
+            for (at, &k) in order.iter().enumerate() {
+                for (lane, &channel) in panel.channels.iter().take(lanes).enumerate() {
+                    let from = ((channel / width * self.depth + k) * width + channel % width) * elem;
+                    let to = match folded {
+                        true => position(&panel.cols, lane as u32, at as u32),
+                        false => at * lanes + lane,
+                    };
+                    let from = &bytes[from..from + elem];
+                    block[to] = match float {
+                        Float::F32 => [from[0], from[1], from[2], from[3]],
+                        _ => float.read(from).to_le_bytes(),
+                    };
                 }
             }
         }
@@ -198,6 +228,8 @@ impl<'w> Rows<'w> {
 
 #[cfg(test)]
 mod tests {
+    use nnc_ir::DType;
+
     use super::*;
     use crate::code::tile::ir::Lanes;
 
@@ -211,6 +243,7 @@ mod tests {
         let backwards: Vec<usize> = (0..depth).rev().collect();
         let packing = Packing {
             weights: Tensor::new(vec![channels, depth, 1, taps], &weights).unwrap(),
+            columns: false,
             taps,
             winograd: None,
             depth,
@@ -242,6 +275,7 @@ mod tests {
         let panel = PackedPanel { channels: vec![0], cols: vec![Col::full(Lanes::X4)], order: 0 };
         let packing = Packing {
             weights: Tensor::new([2, 9, 1, 1], &[1.0f32; 18]).unwrap(),
+            columns: false,
             taps: 1,
             winograd: None,
             depth: 9,
@@ -251,6 +285,7 @@ mod tests {
         let ones = |value: f32| Tensor::new([2, 9, 1, 1], &[value; 18]).unwrap();
         let others = [
             Packing { weights: ones(2.0), ..packing.clone() },
+            Packing { columns: true, ..packing.clone() },
             Packing { taps: 9, ..packing.clone() },
             Packing { winograd: Some(Form::F2), ..packing.clone() },
             Packing { depth: 3, ..packing.clone() },
@@ -267,6 +302,55 @@ mod tests {
     }
 
     #[test]
+    fn matrices_with_a_column_for_each_channel_are_packed_like_those_with_a_row() {
+        let (matrices, depth, width) = (2, 21, 6);
+        let value = |b: usize, k: usize, n: usize| (b * 1000 + k * 10 + n + 1) as f32;
+        let columns: Vec<f32> = (0..matrices * depth * width)
+            .map(|i| value(i / width / depth, i / width % depth, i % width))
+            .collect();
+        let rows: Vec<f32> = (0..matrices * depth * width)
+            .map(|i| value(i / depth / width, i % depth, i / depth % width))
+            .collect();
+        let cols = vec![Col { fold: 2, ..Col::part(Lanes::X4, 3) }];
+        for cols in [vec![Col::full(Lanes::X4)], cols] {
+            let panel =
+                |channels: &[usize]| PackedPanel { channels: channels.into(), cols: cols.clone(), order: 0 };
+            let by_rows = Packing {
+                weights: Tensor::new([matrices * width, depth, 1, 1], &rows).unwrap(),
+                columns: false,
+                taps: 1,
+                winograd: None,
+                depth,
+                orders: vec![(0..depth).collect()],
+                panels: vec![panel(&[0, 1, 2]), panel(&[3, 4, 5]), panel(&[6, 7, 8]), panel(&[10, 11])],
+            };
+            for float in [DType::F32, DType::F16] {
+                let weights = Tensor::new([matrices, depth, width], &columns).unwrap();
+                let weights = match float {
+                    DType::F16 => {
+                        let halves: Vec<half::f16> =
+                            columns.iter().map(|&x| half::f16::from_f32(x)).collect();
+                        Tensor::new([matrices, depth, width], &halves).unwrap()
+                    }
+                    _ => weights,
+                };
+                let by_columns = Packing { weights, columns: true, ..by_rows.clone() };
+                // Folded columns fill whole rounds.
+                let depth = if cols[0].fold > 1 { depth - 1 } else { depth };
+                for panel in &by_rows.panels {
+                    let mut bytes =
+                        [vec![0; by_rows.panel_bytes(panel)], vec![0; by_rows.panel_bytes(panel)]];
+                    by_rows.write(panel, &mut bytes[0]);
+                    by_columns.write(panel, &mut bytes[1]);
+                    let len = panel.lanes() * depth * 4;
+                    assert_eq!(bytes[0][..len], bytes[1][..len], "{float:?} {cols:?}");
+                    assert!(bytes[0][..len].iter().any(|&b| b != 0));
+                }
+            }
+        }
+    }
+
+    #[test]
     fn folded_columns_have_neighbouring_channels_side_by_side() {
         let (channels, depth) = (22, 40);
         let cols = vec![
@@ -277,6 +361,7 @@ mod tests {
         let weights: Vec<f32> = (0..channels * depth).map(|i| (i + 1) as f32).collect();
         let packing = Packing {
             weights: Tensor::new(vec![channels, depth, 1, 1], &weights).unwrap(),
+            columns: false,
             taps: 1,
             winograd: None,
             depth,
@@ -307,6 +392,7 @@ mod tests {
         let weights: Vec<f32> = (0..2 * 3 * 9).map(|i| (i % 11) as f32 - 4.5).collect();
         let packing = Packing {
             weights: Tensor::new([2, 3, 3, 3], &weights).unwrap(),
+            columns: false,
             taps: 9,
             winograd: Some(form),
             depth: 3,

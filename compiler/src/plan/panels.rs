@@ -29,6 +29,13 @@ pub(super) struct OutputRun {
     spare: usize,
 }
 
+impl OutputRun {
+    /// All columns of a matrix.
+    pub fn all(columns: usize) -> OutputRun {
+        OutputRun { group: 0, channels: (0..columns).collect(), at: 0, residual_at: 0, spare: 0 }
+    }
+}
+
 /// A panel before panels that are alike are put together.
 pub(super) struct Panel {
     pub cols: Vec<Col>,

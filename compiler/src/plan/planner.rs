@@ -12,7 +12,7 @@ use super::buffer::{Buffer, BufferId, Home};
 use super::channels::{self, WideBuffers};
 use super::constants::PlannedConstants;
 use super::control::RepeatDraft;
-use super::fits::KernelLayer;
+use super::fits::Decision;
 use super::generic::IndexRecords;
 use super::image::{Extent, Image, Pitch, Slot};
 use super::memory::{self, Lifetime};
@@ -24,7 +24,6 @@ use super::{
     Traffic, Unpacked,
 };
 use crate::code::float::Float;
-use crate::code::layers::Layer;
 use crate::code::view::View;
 use crate::target::Target;
 
@@ -375,10 +374,11 @@ impl<'g> Planner<'g> {
     }
 
     /// Plans a layer that kernels do.
-    pub fn kernels(&mut self, layer: &KernelLayer) -> Result<(), PlanError> {
-        match layer.layer {
-            Layer::Dense { prologue, epilogue } => self.dense(layer, prologue, epilogue),
-            Layer::Lanes { op, prologue, epilogue } => self.lanes(layer, op, prologue, epilogue),
+    pub fn kernels(&mut self, decision: &Decision) -> Result<(), PlanError> {
+        match decision {
+            Decision::Dense(layer, prologue, epilogue) => self.dense(layer, *prologue, *epilogue),
+            Decision::Lanes(layer, op, prologue, epilogue) => self.lanes(layer, *op, *prologue, *epilogue),
+            Decision::Product(layer) => self.product(layer),
         }
     }
 

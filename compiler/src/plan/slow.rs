@@ -20,7 +20,8 @@ pub(super) fn why(graph: &Graph, id: NodeId) -> String {
     let kind = match &node.op {
         Op::Conv(_) | Op::Pool(_) | Op::GlobalPool(_) => None,
         Op::ConvTranspose(_) => Some("transposed convolutions whose windows overlap have no kernels"),
-        Op::MatMul(_) | Op::Einsum(_) => Some("matrix products have no kernels"),
+        Op::MatMul(_) => None,
+        Op::Einsum(_) => Some("sums over names have no kernels"),
         Op::DeformConv(_) => Some("deformable convolutions have no kernels"),
         _ => Some("its operator has no kernels"),
     };
@@ -30,6 +31,9 @@ pub(super) fn why(graph: &Graph, id: NodeId) -> String {
     if let Some(ty) = node.outputs.first() {
         if Float::of(ty.dtype).is_none() {
             return format!("its elements are {}, and kernels compute with f32", ty.dtype.name());
+        }
+        if matches!(node.op, Op::MatMul(_)) {
+            return "its bias is computed while the model runs".into();
         }
         if ty.shape.rank() != 4 {
             return format!(

@@ -453,6 +453,7 @@ fn pack(
     });
     let packing = Packing {
         weights: weights.clone(),
+        columns: false,
         taps: KERNEL * KERNEL,
         winograd: (choice.kernels == StoredKernels::Transformed).then_some(choice.form),
         depth: order.len(),

@@ -5,6 +5,7 @@
 mod fusions;
 mod layouts;
 mod networks;
+mod products;
 mod refusals;
 mod strips;
 mod support;

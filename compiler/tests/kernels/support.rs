@@ -10,7 +10,7 @@ use nnc_runtime::abi::ElemType;
 use super::watchdog::Watchdog;
 
 /// Operators that kernels do.
-const KERNELS: [&str; 3] = ["Conv", "Pool", "GlobalPool"];
+const KERNELS: [&str; 4] = ["Conv", "Pool", "GlobalPool", "MatMul"];
 
 /// The graph in some lines of text.
 pub fn graph(text: &str) -> Graph {

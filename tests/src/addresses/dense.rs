@@ -99,7 +99,9 @@ pub(super) fn walk(plan: &DensePlan, bases: Bases<'_>) -> Result<Walk, String> {
         let tap = 4 * lanes * panels.k.channels() as i64;
         let weights = Intervals::first(tap)
             .spread(sweep.kernel_columns.iter().map(|t| t * tap))
-            .spread(sweep.kernel_rows.iter().map(|t| t * tap * plan.x.kernel as i64));
+            .spread(sweep.kernel_rows.iter().map(|t| t * tap * plan.x.kernel as i64))
+            .spread(steps(plan.y.output, plan.weights.row))
+            .spread(steps(plan.images, plan.weights.image));
         walk.reads(arg(DenseArg::Weights)?, &panel_steps(&weights, panels, panels.weights));
         if plan.epilogue.bias {
             let bias = panel_steps(&Intervals::first(4 * lanes), panels, panels.bias);
@@ -198,7 +200,7 @@ mod tests {
     use nnc::code::tile::programs::dense::RunClass;
     use nnc::code::tile::programs::epilogue::{Activation, KernelEpilogue};
     use nnc::plan::Traffic;
-    use nnc::plan::dense::{Ahead, LoopOrder, StageSource};
+    use nnc::plan::dense::{Ahead, LoopOrder, StageSource, WeightsPitch};
     use nnc::plan::sweep::{Axis, x_tiles};
     use nnc_runtime::abi::{Arg, Region};
 
@@ -232,6 +234,7 @@ mod tests {
             input: pitch(4),
             output: pitch(8),
             residual: pitch(8),
+            weights: WeightsPitch::default(),
             panels: vec![PanelRun {
                 count: 1,
                 cols: vec![Col::full(Lanes::X4), Col::part(Lanes::X4, 1)],
@@ -276,6 +279,18 @@ mod tests {
         assert_eq!(walk.traffic(), Traffic { read: 12 + 96 + 32, written: 20 });
         let middle = 4 * 96..5 * 96;
         assert_eq!(walk.read[&Region::Const], [middle, 65536..65568].into_iter().collect());
+    }
+
+    #[test]
+    fn rows_that_have_weights_of_their_own_read_all_of_them() {
+        let mut plan = convolution(2);
+        plan.y = Axis::point(2);
+        plan.x = Axis::point(2);
+        plan.tiles = x_tiles(&plan.x, 2);
+        plan.weights = WeightsPitch { row: 4096, image: 0 };
+        let walk = walked(&plan, &[]);
+        // 3 channels by 8 lanes for each row, and the bias.
+        assert_eq!(walk.read[&Region::Const], [0..96, 4096..4192, 65536..65568].into_iter().collect());
     }
 
     #[test]

@@ -32,6 +32,7 @@ struct RowAt {
     input: Value,
     output: Value,
     residual: Value,
+    weights: Value,
     /// Kernel rows left out at the top.
     skipped: Value,
     kernel_rows: Value,
@@ -131,6 +132,8 @@ fn row(e: &mut LayerEmitter<'_, '_, '_>, plan: &DensePlan, bases: &Bases, image:
     let output = e.offset(output, y, plan.output.row);
     let residual = e.offset(bases.residual, image, plan.residual.image);
     let residual = e.offset(residual, y, plan.residual.row);
+    let weights = e.offset(bases.weights, image, plan.weights.image);
+    let weights = e.offset(weights, y, plan.weights.row);
     // First input row of the window, possibly above the picture.
     let zero = e.int(0);
     let top = e.offset(zero, y, axis.stride as i64);
@@ -152,7 +155,7 @@ fn row(e: &mut LayerEmitter<'_, '_, '_>, plan: &DensePlan, bases: &Bases, image:
     };
     let input = e.offset(input, top, plan.input.row);
     let input = e.offset(input, skipped, plan.input.row * axis.dilation as i64);
-    RowAt { input, output, residual, skipped, kernel_rows }
+    RowAt { input, output, residual, weights, skipped, kernel_rows }
 }
 
 /// The row's addresses at a tile.
@@ -288,7 +291,7 @@ fn call(
         Some(_) => at.input,
         None => step(at.input, panels.input),
     };
-    let weights = step(bases.weights, panels.weights);
+    let weights = step(at.weights, panels.weights);
     let output = step(at.output, panels.output);
     let table = step(bases.table, panels.table);
     let bias = step(bases.bias, panels.bias);

@@ -1,0 +1,410 @@
+//! From a matrix product in the graph to a dense step.
+//!
+//! ```text
+//!   out[b, m, n] = Σ over k of  A[b, m, k] · B[b, k, n]
+//!
+//!     A, out   rows are pixels with K channels; axes that lie evenly in each other are one:
+//!              [8, 196, 64]  as it lies               1 row  of 1568 pixels       where all have one B
+//!              [196, 8, 64]  seen as [8, 196, 64]     8 rows of  196 pixels
+//!     B        in panels, like the weights of a convolution: a constant is packed when it is compiled, other matrices by a step
+//!              of the run, each once for all rows that read it
+//! ```
+//!
+//! What lies in another way than kernels read or write it is copied; [`fits`](super::fits) has said that there is a kernel.
+
+use nnc_ir::{DType, TensorType, Value};
+
+use super::buffer::{BufferId, Home};
+use super::dense::{Ahead, DenseArg, DensePlan, LoopOrder, PanelRun, WeightsPitch};
+use super::dense_step::{FEW_PIXELS, GroupInput, merge_panels};
+use super::fits::ProductLayer;
+use super::packing::{PackedPanel, Packing};
+use super::panels::{OutputRun, Panel, cut_panels, packed_bias};
+use super::planner::{ARENA_START, Draft, Planner};
+use super::sweep::{Axis, BytePitch, x_tiles};
+use super::tiling::{self, Folding, LayerShape, Registers};
+use super::{LayerCode, PanelWidth, PlanError, Traffic};
+use crate::code::float::Float;
+use crate::code::tile::programs::dense::{Runs, panel_width};
+use crate::code::tile::store_registers;
+use crate::code::view::View;
+
+/// Axes before the columns that one step goes through: pictures, rows, pixels.
+const SWEPT: usize = 3;
+
+/// An axis before the columns: of a batch, or the rows of a matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct LeadingAxis {
+    extent: usize,
+    /// Bytes from one element to the next in A, in packed B, in the result and the residual.
+    strides: [i64; 4],
+}
+
+/// Positions in [`LeadingAxis::strides`].
+const A: usize = 0;
+const B: usize = 1;
+const OUT: usize = 2;
+const RESIDUAL: usize = 3;
+
+/// The operands and the result of a product as `[batch…, rows, columns]`.
+struct Operands {
+    a: View,
+    /// `[batch…, K, N]`; of a constant only the shape is of use.
+    b: View,
+    out: View,
+    residual: Option<View>,
+}
+
+impl Planner<'_> {
+    /// Plans a product of matrices.
+    pub(super) fn product(&mut self, layer: &ProductLayer) -> Result<(), PlanError> {
+        let operands = self.operands(layer)?;
+        let (a, b, out) = (&operands.a, &operands.b, &operands.out);
+        let rank = out.rank();
+        let (k, n) = (a.shape[rank - 1], out.shape[rank - 1]);
+        let constant = self.graph.constant(layer.b).cloned();
+        let input = float_of(a);
+        let output = float_of(out);
+        // What panels there are depends on the sweep, and where B's matrices lie on the panels.
+        let matrices = distinct(b);
+        let axes: Vec<LeadingAxis> = (0..rank - 1)
+            .map(|axis| LeadingAxis {
+                extent: out.shape[axis],
+                strides: [
+                    a.strides[axis],
+                    matrices.stride_of(axis),
+                    out.strides[axis],
+                    operands.residual.as_ref().map_or(0, |r| r.strides[axis]),
+                ],
+            })
+            .collect();
+        let axes = merged(&axes);
+        let (outer, swept) = axes.split_at(axes.len().saturating_sub(SWEPT));
+        let [images, y, x] = last_three(swept);
+        let registers = Registers::of(self.target);
+        let runs = OutputRun::all(n);
+        let folding = match &constant {
+            Some(_) if k.is_multiple_of(4) => Folding { most: 4, products: k },
+            Some(_) if k.is_multiple_of(2) => Folding { most: 2, products: k },
+            _ => Folding::NONE,
+        };
+        let folding = if a.strides[rank - 1] == input.span(1) { folding } else { Folding::NONE };
+        let shape = LayerShape {
+            folding,
+            row: x.extent,
+            rows: images.extent * y.extent,
+            k,
+            runs: &[n],
+            epilogue: layer.epilogue.registers(store_registers(output, self.target)),
+        };
+        let tile = match self.options.panels {
+            PanelWidth::Fastest => tiling::choose(registers, &shape),
+            PanelWidth::Common => tiling::choose_common(registers, &shape),
+        };
+        let cut = cut_panels(&[runs], registers, tile.vectors, folding);
+        let group = GroupInput {
+            start: 0,
+            k: match a.strides[rank - 1] {
+                step if step != input.span(1) && k > 1 => {
+                    Runs::Stepped { count: k as u32, step: step as i32 }
+                }
+                _ => Runs::Contiguous(k as u32),
+            },
+            table: Vec::new(),
+            order: (0..k).collect(),
+        };
+        let residual_float = operands.residual.as_ref().map_or(output, float_of);
+        let panels = merge_panels(&cut, &[group], (output, residual_float), &[0], k);
+        let matrix_bytes: i64 = panels.iter().map(|p| panel_bytes(p, k) * p.count as i64).sum();
+        let name = self.graph.node(layer.node).name.clone();
+        let weights = match constant {
+            Some(tensor) => {
+                let packing = Packing {
+                    // A vector is one column, as it lies.
+                    columns: !layer.trans_b && tensor.shape().rank() > 1,
+                    weights: tensor,
+                    taps: 1,
+                    winograd: None,
+                    depth: k,
+                    orders: vec![(0..k).collect()],
+                    panels: packed_panels(&cut, matrices.count, n),
+                };
+                self.packed_buffer(&name, packing)
+            }
+            None => self.packed_by_step(layer, b, &matrices, &panels, matrix_bytes)?,
+        };
+        let bias = match layer.bias {
+            None => ARENA_START,
+            Some(bias) => {
+                let bias = packed_bias(&cut, Some(&self.parameter(Some(bias))?))?;
+                self.constant_buffer(&name, bytemuck::cast_slice(&bias))
+            }
+        };
+        let weights_pitch =
+            WeightsPitch { row: y.strides[B] * matrix_bytes, image: images.strides[B] * matrix_bytes };
+        let x_axis = Axis::point(x.extent);
+        let tiles = x_tiles(&x_axis, tile.rows);
+        let tile_units = images.extent * y.extent * tiles.iter().map(|t| t.count).sum::<usize>();
+        let panel_units: usize = panels.iter().map(|p| p.count).sum();
+        let few_tiles = tile_units < 8 && panel_units > tile_units;
+        let by_panels = matrix_bytes as u64 > self.target.l2 / 2 || few_tiles;
+        let pitch = |float: Float, which: usize| BytePitch {
+            float,
+            pixel: x.strides[which],
+            row: y.strides[which],
+            image: images.strides[which],
+        };
+        let plan = DensePlan {
+            images: images.extent,
+            y: Axis::point(y.extent),
+            x: x_axis,
+            tiles,
+            input: pitch(input, A),
+            output: pitch(output, OUT),
+            residual: pitch(residual_float, RESIDUAL),
+            weights: weights_pitch,
+            panels,
+            order: match by_panels && weights_pitch.is_shared() {
+                true => LoopOrder::Panels,
+                false => LoopOrder::Tiles,
+            },
+            ahead: Ahead::default(),
+            epilogue: layer.epilogue,
+            stage: None,
+        };
+        let read_matrices: usize =
+            [images, y].iter().filter(|axis| axis.strides[B] != 0).map(|axis| axis.extent).product();
+        let size = |elems: usize, float: Float| elems as u64 * u64::from(float.bytes());
+        let swept: usize = [images, y, x].iter().map(|axis| axis.extent).product();
+        let traffic = Traffic {
+            read: size(swept * k, input)
+                + matrix_bytes as u64 * read_matrices as u64
+                + if layer.bias.is_some() { size(n, Float::F32) } else { 0 }
+                + if operands.residual.is_some() { size(swept * n, residual_float) } else { 0 },
+            written: size(swept * n, output),
+        };
+        let buffer = |view: &View| BufferId(view.arg as u32);
+        for at in indices(outer) {
+            let offset = |which: usize| -> i64 {
+                at.iter().zip(outer).map(|(&i, axis)| i as i64 * axis.strides[which]).sum()
+            };
+            let mut args = vec![(ARENA_START, 0); DenseArg::Ahead as usize + 1];
+            args[DenseArg::Input as usize] = (buffer(a), (a.offset + offset(A)) as u64);
+            args[DenseArg::Weights as usize] = (weights, (offset(B) * matrix_bytes) as u64);
+            args[DenseArg::Output as usize] = (buffer(out), (out.offset + offset(OUT)) as u64);
+            args[DenseArg::Bias as usize] = (bias, 0);
+            if let Some(residual) = &operands.residual {
+                args[DenseArg::Residual as usize] =
+                    (buffer(residual), (residual.offset + offset(RESIDUAL)) as u64);
+            }
+            let first = at.iter().all(|&i| i == 0);
+            self.step(Draft {
+                name: name.clone(),
+                node: first.then_some(layer.node),
+                units: plan.units(),
+                scratch: 0,
+                code: LayerCode::Dense(plan.clone()),
+                args,
+                also_reads: Vec::new(),
+                traffic,
+                note: None,
+            });
+        }
+        Ok(())
+    }
+
+    /// Where operands and result are, with the axes that vectors lack, as kernels read and write them.
+    fn operands(&mut self, layer: &ProductLayer) -> Result<Operands, PlanError> {
+        let (id, graph) = (layer.node, self.graph);
+        let fault = || PlanError::Internal("the operands of a product do not fit".into());
+        let mut a = self.view_or_gather(id, layer.a)?;
+        let mut b = match graph.constant(layer.b) {
+            Some(tensor) => View::dense(0, tensor.dtype(), tensor.shape().to_vec()),
+            None => self.view_or_gather(id, layer.b)?,
+        };
+        let mut residual = layer.residual.map(|value| self.view_or_gather(id, value)).transpose()?;
+        let ty = graph.ty(id.into()).clone();
+        let mut out = self.generic_output(id, Value::from(id), &ty, false, &[]);
+        let columns = usize::from(b.rank() > 1);
+        if a.rank() == 1 {
+            a = a.with_axis(0, 1);
+            let at = out.rank() - columns;
+            (out, residual) = (out.with_axis(at, 1), residual.map(|r| r.with_axis(at, 1)));
+        }
+        if columns == 0 {
+            b = b.with_axis(1, 1);
+            let at = out.rank();
+            (out, residual) = (out.with_axis(at, 1), residual.map(|r| r.with_axis(at, 1)));
+        } else if layer.trans_b {
+            let rank = b.rank();
+            let turned: Vec<usize> = (0..rank - 2).chain([rank - 1, rank - 2]).collect();
+            b = b.permuted(&turned).ok_or_else(fault)?;
+        }
+        let rank = out.rank();
+        let (k, n) = (a.shape[a.rank() - 1], b.shape[b.rank() - 1]);
+        let rows = out.shape[..rank - 1].to_vec();
+        a = a.broadcast(&[&rows[..], &[k]].concat()).ok_or_else(fault)?;
+        b = b.broadcast(&[&rows[..rank - 2], &[k, n]].concat()).ok_or_else(fault)?;
+        // Of half floats, each element is widened once, and not for each panel.
+        let rows = rows.iter().product::<usize>();
+        if float_of(&a).is_half() && rows > FEW_PIXELS {
+            a = self.dense_copy(layer, &a, DType::F32, "its half floats are widened once")?;
+        } else if !near(a.strides[rank - 1], k, float_of(&a))
+            && !near(a.strides[rank - 2], a.shape[rank - 2], float_of(&a))
+        {
+            let dtype = a.dtype;
+            a = self.dense_copy(layer, &a, dtype, "neither its rows nor its columns lie together")?;
+        }
+        if let Some(r) = residual.take() {
+            residual = Some(match near(r.strides[rank - 1], n, float_of(&r)) {
+                true => r,
+                false => {
+                    let dtype = r.dtype;
+                    self.dense_copy(layer, &r, dtype, "the columns of a residual must lie together")?
+                }
+            });
+        }
+        Ok(Operands { a, b, out, residual })
+    }
+
+    /// A copy of a window, row-major.
+    fn dense_copy(
+        &mut self,
+        layer: &ProductLayer,
+        view: &View,
+        dtype: DType,
+        why: &str,
+    ) -> Result<View, PlanError> {
+        let name = format!("{}.gather", self.graph.node(layer.node).name);
+        let copy = self.temporary(&name, &TensorType::new(dtype, view.shape.clone()));
+        self.copy(layer.node, &name, view.clone(), copy.clone(), why)?;
+        Ok(copy)
+    }
+
+    /// Packs the matrices of an operand that is computed while the program runs: a step for panels that are alike, `[matrix][panel][k]
+    /// [lanes]`. Lanes without a column hold anything: nothing is stored of them.
+    fn packed_by_step(
+        &mut self,
+        layer: &ProductLayer,
+        b: &View,
+        matrices: &Matrices,
+        panels: &[PanelRun],
+        matrix_bytes: i64,
+    ) -> Result<BufferId, PlanError> {
+        let name = format!("{}.pack", self.graph.node(layer.node).name);
+        let bytes = matrices.count as u64 * matrix_bytes as u64;
+        let buffer = self.buffer(&name, Home::Arena, bytes, None);
+        let rank = b.rank();
+        let (k, output) = (b.shape[rank - 2], self.float(layer.node.into()));
+        for run in panels {
+            let used: usize = run.cols.iter().map(|col| col.used as usize).sum();
+            let lanes: i64 = run.cols.iter().map(|col| i64::from(col.lanes.count())).sum();
+            let column = |bytes: i64| bytes / output.span(1);
+            let (first, next) = (column(run.output.start), column(run.output.step));
+            let (mut shape, mut from, mut to) = (Vec::new(), Vec::new(), Vec::new());
+            for axis in 0..rank - 2 {
+                if matrices.stride_of(axis) != 0 {
+                    shape.push(b.shape[axis]);
+                    from.push(b.strides[axis]);
+                    to.push(matrices.stride_of(axis) * matrix_bytes);
+                }
+            }
+            shape.extend([run.count, k, used]);
+            from.extend([next * b.strides[rank - 1], b.strides[rank - 2], b.strides[rank - 1]]);
+            to.extend([run.weights.step, lanes * 4, 4]);
+            let offset = b.offset + first * b.strides[rank - 1];
+            let from = View { arg: b.arg, offset, dtype: b.dtype, shape: shape.clone(), strides: from };
+            let to = View {
+                arg: buffer.0 as usize,
+                offset: run.weights.start,
+                dtype: DType::F32,
+                shape,
+                strides: to,
+            };
+            self.copy(layer.node, &name, from, to, "a matrix that is computed is packed in panels")?;
+        }
+        Ok(buffer)
+    }
+}
+
+/// The matrices of an operand that differ: axes along which it is broadcast have one.
+struct Matrices {
+    count: usize,
+    /// How many matrices on the next one is, along each axis.
+    strides: Vec<i64>,
+}
+
+impl Matrices {
+    fn stride_of(&self, axis: usize) -> i64 {
+        self.strides.get(axis).copied().unwrap_or(0)
+    }
+}
+
+/// The matrices of `[batch…, K, N]`.
+fn distinct(b: &View) -> Matrices {
+    let batch = b.rank() - 2;
+    let (mut count, mut strides) = (1, vec![0; batch]);
+    for axis in (0..batch).rev() {
+        if b.strides[axis] != 0 && b.shape[axis] > 1 {
+            strides[axis] = count as i64;
+            count *= b.shape[axis];
+        }
+    }
+    Matrices { count, strides }
+}
+
+/// The same axes with as few of them as there can be. The last one, of the rows, stays: a tile has the rows of one matrix.
+fn merged(axes: &[LeadingAxis]) -> Vec<LeadingAxis> {
+    let mut merged: Vec<LeadingAxis> = Vec::new();
+    let last = axes.len() - 1;
+    for (index, axis) in axes.iter().enumerate().filter(|(index, axis)| axis.extent != 1 || *index == last) {
+        match merged.last_mut() {
+            Some(outer) if (0..4).all(|i| outer.strides[i] == axis.strides[i] * axis.extent as i64) => {
+                *outer = LeadingAxis { extent: outer.extent * axis.extent, strides: axis.strides };
+            }
+            // One row a matrix: where all matrices are one, those around are its rows.
+            Some(outer) if index == last && axis.extent == 1 && outer.strides[B] == 0 => {}
+            _ => merged.push(*axis),
+        }
+    }
+    merged
+}
+
+/// Pictures, rows and pixels of at most three axes.
+fn last_three(axes: &[LeadingAxis]) -> [LeadingAxis; SWEPT] {
+    let mut three = [LeadingAxis { extent: 1, strides: [0; 4] }; SWEPT];
+    three[SWEPT - axes.len()..].copy_from_slice(axes);
+    three
+}
+
+/// All indices along some axes, the last one fastest.
+fn indices(axes: &[LeadingAxis]) -> Vec<Vec<usize>> {
+    axes.iter().fold(vec![Vec::new()], |all, axis| {
+        all.iter().flat_map(|at| (0..axis.extent).map(move |i| [&at[..], &[i]].concat())).collect()
+    })
+}
+
+/// The panels of all matrices of a constant.
+fn packed_panels(cut: &[Panel], matrices: usize, n: usize) -> Vec<PackedPanel> {
+    let of = |matrix: usize| {
+        cut.iter().map(move |panel| PackedPanel {
+            channels: panel.channels.iter().map(|channel| matrix * n + channel).collect(),
+            cols: panel.cols.clone(),
+            order: 0,
+        })
+    };
+    (0..matrices).flat_map(of).collect()
+}
+
+fn panel_bytes(run: &PanelRun, k: usize) -> i64 {
+    4 * i64::from(panel_width(&run.cols)) * k as i64
+}
+
+fn float_of(view: &View) -> Float {
+    Float::of(view.dtype).unwrap_or_default()
+}
+
+/// Whether the elements of an axis lie one behind the other.
+fn near(stride: i64, extent: usize, float: Float) -> bool {
+    extent <= 1 || stride == float.span(1)
+}
