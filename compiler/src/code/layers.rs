@@ -8,6 +8,7 @@
 //! | depthwise convolution | scale and shift, activation | the same |
 //! | pool | scale and shift, activation | residual, activation |
 //! | pool over whole pictures | scale and shift, activation | activation |
+//! | transposed convolution, but depthwise | nothing | bias, activation |
 //! | matrix product, of any operands | nothing | bias, residual, activation |
 //!
 //! Activations are those of [`Activation`]. Elements are `f32` or half floats, pictures have two spatial axes, and parameters are known:
@@ -40,6 +41,11 @@ pub enum Layer {
         /// Applied to its result.
         epilogue: KernelEpilogue,
     },
+    /// A transposed convolution that sums over channels.
+    Transposed {
+        /// Applied to its result.
+        epilogue: KernelEpilogue,
+    },
     /// A product of matrices.
     Product {
         /// Applied to its result.
@@ -59,6 +65,9 @@ pub enum LanesOp {
     /// The elements as they are, as floats of another type. Of no node: a copy.
     Convert,
 }
+
+/// Phases of a transposed convolution, each of which is a convolution of its own. (Networks have strides of 2, 4 and 8.)
+const MOST_PHASES: usize = 64;
 
 /// The layer that kernels do for a node; `None` where there are none for it.
 pub fn of(graph: &Graph, node: NodeId) -> Option<Layer> {
@@ -89,6 +98,13 @@ fn becoming(graph: &Graph, node: NodeId, op: &Op) -> Option<Layer> {
             let bias = operand(Conv::B).is_some();
             let channels = (x.shape[1], y.shape[1]);
             convolution(conv, channels, bias)
+        }
+        Op::ConvTranspose(conv) if known(&[1, 2]) => {
+            let epilogue = Epilogue { residual: None, activation: conv.activation };
+            let epilogue = before_storing(&epilogue, operand(2).is_some())?;
+            let phases = conv.window.strides.iter().fold(1usize, |n, &stride| n.saturating_mul(stride));
+            let sums = conv.groups == 1 || conv.groups < x.shape[1];
+            (sums && phases <= MOST_PHASES).then_some(Layer::Transposed { epilogue })
         }
         Op::Pool(pool) if known(&[nnc_ir::op::Pool::SCALE, nnc_ir::op::Pool::SHIFT]) => {
             let taps: usize = pool.window.kernel.iter().product();

@@ -124,23 +124,27 @@ impl Planner<'_> {
         let placed = Placed { input: &image, output: &out_image, output_buffer, residual };
         match self.fits_winograd(layer, prologue, epilogue, &placed) {
             Some(decision) => self.winograd(layer, &placed, decision, epilogue)?,
-            None => self.direct(layer, prologue, epilogue, &placed)?,
+            None => {
+                let weights = self.parameter(layer.weights)?;
+                self.direct(layer, &weights, prologue, epilogue, &placed, true)?;
+            }
         }
         self.place(output, Place::Image(out_image));
         Ok(())
     }
 
-    /// Plans a convolution as a sum of products.
-    fn direct(
+    /// Plans a convolution as a sum of products. Of several that make one result, the first counts as the layer.
+    pub(super) fn direct(
         &mut self,
         layer: &KernelLayer,
+        weights: &Tensor,
         prologue: KernelPrologue,
         epilogue: KernelEpilogue,
         placed: &Placed<'_>,
+        is_first: bool,
     ) -> Result<(), PlanError> {
         let id = layer.node;
-        let weights = self.parameter(layer.weights)?;
-        let widening = self.widening(layer, placed, &weights);
+        let widening = self.widening(layer, placed, weights);
         let widened = match widening {
             Widening::Image => Some(self.widened(id, placed.input, "its half floats are widened once")?),
             Widening::Staged | Widening::None => None,
@@ -174,7 +178,7 @@ impl Planner<'_> {
         let outer = (outer.0.float, outer.1.float);
         let panels = merge_panels(&cut.panels, &input.groups, outer, &table_at, taps * cin);
         let table_entries = tables.len();
-        let parameters = self.parameters(layer, &weights, &cut, &input, tables)?;
+        let parameters = self.parameters(layer, weights, &cut, &input, tables)?;
         let stage = self.stage(prologue, &input, cin);
         let tiles = x_tiles(&cut.x, cut.rows);
         let tile_units = cut.images * cut.y.output * tiles.iter().map(|t| t.count).sum::<usize>();
@@ -215,7 +219,7 @@ impl Planner<'_> {
         }
         self.step(Draft {
             name: self.graph.node(id).name.clone(),
-            node: Some(id),
+            node: is_first.then_some(id),
             units: plan.units(),
             scratch: plan.scratch(),
             code: LayerCode::Dense(plan),
@@ -351,7 +355,7 @@ impl Planner<'_> {
 
     /// Decides where the output's channels go: like the residual's, or grouped by their readers; in place of a residual
     /// that nothing else reads.
-    fn dense_output(
+    pub(super) fn dense_output(
         &mut self,
         id: NodeId,
         output: Value,
@@ -389,7 +393,7 @@ impl Planner<'_> {
     /// How many slots behind a value's last one belong to it.
     pub(super) fn padding_of(&self, buffer: BufferId, output: Value) -> usize {
         let channels = self.graph.ty(output).shape[1];
-        match self.at(buffer).home {
+        match self.at(self.root(buffer)).home {
             Home::Output(_) => 0,
             _ => channels.next_multiple_of(LANES) - channels,
         }
@@ -552,7 +556,7 @@ fn most_folded(k: &Runs) -> u32 {
 
 /// Why the channels of an image should be brought together before a dense layer reads them, if so: each of its loads
 /// would touch another cache line, and there are many of them.
-fn far_channels(image: &Image) -> Option<&'static str> {
+pub(super) fn far_channels(image: &Image) -> Option<&'static str> {
     let (_, _, step) = image.affine()?;
     (step != 1 && image.channels() > 4).then_some("its channels lie in planes")
 }

@@ -1,5 +1,5 @@
 //! First ask, then do: which layer of a graph kernels do, and what it is made of. Nothing is planned here. What fits is planned by
-//! `dense_step`, `winograd_step`, `lanes_step` or `product_step`, and none of these finds out later that it does not: where values lie
+//! `dense_step`, `winograd_step`, `transposed_step`, `lanes_step` or `product_step`, and none of these finds out later that it does not: where values lie
 //! in another way than kernels read them, a copy is made.
 
 use nnc_ir::op::{Conv, GlobalPool, MatMul, Op, Pool};
@@ -16,6 +16,8 @@ use crate::code::tile::programs::window::KernelPrologue;
 pub(super) enum Decision {
     /// A convolution that sums over channels.
     Dense(KernelLayer, KernelPrologue, KernelEpilogue),
+    /// A transposed convolution that sums over channels.
+    Transposed(KernelLayer, KernelEpilogue),
     /// A layer that does the same to every channel.
     Lanes(KernelLayer, LanesOp, KernelPrologue, KernelEpilogue),
     /// A product of matrices.
@@ -60,6 +62,7 @@ pub(super) fn fits(graph: &Graph, node: NodeId) -> Option<Decision> {
         Layer::Lanes { op, prologue, epilogue } => {
             Some(Decision::Lanes(windowed(graph, node)?, op, prologue, epilogue))
         }
+        Layer::Transposed { epilogue } => Some(Decision::Transposed(windowed(graph, node)?, epilogue)),
         Layer::Product { epilogue } => product(graph, node, epilogue),
     }
 }
@@ -102,6 +105,12 @@ fn windowed(graph: &Graph, node: NodeId) -> Option<KernelLayer> {
             decision.bias = operand(Conv::B);
             decision.residual = operand(Conv::RESIDUAL);
             (Conv::SCALE, Conv::SHIFT)
+        }
+        Op::ConvTranspose(conv) => {
+            decision.groups = conv.groups;
+            decision.weights = Some(operand(1)?);
+            decision.bias = operand(2);
+            return Some(decision);
         }
         Op::Pool(pool) => {
             decision.axes = axes(&pool.window, extents.0, extents.1)?;

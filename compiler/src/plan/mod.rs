@@ -7,7 +7,7 @@
 //!   Graph (fused layers, channel selects)
 //!     │ channels      which buffer and slot each channel of each image has; concat, split, shuffle become tables
 //!     │ fits          which layers kernels do
-//!     │ dense_step, winograd_step, lanes_step, product_step, generic_step   one file per kind of layer: geometry, tiles, packed weights
+//!     │ dense_step, winograd_step, transposed_step, lanes_step, product_step, generic_step   one file per kind of layer: geometry, tiles, packed weights
 //!     │ strips        which steps run band by band, with what lies between them in scratch
 //!     │ memory        lifetimes → offsets in one arena
 //!     │ constants     weights packed into one block, or (shared) into blocks that several programs have
@@ -42,6 +42,7 @@ mod slow;
 mod strips;
 pub mod sweep;
 pub mod tiling;
+mod transposed_step;
 pub mod winograd;
 mod winograd_step;
 

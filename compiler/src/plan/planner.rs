@@ -377,6 +377,7 @@ impl<'g> Planner<'g> {
     pub fn kernels(&mut self, decision: &Decision) -> Result<(), PlanError> {
         match decision {
             Decision::Dense(layer, prologue, epilogue) => self.dense(layer, *prologue, *epilogue),
+            Decision::Transposed(layer, epilogue) => self.transposed(layer, *epilogue),
             Decision::Lanes(layer, op, prologue, epilogue) => self.lanes(layer, *op, *prologue, *epilogue),
             Decision::Product(layer) => self.product(layer),
         }
@@ -441,7 +442,7 @@ impl<'g> Planner<'g> {
     }
 
     /// The buffer under another pitch: the same bytes, seen as an image.
-    fn seen_as(&mut self, buffer: BufferId, extent: Extent, pitch: Pitch) -> BufferId {
+    pub(super) fn seen_as(&mut self, buffer: BufferId, extent: Extent, pitch: Pitch) -> BufferId {
         let current = self.at(buffer).image;
         if current == Some((extent, pitch)) {
             return buffer;
