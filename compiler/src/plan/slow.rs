@@ -18,8 +18,7 @@ pub(super) fn why(graph: &Graph, id: NodeId) -> String {
     let operand = |i: usize| graph.operand(id, i);
     let constant = |i: usize| operand(i).is_none_or(|v| graph.constant(v).is_some());
     let kind = match &node.op {
-        Op::Conv(_) | Op::Pool(_) | Op::GlobalPool(_) => None,
-        Op::ConvTranspose(_) => Some("transposed convolutions whose windows overlap have no kernels"),
+        Op::Conv(_) | Op::ConvTranspose(_) | Op::Pool(_) | Op::GlobalPool(_) => None,
         Op::MatMul(_) => None,
         Op::Einsum(_) => Some("sums over names have no kernels"),
         Op::DeformConv(_) => Some("deformable convolutions have no kernels"),
@@ -55,7 +54,10 @@ pub(super) fn why(graph: &Graph, id: NodeId) -> String {
         return format!("no kernel applies its {}", Op::from(*function).name());
     }
     match &node.op {
-        Op::Conv(_) if !constant(Conv::W) || !constant(Conv::B) => {
+        Op::ConvTranspose(_) if constant(1) && constant(2) => {
+            "no kernel does transposed convolutions that are depthwise, or have many phases".into()
+        }
+        Op::Conv(_) | Op::ConvTranspose(_) if !constant(1) || !constant(2) => {
             "its weights are computed while the model runs".into()
         }
         Op::Conv(Conv { prologue, .. }) if *prologue != Prologue::default() => {

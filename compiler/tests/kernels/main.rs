@@ -9,5 +9,6 @@ mod products;
 mod refusals;
 mod strips;
 mod support;
+mod transposed;
 #[path = "../../../runtime/tests/common/watchdog.rs"]
 mod watchdog;

@@ -33,9 +33,19 @@ fn a_large_layer_without_kernels_has_a_reason() {
             "its weights are computed while the model runs",
         ),
         (
-            "%x = input : f32[1x16x32x32]\n%w = const f32[16x16x4x4] hash(seed=1, scale=1)\n\
+            "%x = input : f32[1x64x32x32]\n%w = const f32[64x1x4x4] hash(seed=1, scale=1)\n\
+             %y = conv_transpose %x, %w {strides=2x2, pads=1x1:1x1, groups=64} : f32[1x64x64x64]\noutput y = %y\n",
+            "no kernel does transposed convolutions that are depthwise, or have many phases",
+        ),
+        (
+            "%x = input : f32[1x16x32x32]\n%w = input : f32[16x16x4x4]\n\
              %y = conv_transpose %x, %w {strides=2x2, pads=1x1:1x1} : f32[1x16x64x64]\noutput y = %y\n",
-            "transposed convolutions whose windows overlap have no kernels",
+            "its weights are computed while the model runs",
+        ),
+        (
+            "%x = input : f32[64x100]\n%w = input : f32[100x200]\n%b = input : f32[200]\n\
+             %y = mat_mul %x, %w, %b : f32[64x200]\noutput y = %y\n",
+            "its bias is computed while the model runs",
         ),
     ];
     for (source, why) in cases {

@@ -10,7 +10,7 @@ use nnc_runtime::abi::ElemType;
 use super::watchdog::Watchdog;
 
 /// Operators that kernels do.
-const KERNELS: [&str; 4] = ["Conv", "Pool", "GlobalPool", "MatMul"];
+const KERNELS: [&str; 5] = ["Conv", "Pool", "GlobalPool", "MatMul", "ConvTranspose"];
 
 /// The graph in some lines of text.
 pub fn graph(text: &str) -> Graph {
