@@ -35,6 +35,7 @@ passes! {
     dead_code: "drops what no output depends on",
     fold_constants: "computes what depends on constants alone",
     captures: "gives loops and branches the constants that they read, and nothing that they don't read",
+    einsum_products: "turns a sum of products over names into a product of matrices",
     identities: "drops operators that change nothing, merges reshapes and transposes that follow each other",
     cse: "computes once what is computed twice",
     transposes: "cancels the transposes of channels-last exporters",

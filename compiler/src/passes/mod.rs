@@ -24,6 +24,7 @@
 //! reader" means what it says, at any time.
 
 mod edit;
+pub mod einsum_products;
 mod manager;
 mod notes;
 mod order;

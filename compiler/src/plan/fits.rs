@@ -13,7 +13,7 @@ use crate::code::tile::programs::window::KernelPrologue;
 
 /// What kernels do of a node, in their words.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Decision {
+pub(super) enum KernelWork {
     /// A convolution that sums over channels.
     Dense(KernelLayer, KernelPrologue, KernelEpilogue),
     /// A transposed convolution that sums over channels.
@@ -54,23 +54,21 @@ pub(super) struct KernelLayer {
 }
 
 /// What kernels do of a node; `None` when it takes loop nests or routines.
-pub(super) fn fits(graph: &Graph, node: NodeId) -> Option<Decision> {
+pub(super) fn fits(graph: &Graph, node: NodeId) -> Option<KernelWork> {
     match layers::of(graph, node)? {
-        Layer::Dense { prologue, epilogue } => {
-            Some(Decision::Dense(windowed(graph, node)?, prologue, epilogue))
-        }
+        Layer::Dense { prologue, epilogue } => Some(KernelWork::Dense(windowed(graph, node)?, prologue, epilogue)),
         Layer::Lanes { op, prologue, epilogue } => {
-            Some(Decision::Lanes(windowed(graph, node)?, op, prologue, epilogue))
+            Some(KernelWork::Lanes(windowed(graph, node)?, op, prologue, epilogue))
         }
-        Layer::Transposed { epilogue } => Some(Decision::Transposed(windowed(graph, node)?, epilogue)),
+        Layer::Transposed { epilogue } => Some(KernelWork::Transposed(windowed(graph, node)?, epilogue)),
         Layer::Product { epilogue } => product(graph, node, epilogue),
     }
 }
 
-fn product(graph: &Graph, node: NodeId, epilogue: KernelEpilogue) -> Option<Decision> {
+fn product(graph: &Graph, node: NodeId, epilogue: KernelEpilogue) -> Option<KernelWork> {
     let Op::MatMul(product) = &graph.node(node).op else { return None };
     let operand = |i: usize| graph.operand(node, i);
-    Some(Decision::Product(ProductLayer {
+    Some(KernelWork::Product(ProductLayer {
         node,
         a: operand(MatMul::A)?,
         b: operand(MatMul::B)?,

@@ -12,7 +12,7 @@ use super::buffer::{Buffer, BufferId, Home};
 use super::channels::{self, WideBuffers};
 use super::constants::PlannedConstants;
 use super::control::RepeatDraft;
-use super::fits::Decision;
+use super::fits::KernelWork;
 use super::generic::IndexRecords;
 use super::image::{Extent, Image, Pitch, Slot};
 use super::memory::{self, Lifetime};
@@ -374,12 +374,12 @@ impl<'g> Planner<'g> {
     }
 
     /// Plans a layer that kernels do.
-    pub fn kernels(&mut self, decision: &Decision) -> Result<(), PlanError> {
+    pub fn kernels(&mut self, decision: &KernelWork) -> Result<(), PlanError> {
         match decision {
-            Decision::Dense(layer, prologue, epilogue) => self.dense(layer, *prologue, *epilogue),
-            Decision::Transposed(layer, epilogue) => self.transposed(layer, *epilogue),
-            Decision::Lanes(layer, op, prologue, epilogue) => self.lanes(layer, *op, *prologue, *epilogue),
-            Decision::Product(layer) => self.product(layer),
+            KernelWork::Dense(layer, prologue, epilogue) => self.dense(layer, *prologue, *epilogue),
+            KernelWork::Transposed(layer, epilogue) => self.transposed(layer, *epilogue),
+            KernelWork::Lanes(layer, op, prologue, epilogue) => self.lanes(layer, *op, *prologue, *epilogue),
+            KernelWork::Product(layer) => self.product(layer),
         }
     }
 
