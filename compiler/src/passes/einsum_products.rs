@@ -54,7 +54,9 @@ impl NamedProduct {
             return None;
         }
         let shapes = [&graph.ty(x).shape, &graph.ty(y).shape];
-        let axes = |shape: &[usize], names: &[char]| names.iter().copied().zip(shape.to_vec()).collect::<Vec<Name>>();
+        let axes = |shape: &[usize], names: &[char]| {
+            names.iter().copied().zip(shape.to_vec()).collect::<Vec<Name>>()
+        };
         let named = [axes(shapes[0], first), axes(shapes[1], second)];
         let twice = |names: &[char]| (1..names.len()).any(|i| names[..i].contains(&names[i]));
         if twice(first) || twice(second) || twice(result) {

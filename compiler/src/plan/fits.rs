@@ -56,7 +56,9 @@ pub(super) struct KernelLayer {
 /// What kernels do of a node; `None` when it takes loop nests or routines.
 pub(super) fn fits(graph: &Graph, node: NodeId) -> Option<KernelWork> {
     match layers::of(graph, node)? {
-        Layer::Dense { prologue, epilogue } => Some(KernelWork::Dense(windowed(graph, node)?, prologue, epilogue)),
+        Layer::Dense { prologue, epilogue } => {
+            Some(KernelWork::Dense(windowed(graph, node)?, prologue, epilogue))
+        }
         Layer::Lanes { op, prologue, epilogue } => {
             Some(KernelWork::Lanes(windowed(graph, node)?, op, prologue, epilogue))
         }
