@@ -12,7 +12,7 @@
 //!
 //! What lies in another way than kernels read or write it is copied; [`fits`](super::fits) has said that there is a kernel.
 
-use nnc_ir::{DType, TensorType, Value};
+use nnc_ir::{DType, Tensor, TensorType, Value};
 
 use super::buffer::{BufferId, Home};
 use super::dense::{Ahead, DenseArg, DensePlan, LoopOrder, PanelRun, WeightsPitch};
@@ -174,12 +174,14 @@ impl Planner<'_> {
         };
         let read_matrices: usize =
             [images, y].iter().filter(|axis| axis.strides[B] != 0).map(|axis| axis.extent).product();
+        // All lanes of panels have a bias.
+        let lanes: usize = cut.iter().map(Panel::lanes).sum();
         let size = |elems: usize, float: Float| elems as u64 * u64::from(float.bytes());
         let swept: usize = [images, y, x].iter().map(|axis| axis.extent).product();
         let traffic = Traffic {
             read: size(swept * k, input)
                 + matrix_bytes as u64 * read_matrices as u64
-                + if layer.bias.is_some() { size(n, Float::F32) } else { 0 }
+                + if layer.bias.is_some() { size(lanes, Float::F32) } else { 0 }
                 + if operands.residual.is_some() { size(swept * n, residual_float) } else { 0 },
             written: size(swept * n, output),
         };
@@ -282,7 +284,7 @@ impl Planner<'_> {
     }
 
     /// Packs the matrices of an operand that is computed while the program runs: a step for panels that are alike, `[matrix][panel][k]
-    /// [lanes]`. Lanes without a column hold anything: nothing is stored of them.
+    /// [lanes]`. Lanes without a column are zero, as those of constants are.
     fn packed_by_step(
         &mut self,
         layer: &ProductLayer,
@@ -314,14 +316,18 @@ impl Planner<'_> {
             to.extend([run.weights.step, lanes * 4, 4]);
             let offset = b.offset + first * b.strides[rank - 1];
             let from = View { arg: b.arg, offset, dtype: b.dtype, shape: shape.clone(), strides: from };
-            let to = View {
-                arg: buffer.0 as usize,
-                offset: run.weights.start,
-                dtype: DType::F32,
-                shape,
-                strides: to,
-            };
-            self.copy(layer.node, &name, from, to, "a matrix that is computed is packed in panels")?;
+            let arg = buffer.0 as usize;
+            let to = View { arg, offset: run.weights.start, dtype: DType::F32, shape, strides: to };
+            self.copy(layer.node, &name, from, to.clone(), "a matrix that is computed is packed in panels")?;
+            let spare = lanes as usize - used;
+            if spare > 0 {
+                let mut shape = to.shape.clone();
+                shape[to.rank() - 1] = spare;
+                let zero = self.constant(&name, &Tensor::new([1], &[0.0f32])?);
+                let zero = zero.broadcast(&shape).unwrap_or(zero);
+                let rest = View { offset: to.offset + used as i64 * 4, shape, ..to };
+                self.copy(layer.node, &name, zero, rest, "lanes without a column are zero")?;
+            }
         }
         Ok(buffer)
     }
