@@ -262,10 +262,21 @@ fn attention(net: &mut Network, x: Value, c: &mut Choices<'_>) -> Value {
     let y = net.b.reshape(x, &[n, channels, h * w]);
     let rows = net.b.transpose(y, &[0, 2, 1]);
     let scale = net.b.scalar(1.0 / channels as f32);
-    let scores = net.b.add(MatMul::default(), &[rows, y]);
+    let named = |terms: [&str; 2], result: &str| {
+        let names = |term: &str| term.chars().collect::<Vec<char>>();
+        Einsum { terms: terms.map(names).to_vec(), result: names(result) }
+    };
+    let scores = match c.pick(3) {
+        0 => net.b.add(MatMul::default(), &[rows, y]),
+        1 => net.b.add(MatMul { trans_b: true, ..MatMul::default() }, &[rows, rows]),
+        _ => net.b.add(named(["bci", "bcj"], "bij"), &[y, y]),
+    };
     let scores = net.b.binary(BinaryFn::Mul, scores, scale);
     let scores = net.b.add(Softmax { axis: 2 }, &[scores]);
-    let mixed = net.b.add(MatMul::default(), &[scores, rows]);
+    let mixed = match c.one_in(3) {
+        true => net.b.add(named(["bij", "bcj"], "bic"), &[scores, y]),
+        false => net.b.add(MatMul::default(), &[scores, rows]),
+    };
     let mixed = if c.one_in(2) {
         let (gain, shift) = (net.b.positive(&[channels]), net.b.constant(&[channels], 0.5));
         // A variance of almost nothing would magnify what was rounded.
