@@ -143,8 +143,8 @@ mod tests {
     fn what_takes_long_is_not_computed() {
         let mut graph = Graph::new();
         let (small, large) = (square(&mut graph, "small", 8), square(&mut graph, "large", 369));
-        let quick = graph.add("quick", MatMul.into(), &[Some(small), Some(small)]).unwrap();
-        let slow = graph.add("slow", MatMul.into(), &[Some(large), Some(large)]).unwrap();
+        let quick = graph.add("quick", MatMul::default().into(), &[Some(small), Some(small)]).unwrap();
+        let slow = graph.add("slow", MatMul::default().into(), &[Some(large), Some(large)]).unwrap();
         let results = |id: NodeId, work: u64| {
             let mut budget = Budget { bytes: 1 << 20, work };
             results(&graph, id, &mut budget).map(|_| (budget.bytes, budget.work))
