@@ -1,7 +1,7 @@
 //! What operators of two vectors give for special values, by the bits, on every lowering: it is said which of two equal values a maximum
 //! is, and what becomes of NaN.
 
-use nnc::code::tile::ir::{BinOp, Builder, ByteRange, Lanes, ParamKind, ParamRole, Source, Trips, at};
+use nnc::code::tile::ir::{BinOp, Builder, ByteRange, Inst, Lanes, ParamKind, ParamRole, Source, Trips, at};
 
 use super::support::{Engine, Given, bytes, floats, same};
 
@@ -83,6 +83,58 @@ fn special_values_give_the_same_on_every_lowering() {
                     assert!(
                         same(found, expected),
                         "{}: {op:?} of {a:?} and {b:?} is {found:?}, not {expected:?}",
+                        engine.name()
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_power_of_two_is_multiplied_with_one_rounding_on_every_lowering() {
+    let numbers = [1.0, -1.0, 0.71, 1.41, 1.999_999_9, 0.5, 3e-6, 1e6, f32::NAN];
+    let pairs: Vec<(f32, f32)> =
+        numbers.iter().flat_map(|&x| (-200..=200).map(move |n| (x, n as f32))).collect();
+    for engine in Engine::all() {
+        for lanes in [Lanes::X4, Lanes::X8, Lanes::X16] {
+            let mut b = Builder::new("scale");
+            let extent = ByteRange::new(0, lanes.bytes().into());
+            let x = b.param(ParamRole::Input, ParamKind::Read { range: extent });
+            let n = b.param(ParamRole::Weights, ParamKind::Read { range: extent });
+            let result = b.param(ParamRole::Output, ParamKind::Write { range: extent });
+            let src = b.load(lanes, lanes.count(), at(x, 0));
+            let by = b.load(lanes, lanes.count(), at(n, 0));
+            // In place of the source, and of the exponent.
+            let dst = b.vector(lanes);
+            b.push(Inst::Scale { dst, src, by });
+            b.push(Inst::Scale { dst: by, src, by });
+            b.bin(BinOp::Add, dst, dst, Source::Reg(by));
+            let by = b.load(lanes, lanes.count(), at(n, 0));
+            b.push(Inst::Scale { dst: src, src, by });
+            b.bin(BinOp::Add, dst, dst, Source::Reg(src));
+            b.store(dst, lanes.count(), at(result, 0));
+            let program = b.finish();
+            let ready = engine.prepare(&program).expect("few registers");
+            for some in pairs.chunks_exact(lanes.count() as usize) {
+                let (x, n): (Vec<f32>, Vec<f32>) = some.iter().copied().unzip();
+                let (mut input, mut weights) = (bytes(&x), bytes(&n));
+                let mut output = vec![0; lanes.bytes() as usize];
+                let mut given = Given {
+                    buffers: vec![
+                        (ParamRole::Input, &mut input, 0),
+                        (ParamRole::Weights, &mut weights, 0),
+                        (ParamRole::Output, &mut output, 0),
+                    ],
+                    ..Given::default()
+                };
+                ready.call(&mut given.args(&program));
+                for (&(x, n), found) in some.iter().zip(floats(&output)) {
+                    let once = (f64::from(x) * f64::from(n).exp2()) as f32;
+                    let expected = once + once + once;
+                    assert!(
+                        same(found, expected),
+                        "{}: {x} · 2^{n} is {found:e} three times, not {expected:e}",
                         engine.name()
                     );
                 }

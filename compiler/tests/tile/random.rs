@@ -115,11 +115,15 @@ impl Maker {
         while left > 0 {
             left -= 1;
             let dst = self.any();
-            match self.random.below(16) {
+            match self.random.below(18) {
                 0 | 1 => self.load(dst),
-                2 | 3 => {
+                2 => {
                     let (a, b) = (self.as_wide(dst), self.operand(dst));
                     self.b.fma(dst, a, b);
+                }
+                3 => {
+                    let (x, add) = (self.as_wide(dst), self.operand(dst));
+                    self.b.mul_add(dst, x, add);
                 }
                 4..=6 => {
                     let op = [BinOp::Add, BinOp::Sub, BinOp::Mul, BinOp::Div, BinOp::Max, BinOp::Min];
@@ -172,6 +176,18 @@ impl Maker {
                     let [single, half, brain] = self.outputs;
                     let ptr = [self.input, single, half, brain][self.random.below(4)];
                     self.b.advance(ptr, bytes);
+                }
+                15 if self.random.below(2) == 0 => {
+                    let op = [BinOp::Add, BinOp::Mul, BinOp::Max, BinOp::Min, BinOp::Sub];
+                    let op = op[self.random.below(op.len())];
+                    let src = self.any();
+                    self.b.push(Inst::Across { op, dst, src });
+                }
+                16 => {
+                    let src = self.as_wide(dst);
+                    let n = 1 + self.random.below(self.b.lanes(dst).count() as usize) as u8;
+                    let bits = [0, 0xff80_0000, 0x3f80_0000][self.random.below(3)];
+                    self.b.push(Inst::Fill { dst, src, n, bits });
                 }
                 15 => {
                     let src = self.any();

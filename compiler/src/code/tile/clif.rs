@@ -13,6 +13,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use super::error::TileError;
 use super::ir::{Addr, BinOp, Inst, Int, Lanes, Source, Test, TileProgram, Trips, UnOp, Vector};
 use super::registers::{self, RegisterFile};
+use super::scale;
 use crate::code::float::Float;
 use crate::code::half;
 
@@ -52,7 +53,7 @@ pub fn fits(program: &TileProgram, vectors: u32) -> Result<(), TileError> {
     let file = RegisterFile { isa: "Cranelift", vectors, widest: Lanes::X4, ints: 14 };
     // Operands in memory and constants are loaded into a register first; half floats take some to convert.
     let scratch = |inst: &Inst| match inst {
-        Inst::Fma { b, .. } | Inst::Bin { b, .. } => match b {
+        Inst::Fma { b, .. } | Inst::Bin { b, .. } | Inst::MulAdd { add: b, .. } => match b {
             Source::Reg(_) => 0,
             Source::Mem(addr) | Source::Splat(addr) if addr.float.is_half() => CONVERSION,
             Source::Mem(_) | Source::Splat(_) | Source::Imm(_) => 1,
@@ -62,10 +63,11 @@ pub fn fits(program: &TileProgram, vectors: u32) -> Result<(), TileError> {
         Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Spread { .. } => 0,
         Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => 0,
         Inst::Fold { .. } | Inst::Shl { .. } | Inst::Shr { .. } | Inst::Un { .. } => 0,
-        Inst::Select { .. } => 1,
+        Inst::Select { .. } | Inst::Fill { .. } => 1,
+        Inst::Across { .. } | Inst::Scale { .. } => 2,
         Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => 0,
     };
-    registers::measure(program, file, &scratch)
+    registers::measure(program, file, &scratch).map(|_| ())
 }
 
 /// Scratch registers that storing takes.
@@ -203,6 +205,37 @@ impl ClifEmitter<'_> {
                     self.b.def_var(var, value);
                 }
             }
+            Inst::Across { op, dst, src } => {
+                let mut pieces: Vec<Value> =
+                    (0..self.pieces(*src).len()).map(|i| self.get(*src, i)).collect();
+                while pieces.len() > 1 {
+                    let upper = pieces.split_off(pieces.len() / 2);
+                    pieces = pieces.into_iter().zip(upper).map(|(a, b)| self.binary(*op, a, b)).collect();
+                }
+                let Some(&all) = pieces.first() else { return };
+                let upper = self.moved(all, 2);
+                let pair = self.binary(*op, all, upper);
+                let second = self.moved(pair, 1);
+                let one = self.binary(*op, pair, second);
+                let one = self.b.ins().extractlane(one, 0);
+                let value = self.b.ins().splat(F32X4, one);
+                self.pieces(*dst).into_iter().for_each(|var| self.b.def_var(var, value));
+            }
+            Inst::Fill { dst, src, n, bits } => {
+                let rest = self.constant(*bits);
+                for (i, var) in self.pieces(*dst).into_iter().enumerate() {
+                    let value = match usize::from(*n).saturating_sub(4 * i) {
+                        0 => rest,
+                        kept @ 1..=3 => {
+                            let lanes = self.get(*src, i);
+                            let mask = self.first_lanes(kept);
+                            self.b.ins().bitselect(mask, lanes, rest)
+                        }
+                        _ => self.get(*src, i),
+                    };
+                    self.b.def_var(var, value);
+                }
+            }
             Inst::Const { dst, bits } => {
                 let value = self.constant(*bits);
                 self.pieces(*dst).into_iter().for_each(|var| self.b.def_var(var, value));
@@ -229,12 +262,33 @@ impl ClifEmitter<'_> {
                 let shared = self.shared(b);
                 for (i, var) in self.pieces(*acc).into_iter().enumerate() {
                     let (sum, x, y) = (self.get(*acc, i), self.get(*a, i), self.operand(b, shared, i));
-                    let value = if self.fused {
-                        self.b.ins().fma(x, y, sum)
-                    } else {
-                        let product = self.b.ins().fmul(x, y);
-                        self.b.ins().fadd(sum, product)
-                    };
+                    let value = self.mul_add(x, y, sum);
+                    self.b.def_var(var, value);
+                }
+            }
+            Inst::MulAdd { dst, x, add } => {
+                let shared = self.shared(add);
+                for (i, var) in self.pieces(*dst).into_iter().enumerate() {
+                    let (factor, x, add) = (self.get(*dst, i), self.get(*x, i), self.operand(add, shared, i));
+                    let value = self.mul_add(factor, x, add);
+                    self.b.def_var(var, value);
+                }
+            }
+            Inst::Scale { dst, src, by } => {
+                let [half, first, second] = scale::CONSTANTS.map(|c| self.constant(c.to_bits()));
+                for (i, var) in self.pieces(*dst).into_iter().enumerate() {
+                    let (x, n) = (self.get(*src, i), self.get(*by, i));
+                    let low = self.mul_add(n, half, first);
+                    let both = self.b.ins().fadd(n, second);
+                    let (low, both) = (self.cast(I32X4, low), self.cast(I32X4, both));
+                    let high = self.b.ins().isub(both, low);
+                    let [low, high] = [low, high].map(|n| {
+                        let by = self.b.ins().iconst(I32, 23);
+                        let bits = self.b.ins().ishl(n, by);
+                        self.cast(F32X4, bits)
+                    });
+                    let value = self.b.ins().fmul(x, low);
+                    let value = self.b.ins().fmul(value, high);
                     self.b.def_var(var, value);
                 }
             }
@@ -312,6 +366,15 @@ impl ClifEmitter<'_> {
         }
     }
 
+    /// `x` · `y` + `sum`, rounded once where the target does that.
+    fn mul_add(&mut self, x: Value, y: Value, sum: Value) -> Value {
+        if self.fused {
+            return self.b.ins().fma(x, y, sum);
+        }
+        let product = self.b.ins().fmul(x, y);
+        self.b.ins().fadd(sum, product)
+    }
+
     /// Lanes `first`, `first + 2`, … of two pieces.
     fn every_other(&mut self, pair: [Value; 2], first: u8) -> Value {
         let [a, b] = pair.map(|piece| self.cast(I8X16, piece));
@@ -320,6 +383,23 @@ impl ClifEmitter<'_> {
         let mask = self.b.func.dfg.immediates.push(bytes.into());
         let lanes = self.b.ins().shuffle(a, b, mask);
         self.cast(F32X4, lanes)
+    }
+
+    /// The lanes of a piece from `first` on, then any.
+    fn moved(&mut self, piece: Value, first: u8) -> Value {
+        let bytes = self.cast(I8X16, piece);
+        let order: Vec<u8> = (0..16).map(|byte| (byte + 4 * first) % 16).collect();
+        let mask = self.b.func.dfg.immediates.push(order.into());
+        let lanes = self.b.ins().shuffle(bytes, bytes, mask);
+        self.cast(F32X4, lanes)
+    }
+
+    /// Ones in the first `n` lanes.
+    fn first_lanes(&mut self, n: usize) -> Value {
+        let bytes: Vec<u8> = (0..16).map(|byte| if byte < 4 * n { 0xff } else { 0 }).collect();
+        let mask = self.b.func.dfg.constants.insert(bytes.into());
+        let mask = self.b.ins().vconst(I32X4, mask);
+        self.cast(F32X4, mask)
     }
 
     /// The value of an operand that is the same for all pieces.

@@ -73,6 +73,21 @@ impl Interpreter<'_, '_> {
                 let (pairs, _) = value.as_chunks::<2>();
                 self.set(*dst, std::array::from_fn(|lane| pairs.get(lane).map_or(0.0, |[a, b]| a + b)))
             }
+            Inst::Across { op, dst, src } => {
+                let mut lanes = self.get(*src)?;
+                let mut left = self.program.lanes(*src).count() as usize;
+                while left > 1 {
+                    left /= 2;
+                    let (low, high) = lanes.split_at_mut(left);
+                    low.iter_mut().zip(high).for_each(|(a, b)| *a = op.apply(*a, *b));
+                }
+                self.set(*dst, [lanes[0]; 16])
+            }
+            Inst::Fill { dst, src, n, bits } => {
+                let mut lanes = self.get(*src)?;
+                lanes.iter_mut().skip(usize::from(*n)).for_each(|lane| *lane = f32::from_bits(*bits));
+                self.set(*dst, lanes)
+            }
             Inst::Const { dst, bits } => self.set(*dst, [f32::from_bits(*bits); 16]),
             Inst::Copy { dst, src } => {
                 let value = self.get(*src)?;
@@ -87,6 +102,20 @@ impl Interpreter<'_, '_> {
                     *s = if self.fused { a.mul_add(b, *s) } else { *s + a * b };
                 }
                 self.set(*acc, sum)
+            }
+            Inst::MulAdd { dst, x, add } => {
+                let (x, add) = (self.get(*x)?, self.operand(add, *dst)?);
+                let mut product = self.get(*dst)?;
+                for ((p, x), add) in product.iter_mut().zip(x).zip(add) {
+                    *p = if self.fused { p.mul_add(x, add) } else { *p * x + add };
+                }
+                self.set(*dst, product)
+            }
+            Inst::Scale { dst, src, by } => {
+                let (src, by) = (self.get(*src)?, self.get(*by)?);
+                // The product of f64 is exact.
+                let lane = |i: usize| (f64::from(src[i]) * 2f64.powi(by[i] as i32)) as f32;
+                self.set(*dst, std::array::from_fn(lane))
             }
             Inst::Bin { op, dst, a, b } => {
                 let (mut a, b) = (self.get(*a)?, self.operand(b, *dst)?);

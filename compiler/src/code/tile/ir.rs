@@ -366,6 +366,28 @@ pub enum Inst {
         /// Source.
         src: Vector,
     },
+    /// All lanes of `src` by `op` in every lane of `dst`, which may have any width: lanes of the lower half with those of the
+    /// upper one, until one is left.
+    Across {
+        /// The operation.
+        op: BinOp,
+        /// Result.
+        dst: Vector,
+        /// Source.
+        src: Vector,
+    },
+    /// The first `n` lanes of `src`, and the constant with these bits in the others: what an operation over all lanes has to
+    /// leave out, as its neutral element.
+    Fill {
+        /// Result.
+        dst: Vector,
+        /// Source.
+        src: Vector,
+        /// Lanes that stay, 1 up to the lanes of `dst`.
+        n: u8,
+        /// Bits of the f32 in the others.
+        bits: u32,
+    },
     /// The constant with these bits in every lane of `dst`.
     Const {
         /// Result.
@@ -404,6 +426,25 @@ pub enum Inst {
         a: Vector,
         /// Second factor.
         b: Source,
+    },
+    /// `dst` = `dst` · `x` + `add`, which rounds as `fma` does: a step of Horner's scheme.
+    MulAdd {
+        /// First factor and result.
+        dst: Vector,
+        /// Second factor.
+        x: Vector,
+        /// Summand.
+        add: Source,
+    },
+    /// `dst` = `src` · 2^`by`, rounded once: `src` from 2⁻²⁰ to 2²⁰, or NaN, and `by` a whole number from -200 to 200, or anything
+    /// where `src` is NaN.
+    Scale {
+        /// Result.
+        dst: Vector,
+        /// Source.
+        src: Vector,
+        /// The exponent.
+        by: Vector,
     },
     /// `dst` = `op(a, b)`.
     Bin {
@@ -611,6 +652,11 @@ impl Builder {
         self.push(Inst::Fma { acc, a, b });
     }
 
+    /// `dst` = `dst` · `x` + `add`.
+    pub fn mul_add(&mut self, dst: Vector, x: Vector, add: Source) {
+        self.push(Inst::MulAdd { dst, x, add });
+    }
+
     /// `dst` = `op(a, b)`.
     pub fn bin(&mut self, op: BinOp, dst: Vector, a: Vector, b: Source) {
         self.push(Inst::Bin { op, dst, a, b });
@@ -675,6 +721,7 @@ impl Inst {
         };
         match self {
             Inst::Copy { src, .. } | Inst::Shl { src, .. } | Inst::Fold { src, .. } => f(*src),
+            Inst::Across { src, .. } | Inst::Fill { src, .. } => f(*src),
             Inst::Shr { src, .. } | Inst::Un { src, .. } => f(*src),
             Inst::Select { x, y, then, otherwise, .. } => [*x, *y, *then, *otherwise].into_iter().for_each(f),
             Inst::Store { src, .. } | Inst::StorePart { src, .. } => f(*src),
@@ -687,6 +734,12 @@ impl Inst {
                 f(*a);
                 operand(b, &mut f);
             }
+            Inst::MulAdd { dst, x, add } => {
+                f(*dst);
+                f(*x);
+                operand(add, &mut f);
+            }
+            Inst::Scale { src, by, .. } => [*src, *by].into_iter().for_each(f),
             Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } => {}
             Inst::Spread { .. } | Inst::Const { .. } => {}
             Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => {}
@@ -699,9 +752,13 @@ impl Inst {
             Inst::Load { dst, .. } | Inst::LoadPart { dst, .. } | Inst::Splat { dst, .. } => Some(*dst),
             Inst::Spread { dst, .. }
             | Inst::Fold { dst, .. }
+            | Inst::Across { dst, .. }
+            | Inst::Fill { dst, .. }
             | Inst::Const { dst, .. }
             | Inst::Copy { dst, .. }
             | Inst::Bin { dst, .. }
+            | Inst::MulAdd { dst, .. }
+            | Inst::Scale { dst, .. }
             | Inst::Shl { dst, .. }
             | Inst::Shr { dst, .. }
             | Inst::Un { dst, .. }
@@ -718,7 +775,7 @@ impl Inst {
             Inst::Load { addr, .. } | Inst::LoadPart { addr, .. } | Inst::Splat { addr, .. } => f(addr.base),
             Inst::Store { addr, .. } | Inst::StorePart { addr, .. } => f(addr.base),
             Inst::Prefetch { addr } | Inst::Spread { addr, .. } => f(addr.base),
-            Inst::Fma { b, .. } | Inst::Bin { b, .. } => match b {
+            Inst::Fma { b, .. } | Inst::Bin { b, .. } | Inst::MulAdd { add: b, .. } => match b {
                 Source::Mem(addr) | Source::Splat(addr) => f(addr.base),
                 Source::Reg(_) | Source::Imm(_) => {}
             },
@@ -730,6 +787,7 @@ impl Inst {
             Inst::Loop { trips: Trips::Param(n), .. } => f(*n),
             Inst::Loop { trips: Trips::Imm(_), .. } => {}
             Inst::Const { .. } | Inst::Copy { .. } | Inst::Shl { .. } | Inst::Fold { .. } => {}
+            Inst::Across { .. } | Inst::Fill { .. } | Inst::Scale { .. } => {}
             Inst::Shr { .. } | Inst::Un { .. } | Inst::Select { .. } => {}
         }
     }
@@ -742,6 +800,7 @@ impl Inst {
             Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Spread { .. } => None,
             Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => None,
             Inst::Fold { .. } | Inst::Fma { .. } | Inst::Bin { .. } | Inst::Shl { .. } => None,
+            Inst::Across { .. } | Inst::Fill { .. } | Inst::MulAdd { .. } | Inst::Scale { .. } => None,
             Inst::Shr { .. } | Inst::Un { .. } | Inst::Select { .. } => None,
             Inst::Prefetch { .. } | Inst::Loop { .. } => None,
         }

@@ -21,6 +21,7 @@ pub mod ir;
 pub mod programs;
 pub mod registers;
 pub mod run;
+mod scale;
 pub mod verify;
 pub mod x86;
 

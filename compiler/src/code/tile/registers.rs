@@ -94,8 +94,9 @@ pub trait Sink {
     fn end(&mut self, counter: Counter) -> Result<(), TileError>;
 }
 
-/// Walks through a verified program. Parameters arrive in integer registers 0, 1, … as far as they fit.
-pub fn assign(program: &TileProgram, file: RegisterFile, sink: &mut dyn Sink) -> Result<(), TileError> {
+/// Walks through a verified program. Parameters arrive in integer registers 0, 1, … as far as they fit. Returns how many of the
+/// vector registers are used: no other than the first ones.
+pub fn assign(program: &TileProgram, file: RegisterFile, sink: &mut dyn Sink) -> Result<u32, TileError> {
     let mut live = vec![false; program.vectors.len() + program.ints as usize];
     let held = live.clone();
     let notes = Liveness { program }.body(&program.body, &mut live, &held);
@@ -110,18 +111,21 @@ pub fn assign(program: &TileProgram, file: RegisterFile, sink: &mut dyn Sink) ->
         },
         free_vectors: vec![true; file.vectors as usize],
         free_ints: vec![true; file.ints as usize],
+        used: 0,
     };
     walk.parameters(&live)?;
     walk.sink.enter(&walk.regs)?;
-    walk.body(&program.body, &notes)
+    walk.body(&program.body, &notes)?;
+    Ok(walk.used)
 }
 
-/// Only finds out whether a program fits, given the scratch registers that each instruction needs.
+/// Only finds out whether a program fits, and how many vector registers it uses, given the scratch registers that each
+/// instruction needs.
 pub fn measure(
     program: &TileProgram,
     file: RegisterFile,
     scratch: &dyn Fn(&Inst) -> usize,
-) -> Result<(), TileError> {
+) -> Result<u32, TileError> {
     struct Measure<'a>(&'a dyn Fn(&Inst) -> usize);
     impl Sink for Measure<'_> {
         fn temps(&self, inst: &Inst, _: &TileProgram) -> usize {
@@ -232,6 +236,8 @@ struct ProgramWalk<'a> {
     regs: Regs,
     free_vectors: Vec<bool>,
     free_ints: Vec<bool>,
+    /// Vector registers up to the last that was taken.
+    used: u32,
 }
 
 impl ProgramWalk<'_> {
@@ -243,6 +249,7 @@ impl ProgramWalk<'_> {
                 available: self.file.vectors,
             })?;
         self.free_vectors[free] = false;
+        self.used = self.used.max(free as u32 + 1);
         Ok(free as u8)
     }
 

@@ -132,7 +132,13 @@ impl TileCheck<'_> {
                 self.part(*n, *src)?;
                 self.access(*addr, i64::from(*n), true, state)?;
             }
-            Inst::Fma { acc: dst, a, b } | Inst::Bin { dst, a, b, .. } => {
+            Inst::Scale { dst, src, by } => {
+                self.wide_enough(*src, *dst)?;
+                self.wide_enough(*by, *dst)?;
+            }
+            Inst::Fma { acc: dst, a, b }
+            | Inst::Bin { dst, a, b, .. }
+            | Inst::MulAdd { dst, x: a, add: b } => {
                 self.wide_enough(*a, *dst)?;
                 match b {
                     Source::Reg(b) => self.wide_enough(*b, *dst)?,
@@ -142,6 +148,11 @@ impl TileCheck<'_> {
                 }
             }
             Inst::Copy { dst, src } => self.wide_enough(*src, *dst)?,
+            Inst::Across { .. } => {}
+            Inst::Fill { dst, src, n, .. } => {
+                self.wide_enough(*src, *dst)?;
+                self.part(*n, *dst)?;
+            }
             Inst::Un { dst, src, .. } => self.wide_enough(*src, *dst)?,
             Inst::Select { x, y, dst, then, otherwise, .. } => {
                 [x, y, then, otherwise].into_iter().try_for_each(|v| self.wide_enough(*v, *dst))?;
@@ -401,6 +412,7 @@ fn lookups(body: &[Inst], f: &mut dyn FnMut(Int)) {
             Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => {}
             Inst::Fold { .. } | Inst::Fma { .. } | Inst::Bin { .. } | Inst::Shl { .. } => {}
             Inst::Shr { .. } | Inst::Un { .. } | Inst::Select { .. } => {}
+            Inst::Across { .. } | Inst::Fill { .. } | Inst::MulAdd { .. } | Inst::Scale { .. } => {}
             Inst::Prefetch { .. } | Inst::Advance { .. } => {}
         }
     }

@@ -8,10 +8,13 @@
 //! - AVX2: 16 lanes are two ymm. Splat operands go through a scratch register. Partial accesses are made of xmm and
 //!   scalar pieces, because `vmaskmov` stores are microcoded on AMD.
 //!
+//! Constants of innermost loops are in registers, as far as there are any left ([`literals`]).
+//!
 //! VEX encodings, which are shorter, are chosen wherever the instruction has one.
 
 mod asm;
 mod halves;
+mod literals;
 
 use iced_x86::{Code, Instruction, MemoryOperand, Register};
 
@@ -20,6 +23,7 @@ pub use self::halves::store_scratch;
 use super::error::TileError;
 use super::ir::{Addr, BinOp, Inst, Lanes, Source, Test, TileProgram, Trips, UnOp, Vector};
 use super::registers::{Counter, RegisterFile, Regs, Sink, assign, measure};
+use super::scale::CONSTANTS;
 use crate::code::float::Float;
 
 /// The vector instruction set.
@@ -76,7 +80,9 @@ pub fn lower(program: &TileProgram, level: Level) -> Result<Vec<u8>, TileError> 
     let encode = |e: AsmError| TileError::Encode { program: program.name.clone(), message: e.to_string() };
     let masks = if level == Level::Avx512 { masks(program)? } else { Vec::new() };
     let asm = Asm::new().map_err(encode)?;
-    let mut emitter = X86Emitter { program, level, asm, masks, loops: Vec::new() };
+    let used = measure(program, level.registers(), &|inst| scratch(inst, program, level))?;
+    let literals = literals::choose(program, used, level.registers().vectors);
+    let mut emitter = X86Emitter { program, level, asm, masks, literals, loops: Vec::new() };
     assign(program, level.registers(), &mut emitter)?;
     emitter.leave().map_err(encode)?;
     Ok(emitter.asm.finish())
@@ -87,7 +93,7 @@ pub fn fits(program: &TileProgram, level: Level) -> Result<(), TileError> {
     if level == Level::Avx512 {
         masks(program)?;
     }
-    measure(program, level.registers(), &|inst| scratch(inst, program, level))
+    measure(program, level.registers(), &|inst| scratch(inst, program, level)).map(|_| ())
 }
 
 /// Every other lane.
@@ -115,10 +121,15 @@ fn masks(program: &TileProgram) -> Result<Vec<u16>, TileError> {
                     masks.push(first_lanes(*n))
                 }
                 Inst::Fold { .. } => masks.push(EVEN_LANES),
+                Inst::Fill { dst, n, .. } if u32::from(*n) < program.lanes(*dst).count() => {
+                    masks.push(!first_lanes(*n))
+                }
+                Inst::Across { .. } | Inst::Fill { .. } => {}
                 Inst::Loop { body, .. } => collect(program, body, masks, rounds),
                 Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Spread { .. } => {}
                 Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => {}
                 Inst::Fma { .. } | Inst::Bin { .. } | Inst::Shl { .. } => {}
+                Inst::MulAdd { .. } | Inst::Scale { .. } => {}
                 Inst::Shr { .. } | Inst::Un { .. } | Inst::Select { .. } => {}
                 Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } => {}
             }
@@ -150,10 +161,18 @@ fn scratch(inst: &Inst, program: &TileProgram, level: Level) -> usize {
     let half = |addr: &Addr| addr.float.is_half();
     let upper_half = |v: &Vector, n: u8| program.lanes(*v) != Lanes::X4 && n % 8 > 4;
     match inst {
-        Inst::Fold { .. } => 1,
+        Inst::Fold { .. } | Inst::Across { .. } => 1,
+        Inst::Fill { .. } => usize::from(level == Level::Avx2),
         Inst::Store { addr, .. } => store_scratch(addr.float, level, false),
         Inst::StorePart { addr, .. } if half(addr) => store_scratch(addr.float, level, true),
-        Inst::Fma { b, .. } | Inst::Bin { b, .. } => match (b, level) {
+        Inst::Scale { .. } => {
+            if level == Level::Avx2 {
+                2
+            } else {
+                0
+            }
+        }
+        Inst::Fma { b, .. } | Inst::Bin { b, .. } | Inst::MulAdd { add: b, .. } => match (b, level) {
             (Source::Mem(addr) | Source::Splat(addr), _) if half(addr) => 1,
             (Source::Splat(_) | Source::Imm(_), Level::Avx2) => 1,
             (Source::Reg(_) | Source::Mem(_) | Source::Splat(_) | Source::Imm(_), _) => 0,
@@ -226,6 +245,20 @@ const SPLAT: Forms = [
     Code::EVEX_Vbroadcastss_ymm_k1z_xmmm32,
     Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32,
 ];
+const SPLAT_REGISTER: Forms = [
+    Code::VEX_Vbroadcastss_xmm_xmm,
+    Code::VEX_Vbroadcastss_ymm_xmm,
+    Code::EVEX_Vbroadcastss_xmm_k1z_xmmm32,
+    Code::EVEX_Vbroadcastss_ymm_k1z_xmmm32,
+    Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32,
+];
+const PERMUTE: Forms = [
+    Code::VEX_Vpermilps_xmm_xmmm128_imm8,
+    Code::VEX_Vpermilps_ymm_ymmm256_imm8,
+    Code::EVEX_Vpermilps_xmm_k1z_xmmm128b32_imm8,
+    Code::EVEX_Vpermilps_ymm_k1z_ymmm256b32_imm8,
+    Code::EVEX_Vpermilps_zmm_k1z_zmmm512b32_imm8,
+];
 const SPREAD_TWO: Forms = [
     Code::VEX_Vmovddup_xmm_xmmm64,
     Code::VEX_Vbroadcastsd_ymm_m64,
@@ -247,6 +280,29 @@ const FMA: Forms = [
     Code::EVEX_Vfmadd231ps_xmm_k1z_xmm_xmmm128b32,
     Code::EVEX_Vfmadd231ps_ymm_k1z_ymm_ymmm256b32,
     Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er,
+];
+/// The result is a factor.
+const MUL_ADD: Forms = [
+    Code::VEX_Vfmadd213ps_xmm_xmm_xmmm128,
+    Code::VEX_Vfmadd213ps_ymm_ymm_ymmm256,
+    Code::EVEX_Vfmadd213ps_xmm_k1z_xmm_xmmm128b32,
+    Code::EVEX_Vfmadd213ps_ymm_k1z_ymm_ymmm256b32,
+    Code::EVEX_Vfmadd213ps_zmm_k1z_zmm_zmmm512b32_er,
+];
+/// AVX-512 has it alone.
+const SCALE: Forms = [
+    Code::EVEX_Vscalefps_xmm_k1z_xmm_xmmm128b32,
+    Code::EVEX_Vscalefps_ymm_k1z_ymm_ymmm256b32,
+    Code::EVEX_Vscalefps_xmm_k1z_xmm_xmmm128b32,
+    Code::EVEX_Vscalefps_ymm_k1z_ymm_ymmm256b32,
+    Code::EVEX_Vscalefps_zmm_k1z_zmm_zmmm512b32_er,
+];
+const SUB_INTEGERS: Forms = [
+    Code::VEX_Vpsubd_xmm_xmm_xmmm128,
+    Code::VEX_Vpsubd_ymm_ymm_ymmm256,
+    Code::EVEX_Vpsubd_xmm_k1z_xmm_xmmm128b32,
+    Code::EVEX_Vpsubd_ymm_k1z_ymm_ymmm256b32,
+    Code::EVEX_Vpsubd_zmm_k1z_zmm_zmmm512b32,
 ];
 const XOR: Forms = [
     Code::VEX_Vpxor_xmm_xmm_xmmm128,
@@ -368,6 +424,8 @@ struct X86Emitter<'a> {
     asm: Asm,
     /// The lanes of partial accesses; `masks[i]` is in `k(i+1)`.
     masks: Vec<u16>,
+    /// Constants that are in a register from the start.
+    literals: Vec<(u32, u8)>,
     loops: Vec<(Label, Option<Forward>)>,
 }
 
@@ -412,6 +470,11 @@ impl X86Emitter<'_> {
                 self.asm.emit(&Instruction::with2(Code::Mov_r64_rm64, INTS[reg as usize], slot)?)?;
             }
         }
+        for (bits, reg) in std::mem::take(&mut self.literals) {
+            let width = self.widest();
+            self.constant(width, reg, bits)?;
+            self.literals.push((bits, reg));
+        }
         Ok(())
     }
 
@@ -455,6 +518,17 @@ impl X86Emitter<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The width of the widest machine registers in use.
+    fn widest(&self) -> RegisterWidth {
+        let widths = (0..self.program.vectors.len() as u32).map(|v| self.width(Vector(v)));
+        widths.max_by_key(|width| width.bytes()).unwrap_or(RegisterWidth::Xmm)
+    }
+
+    /// The register that a constant is in from the start.
+    fn literal(&self, bits: u32) -> Option<u8> {
+        self.literals.iter().find(|(b, _)| *b == bits).map(|(_, reg)| *reg)
     }
 
     /// The width of the machine registers that hold `v`.
@@ -519,6 +593,8 @@ impl X86Emitter<'_> {
                 }
             }
             Inst::Fold { dst, src } => self.fold(*dst, *src, regs)?,
+            Inst::Across { op, dst, src } => self.across(*op, *dst, *src, regs)?,
+            Inst::Fill { dst, src, n, bits } => self.fill(*dst, *src, *n, *bits, regs)?,
             Inst::Const { dst, bits } => {
                 let width = self.width(*dst);
                 for &d in regs.vector(*dst) {
@@ -549,6 +625,11 @@ impl X86Emitter<'_> {
                 self.select(*test, [*x, *y], *dst, [*then, *otherwise], regs)?
             }
             Inst::Fma { acc, a, b } => self.ternary(FMA, *acc, *a, *b, regs)?,
+            Inst::MulAdd { dst, x, add } => self.ternary(MUL_ADD, *dst, *x, *add, regs)?,
+            Inst::Scale { dst, src, by } => match self.level {
+                Level::Avx512 => self.ternary(SCALE, *dst, *src, Source::Reg(*by), regs)?,
+                Level::Avx2 => self.scale(*dst, *src, *by, regs)?,
+            },
             Inst::Bin { op, dst, a, b } => self.ternary(arithmetic(*op), *dst, *a, *b, regs)?,
             Inst::Prefetch { addr } => {
                 let m = self.memory(*addr, 0, regs);
@@ -691,6 +772,98 @@ impl X86Emitter<'_> {
         self.asm.emit(&Instruction::with3(Code::VEX_Vpermpd_ymm_ymmm256_imm8, d, t, 0b11_01_10_00)?)
     }
 
+    /// All lanes as one, in every lane: halves of 512, 256, 128 and 64 bits, then two lanes. `dst` may share registers with `src`,
+    /// which is read once, and is where the upper halves go.
+    fn across(&mut self, op: BinOp, dst: Vector, src: Vector, regs: &Regs) -> Result<(), AsmError> {
+        let (&[d, ..], Some(&t)) = (regs.vector(dst), regs.temps().first()) else { return Ok(()) };
+        let (mut all, mut width) = match *regs.vector(src) {
+            [one] => (one, self.width(src)),
+            [low, high] => {
+                self.apply(op, RegisterWidth::Ymm, t, low, high)?;
+                (t, RegisterWidth::Ymm)
+            }
+            _ => return Ok(()),
+        };
+        // The upper half of what is in `all` goes to `t` as long as `all` is the source, which has to stay.
+        while width != RegisterWidth::Xmm {
+            let upper = if all == t { d } else { t };
+            let (code, half) = match width {
+                RegisterWidth::Zmm => (Code::EVEX_Vextractf64x4_ymmm256_k1z_zmm_imm8, RegisterWidth::Ymm),
+                _ if high(&[all, upper]) => {
+                    (Code::EVEX_Vextractf32x4_xmmm128_k1z_ymm_imm8, RegisterWidth::Xmm)
+                }
+                _ => (Code::VEX_Vextractf128_xmmm128_ymm_imm8, RegisterWidth::Xmm),
+            };
+            self.asm.emit(&Instruction::with3(code, half.reg(upper), width.reg(all), 1)?)?;
+            self.apply(op, half, t, all, upper)?;
+            (all, width) = (t, half);
+        }
+        for order in [0b11_10_11_10, 0b01_01_01_01] {
+            let upper = if all == t { d } else { t };
+            let code = form(PERMUTE, RegisterWidth::Xmm, high(&[all, upper]));
+            self.asm.emit(&Instruction::with3(
+                code,
+                RegisterWidth::Xmm.reg(upper),
+                RegisterWidth::Xmm.reg(all),
+                order,
+            )?)?;
+            self.apply(op, RegisterWidth::Xmm, t, all, upper)?;
+            all = t;
+        }
+        let width = self.width(dst);
+        for &d in regs.vector(dst) {
+            let code = form(SPLAT_REGISTER, width, high(&[d, all]));
+            self.asm.emit(&Instruction::with2(code, width.reg(d), RegisterWidth::Xmm.reg(all))?)?;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, op: BinOp, width: RegisterWidth, d: u8, a: u8, b: u8) -> Result<(), AsmError> {
+        let code = form(arithmetic(op), width, high(&[d, a, b]));
+        self.asm.emit(&Instruction::with3(code, width.reg(d), width.reg(a), width.reg(b))?)
+    }
+
+    /// The first lanes of a register, and a constant in the others.
+    fn fill(&mut self, dst: Vector, src: Vector, n: u8, bits: u32, regs: &Regs) -> Result<(), AsmError> {
+        let width = self.width(dst);
+        let lanes = width.bytes() / 4;
+        for (i, (&d, &s)) in regs.vector(dst).iter().zip(regs.vector(src)).enumerate() {
+            let kept = (i32::from(n) - lanes * i as i32).clamp(0, lanes);
+            if kept == 0 {
+                self.constant(width, d, bits)?;
+                continue;
+            }
+            match regs.temps().first() {
+                Some(&t) if kept < lanes => {
+                    self.constant(width, t, bits)?;
+                    let code = match width {
+                        RegisterWidth::Xmm => Code::VEX_Vblendps_xmm_xmm_xmmm128_imm8,
+                        RegisterWidth::Ymm | RegisterWidth::Zmm => Code::VEX_Vblendps_ymm_ymm_ymmm256_imm8,
+                    };
+                    let from_constant = (0xffu32 << kept) & ((1 << lanes) - 1);
+                    let [d, s, t] = [d, s, t].map(|r| width.reg(r));
+                    self.asm.emit(&Instruction::with4(code, d, s, t, from_constant)?)?;
+                }
+                _ => {
+                    if d != s {
+                        let code = form(COPY, width, high(&[d, s]));
+                        self.asm.emit(&Instruction::with2(code, width.reg(d), width.reg(s))?)?;
+                    }
+                    if kept < lanes {
+                        let mask = self.mask(!first_lanes(n));
+                        let code = form(SPLAT, width, true);
+                        self.asm.emit_literal(bits, |m| {
+                            let mut inst = Instruction::with2(code, width.reg(d), m)?;
+                            inst.set_op_mask(mask);
+                            Ok(inst)
+                        })?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The `piece`-th machine register of a vector register from memory.
     fn load_piece(
         &mut self,
@@ -744,11 +917,42 @@ impl X86Emitter<'_> {
             let r = width.reg(d);
             return self.asm.emit(&Instruction::with3(form(XOR, width, evex), r, r, r)?);
         }
+        if let Some(s) = self.literal(bits) {
+            let code = form(COPY, width, high(&[d, s]));
+            return self.asm.emit(&Instruction::with2(code, width.reg(d), width.reg(s))?);
+        }
         let code = form(SPLAT, width, high(&[d]));
         self.asm.emit_literal(bits, |m| Instruction::with2(code, width.reg(d), m))
     }
 
-    /// An instruction with a result (and, for `fma`, summand) and two sources.
+    /// A product with a power of two, by two of them: see [`scale`](super::scale).
+    fn scale(&mut self, dst: Vector, src: Vector, by: Vector, regs: &Regs) -> Result<(), AsmError> {
+        let width = self.width(dst);
+        let &[low, high] = regs.temps() else { return Ok(()) };
+        let [half, first, second] = CONSTANTS.map(f32::to_bits);
+        for (i, &d) in regs.vector(dst).iter().enumerate() {
+            let (Some(&x), Some(&n)) = (regs.vector(src).get(i), regs.vector(by).get(i)) else { continue };
+            let three = |e: &mut Self, forms: Forms, d: u8, a: u8, b: u8| {
+                let code = form(forms, width, self::high(&[d, a, b]));
+                e.asm.emit(&Instruction::with3(code, width.reg(d), width.reg(a), width.reg(b))?)
+            };
+            self.constant(width, low, first)?;
+            self.constant(width, high, half)?;
+            three(self, FMA, low, n, high)?;
+            self.constant(width, high, second)?;
+            three(self, arithmetic(BinOp::Add), high, n, high)?;
+            three(self, SUB_INTEGERS, high, high, low)?;
+            for r in [low, high] {
+                let code = form(SHL, width, self::high(&[r]));
+                self.asm.emit(&Instruction::with3(code, width.reg(r), width.reg(r), 23)?)?;
+            }
+            three(self, arithmetic(BinOp::Mul), d, x, low)?;
+            three(self, arithmetic(BinOp::Mul), d, d, high)?;
+        }
+        Ok(())
+    }
+
+    /// An instruction with a result (and, for `fma`, summand or factor) and two sources.
     fn ternary(
         &mut self,
         forms: Forms,
@@ -758,8 +962,10 @@ impl X86Emitter<'_> {
         regs: &Regs,
     ) -> Result<(), AsmError> {
         let width = self.width(dst);
-        let scratch = regs.temps().first().copied();
+        let literal = if let Source::Imm(bits) = b { self.literal(bits) } else { None };
+        let scratch = literal.or(regs.temps().first().copied());
         match (b, scratch) {
+            (Source::Imm(_), Some(_)) if literal.is_some() => {}
             (Source::Splat(addr), Some(t)) => self.spread(width, t, addr, 1, regs)?,
             (Source::Imm(bits), Some(t)) => self.constant(width, t, bits)?,
             _ => {}
