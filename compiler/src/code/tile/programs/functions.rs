@@ -1,8 +1,10 @@
 //! Functions of vectors of f32, as sequences of instructions: what epilogues apply to sums, and maps to whole tensors.
 //!
 //! Each takes a register, leaves it as it is, and gives its result in a fresh one. They are made of a range reduction and a
-//! polynomial, the same ones as [`nest::math`](crate::code::nest::math), which says how they were fitted. Here products and sums
-//! are fused where the target does that.
+//! polynomial, fitted as [`nest::math`](crate::code::nest::math) says. Products and sums are fused where the target does that.
+//!
+//! A power of two is a whole number in the exponent's bits. Added to 1½ · 2²³ + 127, a number is rounded, and stands with the bias of exponents
+//! in the low bits of the sum: one shift away. That is enough for powers from 2⁻¹²⁶ to 2¹²⁷; those below are 0.
 //!
 //! # Accuracy
 //!
@@ -17,12 +19,12 @@
 //!
 //! NaN goes through, infinities and denormals are as IEEE says.
 
-use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E, SQRT_2};
+use std::f32::consts::{LOG2_E, SQRT_2};
 
 use nnc_ir::op::Unary;
 
 use super::super::ir::{BinOp, Builder, Inst, Lanes, Source, Test, UnOp, Vector};
-use crate::code::nest::math::{ERF_LARGE, ERF_SMALL, ERFC, EXP_F32, LOG_F32};
+use crate::code::nest::math::{EXP_F32, LOG_F32};
 use crate::code::nest::power::{self, Power};
 
 /// Rounds what is added to it to an integer, in the low bits of the sum.
@@ -31,12 +33,64 @@ const ROUND: f32 = 12_582_912.0;
 const LN2_HIGH: f32 = 0.693_359_4;
 const LN2_LOW: f32 = -2.121_944_4e-4;
 const SIGN: u32 = 1 << 31;
+/// The bias of exponents.
+const BIAS: f32 = 127.0;
+
+/// 2^r for |r| ≤ ½.
+const EXP2: [f64; 7] = [
+    1.0,
+    0.6931471824645996,
+    0.24022647738456726,
+    0.05550359562039375,
+    0.00961849931627512,
+    0.0013390971580520272,
+    0.00015329279995057732,
+];
+
+/// erf(x) / x - 1 in x², for |x| ≤ [`ERF_SPLIT`].
+const ERF_SMALL: [f64; 6] = [
+    0.12837915122509003,
+    -0.37612512707710266,
+    0.11282113194465637,
+    -0.026780178770422935,
+    0.005016573239117861,
+    -0.0006126324879005551,
+];
+const ERF_SPLIT: f32 = 0.875;
+
+/// log2(1 - erf(a)) / a, from there to 3.95.
+const ERF_LARGE: [f64; 6] = [
+    -1.6281137466430664,
+    -0.9171087145805359,
+    -0.15191136300563812,
+    0.03305527940392494,
+    -0.004648074973374605,
+    0.0003099004679825157,
+];
+
+/// The share Φ(-a) · e^(a²/2) over t = 1 / (1 + 0.4·a), for 0 ≤ a ≤ 13.3.
+const NORMAL_SHARE: [f64; 8] = [
+    0.1596316695213318,
+    0.1582333743572235,
+    0.14702889323234558,
+    0.01800801418721676,
+    0.20269955694675446,
+    -0.32859545946121216,
+    0.17773950099945068,
+    -0.034745555371046066,
+];
 
 /// (2·artanh(s) - 2s) / s³ in s², for 0 ≤ s ≤ ⅓.
 const LOG1P: [f64; 5] =
     [0.6666667461395264, 0.39998888969421387, 0.2861659824848175, 0.21430733799934387, 0.24289582669734955];
 
-/// Whether [`VectorMath::apply`] has a function.
+/// `scale · e^(sign · r)` for |r| ≤ ln 2 / 2.
+fn exp_coefficients(sign: f64, scale: f64) -> Vec<f64> {
+    let all = [1.0, 1.0].into_iter().chain(EXP_F32);
+    all.enumerate().map(|(i, c)| scale * c * sign.powi(i as i32)).collect()
+}
+
+/// Whether [`Functions::apply`] has a function.
 pub fn has(function: Unary) -> bool {
     use Unary::*;
     match function {
@@ -86,19 +140,19 @@ impl<'b> VectorMath<'b> {
             }
             Unary::Tanh => self.tanh(x),
             Unary::Elu { alpha } => {
-                let below = self.expm1(x);
+                let below = self.expm1_below(x);
                 let below = self.scaled(below, alpha);
                 self.if_negative(x, below, x)
             }
             Unary::Celu { alpha } => {
                 let divisor = self.constant(alpha);
                 let below = self.div(x, divisor);
-                let below = self.expm1(below);
+                let below = self.expm1_below(below);
                 let below = self.scaled(below, alpha);
                 self.if_negative(x, below, x)
             }
             Unary::Selu { alpha, gamma } => {
-                let below = self.expm1(x);
+                let below = self.expm1_below(x);
                 let below = self.scaled(below, alpha);
                 let zero = self.constant(0.0);
                 let y = self.select(Test::Less, [zero, x], x, below);
@@ -243,60 +297,77 @@ impl<'b> VectorMath<'b> {
 
     /// `c[0] + c[1]·x + c[2]·x² + …`
     fn polynomial(&mut self, x: Vector, coefficients: &[f64]) -> Vector {
-        let mut highest_first = coefficients.iter().rev();
-        let mut sum = self.constant(highest_first.next().map_or(0.0, |&c| c as f32));
-        for &c in highest_first {
-            let next = self.constant(c as f32);
-            self.b.fma(next, sum, Source::Reg(x));
-            sum = next;
+        let mut highest_first = coefficients.iter().map(|&c| c as f32).rev();
+        let sum = self.constant(highest_first.next().unwrap_or(0.0));
+        for c in highest_first {
+            self.b.mul_add(sum, x, Source::Imm(c.to_bits()));
         }
         sum
     }
 
-    /// Splits `x = n · ln 2 + r`, |r| ≤ ln 2 / 2, and returns `n` and e^r - 1 = r + r²·P(r).
-    fn exp_parts(&mut self, x: Vector) -> (Vector, Vector) {
-        let shifted = self.constant(ROUND);
-        self.fma_imm(shifted, x, LOG2_E);
-        let n = self.imm(BinOp::Sub, shifted, ROUND);
+    /// Splits `x = scale · n · ln 2 + r`, |r| ≤ scale · ln 2 / 2: `n + bias` in low bits, `n`, and `r`.
+    fn split(&mut self, x: Vector, scale: f32, bias: f32) -> [Vector; 3] {
+        let shifted = self.constant(ROUND + bias);
+        self.fma_imm(shifted, x, LOG2_E / scale);
+        let n = self.imm(BinOp::Sub, shifted, ROUND + bias);
         let r = self.copy(x);
-        self.fma_imm(r, n, -LN2_HIGH);
-        self.fma_imm(r, n, -LN2_LOW);
-        let p = self.polynomial(r, &EXP_F32);
-        let square = self.mul(r, r);
-        self.b.fma(r, p, Source::Reg(square));
-        (n, r)
+        self.fma_imm(r, n, -LN2_HIGH * scale);
+        self.fma_imm(r, n, -LN2_LOW * scale);
+        [shifted, n, r]
     }
 
-    /// `2^(n + bias)` for a whole `n`, the result a normal number.
-    fn power_of_two(&mut self, n: Vector, bias: f32) -> Vector {
-        let bits = self.plus(n, ROUND + 127.0 + bias);
-        self.b.push(Inst::Shl { dst: bits, src: bits, by: 23 });
-        bits
+    /// The power of two of which the exponent is in the low bits, bias and all.
+    fn power_of_two(&mut self, shifted: Vector) -> Vector {
+        let dst = self.b.vector(self.lanes);
+        self.b.push(Inst::Shl { dst, src: shifted, by: 23 });
+        dst
     }
 
     fn exp(&mut self, x: Vector) -> Vector {
-        let x = self.clamp(x, -104.0, 89.0);
-        let (n, m) = self.exp_parts(x);
-        let m = self.plus(m, 1.0);
-        // In two steps, so that results may be denormal or overflow.
-        let half = self.constant(ROUND);
-        self.fma_imm(half, n, 0.5);
-        let half = self.imm(BinOp::Sub, half, ROUND);
-        let rest = self.bin(BinOp::Sub, n, Source::Reg(half));
-        let (half, rest) = (self.power_of_two(half, 0.0), self.power_of_two(rest, 0.0));
-        let y = self.mul(m, half);
-        self.mul(y, rest)
+        let x = self.at_most(x, 89.0);
+        self.exp_of_at_most_89(x)
     }
 
-    /// `e^x - 1`, exact for small `x`.
-    fn expm1(&mut self, x: Vector) -> Vector {
-        let x = self.clamp(x, -50.0, 89.0);
-        let (n, m) = self.exp_parts(x);
-        // 2·(s·m + (s - ½)) with s = 2^(n-1): 2^n alone could overflow.
-        let s = self.power_of_two(n, -1.0);
-        let y = self.plus(s, -0.5);
+    fn exp_of_at_most_89(&mut self, x: Vector) -> Vector {
+        let x = self.at_least(x, -104.0);
+        let [_, n, r] = self.split(x, 1.0, 0.0);
+        let src = self.polynomial(r, &exp_coefficients(1.0, 1.0));
+        let dst = self.b.vector(self.lanes);
+        self.b.push(Inst::Scale { dst, src, by: n });
+        dst
+    }
+
+    /// `2^y` for `y` from -127.5, where it is 0, to 127.
+    fn exp2(&mut self, y: Vector) -> Vector {
+        let shifted = self.plus(y, ROUND + BIAS);
+        let n = self.imm(BinOp::Sub, shifted, ROUND + BIAS);
+        let r = self.bin(BinOp::Sub, y, Source::Reg(n));
+        let p = self.polynomial(r, &EXP2);
+        let power = self.power_of_two(shifted);
+        self.mul(p, power)
+    }
+
+    /// `e^x - 1` for `x` up to 0, exact where it is small.
+    fn expm1_below(&mut self, x: Vector) -> Vector {
+        let x = self.at_least(x, -50.0);
+        let [shifted, _, r] = self.split(x, 1.0, BIAS);
+        // s·m + (s - 1) with m = e^r - 1
+        let m = self.small_expm1(r, 1.0);
+        let s = self.power_of_two(shifted);
+        let y = self.plus(s, -1.0);
         self.b.fma(y, s, Source::Reg(m));
-        self.add(y, y)
+        y
+    }
+
+    /// `(e^(r·by) - 1) / by` as r + r²·P(r).
+    fn small_expm1(&mut self, r: Vector, by: f64) -> Vector {
+        let coefficients: Vec<f64> =
+            EXP_F32.iter().enumerate().map(|(i, c)| c * by.powi(i as i32 + 1)).collect();
+        let p = self.polynomial(r, &coefficients);
+        let square = self.mul(r, r);
+        let m = self.copy(r);
+        self.b.fma(m, p, Source::Reg(square));
+        m
     }
 
     fn log(&mut self, x: Vector) -> Vector {
@@ -338,14 +409,16 @@ impl<'b> VectorMath<'b> {
         self.select(Test::Equal, [x, zero], infinity, y)
     }
 
-    /// `1 / (1 + e^-x)`
+    /// `1 / (1 + e^-x)` as s / (s + e^-r) with x = n · ln 2 + r and s = 2^n, both times 2²⁴: so s is a normal number where the result
+    /// is none, and the quotient is rounded to a denormal once.
     fn sigmoid(&mut self, x: Vector) -> Vector {
-        let e = self.imm_bits(BinOp::Or, x, SIGN);
-        let e = self.exp(e);
-        let below = self.plus(e, 1.0);
-        let one = self.constant(1.0);
-        let above = self.if_negative(x, e, one);
-        self.div(above, below)
+        const UP: f32 = 24.0;
+        let x = self.clamp(x, -104.0, 71.0);
+        let [shifted, _, r] = self.split(x, 1.0, BIAS + UP);
+        let rest = self.polynomial(r, &exp_coefficients(-1.0, f64::from(UP).exp2()));
+        let s = self.power_of_two(shifted);
+        let below = self.add(s, rest);
+        self.div(s, below)
     }
 
     fn hard_sigmoid(&mut self, x: Vector, alpha: f32, beta: f32) -> Vector {
@@ -354,13 +427,19 @@ impl<'b> VectorMath<'b> {
         self.clamp(y, 0.0, 1.0)
     }
 
-    /// m / (m + 2) with m = e^2|x| - 1
+    /// m / (m + 1) with m = (e^2|x| - 1) / 2
     fn tanh(&mut self, x: Vector) -> Vector {
         let size = self.abs(x);
-        let size = self.at_most(size, 22.0);
-        let twice = self.add(size, size);
-        let m = self.expm1(twice);
-        let below = self.plus(m, 2.0);
+        // From 9.1 on, the result is 1.
+        let size = self.at_most(size, 10.0);
+        // s·m + (s - 1)/2 with s = 2^n and m of what is left of the argument.
+        let [shifted, _, r] = self.split(size, 0.5, BIAS);
+        let small = self.small_expm1(r, 2.0);
+        let s = self.power_of_two(shifted);
+        let m = self.constant(-0.5);
+        self.fma_imm(m, s, 0.5);
+        self.b.fma(m, s, Source::Reg(small));
+        let below = self.plus(m, 1.0);
         let y = self.div(m, below);
         self.with_sign(y, x)
     }
@@ -368,7 +447,7 @@ impl<'b> VectorMath<'b> {
     /// max(x, 0) + ln(1 + e^-|x|), the logarithm as 2·artanh(s) with s = t / (t + 2)
     fn softplus(&mut self, x: Vector) -> Vector {
         let t = self.imm_bits(BinOp::Or, x, SIGN);
-        let t = self.exp(t);
+        let t = self.exp_of_at_most_89(t);
         let below = self.plus(t, 2.0);
         let s = self.div(t, below);
         let square = self.mul(s, s);
@@ -383,7 +462,7 @@ impl<'b> VectorMath<'b> {
     /// x · n / (n + 2) with n = e^x · (e^x + 2)
     fn mish(&mut self, x: Vector) -> Vector {
         let small = self.at_most(x, 22.0);
-        let e = self.exp(small);
+        let e = self.exp_of_at_most_89(small);
         let n = self.plus(e, 2.0);
         let n = self.mul(e, n);
         let below = self.plus(n, 2.0);
@@ -391,39 +470,37 @@ impl<'b> VectorMath<'b> {
         self.mul(x, share)
     }
 
-    /// x + x·E(x²) up to 1, then 1 - e^(|x|·G(|x|))
+    /// x + x·E(x²) up to [`ERF_SPLIT`], then 1 - 2^(|x|·G(|x|))
     fn erf(&mut self, x: Vector) -> Vector {
         let size = self.abs(x);
         let size = self.at_most(size, 4.0);
         let g = self.polynomial(size, &ERF_LARGE);
         let g = self.mul(size, g);
-        let rest = self.exp(g);
+        let rest = self.exp2(g);
         let one = self.constant(1.0);
         let large = self.bin(BinOp::Sub, one, Source::Reg(rest));
         let large = self.with_sign(large, x);
         let square = self.mul(x, x);
-        let factor = self.polynomial(square, &ERF_SMALL);
-        let small = self.copy(x);
-        self.b.fma(small, factor, Source::Reg(x));
-        let one = self.constant(1.0);
-        self.select(Test::Less, [one, size], large, small)
+        let small = self.polynomial(square, &ERF_SMALL);
+        self.b.mul_add(small, x, Source::Reg(x));
+        let split = self.constant(ERF_SPLIT);
+        self.select(Test::Less, [split, size], large, small)
     }
 
-    /// x times the share ½ · t · e^(ERFC(t) - a²), or 1 less that, with a = |x| / √2 and t = 1 / (1 + a / 2)
+    /// x times the share t · S(t) · 2^(-a² · log2(e) / 2), or 1 less that, with a = |x| and t = 1 / (1 + 0.4·a)
     fn gelu(&mut self, x: Vector) -> Vector {
         let size = self.abs(x);
-        let size = self.scaled(size, FRAC_1_SQRT_2);
         // From there on the result is 0.
-        let size = self.at_most(size, 12.0);
+        let size = self.at_most(size, 13.25);
         let t = self.constant(1.0);
-        self.fma_imm(t, size, 0.5);
+        self.fma_imm(t, size, 0.4);
         let t = self.reciprocal(t);
-        let g = self.polynomial(t, &ERFC);
-        let minus = self.imm_bits(BinOp::Xor, size, SIGN);
-        self.b.fma(g, minus, Source::Reg(size));
-        let e = self.exp(g);
-        let below = self.mul(t, e);
-        let below = self.scaled(below, 0.5);
+        let s = self.polynomial(t, &NORMAL_SHARE);
+        let s = self.mul(s, t);
+        let exponent = self.scaled(size, -0.5 * LOG2_E);
+        let exponent = self.mul(exponent, size);
+        let e = self.exp2(exponent);
+        let below = self.mul(e, s);
         let (zero, one) = (self.constant(0.0), self.constant(1.0));
         let above = self.bin(BinOp::Sub, one, Source::Reg(below));
         let share = self.select(Test::Less, [zero, x], above, below);
