@@ -1,12 +1,13 @@
 //! Reductions, softmaxes, normalisations, matrix products.
 
+use nnc::code::view::View;
 use nnc_ir::op::{
     BatchNorm, ChannelAffine, Epilogue, InstanceNorm, LayerNorm, LogSoftmax, Lrn, MatMul, Reduce, ReduceKind,
     Residual, Softmax, Unary,
 };
 use nnc_ir::{DType, Op, Tensor};
 
-use crate::harness::{Layout, Random, check, check_optional, layouts};
+use crate::harness::{Layout, Random, check, check_optional, layouts, lowered};
 
 const KINDS: [ReduceKind; 14] = [
     ReduceKind::Sum,
@@ -97,6 +98,30 @@ fn softmaxes_normalise_along_any_axis() {
 }
 
 #[test]
+fn rows_of_any_length_are_as_evaluated() {
+    let mut random = Random::new(28);
+    for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F16, 2e-3), (DType::BF16, 1.6e-2)] {
+        for n in [0, 1, 7, 8, 13, 16, 31, 32, 33, 48, 100, 257] {
+            let x = random.tensor(dtype, &[3, 2, n]);
+            let (scale, bias) = (random.tensor(dtype, &[n]), random.tensor(dtype, &[n]));
+            let (channel, shift) = (random.tensor(dtype, &[2]), random.tensor(dtype, &[2]));
+            for (inputs, out) in layouts().take(6) {
+                check(Softmax { axis: 2 }, &[&x], &inputs, out, tolerance);
+                check(LogSoftmax { axis: 2 }, &[&x], &inputs, out, tolerance);
+                check(LayerNorm { axis: 2, epsilon: 1e-5 }, &[&x, &scale, &bias], &inputs, out, tolerance);
+                check(InstanceNorm { epsilon: 1e-5 }, &[&x, &channel, &shift], &inputs, out, tolerance);
+                for kind in
+                    [ReduceKind::Sum, ReduceKind::Max, ReduceKind::Min, ReduceKind::L2, ReduceKind::LogSumExp]
+                {
+                    let op = Reduce { kind, axes: vec![2], keep_dims: false };
+                    check(op, &[&x], &inputs, out, tolerance);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn normalisations_are_as_evaluated() {
     let mut random = Random::new(24);
     for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F64, 1e-12)] {
@@ -177,4 +202,27 @@ fn matmul_broadcasts_batches_and_takes_vectors() {
             }
         }
     }
+}
+
+#[test]
+fn what_is_made_of_dense_rows_takes_one_nest() {
+    for n in [8, 30, 50, 200] {
+        one_nest(&[2, 3, 4, n]);
+    }
+}
+
+fn one_nest(x: &[usize]) {
+    let view = |arg, shape: &[usize]| View::dense(arg, DType::F32, shape.to_vec());
+    let (channel, row) = ([x[1]], [x[3]]);
+    let of = |op: Op, others: &[&[usize]]| {
+        let mut inputs = vec![Some(view(0, x))];
+        inputs.extend(others.iter().enumerate().map(|(i, shape)| Some(view(i + 1, shape))));
+        lowered(&op, &inputs, &[view(inputs.len(), x)]).unwrap().steps.len()
+    };
+    assert_eq!(of(Softmax { axis: 3 }.into(), &[]), 1);
+    assert_eq!(of(LogSoftmax { axis: 3 }.into(), &[]), 1);
+    assert_eq!(of(InstanceNorm { epsilon: 0.1 }.into(), &[&channel, &channel]), 1);
+    assert_eq!(of(LayerNorm { axis: 3, epsilon: 0.1 }.into(), &[&row, &row]), 1);
+    // Rows that are not dense are summed up apart.
+    assert!(of(Softmax { axis: 1 }.into(), &[]) > 1);
 }

@@ -9,6 +9,7 @@ mod object;
 mod operators;
 mod random;
 mod refuse;
+mod rows;
 mod support;
 mod window;
 mod winograd;

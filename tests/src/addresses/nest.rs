@@ -30,9 +30,9 @@ pub(super) fn walk(nest: &Nest, bases: Bases<'_>) -> Result<Walk, String> {
         Stream { nest, operand, bounded, bases }.read(&mut walk)?;
     }
     let result = &nest.result;
-    let stored = nest.loops.iter().zip(&result.strides).fold(
+    let stored = nest.extents().zip(&result.strides).fold(
         Intervals::first(result.dtype.bytes() as i64).moved(result.offset),
-        |bytes, (&extent, &stride)| bytes.spread(steps(extent, stride)),
+        |bytes, (extent, &stride)| bytes.spread(steps(extent, stride)),
     );
     walk.writes(bases.arg(result.arg)?, &stored);
     Ok(walk)

@@ -34,7 +34,7 @@ pub fn emit(
     target: &Target,
 ) -> Result<FuncId, Box<ModuleError>> {
     let refused = |e: tile::TileError| Box::new(ModuleError::Backend(e.into()));
-    let kernel = match nest.kernel(tile::widest(target)) {
+    let kernel = match nest.kernel_for(target) {
         Some(program) => Lowered::new(&program, target)
             .and_then(|kernel| kernel.define(module, &format!("{name}_kernel")))
             .map_err(refused)?,
@@ -338,8 +338,8 @@ impl NestEmitter<'_, '_> {
         let nest = self.nest;
         let extent = nest.loops.get(axis).copied().unwrap_or(1);
         match (nest.loops.len() - axis, nest.vectorised) {
+            (0 | 1, Vectorised::Kernel) => self.row(place),
             (0, _) => self.elements(std::slice::from_ref(place), Width::One),
-            (1, Vectorised::Kernel) => self.row(place),
             (1, _) => self.innermost(axis, std::slice::from_ref(place)),
             (2, Vectorised::Transpose) => self.transposed(axis, place),
             (2, Vectorised::Loop { rows, .. }) if rows > 1 => {
@@ -368,7 +368,7 @@ impl NestEmitter<'_, '_> {
         }
     }
 
-    /// The innermost loop, by the nest's kernel.
+    /// The innermost loop, the reduction, or both, by the nest's kernel.
     fn row(&mut self, place: &Position) {
         let args = &place.at[..=self.nest.operands.len()];
         let signature = self.b.func.import_signature(tile::signature(args.len()));
@@ -538,7 +538,7 @@ impl NestEmitter<'_, '_> {
                 let v = self.value(&a.value, at, old);
                 match a.fold {
                     Fold::Replace => v,
-                    Fold::With(f) => self.fold(f, a.init.dtype(), state, v, at.lanes),
+                    Fold::With(f) | Fold::After(f) => self.fold(f, a.init.dtype(), state, v, at.lanes),
                 }
             })
             .collect()
@@ -642,7 +642,7 @@ impl NestEmitter<'_, '_> {
         });
         let mut result = end[sets * count..].to_vec();
         for (i, a) in nest.accumulators.iter().enumerate() {
-            let Fold::With(f) = a.fold else { continue };
+            let (Fold::With(f) | Fold::After(f)) = a.fold else { continue };
             let mut vectors: Vec<Value> = (0..sets).map(|set| end[set * count + i]).collect();
             while vectors.len() > 1 {
                 vectors = vectors

@@ -193,6 +193,27 @@ impl Expr {
         Expr::Select(Box::new(self), Box::new(then), Box::new(otherwise))
     }
 
+    /// Puts `with(e)` in the place of every expression for which there is one.
+    pub fn replace(&mut self, with: &mut dyn FnMut(&Expr) -> Option<Expr>) {
+        if let Some(new) = with(self) {
+            *self = new;
+            return;
+        }
+        match self {
+            Expr::Operand(_) | Expr::Const(_) | Expr::Index(_) | Expr::Acc(_) => {}
+            Expr::Unary(_, x) | Expr::Cast(_, x) => x.replace(with),
+            Expr::Binary(_, a, b) => {
+                a.replace(with);
+                b.replace(with);
+            }
+            Expr::Select(c, a, b) => {
+                c.replace(with);
+                a.replace(with);
+                b.replace(with);
+            }
+        }
+    }
+
     /// Calls `visit` with this expression and all inside it.
     pub fn walk(&self, visit: &mut dyn FnMut(&Expr)) {
         visit(self);

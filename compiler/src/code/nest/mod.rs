@@ -14,12 +14,24 @@
 //!
 //! An operand's address is its base pointer plus, for each loop, index times stride, all constants but the indices;
 //! operands whose elements lie irregularly (Gather, Resize) add an entry of a table of byte offsets.
+//!
+//! Where one reduction needs the result of another, they go over the same elements one after another, and what is stored may be a
+//! whole row again ([`row`]):
+//!
+//! ```text
+//!   for unit, for i:
+//!     m = max over r of x[i, r]
+//!     s = Σ over r of exp(x[i, r] - m)       Fold::After
+//!     for r: result[i, r] = exp(x[i, r] - m) / s
+//! ```
 
 pub mod emit;
 pub mod expr;
 pub mod kernel;
+mod line;
 pub mod math;
 pub mod power;
+pub mod row;
 pub(in crate::code) mod scalar;
 mod traffic;
 
@@ -45,7 +57,8 @@ pub struct Nest {
     pub reduce: Vec<ReduceAxis>,
     /// What is read.
     pub operands: Vec<Operand>,
-    /// What is written; its strides are those of the loops alone.
+    /// What is written; its strides are those of the loops alone, or of the reduction too, for whose every index it is computed
+    /// then, behind the accumulators.
     pub result: Operand,
     /// What the reduction keeps.
     pub accumulators: Vec<Accumulator>,
@@ -137,6 +150,8 @@ pub struct Accumulator {
 pub enum Fold {
     /// By a function that may be applied in any order (its init is its neutral element): Add, Mul, Min, Max.
     With(BinaryFn),
+    /// In the same way, but behind the accumulators before it, whose results its value may name.
+    After(BinaryFn),
     /// The new value replaces it.
     Replace,
 }
@@ -158,7 +173,8 @@ pub enum Vectorised {
         /// Vectors in flight.
         unroll: u8,
     },
-    /// The innermost loop, by a tile program over the target's widest vectors: see [`kernel`].
+    /// The innermost loop, or the only reduction axis where there is one, by a tile program over the target's widest vectors: see
+    /// [`kernel`] and [`row`].
     Kernel,
     /// A copy of elements of 2 or 4 bytes by blocks of 4 × 4: the innermost loop is dense in the result, the loop before it in the
     /// only operand.
@@ -247,7 +263,7 @@ impl Nest {
         if !self.operands.iter().all(|o| o.strides.len() == all && o.tables.iter().all(table_fits)) {
             return Err(NestError::Shape("an operand"));
         }
-        if self.result.strides.len() != loops || !self.result.tables.is_empty() {
+        if ![loops, all].contains(&self.result.strides.len()) || !self.result.tables.is_empty() {
             return Err(NestError::Shape("the result"));
         }
         // What is stored is computed behind the reduction, where its indices are gone.
@@ -255,7 +271,7 @@ impl Nest {
             let fixed = |s: &[i64]| s[loops..].iter().all(|&s| s == 0);
             fixed(&o.strides) && o.tables.iter().all(|t| fixed(&t.strides))
         };
-        if !self.reads(&self.value).all(finished) {
+        if !self.stores_rows() && !self.reads(&self.value).all(finished) {
             return Err(NestError::Shape("an operand of the stored value"));
         }
         let bound_fits = |b: &Bound| b.step > 0 && b.axis < loops;
@@ -318,8 +334,19 @@ impl Nest {
         (operands, self.accumulators.iter().map(|a| a.init.dtype()).collect())
     }
 
+    /// Whether the result has an element for each index of the reduction.
+    pub fn stores_rows(&self) -> bool {
+        self.result.strides.len() > self.loops.len()
+    }
+
     /// Whether the strides, types and expressions allow what [`Nest::lanes`] asks for.
     pub fn lanes_fit(&self) -> bool {
+        if self.vectorised == Vectorised::Kernel && !self.reduce.is_empty() {
+            return self.is_row();
+        }
+        if self.stores_rows() || self.accumulators.iter().any(|a| matches!(a.fold, Fold::After(_))) {
+            return false;
+        }
         let Some(inner) = self.loops.len().checked_sub(1) else {
             return match self.vectorised {
                 Vectorised::Scalar => true,
@@ -354,7 +381,7 @@ impl Nest {
                     && self.result.strides[inner] != 0
                     // What only moves half floats moves their bits.
                     && !self.moves().is_some_and(Float::is_half)
-                    && kernel::has(&self.value)
+                    && line::has(&self.value, 0)
             }
             Vectorised::Transpose => {
                 let (Some(float), [operand]) = (self.moves(), self.operands.as_slice()) else { return false };

@@ -20,6 +20,12 @@ use crate::code::view::View;
 /// The shortest innermost loop that is worth the call of a kernel.
 const KERNEL_ELEMENTS: usize = 16;
 
+/// The shortest row that is worth a kernel which gives one number for it.
+pub(crate) const ROW_ELEMENTS: usize = 32;
+
+/// The shortest row that is worth a kernel which gives a row for it, in place of several nests.
+const STORED_ROW_ELEMENTS: usize = 8;
+
 /// A nest before scheduling: its loops are the axes of the result, its reduction axes follow in each operand's shape.
 #[derive(Clone, Debug)]
 pub(super) struct NestDraft {
@@ -66,6 +72,20 @@ impl NestDraft {
         NestDraft { nest }
     }
 
+    /// As [`NestDraft::reduce`], with an element of the result for each index of the reduction: the result has the reduced extents
+    /// behind its others.
+    pub(super) fn rows(
+        operands: &[View],
+        result: &View,
+        reduced: &[usize],
+        accumulators: Vec<Accumulator>,
+        value: Expr,
+    ) -> NestDraft {
+        let loops = result.rank().saturating_sub(reduced.len());
+        let one = View { shape: result.shape[..loops].to_vec(), ..result.clone() };
+        NestDraft::reduce(operands, &one, reduced, accumulators, value)
+    }
+
     /// Restricts a reduction axis.
     pub(super) fn bounded(mut self, reduced: usize, bound: Bound) -> NestDraft {
         if let Some(axis) = self.nest.reduce.get_mut(reduced) {
@@ -107,7 +127,8 @@ impl NestDraft {
 
     /// Decides order, lanes and units. More than one nest where a single loop is cut into chunks and a rest.
     pub(super) fn schedule(self) -> Vec<Nest> {
-        if self.nest.loops.contains(&0) {
+        let empty = self.nest.stores_rows() && self.nest.reduce.iter().any(|r| r.extent == 0);
+        if empty || self.nest.loops.contains(&0) {
             return Vec::new();
         }
         self.split_borders().into_iter().flat_map(NestDraft::schedule_part).collect()
@@ -174,7 +195,7 @@ impl NestDraft {
             return;
         }
         let accumulators = std::mem::take(&mut n.accumulators);
-        replace(&mut n.value, &mut |e| match e {
+        n.value.replace(&mut |e| match e {
             Expr::Acc(i) => accumulators.get(*i).map(|a| Expr::Const(a.init)),
             _ => None,
         });
@@ -202,8 +223,8 @@ impl NestDraft {
             Expr::Operand(i) => Some(Expr::Operand(used.iter().take(*i).filter(|u| **u).count())),
             _ => None,
         };
-        replace(&mut n.value, &mut rename);
-        n.accumulators.iter_mut().for_each(|a| replace(&mut a.value, &mut rename));
+        n.value.replace(&mut rename);
+        n.accumulators.iter_mut().for_each(|a| a.value.replace(&mut rename));
         let mut flags = used.iter();
         n.operands.retain(|_| flags.next().copied().unwrap_or(false));
     }
@@ -378,8 +399,9 @@ impl NestDraft {
         };
         let inner = n.loops.last().copied().unwrap_or(1);
         let reduced = n.reduce.last().map_or(0, |r| r.extent);
+        let row = if n.stores_rows() { STORED_ROW_ELEMENTS } else { ROW_ELEMENTS };
         let candidates = [
-            (inner >= KERNEL_ELEMENTS, Vectorised::Kernel),
+            (if n.reduce.is_empty() { inner >= KERNEL_ELEMENTS } else { reduced >= row }, Vectorised::Kernel),
             (inner >= LANES, Vectorised::Loop { unroll, rows: 1 }),
             (reduced >= LANES, Vectorised::Reduce { unroll: unroll.max(2) }),
             (
@@ -449,6 +471,7 @@ impl NestDraft {
         let per_element = weight(n).max(1).saturating_mul(n.reduce.iter().map(|r| r.extent.max(1)).product());
         // The loops that lanes need stay inside of the units.
         let kept = match n.vectorised {
+            Vectorised::Kernel if !n.reduce.is_empty() => 0,
             Vectorised::Loop { rows: 1, .. } | Vectorised::Kernel => 1,
             Vectorised::Loop { .. } | Vectorised::Transpose => 2,
             Vectorised::Scalar | Vectorised::Reduce { .. } => 0,
@@ -568,31 +591,10 @@ fn weight(n: &Nest) -> usize {
 }
 
 fn rename_indices(e: &mut Expr, rename: &mut dyn FnMut(usize) -> usize) {
-    replace(e, &mut |e| match e {
+    e.replace(&mut |e| match e {
         Expr::Index(i) => Some(Expr::Index(rename(*i))),
         _ => None,
     });
-}
-
-/// Puts `with(e)` in the place of every expression for which there is one.
-fn replace(e: &mut Expr, with: &mut dyn FnMut(&Expr) -> Option<Expr>) {
-    if let Some(new) = with(e) {
-        *e = new;
-        return;
-    }
-    match e {
-        Expr::Operand(_) | Expr::Const(_) | Expr::Index(_) | Expr::Acc(_) => {}
-        Expr::Unary(_, x) | Expr::Cast(_, x) => replace(x, with),
-        Expr::Binary(_, a, b) => {
-            replace(a, with);
-            replace(b, with);
-        }
-        Expr::Select(c, a, b) => {
-            replace(c, with);
-            replace(a, with);
-            replace(b, with);
-        }
-    }
 }
 
 /// An accumulator that folds `value` by a function, from its neutral element.

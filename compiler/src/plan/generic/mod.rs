@@ -3,6 +3,7 @@
 //! ```text
 //!   Softmax over an axis ─▶  nest 1: m = max x        nest 2: y = e^(x - m)
 //!                            nest 3: s = Σ y          nest 4: y = y / s
+//!   along dense rows     ─▶  one nest, row by row
 //! ```
 //!
 //! What depends on data in its addresses, a loop nest cannot say: such an operator is a routine ([`GenericStep`]).
@@ -36,7 +37,7 @@ use std::ops::Range;
 use nnc_ir::op::{Op, OpError};
 use nnc_ir::{DType, Tensor, TensorType};
 
-use crate::code::nest::{Nest, NestError, computed};
+use crate::code::nest::{Nest, NestError, Vectorised, computed};
 use crate::code::routine::{Routine, RoutineError, Writer};
 use crate::code::view::View;
 use crate::plan::{LayerCode, Traffic};
@@ -288,12 +289,24 @@ impl Lowering<'_> {
 
     /// Takes a draft; an empty result or a draft without loops over anything is dropped.
     fn push(&mut self, draft: NestDraft) -> Result<(), GenericError> {
-        for nest in draft.schedule() {
-            let allowed = |arg: usize| self.extent(arg);
-            nest.check(&allowed).map_err(|source| GenericError::Nest { op: self.op, source })?;
-            self.steps.push(GenericStep::Nest(nest));
-        }
+        draft.schedule().into_iter().try_for_each(|nest| self.push_nest(nest))
+    }
+
+    fn push_nest(&mut self, nest: Nest) -> Result<(), GenericError> {
+        let allowed = |arg: usize| self.extent(arg);
+        nest.check(&allowed).map_err(|source| GenericError::Nest { op: self.op, source })?;
+        self.steps.push(GenericStep::Nest(nest));
         Ok(())
+    }
+
+    /// Takes a draft of rows, if a kernel can do them; an empty one is done.
+    fn push_rows(&mut self, draft: NestDraft) -> Result<bool, GenericError> {
+        let nests = draft.schedule();
+        let all = nests.iter().all(|nest| nest.vectorised == Vectorised::Kernel);
+        if all {
+            nests.into_iter().try_for_each(|nest| self.push_nest(nest))?;
+        }
+        Ok(all)
     }
 
     /// Bytes that the views of an argument span.

@@ -6,7 +6,7 @@ use nnc_ir::op::elementwise::BinaryFn;
 use nnc_ir::op::{BatchNorm, ChannelAffine, InstanceNorm, LayerNorm, Lrn, Unary};
 
 use super::draft::NestDraft;
-use super::reduce::{kept_first, sum, without};
+use super::reduce::{kept_first, sum, then, without};
 use super::{GenericError, Lowering};
 use crate::code::nest::{Bound, Expr};
 use crate::code::view::View;
@@ -71,6 +71,24 @@ fn normalise(
     let (grouped, reduced) = kept_first(x, axes);
     let group = without(y, axes);
     let count = Expr::constant(dtype, reduced.iter().fold(1.0, |n, &d| n * d as f64));
+    let regrouped = |v: &View| kept_first(v, axes).0;
+    {
+        let mean = Expr::Acc(0).div(count.clone());
+        let difference = || Expr::Operand(0).sub(mean.clone());
+        let variance = Expr::Acc(1).div(count.clone()).add(Expr::constant(dtype, epsilon.into()));
+        let inverse = Expr::constant(dtype, 1.0).div(variance.unary(Unary::Sqrt));
+        let squares = then(sum(dtype, difference().mul(difference())));
+        let mut operands = vec![grouped.clone(), regrouped(scale)];
+        let mut value = difference().mul(inverse).mul(Expr::Operand(1));
+        if let Some(bias) = bias {
+            operands.push(regrouped(bias));
+            value = value.add(Expr::Operand(2));
+        }
+        let sums = vec![sum(dtype, Expr::Operand(0)), squares];
+        if l.push_rows(NestDraft::rows(&operands, &regrouped(y), &reduced, sums, value))? {
+            return Ok(());
+        }
+    }
     let mean = l.temp(dtype, &group.shape);
     let value = Expr::Acc(0).div(count.clone());
     let operands = std::slice::from_ref(&grouped);
@@ -88,7 +106,6 @@ fn normalise(
         v.strides.resize(v.shape.len(), 0);
         v
     };
-    let regrouped = |v: &View| kept_first(v, axes).0;
     let mut operands = vec![grouped, repeated(&mean), repeated(&inverse), regrouped(scale)];
     let mut value = difference().mul(Expr::Operand(2)).mul(Expr::Operand(3));
     if let Some(bias) = bias {

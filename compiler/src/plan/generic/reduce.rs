@@ -151,6 +151,33 @@ fn arg(
     l.push(NestDraft::reduce(std::slice::from_ref(x), y, reduced, accumulators, Expr::Acc(1)))
 }
 
+/// `e^(x - m)`, where accumulator 0 is m.
+fn power_of_row() -> Expr {
+    Expr::Operand(0).sub(Expr::Acc(0)).unary(Unary::Exp)
+}
+
+/// A row's largest element, the sum of its powers, and a value made of both for each element, if rows are such that a kernel can do them.
+fn powers_of_rows(
+    l: &mut Lowering<'_>,
+    x: &View,
+    y: &View,
+    reduced: &[usize],
+    value: Expr,
+) -> Result<bool, GenericError> {
+    let largest = extreme(x.dtype, true, Expr::Operand(0));
+    let total = then(sum(x.dtype, power_of_row()));
+    l.push_rows(NestDraft::rows(std::slice::from_ref(x), y, reduced, vec![largest, total], value))
+}
+
+/// An accumulator behind those before it.
+pub(super) fn then(accumulator: Accumulator) -> Accumulator {
+    let fold = match accumulator.fold {
+        Fold::With(f) | Fold::After(f) => Fold::After(f),
+        Fold::Replace => Fold::Replace,
+    };
+    Accumulator { fold, ..accumulator }
+}
+
 /// Softmax over an axis: `e^(x - m) / Σ e^(x - m)` with `m` the largest of the group.
 pub(super) fn softmax(l: &mut Lowering<'_>, axis: usize) -> Result<(), GenericError> {
     let (x, y) = (l.input(0)?, l.output()?);
@@ -159,6 +186,10 @@ pub(super) fn softmax(l: &mut Lowering<'_>, axis: usize) -> Result<(), GenericEr
     let group = without(&y, &[axis]);
     let extent = reduced.first().copied().unwrap_or(1);
     let repeated = |v: &View| v.with_axis(v.rank(), extent);
+    let share = Expr::constant(x.dtype, 1.0).div(Expr::Acc(1));
+    if powers_of_rows(l, &grouped, &written, &reduced, power_of_row().mul(share))? {
+        return Ok(());
+    }
     let max = maxima(l, &grouped, &group, &reduced)?;
     let exp = Expr::Operand(0).sub(Expr::Operand(1)).unary(Unary::Exp);
     // The powers lie where the result will, but for half floats, which would round them.
@@ -179,6 +210,10 @@ pub(super) fn log_softmax(l: &mut Lowering<'_>, axis: usize) -> Result<(), Gener
     let group = without(&y, &[axis]);
     let extent = reduced.first().copied().unwrap_or(1);
     let repeated = |v: &View| v.with_axis(v.rank(), extent);
+    let value = Expr::Operand(0).sub(Expr::Acc(0)).sub(Expr::Acc(1).unary(Unary::Log));
+    if powers_of_rows(l, &grouped, &written, &reduced, value)? {
+        return Ok(());
+    }
     let max = maxima(l, &grouped, &group, &reduced)?;
     let terms = sum(x.dtype, Expr::Operand(0).sub(Expr::Operand(1)).unary(Unary::Exp));
     let log = l.temp(x.dtype, &group.shape);
