@@ -7,6 +7,7 @@ use nnc_ir::{NodeId, Value};
 use super::buffer::{BufferId, Home};
 use super::dense::Progression;
 use super::fits::KernelLayer;
+use super::generic::ROW_ELEMENTS;
 use super::image::{Image, LANES, Pitch, Slot, SlotRun};
 use super::lanes::{AxisBlocks, LanesArg, LanesOp, LanesPlan, VectorRun, blocks};
 use super::panels::f32_elems;
@@ -40,6 +41,10 @@ impl Planner<'_> {
         let (y, x) = layer.axes;
         let mut image = self.image_or_copy(id, layer.x)?;
         if let Some(why) = scattered(&image) {
+            // Pixels side by side are summed up where they lie.
+            if matches!(op, LanesOp::GlobalPool(_)) && self.has_long_rows(layer.x) {
+                return self.generic(id);
+            }
             image = self.relayout(id, &image, why)?;
         }
         let mut runs = image.runs();
@@ -244,6 +249,23 @@ pub(super) fn traffic(plan: &LanesPlan, shared: usize) -> Traffic {
         read += (outputs - (pixels * shared) as u64) * size(&plan.residual);
     }
     Traffic { read, written: outputs * size(&plan.output) }
+}
+
+impl Planner<'_> {
+    /// Whether each channel's pixels are a dense row in memory, and enough of them for a kernel.
+    fn has_long_rows(&mut self, value: Value) -> bool {
+        let Some(view) = self.view(value) else { return false };
+        let mut dense = view.dtype.bytes() as i64;
+        let mut pixels = 1;
+        for (&extent, &stride) in view.shape.iter().zip(&view.strides).skip(2).rev() {
+            if extent > 1 && stride != dense {
+                return false;
+            }
+            dense = dense.saturating_mul(extent as i64);
+            pixels *= extent;
+        }
+        pixels >= ROW_ELEMENTS
+    }
 }
 
 /// Why channels should be gathered before a layer works on their slots, if so.

@@ -1,6 +1,9 @@
 //! Operands that lie as no kernel reads them are copied first; the layer stays what it is.
 
-use super::support::{TARGETS, check, graph};
+use nnc::plan::Winograd;
+use nnc::target::Target;
+
+use super::support::{TARGETS, check, compare, graph, planned};
 
 fn keeps_its_kernel(text: &str) {
     let graph = graph(text);
@@ -51,4 +54,24 @@ fn a_depthwise_convolution_whose_residual_lies_in_another_order() {
 output y = %y
 output p = %p",
     );
+}
+
+#[test]
+fn rows_of_pixels_are_pooled_where_they_lie() {
+    for pool in ["global_average_pool", "global_max_pool"] {
+        for shape in ["2x5x4x30", "1x7x33x1", "1x3x1x32"] {
+            let channels = shape.split('x').take(2).collect::<Vec<_>>().join("x");
+            let text =
+                format!("%x = input : f32[{shape}]\n%y = {pool} %x : f32[{channels}x1x1]\noutput y = %y");
+            let graph = graph(&text);
+            for name in TARGETS {
+                let target = Target::named(name).expect("a target");
+                let plan = planned(&graph, &target, Winograd::Never);
+                assert_eq!(plan.steps.len(), 1, "{name}\n{text}");
+                if target.runs_here() {
+                    compare(&graph, &graph, &plan, &target);
+                }
+            }
+        }
+    }
 }

@@ -56,7 +56,8 @@ pub fn check(before: &Graph, graph: &Graph, targets: &[&str]) {
     }
 }
 
-fn compare(before: &Graph, after: &Graph, plan: &Plan, target: &Target) {
+/// Runs a plan of a graph, and compares all results with those of the graph as it was `before` the passes.
+pub fn compare(before: &Graph, after: &Graph, plan: &Plan, target: &Target) {
     let inputs = before.inputs().iter().zip(1..);
     let inputs: Vec<Tensor> = inputs
         .map(|(id, seed)| text::hash(before.node(*id).outputs[0].clone(), seed, 2.0).expect("an input"))

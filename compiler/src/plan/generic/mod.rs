@@ -42,6 +42,7 @@ use crate::code::routine::{Routine, RoutineError, Writer};
 use crate::code::view::View;
 use crate::plan::{LayerCode, Traffic};
 use draft::NestDraft;
+pub(super) use draft::ROW_ELEMENTS;
 
 /// Why an operator cannot be compiled.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
