@@ -97,9 +97,19 @@ pub(super) fn rms_of(
     stash: DType,
 ) -> Result<(Value, Value), NodeFault> {
     let wide = n.cast(x, stash)?;
-    let square = n.binary(BinaryFn::Mul, wide, wide)?;
-    let axes = (axis..n.ty(x).shape.rank()).collect();
-    let mean = n.reduce(ReduceKind::Mean, square, axes, true)?;
+    let axes: Vec<usize> = (axis..n.ty(x).shape.rank()).collect();
+    let count: f64 = axes.iter().map(|&axis| n.ty(x).shape[axis] as f64).product();
+    let mean = match stash {
+        // Their sum may be too large where their mean is not.
+        DType::F16 => {
+            let square = n.binary(BinaryFn::Mul, wide, wide)?;
+            n.reduce(ReduceKind::Mean, square, axes, true)?
+        }
+        _ => {
+            let sum = n.reduce(ReduceKind::SumSquare, wide, axes, true)?;
+            n.binary_with(BinaryFn::Div, sum, count)?
+        }
+    };
     let mean = n.binary_with(BinaryFn::Add, mean, f64::from(epsilon))?;
     let root = n.unary(Unary::Sqrt, mean)?;
     let normal = n.binary(BinaryFn::Div, wide, root)?;
