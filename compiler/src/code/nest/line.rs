@@ -57,7 +57,7 @@ fn comparison(e: &Expr) -> Option<(Test, &Expr, &Expr)> {
 
 /// What a parameter leads to along the axis that goes in vectors.
 #[derive(Clone, Copy)]
-pub(super) struct Stream {
+pub(super) struct LineStream {
     pub(super) pointer: Int,
     float: Float,
     /// Whether each element is another one.
@@ -71,8 +71,8 @@ pub(super) struct Line {
     pub(super) b: Builder,
     pub(super) widest: ir::Lanes,
     extent: u32,
-    operands: Vec<Stream>,
-    pub(super) result: Stream,
+    operands: Vec<LineStream>,
+    pub(super) result: LineStream,
     /// Steps of the loop around that are taken together: what is the same for all elements of each, in a register each.
     held: Vec<Vec<(Expr, Vector)>>,
     /// Which of them is being written.
@@ -84,7 +84,7 @@ pub(super) struct Line {
 
 /// Elements that are computed at once.
 #[derive(Clone, Copy)]
-pub(super) struct Piece {
+pub(super) struct LinePiece {
     /// Which of those that a round has.
     pub(super) slot: u32,
     /// Elements before it, from where the pointers are.
@@ -97,7 +97,7 @@ pub(super) struct Piece {
     pub(super) number: Option<u32>,
 }
 
-impl Piece {
+impl LinePiece {
     /// Whether it is what is left over and fills no vector, whatever is before it.
     pub(super) fn is_part(self) -> bool {
         self.used < self.lanes.count()
@@ -124,9 +124,14 @@ impl Line {
             let last = step.checked_mul(i64::try_from(steps).ok()? - 1)?;
             let span = float.span(if varies { extent } else { 1 });
             let bytes = ByteRange::new(last.min(0), last.max(0).checked_add(span)?);
-            Some(Stream { pointer: b.param(role, kind(bytes)), float, varies, step: step.try_into().ok()? })
+            Some(LineStream {
+                pointer: b.param(role, kind(bytes)),
+                float,
+                varies,
+                step: step.try_into().ok()?,
+            })
         };
-        let operands: Option<Vec<Stream>> = nest
+        let operands: Option<Vec<LineStream>> = nest
             .operands
             .iter()
             .map(|operand| stream(operand, ParamRole::Input, |extent| ParamKind::Read { range: extent }))
@@ -177,7 +182,7 @@ impl Line {
     }
 
     /// Where a stream is at this turn.
-    pub(super) fn start(&self, stream: Stream) -> Option<ir::Addr> {
+    pub(super) fn start(&self, stream: LineStream) -> Option<ir::Addr> {
         let disp = i64::from(stream.step).checked_mul(self.turn as i64)?;
         Some(at(stream.pointer, disp.try_into().ok()?).of(stream.float))
     }
@@ -280,7 +285,7 @@ impl Line {
     }
 
     /// Loads what an expression reads of a piece.
-    pub(super) fn load(&mut self, e: &Expr, piece: Piece) -> Option<Vec<(Expr, Vector)>> {
+    pub(super) fn load(&mut self, e: &Expr, piece: LinePiece) -> Option<Vec<(Expr, Vector)>> {
         let mut known = Vec::new();
         for i in self.read_by(&[e]) {
             let operand = Expr::Operand(i);
@@ -296,7 +301,7 @@ impl Line {
     }
 
     /// Where a piece is in memory.
-    pub(super) fn place(&self, stream: Stream, piece: Piece) -> Option<ir::Addr> {
+    pub(super) fn place(&self, stream: LineStream, piece: LinePiece) -> Option<ir::Addr> {
         let start = self.start(stream)?;
         let disp = i64::from(start.disp).checked_add(stream.float.span(piece.first))?;
         Some(ir::Addr { disp: disp.try_into().ok()?, ..start })
@@ -308,23 +313,24 @@ impl Line {
         &mut self,
         together: u32,
         narrow: bool,
-        moving: &[Stream],
-        write: &mut dyn FnMut(&mut Line, Piece) -> Option<()>,
+        moving: &[LineStream],
+        write: &mut dyn FnMut(&mut Line, LinePiece) -> Option<()>,
     ) -> Option<()> {
         let lanes = self.widest.count();
         let (vectors, rest) = (self.extent / lanes, self.extent % lanes);
         let (rounds, left) = (vectors / together, vectors % together);
-        let full = |slot: u32, number: Option<u32>| Piece {
+        let full = |slot: u32, number: Option<u32>| LinePiece {
             slot,
             first: slot * lanes,
             used: lanes,
             lanes: self.widest,
             number,
         };
-        let looped: Vec<Piece> =
+        let looped: Vec<LinePiece> =
             (0..together).map(|slot| full(slot, (rounds == 1).then_some(slot))).collect();
-        let behind: Vec<Piece> = (0..left).map(|slot| full(slot, Some(rounds * together + slot))).collect();
-        let part = Piece {
+        let behind: Vec<LinePiece> =
+            (0..left).map(|slot| full(slot, Some(rounds * together + slot))).collect();
+        let part = LinePiece {
             slot: left,
             first: left * lanes,
             used: rest,
@@ -344,7 +350,7 @@ impl Line {
         self.advance(moving, -i64::from(rounds * together * lanes))
     }
 
-    fn advance(&mut self, moving: &[Stream], elements: i64) -> Option<()> {
+    fn advance(&mut self, moving: &[LineStream], elements: i64) -> Option<()> {
         for stream in moving {
             let bytes = i32::try_from(elements * i64::from(stream.float.bytes())).ok()?;
             self.b.advance(stream.pointer, bytes);
@@ -353,7 +359,7 @@ impl Line {
     }
 
     /// The streams that some expressions read, which move with the elements.
-    pub(super) fn moving(&self, expressions: &[&Expr]) -> Vec<Stream> {
+    pub(super) fn moving(&self, expressions: &[&Expr]) -> Vec<LineStream> {
         self.read_by(expressions).into_iter().filter_map(|i| self.operands.get(i).copied()).collect()
     }
 

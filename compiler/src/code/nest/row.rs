@@ -14,7 +14,7 @@
 
 use nnc_ir::op::elementwise::BinaryFn;
 
-use super::line::{Line, Piece, has, name};
+use super::line::{Line, LinePiece, has, name};
 use super::{Accumulator, Constant, Expr, Fold, Nest, Vectorised};
 use crate::code::float::Float;
 use crate::code::tile::ir::{self, BinOp, Inst, Source, Test, TileProgram, Trips, Vector};
@@ -247,7 +247,7 @@ impl Chain {
 }
 
 /// Elements that are none of the row's count for nothing.
-fn filled(line: &mut Line, src: Vector, piece: Piece, bits: u32) -> Vector {
+fn filled(line: &mut Line, src: Vector, piece: LinePiece, bits: u32) -> Vector {
     if piece.used == piece.lanes.count() {
         return src;
     }
