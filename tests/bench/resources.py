@@ -52,15 +52,19 @@ def from_onnx(case, rows, cores, tools):
             continue
         arguments = ["bench", case.onnx, *case.binding, "--json", "--threads", str(count), "--seconds", str(BENCH_SECONDS)]
         command = [*pinned(cores[-count:]), tools.nnc, *arguments]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        peak = 0
-        while process.poll() is None:
-            try:
-                peak = max(peak, peak_bytes(process.pid))
-            except (OSError, WorkerError):  # it has just ended
-                break
-            time.sleep(LOOK_SECONDS)
-        told = json.loads(process.communicate()[0])
+        # A file, since nobody reads while the process is watched: the times of a small network's runs would fill a pipe.
+        with tempfile.TemporaryFile("w+") as output:
+            process = subprocess.Popen(command, stdout=output)
+            peak = 0
+            while process.poll() is None:
+                try:
+                    peak = max(peak, peak_bytes(process.pid))
+                except (OSError, WorkerError):  # it has just ended
+                    break
+                time.sleep(LOOK_SECONDS)
+            process.wait()
+            output.seek(0)
+            told = json.load(output)
         for column, found in [
             ("compile_s", (told["load_ms"] + told["compile_ms"]) / 1e3),
             ("compile_first_s", told["first_ms"] / 1e3),
