@@ -2,7 +2,7 @@
 
 use nnc_runtime::abi::{Arg, Region};
 
-use super::image::{Extent, Pitch};
+use super::pitch::{Extent, Pitch};
 
 /// Index of a buffer in a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use nnc_ir::op::{ChannelSelect, Op};
 use nnc_ir::{Graph, NodeId, Value};
 
-use super::image::LANES;
+use super::pitch::LANES;
 
 /// The part of a wide buffer that a value gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

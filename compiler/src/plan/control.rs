@@ -255,7 +255,7 @@ impl<'g> Planner<'g> {
             && let &[n, channels, h, w] = &ty.shape[..]
             && ty.shape.elems() > 0
         {
-            let extent = super::image::Extent { n, h, w };
+            let extent = super::pitch::Extent { n, h, w };
             let buffer = self.image_buffer(name, extent, channels, float);
             let image = Image::contiguous(extent, channels, buffer, 0);
             if let Some(view) = self.image_view(&image) {

@@ -11,9 +11,10 @@ use std::collections::BTreeMap;
 
 use nnc_ir::{DType, NodeId, TensorType, Value};
 
-use super::image::{Image, Pitch, Slot};
+use super::image::{Image, Slot};
 use super::lanes::{LanesArg, LanesOp, LanesPlan, blocks};
 use super::lanes_step::{along, block_shape, merge, traffic};
+use super::pitch::Pitch;
 use super::planner::{ARENA_START, Draft, Place, Planner};
 use super::sweep::{Axis, BytePitch};
 use super::tiling::Registers;

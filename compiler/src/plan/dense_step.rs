@@ -9,9 +9,10 @@ use super::dense::{
     Ahead, DenseArg, DensePlan, LoopOrder, PanelRun, Progression, Stage, StageSource, WeightsPitch,
 };
 use super::fits::KernelLayer;
-use super::image::{Image, LANES, Pitch, Slot, SlotRun, runs_of};
+use super::image::{Image, Slot, SlotRun, runs_of};
 use super::packing::{PackedPanel, Packing};
 use super::panels::{Panel, cut_panels, f32_elems, output_runs, packed_bias};
+use super::pitch::{LANES, Pitch};
 use super::planner::{ARENA_START, Draft, Place, Planner, RunTable};
 use super::sweep::{Axis, BytePitch, x_tiles};
 use super::tiling::{self, Folding, LayerShape, Registers};

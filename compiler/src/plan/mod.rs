@@ -34,6 +34,7 @@ pub mod memory;
 pub mod packing;
 mod panels;
 mod pieces;
+pub mod pitch;
 mod planner;
 mod print;
 mod product_step;

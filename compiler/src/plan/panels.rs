@@ -135,7 +135,8 @@ pub(super) fn packed_bias(panels: &[Panel], bias: Option<&Tensor>) -> Result<Vec
 mod tests {
     use super::*;
     use crate::plan::buffer::BufferId;
-    use crate::plan::image::{Extent, Slot};
+    use crate::plan::image::Slot;
+    use crate::plan::pitch::Extent;
     use crate::target::Target;
 
     /// An image whose channels lie in these slots.

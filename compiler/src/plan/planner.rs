@@ -14,9 +14,10 @@ use super::constants::PlannedConstants;
 use super::control::RepeatDraft;
 use super::fits::KernelWork;
 use super::generic::IndexRecords;
-use super::image::{Extent, Image, Pitch, Slot};
+use super::image::{Image, Slot};
 use super::memory::{self, Lifetime};
 use super::packing::Packing;
+use super::pitch::{Extent, Pitch};
 use super::slow;
 use super::strips;
 use super::{
@@ -339,7 +340,7 @@ impl<'g> Planner<'g> {
 
     /// Slots that a wide part leaves for a value of `channels` channels; no limit for a buffer of its own.
     pub fn slot_limit(&self, value: Value, channels: usize) -> usize {
-        if self.is_wide(value) { channels.next_multiple_of(super::image::LANES) } else { usize::MAX }
+        if self.is_wide(value) { channels.next_multiple_of(super::pitch::LANES) } else { usize::MAX }
     }
 
     /// The graph output that a value may be written to directly: it, or a reshape of it, is one, and channels-last and

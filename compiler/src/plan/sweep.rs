@@ -28,8 +28,8 @@ pub struct BytePitch {
     pub image: i64,
 }
 
-impl From<super::image::Pitch> for BytePitch {
-    fn from(p: super::image::Pitch) -> BytePitch {
+impl From<super::pitch::Pitch> for BytePitch {
+    fn from(p: super::pitch::Pitch) -> BytePitch {
         let [pixel, row, image] = [p.pixel, p.row, p.image].map(|elems| p.bytes(elems));
         BytePitch { float: p.float, pixel, row, image }
     }
