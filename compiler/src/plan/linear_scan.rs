@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::memory::{Arena, Lifetime};
+use super::arena::{Arena, Lifetime};
 
 /// Gaps between buffers, by place and by size.
 #[derive(Default)]

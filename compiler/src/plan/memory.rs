@@ -16,46 +16,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Life, linear_scan};
-
-/// Alignment of every buffer: a cache line, and the widest vector.
-pub const ALIGN: u64 = 64;
-
-/// One buffer: its size in bytes and the steps at which it is alive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lifetime {
-    /// Size in bytes.
-    pub bytes: u64,
-    /// First step that writes it.
-    pub first: usize,
-    /// Last step that reads or writes it.
-    pub last: usize,
-}
-
-impl Lifetime {
-    fn meets(&self, other: &Lifetime) -> bool {
-        self.first <= other.last && other.first <= self.last
-    }
-
-    /// The buffer at a place in the arena.
-    pub(super) fn at(&self, offset: u64) -> Life {
-        Life { bytes: offset..offset.saturating_add(self.bytes), steps: self.first..self.last + 1 }
-    }
-
-    /// Bytes that it takes in the arena.
-    pub(super) fn size(&self) -> u64 {
-        self.bytes.next_multiple_of(ALIGN)
-    }
-}
-
-/// Where each buffer stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Arena {
-    /// Byte offset of each buffer, in the order in which they were given.
-    pub offsets: Vec<u64>,
-    /// Size of the whole.
-    pub bytes: u64,
-}
+use super::arena::{Arena, Lifetime};
+use super::linear_scan;
 
 /// The largest sum of bytes that are alive at one step: no arena can be smaller.
 pub fn peak(buffers: &[Lifetime]) -> u64 {
@@ -184,6 +146,7 @@ fn first_fit(buffers: &[Lifetime], order: &[usize]) -> Arena {
 
 #[cfg(test)]
 mod tests {
+    use super::super::arena::ALIGN;
     use super::*;
     use proptest::prelude::*;
 

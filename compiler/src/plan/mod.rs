@@ -16,6 +16,7 @@
 //! ```
 
 mod ahead;
+pub mod arena;
 pub mod buffer;
 pub mod channels;
 pub mod constants;

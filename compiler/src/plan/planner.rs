@@ -8,6 +8,7 @@ use nnc_ir::{DType, Graph, NodeId, Tensor, TensorType, Value};
 use nnc_ir::{Deadline, Exceeded, LimitName};
 use nnc_runtime::abi::{Arg, Count, ElemType, IndexCheck, Move, Port, Region, Repeat};
 
+use super::arena::Lifetime;
 use super::buffer::{Buffer, BufferId, Home};
 use super::channels::{self, WideBuffers};
 use super::constants::PlannedConstants;
@@ -15,7 +16,7 @@ use super::control::RepeatDraft;
 use super::fits::KernelWork;
 use super::generic::IndexRecords;
 use super::image::{Image, Slot};
-use super::memory::{self, Lifetime};
+use super::memory;
 use super::packing::Packing;
 use super::pitch::{Extent, Pitch};
 use super::slow;

@@ -22,10 +22,11 @@ use std::ops::Range;
 
 use nnc_runtime::abi::{Strip, Strips};
 
+use super::arena::{ALIGN, Arena, Lifetime};
 use super::buffer::{Buffer, BufferId, Home};
 use super::dense::{DenseArg, DensePlan, LoopOrder};
 use super::lanes::{LanesArg, LanesOp, LanesPlan};
-use super::memory::{self, ALIGN, Arena, Lifetime};
+use super::memory;
 use super::planner::Draft;
 use super::sweep::Axis;
 use super::{LayerCode, PlanError, StripRule};
