@@ -6,18 +6,14 @@
 //! arena has been laid out; their bytes are reserved first and filled in then.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use nnc_ir::Tensor;
 use nnc_runtime::{MemoryError, Pages};
 
 use super::PlanError;
+use super::content::{ALIGN, Content, PlacedContent, write};
 use super::packing::Packing;
 use super::shared::SharedConstants;
-use crate::parallel;
-
-/// Alignment of every constant: a cache line, and the widest vector.
-pub(super) const ALIGN: usize = 64;
 
 /// A growing block of constants.
 #[derive(Debug, Default)]
@@ -25,78 +21,6 @@ pub struct PlannedConstants {
     len: usize,
     parts: Vec<PlacedContent>,
     known: BTreeMap<[u8; 32], u64>,
-}
-
-/// What is at a place of the block.
-#[derive(Debug)]
-pub(super) struct PlacedContent {
-    pub at: usize,
-    pub content: Content,
-}
-
-#[derive(Debug)]
-pub(super) enum Content {
-    Bytes(Vec<u8>),
-    Tensor(Tensor),
-    Packed(Packing),
-}
-
-impl Content {
-    /// Size in bytes.
-    pub fn len(&self) -> usize {
-        match self {
-            Content::Bytes(bytes) => bytes.len(),
-            Content::Tensor(tensor) => tensor.ty().bytes(),
-            Content::Packed(packing) => packing.bytes(),
-        }
-    }
-
-    /// A digest of the bytes that it makes, or of all that decides them.
-    pub fn digest(&self) -> [u8; 32] {
-        match self {
-            Content::Bytes(bytes) => *blake3::hash(bytes).as_bytes(),
-            Content::Tensor(tensor) => {
-                let mut hasher = blake3::Hasher::new();
-                hash(tensor, &mut hasher);
-                *hasher.finalize().as_bytes()
-            }
-            Content::Packed(packing) => packing.digest(),
-        }
-    }
-}
-
-/// Hashes a tensor's bytes. Those that are in a file are no more in memory afterwards.
-pub(super) fn hash(tensor: &Tensor, hasher: &mut blake3::Hasher) {
-    const PIECE: usize = 1 << 16;
-    let len = tensor.ty().bytes();
-    if let Some(bytes) = tensor.at_hand(0..len) {
-        hasher.update(bytes);
-        return;
-    }
-    let mut piece = vec![0; len.min(PIECE)];
-    for at in (0..len).step_by(PIECE) {
-        let piece = &mut piece[..PIECE.min(len - at)];
-        tensor.read(at..at + piece.len(), piece);
-        hasher.update(piece);
-    }
-}
-
-/// What is still to be written to a piece of the block. Whoever has written the last piece of some weights drops them.
-enum Pending {
-    Bytes(Vec<u8>),
-    Tensor(Tensor),
-    /// A panel, by its number.
-    Pack(Arc<Packing>, usize),
-}
-
-impl Pending {
-    fn write(self, to: &mut [u8]) {
-        match self {
-            Pending::Bytes(bytes) => to.copy_from_slice(&bytes),
-            Pending::Tensor(tensor) => to.copy_from_slice(tensor.bytes()),
-            Pending::Pack(packing, panel) => packing.write(&packing.panels[panel], to),
-        }
-    }
 }
 
 impl PlannedConstants {
@@ -181,35 +105,6 @@ impl PlannedConstants {
     ) -> Result<nnc_runtime::Constants, PlanError> {
         shared.place(self.parts, self.len, threads)
     }
-}
-
-/// Writes parts to zeroed blocks, on up to `threads` threads. The parts of a block lie one behind the other.
-pub(super) fn write(threads: usize, blocks: Vec<(&mut Pages, Vec<PlacedContent>)>) {
-    let mut jobs: Vec<(&mut [u8], Pending)> = Vec::new();
-    for (pages, parts) in blocks {
-        let mut rest: &mut [u8] = pages;
-        let mut end = 0;
-        let mut add = |at: usize, len: usize, work: Pending| {
-            let (piece, after) = std::mem::take(&mut rest).split_at_mut(at - end).1.split_at_mut(len);
-            (rest, end) = (after, at + len);
-            jobs.push((piece, work));
-        };
-        for PlacedContent { at, content } in parts {
-            match content {
-                Content::Bytes(bytes) => add(at, bytes.len(), Pending::Bytes(bytes)),
-                Content::Tensor(tensor) => add(at, tensor.ty().bytes(), Pending::Tensor(tensor)),
-                Content::Packed(packing) => {
-                    let (mut at, packing) = (at, Arc::new(packing));
-                    for (index, panel) in packing.panels.iter().enumerate() {
-                        let len = packing.panel_bytes(panel);
-                        add(at, len, Pending::Pack(Arc::clone(&packing), index));
-                        at += len;
-                    }
-                }
-            }
-        }
-    }
-    parallel::consume(threads, jobs, |(to, work)| work.write(to));
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use nnc_ir::Tensor;
 
-use super::constants::hash;
+use super::digest::hash;
 use crate::code::float::Float;
 use crate::code::tile::programs::dense::{Col, panel_width, position};
 use crate::code::tile::programs::winograd::{Form, KernelTransform};

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use nnc_runtime::{Block, Constants, MemoryError, Pages, Piece};
 
 use super::PlanError;
-use super::constants::{ALIGN, PlacedContent, write};
+use super::content::{ALIGN, PlacedContent, write};
 use crate::parallel;
 
 /// From so many bytes on, a part has a block of its own: less than a sixteenth of it is lost to the last page.
