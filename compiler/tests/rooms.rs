@@ -20,7 +20,7 @@ const ROOMS: [&[&str]; 9] = [
 ];
 
 /// Circles that are there still, by their room, and what has to move so that they go. The list only gets shorter.
-const CIRCLES: [(&str, &[&str], &str); 4] = [
+const CIRCLES: [(&str, &[&str], &str); 3] = [
     ("", &["cache", "driver"], "the cache's key reads the driver's options: they can lie below both"),
     (
         "cli",
@@ -31,11 +31,6 @@ const CIRCLES: [(&str, &[&str], &str); 4] = [
         "code",
         &["half", "nest", "tile"],
         "nests and tile programs convert half floats, whose code is written with the nests' function parameters",
-    ),
-    (
-        "plan",
-        &["ahead", "control", "planner", "strips"],
-        "strips, what is planned ahead and loops read the planner's buffers",
     ),
 ];
 

@@ -16,9 +16,6 @@
 //!
 //! A branch is a repeat of at most one iteration, and an If is two of them: one looks at the condition, the other at its opposite.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
-
 use nnc_ir::op::{Binary, BinaryFn, Body, If, Loop, Op, Unary};
 use nnc_ir::{DType, NodeId, Tensor, TensorType, Value};
 
@@ -26,19 +23,9 @@ use super::PlanError;
 use super::buffer::{BufferId, Home};
 use super::image::Image;
 use super::planner::{Place, Planner};
+use super::repeat::RepeatDraft;
 use crate::code::float::Float;
 use crate::code::view::View;
-
-/// Neighbouring steps that run for each iteration.
-#[derive(Clone, Debug)]
-pub(super) struct RepeatDraft {
-    /// The steps.
-    pub steps: Range<usize>,
-    /// The most iterations.
-    pub trips: u64,
-    /// The byte that says whether there is another one.
-    pub going: Option<(BufferId, u64)>,
-}
 
 /// Where a state is, or the result of a branch: the bytes to copy to, and where its readers find it.
 #[derive(Clone)]
@@ -314,43 +301,5 @@ impl<'g> Planner<'g> {
             }
         }
         Ok(())
-    }
-
-    /// How often a step runs, as far as that is known.
-    pub(super) fn times(&self, step: usize) -> u64 {
-        let around =
-            self.repeats.iter().filter(|repeat| repeat.steps.contains(&step) && repeat.going.is_none());
-        around.fold(1, |times, repeat| times.saturating_mul(repeat.trips))
-    }
-
-    /// Lengthens lives of buffers that iterations of a loop share: what is touched inside and outside of it is alive all the
-    /// time. A buffer of which only the body knows begins anew in each iteration. Conditions live as long as they are looked at.
-    pub(super) fn live_through_repeats(
-        &self,
-        lives: &mut BTreeMap<BufferId, (usize, usize)>,
-        touched_by: &BTreeMap<BufferId, Vec<usize>>,
-    ) {
-        for repeat in self.repeats.iter().rev() {
-            let steps = &repeat.steps;
-            let mut through = |id: BufferId, end: usize| {
-                if let Some((first, last)) = lives.get_mut(&id) {
-                    *first = steps.start.min(*first);
-                    *last = end.max(*last);
-                }
-            };
-            if let Some((going, _)) = repeat.going {
-                through(going, if repeat.trips == 1 { steps.start } else { steps.end - 1 });
-            }
-            if repeat.trips == 1 {
-                continue;
-            }
-            for (&id, touched) in touched_by {
-                let inside = touched.partition_point(|&step| step < steps.end)
-                    - touched.partition_point(|&step| step < steps.start);
-                if inside > 0 && inside < touched.len() {
-                    through(id, steps.end - 1);
-                }
-            }
-        }
     }
 }

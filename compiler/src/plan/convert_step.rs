@@ -11,11 +11,12 @@ use std::collections::BTreeMap;
 
 use nnc_ir::{DType, NodeId, TensorType, Value};
 
+use super::draft::Draft;
 use super::image::{Image, Slot};
 use super::lanes::{LanesArg, LanesOp, LanesPlan, blocks};
 use super::lanes_step::{along, block_shape, merge, traffic};
 use super::pitch::Pitch;
-use super::planner::{ARENA_START, Draft, Place, Planner};
+use super::planner::{ARENA_START, Place, Planner};
 use super::sweep::{Axis, BytePitch};
 use super::tiling::Registers;
 use super::{LayerCode, PlanError};

@@ -8,12 +8,13 @@ use super::channels::output_order;
 use super::dense::{
     Ahead, DenseArg, DensePlan, LoopOrder, PanelRun, Progression, Stage, StageSource, WeightsPitch,
 };
+use super::draft::Draft;
 use super::fits::KernelLayer;
 use super::image::{Image, Slot, SlotRun, runs_of};
 use super::packing::{PackedPanel, Packing};
 use super::panels::{Panel, cut_panels, f32_elems, output_runs, packed_bias};
 use super::pitch::{LANES, Pitch};
-use super::planner::{ARENA_START, Draft, Place, Planner, RunTable};
+use super::planner::{ARENA_START, Place, Planner, RunTable};
 use super::sweep::{Axis, BytePitch, x_tiles};
 use super::tiling::{self, Folding, LayerShape, Registers};
 use super::{LayerCode, PanelWidth, PlanError, Traffic};

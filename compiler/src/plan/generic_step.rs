@@ -5,9 +5,10 @@ use nnc_ir::{DType, NodeId, TensorType, Value};
 
 use super::PlanError;
 use super::buffer::{BufferId, Home};
+use super::draft::Draft;
 use super::generic::{self, GenericError, IndexRecords};
 use super::image::{Image, Slot};
-use super::planner::{Draft, Place, Planner};
+use super::planner::{Place, Planner};
 use crate::code::float::Float;
 use crate::code::view::View;
 

@@ -6,13 +6,14 @@ use nnc_ir::{NodeId, Value};
 
 use super::buffer::{BufferId, Home};
 use super::dense::Progression;
+use super::draft::Draft;
 use super::fits::KernelLayer;
 use super::generic::ROW_ELEMENTS;
 use super::image::{Image, Slot, SlotRun};
 use super::lanes::{AxisBlocks, LanesArg, LanesOp, LanesPlan, VectorRun, blocks};
 use super::panels::f32_elems;
 use super::pitch::{LANES, Pitch};
-use super::planner::{ARENA_START, Draft, Place, Planner};
+use super::planner::{ARENA_START, Place, Planner};
 use super::sweep::{Axis, BytePitch};
 use super::tiling::{Folding, Registers};
 use super::{LayerCode, PlanError, Traffic};

@@ -26,6 +26,7 @@ mod convert_step;
 pub mod dense;
 mod dense_step;
 mod digest;
+mod draft;
 mod fits;
 pub mod generic;
 mod generic_step;
@@ -41,6 +42,7 @@ pub mod pitch;
 mod planner;
 mod print;
 mod product_step;
+mod repeat;
 mod shared;
 mod slow;
 mod strips;
@@ -64,6 +66,7 @@ use crate::code::routine::Routine;
 use crate::code::tile::programs::winograd::Form;
 use crate::parallel;
 use crate::target::Target;
+use fits::KernelWork;
 use planner::Planner;
 pub use shared::SharedConstants;
 pub use slow::LARGE;
@@ -466,5 +469,15 @@ impl<'g> Planner<'g> {
             }
         }
         Ok(())
+    }
+
+    /// Plans a layer that kernels do.
+    fn kernels(&mut self, decision: &KernelWork) -> Result<(), PlanError> {
+        match decision {
+            KernelWork::Dense(layer, prologue, epilogue) => self.dense(layer, *prologue, *epilogue),
+            KernelWork::Transposed(layer, epilogue) => self.transposed(layer, *epilogue),
+            KernelWork::Lanes(layer, op, prologue, epilogue) => self.lanes(layer, *op, *prologue, *epilogue),
+            KernelWork::Product(layer) => self.product(layer),
+        }
     }
 }

@@ -12,18 +12,18 @@ use super::arena::Lifetime;
 use super::buffer::{Buffer, BufferId, Home};
 use super::channels::{self, WideBuffers};
 use super::constants::PlannedConstants;
-use super::control::RepeatDraft;
-use super::fits::KernelWork;
+use super::draft::Draft;
 use super::generic::IndexRecords;
 use super::image::{Image, Slot};
 use super::memory;
 use super::packing::Packing;
 use super::pitch::{Extent, Pitch};
+use super::repeat::{self, RepeatDraft};
 use super::slow;
 use super::strips;
 use super::{
     Bounds, Indices, LayerCode, MemoryReport, Plan, PlanError, PlanOptions, PlanStep, Refusal, StepMemory,
-    Traffic, Unpacked,
+    Unpacked,
 };
 use crate::code::float::Float;
 use crate::code::view::View;
@@ -36,23 +36,6 @@ pub(super) enum Place {
     Image(Image),
     /// Any strided window of one buffer.
     Window(View),
-}
-
-/// A step whose buffers have no address yet.
-#[derive(Clone, Debug)]
-pub(super) struct Draft {
-    pub name: String,
-    pub node: Option<NodeId>,
-    pub code: LayerCode,
-    /// Base pointers: buffer and byte offset.
-    pub args: Vec<(BufferId, u64)>,
-    /// Buffers it reads besides (through displacements from the start of the arena).
-    pub also_reads: Vec<BufferId>,
-    pub units: usize,
-    pub scratch: u64,
-    pub traffic: Traffic,
-    /// Why it is there, for steps that only move data.
-    pub note: Option<String>,
 }
 
 /// What a step says of itself, taken from its graph while that is at hand.
@@ -375,16 +358,6 @@ impl<'g> Planner<'g> {
         Extent { n: shape[0], h: shape[2], w: shape[3] }
     }
 
-    /// Plans a layer that kernels do.
-    pub fn kernels(&mut self, decision: &KernelWork) -> Result<(), PlanError> {
-        match decision {
-            KernelWork::Dense(layer, prologue, epilogue) => self.dense(layer, *prologue, *epilogue),
-            KernelWork::Transposed(layer, epilogue) => self.transposed(layer, *epilogue),
-            KernelWork::Lanes(layer, op, prologue, epilogue) => self.lanes(layer, *op, *prologue, *epilogue),
-            KernelWork::Product(layer) => self.product(layer),
-        }
-    }
-
     /// A constant that a layer has.
     pub fn parameter(&self, value: Option<Value>) -> Result<Tensor, PlanError> {
         let tensor = value.and_then(|value| self.graph.constant(value));
@@ -536,7 +509,7 @@ impl<'g> Planner<'g> {
                 touched_by.entry(id).or_default().push(step);
             }
         }
-        self.live_through_repeats(&mut lives, &touched_by);
+        repeat::live_through(&self.repeats, &mut lives, &touched_by);
         for (_, count) in self.counts.values() {
             if let Some(life) = lives.get_mut(count) {
                 life.1 = self.drafts.len().saturating_sub(1);
@@ -599,7 +572,7 @@ impl<'g> Planner<'g> {
         };
         let mut steps = Vec::with_capacity(self.drafts.len());
         for (draft, about) in self.drafts.iter().zip(&self.abouts) {
-            let times = self.times(steps.len());
+            let times = repeat::times(&self.repeats, steps.len());
             let args: Vec<Arg> = draft
                 .args
                 .iter()

@@ -24,12 +24,13 @@ use nnc_ir::Tensor;
 use super::buffer::BufferId;
 use super::dense::Progression;
 use super::dense_step::Placed;
+use super::draft::Draft;
 use super::fits;
 use super::image::{Image, Slot};
 use super::packing::{PackedPanel, Packing};
 use super::panels::{OutputRun, Panel, cut_panels, output_runs, packed_bias};
 use super::pitch::Pitch;
-use super::planner::{ARENA_START, Draft, Planner};
+use super::planner::{ARENA_START, Planner};
 use super::sweep::{Axis, BytePitch};
 use super::tiling::{self, Folding, LayerShape, Registers, TileShape};
 use super::winograd::{
