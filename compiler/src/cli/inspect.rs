@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 use nnc::{Compilation, Model};
-use nnc_ir::onnx::{Fault, PortInfo};
-use nnc_runtime::abi::{Port, ProgramDesc};
+use nnc_ir::onnx::Fault;
+use nnc_runtime::abi::ProgramDesc;
 use serde_json::{Value, json};
 
 use super::args::CompileArgs;
 use super::open_dims;
+use super::ports::{declared_json, defaulted, heading, port_json, ports};
 use super::progress::Progress;
 use super::slow;
 use super::source::{self, How};
 use super::table;
-use super::tensors::type_of;
 use super::units;
 
 /// Show each layer: operator, kind of code, shape, arithmetic, parameters, bytes moved, and what was fused into it
@@ -130,56 +130,6 @@ fn as_table(out: &mut dyn Write, path: &Path, model: &Model, compilation: &Compi
         units::bytes(plan.constants.len() as u64)
     )?;
     Ok(())
-}
-
-/// What a model says of itself.
-pub fn heading(out: &mut dyn Write, path: &Path, model: &nnc_ir::onnx::Model) -> std::io::Result<()> {
-    let (opset, nodes) = (model.opset(), model.node_count());
-    let producer = if model.producer().is_empty() { "no producer named" } else { model.producer() };
-    writeln!(out, "{}: opset {opset}, {nodes} nodes, {producer}", path.display())
-}
-
-fn ports(
-    out: &mut dyn Write,
-    inputs: &[Port],
-    defaulted: &[&PortInfo],
-    outputs: &[Port],
-) -> std::io::Result<()> {
-    for port in inputs {
-        writeln!(out, "input    {} {}", port.name, type_of(port))?;
-    }
-    defaults(out, defaulted)?;
-    for port in outputs {
-        writeln!(out, "output   {} {}", port.name, type_of(port))?;
-    }
-    Ok(())
-}
-
-/// The inputs that nobody has to give, as they have a default, and that are none of the program's.
-fn defaulted<'m>(model: &'m nnc_ir::onnx::Model, inputs: &[Port]) -> Vec<&'m PortInfo> {
-    let open = |input: &&PortInfo| inputs.iter().all(|port| port.name != input.name);
-    model.defaults().iter().filter(open).collect()
-}
-
-/// The first of them: models of old versions of ONNX have all their weights there.
-pub fn defaults(out: &mut dyn Write, inputs: &[&PortInfo]) -> std::io::Result<()> {
-    const SHOWN: usize = 8;
-    for input in inputs.iter().take(SHOWN) {
-        writeln!(out, "input    {} {input}, has a default value", input.name)?;
-    }
-    match inputs.len().checked_sub(SHOWN) {
-        Some(more @ 1..) => writeln!(out, "         and {more} more inputs that have a default value"),
-        _ => Ok(()),
-    }
-}
-
-fn port_json(port: &Port) -> Value {
-    json!({"name": port.name, "dtype": port.elem.to_string(), "shape": port.shape})
-}
-
-/// An input as the model declares it.
-pub fn declared_json(port: &&PortInfo) -> Value {
-    json!({"name": port.name, "type": port.to_string()})
 }
 
 fn as_json(out: &mut dyn Write, path: &Path, model: &Model, compilation: &Compilation) -> Result<()> {

@@ -13,6 +13,7 @@ mod models;
 mod open_dims;
 mod output;
 mod picture;
+mod ports;
 mod profile;
 mod progress;
 mod results;

@@ -11,7 +11,7 @@ use nnc_ir::onnx::{Dim, Fault, PortInfo};
 use serde_json::{Value, json};
 
 use super::flag::flag;
-use super::inspect::{declared_json, defaults, heading};
+use super::ports::{declared_json, defaults, heading};
 
 /// Where a dim with a name stands.
 #[derive(Default)]
