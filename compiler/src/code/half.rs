@@ -13,7 +13,7 @@ use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData, Type, Value, 
 use cranelift_frontend::FunctionBuilder;
 use nnc_ir::DType;
 
-use super::nest::math::Math;
+use super::math::Math;
 
 /// The exponent of an `f32` whose number is that of an `f16` with an exponent of 0, in its place.
 const REBIAS: i64 = 112 << 23;

@@ -8,13 +8,15 @@
 //! | [`routine`] | assignments, loops and conditions where data decide addresses | one emitter, an interpreter |
 //!
 //! Each has its words, its check, its interpreter or oracle, and its lowerings in its own folder. None knows of graphs, of plans, or of
-//! who calls it. [`layers`] says which layers of a graph kernels do.
+//! who calls it. Functions of numbers ([`math`]) and the two formats of half floats ([`half`]) are below all of them. [`layers`] says
+//! which layers of a graph kernels do.
 
 pub mod float;
 pub mod half;
 pub mod isa;
 pub mod kernels;
 pub mod layers;
+pub mod math;
 pub mod nest;
 pub mod routine;
 pub mod tile;

@@ -18,10 +18,10 @@ use nnc_ir::DType;
 use nnc_ir::op::elementwise::BinaryFn;
 
 use super::expr::Expr;
-use super::math::Math;
 use super::{Accumulator, Bound, Fold, LANES, Nest, Operand, Vectorised, scalar};
 use crate::code::float::Float;
 use crate::code::half;
+use crate::code::math::Math;
 use crate::code::tile::{self, Lowered};
 use crate::target::Target;
 

@@ -29,8 +29,6 @@ pub mod emit;
 pub mod expr;
 pub mod kernel;
 mod line;
-pub mod math;
-pub mod power;
 pub mod row;
 pub(in crate::code) mod scalar;
 mod traffic;

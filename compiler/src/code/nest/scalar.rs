@@ -10,9 +10,8 @@ use nnc_ir::op::Unary;
 use nnc_ir::op::elementwise::BinaryFn;
 
 use super::expr::Constant;
-use super::math::Math;
-use super::power;
 use crate::code::half;
+use crate::code::math::{Math, power};
 
 /// The Cranelift type of an element; `None` for `f16` and `bf16`, which are `f32` once they are loaded.
 pub(in crate::code) fn element_type(dtype: DType) -> Option<Type> {

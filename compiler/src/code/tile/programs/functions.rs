@@ -1,7 +1,7 @@
 //! Functions of vectors of f32, as sequences of instructions: what epilogues apply to sums, and maps to whole tensors.
 //!
 //! Each takes a register, leaves it as it is, and gives its result in a fresh one. They are made of a range reduction and a
-//! polynomial, fitted as [`nest::math`](crate::code::nest::math) says. Products and sums are fused where the target does that.
+//! polynomial, fitted as [`math`](crate::code::math) says. Products and sums are fused where the target does that.
 //!
 //! A power of two is a whole number in the exponent's bits. Added to 1½ · 2²³ + 127, a number is rounded, and stands with the bias of exponents
 //! in the low bits of the sum: one shift away. That is enough for powers from 2⁻¹²⁶ to 2¹²⁷; those below are 0.
@@ -24,8 +24,8 @@ use std::f32::consts::{LOG2_E, SQRT_2};
 use nnc_ir::op::Unary;
 
 use super::super::ir::{BinOp, Builder, Inst, Lanes, Source, Test, UnOp, Vector};
-use crate::code::nest::math::{EXP_F32, LOG_F32};
-use crate::code::nest::power::{self, Power};
+use crate::code::math::power::{self, Power};
+use crate::code::math::{EXP_F32, LOG_F32};
 
 /// Rounds what is added to it to an integer, in the low bits of the sum.
 const ROUND: f32 = 12_582_912.0;

@@ -19,13 +19,14 @@
 //! NaN goes through, infinities and denormals are as IEEE says. Coefficients were fitted for this file by weighted
 //! least squares that were driven to equal ripples, one coefficient rounded after another and the rest refitted.
 
+pub mod power;
 pub mod wide;
 
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{ConstantData, Endianness, InstBuilder, MemFlagsData, Type, Value, types};
 use cranelift_frontend::FunctionBuilder;
 
-use super::power::Power;
+use power::Power;
 
 /// Writes functions of one float type: `F32`, `F32X4` or `F64`.
 pub struct Math<'a, 'f> {
