@@ -28,7 +28,7 @@ use nnc_ir::onnx::{self, OnnxError};
 use nnc_runtime::Program;
 use nnc_runtime::artefact::{ABI_VERSION, FORMAT_VERSION, LoadError};
 
-use crate::driver::Options;
+use crate::options::Options;
 use crate::target::Target;
 use crate::temporary::Temporary;
 

@@ -8,248 +8,25 @@
 //! ```
 
 use std::fmt;
-use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nnc_ir::Graph;
-use nnc_ir::onnx::{self, Bindings, OnnxError, PortInfo};
+use nnc_ir::onnx::{self, PortInfo};
 use nnc_ir::{Deadline, Limits};
-use nnc_runtime::LoadError;
 use nnc_runtime::Program;
-use nnc_runtime::abi::{Denormals, ProgramDesc};
+use nnc_runtime::abi::ProgramDesc;
 
-use crate::artefact::driver::DriverError;
-use crate::artefact::{self, CName, LinkError};
+use crate::artefact::{self, CName};
 use crate::cache::{CacheEntry, CacheUse};
-use crate::emit::disassemble::{DisassembleError, code_bytes, disassemble};
+use crate::emit::disassemble::{code_bytes, disassemble};
 use crate::emit::object::{ConstantPlace, Object};
 use crate::emit::{self, CodegenError, jit};
-use crate::parallel;
-use crate::passes::{self, PassError};
+use crate::error::Error;
+use crate::options::Options;
+use crate::passes;
 use crate::plan::{self, Plan, PlanError};
 use crate::target::{Target, TargetError};
-
-/// Why a model cannot be compiled.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The model can't be read, or its shapes are not known.
-    #[error(transparent)]
-    Read(#[from] OnnxError),
-    /// There is no such target, or no code for it.
-    #[error(transparent)]
-    Target(#[from] TargetError),
-    /// There is no such pass.
-    #[error(transparent)]
-    Pass(Box<PassError>),
-    /// A pass failed on the model, or took too long.
-    #[error("{file}: {source}")]
-    InPass {
-        /// The model's file, or `model` when it came from memory.
-        file: String,
-        /// What is wrong.
-        source: Box<PassError>,
-    },
-    /// No plan can be made for the model.
-    #[error("{file}: {source}")]
-    Plan {
-        /// The model's file, or `model` when it came from memory.
-        file: String,
-        /// What is wrong.
-        source: Box<PlanError>,
-    },
-    /// No code can be made for the plan.
-    #[error("{file}: {source}")]
-    Code {
-        /// The model's file, or `model` when it came from memory.
-        file: String,
-        /// What is wrong.
-        source: Box<CodegenError>,
-    },
-    /// The code cannot be put into a file.
-    #[error("{file}: {source}")]
-    Link {
-        /// The model's file, or `model` when it came from memory.
-        file: String,
-        /// What is wrong.
-        source: Box<LinkError>,
-    },
-    /// No C function can run the program.
-    #[error("{file}: {source}")]
-    Header {
-        /// The model's file, or `model` when it came from memory.
-        file: String,
-        /// What is wrong.
-        source: Box<DriverError>,
-    },
-    /// The program that was made for a cache does not load.
-    #[error("{file}: the compiled program does not load here")]
-    Load {
-        /// The model's file, or `model` when it came from memory.
-        file: String,
-        /// What is wrong.
-        source: Box<LoadError>,
-    },
-    /// The code cannot be shown.
-    #[error("{file}: {source}")]
-    Disassemble {
-        /// The model's file, or `model` when it came from memory.
-        file: String,
-        /// What is wrong.
-        source: Box<DisassembleError>,
-    },
-}
-
-impl Error {
-    fn in_pass(file: &str, source: PassError) -> Error {
-        Error::InPass { file: file.to_string(), source: source.into() }
-    }
-
-    /// Whether the options are at fault and not the model: they name a target, pass, input or dim that does not exist,
-    /// or leave a dim open.
-    pub fn is_usage(&self) -> bool {
-        match self {
-            Error::Read(e) => matches!(*e.fault, onnx::Fault::Binding { .. } | onnx::Fault::Unbound(_)),
-            Error::Target(e) => matches!(e, TargetError::Unknown { .. }),
-            Error::Pass(e) => matches!(**e, PassError::Unknown { .. }),
-            _ => false,
-        }
-    }
-
-    /// The inputs that decide a shape, when that is why the model cannot be compiled: [`Options::bind`] makes them
-    /// constants.
-    pub fn inputs_to_bind(&self) -> &[String] {
-        match self {
-            Error::Read(e) => e.inputs_to_bind(),
-            _ => &[],
-        }
-    }
-}
-
-impl From<PassError> for Error {
-    fn from(error: PassError) -> Error {
-        Error::Pass(Box::new(error))
-    }
-}
-
-/// What is asked of the compiler. The default compiles for the machine at hand, with all passes.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Dims, shapes and constants for inputs that the model leaves open, and where the program ends.
-    pub bindings: Bindings,
-    /// Passes to leave out.
-    pub passes: passes::PassOptions,
-    /// What the planner may do.
-    pub plan: plan::PlanOptions,
-    /// What to compile for; `None` is the machine at hand.
-    pub target: Option<Target>,
-    /// Threads that compile; `None` is one for each core.
-    pub threads: Option<NonZeroUsize>,
-    /// A folder with programs that were compiled before.
-    pub cache: Option<PathBuf>,
-    /// Whether Linux `perf` is told the names of functions in memory.
-    pub perf_map: bool,
-}
-
-impl Options {
-    /// Binds a named dim of the model's inputs.
-    pub fn dim(mut self, name: impl Into<String>, extent: usize) -> Options {
-        self.bindings.dims.insert(name.into(), extent);
-        self
-    }
-
-    /// Binds the shape of an input. One that has a default in the model becomes an input like others, behind those, when its
-    /// shape is bound; else it is the constant that it has there.
-    pub fn shape(mut self, input: impl Into<String>, shape: impl Into<Vec<usize>>) -> Options {
-        self.bindings.shapes.insert(input.into(), shape.into());
-        self
-    }
-
-    /// Makes an input a constant of the program: one that decides a shape has to be. One that has a default gets another.
-    pub fn bind(mut self, input: impl Into<String>, tensor: nnc_ir::Tensor) -> Options {
-        self.bindings.constants.insert(input.into(), tensor);
-        self
-    }
-
-    /// Ends the program at a value of the model, or at a node for all its results, by name; may be said several times. These are
-    /// its outputs then, and nothing behind them is looked at: to see what is inside, or to leave to the host what is not
-    /// supported.
-    pub fn until(mut self, name: impl Into<String>) -> Options {
-        self.bindings.until.push(name.into());
-        self
-    }
-
-    /// Compiles for a target, by its name.
-    pub fn target(mut self, name: &str) -> Result<Options, Error> {
-        self.target = Some(Target::named(name)?);
-        Ok(self)
-    }
-
-    /// Compiles on up to so many threads, 0 being one for each core. The program is the same for any number.
-    pub fn threads(mut self, threads: usize) -> Options {
-        self.threads = NonZeroUsize::new(threads);
-        self
-    }
-
-    /// Keeps compiled programs in a folder, which is made if need be, and loads them from there the next time. Only
-    /// [`Model::compile`] and [`Model::compile_reported`] look there.
-    ///
-    /// The code of such a program runs in this process: name a folder that only those can write to whom you trust. There is
-    /// an entry for each model, binding, target and version of the compiler; none is ever removed. One that is damaged is
-    /// compiled anew. When the folder cannot be written to, programs are compiled each time and `tracing` gets a warning.
-    pub fn cache(mut self, folder: impl Into<PathBuf>) -> Options {
-        self.cache = Some(folder.into());
-        self
-    }
-
-    /// Enters the functions of programs in `/tmp/perf-PID.map`, so that Linux `perf` shows their names. Such programs are
-    /// compiled in memory, whether they are in a cache or not.
-    pub fn perf_map(mut self, wanted: bool) -> Options {
-        self.perf_map = wanted;
-        self
-    }
-
-    fn thread_count(&self) -> usize {
-        self.threads.map_or_else(parallel::available, NonZeroUsize::get)
-    }
-
-    /// Leaves out a pass, by its name.
-    pub fn disable_pass(mut self, name: &str) -> Result<Options, Error> {
-        self.passes.disable(name)?;
-        Ok(self)
-    }
-
-    /// Whether dense 3×3 convolutions may be done by Winograd's algorithm, which is faster and rounds differently; they may
-    /// unless this says no.
-    pub fn winograd(mut self, allowed: bool) -> Options {
-        self.plan.winograd = if allowed { plan::Winograd::WhereFaster } else { plan::Winograd::Never };
-        self
-    }
-
-    /// What runs of the program do with denormals, numbers nearer to zero than 2⁻¹²⁶ in `f32`. Unless this says otherwise,
-    /// arithmetic takes them for zero: many processors take a hundred cycles for each, and weights and activations of trained
-    /// networks run into them. The results are the same bits for any number of threads either way, and the environment of the
-    /// calling thread is as it was behind each run. What the compiler computes beforehand from constants keeps denormals.
-    pub fn denormals(mut self, treatment: Denormals) -> Options {
-        self.plan.denormals = treatment;
-        self
-    }
-
-    /// Whether an index from data that leads outside of what it points into is taken for the nearest one inside (Gather and its
-    /// kin), or its update left out (Scatter and its kin). Unless this says so, it is an error of the run that names node, axis and
-    /// index. What is computed while a model is compiled is checked in any case.
-    pub fn clamp_indices(mut self, wanted: bool) -> Options {
-        self.plan.indices = if wanted { plan::Indices::Clamped } else { plan::Indices::Checked };
-        self
-    }
-
-    /// Whether neighbouring layers may run strip by strip, so that large images between them stay in the cache; they may
-    /// unless this says no. The results are the same.
-    pub fn strips(mut self, allowed: bool) -> Options {
-        self.plan.strips = if allowed { plan::StripRule::WhereFaster } else { plan::StripRule::Never };
-        self
-    }
-}
 
 /// An ONNX model, parsed and checked.
 #[derive(Clone, Debug)]

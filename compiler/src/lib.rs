@@ -22,8 +22,10 @@ pub mod code;
 mod driver;
 mod dynamic;
 pub mod emit;
+mod error;
 #[cfg(feature = "npz")]
 pub mod npz;
+mod options;
 mod parallel;
 pub mod passes;
 pub mod plan;
@@ -33,8 +35,10 @@ pub mod temporary;
 
 pub use artefact::{CName, CNameError};
 pub use cache::CacheUse;
-pub use driver::{Code, Compilation, CompileReport, Compiled, Error, Model, Options, SlowLayer};
+pub use driver::{Code, Compilation, CompileReport, Compiled, Model, SlowLayer};
 pub use dynamic::{DynamicError, DynamicModel, DynamicSession, ShapeError, TensorRef, Unfit, Usage};
+pub use error::Error;
 pub use nnc_ir::Limits;
 pub use nnc_runtime::abi::Denormals;
 pub use nnc_runtime::{InputRef, OutputMut, Outputs, Pool, Program, Session};
+pub use options::Options;

@@ -34,7 +34,9 @@ pub use programs::Usage;
 pub use session::{DynamicSession, TensorRef};
 pub use shapes::{ShapeError, Unfit};
 
-use crate::driver::{Error, Model, Options};
+use crate::driver::Model;
+use crate::error::Error;
+use crate::options::Options;
 use crate::plan::{PanelWidth, SharedConstants};
 use programs::{Capacity, ProgramEntry, Programs};
 use shapes::{Declared, Key};

@@ -1,0 +1,115 @@
+//! What a compilation fails with, whichever stage it is that fails: what the public interface returns.
+
+use nnc_ir::onnx::{self, OnnxError};
+use nnc_runtime::LoadError;
+
+use crate::artefact::LinkError;
+use crate::artefact::driver::DriverError;
+use crate::emit::CodegenError;
+use crate::emit::disassemble::DisassembleError;
+use crate::passes::PassError;
+use crate::plan::PlanError;
+use crate::target::TargetError;
+
+/// Why a model cannot be compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The model can't be read, or its shapes are not known.
+    #[error(transparent)]
+    Read(#[from] OnnxError),
+    /// There is no such target, or no code for it.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// There is no such pass.
+    #[error(transparent)]
+    Pass(Box<PassError>),
+    /// A pass failed on the model, or took too long.
+    #[error("{file}: {source}")]
+    InPass {
+        /// The model's file, or `model` when it came from memory.
+        file: String,
+        /// What is wrong.
+        source: Box<PassError>,
+    },
+    /// No plan can be made for the model.
+    #[error("{file}: {source}")]
+    Plan {
+        /// The model's file, or `model` when it came from memory.
+        file: String,
+        /// What is wrong.
+        source: Box<PlanError>,
+    },
+    /// No code can be made for the plan.
+    #[error("{file}: {source}")]
+    Code {
+        /// The model's file, or `model` when it came from memory.
+        file: String,
+        /// What is wrong.
+        source: Box<CodegenError>,
+    },
+    /// The code cannot be put into a file.
+    #[error("{file}: {source}")]
+    Link {
+        /// The model's file, or `model` when it came from memory.
+        file: String,
+        /// What is wrong.
+        source: Box<LinkError>,
+    },
+    /// No C function can run the program.
+    #[error("{file}: {source}")]
+    Header {
+        /// The model's file, or `model` when it came from memory.
+        file: String,
+        /// What is wrong.
+        source: Box<DriverError>,
+    },
+    /// The program that was made for a cache does not load.
+    #[error("{file}: the compiled program does not load here")]
+    Load {
+        /// The model's file, or `model` when it came from memory.
+        file: String,
+        /// What is wrong.
+        source: Box<LoadError>,
+    },
+    /// The code cannot be shown.
+    #[error("{file}: {source}")]
+    Disassemble {
+        /// The model's file, or `model` when it came from memory.
+        file: String,
+        /// What is wrong.
+        source: Box<DisassembleError>,
+    },
+}
+
+impl Error {
+    /// That a pass failed on a model.
+    pub(crate) fn in_pass(file: &str, source: PassError) -> Error {
+        Error::InPass { file: file.to_string(), source: source.into() }
+    }
+
+    /// Whether the options are at fault and not the model: they name a target, pass, input or dim that does not exist,
+    /// or leave a dim open.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Error::Read(e) => matches!(*e.fault, onnx::Fault::Binding { .. } | onnx::Fault::Unbound(_)),
+            Error::Target(e) => matches!(e, TargetError::Unknown { .. }),
+            Error::Pass(e) => matches!(**e, PassError::Unknown { .. }),
+            _ => false,
+        }
+    }
+
+    /// The inputs that decide a shape, when that is why the model cannot be compiled:
+    /// [`Options::bind`](crate::Options::bind) makes them constants.
+    pub fn inputs_to_bind(&self) -> &[String] {
+        match self {
+            Error::Read(e) => e.inputs_to_bind(),
+            _ => &[],
+        }
+    }
+}
+
+impl From<PassError> for Error {
+    fn from(error: PassError) -> Error {
+        Error::Pass(Box::new(error))
+    }
+}
