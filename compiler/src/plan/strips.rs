@@ -212,10 +212,16 @@ impl Sweep {
         let written = self.written(units);
         let Some(y) = self.y.filter(|_| !written.is_empty()) else { return written };
         let rows = written.start / self.width..written.end.div_ceil(self.width);
-        let read = rows.flat_map(|row| y.taps(row).map(move |tap| (row, tap)));
-        let read = read.filter_map(|(row, tap)| usize::try_from(y.position(row, tap)).ok());
-        let (first, end) = read.fold((usize::MAX, 0), |(first, end), row| (first.min(row), end.max(row + 1)));
-        first.min(end) * self.input_width..end * self.input_width
+        // Windows move down with the rows, so the outermost rows that are not all padding read the outermost of the input.
+        let read = |row: usize| {
+            let read = y.taps(row).filter_map(move |tap| usize::try_from(y.position(row, tap)).ok());
+            read.fold(None, |hull: Option<(usize, usize)>, at| {
+                Some(hull.map_or((at, at + 1), |(first, end)| (first.min(at), end.max(at + 1))))
+            })
+        };
+        let Some((first, _)) = rows.clone().find_map(read) else { return 0..0 };
+        let end = rows.rev().find_map(read).map_or(first, |(_, end)| end);
+        first * self.input_width..end * self.input_width
     }
 }
 
@@ -371,12 +377,17 @@ impl Costs {
         }
     }
 
+    /// Whether a strip that touches so many bytes does not stay in the cache.
+    fn is_too_large(&self, bytes: u64) -> bool {
+        self.rule == StripRule::WhereFaster && PART_OF_L2 * bytes > self.l2
+    }
+
     /// What a group loses.
     fn group(&self, steps: &Steps<'_>, group: &Group, sweeps: &[&Sweep]) -> f64 {
         if let StripRule::Always(_) = self.rule {
             return 0.0;
         }
-        if PART_OF_L2 * (steps.outside(group, sweeps) + group.bytes) > self.l2 {
+        if self.is_too_large(steps.outside(group, sweeps) + group.bytes) {
             return f64::INFINITY;
         }
         let (mut whole, mut again) = (0.0, 0.0);
@@ -461,6 +472,11 @@ impl Steps<'_> {
         }
         let mut best: Option<(f64, Group)> = None;
         for count in costs.counts(sweeps.last()?.units()) {
+            // Most counts are too small, which one strip of the middle tells.
+            let middle = self.band(&steps, &between, sweeps, count, count / 2);
+            if costs.is_too_large(self.least(&steps, &between, sweeps, &middle)) {
+                continue;
+            }
             let group = self.cut(steps.clone(), &between, sweeps, count);
             let gain = near - costs.group(self, &group, sweeps);
             if gain > best.as_ref().map_or(0.0, |(known, _)| *known) {
@@ -470,37 +486,61 @@ impl Steps<'_> {
         best
     }
 
-    /// Cuts the result of the last step into `count` strips, and finds what each needs of the steps before.
-    fn cut(&self, steps: Range<usize>, between: &[BufferId], sweeps: &[&Sweep], count: usize) -> Group {
+    /// One of `count` strips of the result of the last step, and what it needs of the steps before.
+    fn band(
+        &self,
+        steps: &Range<usize>,
+        between: &[BufferId],
+        sweeps: &[&Sweep],
+        count: usize,
+        strip: usize,
+    ) -> Band {
         let last = sweeps.len() - 1;
         let units = sweeps[last].units();
+        let mut band = Band { units: vec![0..0; sweeps.len()], pixels: vec![0..0; between.len()] };
+        for at in (0..=last).rev() {
+            band.units[at] = match at == last {
+                true => units * strip / count..units * (strip + 1) / count,
+                false => sweeps[at].covering(&band.pixels[at]),
+            };
+            let (written, read) = (sweeps[at].written(&band.units[at]), sweeps[at].read(&band.units[at]));
+            for (id, touch) in &self.touches[steps.start + at] {
+                let Some(image) = between.iter().position(|b| b == id) else { continue };
+                let needed = &mut band.pixels[image];
+                match touch {
+                    Touch::Write => *needed = written.clone(),
+                    Touch::Residual => *needed = hull(needed, &written),
+                    Touch::Read | Touch::Otherwise => *needed = hull(needed, &read),
+                }
+            }
+        }
+        band
+    }
+
+    /// Bytes that a strip touches at least: of images outside, and of those between which one of its steps needs at once.
+    fn least(&self, steps: &Range<usize>, between: &[BufferId], sweeps: &[&Sweep], band: &Band) -> u64 {
+        let of_step = |step: usize| -> u64 {
+            let touched = between.iter().zip(&band.pixels);
+            let touched = touched.filter(|(id, _)| self.touches[step].iter().any(|(other, _)| other == *id));
+            touched.map(|(id, pixels)| pixels.len() as u64 * self.pixel(*id)).sum()
+        };
+        let inside = steps.clone().map(of_step).max().unwrap_or(0);
+        inside + self.outside_of(steps, between, sweeps, &band.units)
+    }
+
+    /// Cuts the result of the last step into `count` strips, and finds what each needs of the steps before.
+    fn cut(&self, steps: Range<usize>, between: &[BufferId], sweeps: &[&Sweep], count: usize) -> Group {
         let mut sizes = vec![0u64; between.len()];
         let mut strips = Vec::with_capacity(count);
         for strip in 0..count {
-            let mut needed: Vec<Range<usize>> = vec![0..0; between.len()];
-            let mut ranges = vec![0..0; sweeps.len()];
-            for at in (0..=last).rev() {
-                ranges[at] = match at == last {
-                    true => units * strip / count..units * (strip + 1) / count,
-                    false => sweeps[at].covering(&needed[at]),
-                };
-                let (written, read) = (sweeps[at].written(&ranges[at]), sweeps[at].read(&ranges[at]));
-                for (id, touch) in &self.touches[steps.start + at] {
-                    let Some(image) = between.iter().position(|b| b == id) else { continue };
-                    match touch {
-                        Touch::Write => needed[image] = written.clone(),
-                        Touch::Residual => needed[image] = hull(&needed[image], &written),
-                        Touch::Read | Touch::Otherwise => needed[image] = hull(&needed[image], &read),
-                    }
-                }
-            }
+            let band = self.band(&steps, between, sweeps, count, strip);
             let bytes = |(pixels, &id): (&Range<usize>, &BufferId)| {
                 (pixels.start as u64 * self.pixel(id), pixels.len() as u64 * self.pixel(id))
             };
-            let places: Vec<(u64, u64)> = needed.iter().zip(between).map(bytes).collect();
+            let places: Vec<(u64, u64)> = band.pixels.iter().zip(between).map(bytes).collect();
             sizes.iter_mut().zip(&places).for_each(|(size, (_, bytes))| *size = (*size).max(*bytes));
             strips.push(Strip {
-                units: ranges.iter().map(|units| units.start as u32..units.end as u32).collect(),
+                units: band.units.iter().map(|units| units.start as u32..units.end as u32).collect(),
                 origins: places.into_iter().map(|(origin, _)| origin).collect(),
             });
         }
@@ -518,22 +558,38 @@ impl Steps<'_> {
     /// The most bytes that a strip reads and writes of images outside.
     fn outside(&self, group: &Group, sweeps: &[&Sweep]) -> u64 {
         let of_strip = |strip: &Strip| -> u64 {
-            let touched =
-                group.steps.clone().zip(sweeps).zip(&strip.units).flat_map(|((step, sweep), units)| {
-                    let units = units.start as usize..units.end as usize;
-                    let outside = self.touches[step].iter().filter(|(id, _)| !group.buffers.contains(id));
-                    outside.map(move |(id, touch)| {
-                        let pixels = match touch {
-                            Touch::Write | Touch::Residual => sweep.written(&units),
-                            Touch::Read | Touch::Otherwise => sweep.read(&units),
-                        };
-                        pixels.len() as u64 * self.pixel(*id)
-                    })
-                });
-            touched.sum()
+            let units: Vec<_> = strip.units.iter().map(|u| u.start as usize..u.end as usize).collect();
+            self.outside_of(&group.steps, &group.buffers, sweeps, &units)
         };
         group.strips.iter().map(of_strip).max().unwrap_or(0)
     }
+
+    /// Bytes that some units of the steps read and write of images outside.
+    fn outside_of(
+        &self,
+        steps: &Range<usize>,
+        between: &[BufferId],
+        sweeps: &[&Sweep],
+        units: &[Range<usize>],
+    ) -> u64 {
+        let touched = steps.clone().zip(sweeps).zip(units).flat_map(|((step, sweep), units)| {
+            let outside = self.touches[step].iter().filter(|(id, _)| !between.contains(id));
+            outside.map(move |(id, touch)| {
+                let pixels = match touch {
+                    Touch::Write | Touch::Residual => sweep.written(units),
+                    Touch::Read | Touch::Otherwise => sweep.read(units),
+                };
+                pixels.len() as u64 * self.pixel(*id)
+            })
+        });
+        touched.sum()
+    }
+}
+
+/// What a strip computes: the units of each step, and the pixels that it needs of each image between them.
+struct Band {
+    units: Vec<Range<usize>>,
+    pixels: Vec<Range<usize>>,
 }
 
 /// The smallest range that holds two; an empty one holds nothing.
