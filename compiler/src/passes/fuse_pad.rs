@@ -15,6 +15,7 @@ use nnc_ir::op::{Conv, Pad, PadMode, Pool, PoolKind, Window};
 use nnc_ir::{Graph, NodeId, Op, Value};
 
 use super::edit::{each_node, floats, is_float, is_non_negative, rewrite};
+use super::wide_windows::has_wide_borders;
 use super::{EditError, Notes};
 use crate::code::layers::can_absorb;
 
@@ -121,7 +122,10 @@ fn bordered(graph: &Graph, reader: NodeId, input: usize, border: &Border) -> Opt
     if input != Conv::X || !border.is_spatial() || !is_float(graph, border.x) {
         return None;
     }
-    widened_by(graph, reader, border).filter(|op| can_absorb(graph, reader, op))
+    // What `wide_windows` lays around an image stays there.
+    let stays =
+        |op: &Op| matches!(op, Op::Conv(conv) if border.pads_something() && has_wide_borders(&conv.window));
+    widened_by(graph, reader, border).filter(|op| !stays(op) && can_absorb(graph, reader, op))
 }
 
 fn widened_by(graph: &Graph, reader: NodeId, border: &Border) -> Option<Op> {
@@ -159,7 +163,7 @@ fn widened_by(graph: &Graph, reader: NodeId, border: &Border) -> Option<Op> {
 }
 
 /// Whether taps on zeros can be left out: zero times NaN or infinity would be NaN.
-fn zeros_add_nothing(graph: &Graph, conv: NodeId) -> bool {
+pub(super) fn zeros_add_nothing(graph: &Graph, conv: NodeId) -> bool {
     let weights = graph.operand(conv, Conv::W).and_then(|w| floats(graph, w));
     weights.is_none_or(|weights| weights.iter().all(|w| w.is_finite()))
 }

@@ -45,6 +45,7 @@ passes! {
     decompose: "turns composite spellings of an operator into the operator",
     channel_views: "turns concat, split, slice and shuffle along the channels into channel selects",
     fuse_pad: "moves pads and crops into the windows of convolutions and pools",
+    wide_windows: "lays the padding of wide windows around the image",
     pool_stride: "turns a subsampling in front of a 1x1 convolution into its stride",
     fold_batch_norm: "folds batch norms into weights, or else into prologues",
     flatten_gemm: "turns a fully connected layer over an image into a convolution",

@@ -47,6 +47,7 @@ pub mod pool_stride;
 pub mod scale_product;
 pub mod signals;
 pub mod transposes;
+pub mod wide_windows;
 
 pub use edit::EditError;
 pub use fuse_activation::is_fusable;

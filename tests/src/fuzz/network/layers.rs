@@ -4,7 +4,7 @@ use nnc_ir::Value;
 use nnc_ir::op::*;
 
 use super::builder::square;
-use super::windows::{pool_window, window};
+use super::windows::{pool_window, wide, window};
 use super::{CHANNELS, Network};
 use crate::fuzz::choices::Choices;
 
@@ -14,7 +14,7 @@ pub(super) fn add(net: &mut Network, x: Value, kind: usize, c: &mut Choices<'_>)
     vec![match kind {
         0 | 1 => {
             let (groups, wanted) = (groups(c, channels), c.pick(48));
-            let view = window(c, &[h, w]);
+            let view = if c.one_in(8) { wide(c, 2) } else { window(c, &[h, w]) };
             let y = net.b.conv(x, groups * (wanted / groups + 1), groups, view, !c.one_in(3));
             maybe_activation(net, y, c)
         }

@@ -5,7 +5,7 @@ use nnc_ir::{DType, Tensor, Value};
 
 use super::Network;
 use super::layers::{activation, groups, maybe_activation};
-use super::windows::{pool_window, window};
+use super::windows::{pool_window, wide, window};
 use crate::fuzz::choices::Choices;
 
 /// Leads an image through something else.
@@ -106,7 +106,7 @@ fn line(net: &mut Network, x: Value, c: &mut Choices<'_>) -> Value {
         net.b.pool(PoolKind::Max, view, ceil_pads, y)
     } else {
         let groups = groups(c, channels);
-        let view = window(c, &[h * w]);
+        let view = if c.one_in(3) { wide(c, 1) } else { window(c, &[h * w]) };
         let each = c.pick(8 / groups.min(8)) + 1;
         let y = net.b.conv(y, groups * each, groups, view, true);
         let y = if c.one_in(2) { net.b.batch_norm(y) } else { y };

@@ -39,6 +39,21 @@ pub fn window(c: &mut Choices<'_>, extents: &[usize]) -> Window {
     window
 }
 
+/// A filter of signals, along the last of some axes: more columns than any picture's, which reach beyond the line.
+pub fn wide(c: &mut Choices<'_>, axes: usize) -> Window {
+    let (kernel, dilation) = (40 + c.pick(60), c.of(&[1, 1, 1, 2]));
+    let reach = (dilation * (kernel - 1) + 1) as isize;
+    let [begin, end] = c.of(&[[reach / 2, reach / 2], [reach - 1, 0], [reach / 2, reach / 2 + 3]]);
+    let other = axes - 1;
+    Window {
+        kernel: [vec![1; other], vec![kernel]].concat(),
+        strides: [vec![1; other], vec![c.of(&[1, 2, 5])]].concat(),
+        dilations: [vec![1; other], vec![dilation]].concat(),
+        pads_begin: [vec![0; other], vec![begin]].concat(),
+        pads_end: [vec![0; other], vec![end]].concat(),
+    }
+}
+
 /// A window of a pool: each position has an element of the image. With what `ceil_mode` adds to the pads.
 pub fn pool_window(c: &mut Choices<'_>, extents: &[usize]) -> (Window, Vec<usize>) {
     let mut window = window(c, extents);
