@@ -52,6 +52,7 @@ passes! {
     fuse_activation: "moves activations into the layer before, or else into prologues of the layers behind",
     pixel_shuffle: "turns a transposed convolution whose windows do not overlap into a convolution and a shuffle of pixels",
     fuse_residual: "moves additions into the epilogue of a layer that makes one of the terms",
+    columns: "lays images of one column on their side",
 }
 
 /// Rounds after which [`optimise`] stops even if a pass still changes something. Networks need two or three.

@@ -31,6 +31,7 @@ mod order;
 
 pub mod captures;
 pub mod channel_views;
+pub mod columns;
 pub mod cse;
 pub mod dead_code;
 pub mod decompose;

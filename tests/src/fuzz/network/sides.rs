@@ -97,9 +97,12 @@ fn fully_connected(net: &mut Network, x: Value, m: usize, c: &mut Choices<'_>) -
     net.b.add(product, &[x, weights, bias])
 }
 
-/// Convolutions and pools along one axis.
+/// Convolutions and pools along one axis: of a line, or of an image with one column.
 fn line(net: &mut Network, x: Value, c: &mut Choices<'_>) -> Value {
     let [n, channels, h, w] = net.b.image(x);
+    if c.one_in(4) {
+        return column(net, x, c);
+    }
     let y = net.b.reshape(x, &[n, channels, h * w]);
     let y = if c.one_in(3) {
         let (view, ceil_pads) = pool_window(c, &[h * w]);
@@ -114,6 +117,23 @@ fn line(net: &mut Network, x: Value, c: &mut Choices<'_>) -> Value {
     };
     let [n, channels, len] = net.b.shape(y)[..] else { panic!("a line") };
     net.b.reshape(y, &[n, channels, 1, len])
+}
+
+/// Layers over an image with one column.
+fn column(net: &mut Network, x: Value, c: &mut Choices<'_>) -> Value {
+    let [n, channels, h, w] = net.b.image(x);
+    let x = net.b.reshape(x, &[n, channels, h * w, 1]);
+    let groups = groups(c, channels);
+    let mut view = window(c, &[h * w]);
+    for (list, one) in [(&mut view.kernel, 1), (&mut view.strides, 1), (&mut view.dilations, 1)] {
+        list.push(one);
+    }
+    view.pads_begin.push(0);
+    view.pads_end.push(0);
+    let y = net.b.conv(x, channels, groups, view, c.one_in(2));
+    let alike = net.b.shape(x) == net.b.shape(y);
+    let y = if alike && c.one_in(2) { net.b.binary(BinaryFn::Add, y, x) } else { y };
+    maybe_activation(net, y, c)
 }
 
 /// Convolutions and pools along three axes: the channels become the depth of one.
