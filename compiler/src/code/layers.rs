@@ -8,16 +8,18 @@
 //! | depthwise convolution | scale and shift, activation | the same |
 //! | pool | scale and shift, activation | residual, activation |
 //! | pool over whole pictures | scale and shift, activation | activation |
-//! | transposed convolution, but depthwise | nothing | bias, activation |
+//! | transposed convolution | nothing | bias, activation |
 //! | matrix product, of any operands | nothing | bias, residual, activation |
 //!
-//! Activations are those of [`Activation`]. Elements are `f32` or half floats, pictures have two spatial axes, and parameters are known:
-//! only a product has two operands of the run. What no kernel does is a loop nest, which does everything, and is many times slower.
+//! Activations are those of [`Activation`]. Elements are `f32` or half floats, and pictures have two spatial axes. Weights and biases of
+//! convolutions, and the operands of products, may be known or computed; scale, shift, and the bias of a product are known. What no kernel
+//! does is a loop nest, which does everything, and is many times slower.
 
-use nnc_ir::op::{Conv, Epilogue, MatMul, Op, PoolKind, Prologue, Residual, Unary};
+use nnc_ir::op::{Conv, Epilogue, MatMul, Op, PoolKind, Prologue, Residual, Unary, Window};
 use nnc_ir::{Graph, NodeId, Tensor, TensorType, Value};
 
 use super::float::Float;
+use super::phases;
 use super::tile::programs::epilogue::{Activation, KernelEpilogue, KernelResidual};
 use super::tile::programs::pool::PoolFunction;
 use super::tile::programs::window::KernelPrologue;
@@ -46,6 +48,11 @@ pub enum Layer {
         /// Applied to its result.
         epilogue: KernelEpilogue,
     },
+    /// A transposed convolution that does the same to every channel.
+    TransposedLanes {
+        /// Applied to its result.
+        epilogue: KernelEpilogue,
+    },
     /// A product of matrices.
     Product {
         /// Applied to its result.
@@ -66,8 +73,11 @@ pub enum LanesOp {
     Convert,
 }
 
-/// Phases of a transposed convolution, each of which is a convolution of its own. (Networks have strides of 2, 4 and 8.)
-const MOST_PHASES: usize = 64;
+/// The most convolutions that a transposed one may be. (Networks have strides of 2, 4 and 8, and vocoders larger ones, whose phases are
+/// few bands.)
+const MOST_PARTS: usize = 64;
+/// The largest stride of which the bands are looked for.
+const FARTHEST_STRIDE: usize = 4096;
 
 /// The layer that kernels do for a node; `None` where there are none for it.
 pub fn of(graph: &Graph, node: NodeId) -> Option<Layer> {
@@ -93,18 +103,25 @@ fn becoming(graph: &Graph, node: NodeId, op: &Op) -> Option<Layer> {
     let float = |tensor: &Tensor| Float::of(tensor.dtype()).is_some();
     let known = |value: Value| graph.constant(value).is_some_and(float);
     let known = |at: &[usize]| at.iter().filter_map(|&i| operand(i)).all(known);
+    let floats = |at: &[usize]| {
+        at.iter().filter_map(|&i| operand(i)).all(|value| Float::of(graph.ty(value).dtype).is_some())
+    };
     match op {
-        Op::Conv(conv) if known(&[Conv::W, Conv::B, Conv::SCALE, Conv::SHIFT]) => {
+        Op::Conv(conv) if floats(&[Conv::W, Conv::B]) && known(&[Conv::SCALE, Conv::SHIFT]) => {
             let bias = operand(Conv::B).is_some();
             let channels = (x.shape[1], y.shape[1]);
             convolution(conv, channels, bias)
         }
-        Op::ConvTranspose(conv) if known(&[1, 2]) => {
+        Op::ConvTranspose(conv) if floats(&[1, 2]) => {
             let epilogue = Epilogue { residual: None, activation: conv.activation };
             let epilogue = before_storing(&epilogue, operand(2).is_some())?;
-            let phases = conv.window.strides.iter().fold(1usize, |n, &stride| n.saturating_mul(stride));
-            let sums = conv.groups == 1 || conv.groups < x.shape[1];
-            (sums && phases <= MOST_PHASES).then_some(Layer::Transposed { epilogue })
+            let by_lanes = in_lanes(conv.groups, (x.shape[1], y.shape[1]));
+            let few = parts(&conv.window, &y.shape, by_lanes).is_some_and(|parts| parts <= MOST_PARTS);
+            few.then_some(if by_lanes {
+                Layer::TransposedLanes { epilogue }
+            } else {
+                Layer::Transposed { epilogue }
+            })
         }
         Op::Pool(pool) if known(&[nnc_ir::op::Pool::SCALE, nnc_ir::op::Pool::SHIFT]) => {
             let taps: usize = pool.window.kernel.iter().product();
@@ -137,12 +154,27 @@ fn becoming(graph: &Graph, node: NodeId, op: &Op) -> Option<Layer> {
 
 fn convolution(conv: &Conv, (channels, results): (usize, usize), bias: bool) -> Option<Layer> {
     let (prologue, epilogue) = (while_loading(&conv.prologue)?, before_storing(&conv.epilogue, bias)?);
-    if conv.groups > 1 && conv.groups == channels {
-        let depthwise = Layer::Lanes { op: LanesOp::Depthwise, prologue, epilogue };
-        return (results == channels).then_some(depthwise);
+    if in_lanes(conv.groups, (channels, results)) {
+        return Some(Layer::Lanes { op: LanesOp::Depthwise, prologue, epilogue });
     }
     let pointwise = conv.groups == 1 && conv.window.kernel.iter().all(|&taps| taps == 1);
     (prologue.is_none() || pointwise).then_some(Layer::Dense { prologue, epilogue })
+}
+
+/// Whether a convolution has its channels in lanes: each is a group, and of more of them than results of each a vector is fuller.
+fn in_lanes(groups: usize, (channels, results): (usize, usize)) -> bool {
+    groups > 1 && groups == channels && results / channels <= channels
+}
+
+/// How many convolutions a transposed one is; `None` if nobody should count.
+fn parts(window: &Window, result: &[usize], by_lanes: bool) -> Option<usize> {
+    let near = window.strides.iter().all(|&stride| stride <= FARTHEST_STRIDE);
+    let axes = near.then(|| result.iter().skip(2).enumerate());
+    axes?.try_fold(1usize, |parts, (axis, &output)| {
+        let bands = phases::bands(window, axis, output);
+        let count = if by_lanes { bands.iter().map(|band| band.taps.len()).sum() } else { bands.len() };
+        parts.checked_mul(count)
+    })
 }
 
 /// A product of matrices, or of a matrix and a vector.

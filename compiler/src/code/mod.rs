@@ -9,7 +9,7 @@
 //!
 //! Each has its words, its check, its interpreter or oracle, and its lowerings in its own folder. None knows of graphs, of plans, or of
 //! who calls it. Functions of numbers ([`math`]) and the two formats of half floats ([`half`]) are below all of them. [`layers`] says
-//! which layers of a graph kernels do.
+//! which layers of a graph kernels do, [`phases`] which convolutions a transposed one is.
 
 pub mod float;
 pub mod half;
@@ -18,6 +18,7 @@ pub mod kernels;
 pub mod layers;
 pub mod math;
 pub mod nest;
+pub mod phases;
 pub mod routine;
 pub mod tile;
 pub(crate) mod units;

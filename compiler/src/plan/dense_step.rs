@@ -11,6 +11,7 @@ use super::dense::{
 use super::draft::Draft;
 use super::fits::KernelLayer;
 use super::image::{Image, Slot, SlotRun, runs_of};
+use super::own::{ComputedPanel, Own, Parameter};
 use super::packing::{PackedPanel, Packing};
 use super::panels::{Panel, cut_panels, f32_elems, output_runs, packed_bias};
 use super::pitch::{LANES, Pitch};
@@ -116,8 +117,12 @@ impl Planner<'_> {
     ) -> Result<(), PlanError> {
         let (id, output) = (layer.node, Value::from(layer.node));
         let mut image = self.image_or_copy(id, layer.x)?;
+        let own = self.own(layer)?;
         if let Some(far) = far_channels(&image) {
             image = self.relayout(id, &image, far)?;
+        } else if own.is_computed() && image.affine().is_none() {
+            image =
+                self.relayout(id, &image, "weights that are computed are packed in the order of channels")?;
         }
         // Where the residual is decides where the output's channels go.
         let residual = layer.residual.map(|r| self.residual_image(id, output, r)).transpose()?;
@@ -125,11 +130,8 @@ impl Planner<'_> {
         let (out_image, output_buffer) = self.dense_output(id, output, &image, residual);
         let placed = Placed { input: &image, output: &out_image, output_buffer, residual };
         match self.fits_winograd(layer, prologue, epilogue, &placed) {
-            Some(decision) => self.winograd(layer, &placed, decision, epilogue)?,
-            None => {
-                let weights = self.parameter(layer.weights)?;
-                self.direct(layer, &weights, prologue, epilogue, &placed, true)?;
-            }
+            Some(decision) if !own.is_computed() => self.winograd(layer, &placed, decision, epilogue)?,
+            _ => self.direct(layer, &own, prologue, epilogue, &placed, true)?,
         }
         self.place(output, Place::Image(out_image));
         Ok(())
@@ -139,14 +141,14 @@ impl Planner<'_> {
     pub(super) fn direct(
         &mut self,
         layer: &KernelLayer,
-        weights: &Tensor,
+        own: &Own,
         prologue: KernelPrologue,
         epilogue: KernelEpilogue,
         placed: &Placed<'_>,
         is_first: bool,
     ) -> Result<(), PlanError> {
         let id = layer.node;
-        let widening = self.widening(layer, placed, weights);
+        let widening = self.widening(layer, placed, own);
         let widened = match widening {
             Widening::Image => Some(self.widened(id, placed.input, "its half floats are widened once")?),
             Widening::Staged | Widening::None => None,
@@ -164,8 +166,8 @@ impl Planner<'_> {
             }
         };
         let placed = Placed { input: gathered.as_ref().unwrap_or(placed.input), ..placed };
-        let cin = weights.shape()[1];
-        let cut = self.cut(layer, &input, &placed, epilogue, cin);
+        let cin = own.depth();
+        let cut = self.cut(layer, &input, &placed, epilogue, own);
         let mut tables = Vec::new();
         let mut table_at = Vec::new();
         for group in &input.groups {
@@ -180,7 +182,7 @@ impl Planner<'_> {
         let outer = (outer.0.float, outer.1.float);
         let panels = merge_panels(&cut.panels, &input.groups, outer, &table_at, taps * cin);
         let table_entries = tables.len();
-        let parameters = self.parameters(layer, weights, &cut, &input, tables)?;
+        let parameters = self.parameters(layer, own, &cut, &input, tables)?;
         let stage = self.stage(prologue, &input, cin);
         let tiles = x_tiles(&cut.x, cut.rows);
         let tile_units = cut.images * cut.y.output * tiles.iter().map(|t| t.count).sum::<usize>();
@@ -234,28 +236,29 @@ impl Planner<'_> {
     }
 
     /// Where half floats of a layer's input become `f32`.
-    fn widening(&self, layer: &KernelLayer, placed: &Placed<'_>, weights: &Tensor) -> Widening {
+    fn widening(&self, layer: &KernelLayer, placed: &Placed<'_>, own: &Own) -> Widening {
         let pixels = placed.output.extent.pixels();
         if !self.float_of(placed.input).is_half() || pixels <= FEW_PIXELS {
             return Widening::None;
         }
         // Layers of many weights and few tiles are done panel by panel, which leaves no tile in scratch.
-        let by_panels = weights.shape().elems() as u64 * 4 > self.target.l2 / 2 || pixels < TILED_PIXELS;
+        let by_panels = own.elems() as u64 * 4 > self.target.l2 / 2 || pixels < TILED_PIXELS;
         match is_pointwise(layer) && layer.groups == 1 && !by_panels {
             true => Widening::Staged,
             false => Widening::Image,
         }
     }
 
-    /// Decides about sweep, tiles and panels of a layer whose groups have `cin` channels.
+    /// Decides about sweep, tiles and panels of a layer.
     fn cut(
         &self,
         layer: &KernelLayer,
         input: &DenseInput,
         placed: &Placed<'_>,
         epilogue: KernelEpilogue,
-        cin: usize,
+        own: &Own,
     ) -> Cut {
+        let cin = own.depth();
         let (y, x) = layer.axes;
         let out = placed.output.extent;
         let flat = |buffer: BufferId, extent| self.pitch(buffer).is_some_and(|p| p.is_flat(extent));
@@ -275,7 +278,10 @@ impl Planner<'_> {
         let runs = output_runs(placed.output, placed.residual, layer.groups, padding);
         let taps = y.kernel * x.kernel;
         let lengths: Vec<usize> = runs.iter().map(|r| r.channels.len()).collect();
-        let most = input.groups.iter().map(|group| most_folded(&group.k)).min().unwrap_or(1);
+        let most = match own.is_computed() {
+            true => 1,
+            false => input.groups.iter().map(|group| most_folded(&group.k)).min().unwrap_or(1),
+        };
         let folding = Folding { most, products: taps * cin };
         let layer = LayerShape {
             folding,
@@ -297,20 +303,32 @@ impl Planner<'_> {
     fn parameters(
         &mut self,
         layer: &KernelLayer,
-        weights: &Tensor,
+        own: &Own,
         cut: &Cut,
         input: &DenseInput,
         tables: Vec<Slot>,
     ) -> Result<Parameters, PlanError> {
         let name = self.graph.node(layer.node).name.clone();
-        let bias = layer.bias.map(|b| self.parameter(Some(b))).transpose()?;
         let taps = cut.y.kernel * cut.x.kernel;
-        let (packing, bias) = pack(&cut.panels, input, weights, bias.as_ref(), taps)?;
-        let weight_bytes = packing.bytes() as u64;
-        let weights = self.packed_buffer(&name, packing);
-        let bias = match bias.is_empty() {
-            true => ARENA_START,
-            false => self.constant_buffer(&name, bytemuck::cast_slice(&bias)),
+        let weights = match &own.weights {
+            Parameter::Known(tensor) => self.packed_buffer(&name, packing(&cut.panels, input, tensor, taps)),
+            Parameter::Computed(elements) => {
+                let order = |panel: &Panel| &input.groups[order_of(panel, input)].order[..];
+                let panels: Vec<_> = cut.panels.iter().map(|panel| computed(panel, order(panel))).collect();
+                self.packed_by_run(layer.node, elements, &panels)?
+            }
+        };
+        let weight_bytes = self.at(weights).bytes;
+        let bias = match &own.bias {
+            None => ARENA_START,
+            Some(Parameter::Known(tensor)) => {
+                let bias = packed_bias(&cut.panels, Some(tensor))?;
+                self.constant_buffer(&name, bytemuck::cast_slice(&bias))
+            }
+            Some(Parameter::Computed(elements)) => {
+                let panels: Vec<_> = cut.panels.iter().map(|panel| computed(panel, &[0])).collect();
+                self.packed_by_run(layer.node, elements, &panels)?
+            }
         };
         let table = self.run_table(&name, tables);
         let mut staged = |value: Value| -> Result<BufferId, PlanError> {
@@ -579,20 +597,24 @@ fn staged_pitch(channels: usize) -> i64 {
     elems as i64 * 4
 }
 
-/// What is packed where: weights, and the bias, `[panel][lanes]`.
-fn pack(
-    panels: &[Panel],
-    input: &DenseInput,
-    weights: &Tensor,
-    bias: Option<&Tensor>,
-    taps: usize,
-) -> Result<(Packing, Vec<f32>), PlanError> {
+/// Which of the input's orders a panel has.
+fn order_of(panel: &Panel, input: &DenseInput) -> usize {
+    if input.groups.len() == 1 { 0 } else { panel.group }
+}
+
+/// A panel of what is computed.
+fn computed<'a>(panel: &Panel, order: &'a [usize]) -> ComputedPanel<'a> {
+    ComputedPanel { channels: panel.channels.clone(), lanes: panel.lanes(), order }
+}
+
+/// What is packed where.
+fn packing(panels: &[Panel], input: &DenseInput, weights: &Tensor, taps: usize) -> Packing {
     let packed = panels.iter().map(|panel| PackedPanel {
         channels: panel.channels.clone(),
         cols: panel.cols.clone(),
-        order: if input.groups.len() == 1 { 0 } else { panel.group },
+        order: order_of(panel, input),
     });
-    let packing = Packing {
+    Packing {
         weights: weights.clone(),
         taps,
         winograd: None,
@@ -600,8 +622,7 @@ fn pack(
         depth: weights.shape()[1],
         orders: input.groups.iter().map(|group| group.order.clone()).collect(),
         panels: packed.collect(),
-    };
-    Ok((packing, packed_bias(panels, bias)?))
+    }
 }
 
 /// Puts panels together that follow each other at constant distances.

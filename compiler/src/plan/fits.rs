@@ -18,6 +18,8 @@ pub(super) enum KernelWork {
     Dense(KernelLayer, KernelPrologue, KernelEpilogue),
     /// A transposed convolution that sums over channels.
     Transposed(KernelLayer, KernelEpilogue),
+    /// A transposed convolution that does the same to every channel.
+    TransposedLanes(KernelLayer, KernelEpilogue),
     /// A layer that does the same to every channel.
     Lanes(KernelLayer, LanesOp, KernelPrologue, KernelEpilogue),
     /// A product of matrices.
@@ -37,7 +39,7 @@ pub(super) struct ProductLayer {
     pub epilogue: KernelEpilogue,
 }
 
-/// A layer whose window slides over a picture, and of which values. All but `x` and the residual are constants.
+/// A layer whose window slides over a picture, and of which values. Scale and shift are constants, weights and bias may be.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct KernelLayer {
     pub node: NodeId,
@@ -63,6 +65,9 @@ pub(super) fn fits(graph: &Graph, node: NodeId) -> Option<KernelWork> {
             Some(KernelWork::Lanes(windowed(graph, node)?, op, prologue, epilogue))
         }
         Layer::Transposed { epilogue } => Some(KernelWork::Transposed(windowed(graph, node)?, epilogue)),
+        Layer::TransposedLanes { epilogue } => {
+            Some(KernelWork::TransposedLanes(windowed(graph, node)?, epilogue))
+        }
         Layer::Product { epilogue } => product(graph, node, epilogue),
     }
 }

@@ -11,6 +11,7 @@ use super::fits::KernelLayer;
 use super::generic::ROW_ELEMENTS;
 use super::image::{Image, Slot, SlotRun};
 use super::lanes::{AxisBlocks, LanesArg, LanesOp, LanesPlan, VectorRun, blocks};
+use super::own::{ComputedPanel, Own, Parameter};
 use super::panels::f32_elems;
 use super::pitch::{LANES, Pitch};
 use super::planner::{ARENA_START, Place, Planner};
@@ -30,6 +31,24 @@ pub(super) struct SlotVector {
     to: usize,
 }
 
+/// Where a layer reads and writes.
+pub(super) struct LanesPlace {
+    pub input: Image,
+    /// One slot for each channel of the result.
+    pub output: Image,
+    pub buffer: BufferId,
+}
+
+impl LanesPlace {
+    /// Another result of the same input.
+    pub fn with_output(&self, output: Image, buffer: BufferId) -> LanesPlace {
+        LanesPlace { input: self.input.clone(), output, buffer }
+    }
+}
+
+/// What is computed, and what is done before and after it.
+pub(super) type LanesWork = (LanesOp, KernelPrologue, KernelEpilogue);
+
 impl Planner<'_> {
     /// Plans a layer that does the same to every channel.
     pub(super) fn lanes(
@@ -40,79 +59,162 @@ impl Planner<'_> {
         epilogue: KernelEpilogue,
     ) -> Result<(), PlanError> {
         let (id, output) = (layer.node, Value::from(layer.node));
-        let (y, x) = layer.axes;
+        let image = self.image_or_copy(id, layer.x)?;
+        // Pixels side by side are summed up where they lie.
+        if scattered(&image).is_some() && matches!(op, LanesOp::GlobalPool(_)) && self.has_long_rows(layer.x)
+        {
+            return self.generic(id);
+        }
+        let own = layer.weights.map(|_| self.own(layer)).transpose()?;
+        let place = self.lanes_output(layer)?;
+        self.lanes_steps(layer, (op, prologue, epilogue), own.as_ref(), &place, true)?;
+        self.place(output, Place::Image(place.output));
+        Ok(())
+    }
+
+    /// Decides where a layer reads and writes. The result takes over the order of the input's slots; where it has several channels
+    /// for each of the input, those that are first for all come first, then those that are second:
+    ///
+    /// ```text
+    ///   input    a b c                   result   a0 b0 c0 · a1 b1 c1 ·
+    /// ```
+    pub(super) fn lanes_output(&mut self, layer: &KernelLayer) -> Result<LanesPlace, PlanError> {
+        let (id, output) = (layer.node, Value::from(layer.node));
         let mut image = self.image_or_copy(id, layer.x)?;
         if let Some(why) = scattered(&image) {
-            // Pixels side by side are summed up where they lie.
-            if matches!(op, LanesOp::GlobalPool(_)) && self.has_long_rows(layer.x) {
-                return self.generic(id);
-            }
             image = self.relayout(id, &image, why)?;
         }
         let mut runs = image.runs();
-        let mut span = spread(&runs);
         let channels = image.channels();
-        if span > self.slot_limit(output, channels) {
+        let each = self.graph.ty(output).shape[1] / channels;
+        let limit = self.slot_limit(output, each * channels);
+        if each * spread(&runs) > limit {
             image = self.relayout(id, &image, "its output is a part of a wide buffer")?;
             runs = image.runs();
-            span = spread(&runs);
         }
+        // Whole vectors, unless that is more than there is room for.
+        let span = |run: &SlotRun| match each * spread(&runs) > limit {
+            true => run.len,
+            false => run.len.next_multiple_of(LANES),
+        };
+        let all: usize = runs.iter().map(span).sum();
         // Where each slot of the input goes.
-        let natural = runs.len() == 1 && image.slots.windows(2).all(|s| s[1].at == s[0].at + 1);
-        let (buffer, at) = self.output_slots(output, span, natural);
-        let extent = self.extent(output);
-        let mut target: BTreeMap<Slot, usize> = BTreeMap::new();
+        let natural = each == 1 && runs.len() == 1 && image.slots.windows(2).all(|s| s[1].at == s[0].at + 1);
+        let (buffer, at) = self.output_slots(output, each * all, natural);
+        let mut first: BTreeMap<Slot, usize> = BTreeMap::new();
         let mut next = at;
         for run in &runs {
             for i in 0..run.len {
-                target.insert(Slot { buffer: run.buffer, at: run.at + i }, next + i);
+                first.insert(Slot { buffer: run.buffer, at: run.at + i }, next + i);
             }
-            next += run.len.next_multiple_of(LANES);
+            next += span(run);
         }
-        let slots = image.slots.iter().map(|s| Slot { buffer, at: target[s] }).collect();
-        let out_image = Image { extent, slots };
+        let slots =
+            (0..each * channels).map(|c| Slot { buffer, at: first[&image.slots[c / each]] + c % each * all });
+        let output = Image { extent: self.extent(output), slots: slots.collect() };
+        Ok(LanesPlace { input: image, output, buffer })
+    }
 
-        let residual = layer.residual.map(|r| self.matching_residual(id, r, &out_image)).transpose()?;
+    /// The steps of a layer whose values have their places: one, or one for each of the channels that the result has for one of the input.
+    /// Of several, the first counts as the layer.
+    pub(super) fn lanes_steps(
+        &mut self,
+        layer: &KernelLayer,
+        work: LanesWork,
+        own: Option<&Own>,
+        place: &LanesPlace,
+        is_first: bool,
+    ) -> Result<(), PlanError> {
+        let id = layer.node;
+        let residual = layer.residual.map(|r| self.matching_residual(id, r, &place.output)).transpose()?;
+        let each = place.output.channels() / place.input.channels();
+        for part in 0..each {
+            self.lanes_step(layer, work, own, place, residual, (part, each), is_first && part == 0)?;
+        }
+        Ok(())
+    }
 
+    /// One of these steps.
+    fn lanes_step(
+        &mut self,
+        layer: &KernelLayer,
+        (op, prologue, epilogue): LanesWork,
+        own: Option<&Own>,
+        place: &LanesPlace,
+        residual: Option<(BufferId, isize)>,
+        (part, each): (usize, usize),
+        is_first: bool,
+    ) -> Result<(), PlanError> {
+        let id = layer.node;
+        let (y, x) = layer.axes;
+        let LanesPlace { input: image, output, buffer } = place;
+        let (runs, buffer, extent) = (image.runs(), *buffer, output.extent);
+        let out_slot = |channel: usize| output.slots[channel * each + part];
+        let target: BTreeMap<Slot, usize> =
+            image.slots.iter().enumerate().map(|(c, &slot)| (slot, out_slot(c).at)).collect();
         let sources = image.buffers();
         let pitches: Option<Vec<Pitch>> = sources.iter().map(|&b| self.pitch(b)).collect();
         let (Some(pitches), Some(out_pitch)) = (pitches, self.pitch(buffer)) else {
             return Err(PlanError::Internal("an image lies in a buffer of none".into()));
         };
         let registers = Registers::of(self.target);
-        let exact = matches!(self.at(buffer).home, Home::Output(_));
-        let vectors =
-            self.cut_vectors(&runs, &sources, &pitches, &target, exact || residual.is_some(), registers);
+        let exact =
+            matches!(self.at(self.root(buffer)).home, Home::Output(_)) || residual.is_some() || each > 1;
+        let vectors = self.cut_vectors(&runs, &sources, &pitches, &target, exact, registers);
 
         let name = self.graph.node(id).name.clone();
-        let channel_of: BTreeMap<usize, usize> =
-            out_image.slots.iter().enumerate().map(|(c, s)| (s.at, c)).collect();
+        let channel_of: BTreeMap<usize, usize> = (0..image.channels()).map(|c| (out_slot(c).at, c)).collect();
+        let panels: Vec<ComputedPanel<'_>> = vectors
+            .iter()
+            .map(|v| {
+                let used = (0..v.col.used as usize).filter_map(|lane| channel_of.get(&(v.to + lane)));
+                let lanes = v.col.lanes.count() as usize;
+                ComputedPanel { channels: used.copied().collect(), lanes, order: &[0] }
+            })
+            .collect();
+        // Parameters of channels of the input, or of the result.
+        let packed = |elems: &[f32], taps: usize, at: &dyn Fn(usize) -> usize| -> Vec<f32> {
+            let mut packed = Vec::new();
+            for panel in &panels {
+                for tap in 0..taps {
+                    let start = packed.len();
+                    packed.extend(panel.channels.iter().map(|&c| elems[at(c) * taps + tap]));
+                    packed.resize(start + panel.lanes, 0.0);
+                }
+            }
+            packed
+        };
+        let of_result = |channel: usize| channel * each + part;
         let taps = match op {
             LanesOp::Depthwise => y.kernel * x.kernel,
             _ => 0,
         };
-        let constants =
-            |planner: &mut Self, value: Option<Value>, taps: usize| -> Result<BufferId, PlanError> {
-                let Some(value) = value else { return Ok(ARENA_START) };
-                let tensor = planner.parameter(Some(value))?;
-                let values = f32_elems(&tensor)?;
-                let mut packed = Vec::new();
-                for v in &vectors {
-                    for tap in 0..taps {
-                        packed.extend((0..v.col.lanes.count() as usize).map(|lane| {
-                            channel_of
-                                .get(&(v.to + lane))
-                                .filter(|_| lane < v.col.used as usize)
-                                .map_or(0.0, |c| values[c * taps + tap])
-                        }));
-                    }
+        let of_own = |planner: &mut Self, parameter: Option<&Parameter>, taps: usize| {
+            Ok::<_, PlanError>(match parameter {
+                None => ARENA_START,
+                Some(Parameter::Known(tensor)) => {
+                    let packed = packed(&f32_elems(tensor)?, taps, &of_result);
+                    planner.constant_buffer(&name, bytemuck::cast_slice(&packed))
                 }
-                Ok(planner.constant_buffer(&name, bytemuck::cast_slice(&packed)))
-            };
-        let weights = constants(self, layer.weights, taps)?;
-        let bias = constants(self, layer.bias, 1)?;
-        let scale = constants(self, layer.affine.map(|(scale, _)| scale), 1)?;
-        let shift = constants(self, layer.affine.map(|(_, shift)| shift), 1)?;
+                Some(Parameter::Computed(elements)) => {
+                    let of_result = |panel: &ComputedPanel<'static>| ComputedPanel {
+                        channels: panel.channels.iter().map(|&c| of_result(c)).collect(),
+                        ..panel.clone()
+                    };
+                    let panels: Vec<_> = panels.iter().map(of_result).collect();
+                    planner.packed_by_run(id, elements, &panels)?
+                }
+            })
+        };
+        let weights = of_own(self, own.map(|own| &own.weights), taps)?;
+        let bias = of_own(self, own.and_then(|own| own.bias.as_ref()), 1)?;
+        let of_input = |planner: &mut Self, value: Option<Value>| -> Result<BufferId, PlanError> {
+            let Some(value) = value else { return Ok(ARENA_START) };
+            let packed = packed(&f32_elems(&planner.parameter(Some(value))?)?, 1, &|c| c);
+            Ok(planner.constant_buffer(&name, bytemuck::cast_slice(&packed)))
+        };
+        let scale = of_input(self, layer.affine.map(|(scale, _)| scale))?;
+        let shift = of_input(self, layer.affine.map(|(_, shift)| shift))?;
 
         let residual_pitch = residual.as_ref().and_then(|r| self.pitch(r.0)).unwrap_or(out_pitch);
         let shift_residual = residual.as_ref().map_or(0, |r| r.1);
@@ -143,9 +245,8 @@ impl Planner<'_> {
             epilogue,
         };
         let shared = residual.as_ref().map_or(0, |&(buffer, offset)| {
-            let slot = |s: &Slot| Slot { buffer, at: s.at.wrapping_add_signed(offset) };
-            let slots = out_image.slots.iter().map(slot).collect();
-            Image { extent, slots }.slots_in(&image)
+            let slot = |c: usize| Slot { buffer, at: out_slot(c).at.wrapping_add_signed(offset) };
+            Image { extent, slots: (0..image.channels()).map(slot).collect() }.slots_in(image)
         });
         let traffic = traffic(&plan, shared);
         let mut args = vec![(ARENA_START, 0); LanesArg::Inputs as usize];
@@ -158,7 +259,7 @@ impl Planner<'_> {
         args.extend(sources.iter().map(|&b| (b, 0)));
         self.step(Draft {
             name,
-            node: Some(id),
+            node: is_first.then_some(id),
             units: plan.units(),
             scratch: 0,
             code: LayerCode::Lanes(plan),
@@ -167,7 +268,6 @@ impl Planner<'_> {
             traffic,
             note: None,
         });
-        self.place(output, Place::Image(out_image));
         Ok(())
     }
 

@@ -35,6 +35,7 @@ pub mod lanes;
 mod lanes_step;
 mod linear_scan;
 pub mod memory;
+mod own;
 pub mod packing;
 mod panels;
 mod pieces;
@@ -476,6 +477,7 @@ impl<'g> Planner<'g> {
         match decision {
             KernelWork::Dense(layer, prologue, epilogue) => self.dense(layer, *prologue, *epilogue),
             KernelWork::Transposed(layer, epilogue) => self.transposed(layer, *epilogue),
+            KernelWork::TransposedLanes(layer, epilogue) => self.transposed_lanes(layer, *epilogue),
             KernelWork::Lanes(layer, op, prologue, epilogue) => self.lanes(layer, *op, *prologue, *epilogue),
             KernelWork::Product(layer) => self.product(layer),
         }

@@ -15,8 +15,6 @@ pub const LARGE: u64 = 1_000_000;
 /// Why kernels do not do a node.
 pub(super) fn why(graph: &Graph, id: NodeId) -> String {
     let node = graph.node(id);
-    let operand = |i: usize| graph.operand(id, i);
-    let constant = |i: usize| operand(i).is_none_or(|v| graph.constant(v).is_some());
     let kind = match &node.op {
         Op::Conv(_) | Op::ConvTranspose(_) | Op::Pool(_) | Op::GlobalPool(_) => None,
         Op::MatMul(_) => None,
@@ -54,12 +52,7 @@ pub(super) fn why(graph: &Graph, id: NodeId) -> String {
         return format!("no kernel applies its {}", Op::from(*function).name());
     }
     match &node.op {
-        Op::ConvTranspose(_) if constant(1) && constant(2) => {
-            "no kernel does transposed convolutions that are depthwise, or have many phases".into()
-        }
-        Op::Conv(_) | Op::ConvTranspose(_) if !constant(1) || !constant(2) => {
-            "its weights are computed while the model runs".into()
-        }
+        Op::ConvTranspose(_) => "no kernel does transposed convolutions of so many phases".into(),
         Op::Conv(Conv { prologue, .. }) if *prologue != Prologue::default() => {
             "no kernel applies what comes before it in a window of this kind".into()
         }

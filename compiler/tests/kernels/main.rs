@@ -2,6 +2,7 @@
 //! computed is what the evaluator says.
 #![cfg(all(feature = "cli", target_arch = "x86_64", target_os = "linux"))]
 
+mod computed;
 mod fusions;
 mod layouts;
 mod networks;

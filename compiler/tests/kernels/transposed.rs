@@ -73,3 +73,40 @@ fn a_result_that_is_a_part_of_a_concat_and_input_that_is_shuffled() {
 output y = %y",
     );
 }
+
+#[test]
+fn channels_of_their_own() {
+    let each = |channels: usize, results: usize, kernel: &str, attributes: &str, result: &str| {
+        keeps_its_kernel(&format!(
+            "%x = input : f32[2x{channels}x5x4]
+%w = const f32[{channels}x{each}x{kernel}] hash(seed=2, scale=1)
+%b = const f32[{results}] hash(seed=3, scale=1)
+%y = conv_transpose %x, %w, %b {{groups={channels}, {attributes}}} : f32[2x{results}x{result}]
+output y = %y",
+            each = results / channels,
+        ));
+    };
+    each(6, 6, "4x4", "strides=2x2, pads=1x1:1x1", "10x8");
+    each(37, 37, "3x3", "strides=2x2, pads=1x1:1x1, output_padding=1x1, activation=relu", "10x8");
+    each(16, 32, "2x2", "strides=2x2", "10x8");
+    each(5, 15, "3x2", "strides=1x3, dilations=2x1", "9x11");
+    each(3, 24, "3x2", "strides=2x1", "11x5");
+    each(20, 20, "1x1", "strides=2x3", "9x10");
+}
+
+#[test]
+fn strides_of_vocoders_are_few_bands() {
+    for (kernel, stride, pad, length) in [(128, 128, 0, 640), (16, 8, 4, 40), (20, 10, 5, 50), (11, 5, 3, 25)]
+    {
+        for channels in [1, 3, 20] {
+            keeps_its_kernel(&format!(
+                "%x = input : f32[1x6x1x5]
+%w = const f32[6x{channels}x1x{kernel}] hash(seed=2, scale=1)
+%b = const f32[{channels}] hash(seed=3, scale=1)
+%y = conv_transpose %x, %w, %b {{strides=1x{stride}, pads=0x{pad}:0x{pad}}} : f32[1x{channels}x1x{length}]
+output y = %y",
+                length = length - 2 * pad + kernel - stride,
+            ));
+        }
+    }
+}

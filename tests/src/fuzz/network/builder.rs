@@ -103,6 +103,18 @@ impl GraphBuilder {
         }
     }
 
+    /// The same convolution, with weights and bias that depend on what it reads.
+    pub fn with_computed_weights(&mut self, y: Value) -> Value {
+        let op = self.graph.node(y.node).op.clone();
+        let operands: Vec<Value> = self.graph.operands(y.node).into_iter().flatten().collect();
+        let axes = (0..self.shape(operands[0]).len()).collect();
+        let mean = self.add(Reduce { kind: ReduceKind::Mean, axes, keep_dims: false }, &operands[..1]);
+        let factor = self.add(Unary::Sigmoid, &[mean]);
+        let scaled = operands[1..].iter().map(|&own| self.binary(BinaryFn::Mul, own, factor));
+        let operands: Vec<Value> = [operands[0]].into_iter().chain(scaled).collect();
+        self.add(op, &operands)
+    }
+
     /// A convolution of 1×1.
     pub fn pointwise(&mut self, x: Value, channels: usize) -> Value {
         self.conv(x, channels, 1, square(1, 1, 0), false)

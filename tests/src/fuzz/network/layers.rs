@@ -16,6 +16,7 @@ pub(super) fn add(net: &mut Network, x: Value, kind: usize, c: &mut Choices<'_>)
             let (groups, wanted) = (groups(c, channels), c.pick(48));
             let view = if c.one_in(8) { wide(c, 2) } else { window(c, &[h, w]) };
             let y = net.b.conv(x, groups * (wanted / groups + 1), groups, view, !c.one_in(3));
+            let y = if c.one_in(6) { net.b.with_computed_weights(y) } else { y };
             maybe_activation(net, y, c)
         }
         2 => {
@@ -24,8 +25,9 @@ pub(super) fn add(net: &mut Network, x: Value, kind: usize, c: &mut Choices<'_>)
             maybe_activation(net, y, c)
         }
         3 => {
-            let times = if c.one_in(4) && channels * 2 <= CHANNELS { 2 } else { 1 };
+            let times = if c.one_in(4) { c.pick(CHANNELS / channels.clamp(1, CHANNELS)) + 1 } else { 1 };
             let y = net.b.conv(x, channels * times, channels, window(c, &[h, w]), c.one_in(2));
+            let y = if c.one_in(6) { net.b.with_computed_weights(y) } else { y };
             let y = if c.one_in(2) { net.b.batch_norm(y) } else { y };
             maybe_activation(net, y, c)
         }
@@ -166,7 +168,7 @@ fn transposed(net: &mut Network, x: Value, c: &mut Choices<'_>) -> Value {
     let [n, channels, h, w] = net.b.image(x);
     let groups = groups(c, channels);
     let each = c.pick(12 / groups.min(12) + 1) + 1;
-    let stride = c.of(&[2, 1, 2, 3]);
+    let stride = c.of(&[2, 1, 2, 3, 5]);
     // Mostly windows that do not overlap, as in decoders.
     let [kernel, dilation, begin, end, more] = match c.one_in(3) {
         false => [stride, 1, 0, 0, 0],
@@ -199,6 +201,7 @@ fn transposed(net: &mut Network, x: Value, c: &mut Choices<'_>) -> Value {
         operands.push(net.b.constant(&[groups * each], 0.5));
     }
     let y = net.b.add(conv, &operands);
+    let y = if c.one_in(6) { net.b.with_computed_weights(y) } else { y };
     let y = if c.one_in(2) { net.b.batch_norm(y) } else { y };
     maybe_activation(net, y, c)
 }
