@@ -265,7 +265,7 @@ pub(super) const TABLE: &[Row] = &[
     row("Softplus", 1, NOW, Floats, activation::unary),
     row("Softsign", 1, NOW, Floats, activation::unary),
     row("SpaceToDepth", 1, NOW, Any, reshape::space_to_depth),
-    row("Split", 2, NOW, Any, select::split).limits("parts at compile time"),
+    row("Split", 2, NOW, Any, select::split).limits("parts at compile time or from sizes"),
     row("SplitToSequence", 11, NOW, Any, sequence::split).limits("parts at compile time; sequences are no inputs or outputs"),
     row("Sqrt", 1, NOW, Floats, activation::unary),
     row("Squeeze", 1, NOW, Any, reshape::squeeze),

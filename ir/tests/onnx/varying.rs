@@ -111,6 +111,53 @@ fn what_may_not_be_there_is_not_repeated() {
     assert!(model.error().contains("only the run knows"), "{}", model.error());
 }
 
+/// The chosen of six numbers in parts.
+fn parts(given: &[&str], outputs: &[&str]) -> Onnx {
+    let mut model = onnx(13)
+        .input("x", &["6"])
+        .input_of("c", BOOL, &["6"])
+        .ints("one_three", &[1, 3])
+        .ints("many", &[4, 3]);
+    for output in outputs {
+        model = model.output(output);
+    }
+    let inputs = [&["some"], given].concat();
+    model.node("Compress", &["x", "c"], &["some"], &[int("axis", 0)]).node(
+        "Split",
+        &inputs,
+        outputs,
+        &[int("axis", 0)],
+    )
+}
+
+#[test]
+fn parts_that_do_not_come_to_what_is_there_are_an_error_of_the_run() {
+    let chosen = |count: usize| {
+        let c: Vec<bool> = (0..6).map(|i| i < count).collect();
+        [iota(&[6]), Tensor::bools([6], &c).unwrap()]
+    };
+    for (given, whole) in [(&["one_three"][..], &[4][..]), (&[], &[0, 2, 4, 6])] {
+        let graph = parts(given, &["y", "z"]).graph();
+        for count in 0..=6 {
+            let found = eval::run(&graph, &chosen(count));
+            assert_eq!(found.is_ok(), whole.contains(&count), "{count} in parts {given:?}");
+            if let Ok(found) = found {
+                let all: Vec<f32> = found.iter().flat_map(f32s).collect();
+                assert_eq!(all, f32s(&iota(&[count])));
+            }
+        }
+    }
+}
+
+#[test]
+fn parts_that_can_never_be_are_refused() {
+    let error = parts(&["many"], &["y", "z"]).error();
+    assert!(error.contains("node \"y\" (Split"), "{error}");
+    assert!(error.contains("parts that come to 7 elements do not split axis 0 of f32[6]"), "{error}");
+    let error = parts(&["one_three"], &["y", "z", "w"]).error();
+    assert!(error.contains("has 2 parts for 3 outputs"), "{error}");
+}
+
 #[test]
 fn a_known_condition_is_a_gather() {
     let model =

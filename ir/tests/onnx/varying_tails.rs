@@ -303,6 +303,41 @@ fn slices_count_from_those_that_are_there() {
 }
 
 #[test]
+fn parts_are_of_those_that_are_there() {
+    let k = "s = Shape(r)\nn = Gather(s, [0]) axis=0\nk = Min(n, [2])\nrest = Sub(n, k)\np = Concat(k, rest) axis=0\n";
+    rows(&format!(
+        "{k}y, y2 = Split(r, p) axis=0\ny3 = Concat(y2, y) axis=0\ny4 = ReduceSum(y2, [0]) keepdims=0"
+    ));
+    rows(&format!(
+        "{k}z = Expand(2.0, [2, 4])\nmore = Sub([2], k)\nq = Concat(k, more) axis=0\ny, y2 = Split(z, q) axis=0"
+    ));
+    for (nodes, chosen) in [
+        ("y, y2 = Split(r) axis=0 num_outputs=2\ny3 = Concat(y, y2) axis=0", &SOME[..]),
+        ("y, y2, y3, y4 = Split(r) axis=0 num_outputs=4", &SOME[..]),
+        ("y = Split(r) axis=0 num_outputs=1", &SOME[..]),
+        ("y, y2, y3 = Split(r, [1, 0, 2]) axis=0", &[SOME[0]][..]),
+    ] {
+        for chosen in chosen {
+            Tail { opset: 18, extents: &[ROWS, 4], axis: 0, nodes }.check(chosen);
+        }
+    }
+    for chosen in [&[0, 1, 2, 3, 4, 5][..], &[2, 4, 5], &[]] {
+        let nodes = "y, y2, y3 = Split(r) axis=1\ny4 = Add(y, y3)";
+        Tail { opset: 13, extents: &[2, ROWS, 3], axis: 1, nodes }.check(chosen);
+    }
+}
+
+#[test]
+fn parts_of_known_sizes_have_these_sizes() {
+    let nodes = "y, y2 = Split(r, [1, 2]) axis=0";
+    let graph = Tail { opset: 13, extents: &[ROWS, 4], axis: 0, nodes }.varying();
+    for ((_, value), extent) in graph.outputs().iter().zip([1, 2]) {
+        assert_eq!(graph.ty(*value).shape[..], [extent, 4]);
+        assert_ne!(graph.node(value.node).op.name(), "Prefix");
+    }
+}
+
+#[test]
 fn padding_stands_behind_those_that_are_there() {
     rows("y = Pad(r, [1, 0, 2, 0], 7.0)\ny2 = Pad(r, [0, 1, 0, 1], 7.0)");
     at_least(1, "y = Pad(r, [-1, 0, 1, 0], 7.0)\ny2 = Pad(r, [2, 0, 1, 0]) mode=edge");

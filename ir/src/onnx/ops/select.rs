@@ -28,7 +28,6 @@ pub(in crate::onnx) fn split(n: &mut NodeReader<'_, '_>) -> Results {
     let x = n.operand(0, "input")?;
     let shape = n.shape(x);
     let along = axis(n.attributes.int("axis")?.unwrap_or(0), shape.rank())?;
-    let extent = shape[along];
     let outputs = n.output_count();
     let count = match n.attributes.int("num_outputs")? {
         None => None,
@@ -38,10 +37,26 @@ pub(in crate::onnx) fn split(n: &mut NodeReader<'_, '_>) -> Results {
             return Err(value("num_outputs", format!("is {count}, the node has {outputs} outputs")));
         }
     };
-    let parts: Vec<usize> = match n.ints_of_version("split", 13, 1)? {
-        Some(_) if count.is_some() => {
-            return Err(NodeFault::invalid("has both parts and a number of outputs"));
-        }
+    let given = n.amounts_of_version("split", 13, 1)?;
+    if given.is_some() && count.is_some() {
+        return Err(NodeFault::invalid("has both parts and a number of outputs"));
+    }
+    let known = |parts: &[Amount]| parts.iter().map(Amount::known).collect::<Option<Vec<i64>>>();
+    let listed = match &given {
+        None => Some(None),
+        Some(parts) => known(parts).map(Some),
+    };
+    let (Some(listed), Some(_)) = (listed, n.extent(x, along).known()) else {
+        return match given {
+            Some(parts) if parts.len() != outputs => {
+                Err(NodeFault::invalid(format!("has {} parts for {outputs} outputs", parts.len())))
+            }
+            Some(parts) => n.parted(x, along, &parts),
+            None => n.parted_evenly(x, along, outputs, count.is_some()),
+        };
+    };
+    let extent = shape[along];
+    let parts: Vec<usize> = match listed {
         Some(list) => list
             .iter()
             .map(|&p| {

@@ -551,7 +551,7 @@ impl NodeReader<'_, '_> {
     }
 
     /// A value, where one amount is at most another one; else an index outside of a list of one makes the run an error.
-    fn demand(&mut self, less: &Amount, more: &Amount, value: Value) -> Result<Value, NodeFault> {
+    pub(super) fn demand(&mut self, less: &Amount, more: &Amount, value: Value) -> Result<Value, NodeFault> {
         if less.at_most(more) {
             return Ok(value);
         }

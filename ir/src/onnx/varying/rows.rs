@@ -4,6 +4,7 @@ use super::amount::{Amount, Range};
 use super::{NodeReader, size};
 use crate::graph::Value;
 use crate::onnx::error::NodeFault;
+use crate::onnx::ops::Results;
 use crate::op::{
     AxisSlice, BinaryFn, Cast, Concat, Expand, GatherAt, OpError, Pad, PadMode, Reshape, Slice, Where,
 };
@@ -139,8 +140,7 @@ impl NodeReader<'_, '_> {
         [start, end]: [&Amount; 2],
         step: i64,
     ) -> Result<Value, NodeFault> {
-        let mut extents = self.extents(x);
-        let (extent, bound) = (extents[axis].clone(), self.ty(x).shape[axis]);
+        let (extent, bound) = (self.extent(x, axis), self.ty(x).shape[axis]);
         let (start, end) = (self.counted_from_front(start, &extent)?, self.counted_from_front(end, &extent)?);
         let (zero, one) = (Amount::from(0i64), Amount::from(1i64));
         let (start, span) = match step {
@@ -164,13 +164,26 @@ impl NodeReader<'_, '_> {
         // However the bounds depend on each other, there are no more than lie on the axis.
         let most = Amount::from(bound.div_ceil(usize::try_from(pace).unwrap_or(usize::MAX)));
         let len = len.smaller(&most);
+        self.taken(x, axis, [&start, &len], step)
+    }
+
+    /// So many elements along an axis from one on, in steps; those behind what is there are any.
+    fn taken(
+        &mut self,
+        x: Value,
+        axis: usize,
+        [start, len]: [&Amount; 2],
+        step: i64,
+    ) -> Result<Value, NodeFault> {
+        let mut extents = self.extents(x);
+        let (extent, bound) = (extents[axis].clone(), self.ty(x).shape[axis]);
         extents[axis] = len.clone();
-        if start == extent || len.range().high == 0 {
-            extents[axis] = zero;
+        if *start == extent || len.range().high == 0 {
+            extents[axis] = 0i64.into();
             let none = self.first(x, axis, 0, 0)?;
             return self.sized(none, &extents, false);
         }
-        let count = size(&len)?;
+        let count = size(len)?;
         let zeros = self.importer.sizes.all.get(&x).is_none_or(|varying| varying.zeros);
         if let (Some(first), 1) = (start.known(), step)
             && let Ok(first) = usize::try_from(first)
@@ -180,16 +193,83 @@ impl NodeReader<'_, '_> {
                 return Ok(x);
             }
             let part = self.first(x, axis, first, count)?;
-            let zeros = zeros && start.plus(&len) == extent;
+            let zeros = zeros && start.plus(len) == extent;
             return self.sized(part, &extents, zeros);
         }
         let numbers = self.numbers_along(1, 0, count)?;
-        let (pace, first) = (self.integer(step)?, self.amount(&start)?);
+        let (pace, first) = (self.integer(step)?, self.amount(start)?);
         let steps = self.number(BinaryFn::Mul, numbers, pace)?;
         let places = self.number(BinaryFn::Add, steps, first)?;
         let places = self.held(places, bound)?;
         let part = self.plain(GatherAt { axis }, &[x, places])?;
         self.sized(part, &extents, false)
+    }
+
+    /// An axis that varies, or of which the parts do, in parts of given sizes, one behind the other. That they come to what there is
+    /// may be known, or is asked of the run.
+    ///
+    /// ```text
+    ///   a b c · · in parts of 1 and 2   ─▶   a   b c        one of three elements, and none of two, is an error of the run
+    /// ```
+    pub(in crate::onnx) fn parted(&mut self, x: Value, axis: usize, parts: &[Amount]) -> Results {
+        let extent = self.extent(x, axis);
+        let total = parts.iter().fold(Amount::default(), |sum, part| sum.plus(part));
+        let (wanted, there) = (total.range(), extent.range());
+        if wanted.low > there.high
+            || wanted.high < there.low
+            || parts.iter().any(|part| part.range().high < 0)
+        {
+            let all = if wanted.low == wanted.high { String::new() } else { "at least ".to_owned() };
+            return Err(NodeFault::invalid(format!(
+                "parts that come to {all}{} elements do not split axis {axis} of {}",
+                wanted.low,
+                self.ty(x)
+            )));
+        }
+        let mut x = self.demand(&total, &extent, x)?;
+        x = self.demand(&extent, &total, x)?;
+        let zero = Amount::default();
+        for part in parts {
+            x = self.demand(&zero, part, x)?;
+        }
+        let mut start = zero;
+        let mut results = Vec::with_capacity(parts.len());
+        for part in parts {
+            let len = self.bounded(part)?;
+            results.push(self.taken(x, axis, [&start, &len], 1)?);
+            start = start.plus(part);
+        }
+        Ok(results)
+    }
+
+    /// An axis that varies in so many equal parts. What cannot be divided is an error of the run, unless the last ones may be `shorter`.
+    pub(in crate::onnx) fn parted_evenly(
+        &mut self,
+        mut x: Value,
+        axis: usize,
+        count: usize,
+        shorter: bool,
+    ) -> Results {
+        let extent = self.extent(x, axis);
+        let count = i64::try_from(count).map_err(|_| OpError::Overflow)?;
+        let part = match shorter {
+            true => extent.plus(&(count - 1).into()).quotient(count),
+            false => extent.quotient(count),
+        };
+        if !shorter {
+            x = self.demand(&extent, &part.times(count), x)?;
+        }
+        let mut results = Vec::new();
+        for number in 0..count {
+            let start = part.times(number);
+            let len = match shorter && number > 0 {
+                true => extent.minus(&start).larger(&0i64.into()).smaller(&part),
+                false => part.clone(),
+            };
+            let len = self.bounded(&len)?;
+            results.push(self.taken(x, axis, [&start, &len], 1)?);
+        }
+        Ok(results)
     }
 
     /// Neighbouring elements of an axis, as a value of its own, of which other things may be said.
