@@ -311,7 +311,7 @@ fn an_artefact_runs_in_the_dynamic_loader() {
     assert_eq!(bytes, 448 + 64 + 64);
     assert_eq!(
         info,
-        "{\"abi_version\":6,\"target\":\"x86-64\",\"cpu_features\":\"\",\"denormals\":\"flush\",\"workspace_bytes\":576,\
+        "{\"abi_version\":7,\"target\":\"x86-64\",\"cpu_features\":\"\",\"denormals\":\"flush\",\"workspace_bytes\":576,\
          \"workspace_align\":64,\"inputs\":[{\"name\":\"x\",\"type\":\"f32\",\"shape\":[1, 50],\"bytes\":200}],\
          \"outputs\":[{\"name\":\"y\",\"type\":\"f32\",\"shape\":[1, 50],\"bytes\":200},\
          {\"name\":\"z\",\"type\":\"f32\",\"shape\":[1, 50],\"bytes\":200}]}"

@@ -277,11 +277,12 @@ impl Port {
 /// is zero before a run.
 ///
 /// ```text
-///   record   position + 1 u64, index i64       position: of the index among all of the step's indices; 0 stands for none
+///   record   position + 1 u64, index i64, extent u64       position: of the index among all of the step's indices; 0 stands for none
 /// ```
 ///
-/// A unit keeps its first position, so which index is told of does not depend on threads. A position counts through the axes that
-/// indices are for: the n-th one is an index of the axis `axes[n mod length]`.
+/// A unit keeps its first position, so which index is told of does not depend on threads. The index is as the data have it, and the
+/// extent what it was held against, which data may decide as well. A position counts through the axes that indices are for: the n-th
+/// one is an index of the axis `axes[n mod length]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexCheck {
     /// The node that the step is of.
@@ -290,13 +291,13 @@ pub struct IndexCheck {
     pub at: u64,
     /// Number of records.
     pub records: u32,
-    /// The axes that indices are for, and their extents; at least one.
-    pub axes: Vec<(u32, u64)>,
+    /// The axes that indices are for; at least one.
+    pub axes: Vec<u32>,
 }
 
 impl IndexCheck {
     /// Bytes of a record.
-    pub const RECORD: u64 = 16;
+    pub const RECORD: u64 = 24;
 
     /// Where the records are in the arena; `None` where that overflows.
     pub fn range(&self) -> Option<Range<u64>> {

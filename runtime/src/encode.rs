@@ -142,9 +142,8 @@ pub fn encode(desc: &ProgramDesc) -> Result<Vec<u8>, EncodeError> {
         out.u64(check.at);
         out.u32(check.records);
         out.len(check.axes.len())?;
-        for &(axis, extent) in &check.axes {
+        for &axis in &check.axes {
             out.u32(axis);
-            out.u64(extent);
         }
     }
     out.len(desc.repeats.len())?;
@@ -336,7 +335,7 @@ impl<'a> Decoder<'a> {
             node: self.string()?,
             at: self.u64()?,
             records: self.u32()?,
-            axes: self.list(12, |from| Ok((from.u32()?, from.u64()?)))?,
+            axes: self.list(4, Decoder::u32)?,
         })
     }
 
@@ -416,7 +415,7 @@ mod tests {
                 node: "gather".to_owned(),
                 at: 128,
                 records: 3,
-                axes: vec![(0, 7), (2, 1 << 40)],
+                axes: vec![0, 2],
             }],
             repeats: vec![
                 Repeat {

@@ -163,11 +163,11 @@ fn another_version_is_refused_with_both_numbers() {
          this runtime belongs to"
     );
     let mut other = file(|_, _, _| {});
-    other[HEADER_OFFSET + 12] = 7;
+    other[HEADER_OFFSET + 12] = 8;
     reseal(&mut other);
     assert_eq!(
         refusal(&other),
-        "the program has ABI version 7, but this runtime has 6; compile the model again with the nnc that this \
+        "the program has ABI version 8, but this runtime has 7; compile the model again with the nnc that this \
          runtime belongs to"
     );
 }

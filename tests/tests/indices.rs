@@ -167,43 +167,127 @@ fn programs_that_clamp_say_nothing() -> Result<(), Failure> {
     Ok(())
 }
 
-/// `y = x` with what is not zero negated: `ScatterElements(x, NonZero(x) + offset, -x[NonZero(x) + offset])`, where the run says how
-/// many updates there are.
-fn negate_what_is_not_zero() -> Vec<u8> {
+/// A model of some inputs and nodes (operator, operands, axis, result), whose output is the last result.
+fn model(inputs: &[(&str, i32, &[i64])], nodes: &[(&str, &[&str], Option<i64>, &str)]) -> Vec<u8> {
     use onnx_protobuf::tensor_shape_proto::{Dimension, dimension};
-    use onnx_protobuf::{GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
-    let input = |name: &str, elem_type, extent| {
+    use onnx_protobuf::{
+        AttributeProto, GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto,
+    };
+    let input = |&(name, elem_type, extents): &(&str, i32, &[i64])| {
         let mut info = ValueInfoProto { name: name.into(), ..Default::default() };
         let tensor = info.type_.mut_or_insert_default().mut_tensor_type();
         tensor.elem_type = elem_type;
-        let value = Some(dimension::Value::DimValue(extent));
-        tensor.shape.mut_or_insert_default().dim.push(Dimension { value, ..Default::default() });
+        let dims = extents.iter().map(|&extent| {
+            let value = Some(dimension::Value::DimValue(extent));
+            Dimension { value, ..Default::default() }
+        });
+        tensor.shape.mut_or_insert_default().dim.extend(dims);
         info
     };
-    let node = |op: &str, inputs: &[&str], output: &str| NodeProto {
+    let node = |&(op, inputs, axis, output): &(&str, &[&str], Option<i64>, &str)| NodeProto {
         name: output.into(),
         op_type: op.into(),
         input: inputs.iter().map(|&name| name.into()).collect(),
         output: vec![output.into()],
+        attribute: (axis.iter())
+            .map(|&axis| AttributeProto {
+                name: "axis".into(),
+                type_: onnx_protobuf::attribute_proto::AttributeType::INT.into(),
+                i: axis,
+                ..Default::default()
+            })
+            .collect(),
         ..Default::default()
     };
+    let output = nodes.last().map_or("", |(.., output)| output);
     let graph = GraphProto {
         name: "g".into(),
-        input: vec![input("x", 1, 4), input("offset", 7, 1)],
-        node: vec![
-            node("NonZero", &["x"], "places"),
-            node("Squeeze", &["places"], "row"),
-            node("Add", &["row", "offset"], "indices"),
-            node("Gather", &["x", "row"], "picked"),
-            node("Neg", &["picked"], "updates"),
-            node("ScatterElements", &["x", "indices", "updates"], "y"),
-        ],
-        output: vec![ValueInfoProto { name: "y".into(), ..Default::default() }],
+        input: inputs.iter().map(input).collect(),
+        node: nodes.iter().map(node).collect(),
+        output: vec![ValueInfoProto { name: output.into(), ..Default::default() }],
         ..Default::default()
     };
     let opset_import = vec![OperatorSetIdProto { version: 13, ..Default::default() }];
     let model = ModelProto { ir_version: 8, opset_import, graph: Some(graph).into(), ..Default::default() };
     model.write_to_bytes().expect("a model")
+}
+
+const F32: i32 = 1;
+const I64: i32 = 7;
+const BOOL: i32 = 9;
+
+/// `y = x` with what is not zero negated: `ScatterElements(x, NonZero(x) + offset, -x[NonZero(x) + offset])`, where the run says how
+/// many updates there are.
+fn negate_what_is_not_zero() -> Vec<u8> {
+    model(
+        &[("x", F32, &[4]), ("offset", I64, &[1])],
+        &[
+            ("NonZero", &["x"], None, "places"),
+            ("Squeeze", &["places"], None, "row"),
+            ("Add", &["row", "offset"], None, "indices"),
+            ("Gather", &["x", "row"], None, "picked"),
+            ("Neg", &["picked"], None, "updates"),
+            ("ScatterElements", &["x", "indices", "updates"], None, "y"),
+        ],
+    )
+}
+
+/// What the data count is what an index is held against, and what is told is the index that the data have.
+#[test]
+fn an_index_outside_of_what_is_there_is_told_of_as_it_is() -> Result<(), Failure> {
+    // Along axis 0 of x [6, 4], three rows are there.
+    let cases: [(&str, &[i64], Option<i64>, &[i64], usize); 5] = [
+        ("Gather", &[2, 2], Some(0), &[0, -3, 2, -1], 2),
+        ("GatherElements", &[2, 4], Some(0), &[0, -3, 2, -1, 1, 1, 1, 1], 7),
+        ("GatherND", &[2, 2], None, &[0, 3, -3, -4], 2),
+        ("ScatterElements", &[1, 4], Some(0), &[2, -3, 0, 1], 1),
+        ("ScatterND", &[2, 1], None, &[0, -1], 1),
+    ];
+    let chosen = Tensor::bools([6], &[true, false, true, false, true, false])?;
+    let x: Vec<f32> = (0..24).map(|i| i as f32).collect();
+    let x = Tensor::new([6, 4], &x)?;
+    for (op, shape, axis, good, at) in cases {
+        let dims: Vec<usize> = shape.iter().map(|&extent| extent as usize).collect();
+        let updates: Vec<i64> = if op == "ScatterND" { vec![2, 4] } else { shape.to_vec() };
+        let operands: &[&str] = if op.starts_with("Scatter") { &["r", "i", "u"] } else { &["r", "i"] };
+        let bytes = model(
+            &[("x", F32, &[6, 4]), ("c", BOOL, &[6]), ("i", I64, shape), ("u", F32, &updates)],
+            &[("Compress", &["x", "c"], Some(0), "r"), (op, operands, axis, "n")],
+        );
+        let graph = nnc::Model::from_bytes(bytes)?.graph(&nnc::Options::default())?;
+        let updates: Vec<usize> = updates.iter().map(|&extent| extent as usize).collect();
+        let u = Tensor::new(updates.clone(), &vec![0.5f32; updates.iter().product()])?;
+        let run = |indices: &[i64]| -> Result<Vec<Tensor>, Failure> {
+            Ok(vec![x.clone(), chosen.clone(), Tensor::new(dims.clone(), indices)?, u.clone()])
+        };
+        let right = eval::run(&graph, &run(good)?)?;
+        for program in programs(&graph, Indices::Checked)? {
+            assert_eq!(pipeline::run_tensors(&program, &run(good)?, 2)?, right, "{op}");
+            for index in [3, -4, 4, 5, 6, -6, -7, i64::MAX, i64::MIN] {
+                let mut indices = good.to_vec();
+                indices[at] = index;
+                let bad = run(&indices)?;
+                let expected = expected(&graph, &bad);
+                assert_eq!(expected, ("n".to_owned(), 0, index, 3), "{op}");
+                for threads in [1, 2] {
+                    assert_eq!(told(&program, &bad, threads), expected, "{op}");
+                }
+            }
+        }
+        for program in programs(&graph, Indices::Clamped)? {
+            let mut indices = good.to_vec();
+            indices[at] = 5;
+            let found = pipeline::run_tensors(&program, &run(&indices)?, 1)?;
+            // Readers see the last row that is there; writers leave the update out.
+            indices[at] = 2;
+            let nearest = eval::run(&graph, &run(&indices)?)?;
+            match op.starts_with("Scatter") {
+                false => assert_eq!(found, nearest, "{op}"),
+                true => assert_ne!(found, nearest, "{op}"),
+            }
+        }
+    }
+    Ok(())
 }
 
 #[test]
@@ -221,7 +305,10 @@ fn as_many_updates_as_the_run_says_go_where_they_belong_or_are_told_of() -> Resu
     assert_eq!(run(1), Ok(vec![0.0, 5.0, -5.0, -7.0]));
     for offset in [2, 3, -6, -7, 100] {
         let error = run(offset).expect_err("an index outside");
-        assert!(error.contains("lies outside of axis 0"), "{offset}: {error}");
+        // The first place is 1.
+        let outside = if (0..4).contains(&(1 + offset)) { 2 + offset } else { 1 + offset };
+        let text = format!("index {outside} lies outside of axis 0, which has 4 elements");
+        assert!(error.contains(&text), "{offset}: {error}");
     }
     assert_eq!(run(-4), Ok(vec![0.0, -5.0, -7.0, 0.0]));
     Ok(())

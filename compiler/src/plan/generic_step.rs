@@ -10,6 +10,7 @@ use super::generic::{self, GenericError, IndexRecords};
 use super::image::{Image, Slot};
 use super::planner::{Place, Planner};
 use crate::code::float::Float;
+use crate::code::routine::RECORD_WORDS;
 use crate::code::view::View;
 
 impl Planner<'_> {
@@ -114,6 +115,7 @@ impl Planner<'_> {
             Op::GatherAt(_)
                 | Op::GatherElements(_)
                 | Op::GatherNd(_)
+                | Op::Inside(_)
                 | Op::ScatterElements(_)
                 | Op::ScatterNd(_)
         );
@@ -140,7 +142,7 @@ impl Planner<'_> {
             let mut record = record_memory.map(|(buffer, taken)| {
                 let records = &mut records;
                 move |wanted: IndexRecords| {
-                    let shape = [wanted.records, 2];
+                    let shape = [wanted.records, RECORD_WORDS];
                     records.push(wanted);
                     View { offset: taken as i64, ..View::dense(buffer.0 as usize, DType::I64, shape) }
                 }

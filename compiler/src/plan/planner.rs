@@ -213,7 +213,7 @@ impl<'g> Planner<'g> {
     /// Takes records behind those that are there.
     pub fn add_index_check(&mut self, node: &str, check: &IndexRecords) {
         let Some((buffer, at)) = self.index_records() else { return };
-        let axes = check.axes.iter().map(|&(axis, extent)| (axis as u32, extent as u64));
+        let axes = check.axes.iter().map(|&axis| axis as u32);
         let check = IndexCheck { node: node.into(), at, records: check.records as u32, axes: axes.collect() };
         let bytes = check.range().map_or(0, |range| range.end);
         self.index_checks.push(check);

@@ -24,6 +24,7 @@ pub mod det;
 pub mod einsum;
 pub mod elementwise;
 pub mod gather;
+pub mod inside;
 pub mod matmul;
 pub mod norm;
 pub(crate) mod number;
@@ -54,6 +55,7 @@ pub use det::Det;
 pub use einsum::Einsum;
 pub use elementwise::{Binary, BinaryFn, BitCast, Cast, Where};
 pub use gather::{GatherAt, GatherElements, GatherNd};
+pub use inside::{Inside, Outside};
 pub use matmul::MatMul;
 pub use norm::{BatchNorm, ChannelAffine, InstanceNorm, LayerNorm, Lrn};
 pub use pool::{GlobalPool, Pool, PoolKind};
@@ -249,6 +251,7 @@ macro_rules! every_operator {
             GatherAt,
             GatherElements,
             GatherNd,
+            Inside,
             ScatterElements,
             ScatterNd,
             TopK,

@@ -108,6 +108,7 @@ attributes! {
     GatherAt { axis = * }
     GatherElements { axis = * }
     GatherNd { batch_dims = 0 }
+    Inside { axis = *, outside = (Outside::Nearest) }
     ScatterElements { axis = *, reduction = (ScatterReduction::Replace) }
     ScatterNd { reduction = (ScatterReduction::Replace) }
     TopK { axis = *, k = *, largest = true }
@@ -632,6 +633,8 @@ macro_rules! words {
         }
     };
 }
+
+words!(Outside { Nearest = "nearest", Nowhere = "nowhere" });
 
 words!(ScatterReduction {
     Replace = "none",

@@ -221,6 +221,10 @@ fn samples() -> Vec<(Op, Vec<Option<TensorType>>)> {
             NonMaxSuppression { most: 7, center_point_box: true }.into(),
             vec![Some(TensorType::f32([1, 6, 4])), Some(TensorType::f32([1, 2, 6]))],
         ),
+        (
+            Inside { axis: 2, outside: Outside::Nowhere }.into(),
+            vec![Some(TensorType::new(DType::I32, [3, 2])), Some(TensorType::new(DType::I64, [2]))],
+        ),
         (Prefix { axis: 3 }.into(), vec![image(), Some(TensorType::new(DType::I64, []))]),
         (
             Loop { trips: 1, by_data: true, states: 1, scanned: 1, body: body().into() }.into(),

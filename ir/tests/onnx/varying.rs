@@ -141,6 +141,11 @@ fn parts_that_do_not_come_to_what_is_there_are_an_error_of_the_run() {
         for count in 0..=6 {
             let found = eval::run(&graph, &chosen(count));
             assert_eq!(found.is_ok(), whole.contains(&count), "{count} in parts {given:?}");
+            if let (Err(error), [4]) = (&found, whole) {
+                let (last, all) = if count < 4 { (3, count) } else { (count - 1, 4) };
+                let text = format!("index {last} lies outside of axis 0, which has {all} elements");
+                assert!(error.to_string().contains(&text), "{error}");
+            }
             if let Ok(found) = found {
                 let all: Vec<f32> = found.iter().flat_map(f32s).collect();
                 assert_eq!(all, f32s(&iota(&[count])));

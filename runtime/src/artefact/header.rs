@@ -26,7 +26,7 @@ use crate::abi::CpuFeatures;
 pub const FORMAT_VERSION: u32 = 1;
 /// How a program and its runtime work together: [`LayerFn`](crate::abi::LayerFn), steps, regions, and the C functions of
 /// an artefact. Raised when that changes.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 /// Where the header lies in the file: behind the ELF header and up to seven program headers.
 pub const HEADER_OFFSET: usize = 512;
 /// Size of the header in bytes.

@@ -28,7 +28,7 @@ use nnc_ir::DType;
 
 pub use check::RoutineError;
 pub use expr::{Access, RoutineExpr};
-pub use write::Writer;
+pub use write::{RECORD_WORDS, Writer};
 
 use super::nest::{Touched, computed};
 

@@ -50,8 +50,8 @@ pub struct Writer {
     records: Option<Mem>,
 }
 
-/// Words of a unit's record: position + 1, and the index.
-const RECORD: usize = 2;
+/// Words of a unit's record: position + 1, the index, and the extent that it was held against.
+pub const RECORD_WORDS: usize = 3;
 
 impl Default for Writer {
     fn default() -> Writer {
@@ -232,7 +232,8 @@ impl Writer {
     /// Lets each unit keep a record of the first index that leads outside; see [`Writer::check_index`]. Where the records are is said
     /// when the routine is written.
     pub fn keep_records(&mut self) {
-        self.records = Some(self.memory(&View::dense(usize::MAX, DType::I64, [RECORD]), MemoryUse::Update));
+        self.records =
+            Some(self.memory(&View::dense(usize::MAX, DType::I64, [RECORD_WORDS]), MemoryUse::Update));
     }
 
     /// Notes that `index`, of the element at `position` of a row-major `shape`, lies outside of an axis of `extent` elements, if it
@@ -240,13 +241,13 @@ impl Writer {
     pub fn check_index(
         &mut self,
         index: &RoutineExpr,
-        extent: usize,
+        extent: &RoutineExpr,
         position: &[RoutineExpr],
         shape: &[usize],
     ) {
         let Some(records) = self.records else { return };
-        let low = index.clone().less(RoutineExpr::int(-(extent as i64)));
-        let outside = low.or(index.clone().less(RoutineExpr::index(extent)).not());
+        let low = index.clone().less(RoutineExpr::int(0) - extent.clone());
+        let outside = low.or(index.clone().less(extent.clone()).not());
         let unit: Vec<RoutineExpr> = (0..self.routine.units.len()).map(RoutineExpr::Local).collect();
         let word = |n: usize| [unit.as_slice(), &[RoutineExpr::index(n)]].concat();
         self.when(outside, |w| {
@@ -260,6 +261,7 @@ impl Writer {
             w.when(first, |w| {
                 w.store(records, &word(0), number);
                 w.store(records, &word(1), index.clone());
+                w.store(records, &word(2), extent.clone());
             });
         });
     }
@@ -267,7 +269,7 @@ impl Writer {
     /// Puts the records, if there are any, where `place` says for their number.
     pub fn place_records(&mut self, place: impl FnOnce(usize) -> View) {
         let Some(Mem(records)) = self.records else { return };
-        let shape = [self.routine.units.as_slice(), &[RECORD]].concat();
+        let shape = [self.routine.units.as_slice(), &[RECORD_WORDS]].concat();
         let view = place(self.routine.units());
         if let Some(memory) = self.routine.memory.get_mut(records) {
             let dense = View::dense(view.arg, DType::I64, shape.clone());

@@ -1,7 +1,7 @@
 //! Operators that read where data point: an index for each slice or element of the result, as the data say.
 
 use nnc_ir::DType;
-use nnc_ir::op::{GatherAt, GatherElements, GatherNd};
+use nnc_ir::op::{GatherAt, GatherElements, GatherNd, Inside, Outside};
 
 use super::{GenericError, Lowering};
 use crate::code::routine::write::Mem;
@@ -16,9 +16,63 @@ pub(super) fn index_at(w: &mut Writer, indices: Mem, position: &[RoutineExpr], e
     let index = w.load(indices, position);
     let index = w.value(index.cast(DType::I64));
     let shape = w.shape(indices).to_vec();
-    w.check_index(&index, extent, position, &shape);
-    let from_end = index.clone() + RoutineExpr::index(extent);
+    w.check_index(&index, &RoutineExpr::index(extent), position, &shape);
+    from_start(w, index, RoutineExpr::index(extent))
+}
+
+fn from_start(w: &mut Writer, index: RoutineExpr, extent: RoutineExpr) -> RoutineExpr {
+    let from_end = index.clone() + extent;
     w.value(index.clone().less(RoutineExpr::int(0)).select(from_end, index))
+}
+
+/// Indices from the start of what is there.
+pub(super) fn inside(l: &mut Lowering<'_>, op: &Inside) -> Result<(), GenericError> {
+    let (indices, extents, y) = (l.input(0)?, l.input(1)?, l.output()?);
+    if y.is_empty() {
+        return Ok(());
+    }
+    let axes = op.axis..op.axis + extents.shape.first().copied().unwrap_or(1);
+    let extents = l.broadcast(&extents, &y.shape)?;
+    let there = match l.optional(2) {
+        Some(there) => Some(l.broadcast(&there, &y.shape)?),
+        None => None,
+    };
+    let told = l.records.is_some();
+    let mut w = l.follower();
+    let (from, extents) = (w.memory(&indices, MemoryUse::Read), w.memory(&extents, MemoryUse::Read));
+    let (there, to) = (there.map(|there| w.memory(&there, MemoryUse::Read)), w.memory(&y, MemoryUse::Write));
+    let zero = || RoutineExpr::int(0);
+    w.over(&y.shape, WORK, |w, at| {
+        let extent = w.load(extents, at);
+        let extent = w.value(extent.max(zero()));
+        let index = w.load(from, at);
+        let index = w.value(index.cast(DType::I64));
+        let resolve = |w: &mut Writer| {
+            if told {
+                w.check_index(&index, &extent, at, &y.shape);
+            }
+            let found = from_start(w, index.clone(), extent.clone());
+            let found = match op.outside {
+                Outside::Nearest => found.min(extent.clone() - RoutineExpr::int(1)).max(zero()),
+                Outside::Nowhere => {
+                    let largest = if y.dtype == DType::I32 { i64::from(i32::MAX) } else { i64::MAX };
+                    let is_there = zero()
+                        .less(found.clone() + RoutineExpr::int(1))
+                        .and(found.clone().less(extent.clone()));
+                    is_there.select(found, RoutineExpr::int(largest))
+                }
+            };
+            w.store(to, at, found.cast(y.dtype));
+        };
+        match there {
+            None => resolve(w),
+            Some(there) => {
+                let is_there = w.load(there, at);
+                w.choose(is_there, resolve, |w| w.store(to, at, zero().cast(y.dtype)));
+            }
+        }
+    });
+    l.push_follower(w, axes.collect())
 }
 
 pub(super) fn gather_at(l: &mut Lowering<'_>, op: &GatherAt) -> Result<(), GenericError> {
@@ -38,7 +92,7 @@ pub(super) fn gather_at(l: &mut Lowering<'_>, op: &GatherAt) -> Result<(), Gener
             w.store(to, &[at, rest].concat(), element);
         });
     });
-    l.push_follower(w, vec![(axis, extent)])
+    l.push_follower(w, vec![axis])
 }
 
 pub(super) fn gather_elements(l: &mut Lowering<'_>, op: &GatherElements) -> Result<(), GenericError> {
@@ -55,7 +109,7 @@ pub(super) fn gather_elements(l: &mut Lowering<'_>, op: &GatherElements) -> Resu
         let element = w.load(from, &source);
         w.store(to, at, element);
     });
-    l.push_follower(w, vec![(op.axis, x.shape[op.axis])])
+    l.push_follower(w, vec![op.axis])
 }
 
 pub(super) fn gather_nd(l: &mut Lowering<'_>, op: &GatherNd) -> Result<(), GenericError> {
@@ -79,5 +133,5 @@ pub(super) fn gather_nd(l: &mut Lowering<'_>, op: &GatherNd) -> Result<(), Gener
             w.store(to, &[at, rest].concat(), element);
         });
     });
-    l.push_follower(w, (batch..batch + depth).map(|axis| (axis, x.shape[axis])).collect())
+    l.push_follower(w, (batch..batch + depth).collect())
 }

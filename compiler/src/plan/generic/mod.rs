@@ -133,11 +133,11 @@ impl From<GenericStep> for LayerCode {
 pub struct IndexRecords {
     /// How many records there are: one for each unit.
     pub records: usize,
-    /// The axes that indices are for, and their extents.
-    pub axes: Vec<(usize, usize)>,
+    /// The axes that indices are for.
+    pub axes: Vec<usize>,
 }
 
-/// Gives memory for records, from the start of which it is all theirs: `[records, 2]` of `i64`, zero before a run.
+/// Gives memory for records, from the start of which it is all theirs: `[records, 3]` of `i64`, zero before a run.
 pub type RecordMemory<'a> = dyn FnMut(IndexRecords) -> View + 'a;
 
 /// Lowers an operator. `inputs` and `outputs` say where its operands and results lie; `temp` gives memory that lives
@@ -174,6 +174,7 @@ pub fn lower(
         Op::GatherAt(op) => gather::gather_at(&mut lowering, op)?,
         Op::GatherElements(op) => gather::gather_elements(&mut lowering, op)?,
         Op::GatherNd(op) => gather::gather_nd(&mut lowering, op)?,
+        Op::Inside(op) => gather::inside(&mut lowering, op)?,
         Op::ScatterElements(op) => scatter::scatter_elements(&mut lowering, op)?,
         Op::ScatterNd(op) => scatter::scatter_nd(&mut lowering, op)?,
         Op::TopK(op) => rank::top_k(&mut lowering, op)?,
@@ -328,7 +329,7 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// A routine that follows indices into some axes, each with its extent.
+    /// A routine that follows indices into some axes.
     fn follower(&self) -> Writer {
         let mut writer = Writer::new();
         if self.records.is_some() {
@@ -338,7 +339,7 @@ impl Lowering<'_> {
     }
 
     /// Takes a routine that follows indices into `axes`.
-    fn push_follower(&mut self, mut writer: Writer, axes: Vec<(usize, usize)>) -> Result<(), GenericError> {
+    fn push_follower(&mut self, mut writer: Writer, axes: Vec<usize>) -> Result<(), GenericError> {
         if let Some(memory) = &mut self.records {
             let extra = &mut self.extra;
             writer.place_records(|records| {

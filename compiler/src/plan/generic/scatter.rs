@@ -54,7 +54,7 @@ pub(super) fn scatter_elements(l: &mut Lowering<'_>, op: &ScatterElements) -> Re
             put(w, op.reduction, to, &at, update);
         });
     });
-    l.push_follower(w, vec![(op.axis, y.shape[op.axis])])
+    l.push_follower(w, vec![op.axis])
 }
 
 pub(super) fn scatter_nd(l: &mut Lowering<'_>, op: &ScatterNd) -> Result<(), GenericError> {
@@ -79,5 +79,5 @@ pub(super) fn scatter_nd(l: &mut Lowering<'_>, op: &ScatterNd) -> Result<(), Gen
             put(w, op.reduction, to, &[&target, slice].concat(), update);
         });
     });
-    l.push_follower(w, (0..depth).map(|axis| (axis, y.shape[axis])).collect())
+    l.push_follower(w, (0..depth).collect())
 }

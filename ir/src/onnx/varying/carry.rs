@@ -11,9 +11,9 @@ use crate::graph::Value;
 use crate::onnx::error::NodeFault;
 use crate::onnx::ops::Results;
 use crate::op::{
-    AxisSlice, BinaryFn, Compress, CumulativeKind, GatherAt, GatherElements, GatherNd, MatMul,
-    NonMaxSuppression, Op, Pad, PadMode, Reduce, ReduceKind, Reshape, ScatterElements, Slice, TopK, Unique,
-    Where,
+    AxisSlice, BinaryFn, Compress, CumulativeKind, GatherAt, GatherElements, GatherNd, Inside, MatMul,
+    NonMaxSuppression, Op, Outside, Pad, PadMode, Reduce, ReduceKind, Reshape, ScatterElements, Slice, TopK,
+    Unique, Where,
 };
 use crate::tensor::Tensor;
 use crate::types::{DType, Shape, TensorType};
@@ -222,7 +222,7 @@ impl NodeReader<'_, '_> {
             | (Op::GatherElements(GatherElements { axis }), Some(x), Some(indices))
                 if varies(self, 0, *axis) =>
             {
-                let inside = self.inside(indices, &[self.extent(x, *axis)], &[self.ty(x).shape[*axis]])?;
+                let inside = self.inside(indices, *axis, &[self.extent(x, *axis)], Outside::Nearest)?;
                 self.carried(op, &[Some(x), Some(inside)])
             }
             (Op::GatherNd(GatherNd { batch_dims }), Some(x), Some(indices)) => {
@@ -349,26 +349,29 @@ impl NodeReader<'_, '_> {
         results.first().copied().ok_or_else(|| NodeFault::invalid("has no results"))
     }
 
-    /// Indices into axes of which less is there than their bounds say, the last axis of the indices going over them if there are many: negative ones
-    /// count from what is there, and those outside of it are outside of the bound.
-    fn inside(&mut self, indices: Value, extents: &[Amount], bounds: &[usize]) -> Result<Value, NodeFault> {
-        let dtype = self.dtype(indices);
-        let row = |n: &mut Self, amounts: &[Amount]| -> Result<Value, NodeFault> {
-            let value = match amounts {
-                [one] => n.amount(one)?,
-                many => n.tensor_of(many)?,
-            };
-            n.cast(value, dtype)
+    /// Indices into axes of which less is there than their bounds say, from a first axis on, the last axis of the indices going over them if there
+    /// are many: from the start of what is there. Those behind what is there of the indices themselves are 0.
+    fn inside(
+        &mut self,
+        indices: Value,
+        axis: usize,
+        extents: &[Amount],
+        outside: Outside,
+    ) -> Result<Value, NodeFault> {
+        let rows = self.varying_axes(indices);
+        let there = match rows.is_empty() {
+            true => None,
+            false => Some(self.there(&self.shape(indices), &rows)?),
         };
-        let bounds: Vec<Amount> = bounds.iter().map(|&bound| bound.into()).collect();
-        let (extents, bounds) = (row(self, extents)?, row(self, &bounds)?);
-        let negative = self.binary_with(BinaryFn::Less, indices, 0.0)?;
-        let from_end = self.binary(BinaryFn::Add, indices, extents)?;
-        let indices = self.choose(negative, from_end, indices)?;
-        let above = self.binary_with(BinaryFn::GreaterOrEqual, indices, 0.0)?;
-        let below = self.binary(BinaryFn::Less, indices, extents)?;
-        let there = self.binary(BinaryFn::And, above, below)?;
-        self.choose(there, indices, bounds)
+        let there_of_each = match extents {
+            [one] => self.amount(one)?,
+            many => self.tensor_of(many)?,
+        };
+        let operands = [Some(indices), Some(there_of_each), there];
+        let operands = if there.is_some() { &operands[..] } else { &operands[..2] };
+        let inside = self.emit_plain(Inside { axis, outside }.into(), operands)?;
+        let inside = inside.first().copied().ok_or_else(|| NodeFault::invalid("has no results"))?;
+        self.sized(inside, &self.extents(indices), true)
     }
 
     /// Indices of which each row has one for each axis, from a first one on.
@@ -378,26 +381,22 @@ impl NodeReader<'_, '_> {
         if extents.iter().all(|extent| extent.known().is_some()) {
             return Ok(indices);
         }
-        let bounds: Vec<usize> = self.shape(x)[first..first + depth].to_vec();
-        self.inside(indices, &extents, &bounds)
+        self.inside(indices, first, &extents, Outside::Nearest)
     }
 
     /// Elements behind what is there of indices and updates go to a row of their own, which is cut off.
     fn scattered(&mut self, op: &Op, x: Value, indices: Value, updates: Value) -> Result<Value, NodeFault> {
-        let (extents, mut bounds) = (self.extents(x), self.shape(x).to_vec());
+        let extents = self.extents(x);
         let rows = self.varying_axes(indices);
         let pointed = match op {
             Op::ScatterElements(ScatterElements { axis, .. }) => *axis..*axis + 1,
             _ => 0..self.shape(indices).last().copied().unwrap_or(0),
         };
         let axis = pointed.start;
-        let cut = !rows.is_empty() && !bounds.is_empty();
-        if cut {
-            // The row of their own is one that no index of the data may mean: neither from the end nor from outside.
-            bounds[axis] += 1;
-        }
+        let cut = !rows.is_empty() && !extents.is_empty();
+        // The row of their own is one that no index of the data may mean: neither from the end nor from outside.
         let indices = match cut || extents[pointed.clone()].iter().any(|extent| extent.known().is_none()) {
-            true => self.inside(indices, &extents[pointed.clone()], &bounds[pointed])?,
+            true => self.inside(indices, axis, &extents[pointed], Outside::Nowhere)?,
             false => indices,
         };
         let lead = match op {
@@ -450,7 +449,7 @@ impl NodeReader<'_, '_> {
         for result in self.carried(op.clone().into(), &[Some(x)])? {
             let mut extents = self.extents(result);
             extents[op.axis] = wanted.smaller(&bound.into());
-            let result = self.demand(&wanted, &extent, result)?;
+            let result = self.demand([&wanted, &extent], op.axis, result)?;
             results.push(self.sized(result, &extents, false)?);
         }
         Ok(results)
@@ -550,15 +549,24 @@ impl NodeReader<'_, '_> {
         self.emit_plain(op.clone().into(), &[Some(boxes), Some(scores), iou, least, Some(count)])
     }
 
-    /// A value, where one amount is at most another one; else an index outside of a list of one makes the run an error.
-    pub(super) fn demand(&mut self, less: &Amount, more: &Amount, value: Value) -> Result<Value, NodeFault> {
+    /// A value, where one amount is at most another one; else the last element of the one is an index outside of an axis that has as many
+    /// as the other, and the run is an error.
+    pub(super) fn demand(
+        &mut self,
+        [less, more]: [&Amount; 2],
+        axis: usize,
+        value: Value,
+    ) -> Result<Value, NodeFault> {
         if less.at_most(more) {
             return Ok(value);
         }
-        let (less, more) = (self.amount(less)?, self.amount(more)?);
-        let fits = self.number(BinaryFn::LessOrEqual, less, more)?;
-        let (zero, one) = (self.integer(0)?, self.integer(1)?);
-        let index = self.plain(Where, &[fits, zero, one])?;
+        let (zero, last) = (self.integer(0)?, self.amount(&less.minus(&1i64.into()))?);
+        let any = self.number(BinaryFn::GreaterOrEqual, last, zero)?;
+        let extent = self.amount(more)?;
+        let inside = Inside { axis, outside: Outside::Nearest };
+        let last = self.plain(inside, &[last, extent, any])?;
+        // None of the indices inside is less than the only one of a list of one.
+        let index = self.number(BinaryFn::Min, last, zero)?;
         let extents = self.extents(value);
         let shape = self.shape(value).to_vec();
         let list = self.plain(Reshape { shape: [&[1], &shape[..]].concat() }, &[value])?;

@@ -11,7 +11,8 @@
 //!                                            Shape ─▶ [2, n]     (numbers.rs: what is computed of it)
 //! ```
 //!
-//! So all that the graph has are common operators over known shapes; nothing behind the reader knows of varying sizes but the prefix.
+//! So all that the graph has are common operators over known shapes; nothing behind the reader knows of varying sizes but the prefix, and
+//! [`Inside`](crate::op::Inside), which holds indices of the data against what is there.
 
 mod amount;
 mod carry;

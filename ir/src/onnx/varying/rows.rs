@@ -226,11 +226,11 @@ impl NodeReader<'_, '_> {
                 self.ty(x)
             )));
         }
-        let mut x = self.demand(&total, &extent, x)?;
-        x = self.demand(&extent, &total, x)?;
+        let mut x = self.demand([&total, &extent], axis, x)?;
+        x = self.demand([&extent, &total], axis, x)?;
         let zero = Amount::default();
         for part in parts {
-            x = self.demand(&zero, part, x)?;
+            x = self.demand([&part.times(-1), &zero], axis, x)?;
         }
         let mut start = zero;
         let mut results = Vec::with_capacity(parts.len());
@@ -257,7 +257,7 @@ impl NodeReader<'_, '_> {
             false => extent.quotient(count),
         };
         if !shorter {
-            x = self.demand(&extent, &part.times(count), x)?;
+            x = self.demand([&extent, &part.times(count)], axis, x)?;
         }
         let mut results = Vec::new();
         for number in 0..count {
