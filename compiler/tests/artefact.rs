@@ -31,8 +31,12 @@ const STRIP: usize = 8;
 
 /// `y = x·k + x`, `z = y·k + x`, with `k` constant: two functions, each used twice, the second time strip by strip.
 fn desc() -> ProgramDesc {
-    let port =
-        |name: &str| Port { name: name.to_owned(), elem: ElemType::F32, shape: vec![1, N], count: None };
+    let port = |name: &str| Port {
+        name: name.to_owned(),
+        elem: ElemType::F32,
+        shape: vec![1, N],
+        counts: Vec::new(),
+    };
     let arg = |region, offset| Arg { region, offset };
     let step = |name: &str, func, args| Step { name: name.to_owned(), func, units: N as u32, args };
     let product = arg(Region::Arena, 192);

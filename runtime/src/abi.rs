@@ -244,12 +244,12 @@ pub struct Port {
     pub elem: ElemType,
     /// Extents, outermost first, in the model's axis order.
     pub shape: Vec<usize>,
-    /// Where data decide how large an output is: then its extents are the most that can come out.
-    pub count: Option<Count>,
+    /// Where data decide how large an output is: then these extents are the most that can come out. By ascending axis.
+    pub counts: Vec<Count>,
 }
 
-/// How many elements along one axis of an output a run has made. They stand first in its buffer, as a dense tensor of their number;
-/// what is behind them means nothing.
+/// How many elements along one axis of an output a run has made. What it has made stands first in the output's buffer, as a dense tensor;
+/// what is behind means nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count {
     /// The axis.

@@ -63,9 +63,6 @@ pub enum DecodeProblem {
     /// An extent that this machine's addresses cannot count.
     #[error("an extent of {0}")]
     Extent(u64),
-    /// A port whose count is neither there nor not.
-    #[error("{0} counts of an output")]
-    Count(u8),
     /// A way to treat denormals that does not exist.
     #[error("treatment {0} of denormals, which does not exist")]
     Denormals(u8),
@@ -96,8 +93,8 @@ pub fn encode(desc: &ProgramDesc) -> Result<Vec<u8>, EncodeError> {
             out.u8(port.elem as u8);
             out.len(port.shape.len())?;
             port.shape.iter().for_each(|&extent| out.u64(extent as u64));
-            out.u8(port.count.is_some().into());
-            if let Some(Count { axis, at }) = port.count {
+            out.len(port.counts.len())?;
+            for &Count { axis, at } in &port.counts {
                 out.u32(axis);
                 out.u64(at);
             }
@@ -292,12 +289,8 @@ impl<'a> Decoder<'a> {
             let extent = from.u64()?;
             usize::try_from(extent).map_err(|_| from.problem(DecodeProblem::Extent(extent)))
         })?;
-        let count = match self.u8()? {
-            0 => None,
-            1 => Some(Count { axis: self.u32()?, at: self.u64()? }),
-            other => return Err(self.problem(DecodeProblem::Count(other))),
-        };
-        Ok(Port { name, elem, shape, count })
+        let counts = self.list(12, |from| Ok(Count { axis: from.u32()?, at: from.u64()? }))?;
+        Ok(Port { name, elem, shape, counts })
     }
 
     fn step(&mut self) -> Result<Step, DecodeError> {
@@ -371,7 +364,7 @@ mod tests {
             name: name.to_owned(),
             elem,
             shape: shape.to_vec(),
-            count: None,
+            counts: Vec::new(),
         };
         let arg = |region, offset| Arg { region, offset };
         ProgramDesc {
@@ -381,7 +374,10 @@ mod tests {
             inputs: vec![port("data", ElemType::F32, &[1, 3, 224, 224]), port("größe", ElemType::I64, &[])],
             outputs: vec![
                 port("prob", ElemType::U8, &[0]),
-                Port { count: Some(Count { axis: 0, at: 64 }), ..port("boxes", ElemType::I64, &[100, 3]) },
+                Port {
+                    counts: vec![Count { axis: 0, at: 64 }, Count { axis: 1, at: 8 }],
+                    ..port("boxes", ElemType::I64, &[100, 3])
+                },
             ],
             arena_bytes: 1 << 33,
             scratch_bytes: 64,

@@ -235,7 +235,7 @@ impl ProgramDesc {
             verify_ports(ports)?;
         }
         for port in self.inputs.iter().chain(&self.outputs) {
-            self.verify_count(port)?;
+            self.verify_counts(port)?;
         }
         for step in &self.steps {
             let name = || step.name.clone();
@@ -393,14 +393,18 @@ impl ProgramDesc {
         Ok(())
     }
 
-    /// Only an output has a count, of one of its axes, in the arena.
-    fn verify_count(&self, port: &Port) -> Result<(), ProgramError> {
-        let Some(Count { axis, at }) = port.count else { return Ok(()) };
-        let inside = at.checked_add(8).is_some_and(|end| end <= self.arena_bytes);
-        match inside && (axis as usize) < port.shape.len() && self.outputs.contains(port) {
-            true => Ok(()),
-            false => Err(ProgramError::Count { port: port.name.clone(), axis, at }),
+    /// Only an output has counts, of its axes in order, in the arena.
+    fn verify_counts(&self, port: &Port) -> Result<(), ProgramError> {
+        let mut least = 0;
+        for &Count { axis, at } in &port.counts {
+            let inside = at.checked_add(8).is_some_and(|end| end <= self.arena_bytes);
+            let of_axis = axis >= least && (axis as usize) < port.shape.len();
+            if !(inside && of_axis && self.outputs.contains(port)) {
+                return Err(ProgramError::Count { port: port.name.clone(), axis, at });
+            }
+            least = axis + 1;
         }
+        Ok(())
     }
 
     /// Size of a region in bytes; `None` for an input or output that does not exist, and for a strip's buffer, which has

@@ -591,12 +591,11 @@ pub struct Outputs<'a> {
     arena: &'a [u8],
 }
 
-/// The extents of an output after a run: those of its port, but for the axis along which the run has counted.
+/// The extents of an output after a run: those of its port, but for the axes along which the run has counted.
 fn real_shape(port: &Port, arena: &[u8]) -> Vec<usize> {
     let mut shape = port.shape.clone();
-    if let Some(count) = port.count
-        && let Some(extent) = shape.get_mut(count.axis as usize)
-    {
+    for count in &port.counts {
+        let Some(extent) = shape.get_mut(count.axis as usize) else { continue };
         let bytes = usize::try_from(count.at).ok().and_then(|at| arena.get(at..)?.first_chunk());
         let found = bytes.map_or(0, |&bytes| i64::from_ne_bytes(bytes));
         *extent = usize::try_from(found).unwrap_or(0).min(*extent);
@@ -639,9 +638,9 @@ impl<'a> Outputs<'a> {
     fn find(&self, index: usize) -> Result<(&'a Port, &'a [u8]), RunError> {
         let find = || {
             let port = self.ports.get(index)?;
-            let bytes = match port.count {
-                None => port.bytes(),
-                Some(_) => real_shape(port, self.arena).iter().product::<usize>() * port.elem.bytes(),
+            let bytes = match port.counts.is_empty() {
+                true => port.bytes(),
+                false => real_shape(port, self.arena).iter().product::<usize>() * port.elem.bytes(),
             };
             let bytes = self.memory.get(*self.offsets.get(index)?..)?.get(..bytes)?;
             Some((port, bytes))

@@ -250,8 +250,12 @@ fn steps_that_reach_outside_of_their_regions_are_refused_though_the_checksum_mat
     }
     assert!(step(|desc| desc.steps[0].units = 0).contains("no units of work"));
     assert!(step(|desc| desc.steps[0].func = u32::MAX).contains("calls function 4294967295 of 2"));
-    let port =
-        |shape: &[usize]| Port { name: "x".into(), elem: ElemType::F32, shape: shape.to_vec(), count: None };
+    let port = |shape: &[usize]| Port {
+        name: "x".into(),
+        elem: ElemType::F32,
+        shape: shape.to_vec(),
+        counts: Vec::new(),
+    };
     let ports = |list: Vec<Port>| refusal(&file(|_, desc, _| desc.inputs = list));
     assert!(ports(vec![port(&[1 << 62, 4])]).contains("larger than the address space"));
     assert!(ports(vec![port(&[1]), port(&[2])]).contains("stands for two inputs"));
@@ -261,7 +265,8 @@ fn steps_that_reach_outside_of_their_regions_are_refused_though_the_checksum_mat
 fn any_description_with_a_matching_checksum_loads_or_is_refused() {
     let file = file(|_, desc, _| {
         desc.steps[0].args.push(Arg { region: Region::Arena, offset: 0 });
-        desc.inputs = vec![Port { name: "x".into(), elem: ElemType::F32, shape: vec![2, 3], count: None }];
+        desc.inputs =
+            vec![Port { name: "x".into(), elem: ElemType::F32, shape: vec![2, 3], counts: Vec::new() }];
         desc.steps[0].args.push(Arg { region: Region::Input(0), offset: 0 });
     });
     let end = u64::from_le_bytes(file[HEADER_OFFSET + 48..HEADER_OFFSET + 56].try_into().unwrap()) as usize;

@@ -79,7 +79,7 @@ fn desc() -> ProgramDesc {
         name: name.into(),
         elem: ElemType::I64,
         shape: shape.to_vec(),
-        count: None,
+        counts: Vec::new(),
     };
     let arena = |offset| Arg { region: Region::Arena, offset };
     let start = |region| Arg { region, offset: 0 };

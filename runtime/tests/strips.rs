@@ -48,8 +48,12 @@ fn input(seed: usize) -> Vec<f32> {
 }
 
 fn desc() -> ProgramDesc {
-    let port =
-        |name: &str| Port { name: name.into(), elem: ElemType::F32, shape: vec![ROWS, COLS], count: None };
+    let port = |name: &str| Port {
+        name: name.into(),
+        elem: ElemType::F32,
+        shape: vec![ROWS, COLS],
+        counts: Vec::new(),
+    };
     let place = |region| Arg { region, offset: 0 };
     let step = |name: &str, from, to| Step {
         name: name.into(),

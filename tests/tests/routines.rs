@@ -22,11 +22,12 @@ const GRAPH: &str = "
 %t = top_k %s {axis=2, k=3} : f32[1x6x3x4], i64[1x6x3x4]
 %c = cum_sum %t {axis=3} : f32[1x6x3x4]
 %n = non_zero %s : i64[4x120], i64[]
-%positions = prefix %n, %n:1 {axis=1} : i64[4x120]
+%positions = prefix %n, %n:1 {axes=[1]} : i64[4x120]
 %chosen = non_max_suppression %boxes, %scores {most=5} : i64[15x3], i64[]
-%selected = prefix %chosen, %chosen:1 {axis=0} : i64[15x3]
+%selected = prefix %chosen, %chosen:1 {axes=[0]} : i64[15x3]
 %u = unique %rows : i32[7], i64[7], i64[7], i64[7], i64[]
-%values = prefix %u, %u:4 {axis=0} : i32[7]
+%values = prefix %u, %u:4 {axes=[0]} : i32[7]
+%corner = prefix %c, %u:4, %chosen:1 {axes=[1, 3]} : f32[1x6x3x4]
 output g = %g
 output c = %c
 output places = %t:1
@@ -34,6 +35,7 @@ output positions = %positions
 output selected = %selected
 output values = %values
 output inverse = %u:2
+output corner = %corner
 ";
 
 fn graph() -> Graph {
@@ -120,7 +122,7 @@ fn addresses_lie_inside_and_meet_only_what_is_written() -> Result<(), Failure> {
 #[test]
 fn a_callers_buffer_has_room_for_the_most_and_gets_what_there_is() -> Result<(), Failure> {
     let graph = text::parse(
-        "%x = input : f32[4]\n%n = non_zero %x : i64[1x4], i64[]\n%y = prefix %n, %n:1 {axis=1} : i64[1x4]\noutput y = %y",
+        "%x = input : f32[4]\n%n = non_zero %x : i64[1x4], i64[]\n%y = prefix %n, %n:1 {axes=[1]} : i64[1x4]\noutput y = %y",
     )?;
     let target = Target::host()?;
     let program = pipeline::jit(&pipeline::plan(&graph, &target)?, &target)?;
@@ -141,7 +143,7 @@ fn a_callers_buffer_has_room_for_the_most_and_gets_what_there_is() -> Result<(),
 #[test]
 fn a_value_of_unknown_size_inside_of_a_graph_is_refused() -> Result<(), Failure> {
     let graph = text::parse(
-        "%x = input : f32[4]\n%n = non_zero %x : i64[1x4], i64[]\n%y = prefix %n, %n:1 {axis=1} : i64[1x4]\n\
+        "%x = input : f32[4]\n%n = non_zero %x : i64[1x4], i64[]\n%y = prefix %n, %n:1 {axes=[1]} : i64[1x4]\n\
          %z = neg %y : i64[1x4]\noutput z = %z",
     )?;
     let error = pipeline::plan(&graph, &Target::host()?).map(drop).unwrap_err();

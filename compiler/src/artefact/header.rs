@@ -113,7 +113,7 @@ fn write_port(out: &mut String, prefix: &str, port: &Port) {
     let _ = writeln!(out, "#define {prefix}_TYPE {}", c_type(port.elem));
     let _ = writeln!(out, "#define {prefix}_ELEMENTS {}ull", port.elems());
     let _ = writeln!(out, "#define {prefix}_BYTES {}ull", port.bytes());
-    if let Some(Count { axis, at }) = port.count {
+    for Count { axis, at } in &port.counts {
         // The workspace begins with the arena.
         let _ = writeln!(
             out,
@@ -123,7 +123,8 @@ fn write_port(out: &mut String, prefix: &str, port: &Port) {
             out,
             "   the buffer, as a dense tensor of that number: an int64_t so many bytes into the workspace. */"
         );
-        let _ = writeln!(out, "#define {prefix}_COUNT_AT {at}ull");
+        let of_axis = if port.counts.len() > 1 { format!("_{axis}") } else { String::new() };
+        let _ = writeln!(out, "#define {prefix}_COUNT_AT{of_axis} {at}ull");
     }
 }
 
@@ -176,7 +177,7 @@ mod tests {
             name: (*name).to_owned(),
             elem: ElemType::F32,
             shape: vec![1, 3],
-            count: None,
+            counts: Vec::new(),
         };
         ProgramDesc {
             target: "baseline".to_owned(),
@@ -224,6 +225,21 @@ mod tests {
         assert!(!header.contains("NET_INPUT_A_B"));
         assert!(!header.contains("NET_INPUT_0 "));
         assert!(header.contains("#define NET_INPUT_C 3u"));
+    }
+
+    #[test]
+    fn where_the_run_tells_how_many_there_are_is_named_for_each_axis() {
+        let header_of = |counts: &[Count]| {
+            let mut desc = desc(&["x"]);
+            desc.outputs = vec![Port { counts: counts.to_vec(), ..desc.inputs[0].clone() }];
+            write(&desc, &CName::new("net").unwrap()).unwrap()
+        };
+        let (first, second) = (Count { axis: 0, at: 64 }, Count { axis: 1, at: 8 });
+        assert!(header_of(&[second]).contains("#define NET_OUTPUT_0_COUNT_AT 8ull\n"));
+        let both = header_of(&[first, second]);
+        assert!(both.contains("#define NET_OUTPUT_0_COUNT_AT_0 64ull\n"), "{both}");
+        assert!(both.contains("#define NET_OUTPUT_0_COUNT_AT_1 8ull\n"), "{both}");
+        assert!(!both.contains("COUNT_AT "), "{both}");
     }
 
     #[test]

@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     fn port(elem: ElemType, shape: &[usize]) -> Port {
-        Port { name: "x".into(), elem, shape: shape.to_vec(), count: None }
+        Port { name: "x".into(), elem, shape: shape.to_vec(), counts: Vec::new() }
     }
 
     #[test]

@@ -356,7 +356,8 @@ mod tests {
 
     #[test]
     fn arrays_are_inputs_and_outputs_by_name_or_by_prefix() {
-        let port = |name: &str| Port { name: name.into(), elem: ElemType::F32, shape: vec![1], count: None };
+        let port =
+            |name: &str| Port { name: name.into(), elem: ElemType::F32, shape: vec![1], counts: Vec::new() };
         let arrays = ["x", "output:x", "y", "input:z", "layer3"].map(|n| (n.to_string(), f32s(&[0.0])));
         let case = sort(arrays.into(), &[port("x"), port("z")], &[port("x"), port("y")]);
         let names = |list: &[(String, Tensor)]| list.iter().map(|(n, _)| n.clone()).collect::<Vec<_>>();

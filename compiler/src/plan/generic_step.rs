@@ -183,7 +183,12 @@ impl Planner<'_> {
 
     /// A value of which data decide the size: its number is kept until the end of the run, where the caller is told.
     pub(super) fn prefix(&mut self, id: NodeId, prefix: &Prefix) -> Result<(), PlanError> {
-        let count = self.graph.operand(id, 1).map(|count| self.view_or_gather(id, count)).transpose()?;
+        let mut counts = Vec::new();
+        for (index, &axis) in prefix.axes.iter().enumerate() {
+            if let Some(count) = self.graph.operand(id, 1 + index) {
+                counts.push((axis, self.view_or_gather(id, count)?));
+            }
+        }
         if self.output_index(id.into()).is_none() || !self.graph.consumers(id.into()).is_empty() {
             let source = GenericError::Unsupported {
                 op: "Prefix",
@@ -192,10 +197,10 @@ impl Planner<'_> {
             return Err(PlanError::Generic { node: self.graph.node(id).name.clone(), op: "Prefix", source });
         }
         self.generic(id)?;
-        if let Some(count) = count {
+        for (axis, count) in counts {
             let name = format!("{}.count", self.graph.node(id).name);
             let kept = self.temporary(&name, &TensorType::new(DType::I64, []));
-            self.counts.insert(id.into(), (prefix.axis, BufferId(kept.arg as u32)));
+            self.counts.entry(id.into()).or_default().push((axis, BufferId(kept.arg as u32)));
             self.copy(id, &name, count, kept, "the caller is told how many there are")?;
         }
         Ok(())

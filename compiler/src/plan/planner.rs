@@ -83,8 +83,8 @@ pub(super) struct Planner<'g> {
     pub repeats: Vec<RepeatDraft>,
     pub constants: PlannedConstants,
     pub tables: Vec<RunTable>,
-    /// For values of which data decide the size: the axis, and the buffer that holds their number until the end of a run.
-    pub counts: BTreeMap<Value, (usize, BufferId)>,
+    /// For values of which data decide the size: the axes, and the buffers that hold how many there are until the end of a run.
+    pub counts: BTreeMap<Value, Vec<(usize, BufferId)>>,
     /// The buffer of all records of indices that lead outside, if there are any; it is kept for the whole run.
     records: Option<BufferId>,
     /// What they are of; they begin from the start of that buffer.
@@ -510,7 +510,7 @@ impl<'g> Planner<'g> {
             }
         }
         repeat::live_through(&self.repeats, &mut lives, &touched_by);
-        for (_, count) in self.counts.values() {
+        for (_, count) in self.counts.values().flatten() {
             if let Some(life) = lives.get_mut(count) {
                 life.1 = self.drafts.len().saturating_sub(1);
             }
@@ -605,9 +605,9 @@ impl<'g> Planner<'g> {
             });
         }
         super::ahead::decide(&mut steps, &groups, self.target.l2);
-        let count = |value: &Value| {
-            let &(axis, buffer) = self.counts.get(value)?;
-            Some(Count { axis: axis as u32, at: offset(&self, buffer) })
+        let counts = |value: &Value| -> Vec<Count> {
+            let counts = self.counts.get(value).into_iter().flatten();
+            counts.map(|&(axis, buffer)| Count { axis: axis as u32, at: offset(&self, buffer) }).collect()
         };
         let records = self.records.map_or(0, |records| offset(&self, records));
         let mut index_checks = self.index_checks.clone();
@@ -644,7 +644,7 @@ impl<'g> Planner<'g> {
                 .graph
                 .outputs()
                 .iter()
-                .map(|(name, v)| Port { count: count(v), ..port(name, self.graph.ty(*v)) })
+                .map(|(name, v)| Port { counts: counts(v), ..port(name, self.graph.ty(*v)) })
                 .collect(),
             steps,
             strips: groups.describe(scratch),
@@ -752,5 +752,5 @@ fn port(name: &str, ty: &TensorType) -> Port {
         DType::Bool => ElemType::Bool,
         DType::BF16 => ElemType::BF16,
     };
-    Port { name: name.to_string(), elem, shape: ty.shape.to_vec(), count: None }
+    Port { name: name.to_string(), elem, shape: ty.shape.to_vec(), counts: Vec::new() }
 }

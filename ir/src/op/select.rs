@@ -16,12 +16,12 @@ use super::{Arithmetic, OpError, Operator, Tensors, Types, check, required, stri
 use crate::tensor::Tensor;
 use crate::types::{DType, TensorType};
 
-/// The first `count` elements of an axis. Operands: 0 `x`, 1 `count` (`i64`, a scalar). Its type is that of `x`; its value has as many elements
-/// along the axis as `count` says, between none and all. Only an output of the graph may be one.
+/// The first elements of some axes. Operands: 0 `x`, then a `count` (`i64`, a scalar) for each axis. Its type is that of `x`; its value has as many
+/// elements along an axis as its count says, between none and all. Only an output of the graph may be one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prefix {
-    /// The axis.
-    pub axis: usize,
+    /// The axes, ascending.
+    pub axes: Vec<usize>,
 }
 
 /// ONNX NonZero (opsets 9 and 13). Operand: 0 `x`; results: `indices`, `i64[rank, n]`, where column `i` is the position of the `i`-th element
@@ -95,23 +95,30 @@ impl Operator for Prefix {
     }
 
     fn infer(&self, operands: &Types<'_>) -> Result<Vec<TensorType>, OpError> {
-        check::at_most(operands, 2)?;
+        check::at_most(operands, 1 + self.axes.len())?;
         let x = required(operands, 0, "x")?;
-        check::axis(self.axis, &x.shape)?;
-        check::exactly(operands, 1, "count", &count_type())?;
+        if !self.axes.is_sorted_by(|a, b| a < b) {
+            return Err(OpError::mismatch(format!("axes {:?} do not ascend", self.axes)));
+        }
+        for (index, &axis) in self.axes.iter().enumerate() {
+            check::axis(axis, &x.shape)?;
+            check::exactly(operands, 1 + index, "count", &count_type())?;
+        }
         Ok(vec![x.clone()])
     }
 
     fn eval(&self, operands: &Tensors<'_>, _: &[TensorType]) -> Result<Vec<Tensor>, OpError> {
-        let (x, count) = (required(operands, 0, "x")?, required(operands, 1, "count")?);
-        let extent = x.shape()[self.axis];
-        let count = count.elems::<i64>()?.first().copied().unwrap_or(0).clamp(0, extent as i64) as usize;
-        let mut ty = x.ty().clone();
-        let mut dims = ty.shape.to_vec();
-        dims[self.axis] = count;
-        ty.shape = dims.into();
-        let first: Vec<usize> = (0..count).collect();
-        Ok(vec![picked(x, &ty, Some(self.axis), &first)?])
+        let mut y = required(operands, 0, "x")?.clone();
+        for (index, &axis) in self.axes.iter().enumerate() {
+            let count = required(operands, 1 + index, "count")?;
+            let mut dims = y.shape().to_vec();
+            let count =
+                count.elems::<i64>()?.first().copied().unwrap_or(0).clamp(0, dims[axis] as i64) as usize;
+            dims[axis] = count;
+            let first: Vec<usize> = (0..count).collect();
+            y = picked(&y, &TensorType::new(y.dtype(), dims), Some(axis), &first)?;
+        }
+        Ok(vec![y])
     }
 
     fn arithmetic(&self, _: &Types<'_>, _: &[TensorType]) -> Arithmetic {

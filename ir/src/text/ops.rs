@@ -115,7 +115,7 @@ attributes! {
     ReverseSequence { batch_axis = *, time_axis = * }
     MaxUnpool { sizes as ByX = * }
     NonMaxSuppression { most = *, center_point_box = false }
-    Prefix { axis = * }
+    Prefix { axes as List = * }
 }
 
 // Their graphs are written apart from their attributes.

@@ -225,7 +225,10 @@ fn samples() -> Vec<(Op, Vec<Option<TensorType>>)> {
             Inside { axis: 2, outside: Outside::Nowhere }.into(),
             vec![Some(TensorType::new(DType::I32, [3, 2])), Some(TensorType::new(DType::I64, [2]))],
         ),
-        (Prefix { axis: 3 }.into(), vec![image(), Some(TensorType::new(DType::I64, []))]),
+        (
+            Prefix { axes: vec![1, 3] }.into(),
+            [image(), Some(TensorType::new(DType::I64, [])), Some(TensorType::new(DType::I64, []))].into(),
+        ),
         (
             Loop { trips: 1, by_data: true, states: 1, scanned: 1, body: body().into() }.into(),
             vec![Some(TensorType::new(DType::Bool, [])), f(&[2]), image(), f(&[2])],

@@ -111,6 +111,45 @@ fn what_may_not_be_there_is_not_repeated() {
     assert!(model.error().contains("only the run knows"), "{}", model.error());
 }
 
+#[test]
+fn an_output_has_as_much_as_there_is_along_each_axis() {
+    let graph = onnx(13)
+        .input("x", &["4"])
+        .input_of("c", BOOL, &["4"])
+        .input("z", &["3"])
+        .input_of("d", BOOL, &["3"])
+        .ints("zero", &[0])
+        .ints("one", &[1])
+        .output("y")
+        .node("Compress", &["x", "c"], &["some"], &[int("axis", 0)])
+        .node("Compress", &["z", "d"], &["others"], &[int("axis", 0)])
+        .node("Unsqueeze", &["some", "one"], &["column"], &[])
+        .node("Unsqueeze", &["others", "zero"], &["row"], &[])
+        .node("Mul", &["column", "row"], &["y"], &[])
+        .graph();
+    let (x, z) = ([1.0f32, 2.0, 3.0, 4.0], [10.0f32, 100.0, 1000.0]);
+    for (c, d) in [
+        ([true, false, true, true], [false, true, true]),
+        ([true; 4], [true; 3]),
+        ([false; 4], [true, false, false]),
+        ([false, true, false, false], [false; 3]),
+    ] {
+        let inputs = [
+            Tensor::new([4], &x).unwrap(),
+            Tensor::bools([4], &c).unwrap(),
+            Tensor::new([3], &z).unwrap(),
+            Tensor::bools([3], &d).unwrap(),
+        ];
+        let y = eval::run(&graph, &inputs).unwrap().remove(0);
+        let chosen = |all: &[f32], which: &[bool]| -> Vec<f32> {
+            all.iter().zip(which).filter(|(_, is)| **is).map(|(v, _)| *v).collect()
+        };
+        let (some, others) = (chosen(&x, &c), chosen(&z, &d));
+        let expected: Vec<f32> = some.iter().flat_map(|a| others.iter().map(move |b| a * b)).collect();
+        assert_eq!((y.shape().to_vec(), f32s(&y)), (vec![some.len(), others.len()], expected));
+    }
+}
+
 /// The chosen of six numbers in parts.
 fn parts(given: &[&str], outputs: &[&str]) -> Onnx {
     let mut model = onnx(13)

@@ -75,7 +75,7 @@ pub fn desc() -> ProgramDesc {
         name: name.to_owned(),
         elem: ElemType::F32,
         shape: shape.to_vec(),
-        count: None,
+        counts: Vec::new(),
     };
     let totals = ROWS * COLS * 4;
     let step = |name: &str, func, units: usize, args: Vec<Arg>| Step {

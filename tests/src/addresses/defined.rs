@@ -168,8 +168,12 @@ mod tests {
     }
 
     fn plan(steps: Vec<PlanStep>) -> Plan {
-        let port =
-            |name: &str| Port { name: name.into(), elem: ElemType::F32, shape: vec![25, 8], count: None };
+        let port = |name: &str| Port {
+            name: name.into(),
+            elem: ElemType::F32,
+            shape: vec![25, 8],
+            counts: Vec::new(),
+        };
         Plan {
             inputs: vec![port("x")],
             outputs: vec![port("y")],

@@ -16,29 +16,32 @@ impl Lowering<'_> {
     }
 }
 
-/// The first elements of an axis, one after another in row-major order: what is behind them in memory stays as it was.
+/// The first elements of some axes, one after another in row-major order: what is behind them in memory stays as it was.
 pub(super) fn prefix(l: &mut Lowering<'_>, op: &Prefix) -> Result<(), GenericError> {
-    let (x, count, y) = (l.input(0)?, l.input(1)?, l.output()?);
-    if y.is_empty() {
-        return Ok(());
-    }
+    let (x, y) = (l.input(0)?, l.output()?);
+    let Some(&first) = op.axes.first().filter(|_| !y.is_empty()) else {
+        return if y.is_empty() { Ok(()) } else { copy::copy(l, &x, &y) };
+    };
     let flat = y.reshaped(&[y.elems()]).ok_or_else(|| l.unsupported("a result that is not dense"))?;
-    let inner: usize = y.shape[op.axis + 1..].iter().product();
+    let mut counts = Vec::with_capacity(op.axes.len());
+    for index in 0..op.axes.len() {
+        counts.push(l.input(1 + index)?);
+    }
     let mut w = Writer::new();
     let (from, to) = (w.moved(&x, MemoryUse::Read), w.moved(&flat, MemoryUse::Write));
-    let count = w.memory(&count, MemoryUse::Read);
-    w.over(&x.shape[..op.axis], y.shape[op.axis].saturating_mul(inner), |w, outer| {
-        let there = w.load(count, &[]);
-        let there = w.value(there.max(RoutineExpr::int(0)).min(RoutineExpr::index(x.shape[op.axis])));
-        let number = row_major(outer, &x.shape[..op.axis]);
-        let first = w.value(number * there.clone() * RoutineExpr::index(inner));
-        w.for_each(RoutineExpr::int(0), there, |w, i| {
-            let row = w.value(first + i.clone() * RoutineExpr::index(inner));
-            w.nested(&x.shape[op.axis + 1..], Vec::new(), |w, rest| {
-                let element = w.load(from, &[outer, &[i], rest].concat());
-                let place = row + row_major(rest, &x.shape[op.axis + 1..]);
-                w.store(to, &[place], element);
-            });
+    let counts: Vec<Mem> = counts.iter().map(|count| w.memory(count, MemoryUse::Read)).collect();
+    let (outer, inner) = x.shape.split_at(first);
+    w.over(outer, inner.iter().fold(1, |work: usize, extent| work.saturating_mul(*extent)), |w, at| {
+        let mut extents: Vec<RoutineExpr> = inner.iter().map(|&extent| RoutineExpr::index(extent)).collect();
+        for (&axis, &count) in op.axes.iter().zip(&counts) {
+            let there = w.load(count, &[]);
+            extents[axis - first] =
+                w.value(there.max(RoutineExpr::int(0)).min(RoutineExpr::index(x.shape[axis])));
+        }
+        let number = row_major(at, outer);
+        each_there(w, &extents, at.to_vec(), number, &mut |w, at, number| {
+            let element = w.load(from, at);
+            w.store(to, &[number], element);
         });
     });
     l.push_routine(w)
@@ -49,6 +52,25 @@ fn row_major(at: &[RoutineExpr], shape: &[usize]) -> RoutineExpr {
     at.iter()
         .zip(shape)
         .fold(RoutineExpr::int(0), |n, (i, &extent)| n * RoutineExpr::index(extent) + i.clone())
+}
+
+/// What is done with an element: where it is, and its number among those that are there.
+type EachElement<'f> = dyn FnMut(&mut Writer, &[RoutineExpr], RoutineExpr) + 'f;
+
+/// For all indices of some axes of which so many elements are there, behind the indices given, which have this number.
+fn each_there(
+    w: &mut Writer,
+    extents: &[RoutineExpr],
+    at: Vec<RoutineExpr>,
+    number: RoutineExpr,
+    body: &mut EachElement<'_>,
+) {
+    let Some((extent, rest)) = extents.split_first() else { return body(w, &at, number) };
+    let before = w.value(number * extent.clone());
+    w.for_each(RoutineExpr::int(0), extent.clone(), |w, i| {
+        let number = w.value(before + i.clone());
+        each_there(w, rest, [at, vec![i]].concat(), number, body);
+    });
 }
 
 pub(super) fn non_zero(l: &mut Lowering<'_>) -> Result<(), GenericError> {

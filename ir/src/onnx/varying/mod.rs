@@ -88,21 +88,15 @@ impl Sizes {
 
 /// What an output returns of a value: as much as there is.
 pub(super) fn as_there(importer: &mut Importer<'_>, name: &str, value: Value) -> Result<Value, Fault> {
+    let varying = importer.sizes.axes(value).to_vec();
+    if varying.is_empty() {
+        return Ok(value);
+    }
+    let counts = varying.iter().map(|(_, amount)| importer.sizes.made.get(amount).copied());
+    let operands: Vec<Option<Value>> = std::iter::once(Some(value)).chain(counts).collect();
+    let axes = varying.iter().map(|(axis, _)| *axis).collect();
+    let added = importer.graph.add(name, Prefix { axes }.into(), &operands);
     let fault = |what: String| Fault::Port { kind: "output", name: name.to_string(), what };
-    let (axis, amount) = match importer.sizes.axes(value) {
-        [] => return Ok(value),
-        [one] => one.clone(),
-        more => {
-            let axes: Vec<String> = more.iter().map(|(axis, _)| axis.to_string()).collect();
-            return Err(fault(format!(
-                "has sizes that only the run knows along axes {} of {}; only one can be told, so reshape it to one axis",
-                axes.join(" and "),
-                importer.graph.ty(value)
-            )));
-        }
-    };
-    let count = importer.sizes.made.get(&amount).copied();
-    let added = importer.graph.add(name, Prefix { axis }.into(), &[Some(value), count]);
     added.map(Value::from).map_err(|e| fault(e.to_string()))
 }
 
@@ -225,7 +219,7 @@ impl NodeReader<'_, '_> {
         if let (Some(tensor), Some(count)) =
             (self.constant_of(value).cloned(), self.constant_of(count).cloned())
         {
-            let mut real = Op::from(Prefix { axis }).eval(&[Some(&tensor), Some(&count)])?;
+            let mut real = Op::from(Prefix { axes: vec![axis] }).eval(&[Some(&tensor), Some(&count)])?;
             let real = real.pop().ok_or_else(|| NodeFault::invalid("has no results"))?;
             return Ok(self.add_constant(real));
         }

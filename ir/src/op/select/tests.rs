@@ -69,9 +69,15 @@ fn a_prefix_has_as_many_elements_as_its_count_says() {
     let x = tensor([2, 3], &[1u8, 2, 3, 4, 5, 6]);
     for (count, expected) in [(2, vec![1u8, 2, 4, 5]), (0, vec![]), (-5, vec![]), (9, vec![1, 2, 3, 4, 5, 6])]
     {
-        let y = results(Prefix { axis: 1 }, &[&x, &tensor([], &[count as i64])]).remove(0);
+        let y = results(Prefix { axes: vec![1] }, &[&x, &tensor([], &[count as i64])]).remove(0);
         assert_eq!(y, tensor([2, expected.len() / 2], &expected));
     }
+    let counts = [tensor([], &[1i64]), tensor([], &[2i64])];
+    let y = results(Prefix { axes: vec![0, 1] }, &[&x, &counts[0], &counts[1]]).remove(0);
+    assert_eq!(y, tensor([1, 2], &[1u8, 2]));
+    let backwards = Op::from(Prefix { axes: vec![1, 0] });
+    let error = backwards.eval(&[Some(&x), Some(&counts[0]), Some(&counts[1])]).unwrap_err();
+    assert!(error.to_string().contains("axes [1, 0] do not ascend"), "{error}");
 }
 
 /// Of ONNX's examples for NonMaxSuppression: six boxes in three places.
