@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use nnc_ir::op::{Epilogue, MatMul, Residual, Unary};
+use nnc_ir::op::{Conv, Epilogue, MatMul, Residual, Unary};
 use nnc_ir::{Graph, GraphError, NodeId, Op, Tensor, TensorError, TensorType, Value};
 
 use super::Notes;
@@ -306,6 +306,12 @@ fn keeps_non_negative(function: Unary, operand: bool) -> bool {
         ThresholdedRelu { alpha } => alpha >= 0.0 || operand,
         _ => false,
     }
+}
+
+/// Whether taps on zeros can be left out: zero times NaN or infinity would be NaN.
+pub(super) fn zeros_add_nothing(graph: &Graph, conv: NodeId) -> bool {
+    let weights = graph.operand(conv, Conv::W).and_then(|w| floats(graph, w));
+    weights.is_none_or(|weights| weights.iter().all(|w| w.is_finite()))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@
 use nnc_ir::op::{Conv, Pad, PadMode, Pool, PoolKind, Window};
 use nnc_ir::{Graph, NodeId, Op, Value};
 
-use super::edit::{each_node, floats, is_float, is_non_negative, rewrite};
+use super::edit::{each_node, is_float, is_non_negative, rewrite, zeros_add_nothing};
 use super::wide_windows::has_wide_borders;
 use super::{EditError, Notes};
 use crate::code::layers::can_absorb;
@@ -160,12 +160,6 @@ fn widened_by(graph: &Graph, reader: NodeId, border: &Border) -> Option<Op> {
         }
         _ => None,
     }
-}
-
-/// Whether taps on zeros can be left out: zero times NaN or infinity would be NaN.
-pub(super) fn zeros_add_nothing(graph: &Graph, conv: NodeId) -> bool {
-    let weights = graph.operand(conv, Conv::W).and_then(|w| floats(graph, w));
-    weights.is_none_or(|weights| weights.iter().all(|w| w.is_finite()))
 }
 
 /// The window with more padding, where a window may have that much. What `ceil_mode` added to that of a pool comes last and stays last.

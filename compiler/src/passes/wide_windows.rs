@@ -11,8 +11,7 @@
 use nnc_ir::op::{Conv, Pad, PadMode, Window};
 use nnc_ir::{Graph, NodeId, Op};
 
-use super::edit::{each_node, rewrite};
-use super::fuse_pad::zeros_add_nothing;
+use super::edit::{each_node, rewrite, zeros_add_nothing};
 use super::{EditError, Notes};
 use crate::code::layers;
 
