@@ -43,7 +43,6 @@ pub mod fuse_bias;
 pub mod fuse_pad;
 pub mod fuse_residual;
 pub mod identities;
-pub mod pixel_shuffle;
 pub mod pool_stride;
 pub mod scale_product;
 pub mod signals;

@@ -51,8 +51,12 @@ impl Planner<'_> {
             let from = from.ok_or_else(|| PlanError::Internal(format!("\"{name}\" has no layout")))?;
             let copy = self.window_as_image(&to);
             let copy = copy.ok_or_else(|| PlanError::Internal(format!("\"{name}\" has no layout")))?;
-            if !self.convert_window(&from, &to, Purpose { name, node: None, note: Some(why) })? {
-                self.copy_channels(id, image, &copy, why)?;
+            if !self.convert_window(
+                &from,
+                &to,
+                Purpose { name: name.clone(), node: None, note: Some(why) },
+            )? {
+                self.copy_channels(id, &name, image, &copy, why)?;
             }
             return Ok(copy);
         }

@@ -8,6 +8,7 @@ use super::buffer::{BufferId, Home};
 use super::draft::Draft;
 use super::generic::{self, GenericError, IndexRecords};
 use super::image::{Image, Slot};
+use super::pitch::Extent;
 use super::planner::{Place, Planner};
 use crate::code::float::Float;
 use crate::code::routine::RECORD_WORDS;
@@ -241,9 +242,10 @@ impl Planner<'_> {
 
     /// Copies an image into a buffer of its own, channels side by side in natural order.
     pub(super) fn relayout(&mut self, id: NodeId, image: &Image, why: &str) -> Result<Image, PlanError> {
-        let buffer = self.gathered(id, image, image.channels());
+        let name = format!("{}.gather", self.graph.node(id).name);
+        let buffer = self.gathered(&name, image, image.channels());
         let copy = Image::contiguous(image.extent, image.channels(), buffer, 0);
-        self.copy_channels(id, image, &copy, why)?;
+        self.copy_channels(id, &name, image, &copy, why)?;
         Ok(copy)
     }
 
@@ -257,40 +259,59 @@ impl Planner<'_> {
     ) -> Result<Image, PlanError> {
         let places = like.slots.iter().map(|slot| slot.at);
         let (first, last) = (places.clone().min().unwrap_or(0), places.clone().max().unwrap_or(0));
-        let buffer = self.gathered(id, image, last + 1 - first);
+        let name = format!("{}.gather", self.graph.node(id).name);
+        let buffer = self.gathered(&name, image, last + 1 - first);
         let slots = places.map(|at| Slot { buffer, at: at - first }).collect();
         let copy = Image { extent: image.extent, slots };
-        self.copy_channels(id, image, &copy, why)?;
+        self.copy_channels(id, &name, image, &copy, why)?;
         Ok(copy)
     }
 
     /// A buffer for a copy of an image.
-    fn gathered(&mut self, id: NodeId, image: &Image, slots: usize) -> BufferId {
-        let name = format!("{}.gather", self.graph.node(id).name);
-        self.image_buffer(&name, image.extent, slots, self.float_of(image))
+    fn gathered(&mut self, name: &str, image: &Image, slots: usize) -> BufferId {
+        self.image_buffer(name, image.extent, slots, self.float_of(image))
     }
 
     /// Steps that copy an image to another place, channel by channel as far as they lie regularly.
     pub(super) fn copy_channels(
         &mut self,
         id: NodeId,
+        name: &str,
         image: &Image,
         copy: &Image,
         why: &str,
     ) -> Result<(), PlanError> {
-        let name = format!("{}.gather", self.graph.node(id).name);
         let mut start = 0;
         while start < image.channels() {
-            let len = regular_prefix(&image.slots[start..]).min(regular_prefix(&copy.slots[start..]));
-            let part = |of: &Image| Image { extent: of.extent, slots: of.slots[start..start + len].to_vec() };
-            let views = (self.image_view(&part(image)), self.image_view(&part(copy)));
-            let (Some(from), Some(to)) = views else {
+            let (from, to) = (&image.slots[start..], &copy.slots[start..]);
+            let each = regular_prefix(from).min(regular_prefix(to));
+            let rows = alike(from, each).min(alike(to, each));
+            let views = [(image, from), (copy, to)]
+                .map(|(of, slots)| self.rows_of_channels(of.extent, &slots[..rows * each], each));
+            let [Some(from), Some(to)] = views else {
                 return Err(PlanError::Internal(format!("\"{name}\" has no layout")));
             };
-            self.copy(id, &name, from, to, why)?;
-            start += len;
+            self.copy(id, name, from, to, why)?;
+            start += each * rows;
         }
         Ok(())
+    }
+
+    /// Channels as a window of rows, each of so many channels at equal distances; rows lie at equal distances, too.
+    fn rows_of_channels(&self, e: Extent, slots: &[Slot], each: usize) -> Option<View> {
+        let first = slots.first()?;
+        let pitch = self.pitch(first.buffer)?;
+        let step = |to: usize| slots.get(to).map_or(0, |slot| slot.at - first.at);
+        let inner = if each > 1 { step(1) } else { 0 };
+        Some(View {
+            arg: first.buffer.0 as usize,
+            offset: pitch.bytes(first.at),
+            dtype: pitch.float.dtype(),
+            shape: vec![e.n, slots.len() / each, each, e.h, e.w],
+            strides: [pitch.image, step(each), inner, pitch.row, pitch.pixel]
+                .map(|s| pitch.bytes(s))
+                .to_vec(),
+        })
     }
 
     /// A step that copies one window to another of the same shape.
@@ -372,14 +393,26 @@ impl Planner<'_> {
             if ty.shape.elems() == 0 {
                 continue;
             }
-            let view = self.view_or_gather(value.node, value)?;
-            let home = self.at(BufferId(view.arg as u32)).home;
-            if home == Home::Output(index as u32) && view.is_contiguous() && view.offset == 0 {
+            let view = self.view(value);
+            let home = view.as_ref().map(|view| (self.at(BufferId(view.arg as u32)).home, view));
+            if home.is_some_and(|(home, view)| {
+                home == Home::Output(index as u32) && view.is_contiguous() && view.offset == 0
+            }) {
                 continue;
             }
             let buffer = self.buffer(&name, Home::Output(index as u32), ty.bytes() as u64, None);
             let to = View::dense(buffer.0 as usize, ty.dtype, ty.shape.to_vec());
-            self.copy(value.node, &format!("{name}.output"), view, to, "the caller wants it row-major")?;
+            let (name, why) = (format!("{name}.output"), "the caller wants it row-major");
+            match (view, self.image(value)) {
+                (Some(view), _) => self.copy(value.node, &name, view, to, why)?,
+                (None, Some(image)) => {
+                    let planes = self.window_as_image(&to).filter(|planes| planes.extent == image.extent);
+                    let planes =
+                        planes.ok_or_else(|| PlanError::Internal(format!("\"{name}\" has no layout")))?;
+                    self.copy_channels(value.node, &name, &image, &planes, why)?;
+                }
+                (None, None) => return Err(PlanError::Internal(format!("\"{name}\" has no layout"))),
+            }
         }
         Ok(())
     }
@@ -394,6 +427,17 @@ fn reduces_pixels(op: &Op) -> bool {
 enum Wanted {
     Temporary(usize),
     Constant(usize),
+}
+
+/// How many groups of `each` slots, from the first on, lie like the first one, at equal distances.
+fn alike(slots: &[Slot], each: usize) -> usize {
+    let (Some(first), Some(second)) = (slots.first(), slots.get(each)) else { return 1 };
+    let Some(step) = second.at.checked_sub(first.at) else { return 1 };
+    let like = |(row, group): &(usize, &[Slot])| {
+        let moved = |slot: &Slot| Slot { at: slot.at + row * step, ..*slot };
+        group.iter().copied().eq(slots[..each].iter().map(moved))
+    };
+    slots.chunks_exact(each).enumerate().take_while(like).count()
 }
 
 /// Length of the longest prefix of slots at equal distances in one buffer.
