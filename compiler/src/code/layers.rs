@@ -11,9 +11,10 @@
 //! | transposed convolution | nothing | bias, activation |
 //! | matrix product, of any operands | nothing | bias, residual, activation |
 //!
-//! Activations are those of [`Activation`]. Elements are `f32` or half floats, and pictures have two spatial axes. Weights and biases of
-//! convolutions, and the operands of products, may be known or computed; scale, shift, and the bias of a product are known. What no kernel
-//! does is a loop nest, which does everything, and is many times slower.
+//! Activations are those of [`Activation`]. Elements are `f32` or half floats. Pictures have two spatial axes; convolutions that sum over
+//! channels, transposed ones too, may have a third. Weights and biases of convolutions, and the operands of products, may be known or
+//! computed; scale, shift, and the bias of a product are known. What no kernel does is a loop nest, which does everything, and is many times
+//! slower.
 
 use nnc_ir::op::{Conv, Epilogue, MatMul, Op, PoolKind, Prologue, Residual, Unary, Window};
 use nnc_ir::{Graph, NodeId, Tensor, TensorType, Value};
@@ -96,7 +97,11 @@ fn becoming(graph: &Graph, node: NodeId, op: &Op) -> Option<Layer> {
     if let Op::MatMul(product) = op {
         return multiplied(graph, node, product);
     }
-    let picture = |shape: &[usize]| shape.len() == 4 && shape.iter().all(|&n| n > 0);
+    // Volumes have convolutions that sum over channels.
+    let sums = matches!(op, Op::Conv(_) | Op::ConvTranspose(_));
+    let is_volume = x.shape.rank() == 5;
+    let picture =
+        |shape: &[usize]| (shape.len() == 4 || sums && shape.len() == 5) && shape.iter().all(|&n| n > 0);
     if x.dtype != y.dtype || Float::of(x.dtype).is_none() || ![x, y].iter().all(|ty| picture(&ty.shape)) {
         return None;
     }
@@ -110,12 +115,12 @@ fn becoming(graph: &Graph, node: NodeId, op: &Op) -> Option<Layer> {
         Op::Conv(conv) if floats(&[Conv::W, Conv::B]) && known(&[Conv::SCALE, Conv::SHIFT]) => {
             let bias = operand(Conv::B).is_some();
             let channels = (x.shape[1], y.shape[1]);
-            convolution(conv, channels, bias)
+            convolution(conv, channels, bias).filter(|layer| !is_volume || is_plain(layer))
         }
         Op::ConvTranspose(conv) if floats(&[1, 2]) => {
             let epilogue = Epilogue { residual: None, activation: conv.activation };
             let epilogue = before_storing(&epilogue, operand(2).is_some())?;
-            let by_lanes = in_lanes(conv.groups, (x.shape[1], y.shape[1]));
+            let by_lanes = !is_volume && in_lanes(conv.groups, (x.shape[1], y.shape[1]));
             let few = parts(&conv.window, &y.shape, by_lanes).is_some_and(|parts| parts <= MOST_PARTS);
             few.then_some(if by_lanes {
                 Layer::TransposedLanes { epilogue }
@@ -164,6 +169,11 @@ fn convolution(conv: &Conv, (channels, results): (usize, usize), bias: bool) -> 
 /// Whether a convolution has its channels in lanes: each is a group, and of more of them than results of each a vector is fuller.
 fn in_lanes(groups: usize, (channels, results): (usize, usize)) -> bool {
     groups > 1 && groups == channels && results / channels <= channels
+}
+
+/// Whether a layer sums over channels as they are.
+fn is_plain(layer: &Layer) -> bool {
+    matches!(layer, Layer::Dense { prologue, .. } if prologue.is_none())
 }
 
 /// How many convolutions a transposed one is; `None` if nobody should count.

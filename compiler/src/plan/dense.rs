@@ -243,20 +243,20 @@ impl DensePlan {
     }
 }
 
-/// The two axes of a two-dimensional window; `None` for other ranks.
+/// The last two axes of a window, which are those of a picture; `None` for fewer.
 pub fn axes(window: &Window, input: (usize, usize), output: (usize, usize)) -> Option<(Axis, Axis)> {
-    let axis = |i: usize, input, output| {
-        Some(Axis {
-            input,
-            output,
-            kernel: *window.kernel.get(i)?,
-            stride: *window.strides.get(i)?,
-            dilation: *window.dilations.get(i)?,
-            pad: *window.pads_begin.get(i)?,
-        })
-    };
-    if window.kernel.len() != 2 {
-        return None;
-    }
-    Some((axis(0, input.0, output.0)?, axis(1, input.1, output.1)?))
+    let front = window.kernel.len().checked_sub(2)?;
+    Some((axis(window, front, input.0, output.0)?, axis(window, front + 1, input.1, output.1)?))
+}
+
+/// One axis of a window.
+pub fn axis(window: &Window, axis: usize, input: usize, output: usize) -> Option<Axis> {
+    Some(Axis {
+        input,
+        output,
+        kernel: *window.kernel.get(axis)?,
+        stride: *window.strides.get(axis)?,
+        dilation: *window.dilations.get(axis)?,
+        pad: *window.pads_begin.get(axis)?,
+    })
 }

@@ -129,16 +129,33 @@ impl Planner<'_> {
         let residual = residual.as_ref();
         let (out_image, output_buffer) = self.dense_output(id, output, &image, residual);
         let placed = Placed { input: &image, output: &out_image, output_buffer, residual };
-        match self.fits_winograd(layer, prologue, epilogue, &placed) {
-            Some(decision) if !own.is_computed() => self.winograd(layer, &placed, decision, epilogue)?,
-            _ => self.direct(layer, &own, prologue, epilogue, &placed, true)?,
-        }
+        self.dense_or_winograd(layer, &own, prologue, epilogue, &placed, true)?;
         self.place(output, Place::Image(out_image));
         Ok(())
     }
 
-    /// Plans a convolution as a sum of products. Of several that make one result, the first counts as the layer.
-    pub(super) fn direct(
+    /// Plans a convolution whose values have their places in the way that takes less time. Of several that make one result, the first
+    /// counts as the layer.
+    pub(super) fn dense_or_winograd(
+        &mut self,
+        layer: &KernelLayer,
+        own: &Own,
+        prologue: KernelPrologue,
+        epilogue: KernelEpilogue,
+        placed: &Placed<'_>,
+        is_first: bool,
+    ) -> Result<(), PlanError> {
+        let decision = self.fits_winograd(layer, prologue, epilogue, placed);
+        match (decision, &own.weights) {
+            (Some(decision), Parameter::Known(weights)) => {
+                self.winograd(layer, (weights, own.bias.as_ref()), placed, decision, epilogue, is_first)
+            }
+            _ => self.direct(layer, own, prologue, epilogue, placed, is_first),
+        }
+    }
+
+    /// Plans a convolution as a sum of products.
+    fn direct(
         &mut self,
         layer: &KernelLayer,
         own: &Own,
@@ -360,7 +377,12 @@ impl Planner<'_> {
     }
 
     /// The residual with all channels in one buffer.
-    fn residual_image(&mut self, id: NodeId, output: Value, residual: Value) -> Result<Image, PlanError> {
+    pub(super) fn residual_image(
+        &mut self,
+        id: NodeId,
+        output: Value,
+        residual: Value,
+    ) -> Result<Image, PlanError> {
         let image = self.image_or_copy(id, residual)?;
         let channels = image.channels();
         let first = image.slots.iter().map(|s| s.at).min().unwrap_or(0);
@@ -488,7 +510,7 @@ impl Planner<'_> {
     }
 
     /// Whether it has a place in the arena that is known before.
-    fn in_arena(&self, buffer: BufferId) -> bool {
+    pub(super) fn in_arena(&self, buffer: BufferId) -> bool {
         self.at(self.root(buffer)).home == Home::Arena && self.at(buffer).moves.is_empty()
     }
 
@@ -603,7 +625,7 @@ fn order_of(panel: &Panel, input: &DenseInput) -> usize {
 }
 
 /// A panel of what is computed.
-fn computed<'a>(panel: &Panel, order: &'a [usize]) -> ComputedPanel<'a> {
+pub(super) fn computed<'a>(panel: &Panel, order: &'a [usize]) -> ComputedPanel<'a> {
     ComputedPanel { channels: panel.channels.clone(), lanes: panel.lanes(), order }
 }
 

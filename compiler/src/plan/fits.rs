@@ -1,11 +1,11 @@
 //! First ask, then do: which layer of a graph kernels do, and what it is made of. Nothing is planned here. What fits is planned by
-//! `dense_step`, `winograd_step`, `transposed_step`, `lanes_step` or `product_step`, and none of these finds out later that it does not: where values lie
+//! `dense_step`, `winograd_step`, `transposed_step`, `volume_step`, `lanes_step` or `product_step`, and none of these finds out later that it does not: where values lie
 //! in another way than kernels read them, a copy is made.
 
 use nnc_ir::op::{Conv, GlobalPool, MatMul, Op, Pool};
 use nnc_ir::{Graph, NodeId, Value};
 
-use super::dense::axes;
+use super::dense::{axes, axis};
 use super::sweep::Axis;
 use crate::code::layers::{self, LanesOp, Layer};
 use crate::code::tile::programs::epilogue::KernelEpilogue;
@@ -16,6 +16,8 @@ use crate::code::tile::programs::window::KernelPrologue;
 pub(super) enum KernelWork {
     /// A convolution that sums over channels.
     Dense(KernelLayer, KernelPrologue, KernelEpilogue),
+    /// A convolution over volumes that sums over channels.
+    Volumes(KernelLayer, KernelEpilogue),
     /// A transposed convolution that sums over channels.
     Transposed(KernelLayer, KernelEpilogue),
     /// A transposed convolution that does the same to every channel.
@@ -45,6 +47,8 @@ pub(super) struct KernelLayer {
     pub node: NodeId,
     /// The vertical and the horizontal axis.
     pub axes: (Axis, Axis),
+    /// The axis of slices, of volumes.
+    pub slices: Axis,
     /// Groups of channels of a convolution.
     pub groups: usize,
     pub x: Value,
@@ -58,6 +62,9 @@ pub(super) struct KernelLayer {
 /// What kernels do of a node; `None` when it takes loop nests or routines.
 pub(super) fn fits(graph: &Graph, node: NodeId) -> Option<KernelWork> {
     match layers::of(graph, node)? {
+        Layer::Dense { epilogue, .. } if is_volume(graph, node) => {
+            Some(KernelWork::Volumes(windowed(graph, node)?, epilogue))
+        }
         Layer::Dense { prologue, epilogue } => {
             Some(KernelWork::Dense(windowed(graph, node)?, prologue, epilogue))
         }
@@ -86,15 +93,24 @@ fn product(graph: &Graph, node: NodeId, epilogue: KernelEpilogue) -> Option<Kern
     }))
 }
 
+/// Whether a layer slides over volumes.
+fn is_volume(graph: &Graph, node: NodeId) -> bool {
+    graph.ty(node.into()).shape.rank() > 4
+}
+
 fn windowed(graph: &Graph, node: NodeId) -> Option<KernelLayer> {
     let operand = |i: usize| graph.operand(node, i);
     let x = operand(0)?;
     let (input, output) = (&graph.ty(x).shape, &graph.ty(node.into()).shape);
-    let extents = ((input[2], input[3]), (output[2], output[3]));
+    // The axes of a picture are the last two.
+    let front = input.rank() - 4;
+    let (input, output) = (&input[2..], &output[2..]);
+    let extents = ((input[front], input[front + 1]), (output[front], output[front + 1]));
     let whole = |n: usize| Axis { input: n, output: 1, kernel: n, stride: 1, dilation: 1, pad: 0 };
     let mut decision = KernelLayer {
         node,
-        axes: (whole(input[2]), whole(input[3])),
+        axes: (whole(extents.0.0), whole(extents.0.1)),
+        slices: Axis::point(1),
         groups: 1,
         x,
         weights: None,
@@ -105,6 +121,9 @@ fn windowed(graph: &Graph, node: NodeId) -> Option<KernelLayer> {
     let affine = match &graph.node(node).op {
         Op::Conv(conv) => {
             decision.axes = axes(&conv.window, extents.0, extents.1)?;
+            if front == 1 {
+                decision.slices = axis(&conv.window, 0, input[0], output[0])?;
+            }
             decision.groups = conv.groups;
             decision.weights = Some(operand(Conv::W)?);
             decision.bias = operand(Conv::B);

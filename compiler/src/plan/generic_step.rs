@@ -9,7 +9,7 @@ use super::draft::Draft;
 use super::generic::{self, GenericError, IndexRecords};
 use super::image::{Image, Slot};
 use super::pitch::Extent;
-use super::planner::{Place, Planner};
+use super::planner::{Place, Planner, as_picture, is_image};
 use crate::code::float::Float;
 use crate::code::routine::RECORD_WORDS;
 use crate::code::view::View;
@@ -49,7 +49,7 @@ impl Planner<'_> {
     ) -> View {
         let node = self.graph.node(id);
         let as_image = Float::of(ty.dtype).is_some()
-            && ty.shape.rank() == 4
+            && is_image(&ty.shape)
             && (super::is_image_op(&node.op) || has_image);
         if matches!(node.op, Op::Unary(_) | Op::Binary(_) | Op::ChannelAffine(_))
             && !self.is_wide(value)
@@ -83,7 +83,7 @@ impl Planner<'_> {
             let channels = ty.shape[1];
             let (buffer, at) = self.output_slots(value, channels, true);
             let image = Image::contiguous(self.extent(value), channels, buffer, at);
-            if let Some(view) = self.image_view(&image) {
+            if let Some(view) = self.value_view(value, &image) {
                 self.place(value, Place::Image(image));
                 return view;
             }
@@ -95,7 +95,7 @@ impl Planner<'_> {
 
     fn leads_out(&self, value: Value) -> bool {
         self.output_index(value).is_some()
-            || (self.graph.ty(value).shape.rank() == 4 && self.direct_output(value).is_some())
+            || (is_image(&self.graph.ty(value).shape) && self.direct_output(value).is_some())
     }
 
     /// Adds the steps that an operator becomes.
@@ -219,7 +219,7 @@ impl Planner<'_> {
             )));
         };
         let gathered = self.relayout(id, &image, "its operator reads channels at equal distances")?;
-        self.image_view(&gathered)
+        self.value_view(value, &gathered)
             .ok_or_else(|| PlanError::Internal("a gathered image is not regular".into()))
     }
 
@@ -233,7 +233,7 @@ impl Planner<'_> {
         let (extent, channels) = (self.extent(value), self.graph.ty(value).shape[1]);
         let buffer = self.image_buffer(&name, extent, channels, self.float(value));
         let copy = Image::contiguous(extent, channels, buffer, 0);
-        match (view, self.image_view(&copy)) {
+        match (view, self.value_view(value, &copy)) {
             (Some(from), Some(to)) => self.copy(id, &name, from, to, "it does not lie as an image does")?,
             _ => return Err(PlanError::Internal(format!("\"{name}\" has no layout"))),
         }
@@ -406,7 +406,8 @@ impl Planner<'_> {
             match (view, self.image(value)) {
                 (Some(view), _) => self.copy(value.node, &name, view, to, why)?,
                 (None, Some(image)) => {
-                    let planes = self.window_as_image(&to).filter(|planes| planes.extent == image.extent);
+                    let planes = as_picture(&to).and_then(|to| self.window_as_image(&to));
+                    let planes = planes.filter(|planes| planes.extent == image.extent);
                     let planes =
                         planes.ok_or_else(|| PlanError::Internal(format!("\"{name}\" has no layout")))?;
                     self.copy_channels(value.node, &name, &image, &planes, why)?;

@@ -7,7 +7,7 @@
 //!   Graph (fused layers, channel selects)
 //!     │ channels      which buffer and slot each channel of each image has; concat, split, shuffle become tables
 //!     │ fits          which layers kernels do
-//!     │ dense_step, winograd_step, transposed_step, lanes_step, product_step, generic_step   one file per kind of layer: geometry, tiles, packed weights
+//!     │ dense_step, winograd_step, transposed_step, volume_step, lanes_step, product_step, generic_step   one file per kind of layer: geometry, tiles, packed weights
 //!     │ strips        which steps run band by band, with what lies between them in scratch
 //!     │ memory        lifetimes → offsets in one arena
 //!     │ constants     weights packed into one block, or (shared) into blocks that several programs have
@@ -50,6 +50,7 @@ mod strips;
 pub mod sweep;
 pub mod tiling;
 mod transposed_step;
+mod volume_step;
 pub mod winograd;
 mod winograd_step;
 
@@ -477,6 +478,7 @@ impl<'g> Planner<'g> {
         match decision {
             KernelWork::Dense(layer, prologue, epilogue) => self.dense(layer, *prologue, *epilogue),
             KernelWork::Transposed(layer, epilogue) => self.transposed(layer, *epilogue),
+            KernelWork::Volumes(layer, epilogue) => self.volumes(layer, *epilogue),
             KernelWork::TransposedLanes(layer, epilogue) => self.transposed_lanes(layer, *epilogue),
             KernelWork::Lanes(layer, op, prologue, epilogue) => self.lanes(layer, *op, *prologue, *epilogue),
             KernelWork::Product(layer) => self.product(layer),

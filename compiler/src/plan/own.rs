@@ -41,8 +41,10 @@ pub(super) struct ComputedElements {
     pub dtype: DType,
     pub channels: Vec<i64>,
     pub summands: Vec<i64>,
-    /// Number of taps, and their distance, of both axes.
+    /// Number of taps, and their distance, of both axes of a picture.
     pub taps: [(usize, i64); 2],
+    /// Likewise along the axis of slices.
+    pub slices: (usize, i64),
 }
 
 /// Channels that one kernel computes: lanes behind them are zero.
@@ -78,7 +80,7 @@ impl Own {
 }
 
 impl ComputedElements {
-    /// Those of a window `[channel, summand, ky, kx]` or `[channel]`.
+    /// Those of a window `[channel, summand, ky, kx]`, or with slices `[channel, summand, kz, ky, kx]`, or `[channel]`.
     fn of(view: &View) -> ComputedElements {
         let along = |axis: usize| -> Vec<i64> {
             let (extent, stride) = (view.shape.get(axis), view.strides.get(axis));
@@ -93,7 +95,8 @@ impl ComputedElements {
             dtype: view.dtype,
             channels: along(0).into_iter().map(|at| at + view.offset).collect(),
             summands: along(1),
-            taps: [taps(2), taps(3)],
+            taps: if view.rank() > 4 { [taps(3), taps(4)] } else { [taps(2), taps(3)] },
+            slices: if view.rank() > 4 { taps(2) } else { (1, 0) },
         }
     }
 }

@@ -352,10 +352,10 @@ impl<'g> Planner<'g> {
         pitch.map_or(Float::F32, |pitch| pitch.float)
     }
 
-    /// Extent of a value of rank 4.
+    /// Extent of a picture, or of a volume as the picture of all rows of all slices.
     pub fn extent(&self, value: Value) -> Extent {
-        let shape = &self.graph.ty(value).shape;
-        Extent { n: shape[0], h: shape[2], w: shape[3] }
+        let (&w, rows) = self.graph.ty(value).shape.split_last().unwrap_or((&1, &[]));
+        Extent { n: rows[0], h: rows[2..].iter().product(), w }
     }
 
     /// A constant that a layer has.
@@ -390,7 +390,7 @@ impl<'g> Planner<'g> {
         match self.places.get(&value)? {
             Place::Image(image) => Some(image.clone()),
             Place::Window(view) => {
-                let view = view.clone();
+                let view = as_picture(view)?;
                 self.window_as_image(&view)
             }
         }
@@ -454,8 +454,18 @@ impl<'g> Planner<'g> {
         }
         match self.places.get(&value)? {
             Place::Window(view) => Some(view.clone()),
-            Place::Image(image) => self.image_view(image),
+            Place::Image(image) => self.value_view(value, image),
         }
+    }
+
+    /// The window of a value that lies as an image.
+    pub fn value_view(&self, value: Value, image: &Image) -> Option<View> {
+        let mut view = self.image_view(image)?;
+        if let &[_, _, slices, h, _] = &self.graph.ty(value).shape[..] {
+            view.strides.insert(2, view.strides[2] * h as i64);
+            view.shape.splice(2..3, [slices, h]);
+        }
+        Some(view)
     }
 
     /// An image whose channels lie at equal distances, as a window.
@@ -708,11 +718,30 @@ fn constant_bytes(graph: &Graph) -> u64 {
     graph.node_ids().map(of_node).fold(0, u64::saturating_add)
 }
 
+/// Whether a value may lie as an image: a picture, or a volume.
+pub(super) fn is_image(shape: &[usize]) -> bool {
+    matches!(shape.len(), 4 | 5)
+}
+
+/// A picture as it is, a volume as the picture of all rows of all slices, where they lie so.
+pub(super) fn as_picture(view: &View) -> Option<View> {
+    let mut picture = view.clone();
+    if let (&[_, _, slices, h, _], &[_, _, slice, row, _]) = (&view.shape[..], &view.strides[..]) {
+        let row = if h == 1 { slice } else { row };
+        if slices > 1 && slice != row.checked_mul(i64::try_from(h).ok()?)? {
+            return None;
+        }
+        picture.shape.splice(2..4, [slices.checked_mul(h)?]);
+        picture.strides.splice(2..4, [row]);
+    }
+    Some(picture)
+}
+
 /// Whether a step writes the value as an image of its own.
 fn writes_image(graph: &Graph, value: Value) -> bool {
     let ty = graph.ty(value);
     let op = &graph.node(value.node).op;
-    Float::of(ty.dtype).is_some() && ty.shape.rank() == 4 && super::is_image_op(op)
+    Float::of(ty.dtype).is_some() && is_image(&ty.shape) && super::is_image_op(op)
 }
 
 /// For each value, the position of the last node that reads its bytes, through nodes that only look at them differently.

@@ -32,10 +32,10 @@ pub(super) fn why(graph: &Graph, id: NodeId) -> String {
         if matches!(node.op, Op::MatMul(_)) {
             return "its bias is computed while the model runs".into();
         }
-        if ty.shape.rank() != 4 {
+        if ty.shape.rank() > 5 {
             return format!(
-                "its window has {} axes, and kernels slide along two",
-                ty.shape.rank().saturating_sub(2)
+                "its window has {} axes, and kernels slide along three at most",
+                ty.shape.rank() - 2
             );
         }
     }

@@ -13,23 +13,22 @@ use nnc_ir::{Graph, Tensor, Value};
 
 use super::PlanError;
 use super::buffer::BufferId;
-use super::dense_step::{FEW_PIXELS, Placed, far_channels};
 use super::fits::KernelLayer;
-use super::image::{Image, Slot};
+use super::image::Slot;
 use super::lanes::LanesOp;
 use super::own::{ComputedElements, Own, Parameter};
 use super::panels::f32_elems;
 use super::pitch::{Extent, Pitch};
 use super::planner::{Place, Planner};
 use super::sweep::Axis;
+use super::volume_step::Volume;
 use crate::code::phases::{PhaseBand, bands};
 use crate::code::tile::programs::epilogue::KernelEpilogue;
 use crate::code::tile::programs::window::KernelPrologue;
 
-/// The pixels of some phases as channels of an image of its own, over the same bytes.
+/// The pixels of some phases as channels of a volume of its own, over the same bytes.
 struct Part {
-    image: Image,
-    buffer: BufferId,
+    volume: Volume,
     own: Own,
 }
 
@@ -43,30 +42,17 @@ impl Planner<'_> {
         let (id, output) = (layer.node, Value::from(layer.node));
         let conv = transposed_conv(self.graph, layer)?;
         let own = self.own(layer)?;
-        let mut image = self.image_or_copy(id, layer.x)?;
-        if let Some(far) = far_channels(&image) {
-            image = self.relayout(id, &image, far)?;
-        } else if own.is_computed() && image.affine().is_none() {
-            image =
-                self.relayout(id, &image, "weights that are computed are packed in the order of channels")?;
-        }
-        if self.float_of(&image).is_half() && self.extent(output).pixels() > FEW_PIXELS {
-            image = self.widened(id, &image, "its half floats are widened once")?;
-        }
-        let (out_image, buffer) = self.dense_output(id, output, &image, None);
-        let (input, result) = (image.extent, out_image.extent);
-        let rows = bands(&conv.window, 0, result.h);
-        let columns = bands(&conv.window, 1, result.w);
+        let image = self.volume_input(id, layer.x, own.is_computed(), output)?;
+        let (out_image, _) = self.dense_output(id, output, &image, None);
+        let (input, result) = (self.volume(layer.x, &image)?, self.volume(output, &out_image)?);
         let mut is_first = true;
-        for y in &rows {
-            for x in &columns {
-                let part = self.part(&out_image, buffer, conv, &own, (y, x))?;
-                let layer = KernelLayer { axes: (axis_of(y, input.h), axis_of(x, input.w)), ..*layer };
-                let placed =
-                    Placed { input: &image, output: &part.image, output_buffer: part.buffer, residual: None };
-                self.direct(&layer, &part.own, KernelPrologue::default(), epilogue, &placed, is_first)?;
-                is_first = false;
-            }
+        for window in windows(conv, &result) {
+            let part = self.part(&result, conv, &own, &window)?;
+            let Extent { h, w, .. } = input.picture.extent;
+            let [slices, y, x] = [0, 1, 2].map(|axis| axis_of(&window[axis], [input.slices, h, w][axis]));
+            let layer = KernelLayer { axes: (y, x), slices, ..*layer };
+            self.volume_steps(&layer, &part.own, epilogue, (&input, &part.volume, None), is_first)?;
+            is_first = false;
         }
         self.place(output, Place::Image(out_image));
         Ok(())
@@ -82,50 +68,58 @@ impl Planner<'_> {
         let conv = transposed_conv(self.graph, layer)?;
         let own = self.own(layer)?;
         let all = self.lanes_output(layer)?;
-        let (input, result) = (all.input.extent, all.output.extent);
+        let (input, result) = (all.input.extent, self.volume(output, &all.output)?);
+        let apart = |window: &PartWindow| {
+            let [z, y, x] = window;
+            let all = |x: PhaseBand| y.apart().map(|y| [z.clone(), y, x.clone()]).collect::<Vec<_>>();
+            x.apart().flat_map(all).collect::<Vec<_>>()
+        };
         let mut is_first = true;
-        for y in bands(&conv.window, 0, result.h).iter().flat_map(PhaseBand::apart) {
-            for x in bands(&conv.window, 1, result.w).iter().flat_map(PhaseBand::apart) {
-                let part = self.part(&all.output, all.buffer, conv, &own, (&y, &x))?;
-                let layer = KernelLayer { axes: (axis_of(&y, input.h), axis_of(&x, input.w)), ..*layer };
-                let placed = all.with_output(part.image, part.buffer);
-                let prologue = KernelPrologue::default();
-                let step = (LanesOp::Depthwise, prologue, epilogue);
-                self.lanes_steps(&layer, step, Some(&part.own), &placed, is_first)?;
-                is_first = false;
-            }
+        for window in windows(conv, &result).iter().flat_map(apart) {
+            let part = self.part(&result, conv, &own, &window)?;
+            let axes = (axis_of(&window[1], input.h), axis_of(&window[2], input.w));
+            let layer = KernelLayer { axes, ..*layer };
+            let picture = part.volume.picture;
+            let buffer = picture.slots.first().map_or(all.buffer, |slot| slot.buffer);
+            let placed = all.with_output(picture, buffer);
+            let work = (LanesOp::Depthwise, KernelPrologue::default(), epilogue);
+            self.lanes_steps(&layer, work, Some(&part.own), &placed, is_first)?;
+            is_first = false;
         }
         self.place(output, Place::Image(all.output));
         Ok(())
     }
 
-    /// What a band of rows and a band of columns make.
+    /// What bands of slices, rows and columns make.
     fn part(
         &mut self,
-        image: &Image,
-        buffer: BufferId,
+        result: &Volume,
         conv: &ConvTranspose,
         own: &Own,
-        (y, x): (&PhaseBand, &PhaseBand),
+        window: &PartWindow,
     ) -> Result<Part, PlanError> {
-        let none = || PlanError::Internal("the result of a transposed convolution is no image".into());
-        let pitch = self.pitch(buffer).ok_or_else(none)?;
-        let (down, right) = (conv.window.strides[0], conv.window.strides[1]);
-        let extent = Extent { n: image.extent.n, h: y.positions, w: x.positions };
-        let apart = Pitch { pixel: pitch.pixel * right, row: pitch.row * down, ..pitch };
-        let part = self.seen_as(buffer, extent, apart);
-        let each = image.channels() / conv.groups;
-        let slots = channels(conv.groups, y, x, each).map(|channel| {
-            let at = (y.first + channel.row) * pitch.row + (x.first + channel.column) * pitch.pixel;
-            Slot { buffer: part, at: image.slots[channel.group * each + channel.of_group].at + at }
+        let Volume { picture, pitch, apart, .. } = result;
+        let [z, y, x] = window;
+        let strides: Vec<usize> =
+            [&vec![1; 3 - conv.window.strides.len()], &conv.window.strides[..]].concat();
+        let extent = Extent { n: picture.extent.n, h: y.positions, w: x.positions };
+        let pitch = Pitch { pixel: pitch.pixel * strides[2], row: pitch.row * strides[1], ..*pitch };
+        let each = picture.channels() / conv.groups;
+        let slots = channels(conv.groups, window, each).map(|channel| {
+            let [slice, row, column] = [0, 1, 2].map(|axis| window[axis].first + channel.phase[axis]);
+            let at = slice * apart + row * result.pitch.row + column * result.pitch.pixel;
+            let slot = picture.slots[channel.group * each + channel.of_group];
+            Slot { at: slot.at + at, ..slot }
         });
-        let image = Image { extent, slots: slots.collect() };
+        let slots: Vec<Slot> = slots.collect();
+        let picture = self.seen(&slots, extent, pitch);
+        let volume = Volume { picture, pitch, slices: z.positions, apart: apart * strides[0] };
         let weights = match &own.weights {
-            Parameter::Known(tensor) => Parameter::Known(known(tensor, conv.groups, y, x)?),
-            Parameter::Computed(elements) => self.computed(elements, conv.groups, each, (y, x))?,
+            Parameter::Known(tensor) => Parameter::Known(known(tensor, conv.groups, window)?),
+            Parameter::Computed(elements) => self.computed(elements, conv.groups, each, window)?,
         };
         let bias = own.bias.as_ref().map(|bias| {
-            let which = channels(conv.groups, y, x, each).map(|c| c.group * each + c.of_group);
+            let which = channels(conv.groups, window, each).map(|c| c.group * each + c.of_group);
             Ok::<_, PlanError>(match bias {
                 Parameter::Known(tensor) => {
                     let elems = f32_elems(tensor)?;
@@ -138,7 +132,7 @@ impl Planner<'_> {
                 }),
             })
         });
-        Ok(Part { image, buffer: part, own: Own { weights, bias: bias.transpose()? } })
+        Ok(Part { volume, own: Own { weights, bias: bias.transpose()? } })
     }
 
     /// The weights of bands that the run computes, of elements as `[C, M / groups, kernel…]`.
@@ -147,39 +141,62 @@ impl Planner<'_> {
         elements: &ComputedElements,
         groups: usize,
         each: usize,
-        (y, x): (&PhaseBand, &PhaseBand),
+        window: &PartWindow,
     ) -> Result<Parameter, PlanError> {
         let inner = elements.channels.len() / groups;
-        let ([rows, columns], results) = (elements.taps, channels(groups, y, x, each));
-        // What of a phase comes first, and how far on the next one is: all phases have as many.
-        let walk = |band: &PhaseBand, taps: (usize, i64)| {
-            let all = &band.taps[0];
-            let next = all.get(1).map_or(0, |&tap| tap as i64 - all[0] as i64);
-            (all.len(), next * taps.1)
-        };
-        if y.taps[0].is_empty() || x.taps[0].is_empty() {
+        let results = channels(groups, window, each);
+        let axes = [elements.slices, elements.taps[0], elements.taps[1]];
+        let count = |band: &PhaseBand| band.taps[0].len();
+        if window.iter().any(|band| count(band) == 0) {
             let zero = self.constant("zero", &Tensor::new([1], &[0.0f32])?);
-            let zero = ComputedElements {
+            let [slices, rows, columns] = [0, 1, 2].map(|axis| (count(&window[axis]).max(1), 0));
+            return Ok(Parameter::Computed(ComputedElements {
                 buffer: BufferId(zero.arg as u32),
                 dtype: zero.dtype,
                 channels: vec![0; results.count()],
                 summands: vec![0; inner],
-                taps: [y, x].map(|band| (band.taps[0].len().max(1), 0)),
-            };
-            return Ok(Parameter::Computed(zero));
+                taps: [rows, columns],
+                slices,
+            }));
         }
+        // What of a phase comes first, and how far on the next one is: all phases of a band have as many.
+        let walk = |axis: usize| {
+            let all = &window[axis].taps[0];
+            let next = all.get(1).map_or(0, |&tap| tap as i64 - all[0] as i64);
+            (all.len(), next * axes[axis].1)
+        };
         let first = |c: Channel| {
-            let tap = y.taps[c.row][0] as i64 * rows.1 + x.taps[c.column][0] as i64 * columns.1;
-            elements.channels[c.group * inner] + elements.summands[c.of_group] + tap
+            let taps = (0..3).map(|axis| window[axis].taps[c.phase[axis]][0] as i64 * axes[axis].1);
+            elements.channels[c.group * inner] + elements.summands[c.of_group] + taps.sum::<i64>()
         };
         Ok(Parameter::Computed(ComputedElements {
             buffer: elements.buffer,
             dtype: elements.dtype,
             channels: results.map(first).collect(),
             summands: (0..inner).map(|i| elements.channels[i] - elements.channels[0]).collect(),
-            taps: [walk(y, rows), walk(x, columns)],
+            taps: [walk(1), walk(2)],
+            slices: walk(0),
         }))
     }
+}
+
+/// Bands of slices, rows and columns; of a picture, one slice.
+type PartWindow = [PhaseBand; 3];
+
+/// All windows of bands.
+fn windows(conv: &ConvTranspose, result: &Volume) -> Vec<PartWindow> {
+    let front = conv.window.kernel.len() - 2;
+    let Extent { h, w, .. } = result.picture.extent;
+    let one = || vec![PhaseBand { first: 0, taps: vec![vec![0]], start: 0, next: 1, positions: 1 }];
+    let slices = if front == 0 { one() } else { bands(&conv.window, 0, result.slices) };
+    let (rows, columns) = (bands(&conv.window, front, h), bands(&conv.window, front + 1, w));
+    let mut windows = Vec::new();
+    for z in &slices {
+        for y in &rows {
+            windows.extend(columns.iter().map(|x| [z.clone(), y.clone(), x.clone()]));
+        }
+    }
+    windows
 }
 
 fn transposed_conv<'g>(graph: &'g Graph, layer: &KernelLayer) -> Result<&'g ConvTranspose, PlanError> {
@@ -193,25 +210,18 @@ fn transposed_conv<'g>(graph: &'g Graph, layer: &KernelLayer) -> Result<&'g Conv
 #[derive(Clone, Copy)]
 struct Channel {
     group: usize,
-    /// The phase, from the first of the band.
-    row: usize,
-    column: usize,
+    /// The phases, from the first of each band.
+    phase: [usize; 3],
     /// The channel of the result in its group.
     of_group: usize,
 }
 
 /// All channels: groups, phases, channels of the result.
-fn channels<'a>(
-    groups: usize,
-    y: &'a PhaseBand,
-    x: &'a PhaseBand,
-    each: usize,
-) -> impl Iterator<Item = Channel> + 'a {
-    let (rows, columns) = (y.taps.len(), x.taps.len());
-    (0..groups * rows * columns * each).map(move |i| Channel {
-        group: i / (rows * columns * each),
-        row: i / (columns * each) % rows,
-        column: i / each % columns,
+fn channels(groups: usize, window: &PartWindow, each: usize) -> impl Iterator<Item = Channel> + use<> {
+    let [slices, rows, columns] = [0, 1, 2].map(|axis| window[axis].taps.len());
+    (0..groups * slices * rows * columns * each).map(move |i| Channel {
+        group: i / (slices * rows * columns * each),
+        phase: [i / (rows * columns * each) % slices, i / (columns * each) % rows, i / each % columns],
         of_group: i % each,
     })
 }
@@ -227,30 +237,32 @@ fn axis_of(band: &PhaseBand, input: usize) -> Axis {
     }
 }
 
-/// The weights of bands as those of a convolution, `[channel, C / groups, taps…]`, of weights `[C, M / groups, kernel…]`.
-fn known(weights: &Tensor, groups: usize, y: &PhaseBand, x: &PhaseBand) -> Result<Tensor, PlanError> {
+/// The weights of bands as those of a convolution, `[channel, C / groups, taps…]`, of weights `[C, M / groups, kernel…]`. A picture's have no
+/// axis of slices.
+fn known(weights: &Tensor, groups: usize, window: &PartWindow) -> Result<Tensor, PlanError> {
     let elems = f32_elems(weights)?;
-    let [inputs, each, height, width] = weights.shape()[..] else {
+    let shape = weights.shape();
+    let (&[inputs, each, ..], &[.., height, width]) = (&shape[..], &shape[..]) else {
         return Err(PlanError::Internal("the weights of a transposed convolution have other axes".into()));
     };
-    let inner = inputs / groups;
-    let taps = |band: &PhaseBand| band.taps[0].len().max(1);
-    let (rows, columns) = (taps(y), taps(x));
-    let count = groups * y.taps.len() * x.taps.len() * each;
-    let mut packed = Vec::with_capacity(count * inner * rows * columns);
-    for channel in channels(groups, y, x, each) {
-        let (down, right) = (&y.taps[channel.row], &x.taps[channel.column]);
+    let (inner, size) = (inputs / groups, shape[2..].iter().product::<usize>());
+    let taps = window.each_ref().map(|band| band.taps[0].len().max(1));
+    let all: usize = taps.iter().product();
+    let mut packed = Vec::new();
+    for channel in channels(groups, window, each) {
+        let of = |axis: usize, tap: usize| window[axis].taps[channel.phase[axis]].get(tap).copied();
         for c in channel.group * inner..(channel.group + 1) * inner {
-            let kernel = &elems[(c * each + channel.of_group) * height * width..][..height * width];
-            for row in 0..rows {
-                for column in 0..columns {
-                    let tap = down.get(row).zip(right.get(column));
-                    packed.push(tap.map_or(0.0, |(row, column)| kernel[row * width + column]));
-                }
-            }
+            let kernel = &elems[(c * each + channel.of_group) * size..][..size];
+            packed.extend((0..all).map(|tap| {
+                let [z, y, x] = [tap / (taps[1] * taps[2]), tap / taps[2] % taps[1], tap % taps[2]];
+                let at = of(0, z).zip(of(1, y)).zip(of(2, x));
+                at.map_or(0.0, |((z, y), x)| kernel[(z * height + y) * width + x])
+            }));
         }
     }
-    Ok(Tensor::new([count, inner, rows, columns], &packed)?)
+    let count = packed.len() / (inner * all).max(1);
+    let shape = [&[count, inner], &taps[5 - shape.rank()..]].concat();
+    Ok(Tensor::new(shape, &packed)?)
 }
 
 #[cfg(test)]

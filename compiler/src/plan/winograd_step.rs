@@ -23,10 +23,11 @@ use nnc_ir::Tensor;
 
 use super::buffer::BufferId;
 use super::dense::Progression;
-use super::dense_step::Placed;
+use super::dense_step::{Placed, computed};
 use super::draft::Draft;
 use super::fits;
 use super::image::{Image, Slot};
+use super::own::Parameter;
 use super::packing::{PackedPanel, Packing};
 use super::panels::{OutputRun, Panel, cut_panels, output_runs, packed_bias};
 use super::pitch::Pitch;
@@ -101,22 +102,30 @@ impl Planner<'_> {
     pub(super) fn winograd(
         &mut self,
         layer: &fits::KernelLayer,
+        (weights, bias): (&Tensor, Option<&Parameter>),
         placed: &Placed<'_>,
         decision: Decision,
         epilogue: KernelEpilogue,
+        is_first: bool,
     ) -> Result<(), PlanError> {
         let Decision { choice, inputs, output, channels, order, runs } = decision;
         let (y, x) = layer.axes;
         let panels = cut_panels(&runs, Registers::of(self.target), choice.kernel.vectors, Folding::NONE);
         let widest = panels.iter().map(|p| p.lanes()).max().unwrap_or(0);
         let name = self.graph.node(layer.node).name.clone();
-        let weights = self.parameter(layer.weights)?;
-        let bias = layer.bias.map(|b| self.parameter(Some(b))).transpose()?;
-        let (packing, packed_bias) = pack(choice, &panels, &order, &weights, bias.as_ref())?;
+        let known = match bias {
+            Some(Parameter::Known(tensor)) => Some(tensor),
+            _ => None,
+        };
+        let (packing, packed_bias) = pack(choice, &panels, &order, weights, known)?;
         let weight_buffer = self.packed_buffer(&name, packing);
         let bias_buffer = match bias {
             None => ARENA_START,
-            Some(_) => self.constant_buffer(&name, bytemuck::cast_slice(&packed_bias)),
+            Some(Parameter::Known(_)) => self.constant_buffer(&name, bytemuck::cast_slice(&packed_bias)),
+            Some(Parameter::Computed(elements)) => {
+                let panels: Vec<_> = panels.iter().map(|panel| computed(panel, &[0])).collect();
+                self.packed_by_run(layer.node, elements, &panels)?
+            }
         };
         let residual_buffer = placed.residual_buffer();
         let residual_pitch = residual_buffer.and_then(|b| self.pitch(b));
@@ -154,7 +163,7 @@ impl Planner<'_> {
         args.extend(placed.input.buffers().into_iter().map(|b| (b, 0)));
         self.step(Draft {
             name,
-            node: Some(layer.node),
+            node: is_first.then_some(layer.node),
             units: plan.units(),
             scratch: plan.scratch(),
             code: LayerCode::Winograd(plan),

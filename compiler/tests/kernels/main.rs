@@ -11,5 +11,6 @@ mod refusals;
 mod strips;
 mod support;
 mod transposed;
+mod volumes;
 #[path = "../../../runtime/tests/common/watchdog.rs"]
 mod watchdog;

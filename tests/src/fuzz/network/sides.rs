@@ -136,22 +136,59 @@ fn column(net: &mut Network, x: Value, c: &mut Choices<'_>) -> Value {
     maybe_activation(net, y, c)
 }
 
-/// Convolutions and pools along three axes: the channels become the depth of one.
+/// Convolutions and pools along three axes: some of the channels become the slices of a volume.
 fn volume(net: &mut Network, x: Value, c: &mut Choices<'_>) -> Value {
     let [n, channels, h, w] = net.b.image(x);
-    let y = net.b.reshape(x, &[n, 1, channels, h, w]);
-    let y = if c.one_in(3) {
-        let (view, ceil_pads) = pool_window(c, &[channels, h, w]);
-        net.b.pool(PoolKind::Average { count_include_pad: c.one_in(2) }, view, ceil_pads, y)
-    } else {
-        let view = window(c, &[channels, h, w]);
-        let y = net.b.conv(y, c.pick(3) + 1, 1, view, c.one_in(2));
-        maybe_activation(net, y, c)
+    let each = groups(c, channels);
+    let slices = channels / each;
+    let y = net.b.reshape(x, &[n, each, slices, h, w]);
+    let y = match c.pick(4) {
+        0 => {
+            let (view, ceil_pads) = pool_window(c, &[slices, h, w]);
+            net.b.pool(PoolKind::Average { count_include_pad: c.one_in(2) }, view, ceil_pads, y)
+        }
+        1 if net.admits(&[n, 3, 2 * slices, 2 * h, 2 * w]) => {
+            let window = Window {
+                kernel: vec![2; 3],
+                strides: vec![c.pick(2) + 1, 2, 2],
+                dilations: vec![1; 3],
+                pads_begin: vec![c.pick(2) as isize; 3],
+                pads_end: vec![0; 3],
+            };
+            let w = net.b.constant(&[each, c.pick(3) + 1, 2, 2, 2], 0.5);
+            let conv = ConvTranspose { window, output_padding: vec![0; 3], groups: 1, activation: None };
+            net.b.add(conv, &[y, w])
+        }
+        _ => {
+            let (view, parts) = (window(c, &[slices, h, w]), groups(c, each));
+            let y = net.b.conv(y, parts * (c.pick(3) + 1), parts, view, c.one_in(2));
+            let y = if c.one_in(6) { net.b.with_computed_weights(y) } else { y };
+            let y = maybe_activation(net, y, c);
+            let channels = net.b.shape(y)[1];
+            match c.one_in(3) {
+                true => {
+                    let z = net.b.conv(y, channels, 1, one_element(3), false);
+                    net.b.binary(BinaryFn::Add, z, y)
+                }
+                false => y,
+            }
+        }
     };
     let [n, channels, d, h, w] = net.b.shape(y)[..] else { panic!("a volume") };
     match net.admits(&[n, channels * d, h, w]) {
         true => net.b.reshape(y, &[n, channels * d, h, w]),
         false => net.b.add(Reduce { kind: ReduceKind::Max, axes: vec![2], keep_dims: false }, &[y]),
+    }
+}
+
+/// The window of one element along so many axes.
+fn one_element(axes: usize) -> Window {
+    Window {
+        kernel: vec![1; axes],
+        strides: vec![1; axes],
+        dilations: vec![1; axes],
+        pads_begin: vec![0; axes],
+        pads_end: vec![0; axes],
     }
 }
 
