@@ -95,7 +95,7 @@ fn as_table(out: &mut dyn Write, path: &Path, model: &Model, compilation: &Compi
         let mut notes: Vec<&str> = absorbed.iter().map(|a| a.op).collect();
         notes.extend(step.note.iter().chain(step.refused.as_ref().map(|r| &r.why)).map(String::as_str));
         table.add_row([
-            step.name.clone(),
+            table::name(&step.name),
             step.op_and_times(),
             step.code.kind().to_string(),
             step.shape.clone(),
@@ -219,7 +219,7 @@ fn artefact(out: &mut dyn Write, path: &Path, desc: &ProgramDesc, json: bool) ->
     let mut table = table::new(["step", "function", "units of work"]);
     table::numbers(&mut table, &[1, 2]);
     for step in &desc.steps {
-        table.add_row([step.name.clone(), step.func.to_string(), step.units.to_string()]);
+        table.add_row([table::name(&step.name), step.func.to_string(), step.units.to_string()]);
     }
     writeln!(out, "{}\n", table.trim_fmt())?;
     writeln!(

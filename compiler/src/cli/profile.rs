@@ -156,8 +156,8 @@ impl Profile {
         table::numbers(&mut table, &[4, 5, 6, 7, 8, 9, 10]);
         let percent = |share: f64| format!("{:.0} %", share * 100.0);
         for row in self.chosen(rows) {
-            let mut cells =
-                vec![row.name.clone(), String::new(), String::new(), String::new(), microseconds(row.time)];
+            let name = table::name(&row.name);
+            let mut cells = vec![name, String::new(), String::new(), String::new(), microseconds(row.time)];
             cells.push(format!("{:.1} %", row.time / total * 100.0));
             if let Some(work) = &row.work {
                 cells[1..4].clone_from_slice(&[work.op.clone(), work.result.clone(), work.kind.to_string()]);

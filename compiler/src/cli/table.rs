@@ -18,3 +18,32 @@ pub fn numbers(table: &mut Table, columns: &[usize]) {
         }
     }
 }
+
+/// Characters of a name in a table, at most.
+const LONGEST: usize = 48;
+
+/// The name of a layer as a table shows it: of one that would push all columns out of sight a few characters of the beginning, and the
+/// end, by which such names differ. JSON has them whole.
+pub fn name(name: &str) -> String {
+    const HEAD: usize = LONGEST / 4;
+    let length = name.chars().count();
+    if length <= LONGEST {
+        return name.to_string();
+    }
+    let head: String = name.chars().take(HEAD).collect();
+    let tail: String = name.chars().skip(length - (LONGEST - HEAD - 1)).collect();
+    format!("{head}…{tail}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name;
+
+    #[test]
+    fn long_names_lose_what_is_in_the_middle() {
+        let longest = "x".repeat(48);
+        assert_eq!(name(&longest), longest);
+        let long = "jax2tf_get_logits_/pjit_get_logits_/MagikaV2/Dense_0/einsum/Einsüm";
+        assert_eq!(name(long), "jax2tf_get_l…its_/MagikaV2/Dense_0/einsum/Einsüm");
+    }
+}
