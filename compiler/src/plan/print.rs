@@ -11,6 +11,9 @@ use super::{LayerCode, Plan};
 use crate::code::tile::programs::dense::Col;
 use crate::code::tile::programs::window::Along;
 
+/// Strips of a group that are written out.
+const MOST_STRIPS: usize = 64;
+
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for port in &self.inputs {
@@ -29,12 +32,12 @@ impl fmt::Display for Plan {
         for group in &self.strips {
             let (steps, count) = (group.steps(), group.strips.len());
             write!(f, "steps {} to {} in {count} strips:", steps.start, steps.end - 1)?;
-            for strip in &group.strips {
+            for strip in group.strips.iter().take(MOST_STRIPS) {
                 let units: Vec<String> =
                     strip.units.iter().map(|u| format!("{}..{}", u.start, u.end)).collect();
                 write!(f, "  {}", units.join(" "))?;
             }
-            writeln!(f)?;
+            writeln!(f, "{}", if count > MOST_STRIPS { "  …" } else { "" })?;
         }
         for (i, step) in self.steps.iter().enumerate() {
             for repeat in self.repeats.iter().filter(|repeat| repeat.steps().start == i) {

@@ -14,7 +14,8 @@
 //! won and lost is estimated in cycles, and layers run in strips only where that is a gain ([`Costs`]).
 //!
 //! Layers qualify that go through their units in the order of pixels: tiles of a dense layer, rows of a layer with channels
-//! in lanes, of one picture. An image between them may be read by any layer of the group, but by no other, and not through a
+//! in lanes, picture by picture. A batch is a tall picture whose windows stay in theirs: strips are parts of a picture, or some
+//! pictures where these are small. An image between them may be read by any layer of the group, but by no other, and not through a
 //! table of displacements, which are those of the arena.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,14 +35,18 @@ use crate::target::{FMA_PER_CYCLE, Target};
 
 /// The most layers of a group.
 const LONGEST: usize = 8;
-/// The fewest and the most strips of a group: fewer leave nothing to do for a thread that is ahead of the others.
+/// The fewest and the most strips of a group over one picture: fewer leave nothing to do for a thread that is ahead of the others.
 const FEWEST_STRIPS: usize = 8;
 const MOST_STRIPS: usize = 64;
+/// The most of a batch: each takes some bytes of the program.
+const MOST_OF_BATCH: usize = 4096;
 /// The part of the second-level cache that a strip may fill: its images, and what it reads and writes of others.
 const PART_OF_L2: u64 = 3;
 /// Cycles that a byte costs that leaves the second-level cache and comes back. (Measured on MobileNet's first layers, whose
 /// times were compared with those of layers of the same kind that fit.)
 const CYCLES_PER_BYTE: f64 = 0.075;
+/// The same where the bytes leave the last-level cache, too. (Measured on MobileNet v2's first layers over 32 pictures.)
+const CYCLES_PER_BYTE_OF_MEMORY: f64 = 0.5;
 /// Bytes of images that a layer with little arithmetic reads and writes in a cycle while they are in the second-level cache.
 const BYTES_PER_CYCLE: f64 = 10.0;
 /// Cycles that it takes to call a layer function.
@@ -146,19 +151,15 @@ struct Sweep {
     width: usize,
     /// Pixels of a row of the input.
     input_width: usize,
-    /// The vertical axis; `None` where each pixel needs just its own.
+    /// The vertical axis of a picture; `None` where each pixel needs just its own.
     y: Option<Axis>,
 }
 
 impl Sweep {
     fn of(code: &LayerCode) -> Option<Sweep> {
         match code {
-            LayerCode::Dense(plan) if plan.images == 1 && plan.order == LoopOrder::Tiles => {
-                Some(Sweep::dense(plan))
-            }
-            LayerCode::Lanes(plan) if plan.images == 1 && !matches!(plan.op, LanesOp::GlobalPool(_)) => {
-                Some(Sweep::lanes(plan))
-            }
+            LayerCode::Dense(plan) if plan.order == LoopOrder::Tiles => Some(Sweep::dense(plan)),
+            LayerCode::Lanes(plan) if !matches!(plan.op, LanesOp::GlobalPool(_)) => Some(Sweep::lanes(plan)),
             _ => None,
         }
     }
@@ -167,11 +168,12 @@ impl Sweep {
         let width = plan.x.output;
         let tiles = plan.tiles.iter().flat_map(|t| (0..t.count).map(move |i| t.x + i * t.width));
         let row: Vec<usize> = tiles.collect();
-        let rows = (0..plan.y.output).flat_map(|y| row.iter().map(move |x| y * width + x));
+        let height = plan.images * plan.y.output;
+        let rows = (0..height).flat_map(|y| row.iter().map(move |x| y * width + x));
         let own =
             |axis: &Axis| axis.kernel == 1 && axis.stride == 1 && axis.pad == 0 && axis.input == axis.output;
         Sweep {
-            edges: rows.chain([plan.y.output * width]).collect(),
+            edges: rows.chain([height * width]).collect(),
             width,
             input_width: plan.x.input,
             y: (!own(&plan.y) || !own(&plan.x)).then_some(plan.y),
@@ -180,9 +182,12 @@ impl Sweep {
 
     fn lanes(plan: &LanesPlan) -> Sweep {
         let width = plan.x.output;
-        let rows = plan.blocks.iter().flat_map(|b| (0..b.count).map(move |i| b.first + i * b.taps.len()));
+        let blocks = plan.blocks.iter().flat_map(|b| (0..b.count).map(move |i| b.first + i * b.taps.len()));
+        let blocks: Vec<usize> = blocks.collect();
+        let height = plan.images * plan.y.output;
+        let rows = (0..plan.images).flat_map(|image| blocks.iter().map(move |y| image * plan.y.output + y));
         Sweep {
-            edges: rows.chain([plan.y.output]).map(|y| y * width).collect(),
+            edges: rows.chain([height]).map(|y| y * width).collect(),
             width,
             input_width: plan.x.input,
             y: Some(plan.y),
@@ -214,8 +219,9 @@ impl Sweep {
         let rows = written.start / self.width..written.end.div_ceil(self.width);
         // Windows move down with the rows, so the outermost rows that are not all padding read the outermost of the input.
         let read = |row: usize| {
+            let (image, row) = (row / y.output, row % y.output);
             let read = y.taps(row).filter_map(move |tap| usize::try_from(y.position(row, tap)).ok());
-            read.fold(None, |hull: Option<(usize, usize)>, at| {
+            read.map(|at| image * y.input + at).fold(None, |hull: Option<(usize, usize)>, at| {
                 Some(hull.map_or((at, at + 1), |(first, end)| (first.min(at), end.max(at + 1))))
             })
         };
@@ -251,13 +257,13 @@ impl<'p> Steps<'p> {
                 touched_by.entry(*buffer).or_default().push(step);
             }
         }
-        let one_picture = |step: usize| {
+        let flat = |step: usize| {
             let output = touches[step].iter().find(|(_, touch)| *touch == Touch::Write);
             let image = output.and_then(|(id, _)| buffers[id.0 as usize].image);
-            image.is_some_and(|(extent, pitch)| extent.n == 1 && pitch.is_flat(extent))
+            image.is_some_and(|(extent, pitch)| pitch.is_flat(extent))
         };
         let sweeps = drafts.iter().enumerate();
-        let sweeps = sweeps.map(|(step, d)| Sweep::of(&d.code).filter(|_| one_picture(step))).collect();
+        let sweeps = sweeps.map(|(step, d)| Sweep::of(&d.code).filter(|_| flat(step))).collect();
         Steps { drafts, macc, buffers, sweeps, aliased: aliased.collect(), touches, touched_by }
     }
 
@@ -288,7 +294,7 @@ impl<'p> Steps<'p> {
     /// Whether an image is made by one step as a whole and read by others of the group alone, pixel by pixel.
     fn is_local(&self, image: BufferId, maker: usize, steps: &Range<usize>) -> bool {
         let buffer = &self.buffers[image.0 as usize];
-        let flat = buffer.image.is_some_and(|(extent, pitch)| extent.n == 1 && pitch.is_flat(extent));
+        let flat = buffer.image.is_some_and(|(extent, pitch)| pitch.is_flat(extent));
         let users = self.touched_by.get(&image).map(Vec::as_slice).unwrap_or_default();
         let fits = |&user: &usize| {
             let mut touches =
@@ -346,6 +352,7 @@ fn touches(draft: &Draft, buffers: &[Buffer]) -> Vec<(BufferId, Touch)> {
 struct Costs {
     rule: StripRule,
     l2: u64,
+    l3: u64,
     cores: usize,
     /// Multiply-accumulates in a cycle.
     maccs: f64,
@@ -354,16 +361,29 @@ struct Costs {
 impl Costs {
     fn of(rule: StripRule, target: &Target) -> Costs {
         let maccs = f64::from(FMA_PER_CYCLE * target.isa.lanes());
-        Costs { rule, l2: target.l2, cores: target.cores.max(1) as usize, maccs }
+        Costs {
+            rule,
+            l2: target.l2,
+            l3: target.l3.max(target.l2),
+            cores: target.cores.max(1) as usize,
+            maccs,
+        }
     }
 
-    /// How many strips are worth a try, of a result that has so many units.
-    fn counts(&self, units: usize) -> Vec<usize> {
+    /// How many strips are worth a try, of a result that has so many units, in so many pictures: a picture is cut into equal strips, or
+    /// equal numbers of pictures are one.
+    fn counts(&self, units: usize, images: usize) -> Vec<usize> {
         match self.rule {
             StripRule::Never => Vec::new(),
-            StripRule::WhereFaster => (FEWEST_STRIPS..=MOST_STRIPS.min(units))
-                .filter(|count| count.is_multiple_of(self.cores))
-                .collect(),
+            StripRule::WhereFaster => {
+                let pictures = (2..=images).rev().filter(|&n| images.is_multiple_of(n)).map(|n| images / n);
+                let parts = (1..=MOST_STRIPS).map(|n| n * images);
+                let fits = |&count: &usize| {
+                    (FEWEST_STRIPS..=units.min(MOST_OF_BATCH)).contains(&count)
+                        && count.is_multiple_of(self.cores)
+                };
+                pictures.chain(parts).filter(fits).collect()
+            }
             StripRule::Always(count) => vec![count.clamp(1, units)],
         }
     }
@@ -372,6 +392,7 @@ impl Costs {
     fn image(&self, bytes: u64) -> f64 {
         match self.rule {
             StripRule::Always(_) => 1.0,
+            StripRule::WhereFaster if 2 * bytes > self.l3 => bytes as f64 * CYCLES_PER_BYTE_OF_MEMORY,
             StripRule::WhereFaster if 2 * bytes > self.l2 => bytes as f64 * CYCLES_PER_BYTE,
             StripRule::WhereFaster | StripRule::Never => 0.0,
         }
@@ -382,26 +403,32 @@ impl Costs {
         self.rule == StripRule::WhereFaster && PART_OF_L2 * bytes > self.l2
     }
 
-    /// What a group loses.
-    fn group(&self, steps: &Steps<'_>, group: &Group, sweeps: &[&Sweep]) -> f64 {
+    /// What a group of `count` strips loses, of which these are some that are like all.
+    fn group(&self, steps: &Steps<'_>, some: &Group, sweeps: &[&Sweep], count: usize) -> f64 {
         if let StripRule::Always(_) = self.rule {
             return 0.0;
         }
-        if self.is_too_large(steps.outside(group, sweeps) + group.bytes) {
+        if self.is_too_large(steps.outside(some, sweeps) + some.bytes) {
             return f64::INFINITY;
         }
+        let part = some.strips.len() as f64 / count as f64;
         let (mut whole, mut again) = (0.0, 0.0);
-        for (at, (step, sweep)) in group.steps.clone().zip(sweeps).enumerate() {
+        for (at, (step, sweep)) in some.steps.clone().zip(sweeps).enumerate() {
             let time = self.step(&steps.drafts[step], steps.macc[step]);
-            let done: u32 =
-                group.strips.iter().map(|strip| strip.units[at].end - strip.units[at].start).sum();
+            let done: u32 = some.strips.iter().map(|strip| strip.units[at].end - strip.units[at].start).sum();
             whole += time;
-            again += time * (f64::from(done) / sweep.units() as f64 - 1.0);
+            again += time * (f64::from(done) / (sweep.units() as f64 * part) - 1.0);
         }
-        let count = group.strips.len();
-        let calls = (count * group.steps.len()) as f64 * CYCLES_PER_CALL;
+        let calls = (count * some.steps.len()) as f64 * CYCLES_PER_CALL;
         let idle = (count.div_ceil(self.cores) * self.cores) as f64 / count as f64 - 1.0;
-        again + calls + whole * idle
+        again + calls + whole * idle + self.weights(steps, some, count)
+    }
+
+    /// What it costs to read the weights for each strip that are read once for a whole batch, unless they stay in the cache.
+    fn weights(&self, steps: &Steps<'_>, group: &Group, count: usize) -> f64 {
+        let bytes: u64 = group.steps.clone().map(|step| steps.weights(step)).sum();
+        let stay = steps.images(group.steps.clone()) == 1 || !self.is_too_large(bytes);
+        if stay { 0.0 } else { (count - 1) as f64 * bytes as f64 * CYCLES_PER_BYTE }
     }
 
     /// What a whole step takes whose data are near.
@@ -429,16 +456,17 @@ pub(super) fn choose(
     for (sweep, _) in steps.sweeps.iter_mut().zip(alone).filter(|(_, alone)| **alone) {
         *sweep = None;
     }
-    // For the last steps, from none to all: what their best groups win, and the first of these if it begins there.
-    let mut best: Vec<(f64, Option<Group>)> = vec![(0.0, None)];
+    // For the last steps, from none to all: what their best groups win, and the first of these if it begins there, as its steps and the
+    // number of its strips.
+    let mut best: Vec<(f64, Option<(Range<usize>, usize)>)> = vec![(0.0, None)];
     for first in (0..drafts.len()).rev() {
         let mut choice = (best[drafts.len() - first - 1].0, None);
         for end in first + 2..=(first + LONGEST).min(drafts.len()) {
             let Some(sweeps) = steps.sweeps(first..end) else { break };
-            let Some((gain, group)) = steps.group(first..end, &sweeps, &costs) else { continue };
+            let Some((gain, count)) = steps.best(first..end, &sweeps, &costs) else { continue };
             let gain = gain + best[drafts.len() - end].0;
             if gain > choice.0 {
-                choice = (gain, Some(group));
+                choice = (gain, Some((first..end, count)));
             }
         }
         best.push(choice);
@@ -447,9 +475,9 @@ pub(super) fn choose(
     let mut at = 0;
     while at < drafts.len() {
         match best[drafts.len() - at].1.take() {
-            Some(group) => {
-                at = group.steps.end;
-                groups.groups.push(group);
+            Some((range, count)) => {
+                at = range.end;
+                groups.groups.extend(steps.group(range, count));
             }
             None => at += 1,
         }
@@ -463,27 +491,49 @@ impl Steps<'_> {
         self.sweeps[steps].iter().map(Option::as_ref).collect()
     }
 
-    /// The best strips of some steps, and how many cycles they win; `None` if none do.
-    fn group(&self, steps: Range<usize>, sweeps: &[&Sweep], costs: &Costs) -> Option<(f64, Group)> {
+    /// Into how many strips some steps are best cut, and how many cycles that wins; `None` if none do.
+    fn best(&self, steps: Range<usize>, sweeps: &[&Sweep], costs: &Costs) -> Option<(f64, usize)> {
         let between = self.between(&steps)?;
         let near: f64 = between.iter().map(|id| costs.image(self.buffers[id.0 as usize].bytes)).sum();
         if near == 0.0 {
             return None;
         }
-        let mut best: Option<(f64, Group)> = None;
-        for count in costs.counts(sweeps.last()?.units()) {
-            // Most counts are too small, which one strip of the middle tells.
-            let middle = self.band(&steps, &between, sweeps, count, count / 2);
+        let images = self.images(steps.clone());
+        let mut best: Option<(f64, usize)> = None;
+        for count in costs.counts(sweeps.last()?.units(), images) {
+            // The strips of one picture tell what those of others do, and the one in the middle whether they are too large, as they
+            // are for most counts.
+            let of_picture = (count / images).max(1);
+            let middle = self.band(&steps, &between, sweeps, count, of_picture / 2);
             if costs.is_too_large(self.least(&steps, &between, sweeps, &middle)) {
                 continue;
             }
-            let group = self.cut(steps.clone(), &between, sweeps, count);
-            let gain = near - costs.group(self, &group, sweeps);
-            if gain > best.as_ref().map_or(0.0, |(known, _)| *known) {
-                best = Some((gain, group));
+            let some = self.cut(steps.clone(), &between, sweeps, count, of_picture);
+            let gain = near - costs.group(self, &some, sweeps, count);
+            if gain > best.map_or(0.0, |(known, _)| known) {
+                best = Some((gain, count));
             }
         }
         best
+    }
+
+    /// Some steps in so many strips.
+    fn group(&self, steps: Range<usize>, count: usize) -> Option<Group> {
+        let (between, sweeps) = (self.between(&steps)?, self.sweeps(steps.clone())?);
+        Some(self.cut(steps, &between, &sweeps, count, count))
+    }
+
+    /// Pictures of the result of the last of some steps.
+    fn images(&self, steps: Range<usize>) -> usize {
+        let result = steps.last().and_then(|last| self.output(last));
+        let image = result.and_then(|id| self.buffers[id.0 as usize].image);
+        image.map_or(1, |(extent, _)| extent.n.max(1))
+    }
+
+    /// Bytes of the constants of a step.
+    fn weights(&self, step: usize) -> u64 {
+        let buffers = self.drafts[step].args.iter().map(|(id, _)| &self.buffers[id.0 as usize]);
+        buffers.filter(|buffer| matches!(buffer.home, Home::Const(_))).map(|buffer| buffer.bytes).sum()
     }
 
     /// One of `count` strips of the result of the last step, and what it needs of the steps before.
@@ -528,11 +578,18 @@ impl Steps<'_> {
         inside + self.outside_of(steps, between, sweeps, &band.units)
     }
 
-    /// Cuts the result of the last step into `count` strips, and finds what each needs of the steps before.
-    fn cut(&self, steps: Range<usize>, between: &[BufferId], sweeps: &[&Sweep], count: usize) -> Group {
+    /// Cuts the result of the last step into `count` strips, and finds what each of the first `some` needs of the steps before.
+    fn cut(
+        &self,
+        steps: Range<usize>,
+        between: &[BufferId],
+        sweeps: &[&Sweep],
+        count: usize,
+        some: usize,
+    ) -> Group {
         let mut sizes = vec![0u64; between.len()];
-        let mut strips = Vec::with_capacity(count);
-        for strip in 0..count {
+        let mut strips = Vec::with_capacity(some);
+        for strip in 0..some {
             let band = self.band(&steps, between, sweeps, count, strip);
             let bytes = |(pixels, &id): (&Range<usize>, &BufferId)| {
                 (pixels.start as u64 * self.pixel(id), pixels.len() as u64 * self.pixel(id))
@@ -660,12 +717,41 @@ mod tests {
     }
 
     #[test]
+    fn windows_of_a_batch_stay_in_their_picture() {
+        let one = depthwise(1, 2);
+        let edges = [0, 60].iter().flat_map(|image| one.edges.iter().take(6).map(move |edge| image + edge));
+        let sweep = Sweep { edges: edges.chain([120]).collect(), ..one };
+        assert_eq!(sweep.units(), 12);
+        assert_eq!(sweep.read(&(5..6)), 45..60, "the last rows of the first picture");
+        assert_eq!(sweep.read(&(6..7)), 60..75, "the first ones of the second");
+        assert_eq!(sweep.read(&(8..9)), 75..95, "as in the first picture, one picture further");
+        assert_eq!(sweep.read(&(5..7)), 45..75, "across both");
+    }
+
+    #[test]
+    fn strips_of_a_batch_are_equal_parts_of_pictures_or_some_pictures() {
+        let mut target = Target::named("x86-64-v3").unwrap();
+        target.cores = 2;
+        let costs = Costs::of(StripRule::WhereFaster, &target);
+        assert_eq!(costs.counts(96, 24)[..6], [8, 12, 24, 48, 72, 96]);
+        let (units, images) = (56 * 300, 300);
+        assert_eq!(costs.counts(units, images).last(), Some(&3900), "a program has only so many");
+    }
+
+    #[test]
+    fn what_leaves_the_last_cache_costs_more() {
+        let target = Target::named("x86-64-v3").unwrap();
+        let costs = Costs::of(StripRule::WhereFaster, &target);
+        assert!(costs.image(target.l3) > 3.0 * costs.image(target.l3 / 2));
+    }
+
+    #[test]
     fn what_costs_more_than_it_wins_is_left_alone() {
         let target = Target::named("x86-64-v3").unwrap();
         let costs = Costs::of(StripRule::WhereFaster, &target);
         assert_eq!(costs.image(target.l2 / 2), 0.0, "it stays in the cache anyway");
         assert!(costs.image(target.l2) > 0.0);
-        assert!(costs.counts(5).is_empty(), "too few rows for strips");
-        assert!(costs.counts(100).iter().all(|count| count.is_multiple_of(target.cores as usize)));
+        assert!(costs.counts(5, 1).is_empty(), "too few rows for strips");
+        assert!(costs.counts(100, 1).iter().all(|count| count.is_multiple_of(target.cores as usize)));
     }
 }

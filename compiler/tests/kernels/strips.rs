@@ -36,11 +36,21 @@ fn run(text: &str, target: &Target, strips: StripRule, threads: usize) -> (plan:
 
 #[test]
 fn any_number_of_strips_computes_every_row() {
+    same_in_strips(LAYERS, &[2, 3, 5, 8, 16, 17]);
+}
+
+/// Strips that are parts of pictures, some pictures, or begin in one and end in another.
+#[test]
+fn strips_of_a_batch_compute_every_picture() {
+    same_in_strips(&LAYERS.replace(": f32[1x", ": f32[4x"), &[2, 3, 4, 5, 8, 16, 17, 40]);
+}
+
+fn same_in_strips(text: &str, counts: &[usize]) {
     let target = Target::host().expect("a target");
-    let (_, whole) = run(LAYERS, &target, StripRule::Never, 1);
-    for count in [2, 3, 5, 8, 16, 17] {
+    let (_, whole) = run(text, &target, StripRule::Never, 1);
+    for &count in counts {
         for threads in [1, 2] {
-            let (plan, bits) = run(LAYERS, &target, StripRule::Always(count), threads);
+            let (plan, bits) = run(text, &target, StripRule::Always(count), threads);
             assert!(!plan.strips.is_empty(), "{count} strips");
             assert!(bits == whole, "{count} strips on {threads} threads");
         }

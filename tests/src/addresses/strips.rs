@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use nnc::plan::dense::{DenseArg, DensePlan};
-use nnc::plan::lanes::{AxisBlocks, LanesPlan};
-use nnc::plan::sweep::XTiles;
+use nnc::plan::lanes::{AxisBlocks, LanesArg, LanesPlan};
+use nnc::plan::sweep::{BytePitch, XTiles};
 use nnc::plan::{LayerCode, Plan, PlanStep};
 use nnc_runtime::abi::{Arg, Region, Strip, Strips};
 
@@ -142,21 +142,56 @@ fn part(plan: &Plan, step: &PlanStep, units: Range<usize>) -> Result<Walk, Strin
         Ok(())
     };
     match &step.code {
-        LayerCode::Lanes(code) if code.images == 1 => {
-            let blocks = blocks(&code.blocks, &units);
-            take(LayerCode::Lanes(LanesPlan { blocks, ..code.clone() }), step.args.clone())?;
+        LayerCode::Lanes(code) => {
+            for (image, units) in shares(&units, code.blocks_per_image()) {
+                let blocks = blocks(&code.blocks, &units);
+                let pitches =
+                    [(LanesArg::Output as usize, code.output), (LanesArg::Residual as usize, code.residual)];
+                let inputs = code.inputs.iter().enumerate();
+                let inputs = inputs.map(|(number, pitch)| (LanesArg::Inputs as usize + number, *pitch));
+                let args = picture(&step.args, image, pitches.into_iter().chain(inputs));
+                take(LayerCode::Lanes(LanesPlan { images: 1, blocks, ..code.clone() }), args)?;
+            }
         }
-        LayerCode::Dense(code) if code.images == 1 => {
+        LayerCode::Dense(code) => {
             let row = code.tiles_per_row();
-            for y in units.start / row..units.end.div_ceil(row) {
-                let tiles = units.start.max(y * row) - y * row..units.end.min((y + 1) * row) - y * row;
-                let (code, args) = row_of(code, &step.args, y, tiles);
+            for (line, tiles) in shares(&units, row) {
+                let (image, y) = (line / code.y.output, line % code.y.output);
+                let pitches = [
+                    (DenseArg::Output as usize, code.output),
+                    (DenseArg::Residual as usize, code.residual),
+                    (DenseArg::Input as usize, code.input),
+                ];
+                let staged = code.stage.iter().flat_map(|stage| &stage.sources).enumerate();
+                let staged =
+                    staged.map(|(number, source)| (DenseArg::Staged as usize + number, source.pitch));
+                let mut args = picture(&step.args, image, pitches.into_iter().chain(staged));
+                args[DenseArg::Weights as usize].offset += image as u64 * code.weights.image as u64;
+                let (code, args) = row_of(&DensePlan { images: 1, ..code.clone() }, &args, y, tiles);
                 take(LayerCode::Dense(code), args)?;
             }
         }
         _ => return Err(format!("\"{}\" cannot be cut", step.name)),
     }
     Ok(all)
+}
+
+/// Units in shares of so many each: which shares they are in, and which of each.
+fn shares(units: &Range<usize>, size: usize) -> Vec<(usize, Range<usize>)> {
+    let share = |n: usize| units.start.max(n * size) - n * size..units.end.min((n + 1) * size) - n * size;
+    (units.start / size..units.end.div_ceil(size)).map(|n| (n, share(n))).collect()
+}
+
+/// Arguments that point at a picture of a batch instead of the first.
+fn picture(args: &[Arg], image: usize, pitches: impl Iterator<Item = (usize, BytePitch)>) -> Vec<Arg> {
+    let mut args = args.to_vec();
+    for (arg, pitch) in pitches {
+        // A layer has no residual, or no input of its own, where there is no such argument.
+        if let Some(arg) = args.get_mut(arg) {
+            arg.offset += image as u64 * pitch.image as u64;
+        }
+    }
+    args
 }
 
 /// Some tiles of one row of a dense layer, as a layer of its own.
@@ -168,6 +203,7 @@ fn row_of(code: &DensePlan, args: &[Arg], y: usize, tiles: Range<usize>) -> (Den
     for (arg, pitch) in [(DenseArg::Output, code.output.row), (DenseArg::Residual, code.residual.row)] {
         args[arg as usize].offset += y as u64 * pitch as u64;
     }
+    args[DenseArg::Weights as usize].offset += y as u64 * code.weights.row as u64;
     (cut, args)
 }
 
