@@ -217,7 +217,8 @@ impl Sweep {
         let written = self.written(units);
         let Some(y) = self.y.filter(|_| !written.is_empty()) else { return written };
         let rows = written.start / self.width..written.end.div_ceil(self.width);
-        // Windows move down with the rows, so the outermost rows that are not all padding read the outermost of the input.
+        // Windows move down with the rows. At the border of a picture they begin with the first tap inside, which with dilation may be a
+        // few rows further down for one row than for those behind it: so many rows that have taps tell where all begin, and end.
         let read = |row: usize| {
             let (image, row) = (row / y.output, row % y.output);
             let read = y.taps(row).filter_map(move |tap| usize::try_from(y.position(row, tap)).ok());
@@ -225,8 +226,9 @@ impl Sweep {
                 Some(hull.map_or((at, at + 1), |(first, end)| (first.min(at), end.max(at + 1))))
             })
         };
-        let Some((first, _)) = rows.clone().find_map(read) else { return 0..0 };
-        let end = rows.rev().find_map(read).map_or(first, |(_, end)| end);
+        let firsts = rows.clone().filter_map(read).take(y.dilation).map(|(first, _)| first);
+        let ends = rows.rev().filter_map(read).take(y.dilation).map(|(_, end)| end);
+        let (Some(first), Some(end)) = (firsts.min(), ends.max()) else { return 0..0 };
         first * self.input_width..end * self.input_width
     }
 }
@@ -726,6 +728,39 @@ mod tests {
         assert_eq!(sweep.read(&(6..7)), 60..75, "the first ones of the second");
         assert_eq!(sweep.read(&(8..9)), 75..95, "as in the first picture, one picture further");
         assert_eq!(sweep.read(&(5..7)), 45..75, "across both");
+    }
+
+    #[test]
+    fn what_is_read_is_what_some_tap_of_some_row_reads() {
+        for (kernel, stride, dilation, pad, input) in [
+            (3, 1, 3, 3, 4),
+            (4, 1, 3, 4, 3),
+            (3, 2, 2, 2, 9),
+            (2, 1, 5, 4, 3),
+            (5, 3, 2, 6, 8),
+            (1, 1, 1, 1, 4),
+        ] {
+            let output = (input + 2 * pad as usize - dilation * (kernel - 1) - 1) / stride + 1;
+            let y = Axis { input, output, kernel, stride, dilation, pad };
+            let images = 2;
+            let edges = (0..=images * output).map(|row| row * 5).collect();
+            let sweep = Sweep { edges, width: 5, input_width: 7, y: Some(y) };
+            for start in 0..images * output {
+                for end in start + 1..=images * output {
+                    let of_row = |row: usize| {
+                        let taps = y.taps(row % output);
+                        taps.map(move |tap| (row / output * input) as isize + y.position(row % output, tap))
+                    };
+                    let inside = |at: &isize| (0..(images * input) as isize).contains(at);
+                    let read: Vec<isize> = (start..end).flat_map(of_row).filter(inside).collect();
+                    let hull = match (read.iter().min(), read.iter().max()) {
+                        (Some(&first), Some(&last)) => first as usize * 7..(last as usize + 1) * 7,
+                        _ => 0..0,
+                    };
+                    assert_eq!(sweep.read(&(start..end)), hull, "rows {start}..{end} of {y:?}");
+                }
+            }
+        }
     }
 
     #[test]
