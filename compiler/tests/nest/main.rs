@@ -1,6 +1,7 @@
 //! The general loop nest against the evaluator: every operator, over shapes, element types and strides.
 
 mod copies;
+mod groups;
 mod halves;
 mod harness;
 mod math;

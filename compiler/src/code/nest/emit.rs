@@ -18,6 +18,7 @@ use nnc_ir::DType;
 use nnc_ir::op::elementwise::BinaryFn;
 
 use super::expr::Expr;
+use super::group::{self, GROUP, GroupWriter};
 use super::{Accumulator, Bound, Fold, LANES, Nest, Operand, Vectorised, scalar};
 use crate::code::float::Float;
 use crate::code::half;
@@ -100,7 +101,14 @@ pub fn build(
 ) {
     let mut b = FunctionBuilder::new(function, context);
     let LayerArgs { bases, begin, end, .. } = LayerArgs::enter(&mut b);
-    let mut emitter = NestEmitter { nest, kernel, b: &mut b, streams: streams(nest), loaded: Vec::new() };
+    let mut emitter = NestEmitter {
+        nest,
+        kernel,
+        b: &mut b,
+        streams: streams(nest),
+        operand_types: nest.dtypes().0,
+        loaded: Vec::new(),
+    };
     let at = emitter.base_addresses(bases);
     let place = Position { at, index: vec![None; nest.loops.len() + nest.reduce.len()], hoisted: Vec::new() };
     emitter.units(begin, end, &place);
@@ -145,18 +153,19 @@ struct Position {
     hoisted: Vec<Option<(Value, Value)>>,
 }
 
-/// How elements are computed: one, or `LANES` times so many.
+/// How elements are computed: one, or `LANES` times so many, or so many groups of any types.
 #[derive(Clone, Copy, PartialEq)]
 enum Width {
     One,
     Vectors(usize),
+    Groups(usize),
 }
 
 impl Width {
     fn vectors(self) -> usize {
         match self {
             Width::One => 1,
-            Width::Vectors(n) => n,
+            Width::Vectors(n) | Width::Groups(n) => n,
         }
     }
 
@@ -164,6 +173,7 @@ impl Width {
         match self {
             Width::One => 1,
             Width::Vectors(n) => LANES * n,
+            Width::Groups(n) => GROUP * n,
         }
     }
 
@@ -173,10 +183,10 @@ impl Width {
 }
 
 /// The loops over `extent` elements: so many steps of each width, one after another.
-fn sections(extent: usize, unroll: usize) -> Vec<(Width, usize)> {
-    let main = extent / (LANES * unroll);
-    let rest = extent % (LANES * unroll);
-    [(Width::Vectors(unroll), main), (Width::Vectors(1), rest / LANES), (Width::One, rest % LANES)]
+fn sections(extent: usize, width: fn(usize) -> Width, unroll: usize) -> Vec<(Width, usize)> {
+    let (one, all) = (width(1).elements(), width(unroll).elements());
+    let (main, rest) = (extent / all, extent % all);
+    [(width(unroll), main), (width(1), rest / one), (Width::One, rest % one)]
         .into_iter()
         .filter(|&(_, steps)| steps > 0)
         .collect()
@@ -187,11 +197,13 @@ struct NestEmitter<'a, 'f> {
     kernel: u32,
     b: &'a mut FunctionBuilder<'f>,
     streams: Vec<Stream>,
+    /// Types of operands as they are computed with.
+    operand_types: Vec<DType>,
     /// What has been loaded at the places that are being computed: address, displacement, type, in lanes.
     loaded: Vec<((Value, i32, DType, bool), Value)>,
 }
 
-impl NestEmitter<'_, '_> {
+impl<'f> NestEmitter<'_, 'f> {
     fn base_addresses(&mut self, bases: Value) -> Vec<Value> {
         let flags = MemFlagsData::trusted().with_readonly();
         let mut loaded: Vec<(usize, Value)> = Vec::new();
@@ -385,7 +397,8 @@ impl NestEmitter<'_, '_> {
         let nest = self.nest;
         let extent = nest.loops[axis];
         let split = match nest.vectorised {
-            Vectorised::Loop { unroll, .. } => sections(extent, unroll.into()),
+            Vectorised::Loop { unroll, .. } => sections(extent, Width::Vectors, unroll.into()),
+            Vectorised::Groups { unroll } => sections(extent, Width::Groups, unroll.into()),
             Vectorised::Scalar | Vectorised::Reduce { .. } | Vectorised::Kernel | Vectorised::Transpose => {
                 vec![(Width::One, extent)]
             }
@@ -423,10 +436,11 @@ impl NestEmitter<'_, '_> {
                     return None;
                 }
                 let one = self.load(operand, place.at[i], 0);
-                // What is no f32 in a register stands in no vector.
-                let all = match lanes && Float::of(operand.dtype).is_some() {
-                    true => self.b.ins().splat(types::F32X4, one),
-                    false => one,
+                let all = match nest.vectorised {
+                    Vectorised::Groups { .. } => self.groups().splat(operand.dtype, one),
+                    // What is no f32 in a register stands in no vector.
+                    _ if lanes && Float::of(operand.dtype).is_some() => self.b.ins().splat(types::F32X4, one),
+                    _ => one,
                 };
                 Some((one, all))
             })
@@ -447,11 +461,15 @@ impl NestEmitter<'_, '_> {
     /// Computes and stores the element (or the vectors) at each place.
     fn elements(&mut self, places: &[Position], width: Width) {
         let nest = self.nest;
+        if let Width::Groups(groups) = width {
+            return places.iter().for_each(|place| self.grouped(place, groups));
+        }
         let (accumulators, width) = match nest.vectorised {
             Vectorised::Reduce { unroll } => (self.reduced_in_vectors(places, unroll.into()), Width::One),
-            Vectorised::Scalar | Vectorised::Loop { .. } | Vectorised::Kernel | Vectorised::Transpose => {
+            Vectorised::Scalar | Vectorised::Loop { .. } | Vectorised::Groups { .. } => {
                 (self.reduced(places, width), width)
             }
+            Vectorised::Kernel | Vectorised::Transpose => (self.reduced(places, width), width),
         };
         let inner = nest.loops.len().checked_sub(1);
         self.loaded.clear();
@@ -487,6 +505,38 @@ impl NestEmitter<'_, '_> {
         }
         for (v, at, displacement) in values {
             self.b.ins().store(memory(), v, at, displacement);
+        }
+    }
+
+    fn groups(&mut self) -> GroupWriter<'_, 'f> {
+        GroupWriter { b: self.b, operands: &self.operand_types }
+    }
+
+    /// Computes and stores some groups of elements.
+    fn grouped(&mut self, place: &Position, groups: usize) {
+        let nest = self.nest;
+        let (at, axis) = (&place.at, nest.loops.len() - 1);
+        let moved = |dtype: DType, group: usize| (group * GROUP * dtype.bytes()) as i32;
+        let mut values = Vec::new();
+        for group in 0..groups {
+            let mut loaded: Vec<Option<group::ElementGroup>> = vec![None; nest.operands.len()];
+            let mut operand = |w: &mut GroupWriter<'_, '_>, i: usize| {
+                let operand = &nest.operands[i];
+                let value = match (&loaded[i], place.hoisted.get(i)) {
+                    (Some(value), _) => return value.clone(),
+                    (None, Some(Some((_, all)))) => w.repeated(operand.dtype, *all),
+                    _ if operand.strides[axis] == 0 => w.load_repeated(operand.dtype, at[i]),
+                    _ => w.load(operand.dtype, at[i], moved(operand.dtype, group)),
+                };
+                loaded[i] = Some(value.clone());
+                value
+            };
+            values.push(self.groups().value(&nest.value, &mut operand));
+        }
+        for (group, value) in values.iter().enumerate() {
+            let dtype = nest.result.dtype;
+            let to = moved(dtype, group);
+            self.groups().store(dtype, value, at[nest.operands.len()], to);
         }
     }
 
@@ -607,7 +657,7 @@ impl NestEmitter<'_, '_> {
         let nest = self.nest;
         let count = nest.accumulators.len();
         let (last, axis) = (nest.reduce.len() - 1, nest.loops.len() + nest.reduce.len() - 1);
-        let split = sections(nest.reduce[last].extent, unroll);
+        let split = sections(nest.reduce[last].extent, Width::Vectors, unroll);
         // So many sets in vectors as the widest section needs, then one of single elements.
         let sets = split.iter().filter(|(w, _)| w.lanes()).map(|(w, _)| w.vectors()).max().unwrap_or(0);
         let mut carried = Vec::new();
@@ -622,7 +672,7 @@ impl NestEmitter<'_, '_> {
             for &(width, steps) in &split {
                 let (first, length) = match width {
                     Width::One => (sets * count, count),
-                    Width::Vectors(n) => (0, n * count),
+                    Width::Vectors(n) | Width::Groups(n) => (0, n * count),
                 };
                 let old = carried[first..first + length].to_vec();
                 let new = e.fixed((low, steps, width.elements()), &old, |e, index, old| {

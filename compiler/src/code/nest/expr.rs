@@ -183,9 +183,9 @@ impl Expr {
         Expr::Binary(function, Box::new(self), Box::new(other))
     }
 
-    /// `self` as another type; nothing where it has that type already.
+    /// `self` as another type; nothing where it is computed with in the same one: half floats are rounded when they are stored.
     pub fn cast(self, from: DType, to: DType) -> Expr {
-        if from == to { self } else { Expr::Cast(to, Box::new(self)) }
+        if computed(from) == computed(to) { self } else { Expr::Cast(to, Box::new(self)) }
     }
 
     /// `self ? then : otherwise`

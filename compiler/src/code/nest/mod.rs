@@ -27,6 +27,7 @@
 
 pub mod emit;
 pub mod expr;
+mod group;
 pub mod kernel;
 mod line;
 pub mod row;
@@ -40,6 +41,7 @@ use nnc_ir::DType;
 use nnc_ir::op::elementwise::BinaryFn;
 
 pub use expr::{Constant, Expr, UnaryFn, computed};
+pub use group::GROUP;
 
 /// Lanes of a vector of `f32`.
 pub const LANES: usize = 4;
@@ -165,6 +167,11 @@ pub enum Vectorised {
         unroll: u8,
         /// Steps of the loop before it that are taken together, so that a reduction reads once what they share.
         rows: u8,
+    },
+    /// The innermost loop of a map, by groups of sixteen elements of any types, so many in flight: see [`group`].
+    Groups {
+        /// Groups in flight.
+        unroll: u8,
     },
     /// The innermost reduction axis, likewise; lanes are folded into one at the end.
     Reduce {
@@ -349,7 +356,8 @@ impl Nest {
             return match self.vectorised {
                 Vectorised::Scalar => true,
                 Vectorised::Reduce { unroll } => unroll > 0 && self.reduces_in_vectors(),
-                Vectorised::Loop { .. } | Vectorised::Kernel | Vectorised::Transpose => false,
+                Vectorised::Loop { .. } | Vectorised::Groups { .. } => false,
+                Vectorised::Kernel | Vectorised::Transpose => false,
             };
         };
         match self.vectorised {
@@ -370,6 +378,16 @@ impl Nest {
                 unroll > 0 && rows > 0 && !indexed && read && expressions && folded && written
             }
             Vectorised::Reduce { unroll } => unroll > 0 && self.reduces_in_vectors(),
+            Vectorised::Groups { unroll } => {
+                let (operands, _) = self.dtypes();
+                unroll > 0
+                    && self.unit_axes <= inner
+                    && self.reduce.is_empty()
+                    && self.accumulators.is_empty()
+                    && self.operands.iter().all(|o| o.is_dense_along(inner))
+                    && self.result.strides[inner] == self.result.dtype.bytes() as i64
+                    && group::has(&self.value, &operands)
+            }
             Vectorised::Kernel => {
                 self.unit_axes <= inner
                     && self.reduce.is_empty()
@@ -556,8 +574,13 @@ impl Nest {
 impl Operand {
     /// Whether neighbours along an axis can be loaded as one vector of `f32`, or are all the same element.
     pub fn is_vector_along(&self, axis: usize) -> bool {
-        let Some(float) = Float::of(self.dtype) else { return false };
-        self.strides.get(axis).is_some_and(|&stride| stride == 0 || stride == float.span(1))
+        Float::of(self.dtype).is_some() && self.is_dense_along(axis)
+    }
+
+    /// Whether neighbours along an axis are neighbours in memory, or all the same element.
+    fn is_dense_along(&self, axis: usize) -> bool {
+        let size = self.dtype.bytes() as i64;
+        self.strides.get(axis).is_some_and(|&stride| stride == 0 || stride == size)
             && self.tables.iter().all(|t| t.strides.get(axis) == Some(&0))
     }
 }

@@ -27,7 +27,7 @@ pub(in crate::code) fn element_type(dtype: DType) -> Option<Type> {
 }
 
 /// Whether an integer type has negative numbers.
-fn is_signed(dtype: DType) -> bool {
+pub(super) fn is_signed(dtype: DType) -> bool {
     match dtype {
         DType::I8 | DType::I16 | DType::I32 | DType::I64 => true,
         DType::U8 | DType::U16 | DType::U32 | DType::U64 | DType::Bool => false,
@@ -230,11 +230,7 @@ fn int_unary(b: &mut FunctionBuilder<'_>, function: Unary, dtype: DType, x: Valu
         Unary::Not => b.ins().bxor_imm_s(x, 1),
         Unary::Relu if signed => int_clip(b, dtype, x, Some(0), None),
         Unary::Clip { min, max } => {
-            let (low, high) = int_range(dtype);
-            let (min, max) = (f64::from(min).ceil() as i128, f64::from(max).floor() as i128);
-            // As in the evaluator: the lower bound first, what does not fit the type wraps around.
-            let min = (min > low).then_some(min);
-            let max = (max < high).then_some(max);
+            let (min, max) = int_bounds(dtype, min, max);
             int_clip(b, dtype, x, min, max)
         }
         Unary::Abs if signed => b.ins().iabs(x),
@@ -288,6 +284,13 @@ fn int_unary(b: &mut FunctionBuilder<'_>, function: Unary, dtype: DType, x: Valu
     }
 }
 
+/// The bounds of a clip that limit integers of a type. As in the evaluator, the lower one comes first.
+pub(super) fn int_bounds(dtype: DType, min: f32, max: f32) -> (Option<i128>, Option<i128>) {
+    let (low, high) = int_range(dtype);
+    let (min, max) = (f64::from(min).ceil() as i128, f64::from(max).floor() as i128);
+    ((min > low).then(|| min.min(high)), (max < high).then(|| max.max(low)))
+}
+
 fn int_range(dtype: DType) -> (i128, i128) {
     let bits = 8 * dtype.bytes() as u32;
     if is_signed(dtype) { (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) } else { (0, (1 << bits) - 1) }
@@ -300,7 +303,6 @@ fn int_clip(
     min: Option<i128>,
     max: Option<i128>,
 ) -> Value {
-    let (low, high) = int_range(dtype);
     let (less, greater) = if is_signed(dtype) {
         (IntCC::SignedLessThan, IntCC::SignedGreaterThan)
     } else {
@@ -308,12 +310,12 @@ fn int_clip(
     };
     let mut y = x;
     if let Some(min) = min {
-        let k = int(b, dtype, min.clamp(low, high) as i64);
+        let k = int(b, dtype, min as i64);
         let below = b.ins().icmp(less, y, k);
         y = b.ins().select(below, k, y);
     }
     if let Some(max) = max {
-        let k = int(b, dtype, max.clamp(low, high) as i64);
+        let k = int(b, dtype, max as i64);
         let above = b.ins().icmp(greater, y, k);
         y = b.ins().select(above, k, y);
     }

@@ -12,7 +12,7 @@ use nnc_ir::DType;
 use nnc_ir::op::elementwise::BinaryFn;
 
 use crate::code::nest::{
-    Accumulator, Bound, Constant, Expr, Fold, LANES, Nest, Operand, ReduceAxis, Table, Vectorised,
+    Accumulator, Bound, Constant, Expr, Fold, GROUP, LANES, Nest, Operand, ReduceAxis, Table, Vectorised,
 };
 use crate::code::units::{ENOUGH_UNITS, UNIT_WORK};
 use crate::code::view::View;
@@ -403,6 +403,7 @@ impl NestDraft {
         let candidates = [
             (if n.reduce.is_empty() { inner >= KERNEL_ELEMENTS } else { reduced >= row }, Vectorised::Kernel),
             (inner >= LANES, Vectorised::Loop { unroll, rows: 1 }),
+            (inner >= GROUP, Vectorised::Groups { unroll: groups(n) }),
             (reduced >= LANES, Vectorised::Reduce { unroll: unroll.max(2) }),
             (
                 inner >= LANES && n.loops.iter().rev().nth(1).is_some_and(|&e| e >= LANES),
@@ -472,7 +473,7 @@ impl NestDraft {
         // The loops that lanes need stay inside of the units.
         let kept = match n.vectorised {
             Vectorised::Kernel if !n.reduce.is_empty() => 0,
-            Vectorised::Loop { rows: 1, .. } | Vectorised::Kernel => 1,
+            Vectorised::Loop { rows: 1, .. } | Vectorised::Kernel | Vectorised::Groups { .. } => 1,
             Vectorised::Loop { .. } | Vectorised::Transpose => 2,
             Vectorised::Scalar | Vectorised::Reduce { .. } => 0,
         };
@@ -588,6 +589,12 @@ fn weight(n: &Nest) -> usize {
     n.value.walk(&mut visit);
     n.accumulators.iter().for_each(|a| a.value.walk(&mut visit));
     weight
+}
+
+/// Groups of elements in flight, so that about eight vectors are.
+fn groups(n: &Nest) -> u8 {
+    let bytes = n.operands.iter().chain([&n.result]).map(|o| o.dtype.bytes()).max();
+    (8 / bytes.unwrap_or(1)).clamp(1, 4) as u8
 }
 
 fn rename_indices(e: &mut Expr, rename: &mut dyn FnMut(usize) -> usize) {

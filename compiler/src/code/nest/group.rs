@@ -1,0 +1,617 @@
+//! Sixteen elements of a map at once, of any types: each value is as many vectors of 128 bits as its type has bytes.
+//!
+//! ```text
+//!   y: u8 = cast(round(x: f32 / s))          x    4 vectors of 4 floats
+//!                                            y    1 vector of 16 bytes
+//!   where(c: bool, a: f32, b: f32)           c    1 vector of 16 bytes, which become 4 vectors of masks
+//! ```
+//!
+//! Tile programs know vectors of `f32` alone. What has integers or booleans in it is bound by memory, and narrow vectors keep up
+//! with that, on every target that Cranelift has.
+
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::{ConstantData, Endianness, InstBuilder, MemFlagsData, Type, Value, types};
+use cranelift_frontend::FunctionBuilder;
+use nnc_ir::DType;
+use nnc_ir::op::Unary;
+use nnc_ir::op::elementwise::BinaryFn;
+
+use super::expr::{Constant, Expr, computed};
+use super::scalar;
+use crate::code::half;
+
+/// Elements that go together.
+pub const GROUP: usize = 16;
+
+/// Whether an expression is written for groups.
+pub(super) fn has(e: &Expr, operands: &[DType]) -> bool {
+    let has = |e: &Expr| has(e, operands);
+    let dtype = |e: &Expr| e.dtype(operands, &[]);
+    match e {
+        Expr::Operand(_) | Expr::Const(_) => dtype(e).is_some_and(|dtype| dtype != DType::F64),
+        Expr::Index(_) | Expr::Acc(_) => false,
+        Expr::Unary(f, x) => has(x) && dtype(x).is_some_and(|x| has_unary(f.0, x)),
+        Expr::Binary(f, x, y) => has(x) && has(y) && dtype(x).is_some_and(|x| has_binary(*f, x)),
+        Expr::Cast(to, x) => has(x) && dtype(x).is_some_and(|from| has_cast(from, *to)),
+        Expr::Select(c, x, y) => has(c) && has(x) && has(y),
+    }
+}
+
+fn has_unary(function: Unary, dtype: DType) -> bool {
+    match function {
+        _ if dtype == DType::F32 => scalar::has_vector_unary(function),
+        Unary::Not => dtype == DType::Bool,
+        Unary::Relu | Unary::Abs | Unary::Neg | Unary::Sign | Unary::Clip { .. } => dtype != DType::Bool,
+        _ => false,
+    }
+}
+
+fn has_binary(function: BinaryFn, dtype: DType) -> bool {
+    use BinaryFn::*;
+    match function {
+        _ if dtype == DType::F32 => scalar::has_vector_binary(function),
+        Add | Sub | Mul | Min | Max | BitAnd | BitOr | BitXor => dtype != DType::Bool,
+        Less | LessOrEqual | Greater | GreaterOrEqual => dtype != DType::Bool,
+        Equal | And | Or | Xor => true,
+        Div | Mod { .. } | Pow | PRelu | ShiftLeft | ShiftRight => false,
+    }
+}
+
+/// Numbers of 64 bits become floats, and floats those, where they are signed; all else goes.
+fn has_cast(from: DType, to: DType) -> bool {
+    let is_long = |dtype| matches!(dtype, DType::I64 | DType::U64);
+    match (from, to) {
+        (DType::F64, _) | (_, DType::F64) => false,
+        (DType::U64, _) if to.is_float() => false,
+        (_, DType::U64) if from.is_float() => false,
+        // What rounds to `f32` on its way rounds twice.
+        (_, DType::F16 | DType::BF16) => from.is_float() || (from.bytes() < 4 && !is_long(from)),
+        _ => true,
+    }
+}
+
+/// What sixteen elements are.
+#[derive(Clone)]
+pub(super) enum ElementGroup {
+    /// Elements of a type, as many vectors as it has bytes; booleans are 0 and 1.
+    Elements(Vec<Value>),
+    /// Conditions: lanes of as many bytes as there are vectors, with all bits or none.
+    Mask(Vec<Value>),
+}
+
+/// Writes the instructions of groups.
+pub(super) struct GroupWriter<'a, 'f> {
+    pub(super) b: &'a mut FunctionBuilder<'f>,
+    pub(super) operands: &'a [DType],
+}
+
+/// The vector of 128 bits of elements.
+pub(super) fn vector_type(dtype: DType) -> Type {
+    match dtype {
+        DType::F32 | DType::F16 | DType::BF16 => types::F32X4,
+        DType::F64 => types::F64X2,
+        dtype => int_type(dtype.bytes()),
+    }
+}
+
+fn int_type(bytes: usize) -> Type {
+    match bytes {
+        1 => types::I8X16,
+        2 => types::I16X8,
+        4 => types::I32X4,
+        _ => types::I64X2,
+    }
+}
+
+fn is_wide(dtype: DType) -> bool {
+    dtype.bytes() == 8
+}
+
+impl GroupWriter<'_, '_> {
+    /// The group at an address.
+    pub(super) fn load(&mut self, dtype: DType, at: Value, displacement: i32) -> ElementGroup {
+        let (ty, bytes) = (vector_type(dtype), computed(dtype).bytes());
+        let part = |i: usize| displacement + (i * GROUP / bytes * dtype.bytes()) as i32;
+        let parts = (0..bytes).map(|i| match dtype {
+            DType::F16 | DType::BF16 => half::load_four(self.b, dtype, at, part(i)),
+            _ => self.b.ins().load(ty, memory(), at, part(i)),
+        });
+        ElementGroup::Elements(parts.collect())
+    }
+
+    /// Stores a group of elements of a type.
+    pub(super) fn store(&mut self, dtype: DType, group: &ElementGroup, at: Value, displacement: i32) {
+        let parts = self.elements(group);
+        for (i, part) in parts.iter().enumerate() {
+            let to = displacement + (i * GROUP / parts.len() * dtype.bytes()) as i32;
+            match dtype {
+                DType::F16 | DType::BF16 => half::store_four(self.b, dtype, *part, at, to),
+                DType::F32 => {
+                    let part = self.seen_as(types::F32X4, *part);
+                    self.b.ins().store(memory(), part, at, to);
+                }
+                _ => {
+                    self.b.ins().store(memory(), *part, at, to);
+                }
+            }
+        }
+    }
+
+    /// An element in all lanes, as [`scalar`] computes with it.
+    pub(super) fn splat(&mut self, dtype: DType, one: Value) -> Value {
+        self.b.ins().splat(vector_type(dtype), one)
+    }
+
+    /// The group of one element in memory.
+    pub(super) fn load_repeated(&mut self, dtype: DType, at: Value) -> ElementGroup {
+        let one = match scalar::element_type(dtype) {
+            Some(ty) => self.b.ins().load(ty, memory(), at, 0),
+            None => {
+                let bits = self.b.ins().load(types::I16, memory(), at, 0);
+                half::widened(self.b, dtype, bits)
+            }
+        };
+        let all = self.splat(dtype, one);
+        self.repeated(dtype, all)
+    }
+
+    /// The group of such a vector.
+    pub(super) fn repeated(&self, dtype: DType, all: Value) -> ElementGroup {
+        ElementGroup::Elements(vec![all; computed(dtype).bytes()])
+    }
+
+    /// The value of an expression, given those of operands.
+    pub(super) fn value(
+        &mut self,
+        e: &Expr,
+        operand: &mut dyn FnMut(&mut Self, usize) -> ElementGroup,
+    ) -> ElementGroup {
+        let dtype = |w: &Self, e: &Expr| e.dtype(w.operands, &[]).unwrap_or(DType::F32);
+        match e {
+            Expr::Operand(i) => operand(self, *i),
+            Expr::Const(c) => self.constant(*c),
+            Expr::Unary(f, x) => {
+                let of = dtype(self, x);
+                let x = self.value(x, operand);
+                self.unary(f.0, of, &x)
+            }
+            Expr::Binary(f, x, y) => {
+                let of = dtype(self, x);
+                let (x, y) = (self.value(x, operand), self.value(y, operand));
+                self.binary(*f, of, &x, &y)
+            }
+            Expr::Cast(to, x) => {
+                let from = dtype(self, x);
+                let x = self.value(x, operand);
+                self.cast(from, *to, x)
+            }
+            Expr::Select(c, x, y) => {
+                let of = dtype(self, x);
+                let c = self.value(c, operand);
+                let (x, y) = (self.value(x, operand), self.value(y, operand));
+                let (x, y) = (self.elements(&x), self.elements(&y));
+                let mask = self.mask(&c, of.bytes());
+                let chosen = (mask.iter().zip(x.iter().zip(&y)))
+                    .map(|(&mask, (&x, &y))| {
+                        let ty = self.b.func.dfg.value_type(mask);
+                        let (x, y) = (self.seen_as(ty, x), self.seen_as(ty, y));
+                        let chosen = self.b.ins().bitselect(mask, x, y);
+                        self.seen_as(vector_type(of), chosen)
+                    })
+                    .collect();
+                ElementGroup::Elements(chosen)
+            }
+            // `has` refuses them.
+            Expr::Index(_) | Expr::Acc(_) => self.constant(Constant::F32(0)),
+        }
+    }
+
+    fn constant(&mut self, c: Constant) -> ElementGroup {
+        let dtype = c.dtype();
+        let all = match c {
+            Constant::F32(bits) => self.bytes_of(types::F32X4, &bits.to_le_bytes()),
+            Constant::F64(bits) => self.bytes_of(types::F64X2, &bits.to_le_bytes()),
+            Constant::Int(dtype, v) => self.int(dtype.bytes(), v),
+        };
+        self.repeated(dtype, all)
+    }
+
+    /// An integer in all lanes; what does not fit wraps around.
+    fn int(&mut self, bytes: usize, v: i64) -> Value {
+        self.bytes_of(int_type(bytes), &v.to_le_bytes()[..bytes])
+    }
+
+    /// Some bytes over and over.
+    fn bytes_of(&mut self, ty: Type, bytes: &[u8]) -> Value {
+        let all = bytes.repeat(GROUP / bytes.len().max(1));
+        let constant = self.b.func.dfg.constants.insert(ConstantData::from(all));
+        self.b.ins().vconst(ty, constant)
+    }
+
+    fn seen_as(&mut self, ty: Type, v: Value) -> Value {
+        if self.b.func.dfg.value_type(v) == ty { v } else { self.b.ins().bitcast(ty, little(), v) }
+    }
+
+    /// Elements; of conditions, 0 and 1.
+    fn elements(&mut self, group: &ElementGroup) -> Vec<Value> {
+        match group {
+            ElementGroup::Elements(parts) => parts.clone(),
+            ElementGroup::Mask(_) => {
+                let mask = self.mask(group, 1);
+                let one = self.int(1, 1);
+                mask.into_iter().map(|mask| self.b.ins().band(mask, one)).collect()
+            }
+        }
+    }
+
+    /// Conditions as masks in lanes of so many bytes.
+    fn mask(&mut self, group: &ElementGroup, bytes: usize) -> Vec<Value> {
+        let mut parts = match group {
+            ElementGroup::Mask(parts) => parts.clone(),
+            // 0 - 1 is all ones.
+            ElementGroup::Elements(parts) => parts.iter().map(|&part| self.b.ins().ineg(part)).collect(),
+        };
+        while parts.len() < bytes {
+            parts = self.widened(&parts, true);
+        }
+        while parts.len() > bytes {
+            parts = match parts.len() {
+                8 => self.shortened(&parts),
+                _ => (parts.chunks_exact(2)).map(|pair| self.b.ins().snarrow(pair[0], pair[1])).collect(),
+            };
+        }
+        parts
+    }
+
+    /// Integers of twice as many bytes.
+    fn widened(&mut self, parts: &[Value], signed: bool) -> Vec<Value> {
+        let widen = |part: &Value| match signed {
+            true => [self.b.ins().swiden_low(*part), self.b.ins().swiden_high(*part)],
+            false => [self.b.ins().uwiden_low(*part), self.b.ins().uwiden_high(*part)],
+        };
+        parts.iter().flat_map(widen).collect()
+    }
+
+    /// Integers of half as many bytes: the lower ones.
+    fn shortened(&mut self, parts: &[Value]) -> Vec<Value> {
+        let bytes = parts.len();
+        let kept = (0..2 * GROUP as u8).filter(|&byte| usize::from(byte) % bytes < bytes / 2);
+        let kept = ConstantData::from(kept.collect::<Vec<u8>>());
+        let kept = self.b.func.dfg.immediates.push(kept);
+        let shorten = |pair: &[Value]| {
+            let (x, y) = (self.seen_as(types::I8X16, pair[0]), self.seen_as(types::I8X16, pair[1]));
+            let shuffled = self.b.ins().shuffle(x, y, kept);
+            self.seen_as(int_type(bytes / 2), shuffled)
+        };
+        parts.chunks_exact(2).map(shorten).collect()
+    }
+
+    fn unary(&mut self, function: Unary, dtype: DType, x: &ElementGroup) -> ElementGroup {
+        match (dtype, x) {
+            (DType::Bool, ElementGroup::Mask(mask)) => {
+                ElementGroup::Mask(mask.iter().map(|&mask| self.b.ins().bnot(mask)).collect())
+            }
+            (DType::Bool, ElementGroup::Elements(parts)) => {
+                let one = self.int(1, 1);
+                ElementGroup::Elements(parts.iter().map(|&part| self.b.ins().bxor(part, one)).collect())
+            }
+            (DType::F32, x) => {
+                let parts = self.elements(x);
+                let parts: Vec<Value> =
+                    parts.iter().map(|&x| scalar::unary(self.b, function, dtype, x, true)).collect();
+                match function {
+                    Unary::IsNan | Unary::IsInf { .. } => ElementGroup::Mask(parts),
+                    _ => {
+                        let parts = parts.iter().map(|&part| self.seen_as(types::F32X4, part));
+                        ElementGroup::Elements(parts.collect())
+                    }
+                }
+            }
+            (_, x) => {
+                let parts = self.elements(x);
+                ElementGroup::Elements(parts.iter().map(|&x| self.int_unary(function, dtype, x)).collect())
+            }
+        }
+    }
+
+    fn int_unary(&mut self, function: Unary, dtype: DType, x: Value) -> Value {
+        let (signed, bytes) = (scalar::is_signed(dtype), dtype.bytes());
+        match function {
+            Unary::Relu if signed => {
+                let zero = self.int(bytes, 0);
+                self.extreme(dtype, true, x, zero)
+            }
+            Unary::Clip { min, max } => {
+                let (min, max) = scalar::int_bounds(dtype, min, max);
+                let mut x = x;
+                for (bound, is_least) in [(min, true), (max, false)] {
+                    if let Some(bound) = bound {
+                        let bound = self.int(bytes, bound as i64);
+                        x = self.extreme(dtype, is_least, x, bound);
+                    }
+                }
+                x
+            }
+            Unary::Abs if signed => self.b.ins().iabs(x),
+            Unary::Neg => self.b.ins().ineg(x),
+            Unary::Sign => {
+                let zero = self.int(bytes, 0);
+                if signed {
+                    // All ones are -1.
+                    let below = self.b.ins().icmp(IntCC::SignedLessThan, x, zero);
+                    let above = self.b.ins().icmp(IntCC::SignedGreaterThan, x, zero);
+                    self.b.ins().isub(below, above)
+                } else {
+                    let some = self.b.ins().icmp(IntCC::NotEqual, x, zero);
+                    self.b.ins().ineg(some)
+                }
+            }
+            _ => x,
+        }
+    }
+
+    /// The larger or the smaller one of two integers.
+    fn extreme(&mut self, dtype: DType, larger: bool, x: Value, y: Value) -> Value {
+        match (larger, scalar::is_signed(dtype)) {
+            _ if is_wide(dtype) => {
+                let less = self.less(dtype, x, y);
+                let (then, otherwise) = if larger { (y, x) } else { (x, y) };
+                self.b.ins().bitselect(less, then, otherwise)
+            }
+            (true, true) => self.b.ins().smax(x, y),
+            (true, false) => self.b.ins().umax(x, y),
+            (false, true) => self.b.ins().smin(x, y),
+            (false, false) => self.b.ins().umin(x, y),
+        }
+    }
+
+    /// `x < y`, as a mask.
+    fn less(&mut self, dtype: DType, mut x: Value, mut y: Value) -> Value {
+        if scalar::is_signed(dtype) {
+            return self.b.ins().icmp(IntCC::SignedLessThan, x, y);
+        }
+        if is_wide(dtype) {
+            // There are vector comparisons of signed numbers only: the order is the same with half the range taken off.
+            let half = self.int(8, i64::MIN);
+            (x, y) = (self.b.ins().bxor(x, half), self.b.ins().bxor(y, half));
+            return self.b.ins().icmp(IntCC::SignedLessThan, x, y);
+        }
+        self.b.ins().icmp(IntCC::UnsignedLessThan, x, y)
+    }
+
+    fn binary(
+        &mut self,
+        function: BinaryFn,
+        dtype: DType,
+        x: &ElementGroup,
+        y: &ElementGroup,
+    ) -> ElementGroup {
+        use BinaryFn::*;
+        let compares = matches!(function, Equal | Less | LessOrEqual | Greater | GreaterOrEqual);
+        if let (And | Or | Xor, ElementGroup::Mask(first), ElementGroup::Mask(second)) = (function, x, y) {
+            let bytes = first.len().min(second.len());
+            let (x, y) = (self.mask(x, bytes), self.mask(y, bytes));
+            let both = x.iter().zip(&y);
+            return ElementGroup::Mask(both.map(|(&x, &y)| self.int_binary(function, dtype, x, y)).collect());
+        }
+        let (x, y) = (self.elements(x), self.elements(y));
+        if function == Mul && dtype.bytes() == 1 {
+            // The lower half of a product is that of wider factors.
+            let (x, y) = (self.widened(&x, false), self.widened(&y, false));
+            let products: Vec<Value> = x.iter().zip(&y).map(|(&x, &y)| self.b.ins().imul(x, y)).collect();
+            return ElementGroup::Elements(self.shortened(&products));
+        }
+        let mut parts = Vec::new();
+        for (&x, &y) in x.iter().zip(&y) {
+            parts.push(match dtype {
+                DType::F32 => {
+                    let part = scalar::binary(self.b, function, (x, dtype), (y, dtype), true);
+                    if compares { part } else { self.seen_as(types::F32X4, part) }
+                }
+                _ => self.int_binary(function, dtype, x, y),
+            });
+        }
+        if compares { ElementGroup::Mask(parts) } else { ElementGroup::Elements(parts) }
+    }
+
+    fn int_binary(&mut self, function: BinaryFn, dtype: DType, x: Value, y: Value) -> Value {
+        match function {
+            BinaryFn::Add => self.b.ins().iadd(x, y),
+            BinaryFn::Sub => self.b.ins().isub(x, y),
+            BinaryFn::Mul => self.b.ins().imul(x, y),
+            BinaryFn::Min => self.extreme(dtype, false, x, y),
+            BinaryFn::Max => self.extreme(dtype, true, x, y),
+            BinaryFn::Equal => self.b.ins().icmp(IntCC::Equal, x, y),
+            BinaryFn::Less => self.less(dtype, x, y),
+            BinaryFn::Greater => self.less(dtype, y, x),
+            BinaryFn::LessOrEqual | BinaryFn::GreaterOrEqual => {
+                let (x, y) = if function == BinaryFn::LessOrEqual { (y, x) } else { (x, y) };
+                let less = self.less(dtype, x, y);
+                self.b.ins().bnot(less)
+            }
+            BinaryFn::And | BinaryFn::BitAnd => self.b.ins().band(x, y),
+            BinaryFn::Or | BinaryFn::BitOr => self.b.ins().bor(x, y),
+            BinaryFn::Xor | BinaryFn::BitXor => self.b.ins().bxor(x, y),
+            // `has` refuses them.
+            BinaryFn::Div | BinaryFn::Mod { .. } | BinaryFn::Pow | BinaryFn::PRelu => x,
+            BinaryFn::ShiftLeft | BinaryFn::ShiftRight => x,
+        }
+    }
+
+    /// As [`scalar::cast`].
+    fn cast(&mut self, from: DType, to: DType, x: ElementGroup) -> ElementGroup {
+        if computed(from) == computed(to) {
+            return x;
+        }
+        if let (ElementGroup::Mask(mask), true) = (&x, to != DType::Bool) {
+            // The bits of one, or none.
+            let mask = self.mask(&ElementGroup::Mask(mask.clone()), computed(to).bytes());
+            let one = match to.is_float() {
+                true => self.int(4, i64::from(1f32.to_bits())),
+                false => self.int(to.bytes(), 1),
+            };
+            let ones = mask.into_iter().map(|mask| self.b.ins().band(mask, one));
+            let ones: Vec<Value> = ones.collect();
+            return ElementGroup::Elements(
+                ones.into_iter().map(|one| self.seen_as(vector_type(computed(to)), one)).collect(),
+            );
+        }
+        let parts = self.elements(&x);
+        match (from.is_float(), to.is_float()) {
+            (_, false) if to == DType::Bool => ElementGroup::Mask(self.not_zero(from, &parts)),
+            (true, false) => ElementGroup::Elements(self.float_to_int(to, &parts)),
+            (false, true) => ElementGroup::Elements(self.int_to_float(from, &parts)),
+            _ => ElementGroup::Elements(self.resized(from, to.bytes(), parts)),
+        }
+    }
+
+    fn not_zero(&mut self, from: DType, parts: &[Value]) -> Vec<Value> {
+        if from.is_float() {
+            let zero = self.bytes_of(types::F32X4, &[0]);
+            return parts.iter().map(|&x| self.b.ins().fcmp(FloatCC::NotEqual, x, zero)).collect();
+        }
+        let zero = self.int(from.bytes(), 0);
+        parts.iter().map(|&x| self.b.ins().icmp(IntCC::NotEqual, x, zero)).collect()
+    }
+
+    fn resized(&mut self, from: DType, bytes: usize, mut parts: Vec<Value>) -> Vec<Value> {
+        while parts.len() < bytes {
+            parts = self.widened(&parts, scalar::is_signed(from));
+        }
+        while parts.len() > bytes {
+            parts = self.shortened(&parts);
+        }
+        parts
+    }
+
+    fn float_to_int(&mut self, to: DType, parts: &[Value]) -> Vec<Value> {
+        match to {
+            DType::I64 => return self.float_to_long(parts),
+            DType::U32 => {
+                return parts.iter().map(|&x| self.b.ins().fcvt_to_uint_sat(types::I32X4, x)).collect();
+            }
+            _ => {}
+        }
+        let whole: Vec<Value> =
+            parts.iter().map(|&x| self.b.ins().fcvt_to_sint_sat(types::I32X4, x)).collect();
+        // Narrowing saturates likewise, from signed numbers to either kind.
+        let signed = scalar::is_signed(to);
+        let mut parts = whole;
+        while parts.len() > to.bytes() {
+            let last = parts.len() / 2 == to.bytes();
+            parts = (parts.chunks_exact(2))
+                .map(|pair| match signed || !last {
+                    true => self.b.ins().snarrow(pair[0], pair[1]),
+                    false => self.b.ins().unarrow(pair[0], pair[1]),
+                })
+                .collect();
+        }
+        parts
+    }
+
+    fn int_to_float(&mut self, from: DType, parts: &[Value]) -> Vec<Value> {
+        if from == DType::I64 {
+            return self.long_to_float(parts);
+        }
+        let words = self.resized(from, 4, parts.to_vec());
+        (words.into_iter())
+            .map(|x| match from {
+                DType::U32 => self.b.ins().fcvt_from_uint(types::F32X4, x),
+                _ => self.b.ins().fcvt_from_sint(types::F32X4, x),
+            })
+            .collect()
+    }
+
+    /// By way of 32 bits where all have room there, as most have; one by one where not.
+    fn float_to_long(&mut self, parts: &[Value]) -> Vec<Value> {
+        let most = self.bytes_of(types::F32X4, &2f32.powi(31).to_le_bytes());
+        let inside = parts.iter().map(|&x| {
+            let size = self.b.ins().fabs(x);
+            self.b.ins().fcmp(FloatCC::LessThan, size, most)
+        });
+        let inside: Vec<Value> = inside.collect();
+        self.unless_all(
+            &inside,
+            |w| {
+                let words: Vec<Value> =
+                    parts.iter().map(|&x| w.b.ins().fcvt_to_sint_sat(types::I32X4, x)).collect();
+                w.widened(&words, true)
+            },
+            |w| w.by_lanes(DType::F32, DType::I64, parts),
+        )
+    }
+
+    fn long_to_float(&mut self, parts: &[Value]) -> Vec<Value> {
+        let words = self.shortened(parts);
+        let back = self.widened(&words, true);
+        let inside = back.iter().zip(parts).map(|(&x, &y)| self.b.ins().icmp(IntCC::Equal, x, y));
+        let inside: Vec<Value> = inside.collect();
+        self.unless_all(
+            &inside,
+            |w| words.iter().map(|&x| w.b.ins().fcvt_from_sint(types::F32X4, x)).collect(),
+            |w| w.by_lanes(DType::I64, DType::F32, parts),
+        )
+    }
+
+    /// `then` where all conditions hold in all lanes, else `otherwise`.
+    fn unless_all(
+        &mut self,
+        conditions: &[Value],
+        then: impl FnOnce(&mut Self) -> Vec<Value>,
+        otherwise: impl FnOnce(&mut Self) -> Vec<Value>,
+    ) -> Vec<Value> {
+        let all = conditions.iter().copied().reduce(|x, y| self.b.ins().band(x, y));
+        let Some(all) = all else { return then(self) };
+        let all = self.b.ins().vall_true(all);
+        let [usual, seldom, done] = [(); 3].map(|()| self.b.create_block());
+        self.b.set_cold_block(seldom);
+        self.b.ins().brif(all, usual, &[], seldom, &[]);
+        self.b.switch_to_block(usual);
+        self.b.seal_block(usual);
+        let values = then(self);
+        for &v in &values {
+            let ty = self.b.func.dfg.value_type(v);
+            self.b.append_block_param(done, ty);
+        }
+        let args: Vec<_> = values.into_iter().map(Into::into).collect();
+        self.b.ins().jump(done, &args);
+        self.b.switch_to_block(seldom);
+        self.b.seal_block(seldom);
+        let args: Vec<_> = otherwise(self).into_iter().map(Into::into).collect();
+        self.b.ins().jump(done, &args);
+        self.b.switch_to_block(done);
+        self.b.seal_block(done);
+        self.b.block_params(done).to_vec()
+    }
+
+    /// A cast of one element after the other.
+    fn by_lanes(&mut self, from: DType, to: DType, parts: &[Value]) -> Vec<Value> {
+        let mut elements = Vec::new();
+        for &part in parts {
+            for lane in 0..(GROUP / from.bytes()) as u8 {
+                let one = self.b.ins().extractlane(part, lane);
+                elements.push(scalar::cast(self.b, from, to, one));
+            }
+        }
+        let lanes = GROUP / to.bytes();
+        (elements.chunks(lanes))
+            .map(|ones| {
+                let mut all = self.b.ins().splat(vector_type(to), ones[0]);
+                for (lane, &one) in ones.iter().enumerate().skip(1) {
+                    all = self.b.ins().insertlane(all, one, lane as u8);
+                }
+                all
+            })
+            .collect()
+    }
+}
+
+/// How bits are seen as another type.
+fn little() -> MemFlagsData {
+    MemFlagsData::new().with_endianness(Endianness::Little)
+}
+
+/// No trap: every access was checked. Not aligned: windows start anywhere.
+fn memory() -> MemFlagsData {
+    MemFlagsData::new().with_notrap().with_endianness(Endianness::Little)
+}
