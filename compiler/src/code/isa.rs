@@ -10,21 +10,31 @@ use crate::target::{Target, TargetError};
 /// The code generator for tile kernels over Cranelift IR: its register allocator is the thorough one, because a spill in an
 /// innermost loop costs more than all of compilation.
 pub fn for_kernels(target: &Target) -> Result<OwnedTargetIsa, TargetError> {
-    with(target, "backtracking", false)
+    with(target, ("none", "backtracking"), false)
 }
 
-/// The code generator for layer functions. `pic` is true for object files and false for the JIT.
+/// The code generator for layer functions that call kernels. `pic` is true for object files and false for the JIT. They gain nothing
+/// from the optimiser, which moves loads early and then spills.
 pub fn for_layers(target: &Target, pic: bool) -> Result<OwnedTargetIsa, TargetError> {
-    with(target, "single_pass", pic)
+    with(target, ("none", "single_pass"), pic)
 }
 
-fn with(target: &Target, allocator: &str, pic: bool) -> Result<OwnedTargetIsa, TargetError> {
+/// The code generator for layer functions that do the work themselves. What does not change in a loop leaves it, which is most of how
+/// addresses are computed.
+pub fn for_loops(target: &Target, pic: bool) -> Result<OwnedTargetIsa, TargetError> {
+    with(target, ("speed", "backtracking"), pic)
+}
+
+fn with(
+    target: &Target,
+    (effort, allocator): (&str, &str),
+    pic: bool,
+) -> Result<OwnedTargetIsa, TargetError> {
     let refused = |message: String| TargetError::CodeGenerator { name: target.name.clone(), message };
     let mut flags = settings::builder();
     let pic = if pic { "true" } else { "false" };
     for (flag, value) in [
-        // Loops over kernel calls gain nothing from the optimiser, which moves loads early and then spills.
-        ("opt_level", "none"),
+        ("opt_level", effort),
         ("regalloc_algorithm", allocator),
         ("is_pic", pic),
         ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),

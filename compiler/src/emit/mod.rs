@@ -151,11 +151,14 @@ pub fn emit(
 ) -> Result<Functions, CodegenError> {
     let Layers { distinct, step_functions, users } = Layers::of(plan);
     let isa = module.isa();
+    let loops = isa::for_loops(target, isa.flags().is_pic())?;
     let work: Vec<_> = distinct.iter().zip(&users).collect();
     let compiled = parallel::map(threads, &work, |(step, users)| {
         deadline.check(|| format!("the code of layer \"{}\"", step.name))?;
         let emitted = layer::emit(&step.name, &step.code, target, isa.frontend_config())?;
         bounds::check(plan, users, &emitted)?;
+        let own_work = matches!(step.code, LayerCode::Nest(_) | LayerCode::Routine(_));
+        let isa = if own_work && emitted.programs.is_empty() { &*loops } else { isa };
         emitted.compile(&step.name, isa)
     });
     let mut compiled = compiled.into_iter().collect::<Result<Vec<_>, _>>()?;
