@@ -6,6 +6,7 @@ mod harness;
 
 mod gathers;
 mod half;
+mod lines;
 mod programs;
 mod ranks;
 mod scatters;

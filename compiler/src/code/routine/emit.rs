@@ -5,13 +5,16 @@
 //! stands behind a branch.
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{Endianness, Function, InstBuilder, MemFlagsData, Value, types};
+use cranelift_codegen::ir::{
+    ConstantData, Endianness, Function, InstBuilder, MemFlagsData, Type, Value, types,
+};
 use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use cranelift_module::{FuncId, Module, ModuleError};
 use nnc_ir::DType;
 
 use super::ranges::Ranges;
+use super::vector_loop::VectorLoop;
 use super::{Access, Memory, Routine, RoutineExpr, Stmt};
 use crate::code::half;
 use crate::code::nest::emit::LayerArgs;
@@ -43,6 +46,15 @@ pub fn build(
 /// The type of a value. Half floats are none: the check refused them.
 fn element(dtype: DType) -> cranelift_codegen::ir::Type {
     scalar::element_type(dtype).unwrap_or(types::I16)
+}
+
+/// The vector of 128 bits of values.
+fn vector_type(dtype: DType) -> Type {
+    match dtype {
+        DType::F32 => types::F32X4,
+        DType::F64 => types::F64X2,
+        dtype => element(dtype).by(16 / dtype.bytes() as u32).unwrap_or(types::I8X16),
+    }
 }
 
 struct RoutineEmitter<'a, 'f> {
@@ -161,6 +173,11 @@ impl RoutineEmitter<'_, '_> {
                 let (first, end) = (self.value(low), self.value(high));
                 let spans = [low, high].map(|bound| self.ranges.of(bound, self.routine));
                 self.ranges.entered(*local, &spans[0], &spans[1]);
+                let line = VectorLoop::of(self.routine, &self.ranges, *local, body);
+                let first = match line {
+                    Some(line) => self.line(&line, self.locals[*local], first, end, body),
+                    None => first,
+                };
                 self.counted(self.locals[*local], first, end, |e| e.body(body));
                 self.ranges.left(self.routine, *local);
             }
@@ -217,6 +234,117 @@ impl RoutineEmitter<'_, '_> {
         }
     }
 
+    /// The steps of a loop that fill vectors; the first one that is left. Several vectors go together where they are only moved.
+    fn line(&mut self, line: &VectorLoop, index: Variable, first: Value, end: Value, body: &[Stmt]) -> Value {
+        let moves = !body.iter().any(|stmt| {
+            matches!(stmt, Stmt::Set { value, .. } | Stmt::Store { value, .. }
+            if matches!(value, RoutineExpr::Unary(..) | RoutineExpr::Binary(..)) && line.varies(value))
+        });
+        let mut first = first;
+        for vectors in if moves { &[4, 1][..] } else { &[1] } {
+            let step = vectors * line.lanes();
+            // No loop takes more than 2^32 trips.
+            let last = self.b.ins().iadd_imm_s(end, 1 - step);
+            self.b.def_var(index, first);
+            self.repeated(
+                |e| {
+                    let i = e.b.use_var(index);
+                    e.b.ins().icmp(IntCC::SignedLessThan, i, last)
+                },
+                |e| {
+                    for _ in 0..*vectors {
+                        e.vectors(line, body);
+                        let i = e.b.use_var(index);
+                        let next = e.b.ins().iadd_imm_s(i, line.lanes());
+                        e.b.def_var(index, next);
+                    }
+                },
+            );
+            first = self.b.use_var(index);
+        }
+        first
+    }
+
+    /// As many steps of a loop as a vector has lanes, from the one that its index says.
+    fn vectors(&mut self, line: &VectorLoop, body: &[Stmt]) {
+        let mut known: Vec<(usize, Value)> = Vec::new();
+        for stmt in body {
+            match stmt {
+                Stmt::Set { local, value } if line.is_even(*local) => {
+                    let v = self.value(value);
+                    self.b.def_var(self.locals[*local], v);
+                    self.ranges.set(*local, &self.ranges.of(value, self.routine));
+                }
+                Stmt::Set { local, value } => {
+                    let v = self.vector(line, value, &known);
+                    known.push((*local, v));
+                }
+                Stmt::Store { to, value } => {
+                    let v = self.vector(line, value, &known);
+                    self.store(to, v);
+                }
+                // A line has none.
+                Stmt::For { .. } | Stmt::While { .. } | Stmt::If { .. } => {}
+            }
+        }
+    }
+
+    /// The value of an expression for the lanes of a vector.
+    fn vector(&mut self, line: &VectorLoop, e: &RoutineExpr, known: &[(usize, Value)]) -> Value {
+        let ty = vector_type(line.dtype);
+        if !line.varies(e) {
+            let one = self.value(e);
+            return self.b.ins().splat(ty, one);
+        }
+        match e {
+            RoutineExpr::Load(from) => {
+                let (memory, at) = (&self.routine.memory[from.memory], self.element_read(from));
+                match memory.dtype {
+                    DType::F16 | DType::BF16 => half::load_four(self.b, memory.dtype, at, 0),
+                    _ => self.b.ins().load(ty, flags(), at, 0),
+                }
+            }
+            RoutineExpr::Unary(f, x) => {
+                let x = self.vector(line, x, known);
+                let v = scalar::unary(self.b, f.0, DType::F32, x, true);
+                self.floats(v)
+            }
+            RoutineExpr::Binary(f, x, y) => {
+                let (x, y) = (self.vector(line, x, known), self.vector(line, y, known));
+                let v = scalar::binary(self.b, *f, (x, DType::F32), (y, DType::F32), true);
+                self.floats(v)
+            }
+            RoutineExpr::Select(c, x, y) => {
+                let c = self.value(c);
+                let (x, y) = (self.vector(line, x, known), self.vector(line, y, known));
+                let mask = self.b.ins().bmask(types::I64, c);
+                let mask = self.b.ins().splat(types::I64X2, mask);
+                let bits = MemFlagsData::new().with_endianness(Endianness::Little);
+                let mask = self.b.ins().bitcast(ty, bits, mask);
+                self.b.ins().bitselect(mask, x, y)
+            }
+            RoutineExpr::Local(local) => match known.iter().find(|(l, _)| l == local) {
+                Some(&(_, v)) => v,
+                None => self.zeros(ty),
+            },
+            RoutineExpr::Const(_) | RoutineExpr::Cast(..) => self.zeros(ty),
+        }
+    }
+
+    /// A vector of floats, whatever its lanes were seen as.
+    fn floats(&mut self, v: Value) -> Value {
+        let bits = MemFlagsData::new().with_endianness(Endianness::Little);
+        match self.b.func.dfg.value_type(v) {
+            types::F32X4 => v,
+            _ => self.b.ins().bitcast(types::F32X4, bits, v),
+        }
+    }
+
+    fn zeros(&mut self, ty: Type) -> Value {
+        let zero = self.b.func.dfg.constants.insert(ConstantData::from(vec![0; 16]));
+        self.b.ins().vconst(ty, zero)
+    }
+
     /// The type of an expression that was checked.
     fn dtype(&self, e: &RoutineExpr) -> DType {
         e.dtype(self.routine).unwrap_or(DType::F32)
@@ -224,6 +352,18 @@ impl RoutineEmitter<'_, '_> {
 
     /// The nearest element.
     fn load(&mut self, from: &Access) -> Value {
+        let (memory, at) = (&self.routine.memory[from.memory], self.element_read(from));
+        match scalar::element_type(memory.dtype) {
+            Some(ty) => self.b.ins().load(ty, flags(), at, 0),
+            None => {
+                let bits = self.b.ins().load(types::I16, flags(), at, 0);
+                half::widened(self.b, memory.dtype, bits)
+            }
+        }
+    }
+
+    /// The address of the nearest element.
+    fn element_read(&mut self, from: &Access) -> Value {
         let memory = &self.routine.memory[from.memory];
         let mut at = self.at[from.memory];
         for (axis, index) in from.index.iter().enumerate() {
@@ -239,15 +379,10 @@ impl RoutineEmitter<'_, '_> {
             }
             at = self.moved(at, i, memory.strides[axis]);
         }
-        match scalar::element_type(memory.dtype) {
-            Some(ty) => self.b.ins().load(ty, flags(), at, 0),
-            None => {
-                let bits = self.b.ins().load(types::I16, flags(), at, 0);
-                half::widened(self.b, memory.dtype, bits)
-            }
-        }
+        at
     }
 
+    /// Stores an element, or a vector of some from there.
     fn store(&mut self, to: &Access, value: Value) {
         let memory = &self.routine.memory[to.memory];
         let mut at = self.at[to.memory];
@@ -265,9 +400,10 @@ impl RoutineEmitter<'_, '_> {
             }
             at = self.moved(at, i, memory.strides[axis]);
         }
-        let value = match scalar::element_type(memory.dtype) {
-            Some(_) => value,
-            None => half::narrowed(self.b, memory.dtype, value),
+        let value = match (scalar::element_type(memory.dtype), self.b.func.dfg.value_type(value)) {
+            (Some(_), _) => value,
+            (None, types::F32X4) => half::packed(self.b, memory.dtype, value),
+            (None, _) => half::narrowed(self.b, memory.dtype, value),
         };
         match holds {
             None => {

@@ -20,6 +20,7 @@ pub mod emit;
 pub mod expr;
 pub mod interp;
 pub mod ranges;
+mod vector_loop;
 pub mod write;
 
 use std::ops::Range;

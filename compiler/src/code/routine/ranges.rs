@@ -46,6 +46,11 @@ impl Ranges {
         Ranges { locals, set }
     }
 
+    /// How many statements set a local.
+    pub fn times_set(&self, local: usize) -> usize {
+        self.set.get(local).copied().unwrap_or(0)
+    }
+
     /// Behind the head of a loop whose bounds have these ranges.
     pub fn entered(&mut self, local: usize, low: &Span, high: &Span) {
         if let Some(span) = self.locals.get_mut(local) {
