@@ -26,6 +26,9 @@ use crate::code::math::Math;
 use crate::code::tile::{self, Lowered};
 use crate::target::Target;
 
+/// The longest reduction axis that is written out.
+const FEW_TAPS: usize = 4;
+
 /// Defines the layer function of a nest in a module, and its kernel if it has one. The nest must have passed
 /// [`Nest::check`].
 pub fn emit(
@@ -614,6 +617,15 @@ impl<'f> NestEmitter<'_, 'f> {
             e.reduce_levels(levels.clone(), &places, carried, body)
         };
         match axis.bound {
+            // A few taps: most of what a loop costs is the loop.
+            None if axis.extent <= FEW_TAPS => {
+                let mut carried = carried.to_vec();
+                for tap in 0..axis.extent {
+                    let index = self.index(tap);
+                    carried = inside(self, index, &carried);
+                }
+                carried
+            }
             None => self.fixed((0, axis.extent, 1), carried, &mut inside),
             Some(bound) => {
                 // Places differ in no loop that bounds a reduction.
