@@ -226,3 +226,30 @@ fn one_nest(x: &[usize]) {
     // Rows that are not dense are summed up apart.
     assert!(of(Softmax { axis: 1 }.into(), &[]) > 1);
 }
+
+/// Ties, infinities and NaN, by rows and by columns, in vectors and in what is left over.
+#[test]
+fn the_place_of_an_extreme_is_that_of_the_first_or_the_last() {
+    let mut random = Random::new(27);
+    let values = [1.0, -1.0, 0.0, -0.0, 2.0, 2.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+    for few in [2, 6, 8, 9] {
+        let numbers: Vec<f32> = (0..2 * 45 * 51).map(|_| values[random.below(few)]).collect();
+        let mut numbers = numbers;
+        // Of a whole row, and of a whole column.
+        numbers[..51].fill(f32::NEG_INFINITY);
+        numbers[51..2 * 51].fill(f32::NAN);
+        numbers.iter_mut().skip(3).step_by(51).for_each(|v| *v = f32::INFINITY);
+        numbers.iter_mut().skip(7).step_by(51).for_each(|v| *v = f32::NAN);
+        let x = Tensor::new([2, 45, 51], &numbers).unwrap();
+        for last in [false, true] {
+            for kind in [ReduceKind::ArgMax { last }, ReduceKind::ArgMin { last }] {
+                for axis in 0..3 {
+                    for (inputs, out) in layouts() {
+                        let op = Reduce { kind, axes: vec![axis], keep_dims: axis == 1 };
+                        check(op, &[&x], &inputs, out, 0.0);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -2,13 +2,13 @@
 
 use std::ops::{Add, Div, Mul, Sub};
 
-use nnc_ir::DType;
 use nnc_ir::op::elementwise::BinaryFn;
 use nnc_ir::op::{Reduce, ReduceKind, Unary};
+use nnc_ir::{DType, Tensor};
 
 use super::draft::{NestDraft, folded};
 use super::{GenericError, Lowering};
-use crate::code::nest::{Accumulator, Constant, Expr, Fold, computed};
+use crate::code::nest::{Accumulator, Constant, Expr, Fold, Nest, Vectorised, computed};
 use crate::code::view::View;
 
 /// The axes of `x` that stay, then those that are reduced; and the extents of the latter.
@@ -127,6 +127,9 @@ fn arg(
     better: BinaryFn,
     last: bool,
 ) -> Result<(), GenericError> {
+    if computed(x.dtype) == DType::F32 && arg_of_floats(l, x, y, reduced, better, last)? {
+        return Ok(());
+    }
     let (v, best) = (|| Expr::Operand(0), || Expr::Acc(0));
     let index = Expr::Index(y.rank());
     let is_nan = |e: Expr| e.unary(Unary::IsNan);
@@ -149,6 +152,91 @@ fn arg(
         replaced(Constant::of(DType::I64, 0.0), wins.select(index, Expr::Acc(1))),
     ];
     l.push(NestDraft::reduce(std::slice::from_ref(x), y, reduced, accumulators, Expr::Acc(1)))
+}
+
+/// Indices that `f32` holds, all of them.
+const FLOAT_INDICES: usize = 1 << 24;
+
+/// The same in vectors, with indices as floats beside the elements, where one or the other way to do so goes:
+///
+/// ```text
+///   along rows          m = max over r of x[i, r]       index = min over r of (x[i, r] = m ? r : ∞)
+///   along other axes    for r, for i: x[r, i] better than m[i] ?  m[i], index[i] = x[r, i], r
+/// ```
+fn arg_of_floats(
+    l: &mut Lowering<'_>,
+    x: &View,
+    y: &View,
+    reduced: &[usize],
+    better: BinaryFn,
+    last: bool,
+) -> Result<bool, GenericError> {
+    let &[extent] = reduced else { return Ok(false) };
+    if extent == 0 || extent > FLOAT_INDICES || y.is_empty() {
+        return Ok(false);
+    }
+    let largest = better == BinaryFn::Greater;
+    let (v, index) = (|| Expr::Operand(0), || Expr::Operand(1));
+    let numbers = || -> Vec<f32> { (0..extent).map(|i| i as f32).collect() };
+    let mut numbered = View { strides: vec![0; x.rank()], ..x.clone() };
+    if let Some(stride) = numbered.strides.last_mut() {
+        *stride = 4;
+    }
+    numbered.dtype = DType::F32;
+    let floats = View::dense(y.arg, DType::F32, y.shape.clone());
+
+    let is_best = |then: Expr, otherwise: Expr| {
+        let is_number = v().binary(BinaryFn::Equal, v());
+        let unequal = is_number.select(otherwise, then.clone());
+        v().binary(BinaryFn::Equal, Expr::Acc(0)).select(then, unequal)
+    };
+    let (function, nothing) =
+        if last { (BinaryFn::Max, f64::NEG_INFINITY) } else { (BinaryFn::Min, f64::INFINITY) };
+    let place = folded(function, DType::F32, nothing, is_best(index(), Expr::constant(DType::F32, nothing)));
+    let rows = vec![extreme(DType::F32, largest, v()), then(place)];
+
+    // What stays behind the best so far: if that is a number, NaN never does; if not, all but the last NaN.
+    let worse = match (largest, last) {
+        (true, false) => BinaryFn::LessOrEqual,
+        (true, true) => BinaryFn::Less,
+        (false, false) => BinaryFn::GreaterOrEqual,
+        (false, true) => BinaryFn::Greater,
+    };
+    let replaced = |init: Constant, new: Expr, old: usize| {
+        let old = || Expr::Acc(old);
+        let beyond = v().binary(worse, Expr::Acc(0)).select(old(), new.clone());
+        let behind_nan = if last { v().binary(BinaryFn::Equal, v()).select(old(), new) } else { old() };
+        let is_number = Expr::Acc(0).binary(BinaryFn::Equal, Expr::Acc(0));
+        Accumulator { init, fold: Fold::Replace, value: is_number.select(beyond, behind_nan) }
+    };
+    let start = if largest { f64::NEG_INFINITY } else { f64::INFINITY };
+    let steps = vec![
+        replaced(Constant::of(DType::F32, start), v(), 0),
+        replaced(Constant::of(DType::F32, 0.0), index(), 1),
+    ];
+    for (accumulators, wanted) in [(rows, true), (steps, false)] {
+        let draft = |numbered: &View, to: &View| {
+            let operands = [x.clone(), numbered.clone()];
+            NestDraft::reduce(&operands, to, reduced, accumulators.clone(), Expr::Acc(1))
+        };
+        let fits = |nest: &Nest| match nest.vectorised {
+            Vectorised::Kernel => wanted,
+            Vectorised::Loop { .. } => !wanted,
+            _ => false,
+        };
+        if !draft(&numbered, &floats).schedule().iter().all(fits) {
+            continue;
+        }
+        let tensor = Tensor::new([extent], &numbers()).map_err(nnc_ir::OpError::from)?;
+        let table = l.constant(tensor);
+        (numbered.arg, numbered.offset) = (table.arg, table.offset);
+        let to = l.temp(DType::F32, &y.shape);
+        l.push(draft(&numbered, &to))?;
+        let cast = Expr::Operand(0).cast(DType::F32, DType::I64);
+        l.push(NestDraft::map(&[to], y, cast))?;
+        return Ok(true);
+    }
+    Ok(false)
 }
 
 /// `e^(x - m)`, where accumulator 0 is m.
