@@ -241,7 +241,7 @@ impl RoutineEmitter<'_, '_> {
             if matches!(value, RoutineExpr::Unary(..) | RoutineExpr::Binary(..)) && line.varies(value))
         });
         let mut first = first;
-        for vectors in if moves { &[4, 1][..] } else { &[1] } {
+        for vectors in if moves { [4, 1] } else { [2, 1] } {
             let step = vectors * line.lanes();
             // No loop takes more than 2^32 trips.
             let last = self.b.ins().iadd_imm_s(end, 1 - step);
@@ -252,7 +252,7 @@ impl RoutineEmitter<'_, '_> {
                     e.b.ins().icmp(IntCC::SignedLessThan, i, last)
                 },
                 |e| {
-                    for _ in 0..*vectors {
+                    for _ in 0..vectors {
                         e.vectors(line, body);
                         let i = e.b.use_var(index);
                         let next = e.b.ins().iadd_imm_s(i, line.lanes());
@@ -366,7 +366,7 @@ impl RoutineEmitter<'_, '_> {
     fn element_read(&mut self, from: &Access) -> Value {
         let memory = &self.routine.memory[from.memory];
         let mut at = self.at[from.memory];
-        for (axis, index) in from.index.iter().enumerate() {
+        for (axis, index) in outermost_first(from) {
             let mut i = self.value(index);
             let (above, below) = self.known(index, memory.shape[axis]);
             if !above {
@@ -387,7 +387,7 @@ impl RoutineEmitter<'_, '_> {
         let memory = &self.routine.memory[to.memory];
         let mut at = self.at[to.memory];
         let mut holds: Option<Value> = None;
-        for (axis, index) in to.index.iter().enumerate() {
+        for (axis, index) in outermost_first(to) {
             let i = self.value(index);
             if self.known(index, memory.shape[axis]) != (true, true) {
                 let extent = self.int(memory.shape[axis] as i64);
@@ -434,6 +434,23 @@ impl RoutineEmitter<'_, '_> {
             }
         }
     }
+}
+
+/// The axes of an access, those last that depend on the locals made last: what comes before them is the same in each step of an inner
+/// loop, and its sum leaves it.
+fn outermost_first(access: &Access) -> Vec<(usize, &RoutineExpr)> {
+    let latest = |index: &RoutineExpr| {
+        let mut latest = None;
+        index.walk(&mut |e| {
+            if let RoutineExpr::Local(local) = e {
+                latest = latest.max(Some(*local));
+            }
+        });
+        latest
+    };
+    let mut axes: Vec<(usize, &RoutineExpr)> = access.index.iter().enumerate().collect();
+    axes.sort_by_key(|(_, index)| latest(index));
+    axes
 }
 
 /// No trap: every access is checked. Not aligned: operands start anywhere.

@@ -36,6 +36,7 @@ impl VectorLoop {
             _ => None,
         })?;
         let mut line = VectorLoop { dtype: stored.value_type(), index, inner: BTreeMap::new() };
+        let mut ranges = ranges.clone();
         for (n, stmt) in body.iter().enumerate() {
             // What a step carries on to the next one is named before it is set.
             let carried =
@@ -48,14 +49,15 @@ impl VectorLoop {
                     let once = uses(&routine.body, *local) == uses(body, *local);
                     let set = ranges.times_set(*local) == 1 && !line.inner.contains_key(local);
                     let growth = line.growth(value);
-                    if !once || !set || (growth.is_none() && !line.is_vector(routine, ranges, value)) {
+                    if !once || !set || (growth.is_none() && !line.is_vector(routine, &ranges, value)) {
                         return None;
                     }
                     line.inner.insert(*local, growth);
+                    ranges.set(*local, &ranges.of(value, routine));
                 }
                 Stmt::Store { to, value } => {
-                    let fits = line.step(routine, ranges, to)? == element(routine.memory.get(to.memory)?);
-                    if !fits || !line.is_vector(routine, ranges, value) {
+                    let fits = line.step(routine, &ranges, to)? == element(routine.memory.get(to.memory)?);
+                    if !fits || !line.is_vector(routine, &ranges, value) {
                         return None;
                     }
                 }

@@ -20,6 +20,30 @@ pub(super) fn copy(l: &mut Lowering<'_>, from: &View, to: &View) -> Result<(), G
     l.push(NestDraft::map(std::slice::from_ref(from), to, Expr::Operand(0)))
 }
 
+/// The fewest channels that are worth a copy in which they lie side by side.
+const CHANNELS: usize = 8;
+
+/// An image whose channels lie side by side: itself, or a copy. Who reads the same place of each channel then reads vectors.
+pub(super) fn channels_innermost(l: &mut Lowering<'_>, x: &View) -> Result<View, GenericError> {
+    let to = innermost_memory(l, x);
+    if to != *x {
+        copy(l, x, &to)?;
+    }
+    Ok(to)
+}
+
+/// Memory of the shape of an image, with its channels side by side: that of the image where they are, or too few.
+pub(super) fn innermost_memory(l: &mut Lowering<'_>, x: &View) -> View {
+    let rank = x.rank();
+    if rank < 3 || x.shape[1] < CHANNELS || x.strides[1] == x.dtype.bytes() as i64 {
+        return x.clone();
+    }
+    let order: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).collect();
+    let dense = l.temp(x.dtype, &order.iter().map(|&axis| x.shape[axis]).collect::<Vec<usize>>());
+    let back: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
+    dense.permuted(&back).unwrap_or_else(|| x.clone())
+}
+
 /// The bytes of an operand, seen as elements of another type.
 pub(super) fn bit_cast(l: &mut Lowering<'_>, to: DType) -> Result<(), GenericError> {
     let x = View { dtype: to, ..l.input(0)? };

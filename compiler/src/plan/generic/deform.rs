@@ -1,7 +1,7 @@
 //! DeformConv: a routine reads the image where the offsets point, once for each channel and tap; a nest sums.
 //!
 //! ```text
-//!   image, offset, mask ─ routine ─▶ samples [N, C, kernel…, positions…] ─ nest ─▶ Σ over C / groups and taps of w · sample
+//!   image, offset, mask ─ routine ─▶ samples [N, positions…, kernel…, C] ─ nest ─▶ Σ over taps and C / groups of w · sample
 //! ```
 
 use std::ops::{Add, Mul};
@@ -10,6 +10,7 @@ use nnc_ir::DType;
 use nnc_ir::op::elementwise::BinaryFn;
 use nnc_ir::op::{DeformConv, Unary};
 
+use super::copy::{channels_innermost, copy};
 use super::draft::NestDraft;
 use super::reduce::sum;
 use super::window::{grouped, push};
@@ -26,9 +27,13 @@ pub(super) fn deform_conv(l: &mut Lowering<'_>, op: &DeformConv) -> Result<(), G
     if y.is_empty() {
         return Ok(());
     }
-    let shape = [&x.shape[..2], &op.window.kernel, &y.shape[2..]].concat();
-    let samples = l.temp(x.dtype, &shape);
+    // [N, C, kernel…, positions…], with what one sum takes side by side: kernel and channels.
+    let [n, c, p, q] = [x.shape[0], x.shape[1], y.shape[2], y.shape[3]];
+    let [r, s] = [op.window.kernel[0], op.window.kernel[1]];
+    let samples = l.temp(x.dtype, &[n, p, q, r, s, c]);
+    let samples = samples.permuted(&[0, 5, 3, 4, 1, 2]).ok_or_else(|| l.misfit("no such axes"))?;
     if !samples.is_empty() {
+        let x = channels_innermost(l, &x)?;
         sample(l, op, &x, &samples)?;
     }
     contract(l, op, &samples, &y)
@@ -45,9 +50,9 @@ fn sample(l: &mut Lowering<'_>, op: &DeformConv, x: &View, samples: &View) -> Re
     let (image, offsets) = (w.memory(x, MemoryUse::Read), w.memory(&offset, MemoryUse::Read));
     let mask = l.optional(DeformConv::MASK).map(|mask| w.memory(&mask, MemoryUse::Read));
     let to = w.memory(samples, MemoryUse::Write);
-    let axes = [&[x.shape[0], op.offset_groups], &samples.shape[2..]].concat();
+    let axes = [&[x.shape[0]], &samples.shape[4..], &samples.shape[2..4], &[op.offset_groups]].concat();
     w.over(&axes, WORK + 16 * per_group, |w, at| {
-        let [batch, group, kernel_row, kernel_column, row, column] = at else { return };
+        let [batch, row, column, kernel_row, kernel_column, group] = at else { return };
         let tap = kernel_row.clone() * RoutineExpr::index(window.kernel[1]) + kernel_column.clone();
         let moved = w.value(group.clone() * RoutineExpr::index(op.taps()) + tap);
         let mut place = |axis: usize, tap: &RoutineExpr, position: &RoutineExpr| {
@@ -94,27 +99,33 @@ fn sample(l: &mut Lowering<'_>, op: &DeformConv, x: &View, samples: &View) -> Re
             if let Some(scale) = scale {
                 sum = sum * scale;
             }
-            let target = [&[batch.clone(), channel], &at[2..]].concat();
+            let target = [batch, &channel, kernel_row, kernel_column, row, column].map(Clone::clone);
             w.store(to, &target, sum);
         });
     });
     l.push_routine(w)
 }
 
-/// Loops [N, groups, M / groups, positions…], reduction [C / groups, kernel…].
+/// Loops [N, groups, M / groups, positions…], reduction [kernel…, C / groups].
 fn contract(l: &mut Lowering<'_>, op: &DeformConv, samples: &View, y: &View) -> Result<(), GenericError> {
-    let w = grouped(&l.input(DeformConv::W)?, 0, op.groups);
+    // Weights of a sum side by side, in the order of its samples.
+    let given = l.input(DeformConv::W)?;
+    let [m, c, r, s] = [0, 1, 2, 3].map(|axis| given.shape[axis]);
+    let weights = l.temp(given.dtype, &[m, r, s, c]);
+    let weights = weights.permuted(&[0, 3, 1, 2]).ok_or_else(|| l.misfit("no such axes"))?;
+    copy(l, &given, &weights)?;
+    let w = grouped(&weights, 0, op.groups);
     let written = grouped(y, 1, op.groups);
     let inner = w.shape[2];
-    let all = [&written.shape[..], &[inner], &op.window.kernel].concat();
+    let all = [&written.shape[..], &op.window.kernel, &[inner]].concat();
     let s = &samples.strides;
     let from = View {
         shape: all.clone(),
-        strides: vec![s[0], s[1] * inner as i64, 0, s[4], s[5], s[1], s[2], s[3]],
+        strides: vec![s[0], s[1] * inner as i64, 0, s[4], s[5], s[2], s[3], s[1]],
         ..*samples
     };
-    let weights =
-        View { shape: all, strides: [&[0, w.strides[0], w.strides[1], 0, 0], &w.strides[2..]].concat(), ..w };
+    let [group, row, channel, up, along] = [0, 1, 2, 3, 4].map(|axis| w.strides[axis]);
+    let weights = View { shape: all, strides: vec![0, group, row, 0, 0, up, along, channel], ..w };
     let mut operands = vec![from, weights];
     let (v, acc) = (nest::Expr::Operand, nest::Expr::Acc(0));
     let terms = vec![sum(y.dtype, v(0).mul(v(1)))];
@@ -127,6 +138,6 @@ fn contract(l: &mut Lowering<'_>, op: &DeformConv, samples: &View, y: &View) -> 
         }
         None => acc,
     };
-    let reduced = [&[inner], &op.window.kernel[..]].concat();
+    let reduced = [&op.window.kernel[..], &[inner]].concat();
     l.push(NestDraft::reduce(&operands, &written, &reduced, terms, value))
 }

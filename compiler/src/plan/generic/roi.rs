@@ -6,6 +6,7 @@ use nnc_ir::op::elementwise::BinaryFn;
 use nnc_ir::op::roi::MOST_SAMPLES;
 use nnc_ir::op::{MaxRoiPool, RoiAlign, Unary};
 
+use super::copy::{channels_innermost, copy, innermost_memory};
 use super::{GenericError, Lowering};
 use crate::code::nest::computed;
 use crate::code::routine::{MemoryUse, RoutineExpr, Writer};
@@ -111,71 +112,106 @@ impl RoiAxis {
     }
 }
 
+/// Bin by bin: the place and the weights of a sample are found once, and what is sampled is added to the bin of each channel, which
+/// lie side by side.
 pub(super) fn roi_align(l: &mut Lowering<'_>, op: &RoiAlign) -> Result<(), GenericError> {
-    let (x, rois, batches, y) = (l.input(0)?, l.input(1)?, l.input(2)?, l.output()?);
-    if y.is_empty() {
+    let (x, rois, batches, result) = (l.input(0)?, l.input(1)?, l.input(2)?, l.output()?);
+    if result.is_empty() {
         return Ok(());
     }
     let dtype = computed(x.dtype);
+    let x = channels_innermost(l, &x)?;
+    let mut y = innermost_memory(l, &result);
+    if y.dtype != dtype {
+        // Sums are rounded once.
+        y = l.temp(dtype, &result.shape);
+    }
     let rows = RoiAxis { dtype, bins: op.bins[0], extent: x.shape[2] };
     let columns = RoiAxis { dtype, bins: op.bins[1], extent: x.shape[3] };
+    let channels = x.shape[1];
     let mut w = Writer::new();
     let (image, regions) = (w.memory(&x, MemoryUse::Read), w.memory(&rois, MemoryUse::Read));
     let (batches, to) = (w.memory(&batches, MemoryUse::Read), w.memory(&y, MemoryUse::Write));
     let samples = op.samples.max(2);
-    w.over(&y.shape, WORK + 16 * samples * samples, |w, at| {
-        let (region, channel) = (at[0].clone(), at[1].clone());
-        let batch = w.load(batches, std::slice::from_ref(&region));
+    let work = (WORK + 4 * channels).saturating_mul(samples.saturating_mul(samples));
+    w.over(&[y.shape[0], y.shape[2], y.shape[3]], work, |w, at| {
+        let [region, bin_row, bin_column] = at else { return };
+        let bin = |channel: RoutineExpr| [region.clone(), channel, bin_row.clone(), bin_column.clone()];
+        let each = |w: &mut Writer, body: &dyn Fn(&mut Writer, &[RoutineExpr; 4], RoutineExpr)| {
+            w.for_each(RoutineExpr::int(0), RoutineExpr::index(channels), |w, channel| {
+                body(w, &bin(channel.clone()), channel);
+            });
+        };
+        let batch = w.load(batches, std::slice::from_ref(region));
         let [left, top, right, bottom] =
             [0, 1, 2, 3].map(|i| w.load(regions, &[region.clone(), RoutineExpr::index(i)]));
-        let row = rows.bin(w, op, [top, bottom], &at[2]);
-        let column = columns.bin(w, op, [left, right], &at[3]);
-        let (result, some) = (w.local(dtype), w.local(DType::I64));
-        w.set(result, RoutineExpr::constant(dtype, 0.0));
-        w.set(some, RoutineExpr::int(0));
+        let row = rows.bin(w, op, [top, bottom], bin_row);
+        let column = columns.bin(w, op, [left, right], bin_column);
+        let zero = || RoutineExpr::constant(dtype, 0.0);
+        each(w, &|w, bin, _| w.store(to, bin, zero()));
+        let some = w.local(DType::Bool);
+        w.set(some, RoutineExpr::bool(false));
         w.for_each(RoutineExpr::int(0), row[2].clone(), |w, i| {
             let vertical = rows.sample(w, &row, i);
             w.for_each(RoutineExpr::int(0), column[2].clone(), |w, j| {
                 let horizontal = columns.sample(w, &column, j);
-                let one = RoutineExpr::constant(dtype, 1.0);
-                let mut products = Vec::new();
+                let one = || RoutineExpr::constant(dtype, 1.0);
+                let mut corners = Vec::new();
                 for (i, by_row) in [
-                    (&vertical.first, one.clone() - vertical.part.clone()),
+                    (&vertical.first, one() - vertical.part.clone()),
                     (&vertical.second, vertical.part.clone()),
                 ] {
                     for (j, by_column) in [
-                        (&horizontal.first, one.clone() - horizontal.part.clone()),
+                        (&horizontal.first, one() - horizontal.part.clone()),
                         (&horizontal.second, horizontal.part.clone()),
                     ] {
-                        let element = w.load(image, &[batch.clone(), channel.clone(), i.clone(), j.clone()]);
-                        products.push(w.value(by_row.clone() * by_column * element));
+                        corners.push((i.clone(), j.clone(), w.value(by_row.clone() * by_column)));
                     }
                 }
-                let joined = products.into_iter().reduce(|a, b| if op.max { a.max(b) } else { a + b });
-                let zero = RoutineExpr::constant(dtype, 0.0);
-                let inside = vertical.inside.clone().and(horizontal.inside);
-                let value = w.value(inside.select(joined.unwrap_or(zero.clone()), zero));
-                let first = some.get().equals(RoutineExpr::int(0));
-                w.set(
-                    result,
-                    match op.max {
-                        true => first.select(value.clone(), result.get().max(value)),
-                        false => result.get() + value,
-                    },
-                );
-                w.set(some, RoutineExpr::int(1));
+                let inside = w.value(vertical.inside.clone().and(horizontal.inside));
+                let sample = |w: &mut Writer, channel: &RoutineExpr| {
+                    let mut products = Vec::new();
+                    for (i, j, weight) in &corners {
+                        let at = [batch.clone(), channel.clone(), i.clone(), j.clone()];
+                        let element = w.load(image, &at);
+                        products.push(w.value(weight.clone() * element));
+                    }
+                    let joined = products.into_iter().reduce(|a, b| if op.max { a.max(b) } else { a + b });
+                    w.value(inside.clone().select(joined.unwrap_or(zero()), zero()))
+                };
+                let joins = |first: bool| {
+                    let sample = &sample;
+                    move |w: &mut Writer, bin: &[RoutineExpr; 4], channel: RoutineExpr| {
+                        let value = sample(w, &channel);
+                        let old = w.load(to, bin);
+                        let new = match (op.max, first) {
+                            (true, true) => value,
+                            (true, false) => old.max(value),
+                            (false, _) => old + value,
+                        };
+                        w.store(to, bin, new);
+                    }
+                };
+                match op.max {
+                    true => {
+                        w.choose(some.get(), |w| each(w, &joins(false)), |w| each(w, &joins(true)));
+                        w.set(some, RoutineExpr::bool(true));
+                    }
+                    false => each(w, &joins(false)),
+                }
             });
         });
-        let value = match op.max {
-            true => result.get(),
-            false => {
-                let count = (row[2].clone() * column[2].clone()).max(RoutineExpr::int(1));
-                result.get() / count.cast(dtype)
-            }
-        };
-        w.store(to, at, value);
+        if !op.max {
+            let count = (row[2].clone() * column[2].clone()).max(RoutineExpr::int(1));
+            let count = w.value(count.cast(dtype));
+            each(w, &|w, bin, _| {
+                let sum = w.load(to, bin);
+                w.store(to, bin, sum / count.clone());
+            });
+        }
     });
-    l.push_routine(w)
+    l.push_routine(w)?;
+    if y == result { Ok(()) } else { copy(l, &y, &result) }
 }
 
 pub(super) fn max_roi_pool(l: &mut Lowering<'_>, op: &MaxRoiPool) -> Result<(), GenericError> {

@@ -3,7 +3,9 @@
 use nnc_ir::DType;
 use nnc_ir::op::{GridSample, SampleMode, SamplePadding, Unary};
 
+use super::copy::{channels_innermost, copy, innermost_memory};
 use super::{GenericError, Lowering};
+use crate::code::float::Float;
 use crate::code::nest::computed;
 use crate::code::routine::{MemoryUse, RoutineExpr, Writer};
 
@@ -126,6 +128,12 @@ pub(super) fn grid_sample(l: &mut Lowering<'_>, op: &GridSample) -> Result<(), G
         return Ok(());
     }
     let nearest = op.mode == SampleMode::Nearest;
+    // Bits are moved as they are: half floats do not go through memory in between.
+    let (x, result) = match nearest && Float::of(x.dtype).is_some_and(Float::is_half) {
+        true => (x, None),
+        false => (channels_innermost(l, &x)?, Some(y.clone())),
+    };
+    let y = result.as_ref().map_or(y, |y| innermost_memory(l, y));
     let image = x.shape[2..].to_vec();
     let (channels, axes) = (y.shape[1], image.len());
     let mut w = Writer::new();
@@ -197,5 +205,9 @@ pub(super) fn grid_sample(l: &mut Lowering<'_>, op: &GridSample) -> Result<(), G
             w.store(to, &target, sum.unwrap_or(zero));
         });
     });
-    l.push_routine(w)
+    l.push_routine(w)?;
+    match result {
+        Some(result) if result != y => copy(l, &y, &result),
+        _ => Ok(()),
+    }
 }
