@@ -12,7 +12,7 @@
 use nnc_ir::op::{TopK, Unary};
 
 use super::{GenericError, Lowering};
-use crate::code::routine::write::Mem;
+use crate::code::routine::write::{Local, Mem};
 use crate::code::routine::{MemoryUse, RoutineExpr, Writer};
 use nnc_ir::DType;
 
@@ -85,14 +85,14 @@ impl Heap<'_> {
         });
     }
 
-    /// Replaces the root where another index ranks before it.
-    fn offer(&self, w: &mut Writer, index: RoutineExpr, size: &RoutineExpr) {
+    /// Takes the root away; what is left of `size` slots is a heap.
+    pub(super) fn pop(&self, w: &mut Writer, size: Local) -> RoutineExpr {
         let root = self.get(w, RoutineExpr::int(0));
-        let better = (self.before)(w, index.clone(), root);
-        w.when(better, |w| {
-            self.put(w, RoutineExpr::int(0), index);
-            self.sink(w, RoutineExpr::int(0), size);
-        });
+        w.set(size, size.get() - RoutineExpr::int(1));
+        let last = self.get(w, size.get());
+        self.put(w, RoutineExpr::int(0), last);
+        self.sink(w, RoutineExpr::int(0), &size.get());
+        root
     }
 
     /// Turns a heap into a list, the best first.
@@ -154,7 +154,27 @@ pub(super) fn top_k(l: &mut Lowering<'_>, op: &TopK) -> Result<(), GenericError>
         let size = RoutineExpr::index(k);
         w.for_each(RoutineExpr::int(0), size.clone(), |w, i| heap.put(w, i.clone(), i));
         heap.build(w, &size, k);
-        w.for_each(size.clone(), RoutineExpr::index(extent), |w, i| heap.offer(w, i, &size));
+        // Few are better than the worst so far, whose value is at hand; of two equal ones the first is.
+        let worst = w.local(dtype);
+        let root = |w: &mut Writer| {
+            let index = heap.get(w, RoutineExpr::int(0));
+            w.load(from, &[at, &[index]].concat())
+        };
+        let value = root(w);
+        w.set(worst, value);
+        w.for_each(size.clone(), RoutineExpr::index(extent), |w, i| {
+            let value = w.load(from, &[at, std::slice::from_ref(&i)].concat());
+            let better = match op.largest {
+                true => below(dtype, worst.get(), value),
+                false => below(dtype, value, worst.get()),
+            };
+            w.when(better, |w| {
+                heap.put(w, RoutineExpr::int(0), i);
+                heap.sink(w, RoutineExpr::int(0), &size);
+                let value = root(w);
+                w.set(worst, value);
+            });
+        });
         heap.sort(w, &size, k);
         w.for_each(RoutineExpr::int(0), size, |w, rank| {
             let index = heap.get(w, rank.clone());

@@ -284,7 +284,8 @@ pub(super) fn non_max_suppression(l: &mut Lowering<'_>, op: &NonMaxSuppression) 
     let slots = l.temp(DType::I64, &[classes, &[n]].concat());
     let kept = l.temp(DType::I64, &[classes, &[most]].concat());
     let counts = l.temp(DType::I64, classes);
-    class_by_class(l, op, [&boxes, &scores], [&slots, &kept, &counts])?;
+    let sides = l.temp(DType::F32, &[classes, &[SIDES, most]].concat());
+    class_by_class(l, op, [&boxes, &scores], [&slots, &kept, &counts, &sides])?;
 
     let mut w = Writer::new();
     let (kept, counts) = (w.memory(&kept, MemoryUse::Read), w.memory(&counts, MemoryUse::Read));
@@ -312,7 +313,7 @@ fn class_by_class(
     l: &mut Lowering<'_>,
     op: &NonMaxSuppression,
     [boxes, scores]: [&View; 2],
-    [slots, kept, counts]: [&View; 3],
+    [slots, kept, counts, sides]: [&View; 4],
 ) -> Result<(), GenericError> {
     let (n, most) = (scores.shape[2], kept.shape[2]);
     let threshold = |index: usize| -> Result<Option<View>, GenericError> {
@@ -322,7 +323,8 @@ fn class_by_class(
     let (iou, least, count) = (threshold(2)?, threshold(3)?, l.optional(4));
     let mut w = Writer::new();
     let (boxes, scores_) = (w.memory(boxes, MemoryUse::Read), w.memory(scores, MemoryUse::Read));
-    let [slots, kept, counts] = [slots, kept, counts].map(|view| w.memory(view, MemoryUse::Write));
+    let [slots, kept, counts, sides] =
+        [slots, kept, counts, sides].map(|view| w.memory(view, MemoryUse::Write));
     let [iou, least, count] =
         [iou, least, count].map(|view| view.map(|view| w.memory(&view, MemoryUse::Read)));
     let work = n.saturating_mul(most.saturating_add(8));
@@ -334,12 +336,13 @@ fn class_by_class(
         let least = least.map(|least| w.load(least, &[]));
         let score =
             |w: &mut Writer, i: &RoutineExpr| w.load(scores_, &[at, std::slice::from_ref(i)].concat());
-        let before = |w: &mut Writer, a: RoutineExpr, b: RoutineExpr| {
+        // The root is what ranks behind no other: the best one.
+        let behind = |w: &mut Writer, b: RoutineExpr, a: RoutineExpr| {
             let (u, v) = (score(w, &a), score(w, &b));
             let first = w.value(below(DType::F32, v.clone(), u.clone()));
             first.or(below(DType::F32, u, v).not().and(a.less(b)))
         };
-        let heap = Heap { slots, at: at.to_vec(), before: &before };
+        let heap = Heap { slots, at: at.to_vec(), before: &behind };
         let candidates = w.local(DType::I64);
         w.set(candidates, RoutineExpr::int(0));
         let there = match count {
@@ -360,7 +363,6 @@ fn class_by_class(
             });
         });
         heap.build(w, &candidates.get(), n);
-        heap.sort(w, &candidates.get(), n);
 
         let corners = |w: &mut Writer, i: &RoutineExpr| {
             let mut part = |k: usize| w.load(boxes, &[at[0].clone(), i.clone(), RoutineExpr::index(k)]);
@@ -372,26 +374,32 @@ fn class_by_class(
             };
             box_.map(|corner| w.value(corner))
         };
-        let (next, selected) = (w.local(DType::I64), w.local(DType::I64));
-        w.set(next, RoutineExpr::int(0));
+        let selected = w.local(DType::I64);
         w.set(selected, RoutineExpr::int(0));
-        let more = next.get().less(candidates.get()).and(selected.get().less(RoutineExpr::index(most)));
+        // Most are never asked for: the next one comes from the heap when it is its turn.
+        let none = RoutineExpr::int(0);
+        let more = none.less(candidates.get()).and(selected.get().less(RoutineExpr::index(most)));
         w.repeat(more, n as u64, |w| {
-            let candidate = heap.get(w, next.get());
-            w.set(next, next.get() + RoutineExpr::int(1));
+            let candidate = heap.pop(w, candidates);
             let own = corners(w, &candidate);
+            let area = w.value(area(own.clone()));
+            let own = [&own[..], &[area]].concat();
+            let side = |k: usize, i: RoutineExpr| [at, &[RoutineExpr::index(k), i]].concat();
             let (other, free) = (w.local(DType::I64), w.local(DType::Bool));
             w.set(other, RoutineExpr::int(0));
             w.set(free, RoutineExpr::bool(true));
             w.repeat(free.get().and(other.get().less(selected.get())), most as u64, |w| {
-                let index = w.load(kept, &[at, &[other.get()]].concat());
+                let that: Vec<RoutineExpr> =
+                    (0..SIDES).map(|k| w.load(sides, &side(k, other.get()))).collect();
                 w.set(other, other.get() + RoutineExpr::int(1));
-                let that = corners(w, &index);
-                let shares = overlap(w, own.clone(), that, iou.clone());
+                let shares = overlap(w, &own, &that, iou.clone());
                 w.set(free, shares.not());
             });
             w.when(free.get(), |w| {
                 w.store(kept, &[at, &[selected.get()]].concat(), candidate);
+                for (k, v) in own.into_iter().enumerate() {
+                    w.store(sides, &side(k, selected.get()), v);
+                }
                 w.set(selected, selected.get() + RoutineExpr::int(1));
             });
         });
@@ -400,17 +408,27 @@ fn class_by_class(
     l.push_routine(w)
 }
 
+/// What is kept of a box: its corners and its area.
+const SIDES: usize = 5;
+
+fn area([top, left, bottom, right]: [RoutineExpr; 4]) -> RoutineExpr {
+    (bottom - top) * (right - left)
+}
+
 /// Whether two boxes share more of their union than a threshold. Boxes without area share nothing.
-fn overlap(w: &mut Writer, a: [RoutineExpr; 4], b: [RoutineExpr; 4], threshold: RoutineExpr) -> RoutineExpr {
-    let area = |[top, left, bottom, right]: [RoutineExpr; 4]| (bottom - top) * (right - left);
-    let (area_a, area_b) = (w.value(area(a.clone())), w.value(area(b.clone())));
-    let ([top_a, left_a, bottom_a, right_a], [top_b, left_b, bottom_b, right_b]) = (a, b);
-    let height = w.value(bottom_a.min(bottom_b) - top_a.max(top_b));
-    let width = w.value(right_a.min(right_b) - left_a.max(left_b));
+fn overlap(w: &mut Writer, a: &[RoutineExpr], b: &[RoutineExpr], threshold: RoutineExpr) -> RoutineExpr {
+    let ([top_a, left_a, bottom_a, right_a, area_a], [top_b, left_b, bottom_b, right_b, area_b]) = (a, b)
+    else {
+        return RoutineExpr::bool(false);
+    };
+    let least = |a: &RoutineExpr, b: &RoutineExpr| a.clone().min(b.clone());
+    let most = |a: &RoutineExpr, b: &RoutineExpr| a.clone().max(b.clone());
+    let height = w.value(least(bottom_a, bottom_b) - most(top_a, top_b));
+    let width = w.value(least(right_a, right_b) - most(left_a, left_b));
     let shared = w.value(height.clone() * width.clone());
     let all = w.value(area_a.clone() + area_b.clone() - shared.clone());
     let positive = |e: RoutineExpr| RoutineExpr::constant(DType::F32, 0.0).less(e);
-    [height, width, area_a, area_b, all.clone()]
+    [height, width, area_a.clone(), area_b.clone(), all.clone()]
         .into_iter()
         .map(positive)
         .fold((shared / all).binary(BinaryFn::Greater, threshold), RoutineExpr::and)
