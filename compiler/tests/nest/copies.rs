@@ -152,3 +152,27 @@ fn a_large_transposing_copy_is_exact() {
     check(Transpose { perm: vec![0, 1, 2, 3] }, &[&x], &[Layout::Dense], Layout::ChannelsLast, 0.0);
     check(Transpose { perm: vec![0, 1, 2, 3] }, &[&x], &[Layout::ChannelsLast], Layout::Dense, 0.0);
 }
+
+#[test]
+fn elements_that_are_there_twice_are_copied_together() {
+    let mut random = Random::new(18);
+    for dtype in [DType::U8, DType::Bool, DType::F16, DType::I16, DType::F32, DType::I32, DType::I64] {
+        let x = random.tensor(dtype, &[3, 1, 53, 1]);
+        for (inputs, out) in layouts() {
+            check(Expand { shape: vec![3, 2, 53, 2] }, &[&x], &inputs, out, 0.0);
+        }
+    }
+}
+
+#[test]
+fn a_few_channels_are_transposed() {
+    let mut random = Random::new(19);
+    for channels in [2, 3] {
+        for width in [4, 5, 8, 33, 34, 35, 36] {
+            let x = random.tensor(DType::F32, &[2, channels, 3, width]);
+            for (inputs, out) in layouts() {
+                check(Transpose { perm: vec![0, 1, 2, 3] }, &[&x], &inputs, out, 0.0);
+            }
+        }
+    }
+}

@@ -804,12 +804,15 @@ impl<'f> NestEmitter<'_, 'f> {
     fn transposed(&mut self, axis: usize, place: &Position) {
         let nest = self.nest;
         let (rows, columns) = (nest.loops[axis], nest.loops[axis + 1]);
+        if rows < LANES {
+            return self.transposed_few(axis, place);
+        }
         let (blocks, full) = (rows / LANES, columns / LANES * LANES);
         self.fixed((0, blocks, LANES), &[], |e, row, _| {
             let place = e.entered(place, axis, row);
             e.fixed((0, columns / LANES, LANES), &[], |e, column, _| {
                 let place = e.entered(&place, axis + 1, column);
-                e.block(axis, &place);
+                e.block(axis, &place, LANES);
                 Vec::new()
             });
             e.fixed((0, LANES, 1), &[], |e, row, _| {
@@ -832,13 +835,36 @@ impl<'f> NestEmitter<'_, 'f> {
         });
     }
 
+    /// The same for fewer rows than a block has. What is read beyond them is of the next column; the last one is read element by
+    /// element.
+    fn transposed_few(&mut self, axis: usize, place: &Position) {
+        let nest = self.nest;
+        let (rows, columns) = (nest.loops[axis], nest.loops[axis + 1]);
+        let blocks = (columns - 1) / LANES;
+        self.fixed((0, blocks, LANES), &[], |e, column, _| {
+            let place = e.entered(place, axis + 1, column);
+            e.block(axis, &place, rows);
+            Vec::new()
+        });
+        self.fixed((0, rows, 1), &[], |e, row, _| {
+            let place = e.entered(place, axis, row);
+            e.fixed((blocks * LANES, columns - blocks * LANES, 1), &[], |e, column, _| {
+                let place = e.entered(&place, axis + 1, column);
+                e.elements(std::slice::from_ref(&place), Width::One);
+                Vec::new()
+            })
+        });
+    }
+
+    /// Of which the first few are stored:
+    ///
     /// ```text
     ///   a0 a1 a2 a3        a0 b0 c0 d0
     ///   b0 b1 b2 b3   ─▶   a1 b1 c1 d1      by interleaving a with c and b with d, then the results
     ///   c0 c1 c2 c3        a2 b2 c2 d2
     ///   d0 d1 d2 d3        a3 b3 c3 d3
     /// ```
-    fn block(&mut self, axis: usize, place: &Position) {
+    fn block(&mut self, axis: usize, place: &Position, stored: usize) {
         let nest = self.nest;
         if nest.result.dtype.bytes() == 2 {
             return self.block_of_halves(axis, place);
@@ -856,12 +882,11 @@ impl<'f> NestEmitter<'_, 'f> {
         let other_high = self.interleaved(rows[1], rows[3], true);
         let step = nest.result.strides[axis];
         let mut at = place.at[1];
-        for (x, y) in [(low, other_low), (high, other_high)] {
-            for upper in [false, true] {
-                let column = self.interleaved(x, y, upper);
-                self.b.ins().store(memory(), column, at, 0);
-                at = self.displaced(at, step);
-            }
+        let halves = [(low, other_low, false), (low, other_low, true), (high, other_high, false)];
+        for (x, y, upper) in halves.into_iter().chain([(high, other_high, true)]).take(stored) {
+            let column = self.interleaved(x, y, upper);
+            self.b.ins().store(memory(), column, at, 0);
+            at = self.displaced(at, step);
         }
     }
 

@@ -181,8 +181,8 @@ pub enum Vectorised {
     /// The innermost loop, or the only reduction axis where there is one, by a tile program over the target's widest vectors: see
     /// [`kernel`] and [`row`].
     Kernel,
-    /// A copy of elements of 2 or 4 bytes by blocks of 4 × 4: the innermost loop is dense in the result, the loop before it in the
-    /// only operand.
+    /// A copy of elements of 2 or 4 bytes by blocks of 4 × 4: the innermost loop is dense in the result, the loop before it, which
+    /// may have only 2 or 3 steps of 4 bytes, in the only operand.
     Transpose,
 }
 
@@ -402,11 +402,19 @@ impl Nest {
             Vectorised::Transpose => {
                 let (Some(float), [operand]) = (self.moves(), self.operands.as_slice()) else { return false };
                 inner > self.unit_axes
+                    && self.blocks_fit(float, operand)
                     && operand.tables.is_empty()
                     && operand.strides[inner - 1] == float.span(1)
                     && self.result.strides[inner] == float.span(1)
             }
         }
+    }
+
+    /// Whether a block of a transposing copy may read whole vectors: those of fewer elements end in the elements behind.
+    fn blocks_fit(&self, float: Float, operand: &Operand) -> bool {
+        let [.., rows, _] = self.loops[..] else { return false };
+        let step = operand.strides[self.loops.len() - 1];
+        rows >= LANES || (rows > 1 && float == Float::F32 && step >= float.span((LANES - rows) as u32))
     }
 
     /// What is copied, if the nest does nothing else: such floats are moved as they are.

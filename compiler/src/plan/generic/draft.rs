@@ -237,6 +237,11 @@ impl NestDraft {
         if n.value != Expr::Operand(0) || from != to || !n.accumulators.is_empty() {
             return;
         }
+        if self.double() {
+            return;
+        }
+        let n = &mut self.nest;
+        let [operand] = n.operands.as_mut_slice() else { return };
         if from.bytes() == 2 {
             // Half floats are moved as integers.
             (operand.dtype, n.result.dtype) = (DType::U16, DType::U16);
@@ -258,6 +263,35 @@ impl NestDraft {
             (operand.strides[axis], n.result.strides[axis]) = (4, 4);
             (operand.dtype, n.result.dtype) = (DType::F32, DType::F32);
         }
+    }
+
+    /// A copy that has each element twice, side by side, writes elements of twice the size: the bits as a number, times 2^bits + 1.
+    ///
+    /// ```text
+    ///   a b c …  ─▶  a a b b c c …
+    /// ```
+    fn double(&mut self) -> bool {
+        let n = &mut self.nest;
+        let [operand] = n.operands.as_mut_slice() else { return false };
+        let bytes = operand.dtype.bytes();
+        let (size, twice) = (bytes as i64, 2 * bytes as i64);
+        let (narrow, wide) = match bytes {
+            1 => (DType::U8, DType::U16),
+            2 => (DType::U16, DType::U32),
+            4 => (DType::U32, DType::U64),
+            _ => return false,
+        };
+        let at = |axis: usize| (operand.strides[axis], n.result.strides[axis]);
+        let axes = 0..n.loops.len();
+        let doubled = axes.clone().find(|&a| n.loops[a] == 2 && at(a) == (0, size));
+        let dense = axes.clone().any(|a| n.loops[a] >= GROUP && at(a) == (size, twice));
+        let (Some(axis), true, true) = (doubled, dense, operand.tables.is_empty()) else { return false };
+        (operand.dtype, n.result.dtype) = (narrow, wide);
+        n.value =
+            Expr::Operand(0).cast(narrow, wide) * Expr::constant(wide, (1u64 << (8 * bytes)) as f64 + 1.0);
+        n.loops.remove(axis);
+        self.remove_axis(axis);
+        true
     }
 
     /// Whether an expression or a bound names the index of a loop or reduction axis.
@@ -449,8 +483,7 @@ impl NestDraft {
         let Some(inner) = n.loops.len().checked_sub(1) else { return };
         let [operand] = n.operands.as_slice() else { return };
         let size = operand.dtype.bytes() as i64;
-        let Some(dense) = (0..inner).rev().find(|&a| operand.strides[a] == size && n.loops[a] >= LANES)
-        else {
+        let Some(dense) = (0..inner).rev().find(|&a| operand.strides[a] == size && n.loops[a] > 1) else {
             return;
         };
         if n.loops[inner] < LANES {
