@@ -143,3 +143,20 @@ fn what_depends_on_the_step_before_goes_step_by_step() {
         });
     }
 }
+
+/// Conditions of elements are masks; what is said of all of them holds in each lane.
+#[test]
+fn comparisons_choose_lane_by_lane() {
+    check(DType::F32, |w, [x, y, rows], at| {
+        let row = w.load(rows, &[RoutineExpr::int(1)]);
+        let limit = w.load(x, &at(row.clone(), RoutineExpr::int(0)));
+        let large = w.value(RoutineExpr::constant(DType::F32, 0.5).less(limit.clone()));
+        each_column(w, |w, j| {
+            let (u, v) =
+                (w.load(x, &at(row.clone(), j.clone())), w.load(x, &at(RoutineExpr::int(2), j.clone())));
+            let between = limit.clone().less(u.clone()).and(u.clone().less(v.clone()));
+            let condition = between.or(u.clone().equals(v.clone()).or(large.clone()));
+            w.store(y, &at(RoutineExpr::int(4), j), condition.select(u - v.clone(), v));
+        });
+    });
+}

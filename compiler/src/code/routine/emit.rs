@@ -12,6 +12,7 @@ use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use cranelift_module::{FuncId, Module, ModuleError};
 use nnc_ir::DType;
+use nnc_ir::op::elementwise::BinaryFn;
 
 use super::ranges::Ranges;
 use super::vector_loop::VectorLoop;
@@ -315,12 +316,8 @@ impl RoutineEmitter<'_, '_> {
                 self.floats(v)
             }
             RoutineExpr::Select(c, x, y) => {
-                let c = self.value(c);
+                let mask = self.mask(line, c, known);
                 let (x, y) = (self.vector(line, x, known), self.vector(line, y, known));
-                let mask = self.b.ins().bmask(types::I64, c);
-                let mask = self.b.ins().splat(types::I64X2, mask);
-                let bits = MemFlagsData::new().with_endianness(Endianness::Little);
-                let mask = self.b.ins().bitcast(ty, bits, mask);
                 self.b.ins().bitselect(mask, x, y)
             }
             RoutineExpr::Local(local) => match known.iter().find(|(l, _)| l == local) {
@@ -331,13 +328,37 @@ impl RoutineEmitter<'_, '_> {
         }
     }
 
+    /// A condition as all ones or none in each lane.
+    fn mask(&mut self, line: &VectorLoop, e: &RoutineExpr, known: &[(usize, Value)]) -> Value {
+        let mask = match e {
+            RoutineExpr::Binary(f @ (BinaryFn::And | BinaryFn::Or), x, y) if line.varies(e) => {
+                let (x, y) = (self.mask(line, x, known), self.mask(line, y, known));
+                match f {
+                    BinaryFn::And => self.b.ins().band(x, y),
+                    _ => self.b.ins().bor(x, y),
+                }
+            }
+            RoutineExpr::Binary(f, x, y) if line.varies(e) => {
+                let (x, y) = (self.vector(line, x, known), self.vector(line, y, known));
+                scalar::binary(self.b, *f, (x, DType::F32), (y, DType::F32), true)
+            }
+            _ => {
+                let holds = self.value(e);
+                let mask = self.b.ins().bmask(types::I64, holds);
+                self.b.ins().splat(types::I64X2, mask)
+            }
+        };
+        self.seen_as(vector_type(line.dtype), mask)
+    }
+
+    fn seen_as(&mut self, ty: Type, v: Value) -> Value {
+        let bits = MemFlagsData::new().with_endianness(Endianness::Little);
+        if self.b.func.dfg.value_type(v) == ty { v } else { self.b.ins().bitcast(ty, bits, v) }
+    }
+
     /// A vector of floats, whatever its lanes were seen as.
     fn floats(&mut self, v: Value) -> Value {
-        let bits = MemFlagsData::new().with_endianness(Endianness::Little);
-        match self.b.func.dfg.value_type(v) {
-            types::F32X4 => v,
-            _ => self.b.ins().bitcast(types::F32X4, bits, v),
-        }
+        self.seen_as(types::F32X4, v)
     }
 
     fn zeros(&mut self, ty: Type) -> Value {

@@ -145,8 +145,27 @@ impl VectorLoop {
                     && scalar::has_vector_binary(*f)
                     && e.dtype(routine) == Some(DType::F32)
             }
-            RoutineExpr::Select(c, a, b) => !self.varies(c) && is_vector(a) && is_vector(b),
+            RoutineExpr::Select(c, a, b) => {
+                self.is_condition(routine, ranges, c) && is_vector(a) && is_vector(b)
+            }
             RoutineExpr::Const(_) | RoutineExpr::Cast(..) => false,
+        }
+    }
+
+    /// Whether a condition can be computed in vectors, as a mask: comparisons of floats, and what is made of them.
+    fn is_condition(&self, routine: &Routine, ranges: &Ranges, e: &RoutineExpr) -> bool {
+        use BinaryFn::*;
+        if !self.varies(e) {
+            return e.dtype(routine) == Some(DType::Bool);
+        }
+        match e {
+            RoutineExpr::Binary(And | Or, a, b) => {
+                [a, b].into_iter().all(|e| self.is_condition(routine, ranges, e))
+            }
+            RoutineExpr::Binary(Equal | Less | LessOrEqual | Greater | GreaterOrEqual, a, b) => {
+                self.dtype == DType::F32 && [a, b].into_iter().all(|e| self.is_vector(routine, ranges, e))
+            }
+            _ => false,
         }
     }
 
