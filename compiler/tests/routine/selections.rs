@@ -104,6 +104,31 @@ fn boxes_that_overlap_better_ones_are_suppressed() {
     }
 }
 
+/// More are selected than are compared with at once.
+#[test]
+fn many_boxes_beside_each_other_are_selected() {
+    let mut random = Random::new(16);
+    let n = 150;
+    let corners: Vec<f32> = (0..n)
+        .flat_map(|i| {
+            let (y, x) = ((i % 10) as f64, (i / 10 % 8) as f64);
+            let [a, b] = [(); 2].map(|()| random.float(-0.3, 0.3));
+            [y + a, x + b, y + a + 1.0, x + b + 1.0].map(|v| v as f32)
+        })
+        .collect();
+    let boxes = Tensor::new([1, n, 4], &corners).unwrap();
+    let scores: Vec<f32> = (0..2 * n).map(|_| random.below(50) as f32 / 50.0).collect();
+    let scores = Tensor::new([1, 2, n], &scores).unwrap();
+    for threshold in [0.05f32, 0.4, 0.9] {
+        let iou = Tensor::new([], &[threshold]).unwrap();
+        for most in [31, 32, 33, 100, n] {
+            let op = Op::from(NonMaxSuppression { most, center_point_box: false });
+            let operands = [Some(&boxes), Some(&scores), Some(&iou)];
+            check_optional(&op, &operands, &[Layout::Dense; 3], Layout::Dense, 0.0);
+        }
+    }
+}
+
 #[test]
 fn boxes_of_nan_and_without_area_do_no_harm() {
     let corners = [

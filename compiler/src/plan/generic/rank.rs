@@ -1,4 +1,4 @@
-//! Elements in order: a binary heap over indices, and TopK on it.
+//! Elements in order: a binary heap over indices, or over elements with their indices, and TopK on it.
 //!
 //! A heap of indices has the worst of them at its root. The best `k` of many are found by replacing the root by whatever is better;
 //! then the root is taken away again and again, and what is left behind it stands in order. Ties are decided by the indices, so every
@@ -9,11 +9,13 @@
 //!                                 1: 9 2: 1                        9 7 …
 //! ```
 
+use nnc_ir::op::elementwise::BinaryFn;
 use nnc_ir::op::{TopK, Unary};
 
 use super::{GenericError, Lowering};
 use crate::code::routine::write::{Local, Mem};
 use crate::code::routine::{MemoryUse, RoutineExpr, Writer};
+use crate::code::view::View;
 use nnc_ir::DType;
 
 /// The depth of the deepest heap.
@@ -85,6 +87,16 @@ impl Heap<'_> {
         });
     }
 
+    /// Replaces the root where another index ranks before it.
+    fn offer(&self, w: &mut Writer, index: RoutineExpr, size: &RoutineExpr) {
+        let root = self.get(w, RoutineExpr::int(0));
+        let better = (self.before)(w, index.clone(), root);
+        w.when(better, |w| {
+            self.put(w, RoutineExpr::int(0), index);
+            self.sink(w, RoutineExpr::int(0), size);
+        });
+    }
+
     /// Takes the root away; what is left of `size` slots is a heap.
     pub(super) fn pop(&self, w: &mut Writer, size: Local) -> RoutineExpr {
         let root = self.get(w, RoutineExpr::int(0));
@@ -127,21 +139,152 @@ pub(super) fn top_k(l: &mut Lowering<'_>, op: &TopK) -> Result<(), GenericError>
     if y.is_empty() {
         return Ok(());
     }
-    let (axis, k, extent) = (op.axis, op.k, x.shape[op.axis]);
+    let (axis, extent) = (op.axis, x.shape[op.axis]);
     let mut others = y.shape.clone();
     others.remove(axis);
     // The axis behind the others, so that a heap lies in the last one.
-    let last = |view: &crate::code::view::View| {
+    let last = |view: &View| {
         let perm: Vec<usize> = (0..view.rank()).filter(|&a| a != axis).chain([axis]).collect();
         view.permuted(&perm).ok_or_else(|| l.misfit("no such axis"))
     };
     let (x, y, indices) = (last(&x)?, last(&y)?, last(&indices)?);
+    match ItemOrder::of(x.dtype, extent, op.largest) {
+        Some(order) => top_items(l, [&x, &y, &indices], &others, &order),
+        None => top_indices(l, op, [&x, &y, &indices], &others),
+    }
+}
+
+/// Elements of a short type and their indices as one number each, which are in the same order: of equal elements the first is the
+/// larger one.
+///
+/// ```text
+///   item = element · 2^31 + (2^31 - 1 - index)
+/// ```
+///
+/// Floats are ordered as the numbers that their bits are, negative ones backwards.
+pub(super) struct ItemOrder {
+    dtype: DType,
+    largest: bool,
+}
+
+/// Indices of an item.
+const ITEM_INDICES: i64 = 1 << 31;
+
+impl ItemOrder {
+    /// The order of an axis of so many elements, the largest (or the smallest) first; `None` where an item has no room for them.
+    pub(super) fn of(dtype: DType, extent: usize, largest: bool) -> Option<ItemOrder> {
+        let fits = dtype.bytes() < 8 && extent as u64 <= ITEM_INDICES as u64;
+        fits.then_some(ItemOrder { dtype, largest })
+    }
+
+    /// The elements as integers.
+    pub(super) fn numbers(&self, w: &mut Writer, elements: &View) -> Mem {
+        let dtype = match self.dtype {
+            DType::F32 => DType::I32,
+            DType::F16 | DType::BF16 => DType::I16,
+            DType::Bool => DType::U8,
+            dtype => dtype,
+        };
+        w.memory(&View { dtype, ..elements.clone() }, MemoryUse::Read)
+    }
+
+    /// The item of an element.
+    pub(super) fn item(&self, w: &mut Writer, number: RoutineExpr, index: &RoutineExpr) -> RoutineExpr {
+        let int = RoutineExpr::int;
+        let number = w.value(number.cast(DType::I64));
+        let infinity = match self.dtype {
+            DType::F32 => Some(0x7f80_0000),
+            DType::F16 => Some(0x7c00),
+            DType::BF16 => Some(0x7f80),
+            _ => None,
+        };
+        let number = match infinity {
+            Some(infinity) => {
+                let least = -(1 << (8 * self.dtype.bytes() - 1));
+                let negative = number.clone().less(int(0));
+                let number = w.value(negative.select(int(least) - number.clone(), number));
+                let beyond = int(infinity).less(number.clone()).or(number.clone().less(int(-infinity)));
+                w.value(beyond.select(int(infinity + 1), number))
+            }
+            None => number,
+        };
+        let number = if self.largest { number } else { int(0) - number };
+        w.value(number * int(ITEM_INDICES) + (int(ITEM_INDICES - 1) - index.clone()))
+    }
+
+    /// The index in an item.
+    pub(super) fn index(&self, w: &mut Writer, item: RoutineExpr) -> RoutineExpr {
+        let low = item.binary(BinaryFn::BitAnd, RoutineExpr::int(ITEM_INDICES - 1));
+        w.value(RoutineExpr::int(ITEM_INDICES - 1) - low)
+    }
+}
+
+/// TopK of elements that go into items: the heap is one of these.
+fn top_items(
+    l: &mut Lowering<'_>,
+    [x, y, indices]: [&View; 3],
+    others: &[usize],
+    order: &ItemOrder,
+) -> Result<(), GenericError> {
+    let rank = others.len();
+    let (extent, k) = (x.shape[rank], y.shape[rank]);
     let mut w = Writer::new();
-    let (from, bits) = (w.memory(&x, MemoryUse::Read), w.moved(&x, MemoryUse::Read));
-    let (to, slots) = (w.moved(&y, MemoryUse::Write), w.memory(&indices, MemoryUse::Write));
+    let (numbers, bits) = (order.numbers(&mut w, x), w.moved(x, MemoryUse::Read));
+    let (to, slots) = (w.moved(y, MemoryUse::Write), w.memory(indices, MemoryUse::Write));
+    let work = extent.saturating_mul(1 + k.max(1).ilog2() as usize);
+    w.over(others, work, |w, at| {
+        let before = |_: &mut Writer, a: RoutineExpr, b: RoutineExpr| b.less(a);
+        let heap = Heap { slots, at: at.to_vec(), before: &before };
+        let size = RoutineExpr::index(k);
+        let item = |w: &mut Writer, i: &RoutineExpr| {
+            let number = w.load(numbers, &[at, std::slice::from_ref(i)].concat());
+            order.item(w, number, i)
+        };
+        w.for_each(RoutineExpr::int(0), size.clone(), |w, i| {
+            let item = item(w, &i);
+            heap.put(w, i, item);
+        });
+        heap.build(w, &size, k);
+        // Few are better than the worst so far, which is at hand.
+        let worst = w.local(DType::I64);
+        let root = heap.get(w, RoutineExpr::int(0));
+        w.set(worst, root);
+        w.for_each(size.clone(), RoutineExpr::index(extent), |w, i| {
+            let item = item(w, &i);
+            w.when(worst.get().less(item.clone()), |w| {
+                heap.put(w, RoutineExpr::int(0), item);
+                heap.sink(w, RoutineExpr::int(0), &size);
+                let root = heap.get(w, RoutineExpr::int(0));
+                w.set(worst, root);
+            });
+        });
+        heap.sort(w, &size, k);
+        w.for_each(RoutineExpr::int(0), size, |w, rank| {
+            let item = heap.get(w, rank.clone());
+            let index = order.index(w, item);
+            let element = w.load(bits, &[at, std::slice::from_ref(&index)].concat());
+            w.store(to, &[at, std::slice::from_ref(&rank)].concat(), element);
+            heap.put(w, rank, index);
+        });
+    });
+    l.push_routine(w)
+}
+
+/// TopK of long elements: the heap is one of indices.
+fn top_indices(
+    l: &mut Lowering<'_>,
+    op: &TopK,
+    [x, y, indices]: [&View; 3],
+    others: &[usize],
+) -> Result<(), GenericError> {
+    let rank = others.len();
+    let (extent, k) = (x.shape[rank], y.shape[rank]);
+    let mut w = Writer::new();
+    let (from, bits) = (w.memory(x, MemoryUse::Read), w.moved(x, MemoryUse::Read));
+    let (to, slots) = (w.moved(y, MemoryUse::Write), w.memory(indices, MemoryUse::Write));
     let dtype = w.value_type(from);
     let work = extent.saturating_mul(1 + k.max(1).ilog2() as usize);
-    w.over(&others, work, |w, at| {
+    w.over(others, work, |w, at| {
         let before = |w: &mut Writer, a: RoutineExpr, b: RoutineExpr| {
             let value =
                 |w: &mut Writer, i: &RoutineExpr| w.load(from, &[at, std::slice::from_ref(i)].concat());
@@ -154,27 +297,7 @@ pub(super) fn top_k(l: &mut Lowering<'_>, op: &TopK) -> Result<(), GenericError>
         let size = RoutineExpr::index(k);
         w.for_each(RoutineExpr::int(0), size.clone(), |w, i| heap.put(w, i.clone(), i));
         heap.build(w, &size, k);
-        // Few are better than the worst so far, whose value is at hand; of two equal ones the first is.
-        let worst = w.local(dtype);
-        let root = |w: &mut Writer| {
-            let index = heap.get(w, RoutineExpr::int(0));
-            w.load(from, &[at, &[index]].concat())
-        };
-        let value = root(w);
-        w.set(worst, value);
-        w.for_each(size.clone(), RoutineExpr::index(extent), |w, i| {
-            let value = w.load(from, &[at, std::slice::from_ref(&i)].concat());
-            let better = match op.largest {
-                true => below(dtype, worst.get(), value),
-                false => below(dtype, value, worst.get()),
-            };
-            w.when(better, |w| {
-                heap.put(w, RoutineExpr::int(0), i);
-                heap.sink(w, RoutineExpr::int(0), &size);
-                let value = root(w);
-                w.set(worst, value);
-            });
-        });
+        w.for_each(size.clone(), RoutineExpr::index(extent), |w, i| heap.offer(w, i, &size));
         heap.sort(w, &size, k);
         w.for_each(RoutineExpr::int(0), size, |w, rank| {
             let index = heap.get(w, rank.clone());

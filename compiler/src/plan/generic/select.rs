@@ -4,7 +4,7 @@ use nnc_ir::DType;
 use nnc_ir::op::elementwise::BinaryFn;
 use nnc_ir::op::{Compress, NonMaxSuppression, Prefix, Unique};
 
-use super::rank::{Heap, below};
+use super::rank::{Heap, ItemOrder, below};
 use super::{GenericError, Lowering, copy};
 use crate::code::routine::write::Mem;
 use crate::code::routine::{MemoryUse, RoutineExpr, Writer};
@@ -284,8 +284,10 @@ pub(super) fn non_max_suppression(l: &mut Lowering<'_>, op: &NonMaxSuppression) 
     let slots = l.temp(DType::I64, &[classes, &[n]].concat());
     let kept = l.temp(DType::I64, &[classes, &[most]].concat());
     let counts = l.temp(DType::I64, classes);
-    let sides = l.temp(DType::F32, &[classes, &[SIDES, most]].concat());
-    class_by_class(l, op, [&boxes, &scores], [&slots, &kept, &counts, &sides])?;
+    let blocks = most.div_ceil(BLOCK);
+    let sides = l.temp(DType::F32, &[classes, &[SIDES, blocks * BLOCK]].concat());
+    let hits = l.temp(DType::F32, &[classes, &[BLOCK]].concat());
+    class_by_class(l, op, [&boxes, &scores], [&slots, &kept, &counts, &sides, &hits])?;
 
     let mut w = Writer::new();
     let (kept, counts) = (w.memory(&kept, MemoryUse::Read), w.memory(&counts, MemoryUse::Read));
@@ -313,7 +315,7 @@ fn class_by_class(
     l: &mut Lowering<'_>,
     op: &NonMaxSuppression,
     [boxes, scores]: [&View; 2],
-    [slots, kept, counts, sides]: [&View; 4],
+    [slots, kept, counts, sides, hits]: [&View; 5],
 ) -> Result<(), GenericError> {
     let (n, most) = (scores.shape[2], kept.shape[2]);
     let threshold = |index: usize| -> Result<Option<View>, GenericError> {
@@ -321,10 +323,12 @@ fn class_by_class(
         view.reshaped(&[]).map(Some).ok_or_else(|| l.misfit("a threshold is no scalar"))
     };
     let (iou, least, count) = (threshold(2)?, threshold(3)?, l.optional(4));
+    let order = ItemOrder::of(scores.dtype, n, true).ok_or_else(|| l.unsupported("so many boxes"))?;
     let mut w = Writer::new();
+    let numbers = order.numbers(&mut w, scores);
     let (boxes, scores_) = (w.memory(boxes, MemoryUse::Read), w.memory(scores, MemoryUse::Read));
-    let [slots, kept, counts, sides] =
-        [slots, kept, counts, sides].map(|view| w.memory(view, MemoryUse::Write));
+    let [slots, kept, counts, sides, hits] =
+        [slots, kept, counts, sides, hits].map(|view| w.memory(view, MemoryUse::Write));
     let [iou, least, count] =
         [iou, least, count].map(|view| view.map(|view| w.memory(&view, MemoryUse::Read)));
     let work = n.saturating_mul(most.saturating_add(8));
@@ -336,12 +340,8 @@ fn class_by_class(
         let least = least.map(|least| w.load(least, &[]));
         let score =
             |w: &mut Writer, i: &RoutineExpr| w.load(scores_, &[at, std::slice::from_ref(i)].concat());
-        // The root is what ranks behind no other: the best one.
-        let behind = |w: &mut Writer, b: RoutineExpr, a: RoutineExpr| {
-            let (u, v) = (score(w, &a), score(w, &b));
-            let first = w.value(below(DType::F32, v.clone(), u.clone()));
-            first.or(below(DType::F32, u, v).not().and(a.less(b)))
-        };
+        // The root is the largest, and the best.
+        let behind = |_: &mut Writer, a: RoutineExpr, b: RoutineExpr| a.less(b);
         let heap = Heap { slots, at: at.to_vec(), before: &behind };
         let candidates = w.local(DType::I64);
         w.set(candidates, RoutineExpr::int(0));
@@ -358,7 +358,9 @@ fn class_by_class(
                 None => RoutineExpr::bool(true),
             };
             w.when(counts, |w| {
-                heap.put(w, candidates.get(), i);
+                let number = w.load(numbers, &[at, std::slice::from_ref(&i)].concat());
+                let item = order.item(w, number, &i);
+                heap.put(w, candidates.get(), item);
                 w.set(candidates, candidates.get() + RoutineExpr::int(1));
             });
         });
@@ -380,33 +382,64 @@ fn class_by_class(
         let none = RoutineExpr::int(0);
         let more = none.less(candidates.get()).and(selected.get().less(RoutineExpr::index(most)));
         w.repeat(more, n as u64, |w| {
-            let candidate = heap.pop(w, candidates);
+            let item = heap.pop(w, candidates);
+            let candidate = order.index(w, item);
             let own = corners(w, &candidate);
             let area = w.value(area(own.clone()));
             let own = [&own[..], &[area]].concat();
             let side = |k: usize, i: RoutineExpr| [at, &[RoutineExpr::index(k), i]].concat();
-            let (other, free) = (w.local(DType::I64), w.local(DType::Bool));
-            w.set(other, RoutineExpr::int(0));
+            let hit = |i: RoutineExpr| [at, &[i]].concat();
+            let free = w.local(DType::Bool);
             w.set(free, RoutineExpr::bool(true));
-            w.repeat(free.get().and(other.get().less(selected.get())), most as u64, |w| {
-                let that: Vec<RoutineExpr> =
-                    (0..SIDES).map(|k| w.load(sides, &side(k, other.get()))).collect();
-                w.set(other, other.get() + RoutineExpr::int(1));
-                let shares = overlap(w, &own, &that, iou.clone());
-                w.set(free, shares.not());
+            let filled = (selected.get() + RoutineExpr::index(BLOCK - 1)) / RoutineExpr::index(BLOCK);
+            let filled = filled.max(RoutineExpr::int(0)).min(RoutineExpr::index(most.div_ceil(BLOCK)));
+            w.for_each(RoutineExpr::int(0), filled, |w, block| {
+                w.when(free.get(), |w| {
+                    let start = w.value(block * RoutineExpr::index(BLOCK));
+                    w.for_each(RoutineExpr::int(0), RoutineExpr::index(BLOCK), |w, i| {
+                        let other = w.value(start.clone() + i.clone());
+                        let that: Vec<RoutineExpr> =
+                            (0..SIDES).map(|k| w.load(sides, &side(k, other.clone()))).collect();
+                        let shares = overlap(w, &own, &that, iou.clone());
+                        let [one, none] = [1.0, 0.0].map(|v| RoutineExpr::constant(DType::F32, v));
+                        w.store(hits, &hit(i), shares.select(one, none));
+                    });
+                    let mut all: Vec<RoutineExpr> =
+                        (0..BLOCK).map(|i| w.load(hits, &hit(RoutineExpr::index(i)))).collect();
+                    while all.len() > 1 {
+                        let half = all.split_off(all.len() / 2);
+                        all = all.into_iter().zip(half).map(|(a, b)| a + b).collect();
+                    }
+                    for hits in all {
+                        w.set(free, hits.equals(RoutineExpr::constant(DType::F32, 0.0)));
+                    }
+                });
             });
             w.when(free.get(), |w| {
-                w.store(kept, &[at, &[selected.get()]].concat(), candidate);
+                let number = selected.get();
+                let place = number.clone().binary(BinaryFn::BitAnd, RoutineExpr::index(BLOCK - 1));
+                // A block begins with boxes that share nothing.
+                w.when(place.equals(RoutineExpr::int(0)), |w| {
+                    w.nested(&[SIDES, BLOCK], Vec::new(), |w, empty| {
+                        let i = number.clone() + empty[1].clone();
+                        let to = [at, &[empty[0].clone(), i]].concat();
+                        w.store(sides, &to, RoutineExpr::constant(DType::F32, 0.0));
+                    });
+                });
+                w.store(kept, &[at, std::slice::from_ref(&number)].concat(), candidate);
                 for (k, v) in own.into_iter().enumerate() {
-                    w.store(sides, &side(k, selected.get()), v);
+                    w.store(sides, &side(k, number.clone()), v);
                 }
-                w.set(selected, selected.get() + RoutineExpr::int(1));
+                w.set(selected, number + RoutineExpr::int(1));
             });
         });
         w.store(counts, at, selected.get());
     });
     l.push_routine(w)
 }
+
+/// Boxes that a candidate is compared with at once.
+const BLOCK: usize = 16;
 
 /// What is kept of a box: its corners and its area.
 const SIDES: usize = 5;
