@@ -11,8 +11,8 @@
 //! | transposed convolution | nothing | bias, activation |
 //! | matrix product, of any operands | nothing | bias, residual, activation |
 //!
-//! Activations are those of [`Activation`]. Elements are `f32` or half floats. Pictures have two spatial axes; convolutions that sum over
-//! channels, transposed ones too, may have a third. Weights and biases of convolutions, and the operands of products, may be known or
+//! Activations are those of [`Activation`]. Elements are `f32` or half floats. Pictures have two spatial axes; volumes have three, of
+//! which convolutions take no prologue where they sum over channels, and no residual after the activation where they are depthwise. Weights and biases of convolutions, and the operands of products, may be known or
 //! computed; scale, shift, and the bias of a product are known. What no kernel does is a loop nest, which does everything, and is many times
 //! slower.
 
@@ -97,11 +97,8 @@ fn becoming(graph: &Graph, node: NodeId, op: &Op) -> Option<Layer> {
     if let Op::MatMul(product) = op {
         return multiplied(graph, node, product);
     }
-    // Volumes have convolutions that sum over channels.
-    let sums = matches!(op, Op::Conv(_) | Op::ConvTranspose(_));
     let is_volume = x.shape.rank() == 5;
-    let picture =
-        |shape: &[usize]| (shape.len() == 4 || sums && shape.len() == 5) && shape.iter().all(|&n| n > 0);
+    let picture = |shape: &[usize]| matches!(shape.len(), 4 | 5) && shape.iter().all(|&n| n > 0);
     if x.dtype != y.dtype || Float::of(x.dtype).is_none() || ![x, y].iter().all(|ty| picture(&ty.shape)) {
         return None;
     }
@@ -115,7 +112,7 @@ fn becoming(graph: &Graph, node: NodeId, op: &Op) -> Option<Layer> {
         Op::Conv(conv) if floats(&[Conv::W, Conv::B]) && known(&[Conv::SCALE, Conv::SHIFT]) => {
             let bias = operand(Conv::B).is_some();
             let channels = (x.shape[1], y.shape[1]);
-            convolution(conv, channels, bias).filter(|layer| !is_volume || is_plain(layer))
+            convolution(conv, channels, bias).filter(|layer| !is_volume || fits_volumes(layer))
         }
         Op::ConvTranspose(conv) if floats(&[1, 2]) => {
             let epilogue = Epilogue { residual: None, activation: conv.activation };
@@ -171,9 +168,14 @@ fn in_lanes(groups: usize, (channels, results): (usize, usize)) -> bool {
     groups > 1 && groups == channels && results / channels <= channels
 }
 
-/// Whether a layer sums over channels as they are.
-fn is_plain(layer: &Layer) -> bool {
-    matches!(layer, Layer::Dense { prologue, .. } if prologue.is_none())
+/// Whether kernels do a convolution slice by slice: in what sums over channels, nothing is done to an element before it is loaded; in what
+/// does not, the slices of a window are summed up before the activation.
+fn fits_volumes(layer: &Layer) -> bool {
+    match layer {
+        Layer::Dense { prologue, .. } => prologue.is_none(),
+        Layer::Lanes { epilogue, .. } => epilogue.residual != KernelResidual::AfterActivation,
+        _ => false,
+    }
 }
 
 /// How many convolutions a transposed one is; `None` if nobody should count.

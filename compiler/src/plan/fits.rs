@@ -24,6 +24,8 @@ pub(super) enum KernelWork {
     TransposedLanes(KernelLayer, KernelEpilogue),
     /// A layer that does the same to every channel.
     Lanes(KernelLayer, LanesOp, KernelPrologue, KernelEpilogue),
+    /// The same over volumes.
+    LanesOfVolumes(KernelLayer, LanesOp, KernelPrologue, KernelEpilogue),
     /// A product of matrices.
     Product(ProductLayer),
 }
@@ -68,6 +70,11 @@ pub(super) fn fits(graph: &Graph, node: NodeId) -> Option<KernelWork> {
         Layer::Dense { prologue, epilogue } => {
             Some(KernelWork::Dense(windowed(graph, node)?, prologue, epilogue))
         }
+        Layer::Lanes { op, prologue, epilogue }
+            if is_volume(graph, node) && !matches!(op, LanesOp::GlobalPool(_)) =>
+        {
+            Some(KernelWork::LanesOfVolumes(windowed(graph, node)?, op, prologue, epilogue))
+        }
         Layer::Lanes { op, prologue, epilogue } => {
             Some(KernelWork::Lanes(windowed(graph, node)?, op, prologue, epilogue))
         }
@@ -109,7 +116,7 @@ fn windowed(graph: &Graph, node: NodeId) -> Option<KernelLayer> {
     let whole = |n: usize| Axis { input: n, output: 1, kernel: n, stride: 1, dilation: 1, pad: 0 };
     let mut decision = KernelLayer {
         node,
-        axes: (whole(extents.0.0), whole(extents.0.1)),
+        axes: (whole(input[..=front].iter().product()), whole(extents.0.1)),
         slices: Axis::point(1),
         groups: 1,
         x,
@@ -138,6 +145,9 @@ fn windowed(graph: &Graph, node: NodeId) -> Option<KernelLayer> {
         }
         Op::Pool(pool) => {
             decision.axes = axes(&pool.window, extents.0, extents.1)?;
+            if front == 1 {
+                decision.slices = axis(&pool.window, 0, input[0], output[0])?;
+            }
             decision.residual = operand(Pool::RESIDUAL);
             (Pool::SCALE, Pool::SHIFT)
         }

@@ -66,7 +66,7 @@ impl Planner<'_> {
             return self.generic(id);
         }
         let own = layer.weights.map(|_| self.own(layer)).transpose()?;
-        let place = self.lanes_output(layer)?;
+        let place = self.lanes_output(layer, image)?;
         self.lanes_steps(layer, (op, prologue, epilogue), own.as_ref(), &place, true)?;
         self.place(output, Place::Image(place.output));
         Ok(())
@@ -78,9 +78,12 @@ impl Planner<'_> {
     /// ```text
     ///   input    a b c                   result   a0 b0 c0 · a1 b1 c1 ·
     /// ```
-    pub(super) fn lanes_output(&mut self, layer: &KernelLayer) -> Result<LanesPlace, PlanError> {
+    pub(super) fn lanes_output(
+        &mut self,
+        layer: &KernelLayer,
+        mut image: Image,
+    ) -> Result<LanesPlace, PlanError> {
         let (id, output) = (layer.node, Value::from(layer.node));
-        let mut image = self.image_or_copy(id, layer.x)?;
         if let Some(why) = scattered(&image) {
             image = self.relayout(id, &image, why)?;
         }
@@ -127,6 +130,19 @@ impl Planner<'_> {
     ) -> Result<(), PlanError> {
         let id = layer.node;
         let residual = layer.residual.map(|r| self.matching_residual(id, r, &place.output)).transpose()?;
+        self.lanes_parts(layer, work, own, place, residual, is_first)
+    }
+
+    /// The same with a residual that has its place.
+    pub(super) fn lanes_parts(
+        &mut self,
+        layer: &KernelLayer,
+        work: LanesWork,
+        own: Option<&Own>,
+        place: &LanesPlace,
+        residual: Option<(BufferId, isize)>,
+        is_first: bool,
+    ) -> Result<(), PlanError> {
         let each = place.output.channels() / place.input.channels();
         for part in 0..each {
             self.lanes_step(layer, work, own, place, residual, (part, each), is_first && part == 0)?;
@@ -273,13 +289,23 @@ impl Planner<'_> {
 
     /// The residual's buffer, and by how many slots it lies behind the output; its channels are brought into the output's
     /// order if they are not.
-    fn matching_residual(
+    pub(super) fn matching_residual(
         &mut self,
         id: NodeId,
         value: Value,
         output: &Image,
     ) -> Result<(BufferId, isize), PlanError> {
         let image = self.image_or_copy(id, value)?;
+        self.matching_image(id, &image, output)
+    }
+
+    /// The same of an image.
+    pub(super) fn matching_image(
+        &mut self,
+        id: NodeId,
+        image: &Image,
+        output: &Image,
+    ) -> Result<(BufferId, isize), PlanError> {
         let behind = |residual: &Image| {
             let (first, of) = (residual.slots.first()?, output.slots.first()?);
             let offset = first.at as isize - of.at as isize;
@@ -288,11 +314,11 @@ impl Planner<'_> {
                 |(r, o): (&Slot, &Slot)| r.buffer == first.buffer && r.at as isize - o.at as isize == offset;
             slots.into_iter().all(same).then_some((first.buffer, offset))
         };
-        if let Some(found) = behind(&image) {
+        if let Some(found) = behind(image) {
             return Ok(found);
         }
         let why = "a residual must lie in the order of what it is added to";
-        let copy = self.relayout_like(id, &image, output, why)?;
+        let copy = self.relayout_like(id, image, output, why)?;
         behind(&copy).ok_or_else(|| PlanError::Internal("a residual lies in another order".into()))
     }
 

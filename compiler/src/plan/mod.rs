@@ -7,7 +7,7 @@
 //!   Graph (fused layers, channel selects)
 //!     │ channels      which buffer and slot each channel of each image has; concat, split, shuffle become tables
 //!     │ fits          which layers kernels do
-//!     │ dense_step, winograd_step, transposed_step, volume_step, lanes_step, product_step, generic_step   one file per kind of layer: geometry, tiles, packed weights
+//!     │ dense_step, winograd_step, transposed_step, volume_step, lanes_step, volume_lanes, product_step, generic_step   one file per kind of layer: geometry, tiles, packed weights
 //!     │ strips        which steps run band by band, with what lies between them in scratch
 //!     │ memory        lifetimes → offsets in one arena
 //!     │ constants     weights packed into one block, or (shared) into blocks that several programs have
@@ -50,6 +50,7 @@ mod strips;
 pub mod sweep;
 pub mod tiling;
 mod transposed_step;
+mod volume_lanes;
 mod volume_step;
 pub mod winograd;
 mod winograd_step;
@@ -480,6 +481,9 @@ impl<'g> Planner<'g> {
             KernelWork::Transposed(layer, epilogue) => self.transposed(layer, *epilogue),
             KernelWork::Volumes(layer, epilogue) => self.volumes(layer, *epilogue),
             KernelWork::TransposedLanes(layer, epilogue) => self.transposed_lanes(layer, *epilogue),
+            KernelWork::LanesOfVolumes(layer, op, prologue, epilogue) => {
+                self.lanes_of_volumes(layer, (*op, *prologue, *epilogue))
+            }
             KernelWork::Lanes(layer, op, prologue, epilogue) => self.lanes(layer, *op, *prologue, *epilogue),
             KernelWork::Product(layer) => self.product(layer),
         }

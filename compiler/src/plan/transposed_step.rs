@@ -67,7 +67,8 @@ impl Planner<'_> {
         let output = Value::from(layer.node);
         let conv = transposed_conv(self.graph, layer)?;
         let own = self.own(layer)?;
-        let all = self.lanes_output(layer)?;
+        let image = self.image_or_copy(layer.node, layer.x)?;
+        let all = self.lanes_output(layer, image)?;
         let (input, result) = (all.input.extent, self.volume(output, &all.output)?);
         let apart = |window: &PartWindow| {
             let [z, y, x] = window;

@@ -40,11 +40,19 @@ pub(super) struct Volume {
     pub apart: usize,
 }
 
+impl Volume {
+    /// Whether the rows of a slice lie one behind the other.
+    pub fn has_dense_rows(&self) -> bool {
+        let extent = self.picture.extent;
+        self.pitch.row == self.pitch.pixel * extent.w || extent.h == 1
+    }
+}
+
 /// Slices of a result that see as many slices, from one tap on.
 #[derive(Debug, PartialEq, Eq)]
-struct Alike {
-    slices: Range<usize>,
-    taps: Range<usize>,
+pub(super) struct Alike {
+    pub slices: Range<usize>,
+    pub taps: Range<usize>,
 }
 
 impl Planner<'_> {
@@ -133,17 +141,11 @@ impl Planner<'_> {
             );
         }
         // Rows of a slice as one: there the axis of slices is one of rows.
-        let row = |v: &Volume| v.pitch.row == v.pitch.pixel * v.picture.extent.w || v.picture.extent.h == 1;
         let one = |axis: &Axis| *axis == Axis::point(axis.input);
-        if one(&layer.axes.0) && one(&layer.axes.1) && all().all(row) {
+        if one(&layer.axes.0) && one(&layer.axes.1) && all().all(Volume::has_dense_rows) {
             let own = self.across(own)?;
-            let mut picture = |v: &Volume| {
-                let Extent { n, h, w } = v.picture.extent;
-                let extent = Extent { n, h: v.slices, w: h * w };
-                self.seen(&v.picture.slots, extent, Pitch { row: v.apart, ..v.pitch })
-            };
-            let (input, result) = (picture(input), picture(result));
-            let residual = residual.map(picture);
+            let (input, result) = (self.rows_of_slices(input), self.rows_of_slices(result));
+            let residual = residual.map(|residual| self.rows_of_slices(residual));
             let layer =
                 KernelLayer { axes: (*z, Axis::point(input.extent.w)), slices: Axis::point(1), ..*layer };
             return self.slices_step(&layer, &own, epilogue, (&input, &result, residual.as_ref()), is_first);
@@ -173,8 +175,15 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Slices as rows, of a volume with dense rows.
+    pub(super) fn rows_of_slices(&mut self, volume: &Volume) -> Image {
+        let Extent { n, h, w } = volume.picture.extent;
+        let extent = Extent { n, h: volume.slices, w: h * w };
+        self.seen(&volume.picture.slots, extent, Pitch { row: volume.apart, ..volume.pitch })
+    }
+
     /// Slices of the n-th volume as pictures that have the channels of several slices each: from the first of these on, so many further.
-    fn slices(
+    pub(super) fn slices(
         &mut self,
         volume: &Volume,
         n: usize,
@@ -209,7 +218,7 @@ impl Planner<'_> {
     }
 
     /// The weights of some slices of a window: those of all are the summands of one picture.
-    fn of_taps(&mut self, own: &Own, taps: Range<usize>) -> Result<Own, PlanError> {
+    pub(super) fn of_taps(&mut self, own: &Own, taps: Range<usize>) -> Result<Own, PlanError> {
         let weights = match &own.weights {
             Parameter::Known(tensor) => match tensor.shape()[..] {
                 [channels, inner, slices, height, width] => {
@@ -273,7 +282,7 @@ impl Planner<'_> {
 }
 
 /// The slices of a result, those together that see as many.
-fn alike(z: &Axis) -> Vec<Alike> {
+pub(super) fn alike(z: &Axis) -> Vec<Alike> {
     let mut found: Vec<Alike> = Vec::new();
     for slice in 0..z.output {
         let taps = z.taps(slice);

@@ -104,3 +104,71 @@ output d = %d
 output t = %t",
     );
 }
+
+#[test]
+fn channels_of_their_own() {
+    volumes("1x6x5x7x6", "6x1x3x3x3", "groups=6, pads=1x1x1:1x1x1", "1x6x5x7x6");
+    volumes(
+        "2x37x6x5x6",
+        "37x1x3x3x3",
+        "groups=37, strides=2x1x2, pads=1x1x1:1x1x1, epilogue=relu",
+        "2x37x3x5x3",
+    );
+    volumes("1x6x4x5x6", "12x1x2x3x2", "groups=6", "1x12x3x3x5");
+    volumes("2x8x4x5x6", "8x1x1x3x3", "groups=8", "2x8x4x3x4");
+    volumes("2x8x4x5x6", "8x1x3x1x1", "groups=8, pads=2x0x0:2x0x0, dilations=2x1x1", "2x8x4x5x6");
+    volumes("1x8x1x5x6", "8x1x1x3x3", "groups=8, pads=2x0x0:1x0x0", "1x8x4x3x4");
+}
+
+#[test]
+fn sums_of_slices_with_residuals_and_of_half_floats() {
+    for dtype in ["f32", "f16", "bf16"] {
+        keeps_its_kernel(&format!(
+            "%x = input : {dtype}[2x6x4x5x4]
+%r = input : {dtype}[2x6x4x5x4]
+%w = const {dtype}[6x1x3x3x3] hash(seed=2, scale=1)
+%b = const {dtype}[6] hash(seed=3, scale=1)
+%y = conv %x, %w, %b, %r {{groups=6, pads=1x1x1:1x1x1, epilogue=residual+relu}} : {dtype}[2x6x4x5x4]
+%s = channel_select %r {{select=[0[3], 0[0], 0[4], 0[1], 0[5], 0[2]]}} : {dtype}[2x6x4x5x4]
+%z = conv %y, %w, _, %s {{groups=6, pads=1x1x1:1x1x1, epilogue=residual}} : {dtype}[2x6x4x5x4]
+output y = %y
+output z = %z"
+        ));
+    }
+}
+
+#[test]
+fn pools() {
+    for (kind, more) in [("max_pool", ""), ("average_pool", ""), ("average_pool", ", count_include_pad=true")]
+    {
+        for (attributes, result) in [
+            ("kernel=2x2x2, strides=2x2x2", "2x6x3x3x2"),
+            ("kernel=3x3x3, pads=1x1x1:1x1x1", "2x6x6x6x5"),
+            ("kernel=1x2x3, strides=1x2x1", "2x6x6x3x3"),
+            ("kernel=3x1x1, strides=2x1x1, pads=1x0x0:0x0x0", "2x6x3x6x5"),
+        ] {
+            keeps_its_kernel(&format!(
+                "%x = input : f32[2x6x6x6x5]
+%w = const f32[6x6x1x1x1] hash(seed=2, scale=1)
+%c = conv %x, %w : f32[2x6x6x6x5]
+%y = {kind} %x {{{attributes}{more}}} : f32[{result}]
+%z = {kind} %c, %y {{{attributes}{more}, epilogue=residual+relu}} : f32[{result}]
+output y = %y
+output z = %z"
+            ));
+        }
+    }
+}
+
+#[test]
+fn whole_volumes_are_pooled() {
+    keeps_its_kernel(
+        "%x = input : f32[2x6x3x4x5]
+%w = const f32[6x6x1x1x1] hash(seed=2, scale=1)
+%c = conv %x, %w : f32[2x6x3x4x5]
+%y = global_max_pool %x : f32[2x6x1x1x1]
+%z = global_average_pool %c : f32[2x6x1x1x1]
+output y = %y
+output z = %z",
+    );
+}

@@ -4,7 +4,7 @@ use nnc_ir::op::*;
 use nnc_ir::{DType, Tensor, Value};
 
 use super::Network;
-use super::layers::{activation, groups, maybe_activation};
+use super::layers::{activation, groups, maybe_activation, pool_kind};
 use super::windows::{pool_window, wide, window};
 use crate::fuzz::choices::Choices;
 
@@ -144,8 +144,9 @@ fn volume(net: &mut Network, x: Value, c: &mut Choices<'_>) -> Value {
     let y = net.b.reshape(x, &[n, each, slices, h, w]);
     let y = match c.pick(4) {
         0 => {
+            let kind = pool_kind(c);
             let (view, ceil_pads) = pool_window(c, &[slices, h, w]);
-            net.b.pool(PoolKind::Average { count_include_pad: c.one_in(2) }, view, ceil_pads, y)
+            net.b.pool(kind, view, ceil_pads, y)
         }
         1 if net.admits(&[n, 3, 2 * slices, 2 * h, 2 * w]) => {
             let window = Window {
