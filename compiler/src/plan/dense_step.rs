@@ -32,6 +32,8 @@ const LONGEST_RUN: usize = UNROLL as usize;
 
 /// Pixels of a result for which it does not pay to widen half floats before the kernels do.
 pub(super) const FEW_PIXELS: usize = 4;
+/// Results that one panel has on any target: of a window of one pixel, it reads each element once.
+pub(super) const ONE_PANEL: usize = 16;
 /// Fewer pixels than these are done panel by panel, so that there is work for all threads.
 const TILED_PIXELS: usize = 128;
 
@@ -118,7 +120,9 @@ impl Planner<'_> {
         let (id, output) = (layer.node, Value::from(layer.node));
         let mut image = self.image_or_copy(id, layer.x)?;
         let own = self.own(layer)?;
-        if let Some(far) = far_channels(&image) {
+        let results = self.graph.ty(output).shape[1];
+        let is_read_once = is_pointwise(layer) && results <= ONE_PANEL;
+        if let Some(far) = far_channels(&image).filter(|_| !is_read_once) {
             image = self.relayout(id, &image, far)?;
         } else if own.is_computed() && image.affine().is_none() {
             image =

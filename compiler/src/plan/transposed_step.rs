@@ -13,6 +13,7 @@ use nnc_ir::{Graph, Tensor, Value};
 
 use super::PlanError;
 use super::buffer::BufferId;
+use super::dense_step::ONE_PANEL;
 use super::fits::KernelLayer;
 use super::image::Slot;
 use super::lanes::LanesOp;
@@ -42,7 +43,14 @@ impl Planner<'_> {
         let (id, output) = (layer.node, Value::from(layer.node));
         let conv = transposed_conv(self.graph, layer)?;
         let own = self.own(layer)?;
-        let image = self.volume_input(id, layer.x, own.is_computed(), output)?;
+        let shape = &self.graph.ty(output).shape;
+        let window = &conv.window;
+        // Windows that do not overlap are one product.
+        let apart = window.kernel == window.strides
+            && [&window.pads_begin, &window.pads_end].iter().all(|pads| pads.iter().all(|&pad| pad == 0));
+        let results = window.strides.iter().fold(shape[1], |all, &stride| all.saturating_mul(stride));
+        let is_read_once = apart && results <= ONE_PANEL;
+        let image = self.volume_input(id, layer.x, own.is_computed(), output, is_read_once)?;
         let (out_image, _) = self.dense_output(id, output, &image, None);
         let (input, result) = (self.volume(layer.x, &image)?, self.volume(output, &out_image)?);
         let mut is_first = true;

@@ -60,7 +60,7 @@ impl Planner<'_> {
     pub(super) fn volumes(&mut self, layer: &KernelLayer, epilogue: KernelEpilogue) -> Result<(), PlanError> {
         let (id, output) = (layer.node, Value::from(layer.node));
         let own = self.own(layer)?;
-        let image = self.volume_input(id, layer.x, own.is_computed(), output)?;
+        let image = self.volume_input(id, layer.x, own.is_computed(), output, false)?;
         let residual = layer.residual.map(|r| self.residual_image(id, output, r)).transpose()?;
         let (out_image, _) = self.dense_output(id, output, &image, residual.as_ref());
         let (input, result) = (self.volume(layer.x, &image)?, self.volume(output, &out_image)?);
@@ -77,9 +77,10 @@ impl Planner<'_> {
         value: Value,
         is_computed: bool,
         output: Value,
+        is_read_once: bool,
     ) -> Result<Image, PlanError> {
         let mut image = self.image_or_copy(id, value)?;
-        if let Some(far) = far_channels(&image) {
+        if let Some(far) = far_channels(&image).filter(|_| !is_read_once) {
             image = self.relayout(id, &image, far)?;
         } else if is_computed && image.affine().is_none() {
             image =
