@@ -108,6 +108,14 @@ impl Options {
         self
     }
 
+    /// How large the program's constants may become, in hundredths of the model's weights: Winograd's algorithm is faster with kernels
+    /// that are transformed when the model is compiled, and two to four times as large then. 150 unless this says otherwise; 100
+    /// keeps them as they are. It bounds what there is a choice of: half floats are stored as `f32` in any case.
+    pub fn most_constants(mut self, percent: u32) -> Options {
+        self.plan.constants = plan::ConstantsLimit { percent };
+        self
+    }
+
     /// What runs of the program do with denormals, numbers nearer to zero than 2⁻¹²⁶ in `f32`. Unless this says otherwise,
     /// arithmetic takes them for zero: many processors take a hundred cycles for each, and weights and activations of trained
     /// networks run into them. The results are the same bits for any number of threads either way, and the environment of the

@@ -42,6 +42,11 @@ pub struct CompileArgs {
     #[arg(long)]
     pub no_winograd: bool,
 
+    /// Let constants become so many hundredths of the model's weights, at most: transformed kernels of 3x3 convolutions are faster,
+    /// and larger [default: 150]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(100..=10000))]
+    pub most_constants: Option<u32>,
+
     /// Do not run neighbouring layers strip by strip, which keeps large images between them in the cache
     #[arg(long)]
     pub no_strips: bool,
@@ -171,6 +176,7 @@ impl CompileArgs {
             (self.target.is_some(), "--target"),
             (!self.disabled.is_empty(), "--disable-pass"),
             (self.no_winograd, "--no-winograd"),
+            (self.most_constants.is_some(), "--most-constants"),
             (self.no_strips, "--no-strips"),
             (self.denormals.is_some(), "--denormals"),
             (self.clamp_indices, "--clamp-indices"),

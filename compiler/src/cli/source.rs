@@ -293,6 +293,9 @@ pub fn options(args: &CompileArgs) -> Result<Options> {
         .denormals(args.denormals.unwrap_or_default())
         .clamp_indices(args.clamp_indices)
         .threads(args.jobs.unwrap_or(0).into());
+    if let Some(percent) = args.most_constants {
+        options = options.most_constants(percent);
+    }
     if let Some(target) = &args.target {
         options = options.target(target)?;
     }

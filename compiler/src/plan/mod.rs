@@ -30,6 +30,7 @@ mod draft;
 mod fits;
 pub mod generic;
 mod generic_step;
+mod growth;
 pub mod image;
 pub mod lanes;
 mod lanes_step;
@@ -87,6 +88,30 @@ pub struct PlanOptions {
     pub denormals: abi::Denormals,
     /// What an index from data does that leads outside.
     pub indices: Indices,
+    /// How large constants may become.
+    pub constants: ConstantsLimit,
+}
+
+/// The most bytes of constants for each 100 bytes of the model's weights, as far as the planner has a choice: kernels that were
+/// transformed by Winograd's algorithm are faster, and two to four times as large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConstantsLimit {
+    /// 100 keeps weights as large as they are.
+    pub percent: u32,
+}
+
+impl ConstantsLimit {
+    /// Bytes that may be added to so many bytes of weights.
+    pub(crate) fn room(self, weights: u64) -> u64 {
+        (u128::from(weights) * u128::from(self.percent.saturating_sub(100)) / 100) as u64
+    }
+}
+
+impl Default for ConstantsLimit {
+    /// Half as much again.
+    fn default() -> ConstantsLimit {
+        ConstantsLimit { percent: 150 }
+    }
 }
 
 /// What an index from data does that leads outside of what it points into.

@@ -14,6 +14,7 @@ use super::channels::{self, WideBuffers};
 use super::constants::PlannedConstants;
 use super::draft::Draft;
 use super::generic::IndexRecords;
+use super::growth::Growth;
 use super::image::{Image, Slot};
 use super::memory;
 use super::packing::Packing;
@@ -64,6 +65,8 @@ pub(super) struct Planner<'g> {
     pub options: &'g PlanOptions,
     /// Bytes of all constants of the graph.
     pub weights: u64,
+    /// Bytes that constants may become more by transforms of weights.
+    pub growth: Growth,
     /// Multiply-accumulates of the whole graph.
     pub macc: u64,
     pub deadline: Deadline,
@@ -125,6 +128,7 @@ impl<'g> Planner<'g> {
             target,
             options,
             weights,
+            growth: Growth::of(graph, order, options.constants.room(weights)),
             macc,
             deadline,
             position,

@@ -49,6 +49,8 @@ use crate::target::{FMA_PER_CYCLE, Target};
 #[derive(Debug)]
 pub(super) struct Decision {
     choice: WinogradChoice,
+    /// Bytes that the weights become more.
+    growth: u64,
     /// Of each buffer of the input.
     inputs: Vec<Pitch>,
     output: Pitch,
@@ -93,9 +95,11 @@ impl Planner<'_> {
             runs: runs.iter().map(|r| r.channels.len()).collect(),
             epilogue: epilogue.registers(store_registers(output.float, self.target)),
             weights_of_all: self.weights,
+            room: self.growth.room(layer.node),
         };
         let choice = choose(self.target, registers, &shape, allowed)?;
-        Some(Decision { choice, inputs, output, channels, order, runs })
+        let growth = shape.growth(choice.form, choice.kernels);
+        Some(Decision { choice, growth, inputs, output, channels, order, runs })
     }
 
     /// Plans a convolution by Winograd's algorithm.
@@ -108,7 +112,8 @@ impl Planner<'_> {
         epilogue: KernelEpilogue,
         is_first: bool,
     ) -> Result<(), PlanError> {
-        let Decision { choice, inputs, output, channels, order, runs } = decision;
+        let Decision { choice, growth, inputs, output, channels, order, runs } = decision;
+        self.growth.take(growth);
         let (y, x) = layer.axes;
         let panels = cut_panels(&runs, Registers::of(self.target), choice.kernel.vectors, Folding::NONE);
         let widest = panels.iter().map(|p| p.lanes()).max().unwrap_or(0);
@@ -252,6 +257,16 @@ struct WinogradShape {
     epilogue: usize,
     /// Bytes of the constants of the whole model.
     weights_of_all: u64,
+    /// Bytes that they may still become more.
+    room: u64,
+}
+
+impl WinogradShape {
+    /// Bytes that its weights become more if they are stored in some way.
+    fn growth(&self, form: Form, kernels: StoredKernels) -> u64 {
+        let more = kernels.floats(form).saturating_sub(KERNEL * KERNEL);
+        (more * self.depth * self.runs.iter().sum::<usize>() * 4) as u64
+    }
 }
 
 /// How a layer is done.
@@ -289,7 +304,9 @@ fn choose(
         Winograd::Never => return None,
         Winograd::WhereFaster => {
             let forms = [Form::F2, Form::F4].into_iter();
-            (direct * LEAST_GAIN, forms.flat_map(|form| KERNELS.map(|kernels| (form, kernels))).collect())
+            let forms = forms.flat_map(|form| KERNELS.map(|kernels| (form, kernels)));
+            let fits = |&(form, kernels): &(Form, StoredKernels)| shape.growth(form, kernels) <= shape.room;
+            (direct * LEAST_GAIN, forms.filter(fits).collect())
         }
         Winograd::Always(form, kernels) => (f64::INFINITY, vec![(form, kernels)]),
     };

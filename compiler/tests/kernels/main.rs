@@ -3,6 +3,7 @@
 #![cfg(all(feature = "cli", target_arch = "x86_64", target_os = "linux"))]
 
 mod computed;
+mod constants;
 mod fusions;
 mod layouts;
 mod networks;
