@@ -1,16 +1,11 @@
 //! Convolutions whose weights and bias are computed while the model runs: they are packed by steps of the run.
 
-use super::support::{TARGETS, check, graph};
-
-fn keeps_its_kernel(text: &str) {
-    let graph = graph(text);
-    check(&graph, &graph, &TARGETS);
-}
+use super::support::{braced, keeps_its_kernel};
 
 /// A convolution of inputs, with a bias that is known, computed or none.
 fn computed(x: &str, w: &str, attributes: &str, result: &str) {
     let channels = result.split('x').nth(1).expect("channels");
-    let attributes = if attributes.is_empty() { String::new() } else { format!("{{{attributes}}}") };
+    let attributes = braced(attributes);
     let bias = ["", ", %k", ", %b"];
     for bias in bias {
         keeps_its_kernel(&format!(

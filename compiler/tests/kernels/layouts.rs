@@ -3,12 +3,7 @@
 use nnc::plan::Winograd;
 use nnc::target::Target;
 
-use super::support::{TARGETS, check, compare, graph, planned};
-
-fn keeps_its_kernel(text: &str) {
-    let graph = graph(text);
-    check(&graph, &graph, &TARGETS);
-}
+use super::support::{TARGETS, compare, graph, keeps_its_kernel, planned};
 
 #[test]
 fn a_convolution_of_rows_that_run_backwards() {

@@ -1,11 +1,6 @@
 //! Products of matrices: of constants and of what is computed, of any rank and extent, however operands lie.
 
-use super::support::{TARGETS, check, graph};
-
-fn keeps_its_kernel(text: &str) {
-    let graph = graph(text);
-    check(&graph, &graph, &TARGETS);
-}
+use super::support::keeps_its_kernel;
 
 /// `x` by a constant and by an input, each given as it is and as its transpose.
 fn all_forms(batch: &[usize], b_batch: &[usize], [m, k, n]: [usize; 3], dtype: &str) {

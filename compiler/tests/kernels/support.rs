@@ -33,6 +33,17 @@ pub fn nests(plan: &Plan) -> Vec<String> {
 /// Targets of all sorts.
 pub const TARGETS: [&str; 4] = ["x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"];
 
+/// Checks a graph that no pass has touched, on targets of all sorts.
+pub fn keeps_its_kernel(text: &str) {
+    let graph = graph(text);
+    check(&graph, &graph, &TARGETS);
+}
+
+/// Attributes as the text of a graph has them; none are left out.
+pub fn braced(attributes: &str) -> String {
+    if attributes.is_empty() { String::new() } else { format!("{{{attributes}}}") }
+}
+
 /// Plans a graph for some targets, asks that no layer becomes a nest, runs it where the machine can, and compares all results with
 /// those of the graph as it was `before` the passes.
 pub fn check(before: &Graph, graph: &Graph, targets: &[&str]) {

@@ -1,11 +1,6 @@
 //! Transposed convolutions, which are done phase by phase.
 
-use super::support::{TARGETS, check, graph};
-
-fn keeps_its_kernel(text: &str) {
-    let graph = graph(text);
-    check(&graph, &graph, &TARGETS);
-}
+use super::support::keeps_its_kernel;
 
 /// One of 6 channels to some, with a bias and an activation.
 fn transposed(channels: usize, groups: usize, kernel: &str, attributes: &str, result: &str) {

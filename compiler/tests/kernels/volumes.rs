@@ -1,16 +1,11 @@
 //! Convolutions over volumes, slice by slice.
 
-use super::support::{TARGETS, check, graph};
-
-fn keeps_its_kernel(text: &str) {
-    let graph = graph(text);
-    check(&graph, &graph, &TARGETS);
-}
+use super::support::{braced, keeps_its_kernel};
 
 /// A convolution with a bias, of known and of computed weights.
 fn volumes(x: &str, w: &str, attributes: &str, result: &str) {
     let channels = result.split('x').nth(1).expect("channels");
-    let attributes = if attributes.is_empty() { String::new() } else { format!("{{{attributes}}}") };
+    let attributes = braced(attributes);
     keeps_its_kernel(&format!(
         "%x = input : f32[{x}]
 %w = const f32[{w}] hash(seed=2, scale=1)
@@ -47,7 +42,7 @@ fn groups() {
 fn transposed() {
     let transposed = |w: &str, attributes: &str, result: &str| {
         let channels = result.split('x').nth(1).expect("channels");
-        let attributes = if attributes.is_empty() { String::new() } else { format!("{{{attributes}}}") };
+        let attributes = braced(attributes);
         keeps_its_kernel(&format!(
             "%x = input : f32[2x6x3x5x4]
 %w = const f32[{w}] hash(seed=2, scale=1)
