@@ -51,6 +51,7 @@ mod strips;
 pub mod sweep;
 pub mod tiling;
 mod transposed_step;
+mod unit_sweep;
 mod volume_lanes;
 mod volume_step;
 pub mod winograd;
