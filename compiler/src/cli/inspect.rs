@@ -93,6 +93,7 @@ fn as_table(out: &mut dyn Write, path: &Path, model: &Model, compilation: &Compi
         // The operators alone: with their names the table would be as wide as the model is deep. JSON has both.
         let absorbed = compilation.report().passes.fusions.absorbed(&step.name);
         let mut notes: Vec<&str> = absorbed.iter().map(|a| a.op).collect();
+        notes.extend(step.merged.iter().map(|merged| merged.op));
         notes.extend(step.note.iter().chain(step.refused.as_ref().map(|r| &r.why)).map(String::as_str));
         table.add_row([
             table::name(&step.name),
@@ -149,6 +150,7 @@ fn as_json(out: &mut dyn Write, path: &Path, model: &Model, compilation: &Compil
                 "bytes_read": s.traffic.read,
                 "bytes_written": s.traffic.written,
                 "fused": s.fused,
+                "merged": s.merged.iter().map(|merged| &merged.name).collect::<Vec<_>>(),
                 "note": s.note,
                 "refused": s.refused.as_ref().map(|r| &r.why),
             })

@@ -5,8 +5,8 @@ use nnc_ir::{DType, NodeId, TensorType, Value};
 
 use super::PlanError;
 use super::buffer::{BufferId, Home};
-use super::draft::Draft;
-use super::generic::{self, GenericError, IndexRecords};
+use super::draft::{Draft, LoopsDraft};
+use super::generic::{self, GenericError, GenericStep, IndexRecords, OpenStep};
 use super::image::{Image, Slot};
 use super::pitch::Extent;
 use super::planner::{Place, Planner, as_picture, is_image};
@@ -149,7 +149,7 @@ impl Planner<'_> {
                 }
             });
             let record = record.as_mut().map(|record| record as &mut generic::RecordMemory<'_>);
-            generic::lower(op, inputs, outputs, &mut temp, &mut constant, record).map_err(fault)?
+            generic::open(op, inputs, outputs, &mut temp, &mut constant, record).map_err(fault)?
         };
         for record in &records {
             self.add_index_check(name, record);
@@ -161,23 +161,28 @@ impl Planner<'_> {
             };
         }
         let count = steps.len();
-        for (index, mut step) in steps.into_iter().enumerate() {
-            let args =
-                step.relocate().map_err(|source| fault(GenericError::Nest { op: op.name(), source }))?;
-            let args = args.into_iter().map(|(buffer, at)| (BufferId(buffer as u32), at)).collect();
+        for (index, step) in steps.into_iter().enumerate() {
             let suffix = if count > 1 { format!(".{index}") } else { String::new() };
-            let traffic = step.traffic();
-            self.step(Draft {
-                name: format!("{name}{suffix}"),
-                node: (index == 0 && note.is_none()).then_some(id),
-                units: step.units(),
-                scratch: 0,
-                code: step.into(),
-                args,
-                also_reads: Vec::new(),
-                traffic,
-                note: note.map(str::to_string),
-            });
+            let (name, node) = (format!("{name}{suffix}"), (index == 0 && note.is_none()).then_some(id));
+            let note = note.map(str::to_string);
+            match step {
+                OpenStep::Loops(nest) => self.loops(LoopsDraft { name, node, op: op.name(), nest, note }),
+                OpenStep::Routine(mut routine) => {
+                    let args = routine.relocate().into_iter();
+                    let step = GenericStep::Routine(routine);
+                    self.step(Draft {
+                        name,
+                        node,
+                        units: step.units(),
+                        scratch: 0,
+                        traffic: step.traffic(),
+                        code: step.into(),
+                        args: args.map(|(buffer, at)| (BufferId(buffer as u32), at)).collect(),
+                        also_reads: Vec::new(),
+                        note,
+                    });
+                }
+            }
         }
         Ok(())
     }

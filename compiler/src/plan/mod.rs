@@ -8,6 +8,8 @@
 //!     │ channels      which buffer and slot each channel of each image has; concat, split, shuffle become tables
 //!     │ fits          which layers kernels do
 //!     │ dense_step, winograd_step, transposed_step, volume_step, lanes_step, volume_lanes, product_step, generic_step   one file per kind of layer: geometry, tiles, packed weights
+//!     │ loops         nests that become one with those that read them
+//!     │ schedule      the order of loops, lanes and units of all nests
 //!     │ strips        which steps run band by band, with what lies between them in scratch
 //!     │ memory        lifetimes → offsets in one arena
 //!     │ constants     weights packed into one block, or (shared) into blocks that several programs have
@@ -35,6 +37,7 @@ pub mod image;
 pub mod lanes;
 mod lanes_step;
 mod linear_scan;
+mod loops;
 pub mod memory;
 mod own;
 pub mod packing;
@@ -45,6 +48,7 @@ mod planner;
 mod print;
 mod product_step;
 mod repeat;
+mod schedule;
 mod shared;
 mod slow;
 mod strips;
@@ -270,10 +274,21 @@ pub struct PlanStep {
     pub traffic: Traffic,
     /// Names of the nodes that were fused into it.
     pub fused: Vec<String>,
+    /// What its nest computes besides: see [`loops`].
+    pub merged: Vec<MergedStep>,
     /// Why a copy is there, for steps that only move data.
     pub note: Option<String>,
     /// For large layers that no kernel does.
     pub refused: Option<Refusal>,
+}
+
+/// A step that became part of one that reads its result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MergedStep {
+    /// Its name.
+    pub name: String,
+    /// Its operator.
+    pub op: &'static str,
 }
 
 /// A large layer that becomes loop nests.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use nnc_ir::op::{Cost, Op};
+use nnc_ir::op::Op;
 use nnc_ir::{DType, Graph, NodeId, Tensor, TensorType, Value};
 use nnc_ir::{Deadline, Exceeded, LimitName};
 use nnc_runtime::abi::{Arg, Count, ElemType, IndexCheck, Move, Port, Region, Repeat};
@@ -12,7 +12,7 @@ use super::arena::Lifetime;
 use super::buffer::{Buffer, BufferId, Home};
 use super::channels::{self, WideBuffers};
 use super::constants::PlannedConstants;
-use super::draft::Draft;
+use super::draft::{About, COPY, Draft, LoopsDraft, StepDraft};
 use super::generic::IndexRecords;
 use super::growth::Growth;
 use super::image::{Image, Slot};
@@ -37,16 +37,6 @@ pub(super) enum Place {
     Image(Image),
     /// Any strided window of one buffer.
     Window(View),
-}
-
-/// What a step says of itself, taken from its graph while that is at hand.
-#[derive(Clone, Debug)]
-struct About {
-    op: &'static str,
-    shape: String,
-    cost: Cost,
-    /// Why it has no kernel, for matrix products and the like.
-    refused: Option<Refusal>,
 }
 
 /// A table of channel runs, to be filled with displacements from the start of the arena.
@@ -80,8 +70,8 @@ pub(super) struct Planner<'g> {
     wide_ids: BTreeMap<usize, BufferId>,
     /// How many loops and branches the graph at hand is inside of.
     pub depth: usize,
-    pub drafts: Vec<Draft>,
-    abouts: Vec<About>,
+    pub drafts: Vec<StepDraft>,
+    pub abouts: Vec<About>,
     /// Loops and branches, in the order in which they begin.
     pub repeats: Vec<RepeatDraft>,
     pub constants: PlannedConstants,
@@ -89,7 +79,7 @@ pub(super) struct Planner<'g> {
     /// For values of which data decide the size: the axes, and the buffers that hold how many there are until the end of a run.
     pub counts: BTreeMap<Value, Vec<(usize, BufferId)>>,
     /// The buffer of all records of indices that lead outside, if there are any; it is kept for the whole run.
-    records: Option<BufferId>,
+    pub records: Option<BufferId>,
     /// What they are of; they begin from the start of that buffer.
     pub index_checks: Vec<IndexCheck>,
 }
@@ -373,20 +363,32 @@ impl<'g> Planner<'g> {
         if draft.units == 0 {
             return;
         }
-        let node = draft.node.map(|id| (id, self.graph.node(id)));
-        let cost = node.map(|(id, _)| self.graph.cost(id)).unwrap_or_default();
         let is_general = matches!(draft.code, LayerCode::Nest(_) | LayerCode::Routine(_));
-        self.abouts.push(About {
-            op: node.map_or("Copy", |(_, node)| node.op.name()),
+        self.abouts.push(self.about(draft.node, is_general));
+        // Nodes of graphs inside of others have numbers of their own.
+        draft.node = draft.node.filter(|_| self.depth == 0);
+        self.drafts.push(StepDraft::Layer(Box::new(draft)));
+    }
+
+    /// Adds a nest whose loops are put in order when all steps are known.
+    pub fn loops(&mut self, mut draft: LoopsDraft) {
+        self.abouts.push(self.about(draft.node, true));
+        draft.node = draft.node.filter(|_| self.depth == 0);
+        self.drafts.push(StepDraft::Loops(Box::new(draft)));
+    }
+
+    fn about(&self, node: Option<NodeId>, is_general: bool) -> About {
+        let node = node.map(|id| (id, self.graph.node(id)));
+        let cost = node.map(|(id, _)| self.graph.cost(id)).unwrap_or_default();
+        About {
+            op: node.map_or(COPY, |(_, node)| node.op.name()),
             shape: node.and_then(|(_, node)| node.outputs.first()).map_or(String::new(), ToString::to_string),
             refused: node
                 .filter(|_| is_general && cost.macc > 0)
                 .map(|(id, node)| Refusal { layer: node.name.clone(), why: slow::why(self.graph, id) }),
             cost,
-        });
-        // Nodes of graphs inside of others have numbers of their own.
-        draft.node = draft.node.filter(|_| self.depth == 0);
-        self.drafts.push(draft);
+            merged: Vec::new(),
+        }
     }
 
     /// The value as an image, if it can be seen as one.
@@ -504,16 +506,17 @@ impl<'g> Planner<'g> {
         fused: &BTreeMap<String, Vec<String>>,
         bounds: &Bounds,
     ) -> Result<Unpacked, PlanError> {
+        let drafts = self.close()?;
         let macc: Vec<u64> = self.abouts.iter().map(|about| about.cost.macc).collect();
         let rule = self.options.strips;
         let inside = |step: usize| self.repeats.iter().any(|repeat| repeat.steps.contains(&step));
-        let alone: Vec<bool> = (0..self.drafts.len()).map(inside).collect();
-        let groups = strips::choose(rule, &self.drafts, &macc, &self.buffers, &alone, self.target);
+        let alone: Vec<bool> = (0..drafts.len()).map(inside).collect();
+        let groups = strips::choose(rule, &drafts, &macc, &self.buffers, &alone, self.target);
         let in_strips: BTreeMap<BufferId, u32> =
             groups.groups.iter().flat_map(|group| group.buffers.iter().copied().zip(0..)).collect();
         let mut lives: BTreeMap<BufferId, (usize, usize)> = BTreeMap::new();
         let mut touched_by: BTreeMap<BufferId, Vec<usize>> = BTreeMap::new();
-        for (step, draft) in self.drafts.iter().enumerate() {
+        for (step, draft) in drafts.iter().enumerate() {
             let touched = draft.args.iter().map(|(b, _)| *b).chain(draft.also_reads.iter().copied());
             let touched = touched.map(|b| self.root(b)).filter(|b| self.at(*b).home == Home::Arena);
             let (first, last) = groups.span(step);
@@ -526,11 +529,11 @@ impl<'g> Planner<'g> {
         repeat::live_through(&self.repeats, &mut lives, &touched_by);
         for (_, count) in self.counts.values().flatten() {
             if let Some(life) = lives.get_mut(count) {
-                life.1 = self.drafts.len().saturating_sub(1);
+                life.1 = drafts.len().saturating_sub(1);
             }
         }
         if let Some(life) = self.records.and_then(|records| lives.get_mut(&records)) {
-            *life = (0, self.drafts.len().saturating_sub(1));
+            *life = (0, drafts.len().saturating_sub(1));
         }
         let ids: Vec<BufferId> = lives.keys().copied().collect();
         let lifetimes: Vec<Lifetime> = lives
@@ -578,14 +581,14 @@ impl<'g> Planner<'g> {
             }
             self.constants.fill(table.at, &data);
         }
-        let scratch = self.drafts.iter().map(|draft| draft.scratch).max().unwrap_or(0);
+        let scratch = drafts.iter().map(|draft| draft.scratch).max().unwrap_or(0);
         let places = groups.places(scratch);
         let window = |planner: &Planner<'_>, id: BufferId| match places.get(&id) {
             Some(place) => place.clone(),
             None => planner.window(planner.root(id), offset(planner, id)),
         };
-        let mut steps = Vec::with_capacity(self.drafts.len());
-        for (draft, about) in self.drafts.iter().zip(&self.abouts) {
+        let mut steps = Vec::with_capacity(drafts.len());
+        for (draft, about) in drafts.iter().zip(&self.abouts) {
             let times = repeat::times(&self.repeats, steps.len());
             let args: Vec<Arg> = draft
                 .args
@@ -614,6 +617,7 @@ impl<'g> Planner<'g> {
                 params: about.cost.params,
                 traffic: draft.traffic.times(times),
                 fused: fused.get(&draft.name).cloned().unwrap_or_default(),
+                merged: about.merged.clone(),
                 note: draft.note.clone(),
                 refused: about.refused.clone().filter(|_| macc >= slow::LARGE),
             });
@@ -635,7 +639,7 @@ impl<'g> Planner<'g> {
                 moves: Vec::new(),
             })
             .collect();
-        for (step, draft) in self.drafts.iter().enumerate() {
+        for (step, draft) in drafts.iter().enumerate() {
             for (arg, (buffer, _)) in draft.args.iter().enumerate() {
                 for &(repeat, stride) in &self.at(*buffer).moves {
                     repeats[repeat].moves.push(Move { step: step as u32, arg: arg as u32, stride });
@@ -645,7 +649,7 @@ impl<'g> Planner<'g> {
         let memory = MemoryReport {
             arena: arena.bytes,
             planned_peak: memory::peak(&lifetimes),
-            logical_peak: self.logical_peak(),
+            logical_peak: self.logical_peak(&drafts),
         };
         let plan = Plan {
             inputs: self
@@ -683,9 +687,9 @@ impl<'g> Planner<'g> {
 
     /// The largest sum of tensor bytes that are alive at one step, each tensor dense and by itself, in the plan's order.
     /// What a step makes of views (selects, reshapes) counts as the tensors it comes from.
-    fn logical_peak(&self) -> u64 {
+    fn logical_peak(&self, drafts: &[Draft]) -> u64 {
         let step_of: BTreeMap<NodeId, usize> =
-            self.drafts.iter().enumerate().filter_map(|(i, d)| d.node.map(|n| (n, i))).collect();
+            drafts.iter().enumerate().filter_map(|(i, d)| d.node.map(|n| (n, i))).collect();
         // For each position in the order of nodes, the last step of any node up to there.
         let mut last_step = vec![0; self.position.len()];
         for (node, &step) in &step_of {

@@ -67,6 +67,10 @@ impl fmt::Display for Plan {
                 step.traffic.written,
                 args.join(" ")
             )?;
+            if !step.merged.is_empty() {
+                let names: Vec<&str> = step.merged.iter().map(|merged| merged.name.as_str()).collect();
+                writeln!(f, "     computes {}", names.join(", "))?;
+            }
             for reason in step.note.iter().chain(step.refused.as_ref().map(|r| &r.why)) {
                 writeln!(f, "     because {reason}")?;
             }

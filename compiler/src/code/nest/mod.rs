@@ -25,9 +25,11 @@
 //!     for r: result[i, r] = exp(x[i, r] - m) / s
 //! ```
 
+mod axes;
 pub mod emit;
 pub mod expr;
 mod group;
+mod inline;
 pub mod kernel;
 mod line;
 pub mod row;
@@ -245,11 +247,14 @@ impl Nest {
 
     /// Checks that the nest is well formed and touches nothing but the `allowed` bytes of each argument.
     pub fn check(&self, allowed: &dyn Fn(usize) -> Option<Range<i64>>) -> Result<(), NestError> {
+        self.check_unscheduled(allowed)?;
+        if self.lanes_fit() { Ok(()) } else { Err(NestError::Lanes(self.vectorised)) }
+    }
+
+    /// The same without a look at what goes in vectors.
+    pub fn check_unscheduled(&self, allowed: &dyn Fn(usize) -> Option<Range<i64>>) -> Result<(), NestError> {
         self.check_shape()?;
         self.check_types()?;
-        if !self.lanes_fit() {
-            return Err(NestError::Lanes(self.vectorised));
-        }
         for Touched { arg, bytes, .. } in self.accesses()? {
             let allowed = allowed(arg);
             if !allowed.as_ref().is_some_and(|a| a.start <= bytes.start && bytes.end <= a.end) {

@@ -28,11 +28,22 @@ const STORED_ROW_ELEMENTS: usize = 8;
 
 /// A nest before scheduling: its loops are the axes of the result, its reduction axes follow in each operand's shape.
 #[derive(Clone, Debug)]
-pub(super) struct NestDraft {
+pub(in crate::plan) struct NestDraft {
     nest: Nest,
 }
 
+impl From<Nest> for NestDraft {
+    fn from(nest: Nest) -> NestDraft {
+        NestDraft { nest }
+    }
+}
+
 impl NestDraft {
+    /// The nest, of which nothing is decided yet.
+    pub(in crate::plan) fn nest(&self) -> &Nest {
+        &self.nest
+    }
+
     /// `result[i] = value(operands[i])`; operands have the shape of the result.
     pub(super) fn map(operands: &[View], result: &View, value: Expr) -> NestDraft {
         NestDraft::reduce(operands, result, &[], Vec::new(), value)
@@ -125,10 +136,15 @@ impl NestDraft {
         self
     }
 
+    /// Whether there is nothing to store.
+    pub(super) fn is_empty(&self) -> bool {
+        let no_rows = self.nest.stores_rows() && self.nest.reduce.iter().any(|r| r.extent == 0);
+        no_rows || self.nest.loops.contains(&0)
+    }
+
     /// Decides order, lanes and units. More than one nest where a single loop is cut into chunks and a rest.
-    pub(super) fn schedule(self) -> Vec<Nest> {
-        let empty = self.nest.stores_rows() && self.nest.reduce.iter().any(|r| r.extent == 0);
-        if empty || self.nest.loops.contains(&0) {
+    pub(in crate::plan) fn schedule(self) -> Vec<Nest> {
+        if self.is_empty() {
             return Vec::new();
         }
         self.split_borders().into_iter().flat_map(NestDraft::schedule_part).collect()
@@ -177,8 +193,7 @@ impl NestDraft {
     }
 
     fn schedule_part(mut self) -> Vec<Nest> {
-        self.drop_empty_reduction();
-        self.drop_unused_operands();
+        self.drop_what_is_not_read();
         self.widen_copies();
         self.drop_single_steps();
         self.order();
@@ -186,6 +201,12 @@ impl NestDraft {
         self.merge_reduction();
         self.choose_lanes();
         self.choose_units()
+    }
+
+    /// Leaves out reductions over nothing, and operands that no expression reads.
+    pub(super) fn drop_what_is_not_read(&mut self) {
+        self.drop_empty_reduction();
+        self.nest.compact();
     }
 
     /// A reduction over nothing leaves the accumulators as they start.
@@ -205,28 +226,6 @@ impl NestDraft {
             o.strides.truncate(count);
             o.tables.iter_mut().for_each(|t| t.strides.truncate(count));
         }
-    }
-
-    fn drop_unused_operands(&mut self) {
-        let n = &mut self.nest;
-        let mut used = vec![false; n.operands.len()];
-        let mut visit = |e: &Expr| {
-            if let Expr::Operand(i) = e
-                && let Some(used) = used.get_mut(*i)
-            {
-                *used = true;
-            }
-        };
-        n.value.walk(&mut visit);
-        n.accumulators.iter().for_each(|a| a.value.walk(&mut visit));
-        let mut rename = |e: &Expr| match e {
-            Expr::Operand(i) => Some(Expr::Operand(used.iter().take(*i).filter(|u| **u).count())),
-            _ => None,
-        };
-        n.value.replace(&mut rename);
-        n.accumulators.iter_mut().for_each(|a| a.value.replace(&mut rename));
-        let mut flags = used.iter();
-        n.operands.retain(|_| flags.next().copied().unwrap_or(false));
     }
 
     /// Copies of whole words go as `f32`, which vectors take, whatever they hold: nothing is computed.
@@ -294,16 +293,6 @@ impl NestDraft {
         true
     }
 
-    /// Whether an expression or a bound names the index of a loop or reduction axis.
-    fn is_named(&self, axis: usize) -> bool {
-        let n = &self.nest;
-        let mut named = n.reduce.iter().any(|r| r.bound.is_some_and(|b| b.axis == axis));
-        let mut visit = |e: &Expr| named |= *e == Expr::Index(axis);
-        n.value.walk(&mut visit);
-        n.accumulators.iter().for_each(|a| a.value.walk(&mut visit));
-        named || axis.checked_sub(n.loops.len()).is_some_and(|r| n.reduce[r].bound.is_some())
-    }
-
     fn has_table(&self, axis: usize) -> bool {
         self.nest.operands.iter().any(|o| o.tables.iter().any(|t| t.strides[axis] != 0))
     }
@@ -334,13 +323,12 @@ impl NestDraft {
             Some(r) => new_count + r,
             None => place(index).unwrap_or(index),
         };
-        rename_indices(&mut n.value, &mut rename);
-        n.accumulators.iter_mut().for_each(|a| rename_indices(&mut a.value, &mut rename));
+        n.rename_axes(&mut rename);
     }
 
     fn drop_single_steps(&mut self) {
         let order: Vec<usize> = (0..self.nest.loops.len())
-            .filter(|&a| self.nest.loops[a] > 1 || self.is_named(a) || self.has_table(a))
+            .filter(|&a| self.nest.loops[a] > 1 || self.nest.names(a) || self.has_table(a))
             .collect();
         self.take_loops(&order);
     }
@@ -362,8 +350,8 @@ impl NestDraft {
     fn mergeable(&self, outer: usize, inner: usize, extent: usize) -> bool {
         let n = &self.nest;
         let fits = |s: &Vec<i64>| s.len() <= inner || Self::continues(s, outer, inner, extent);
-        !self.is_named(outer)
-            && !self.is_named(inner)
+        !self.nest.names(outer)
+            && !self.nest.names(inner)
             && n.operands.iter().chain([&n.result]).all(|o| fits(&o.strides))
             && n.operands.iter().flat_map(|o| &o.tables).all(|t| fits(&t.strides))
     }
@@ -384,8 +372,7 @@ impl NestDraft {
             }
         }
         let mut rename = |index: usize| index - usize::from(index > axis);
-        rename_indices(&mut n.value, &mut rename);
-        n.accumulators.iter_mut().for_each(|a| rename_indices(&mut a.value, &mut rename));
+        n.rename_axes(&mut rename);
     }
 
     fn merge_loops(&mut self) {
@@ -407,7 +394,7 @@ impl NestDraft {
         let mut outer = 0;
         while outer < self.nest.reduce.len() {
             let axis = self.nest.loops.len() + outer;
-            if self.nest.reduce[outer].extent == 1 && !self.is_named(axis) && !self.has_table(axis) {
+            if self.nest.reduce[outer].extent == 1 && !self.nest.names(axis) && !self.has_table(axis) {
                 self.remove_axis(axis);
                 self.nest.reduce.remove(outer);
                 continue;
@@ -462,7 +449,7 @@ impl NestDraft {
         let Some(inner) = n.loops.len().checked_sub(1) else { return };
         let shares = |axis: usize| n.operands.iter().any(|o| o.strides[axis] == 0 && o.strides[inner] != 0);
         let candidate = (0..inner)
-            .filter(|&a| n.loops[a] > 1 && !self.is_named(a) && !self.has_table(a) && shares(a))
+            .filter(|&a| n.loops[a] > 1 && !self.nest.names(a) && !self.has_table(a) && shares(a))
             .max_by_key(|&a| (n.loops[a].min(8), a));
         let Some(axis) = candidate.filter(|_| !n.reduce.is_empty() && !n.accumulators.is_empty()) else {
             return;
@@ -542,7 +529,7 @@ impl NestDraft {
         let even = (least..=least.saturating_mul(4))
             .find(|&c| c < extent && c % LANES == 0 && extent.is_multiple_of(c));
         let chunk = even.unwrap_or(least.next_multiple_of(4 * LANES));
-        if chunk >= extent || self.is_named(axis) {
+        if chunk >= extent || self.nest.names(axis) {
             return vec![self.nest];
         }
         let rest = extent % chunk;
@@ -552,31 +539,10 @@ impl NestDraft {
             tail.narrow(axis, extent - rest, rest);
             nests.push(tail.nest);
         }
-        self.split_axis(axis, chunk);
+        self.nest.split_axis(axis, chunk);
         self.nest.unit_axes += 1;
         nests.insert(0, self.nest);
         nests
-    }
-
-    /// Loop `axis` becomes two, the inner one of extent `chunk`, which divides (or cuts off) the extent.
-    fn split_axis(&mut self, axis: usize, chunk: usize) {
-        let n = &mut self.nest;
-        let outer = n.loops[axis] / chunk;
-        let split = |strides: &mut Vec<i64>| strides.insert(axis, strides[axis] * chunk as i64);
-        for o in n.operands.iter_mut().chain([&mut n.result]) {
-            split(&mut o.strides);
-            o.tables.iter_mut().for_each(|t| split(&mut t.strides));
-        }
-        n.loops[axis] = chunk;
-        n.loops.insert(axis, outer);
-        for r in &mut n.reduce {
-            if let Some(bound) = &mut r.bound {
-                bound.axis += usize::from(bound.axis > axis);
-            }
-        }
-        let mut rename = |index: usize| index + usize::from(index > axis);
-        rename_indices(&mut n.value, &mut rename);
-        n.accumulators.iter_mut().for_each(|a| rename_indices(&mut a.value, &mut rename));
     }
 
     /// Too many units: those of the innermost unit loop go in chunks, where a divisor of its extent allows it.
@@ -585,7 +551,7 @@ impl NestDraft {
         let extent = self.nest.loops[axis];
         let inner = self.nest.loops[axis + 1..].iter().product::<usize>().saturating_mul(per_element);
         let least = UNIT_WORK.div_ceil(inner.max(1)).max(self.nest.units() / (4 * ENOUGH_UNITS));
-        if self.is_named(axis) {
+        if self.nest.names(axis) {
             return vec![self.nest];
         }
         let Some(chunk) = (least..=extent).find(|&c| c > 1 && extent.is_multiple_of(c)) else {
@@ -594,14 +560,14 @@ impl NestDraft {
         if chunk == extent {
             self.nest.unit_axes -= 1;
         } else {
-            self.split_axis(axis, chunk);
+            self.nest.split_axis(axis, chunk);
         }
         vec![self.nest]
     }
 }
 
 /// Scalar operations of an element, roughly; a polynomial counts as twelve.
-fn weight(n: &Nest) -> usize {
+pub(in crate::plan) fn weight(n: &Nest) -> usize {
     let mut weight = 0;
     let mut visit = |e: &Expr| {
         weight += match e {
@@ -628,13 +594,6 @@ fn weight(n: &Nest) -> usize {
 fn groups(n: &Nest) -> u8 {
     let bytes = n.operands.iter().chain([&n.result]).map(|o| o.dtype.bytes()).max();
     (8 / bytes.unwrap_or(1)).clamp(1, 4) as u8
-}
-
-fn rename_indices(e: &mut Expr, rename: &mut dyn FnMut(usize) -> usize) {
-    e.replace(&mut |e| match e {
-        Expr::Index(i) => Some(Expr::Index(rename(*i))),
-        _ => None,
-    });
 }
 
 /// An accumulator that folds `value` by a function, from its neutral element.

@@ -41,8 +41,7 @@ use crate::code::nest::{Nest, NestError, Vectorised, computed};
 use crate::code::routine::{Routine, RoutineError, Writer};
 use crate::code::view::View;
 use crate::plan::{LayerCode, Traffic};
-use draft::NestDraft;
-pub(super) use draft::ROW_ELEMENTS;
+pub(super) use draft::{NestDraft, ROW_ELEMENTS, weight};
 
 /// Why an operator cannot be compiled.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -128,6 +127,15 @@ impl From<GenericStep> for LayerCode {
     }
 }
 
+/// One step of an operator, as it is written.
+#[derive(Clone, Debug)]
+pub(super) enum OpenStep {
+    /// A loop nest that may still become part of another one.
+    Loops(NestDraft),
+    /// A program whose addresses depend on data.
+    Routine(Routine),
+}
+
 /// Where a step tells of indices that lead outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexRecords {
@@ -153,6 +161,25 @@ pub fn lower(
     constant: &mut dyn FnMut(Tensor) -> View,
     records: Option<&mut RecordMemory<'_>>,
 ) -> Result<Vec<GenericStep>, GenericError> {
+    let mut steps = Vec::new();
+    for step in open(op, inputs, outputs, temp, constant, records)? {
+        match step {
+            OpenStep::Loops(draft) => steps.extend(draft.schedule().into_iter().map(GenericStep::Nest)),
+            OpenStep::Routine(routine) => steps.push(GenericStep::Routine(routine)),
+        }
+    }
+    Ok(steps)
+}
+
+/// The same, with nests that are not scheduled yet.
+pub(super) fn open(
+    op: &Op,
+    inputs: &[Option<View>],
+    outputs: &[View],
+    temp: &mut dyn FnMut(TensorType) -> View,
+    constant: &mut dyn FnMut(Tensor) -> View,
+    records: Option<&mut RecordMemory<'_>>,
+) -> Result<Vec<OpenStep>, GenericError> {
     let (steps, extra) = (Vec::new(), Vec::new());
     let records = records.map(|memory| memory as &mut RecordMemory<'_>);
     let mut lowering = Lowering { op: op.name(), inputs, outputs, temp, constant, records, steps, extra };
@@ -223,7 +250,7 @@ struct Lowering<'a> {
     temp: &'a mut dyn FnMut(TensorType) -> View,
     constant: &'a mut dyn FnMut(Tensor) -> View,
     records: Option<&'a mut RecordMemory<'a>>,
-    steps: Vec<GenericStep>,
+    steps: Vec<OpenStep>,
     /// Memory that was asked for.
     extra: Vec<View>,
 }
@@ -290,23 +317,23 @@ impl Lowering<'_> {
     }
 
     /// Takes a draft; an empty result or a draft without loops over anything is dropped.
-    fn push(&mut self, draft: NestDraft) -> Result<(), GenericError> {
-        draft.schedule().into_iter().try_for_each(|nest| self.push_nest(nest))
-    }
-
-    fn push_nest(&mut self, nest: Nest) -> Result<(), GenericError> {
+    fn push(&mut self, mut draft: NestDraft) -> Result<(), GenericError> {
+        if draft.is_empty() {
+            return Ok(());
+        }
+        draft.drop_what_is_not_read();
         let allowed = |arg: usize| self.extent(arg);
-        nest.check(&allowed).map_err(|source| GenericError::Nest { op: self.op, source })?;
-        self.steps.push(GenericStep::Nest(nest));
+        let checked = draft.nest().check_unscheduled(&allowed);
+        checked.map_err(|source| GenericError::Nest { op: self.op, source })?;
+        self.steps.push(OpenStep::Loops(draft));
         Ok(())
     }
 
     /// Takes a draft of rows, if a kernel can do them; an empty one is done.
     fn push_rows(&mut self, draft: NestDraft) -> Result<bool, GenericError> {
-        let nests = draft.schedule();
-        let all = nests.iter().all(|nest| nest.vectorised == Vectorised::Kernel);
+        let all = draft.clone().schedule().iter().all(|nest| nest.vectorised == Vectorised::Kernel);
         if all {
-            nests.into_iter().try_for_each(|nest| self.push_nest(nest))?;
+            self.push(draft)?;
         }
         Ok(all)
     }
@@ -325,7 +352,7 @@ impl Lowering<'_> {
         let routine = writer.finish();
         let allowed = |arg: usize| self.extent(arg);
         routine.check(&allowed).map_err(|source| GenericError::Routine { op: self.op, source })?;
-        self.steps.push(GenericStep::Routine(routine));
+        self.steps.push(OpenStep::Routine(routine));
         Ok(())
     }
 
@@ -351,7 +378,7 @@ impl Lowering<'_> {
         self.push_routine(writer)
     }
 
-    fn finish(self) -> Result<Vec<GenericStep>, GenericError> {
+    fn finish(self) -> Result<Vec<OpenStep>, GenericError> {
         Ok(self.steps)
     }
 }
