@@ -18,11 +18,11 @@
 use nnc_ir::op::{
     BinaryFn, ChannelAffine, GlobalPool, PoolKind, Prologue, Reduce, ReduceKind, Reshape, Unary,
 };
-use nnc_ir::{DType, Graph, NodeId, Op, Value};
+use nnc_ir::{Graph, NodeId, Op, Value};
 
 use super::edit::{
-    bounds, each_node, from_bounds, is_float, one_after_another, per_channel, producer, rewrite, scalar,
-    unary, vector,
+    bounds, each_node, from_bounds, is_float, number, one_after_another, per_channel, plus_constant,
+    producer, rewrite, scalar, unary, vector,
 };
 use super::{EditError, Notes};
 
@@ -151,16 +151,6 @@ fn hard_sigmoid(graph: &Graph, coefficient: f64, clipped: Value) -> Option<(f32,
     Some((coefficient as f32, (coefficient * f64::from(b)) as f32, x))
 }
 
-/// `x + b`, b a scalar.
-fn plus_constant(graph: &Graph, sum: Value) -> Option<(Value, f32)> {
-    let Op::Binary(binary) = producer(graph, sum) else { return None };
-    if binary.function != BinaryFn::Add || binary.activation.is_some() {
-        return None;
-    }
-    let (a, b) = (graph.operand(sum.node, 0)?, graph.operand(sum.node, 1)?);
-    scalar(graph, b).map(|s| (a, s)).or_else(|| scalar(graph, a).map(|s| (b, s)))
-}
-
 /// `coefficient · x · gate(x)`
 fn gated(graph: &Graph, coefficient: f64, x: Value, gate: Value) -> Option<(Unary, Value, &'static str)> {
     let is_one = close(coefficient, 1.0);
@@ -239,18 +229,6 @@ fn power_of(graph: &Graph, value: Value, x: Value) -> Option<f32> {
     }
     match unary(graph, value)? {
         (Unary::Power { exponent }, of) if of == x => Some(exponent),
-        _ => None,
-    }
-}
-
-/// The element of a constant with one, whatever its type.
-fn number(graph: &Graph, value: Value) -> Option<f32> {
-    let tensor = graph.constant(value).filter(|t| t.shape().elems() == 1)?;
-    match tensor.dtype() {
-        DType::F32 | DType::F16 | DType::BF16 => scalar(graph, value),
-        DType::F64 => tensor.elems::<f64>().ok()?.first().map(|&v| v as f32).filter(|v| v.is_finite()),
-        DType::I32 => tensor.elems::<i32>().ok()?.first().map(|&v| v as f32),
-        DType::I64 => tensor.elems::<i64>().ok()?.first().map(|&v| v as f32),
         _ => None,
     }
 }

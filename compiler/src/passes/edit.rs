@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use nnc_ir::op::{Conv, Epilogue, MatMul, Residual, Unary};
-use nnc_ir::{Graph, GraphError, NodeId, Op, Tensor, TensorError, TensorType, Value};
+use nnc_ir::op::{BinaryFn, Conv, Epilogue, MatMul, Residual, Unary};
+use nnc_ir::{DType, Graph, GraphError, NodeId, Op, Tensor, TensorError, TensorType, Value};
 
 use super::Notes;
 use crate::code::float::Float;
@@ -82,6 +82,28 @@ pub(super) fn scalar(graph: &Graph, value: Value) -> Option<f32> {
         return None;
     }
     floats(graph, value)?.first().copied()
+}
+
+/// The element of a constant with one, whatever its type.
+pub(super) fn number(graph: &Graph, value: Value) -> Option<f32> {
+    let tensor = graph.constant(value).filter(|t| t.shape().elems() == 1)?;
+    match tensor.dtype() {
+        DType::F32 | DType::F16 | DType::BF16 => scalar(graph, value),
+        DType::F64 => tensor.elems::<f64>().ok()?.first().map(|&v| v as f32).filter(|v| v.is_finite()),
+        DType::I32 => tensor.elems::<i32>().ok()?.first().map(|&v| v as f32),
+        DType::I64 => tensor.elems::<i64>().ok()?.first().map(|&v| v as f32),
+        _ => None,
+    }
+}
+
+/// `x + b`, b a scalar.
+pub(super) fn plus_constant(graph: &Graph, sum: Value) -> Option<(Value, f32)> {
+    let Op::Binary(binary) = producer(graph, sum) else { return None };
+    if binary.function != BinaryFn::Add || binary.activation.is_some() {
+        return None;
+    }
+    let (a, b) = (graph.operand(sum.node, 0)?, graph.operand(sum.node, 1)?);
+    scalar(graph, b).map(|s| (a, s)).or_else(|| scalar(graph, a).map(|s| (b, s)))
 }
 
 /// The axis of a layer's result along which its bias is: that of the channels of an image, of the columns of a product. None for a

@@ -38,6 +38,7 @@ passes! {
     einsum_products: "turns a sum of products over names into a product of matrices",
     identities: "drops operators that change nothing, merges reshapes and transposes that follow each other",
     cse: "computes once what is computed twice",
+    layer_norm: "turns a normalisation of rows that is written out into the operator",
     transposes: "cancels the transposes of channels-last exporters",
     signals: "makes images with one row of signals, for the layers over them",
     fuse_bias: "turns an addition of one constant a channel into the bias of the layer before",

@@ -338,13 +338,41 @@ fn attention(net: &mut Network, x: Value, c: &mut Choices<'_>) -> Value {
     let mixed = if c.one_in(2) {
         let (gain, shift) = (net.b.positive(&[channels]), net.b.constant(&[channels], 0.5));
         // A variance of almost nothing would magnify what was rounded.
-        net.b.add(LayerNorm { axis: 2, epsilon: 0.5 }, &[mixed, gain, shift])
+        let epsilon = 0.5;
+        match c.one_in(2) {
+            true => net.b.add(LayerNorm { axis: 2, epsilon }, &[mixed, gain, shift]),
+            false => written_out_norm(net, mixed, epsilon, [gain, shift], c),
+        }
     } else {
         mixed
     };
     let y = net.b.transpose(mixed, &[0, 2, 1]);
     let y = net.b.reshape(y, &[n, channels, h, w]);
     if c.one_in(2) { net.b.binary(BinaryFn::Add, x, y) } else { y }
+}
+
+/// A normalisation of rows, as exporters write it that have no operator for it.
+fn written_out_norm(
+    net: &mut Network,
+    x: Value,
+    epsilon: f32,
+    [gain, shift]: [Value; 2],
+    c: &mut Choices<'_>,
+) -> Value {
+    let mean = || Reduce { kind: ReduceKind::Mean, axes: vec![2], keep_dims: true };
+    let m = net.b.add(mean(), &[x]);
+    let d = net.b.binary(BinaryFn::Sub, x, m);
+    let squares = match c.one_in(2) {
+        true => net.b.binary(BinaryFn::Mul, d, d),
+        false => net.b.add(Unary::Power { exponent: 2.0 }, &[d]),
+    };
+    let variance = net.b.add(mean(), &[squares]);
+    let epsilon = net.b.scalar(epsilon);
+    let variance = net.b.binary(BinaryFn::Add, variance, epsilon);
+    let deviation = net.b.add(Unary::Sqrt, &[variance]);
+    let y = net.b.binary(BinaryFn::Div, d, deviation);
+    let y = net.b.binary(BinaryFn::Mul, y, gain);
+    net.b.binary(BinaryFn::Add, y, shift)
 }
 
 /// Parts of one or two axes, steps backwards included.
