@@ -7,7 +7,6 @@
 //!                                       report
 //! ```
 
-use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -26,6 +25,7 @@ use crate::error::Error;
 use crate::options::Options;
 use crate::passes;
 use crate::plan::{self, Plan, PlanError};
+use crate::report::{CompileReport, CompileTimes, SlowLayer};
 use crate::target::{Target, TargetError};
 
 /// An ONNX model, parsed and checked.
@@ -33,6 +33,8 @@ use crate::target::{Target, TargetError};
 pub struct Model {
     onnx: onnx::Model,
     file: String,
+    /// Time to read it.
+    read: Duration,
 }
 
 impl Model {
@@ -43,8 +45,9 @@ impl Model {
 
     /// Like [`Model::open`], with other limits: for the file, and for all that is compiled from it.
     pub fn open_with(path: impl AsRef<Path>, limits: Limits) -> Result<Model, Error> {
-        let path = path.as_ref();
-        Ok(Model { onnx: onnx::Model::open_with(path, limits)?, file: path.display().to_string() })
+        let (path, start) = (path.as_ref(), Instant::now());
+        let onnx = onnx::Model::open_with(path, limits)?;
+        Ok(Model { onnx, file: path.display().to_string(), read: start.elapsed() })
     }
 
     /// Reads a model from memory. Weights outside the model are looked for nowhere.
@@ -54,7 +57,9 @@ impl Model {
 
     /// Like [`Model::from_bytes`], with other limits.
     pub fn from_bytes_with(bytes: impl Into<Vec<u8>>, limits: Limits) -> Result<Model, Error> {
-        Ok(Model { onnx: onnx::Model::from_bytes_with(bytes, None, limits)?, file: "model".into() })
+        let start = Instant::now();
+        let onnx = onnx::Model::from_bytes_with(bytes, None, limits)?;
+        Ok(Model { onnx, file: "model".into(), read: start.elapsed() })
     }
 
     /// The inputs that have no default, as the model declares them: dims may be open.
@@ -80,9 +85,8 @@ impl Model {
     /// Compiles the model, and tells what the compiler and the cache did.
     pub fn compile_reported(&self, options: &Options) -> Result<Compiled, Error> {
         let Some(folder) = options.cache.as_deref().filter(|_| !options.perf_map) else {
-            let compilation = self.lower(options)?;
-            let report = Some(compilation.report().clone());
-            return Ok(Compiled { program: compilation.program()?, report, cache: None });
+            let (program, report) = self.lower(options)?.program_reported()?;
+            return Ok(Compiled { program, report: Some(report), cache: None });
         };
         let entry = CacheEntry::new(folder, &self.onnx, options, &target(options)?)?;
         // A program that was compiled within other limits may be too large for these: then compiling says so.
@@ -92,9 +96,9 @@ impl Model {
             return Ok(Compiled { program, report: None, cache });
         }
         let compilation = self.lower(options)?;
-        let report = Some(compilation.report().clone());
         // Whoever has the same model shares the entry, whatever their files are called.
-        let artefact = compilation.code_called(&CName::default())?.artefact()?;
+        let code = compilation.code_called(&CName::default())?;
+        let (report, artefact) = (Some(code.report()), code.artefact()?);
         // SAFETY: these bytes are an artefact that this very compiler has just made, and nobody else has seen.
         let program = unsafe { Program::from_bytes(&artefact) };
         let program =
@@ -162,6 +166,7 @@ impl Model {
         let bounds = plan::Bounds::new(limits, deadline);
         let plan =
             plan::unpacked(&graph, &target, &options.plan, &fused.collect(), &bounds).map_err(fault)?;
+        let planned = start.elapsed();
         // Weights are let go one by one while they are packed, if they are in memory at all; a graph would keep them.
         drop(graph);
         let plan = pack(plan, threads).map_err(fault)?;
@@ -172,9 +177,14 @@ impl Model {
             arena_bytes: plan.arena_bytes,
             const_bytes: plan.constants.len() as u64,
             slow: plan.steps.iter().filter_map(SlowLayer::of).collect(),
-            import,
-            optimise: passed - import,
-            plan: start.elapsed() - passed,
+            times: CompileTimes {
+                read: self.read,
+                import,
+                passes: passed - import,
+                plan: planned - passed,
+                pack: start.elapsed() - planned,
+                code: None,
+            },
         };
         Ok(Compilation {
             file: self.file.clone(),
@@ -242,10 +252,17 @@ impl Compilation {
 
     /// Makes code in the memory of this process.
     pub fn program(self) -> Result<Program, Error> {
+        Ok(self.program_reported()?.0)
+    }
+
+    /// Makes code in the memory of this process, and tells what the compiler did.
+    pub fn program_reported(self) -> Result<(Program, CompileReport), Error> {
         let deadline = self.deadline();
-        let Compilation { file, target, plan, threads, perf_map, .. } = self;
-        emit::jit::compile_with(plan, &target, jit::Settings { threads, perf_map, deadline })
-            .map_err(|source| Error::Code { file, source: source.into() })
+        let Compilation { file, target, plan, threads, perf_map, mut report, .. } = self;
+        let made = emit::jit::compile_timed(plan, &target, jit::Settings { threads, perf_map, deadline });
+        let (program, times) = made.map_err(|source| Error::Code { file, source: source.into() })?;
+        report.times.code = Some(times);
+        Ok((program, report))
     }
 
     /// Makes code for a file. C knows the program by the name of the model's file, made an identifier, or as `model` if the
@@ -331,6 +348,13 @@ impl Code<'_> {
         Ok(text.map_err(fault)?.join("\n"))
     }
 
+    /// What the compiler did.
+    pub fn report(&self) -> CompileReport {
+        let mut report = self.compilation.report.clone();
+        report.times.code = Some(self.object.times);
+        report
+    }
+
     /// What the program is.
     pub fn desc(&self) -> &ProgramDesc {
         &self.object.desc
@@ -339,60 +363,5 @@ impl Code<'_> {
     /// Bytes of machine code.
     pub fn bytes(&self) -> u64 {
         code_bytes(&self.object.bytes)
-    }
-}
-
-/// A large layer that becomes a loop nest, which is many times slower than a kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SlowLayer {
-    /// Its name in the model.
-    pub name: String,
-    /// Its operator.
-    pub op: String,
-    /// Its multiply-accumulates.
-    pub macc: u64,
-    /// Why no kernel does it.
-    pub why: String,
-}
-
-impl SlowLayer {
-    fn of(step: &plan::PlanStep) -> Option<SlowLayer> {
-        let plan::Refusal { layer: name, why } = step.refused.clone()?;
-        Some(SlowLayer { name, op: step.op.clone(), macc: step.macc, why })
-    }
-}
-
-/// What the compiler did.
-#[derive(Clone, Debug)]
-pub struct CompileReport {
-    /// What each pass did, and what was fused into which layer.
-    pub passes: passes::OptimiseReport,
-    /// Number of steps of the program.
-    pub steps: usize,
-    /// Bytes of memory for activations.
-    pub arena_bytes: u64,
-    /// Bytes of packed weights and tables.
-    pub const_bytes: u64,
-    /// Large layers that no kernel does: they take most of the time of a model that has some.
-    pub slow: Vec<SlowLayer>,
-    /// Time to bind shapes and build the graph.
-    pub import: Duration,
-    /// Time of the passes.
-    pub optimise: Duration,
-    /// Time to plan.
-    pub plan: Duration,
-}
-
-impl fmt::Display for CompileReport {
-    /// One line for each pass that did something, then the sizes.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for pass in self.passes.passes.iter().filter(|p| !p.is_silent()) {
-            writeln!(f, "{pass}")?;
-        }
-        write!(
-            f,
-            "{} steps, arena {} bytes, constants {} bytes",
-            self.steps, self.arena_bytes, self.const_bytes
-        )
     }
 }

@@ -313,6 +313,29 @@ fn bench_prints_every_sample_as_json() {
 }
 
 #[test]
+fn timings_tell_what_the_time_to_compile_goes_into() {
+    let folder = Folder::with_net();
+    let stages = ["read", "graph", "passes", "plan", "packing", "layers", "kernels", "link"];
+    for command in ["compile", "bench"] {
+        let text = well(&[command, &folder.net(), "--timings"]);
+        for stage in stages.iter().chain(&["in all"]) {
+            assert!(
+                text.lines().any(|line| line[8.min(line.len())..].trim_start().starts_with(stage)),
+                "{text}"
+            );
+        }
+    }
+    let run = well(&["run", "--timings"]);
+    assert!(run.contains("\ntimings  read "), "{run}");
+    let out = well(&["bench", &folder.net(), "--json", "--seconds", "0.01", "--timings"]);
+    let report: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    for stage in stages {
+        assert!(report["timings_ms"][stage].as_f64().is_some_and(|ms| ms >= 0.0), "{stage} in {out}");
+    }
+    assert!(report["timings_ms"]["each_pass"]["dead_code"].is_f64(), "{out}");
+}
+
+#[test]
 fn profile_measures_every_step_against_its_limit_and_writes_a_trace() {
     let folder = Folder::with_net();
     let (net, trace) = (folder.path("net.onnx"), folder.path("trace.json"));

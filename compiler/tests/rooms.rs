@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules of the crate, lowest first; those of one line lie side by side, and one may know another that does not know it.
-const ROOMS: [&[&str]; 10] = [
+const ROOMS: [&[&str]; 11] = [
     &["parallel", "target", "npz", "temporary"],
     &["code"],
     &["passes"],
@@ -15,6 +15,7 @@ const ROOMS: [&[&str]; 10] = [
     &["artefact"],
     &["emit", "roofline"],
     &["error", "options"],
+    &["report"],
     &["cache", "driver"],
     &["dynamic"],
     &["cli"],

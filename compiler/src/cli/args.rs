@@ -198,6 +198,14 @@ pub struct CacheArgs {
     pub cache: Option<PathBuf>,
 }
 
+/// What is told of the time to compile.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct TimingsArgs {
+    /// Show what the time to compile goes into, stage by stage; with --json, as timings_ms
+    #[arg(long)]
+    pub timings: bool,
+}
+
 /// What Linux `perf` is told.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct PerfArgs {

@@ -10,12 +10,13 @@ use nnc::roofline::Roofline;
 use nnc::target::Target;
 use nnc::{CacheUse, Pool, Session};
 
-use super::args::{CacheArgs, CompileArgs, PerfArgs, ThreadArgs};
+use super::args::{CacheArgs, CompileArgs, PerfArgs, ThreadArgs, TimingsArgs};
 use super::failure::usage;
 use super::progress::Progress;
 use super::source::{self, How};
 use super::stats::{percentile, timed};
 use super::tensors::{InputTensors, by_formula, type_of};
+use super::timings;
 use super::units;
 
 /// Runs that are measured even when they take longer than was asked for.
@@ -50,6 +51,9 @@ pub struct Bench {
 
     #[command(flatten)]
     pub perf: PerfArgs,
+
+    #[command(flatten)]
+    pub timings: TimingsArgs,
 
     #[command(flatten)]
     pub compile: CompileArgs,
@@ -90,7 +94,7 @@ impl Bench {
 
         let target = &program.desc().target;
         if self.json {
-            let report = serde_json::json!({
+            let mut report = serde_json::json!({
                 "model": ready.name,
                 "load_ms": ready.load_ms,
                 "compile_ms": ready.compile_ms,
@@ -100,6 +104,9 @@ impl Bench {
                 "threads": threads,
                 "target": target,
             });
+            if let Some(compiled) = ready.report.as_ref().filter(|_| self.timings.timings) {
+                report["timings_ms"] = timings::json(compiled);
+            }
             writeln!(out, "{report}")?;
             return Ok(());
         }
@@ -108,6 +115,9 @@ impl Bench {
         if ready.report.is_some() || ready.cache.is_some() {
             let how = ready.cache_line().map(|line| format!("   {line}")).unwrap_or_default();
             writeln!(out, "  compile  {:>9}{how}", units::ms(ready.compile_ms))?;
+        }
+        if let Some(report) = ready.report.as_ref().filter(|_| self.timings.timings) {
+            timings::show(out, report)?;
         }
         writeln!(out, "  first    {:>9}", units::ms(first_ms))?;
         writeln!(out, "  median   {:>9}   of {} runs", units::ms(percentile(&runs_ms, 50.0)), runs_ms.len())?;

@@ -11,13 +11,14 @@ use nnc::{CName, Code, Compilation, Model};
 use nnc_ir::dot::dot;
 use nnc_ir::{Graph, text};
 
-use super::args::CompileArgs;
+use super::args::{CompileArgs, TimingsArgs};
 use super::failure::usage;
 use super::output::Output;
 use super::progress::Progress;
 use super::slow;
 use super::source;
 use super::stats::timed;
+use super::timings;
 use super::units;
 
 /// Compile a model to a file that `nnc run`, a Rust host or a C host loads
@@ -46,6 +47,9 @@ pub struct Compile {
     /// Write every stage into a folder: the graph after each pass, plan, Cranelift IR, machine code, object
     #[arg(long, value_name = "FOLDER")]
     pub dump_to: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub timings: TimingsArgs,
 
     #[command(flatten)]
     pub compile: CompileArgs,
@@ -241,6 +245,9 @@ impl Compile {
             write!(out, ", code {}", units::ms(code_ms))?;
         }
         writeln!(out)?;
+        if self.timings.timings {
+            timings::show(out, &code.map_or_else(|| compilation.report().clone(), Code::report))?;
+        }
         for (path, bytes) in written {
             writeln!(out, "wrote    {} ({})", path.display(), units::bytes(*bytes))?;
         }

@@ -25,6 +25,7 @@ mod stats;
 mod table;
 mod tensors;
 mod texts;
+mod timings;
 mod units;
 mod verify;
 

@@ -11,7 +11,7 @@ use nnc_ir::{Tensor, TensorType};
 use nnc_runtime::abi::Port;
 use serde_json::{Value, json};
 
-use super::args::{CacheArgs, CompileArgs, PerfArgs, ThreadArgs, named_file};
+use super::args::{CacheArgs, CompileArgs, PerfArgs, ThreadArgs, TimingsArgs, named_file};
 use super::failure::usage;
 use super::labels::Labels;
 use super::output::Arrays;
@@ -23,6 +23,7 @@ use super::slow;
 use super::source::{self, How, Ready};
 use super::stats::{percentile, timed};
 use super::tensors::{self, InputTensors, type_of};
+use super::timings;
 use super::units;
 
 /// The network that runs when none is named.
@@ -75,6 +76,9 @@ pub struct Run {
 
     #[command(flatten)]
     pub perf: PerfArgs,
+
+    #[command(flatten)]
+    pub timings: TimingsArgs,
 
     #[command(flatten)]
     pub compile: CompileArgs,
@@ -160,6 +164,9 @@ impl Run {
             writeln!(out)?;
             let times: Vec<f64> = runs.iter().flat_map(|run| run.times_ms.iter().copied()).collect();
             show_times(out, &ready, &times, threads)?;
+            if let Some(report) = ready.report.as_ref().filter(|_| self.timings.timings) {
+                timings::show(out, report)?;
+            }
             if let Some(line) = ready.cache_line() {
                 writeln!(out, "cache    {line}")?;
             }
@@ -267,14 +274,18 @@ impl Run {
             let outputs = self.presentation(labels, ran).json(&ran.outputs)?;
             Ok(json!({"pictures": ran.pictures, "outputs": outputs, "runs_ms": ran.times_ms}))
         };
-        Ok(json!({
+        let mut report = json!({
             "model": ready.name,
             "target": ready.program.desc().target,
             "threads": threads,
             "load_ms": ready.load_ms,
             "compile_ms": ready.compile_ms,
             "results": runs.iter().map(run).collect::<Result<Vec<_>>>()?,
-        }))
+        });
+        if let Some(compiled) = ready.report.as_ref().filter(|_| self.timings.timings) {
+            report["timings_ms"] = timings::json(compiled);
+        }
+        Ok(report)
     }
 }
 

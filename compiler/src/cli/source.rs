@@ -173,9 +173,9 @@ pub fn compiled(
             return Ok((model.compile_reported(&options)?, Vec::new()));
         }
         let compilation = lower(model, &options)?;
-        let report = Some(compilation.report().clone());
         let work = compilation.plan().steps.iter().map(StepWork::of).collect();
-        Ok((Compiled { program: compilation.program()?, report, cache: None }, work))
+        let (program, report) = compilation.program_reported()?;
+        Ok((Compiled { program, report: Some(report), cache: None }, work))
     });
     let (Compiled { program, report, cache }, work) = made?;
     // The arena, scratch and inputs of a session come next: not on top of what the compiler has left.

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::default_libcall_names;
@@ -9,7 +10,7 @@ use nnc_ir::Deadline;
 use nnc_runtime::Program;
 use nnc_runtime::abi::LayerFn;
 
-use super::{CodegenError, describe, emit, perf_map};
+use super::{CodeTimes, CodegenError, describe, emit, perf_map};
 use crate::code::isa;
 use crate::parallel;
 use crate::plan::Plan;
@@ -57,6 +58,16 @@ pub fn compile(plan: Plan, target: &Target) -> Result<Program, CodegenError> {
 
 /// Compiles a plan for the machine at hand, with other settings.
 pub fn compile_with(plan: Plan, target: &Target, settings: Settings) -> Result<Program, CodegenError> {
+    Ok(compile_timed(plan, target, settings)?.0)
+}
+
+/// The same, and what the time went into.
+pub fn compile_timed(
+    plan: Plan,
+    target: &Target,
+    settings: Settings,
+) -> Result<(Program, CodeTimes), CodegenError> {
+    let start = Instant::now();
     let isa = isa::for_layers(target, false)?;
     let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
     let memory = ArenaMemoryProvider::new_with_size(CODE_SPACE)
@@ -88,5 +99,6 @@ pub fn compile_with(plan: Plan, target: &Target, settings: Settings) -> Result<P
     let constants = plan.constants;
     let owner: Arc<dyn Any + Send + Sync> = Arc::new(JitCode(Mutex::new(Some(module))));
     // SAFETY: the functions are the plan's, generated for exactly this description, and the owner keeps them mapped.
-    Ok(unsafe { Program::from_parts(desc, functions, constants, owner)? })
+    let program = unsafe { Program::from_parts(desc, functions, constants, owner)? };
+    Ok((program, emitted.times.since(start)))
 }

@@ -16,6 +16,7 @@ pub mod object;
 pub mod perf_map;
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use cranelift_module::{FuncId, Linkage, Module, ModuleError};
 use nnc_ir::{Deadline, Exceeded};
@@ -105,6 +106,26 @@ pub struct Functions {
     pub kernels: Vec<Emitted>,
     /// For each step, its function's place in the table.
     pub step_functions: Vec<u32>,
+    /// What it took to make them.
+    pub times: CodeTimes,
+}
+
+/// What the time to make code went into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CodeTimes {
+    /// Functions of layers: Cranelift, and the proof that they stay in their memory.
+    pub layers: Duration,
+    /// Kernels: tile programs, and their code.
+    pub kernels: Duration,
+    /// To put all of it into one module.
+    pub link: Duration,
+}
+
+impl CodeTimes {
+    /// With what was left of the time since `start` for the rest.
+    fn since(self, start: Instant) -> CodeTimes {
+        CodeTimes { link: start.elapsed().saturating_sub(self.layers + self.kernels), ..self }
+    }
 }
 
 /// The distinct layers of a plan: each code with the first step that has it.
@@ -149,6 +170,7 @@ pub fn emit(
     threads: usize,
     deadline: Deadline,
 ) -> Result<Functions, CodegenError> {
+    let start = Instant::now();
     let Layers { distinct, step_functions, users } = Layers::of(plan);
     let isa = module.isa();
     let loops = isa::for_loops(target, isa.flags().is_pic())?;
@@ -162,6 +184,7 @@ pub fn emit(
         emitted.compile(&step.name, isa)
     });
     let mut compiled = compiled.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let layers = start.elapsed();
 
     // Kernels are numbered by their first use. Which each layer calls, and who was the first to call each.
     let mut programs = TilePrograms::default();
@@ -179,7 +202,8 @@ pub fn emit(
         Lowered::new(&program, target).map_err(|source| fault(layer, source))
     });
 
-    let mut functions = Functions { step_functions, ..Functions::default() };
+    let times = CodeTimes { layers, kernels: start.elapsed() - layers, ..CodeTimes::default() };
+    let mut functions = Functions { step_functions, times, ..Functions::default() };
     let mut lowered = lowered.into_iter().enumerate();
     for ((index, (layer, step)), calls) in compiled.iter().zip(&distinct).enumerate().zip(&calls) {
         let name = symbol(index, step);

@@ -1,11 +1,13 @@
 //! Code in a file: a plan becomes a relocatable object.
 
+use std::time::Instant;
+
 use cranelift_module::default_libcall_names;
 use cranelift_object::{ObjectBuilder, ObjectModule};
 use nnc_ir::Deadline;
 use nnc_runtime::abi::ProgramDesc;
 
-use super::{CodegenError, describe, emit};
+use super::{CodeTimes, CodegenError, describe, emit};
 use crate::artefact::{CName, driver};
 use crate::code::isa;
 use crate::parallel;
@@ -30,6 +32,8 @@ pub struct Object {
     pub functions: Vec<String>,
     /// What the functions are for.
     pub desc: ProgramDesc,
+    /// What it took to make them.
+    pub times: CodeTimes,
 }
 
 /// Compiles a plan into an object that C knows by `name`, on all cores. The program has the default name.
@@ -46,17 +50,18 @@ pub fn compile_on(
     threads: usize,
     deadline: Deadline,
 ) -> Result<Object, CodegenError> {
+    let start = Instant::now();
     let isa = isa::for_layers(target, true)?;
     let mut builder = ObjectBuilder::new(isa, "nnc", default_libcall_names())?;
     builder.per_function_section(false);
     let mut module = ObjectModule::new(builder);
     let functions = emit(&mut module, plan, target, threads, deadline)?;
-    let desc = describe(plan, &functions, target);
+    let (desc, times) = (describe(plan, &functions, target), functions.times);
     let (ids, names): (Vec<_>, Vec<_>) = functions.layers.into_iter().map(|f| (f.id, f.name)).unzip();
     driver::define(&mut module, name, &desc, &ids)?;
     if constants == ConstantPlace::Inside {
         driver::define_constants(&mut module, &plan.constants.bytes())?;
     }
     let bytes = module.finish().emit().map_err(|e| CodegenError::Module(e.to_string()))?;
-    Ok(Object { bytes, functions: names, desc })
+    Ok(Object { bytes, functions: names, desc, times: times.since(start) })
 }
