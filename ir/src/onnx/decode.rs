@@ -48,10 +48,10 @@ pub(super) fn tensor(bytes: &[u8], tensors: &mut TensorReader<'_>) -> Result<(St
 
 /// Takes the message apart.
 ///
-/// `source` is where the model is, and in it its initializers.
+/// `source` is where the model is, and in it its initializers, the last of which are nodes in the model.
 pub(super) fn model(
     proto: ModelProto,
-    initializers: Vec<Initializer>,
+    (initializers, constants): (Vec<Initializer>, usize),
     source: ModelSource,
     file: &str,
     tensors: &mut TensorReader<'_>,
@@ -64,9 +64,10 @@ pub(super) fn model(
     if !graph.sparse_initializer.is_empty() {
         return Err(Fault::Unsupported("sparse initializers".into()));
     }
-    let parts = initializers;
-    let mut initializers = BTreeMap::new();
-    for part in parts {
+    let first_constant = initializers.len() - constants;
+    let parts = initializers.into_iter().enumerate();
+    let (mut initializers, mut constants) = (BTreeMap::new(), BTreeSet::new());
+    for (number, part) in parts {
         let proto = parse_message::<TensorProto>(&part.header)?;
         let name = proto.name.clone();
         if name.is_empty() {
@@ -77,6 +78,9 @@ pub(super) fn model(
         if initializers.contains_key(&name) {
             let by = "an initializer".to_string();
             return Err(Fault::Duplicate { value: name, first: by.clone(), second: by });
+        }
+        if number >= first_constant {
+            constants.insert(name.clone());
         }
         initializers.insert(name, weights);
     }
@@ -136,6 +140,7 @@ pub(super) fn model(
         outputs,
         nodes,
         initializers,
+        constants,
         source,
         outside: Vec::new(),
     })

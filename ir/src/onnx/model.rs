@@ -44,6 +44,8 @@ pub struct Model {
     /// Nodes that an output depends on, each after those that it reads.
     pub(super) nodes: Vec<NodeDef>,
     pub(super) initializers: BTreeMap<String, Weights>,
+    /// The initializers that are nodes in the model.
+    pub(super) constants: BTreeSet<String>,
     /// What it is read from; most initializers lie in here.
     pub(super) source: ModelSource,
     /// Tensors in files beside the model.
@@ -197,7 +199,7 @@ impl Model {
 
     /// Number of nodes that the outputs depend on.
     pub fn node_count(&self) -> usize {
-        self.nodes.len()
+        self.nodes.len() + self.constants.len()
     }
 
     /// Operators of the nodes that an output depends on, with how many nodes each has.
@@ -205,6 +207,9 @@ impl Model {
         let mut counts = BTreeMap::new();
         for node in &self.nodes {
             *counts.entry(node.op.as_str()).or_default() += 1;
+        }
+        if !self.constants.is_empty() {
+            *counts.entry("Constant").or_default() += self.constants.len();
         }
         counts
     }
@@ -315,7 +320,7 @@ fn parse(source: ModelSource, file: &str, folder: Option<&Path>, limits: Limits)
     };
     let proto = decode::parse(&split.skeleton)?;
     let mut tensors = TensorReader::new(External::new(folder), &limits);
-    let mut model = decode::model(proto, split.initializers, source, file, &mut tensors)?;
+    let mut model = decode::model(proto, (split.initializers, split.constants), source, file, &mut tensors)?;
     model.outside = tensors.outside;
     model.limits = limits;
     order::check(&model)?;

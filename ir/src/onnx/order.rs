@@ -155,4 +155,5 @@ pub(super) fn drop_unused(model: &mut Model) {
     let read = model.nodes.iter().flat_map(NodeDef::reads);
     let used: BTreeSet<&String> = read.chain(&outputs).collect();
     model.initializers.retain(|name, _| used.contains(name));
+    model.constants.retain(|name| model.initializers.contains_key(name));
 }
