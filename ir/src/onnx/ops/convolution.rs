@@ -7,6 +7,7 @@ use crate::onnx::attribute::value;
 use crate::onnx::error::NodeFault;
 use crate::onnx::node::NodeReader;
 use crate::op::{Conv, ConvTranspose, Epilogue, OpError, Pad, PadMode, Prologue, Window};
+use crate::tensor::Tensor;
 use crate::types::DType;
 
 /// Extents of the spatial axes of an image or a kernel.
@@ -54,11 +55,30 @@ fn is_padded(window: &Window) -> bool {
 fn has_odd_numbers(n: &NodeReader<'_, '_>, weights: Value) -> bool {
     let Some(tensor) = n.constant_of(weights) else { return false };
     match tensor.dtype() {
-        DType::F32 => tensor.elems::<f32>().is_ok_and(|elems| elems.iter().any(|w| !w.is_finite())),
-        DType::F16 => tensor.elems::<half::f16>().is_ok_and(|elems| elems.iter().any(|w| !w.is_finite())),
-        DType::BF16 => tensor.elems::<half::bf16>().is_ok_and(|elems| elems.iter().any(|w| !w.is_finite())),
+        DType::F32 => any(tensor, |bytes| !f32::from_le_bytes(bytes).is_finite()),
+        DType::F16 => any(tensor, |bytes| !half::f16::from_le_bytes(bytes).is_finite()),
+        DType::BF16 => any(tensor, |bytes| !half::bf16::from_le_bytes(bytes).is_finite()),
         _ => false,
     }
+}
+
+/// Bytes of a tensor that are looked at together.
+const PIECE: usize = 64 << 10;
+
+/// Whether something holds for the bytes of any element. Weights that are in a file stay there: they are read piece by piece.
+fn any<const SIZE: usize>(tensor: &Tensor, holds: impl Fn([u8; SIZE]) -> bool) -> bool {
+    let len = tensor.ty().bytes();
+    let mut room = Vec::new();
+    (0..len).step_by(PIECE).any(|at| {
+        let part = at..len.min(at + PIECE);
+        let piece = tensor.at_hand(part.clone()).unwrap_or_else(|| {
+            room.resize(part.len(), 0);
+            tensor.read(part, &mut room);
+            &room
+        });
+        // Without a way out in between, it goes in vectors.
+        piece.as_chunks().0.iter().fold(false, |any, bytes| any | holds(*bytes))
+    })
 }
 
 /// Makes the padding of a window one of its operand. Taps outside of an image are left out, as zeros add nothing; but zero
