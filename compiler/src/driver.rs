@@ -19,6 +19,7 @@ use nnc_runtime::abi::ProgramDesc;
 use crate::artefact::{self, CName};
 use crate::cache::{CacheEntry, CacheUse};
 use crate::emit::disassemble::{code_bytes, disassemble};
+use crate::emit::known::KnownKernels;
 use crate::emit::object::{ConstantPlace, Object};
 use crate::emit::{self, CodegenError, jit};
 use crate::error::Error;
@@ -134,13 +135,15 @@ impl Model {
         self.lower_to(options, observer, &|plan, threads| plan.pack(threads))
     }
 
-    /// Compiles the model to code in memory. Constants that `shared` has are the program's, too.
+    /// Compiles the model to code in memory. Constants that `shared` has are the program's, too, and kernels that are `known`.
     pub(crate) fn compile_sharing(
         &self,
         options: &Options,
         shared: &plan::SharedConstants,
+        known: &KnownKernels,
     ) -> Result<Program, Error> {
-        self.lower_to(options, &mut |_, _| (), &|plan, threads| plan.pack_shared(threads, shared))?.program()
+        let pack = |plan: plan::Unpacked, threads| plan.pack_shared(threads, shared);
+        Ok(self.lower_to(options, &mut |_, _| (), &pack)?.program_with(Some(known))?.0)
     }
 
     fn lower_to(
@@ -257,9 +260,14 @@ impl Compilation {
 
     /// Makes code in the memory of this process, and tells what the compiler did.
     pub fn program_reported(self) -> Result<(Program, CompileReport), Error> {
+        self.program_with(None)
+    }
+
+    fn program_with(self, known: Option<&KnownKernels>) -> Result<(Program, CompileReport), Error> {
         let deadline = self.deadline();
         let Compilation { file, target, plan, threads, perf_map, mut report, .. } = self;
-        let made = emit::jit::compile_timed(plan, &target, jit::Settings { threads, perf_map, deadline });
+        let settings = jit::Settings { threads, perf_map, deadline, known };
+        let made = emit::jit::compile_timed(plan, &target, settings);
         let (program, times) = made.map_err(|source| Error::Code { file, source: source.into() })?;
         report.times.code = Some(times);
         Ok((program, report))

@@ -69,6 +69,14 @@ impl Block {
         }
     }
 
+    /// Which store its bytes are from, and where they begin there. It names them as long as somebody has the store.
+    pub(crate) fn origin(&self) -> Option<(usize, u64)> {
+        match self {
+            Block::Stored(stored) => Some((Arc::as_ptr(&stored.store).addr(), stored.at)),
+            Block::Heap(_) | Block::Pages(_) => None,
+        }
+    }
+
     /// The bytes if they are in memory.
     pub(crate) fn at_hand(&self) -> Option<&[u8]> {
         match self {

@@ -24,5 +24,5 @@ pub use graph::{Graph, GraphError, Node, NodeId, Value};
 pub use limits::{Deadline, Exceeded, LimitName, Limits};
 pub use op::{Cost, Op, OpError};
 pub use setting::Setting;
-pub use tensor::{Tensor, TensorError};
+pub use tensor::{Tensor, TensorError, TensorOrigin};
 pub use types::{DType, Shape, TensorType};

@@ -67,6 +67,14 @@ pub enum TensorError {
     },
 }
 
+/// Which bytes of a model's file a tensor is: see [`Tensor::origin`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TensorOrigin {
+    store: usize,
+    at: u64,
+    len: usize,
+}
+
 impl Tensor {
     /// A tensor over these bytes (little endian, row-major); `bool` is one byte, 0 or 1.
     pub fn from_bytes(ty: TensorType, data: Vec<u8>) -> Result<Tensor, TensorError> {
@@ -145,6 +153,13 @@ impl Tensor {
     pub fn read(&self, part: Range<usize>, to: &mut [u8]) {
         assert!(part.len() == to.len() && part.end <= self.place.len(), "a part of the tensor");
         self.data.read(self.place.start + part.start..self.place.start + part.end, to);
+    }
+
+    /// A name for the bytes of a tensor that is in a model's file, in memory or not: as long as the model lives, whatever has
+    /// the same name is the same bytes.
+    pub fn origin(&self) -> Option<TensorOrigin> {
+        let (store, at) = self.data.origin()?;
+        Some(TensorOrigin { store, at: at + self.place.start as u64, len: self.place.len() })
     }
 
     /// The bytes of a part where the whole tensor is in memory.

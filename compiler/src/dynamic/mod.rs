@@ -2,7 +2,8 @@
 //!
 //! Everything that nnc generates is made for one shape. A model that leaves dims open is compiled for each shape that comes
 //! along, when it comes along, and the programs are kept for the next time. They differ in code and in tables, hardly in
-//! weights, and these they share ([`crate::plan::SharedConstants`]):
+//! weights, and these they share ([`crate::plan::SharedConstants`]); of the code, kernels are made once
+//! ([`crate::emit::known`]):
 //!
 //! ```text
 //!   DynamicModel ─┬─ 1×3×48×320 ─▶ Program ─┐
@@ -35,6 +36,7 @@ pub use session::{DynamicSession, TensorRef};
 pub use shapes::{ShapeError, Unfit};
 
 use crate::driver::Model;
+use crate::emit::known::KnownKernels;
 use crate::error::Error;
 use crate::options::Options;
 use crate::plan::{PanelWidth, SharedConstants};
@@ -64,6 +66,7 @@ struct Inner {
     outputs: Vec<PortInfo>,
     programs: Programs,
     shared: SharedConstants,
+    kernels: KnownKernels,
 }
 
 /// Why a model does not run on given inputs.
@@ -118,8 +121,9 @@ impl DynamicModel {
         let declared = Declared::new(model.onnx(), &options.bindings);
         // An end that does not exist is the error of the first compilation.
         let outputs = model.onnx().outputs_with(&options.bindings).unwrap_or_default();
-        let (programs, shared) = (Programs::new(capacity), SharedConstants::default());
-        DynamicModel(Arc::new(Inner { model, options, declared, outputs, programs, shared }))
+        let (programs, shared, kernels) =
+            (Programs::new(capacity), SharedConstants::default(), KnownKernels::default());
+        DynamicModel(Arc::new(Inner { model, options, declared, outputs, programs, shared, kernels }))
     }
 
     fn settings(&self) -> (Model, Options, Capacity) {
@@ -180,7 +184,7 @@ impl DynamicModel {
         }
         match options.cache {
             Some(_) => self.0.model.compile(&options),
-            None => self.0.model.compile_sharing(&options, &self.0.shared),
+            None => self.0.model.compile_sharing(&options, &self.0.shared, &self.0.kernels),
         }
     }
 }

@@ -10,6 +10,7 @@ use nnc_ir::Deadline;
 use nnc_runtime::Program;
 use nnc_runtime::abi::LayerFn;
 
+use super::known::KnownKernels;
 use super::{CodeTimes, CodegenError, describe, emit, perf_map};
 use crate::code::isa;
 use crate::parallel;
@@ -35,19 +36,21 @@ impl Drop for JitCode {
 
 /// How code in memory is made.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
+pub struct Settings<'k> {
     /// Threads that compile.
     pub threads: usize,
     /// Whether functions are entered in the perf map; see [`perf_map`](super::perf_map).
     pub perf_map: bool,
     /// When the code must be made.
     pub deadline: Deadline,
+    /// Kernels that other programs have.
+    pub known: Option<&'k KnownKernels>,
 }
 
-impl Default for Settings {
+impl Default for Settings<'_> {
     /// All cores, no perf map, all the time.
-    fn default() -> Settings {
-        Settings { threads: parallel::available(), perf_map: false, deadline: Deadline::never() }
+    fn default() -> Self {
+        Settings { threads: parallel::available(), perf_map: false, deadline: Deadline::never(), known: None }
     }
 }
 
@@ -57,7 +60,7 @@ pub fn compile(plan: Plan, target: &Target) -> Result<Program, CodegenError> {
 }
 
 /// Compiles a plan for the machine at hand, with other settings.
-pub fn compile_with(plan: Plan, target: &Target, settings: Settings) -> Result<Program, CodegenError> {
+pub fn compile_with(plan: Plan, target: &Target, settings: Settings<'_>) -> Result<Program, CodegenError> {
     Ok(compile_timed(plan, target, settings)?.0)
 }
 
@@ -65,7 +68,7 @@ pub fn compile_with(plan: Plan, target: &Target, settings: Settings) -> Result<P
 pub fn compile_timed(
     plan: Plan,
     target: &Target,
-    settings: Settings,
+    Settings { threads, perf_map, deadline, known }: Settings<'_>,
 ) -> Result<(Program, CodeTimes), CodegenError> {
     let start = Instant::now();
     let isa = isa::for_layers(target, false)?;
@@ -74,10 +77,10 @@ pub fn compile_timed(
         .map_err(|e| CodegenError::Module(format!("no address space for code: {e}")))?;
     builder.memory_provider(Box::new(memory));
     let mut module = JITModule::new(builder);
-    let emitted = emit(&mut module, &plan, target, settings.threads, settings.deadline)?;
+    let emitted = emit(&mut module, &plan, target, threads, deadline, known)?;
     // From here on the code is read and executed, never written.
     module.finalize_definitions()?;
-    if settings.perf_map {
+    if perf_map {
         let named = emitted.layers.iter().chain(&emitted.kernels);
         perf_map::append(named.map(|f| perf_map::MappedFunction {
             address: module.get_finalized_function(f.id) as usize,

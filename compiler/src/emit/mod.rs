@@ -11,11 +11,13 @@
 pub mod bounds;
 pub mod disassemble;
 pub mod jit;
+pub mod known;
 pub mod layer;
 pub mod object;
 pub mod perf_map;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cranelift_module::{FuncId, Linkage, Module, ModuleError};
@@ -30,6 +32,7 @@ use crate::code::tile::{self, Lowered};
 use crate::parallel;
 use crate::plan::{LayerCode, Plan, PlanStep};
 use crate::target::{Target, TargetError};
+use known::KnownKernels;
 
 /// Why code generation failed. But for the limit, none of these is the model's fault.
 #[derive(Debug, thiserror::Error)]
@@ -159,7 +162,7 @@ fn symbol(index: usize, step: &PlanStep) -> String {
     format!("layer_{index}_{}_{}", symbol_part(step.code.kind()), symbol_part(&step.name))
 }
 
-/// Generates every function of a plan into a module, on up to `threads` threads.
+/// Generates every function of a plan into a module, on up to `threads` threads. Kernels that are `known` are not made again.
 ///
 /// Layers and kernels are compiled each on its own and then put into the module in the order of the plan, so that the
 /// module's bytes do not depend on the number of threads.
@@ -169,6 +172,7 @@ pub fn emit(
     target: &Target,
     threads: usize,
     deadline: Deadline,
+    known: Option<&KnownKernels>,
 ) -> Result<Functions, CodegenError> {
     let start = Instant::now();
     let Layers { distinct, step_functions, users } = Layers::of(plan);
@@ -199,7 +203,11 @@ pub fn emit(
     // Programs are larger than their code; each goes when it is lowered.
     let lowered = parallel::consume(threads, kernels, |(program, layer)| {
         deadline.check(|| format!("a kernel of layer \"{layer}\""))?;
-        Lowered::new(&program, target).map_err(|source| fault(layer, source))
+        let kernel = match known {
+            Some(known) => known.lowered(&program, target),
+            None => Lowered::new(&program, target).map(Arc::new),
+        };
+        kernel.map_err(|source| fault(layer, source))
     });
 
     let times = CodeTimes { layers, kernels: start.elapsed() - layers, ..CodeTimes::default() };

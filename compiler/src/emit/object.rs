@@ -55,7 +55,7 @@ pub fn compile_on(
     let mut builder = ObjectBuilder::new(isa, "nnc", default_libcall_names())?;
     builder.per_function_section(false);
     let mut module = ObjectModule::new(builder);
-    let functions = emit(&mut module, plan, target, threads, deadline)?;
+    let functions = emit(&mut module, plan, target, threads, deadline, None)?;
     let (desc, times) = (describe(plan, &functions, target), functions.times);
     let (ids, names): (Vec<_>, Vec<_>) = functions.layers.into_iter().map(|f| (f.id, f.name)).unzip();
     driver::define(&mut module, name, &desc, &ids)?;

@@ -23,15 +23,17 @@ use nnc_runtime::{Block, Constants, MemoryError, Pages, Piece};
 
 use super::PlanError;
 use super::content::{ALIGN, PlacedContent, write};
+use super::digest::TensorDigests;
 use crate::parallel;
 
 /// From so many bytes on, a part has a block of its own: less than a sixteenth of it is lost to the last page.
 const LARGE: usize = 16 * nnc_runtime::PAGE;
 
-/// What is packed for some programs, by what it is. It keeps nothing alive: a block goes with the last program that has it.
+/// What is packed for some programs of one model, by what it is. It keeps nothing alive: a block goes with the last program that has it.
 #[derive(Debug, Default)]
 pub struct SharedConstants {
     places: Mutex<BTreeMap<[u8; 32], SharedPiece>>,
+    tensors: TensorDigests,
 }
 
 /// Where a constant is.
@@ -69,7 +71,7 @@ impl SharedConstants {
         len: usize,
         threads: usize,
     ) -> Result<Constants, PlanError> {
-        let digests = parallel::map(threads, &parts, |part| part.content.digest());
+        let digests = parallel::map(threads, &parts, |part| part.content.digest(&self.tensors));
         // Held while new parts are packed: whoever needs the same ones meanwhile waits instead of packing them, too.
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         places.retain(|_, place| place.block.strong_count() > 0);
