@@ -24,7 +24,10 @@ use super::tensors::{self, InputTensors, by_formula, type_of};
 
 /// Compare what a model computes with golden outputs
 #[derive(Args, Clone, Debug)]
-#[command(group(ArgGroup::new("reference").required(true).args(["case", "data"])))]
+#[command(
+    group(ArgGroup::new("reference").required(true).args(["case", "data"])),
+    override_usage = "nnc verify [OPTIONS] <MODEL> <CASE.npz|--data <FOLDER>>"
+)]
 pub struct Verify {
     /// An ONNX model, or a program compiled by `nnc compile`
     pub model: PathBuf,
