@@ -44,12 +44,13 @@ impl Exact {
         if v <= 1.0 / MOST as f64 {
             return Exact { num: sign, den: MOST };
         }
-        // The number is mantissa · 2^exponent; half a unit of the mantissa around it rounds to it.
+        // The number is mantissa · 2^exponent; half a unit of the mantissa around it rounds to it, and below a power of two a quarter.
         let bits = number.to_bits();
         let (mantissa, exponent) =
             (i128::from(bits & 0x7f_ffff | 0x80_0000), (bits >> 23 & 0xff) as i32 - 150);
         let (up, down) = (1i128 << exponent.max(0), 1i128 << (-exponent).max(0));
-        let low = Exact { num: (2 * mantissa - 1) * up, den: 2 * down };
+        let below = if mantissa == 0x80_0000 { 1 } else { 2 };
+        let low = Exact { num: (4 * mantissa - below) * up, den: 4 * down };
         let high = Exact { num: (2 * mantissa + 1) * up, den: 2 * down };
         let Exact { num, den } = between(low, high);
         Exact { num: sign * num, den }
@@ -181,5 +182,13 @@ mod tests {
         }
         assert_eq!((Exact::new(-1, 4).fraction(), Exact::new(1, -4).to_f64()), (0.75, -0.25));
         assert!(Exact::new(9, 3).is_within(3) && !Exact::new(10, 3).is_within(3) && !at(-1).is_within(3));
+    }
+
+    #[test]
+    fn large_numbers_stand_for_an_integer_that_rounds_to_them() {
+        for v in [16777216.0f32, 33554436.0, 1073741824.0, 1073741952.0, -2147483520.0] {
+            let (num, den) = simplest(v);
+            assert_eq!((num as f32, den), (v, 1));
+        }
     }
 }
