@@ -169,3 +169,20 @@ pub(crate) fn count<'a>(factors: impl IntoIterator<Item = &'a usize>) -> u64 {
 pub(crate) fn result_elems(results: &[TensorType]) -> u64 {
     results.iter().fold(0, |n, ty| n.saturating_add(count(ty.shape.iter())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_no_larger_than_half_of_what_can_be_addressed() {
+        assert!(result(DType::U8, vec![1 << 62]).is_ok());
+        assert_eq!(result(DType::U8, vec![1 << 62, 2]), Err(OpError::Overflow));
+        assert_eq!(result(DType::U8, vec![1 << 62, 4]), Err(OpError::Overflow));
+        assert_eq!(
+            result(DType::F32, vec![0, 1 << 62]),
+            Err(OpError::Overflow),
+            "its strides would overflow"
+        );
+    }
+}

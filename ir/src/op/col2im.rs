@@ -115,4 +115,10 @@ mod tests {
             "operand 0 (x) has type f32[1x5x4], expected numbers [N, C · 5, 5]"
         );
     }
+
+    #[test]
+    fn windows_that_step_over_elements_leave_them_zero() {
+        let op = Col2Im { image: vec![1, 7], window: window([1, 2], [1, 3], 0) };
+        assert_eq!(elems::<i32>(op, &[&tensor([1, 2, 2], &[1, 2, 10, 20])]), [1, 10, 0, 2, 20, 0, 0]);
+    }
 }

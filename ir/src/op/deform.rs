@@ -157,7 +157,8 @@ impl Operator for DeformConv {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::op::testing::{elems, f32s, refusal, tensor};
+    use crate::op::gather::{flat, positions};
+    use crate::op::testing::{assert_close, elems, f32s, filled, refusal, tensor};
 
     fn op(kernel: usize, pads: isize) -> DeformConv {
         let window = Window {
@@ -219,5 +220,49 @@ mod tests {
             let why = format!("expected weights of {groups} groups for x of type f32[1x4x3x3]");
             assert!(refused.contains(&why), "{weights}: {refused}");
         }
+    }
+
+    #[test]
+    fn every_tap_of_every_group_has_an_offset_and_a_factor_of_its_own() {
+        let window = Window {
+            kernel: vec![2, 3],
+            strides: vec![1, 2],
+            dilations: vec![2, 1],
+            pads_begin: vec![1, 0],
+            pads_end: vec![0, 1],
+        };
+        let (x_shape, y_shape) = ([2, 4, 4, 6], [2, 6, 3, 3]);
+        let x = filled(x_shape, 1);
+        let (w, bias, mask) = (filled([6, 2, 2, 3], 2), filled([6], 3), filled([2, 12, 3, 3], 4));
+        // Whole pixels, so that each tap reads one of them.
+        let moves: Vec<f32> = (0..2 * 24 * 9).map(|i| (i * 5 % 7) as f32 - 3.0).collect();
+        let offset = tensor([2, 24, 3, 3], &moves);
+        let op = DeformConv { window: window.clone(), groups: 2, offset_groups: 2 };
+        let got = elems::<f32>(op, &[&x, &w, &offset, &bias, &mask]);
+        let at = |t: &crate::tensor::Tensor, index: &[usize]| {
+            f64::from(t.elems::<f32>().unwrap()[flat(index, t.shape())])
+        };
+        let expected: Vec<f32> = positions(&y_shape)
+            .map(|y| {
+                let (n, m) = (y[0], y[1]);
+                let mut sum = at(&bias, &[m]);
+                for tap in positions(&[2, 2, 3]) {
+                    let (channel, tap_number) = (m / 3 * 2 + tap[0], tap[1] * 3 + tap[2]);
+                    let moved = channel / 2 * 6 + tap_number;
+                    let place = [0, 1].map(|axis| {
+                        window.element(axis, tap[1 + axis], y[2 + axis]) as f64
+                            + at(&offset, &[n, 2 * moved + axis, y[2], y[3]])
+                    });
+                    let inside = (0.0..4.0).contains(&place[0]) && (0.0..6.0).contains(&place[1]);
+                    if inside {
+                        let pixel = at(&x, &[n, channel, place[0] as usize, place[1] as usize]);
+                        sum +=
+                            pixel * at(&w, &[m, tap[0], tap[1], tap[2]]) * at(&mask, &[n, moved, y[2], y[3]]);
+                    }
+                }
+                sum as f32
+            })
+            .collect();
+        assert_close(&got, &expected);
     }
 }

@@ -90,4 +90,17 @@ mod tests {
             "operand 0 (x) has type f32[2x3], expected square matrices"
         );
     }
+
+    #[test]
+    fn a_permutation_has_its_sign_as_determinant() {
+        for rows in crate::op::windows::Odometer::new(&[4; 4]) {
+            let inversions =
+                (0..4).flat_map(|i| (0..i).map(move |j| (j, i))).filter(|&(j, i)| rows[j] > rows[i]);
+            let distinct = (0..4).all(|i| rows.contains(&i));
+            let sign = if inversions.count() % 2 == 0 { 1.0 } else { -1.0 };
+            let x: Vec<f32> = rows.iter().flat_map(|&r| (0..4).map(move |c| f32::from(r == c))).collect();
+            let det = elems::<f32>(Det, &[&tensor([4, 4], &x)]);
+            assert_eq!(det, [if distinct { sign } else { 0.0 }], "{rows:?}");
+        }
+    }
 }

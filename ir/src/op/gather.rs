@@ -283,4 +283,11 @@ mod tests {
         assert!(refusal(GatherNd { batch_dims: 0 }, &[&x, &i]).contains("positions"));
         assert!(refusal(GatherNd { batch_dims: 1 }, &[&x, &ty(DType::I64, [2, 1])]).contains("positions"));
     }
+
+    #[test]
+    fn gather_nd_takes_from_the_part_of_the_batch_that_the_indices_lie_in() {
+        let x = tensor([2, 3, 4], &(0..24).collect::<Vec<i32>>());
+        let pairs = tensor([2, 2, 2], &[0i64, 1, 2, 3, 0, 1, 2, 3]);
+        assert_eq!(elems::<i32>(GatherNd { batch_dims: 1 }, &[&x, &pairs]), [1, 11, 13, 23]);
+    }
 }

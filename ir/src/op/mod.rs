@@ -148,16 +148,6 @@ pub struct Cost {
     pub bytes_written: u64,
 }
 
-impl std::ops::AddAssign for Cost {
-    fn add_assign(&mut self, o: Cost) {
-        self.macc += o.macc;
-        self.ops += o.ops;
-        self.params += o.params;
-        self.bytes_read += o.bytes_read;
-        self.bytes_written += o.bytes_written;
-    }
-}
-
 /// The contract of an operator.
 pub trait Operator {
     /// Its name, as in ONNX where ONNX has it.
@@ -327,3 +317,6 @@ pub(crate) fn required<'a, T>(
 pub(crate) fn optional<'a, T>(operands: &[Option<&'a T>], index: usize) -> Option<&'a T> {
     operands.get(index).copied().flatten()
 }
+
+#[cfg(test)]
+mod tests;

@@ -189,3 +189,96 @@ impl Number for i128 {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::testing::ty;
+
+    #[test]
+    fn every_type_holds_its_least_and_its_largest_number() {
+        for dtype in DType::ALL.into_iter().filter(|dtype| !dtype.is_float()) {
+            let (least, largest) = integer_range(dtype);
+            let all = [least, 0, 1, largest];
+            let stored = from_integers(ty(dtype, [4]), &all).unwrap();
+            assert_eq!(integers(&stored).unwrap(), all, "{dtype}");
+            assert_eq!(floats(&stored).unwrap(), all.map(|v| v as f64), "{dtype}");
+            let beyond = from_floats(ty(dtype, [2]), &[f64::NEG_INFINITY, f64::INFINITY]).unwrap();
+            let saturated = if dtype == DType::Bool { [1, 1] } else { [least, largest] };
+            assert_eq!(integers(&beyond).unwrap(), saturated, "{dtype}");
+            if dtype != DType::Bool {
+                let wrapped = from_integers(ty(dtype, [2]), &[least - 1, largest + 1]).unwrap();
+                assert_eq!(integers(&wrapped).unwrap(), [largest, least], "{dtype}");
+            }
+        }
+        for dtype in DType::ALL.into_iter().filter(|dtype| dtype.is_float()) {
+            let stored = from_floats(ty(dtype, [3]), &[-1.5, 0.0, 240.0]).unwrap();
+            assert_eq!(floats(&stored).unwrap(), [-1.5, 0.0, 240.0], "{dtype}");
+            assert_eq!(integers(&stored).unwrap(), [-1, 0, 240], "{dtype}");
+            assert_eq!(stored, from_floats(ty(dtype, [3]), &floats(&stored).unwrap()).unwrap());
+            assert_eq!(floats(&from_integers(ty(dtype, [2]), &[-3, 96]).unwrap()).unwrap(), [-3.0, 96.0]);
+        }
+    }
+
+    #[test]
+    fn results_of_f64_alone_are_not_rounded_to_f32() {
+        let third = 1.0 / 3.0;
+        assert_eq!(rounding(DType::F64)(third), third);
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            assert_eq!(rounding(dtype)(third), f64::from(1.0f32 / 3.0), "{dtype}");
+        }
+    }
+
+    /// Numbers in ulps behind 1, where half floats are 2^-10 apart, rounded to half floats.
+    fn half(ulps: f64, sign: f64) -> f64 {
+        let ulp = 2f64.powi(-10);
+        let stored = from_floats(ty(DType::F16, [1]), &[sign * (1.0 + ulps * ulp)]).unwrap();
+        (floats(&stored).unwrap()[0] * sign - 1.0) / ulp
+    }
+
+    #[test]
+    fn a_half_float_is_the_nearest_although_f32_lies_on_a_tie() {
+        for sign in [1.0, -1.0] {
+            assert_eq!([0.5, 1.5].map(|tie| half(tie, sign)), [0.0, 2.0], "a tie goes to the even one");
+            // Less from the tie than f32 can tell; the f32 beside it; and in between, where f32 rounds to that.
+            let f32_ulp = 2f64.powi(-13);
+            for beside in [2f64.powi(-30), f32_ulp, f32_ulp - 2f64.powi(-30)] {
+                assert_eq!([0.5, 1.5].map(|tie| half(tie + beside, sign)), [1.0, 2.0], "{beside} above");
+                assert_eq!([0.5, 1.5].map(|tie| half(tie - beside, sign)), [0.0, 1.0], "{beside} below");
+            }
+        }
+        assert!(floats(&from_floats(ty(DType::F16, [1]), &[f64::NAN]).unwrap()).unwrap()[0].is_nan());
+    }
+
+    /// A `bf16` has seven bits behind the first one, so the middle between 2^60 and the next one is 2^52 above it, which `f64` cannot tell from
+    /// its neighbours.
+    #[test]
+    fn a_bf16_is_the_nearest_to_an_integer_although_f64_lies_on_a_tie() {
+        let (first, half) = (1i128 << 60, 1i128 << 52);
+        let nearest = |v: i128| integers(&from_integers(ty(DType::BF16, [1]), &[v]).unwrap()).unwrap()[0];
+        for sign in [1, -1] {
+            let rounded = |v: i128| nearest(sign * v) * sign;
+            assert_eq!(rounded(first + half), first, "a tie goes to the even one");
+            for beside in [1, 2047, 2048, 2049] {
+                assert_eq!(rounded(first + half + beside), first + 2 * half, "{beside} above");
+                assert_eq!(rounded(first + half - beside), first, "{beside} below");
+            }
+            assert_eq!([3, 1 << 53, 255].map(rounded), [3, 1 << 53, 255]);
+        }
+    }
+
+    #[test]
+    fn no_number_is_the_largest_and_the_smallest() {
+        for (a, b, max, min) in [(1.0, 2.0, 2.0, 1.0), (2.0, 1.0, 2.0, 1.0), (-0.5, -0.5, -0.5, -0.5)] {
+            assert_eq!((f64::max_nan(a, b), f64::min_nan(a, b)), (max, min));
+            let (a, b) = ((a * 4.0) as i128, (b * 4.0) as i128);
+            assert_eq!(
+                (i128::max_nan(a, b), i128::min_nan(a, b)),
+                ((max * 4.0) as i128, (min * 4.0) as i128)
+            );
+        }
+        for (a, b) in [(f64::NAN, 1.0), (1.0, f64::NAN)] {
+            assert!(a.max_nan(b).is_nan() && a.min_nan(b).is_nan());
+        }
+    }
+}

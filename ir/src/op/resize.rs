@@ -124,7 +124,7 @@ impl Resize {
     /// it is that, rounded, else what it stands for.
     fn scale(&self, axis: usize, input: usize) -> (i128, i128) {
         let (output, scale) = (self.sizes[axis], self.scales[axis]);
-        if input > 0 && output > 0 && output as f32 / input as f32 == scale {
+        if output as f32 / input as f32 == scale {
             return (output as i128, input as i128);
         }
         Exact::simplest(scale).parts()

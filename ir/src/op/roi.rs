@@ -269,4 +269,38 @@ mod tests {
             "operand 1 (rois) has type f32[2x4], expected shape [R, 5]"
         );
     }
+
+    /// Two images of two channels: the hundreds are the channel, the thousands the image, the tens the row.
+    fn images() -> crate::tensor::Tensor {
+        let at = |i: usize| (i / 48 * 1000 + i / 24 % 2 * 100 + i / 6 % 4 * 10 + i % 6) as f32;
+        tensor([2, 2, 4, 6], &(0..96).map(at).collect::<Vec<f32>>())
+    }
+
+    #[test]
+    fn a_region_lies_in_its_image_at_its_scale() {
+        let rois = tensor([2, 4], &[2.0f32, 2.0, 6.0, 4.0, 4.0, 0.0, 8.0, 4.0]);
+        let op = RoiAlign { bins: [1, 2], samples: 1, scale: 0.5, half_pixel: false, max: false };
+        let y = elems::<f32>(op, &[&images(), &rois, &tensor([2], &[1i64, 0])]);
+        // From (1, 1) to (3, 2) and from (2, 0) to (4, 2): the middles of two bins of each, x before y.
+        assert_eq!(y, [1016.5, 1017.5, 1116.5, 1117.5, 12.5, 13.5, 112.5, 113.5]);
+    }
+
+    #[test]
+    fn a_small_region_is_a_pixel_wide_where_corners_are_pixels() {
+        let (rois, first) = (tensor([1, 4], &[1.0f32, 1.0, 1.5, 1.5]), tensor([1], &[0i64]));
+        let middle = |half_pixel| {
+            let op = RoiAlign { bins: [1, 1], samples: 1, scale: 1.0, half_pixel, max: false };
+            elems::<f32>(op, &[&images(), &rois, &first])[0]
+        };
+        assert_eq!([middle(false), middle(true)], [16.5, 8.25]);
+    }
+
+    #[test]
+    fn the_largest_pixels_are_those_of_the_region_in_its_image() {
+        let rois = tensor([2, 5], &[1.0f32, 2.0, 4.0, 10.0, 6.0, 0.0, 0.0, 2.0, 2.0, 2.0]);
+        let y = elems::<f32>(MaxRoiPool { bins: [2, 2], scale: 0.5 }, &[&images(), &rois]);
+        // Columns 1 to 5 in halves of two and a half, rows 2 and 3; then row and column 0 and 1.
+        assert_eq!(y[..8], [1023.0, 1025.0, 1033.0, 1035.0, 1123.0, 1125.0, 1133.0, 1135.0]);
+        assert_eq!(y[8..], [10.0, 11.0, 10.0, 11.0, 110.0, 111.0, 110.0, 111.0]);
+    }
 }

@@ -298,4 +298,13 @@ mod tests {
         );
         assert!(refusal(op, &[&ty(DType::I32, [1, 1, 2, 2]), &f32s([1, 1, 4, 2])]).contains("mode nearest"));
     }
+
+    #[test]
+    fn what_is_infinitely_far_outside_is_at_the_border() {
+        let x = tensor([1, 1, 1, 3], &[3.0f32, 4.0, 5.0]);
+        let grid = tensor([1, 1, 2, 2], &[f32::NEG_INFINITY, 0.0, f32::INFINITY, 0.0]);
+        for mode in [SampleMode::Linear, SampleMode::Nearest] {
+            assert_eq!(elems::<f32>(sample(mode, SamplePadding::Border, true), &[&x, &grid]), [3.0, 5.0]);
+        }
+    }
 }

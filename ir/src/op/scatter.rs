@@ -259,4 +259,16 @@ mod tests {
         assert!(refusal(nd.clone(), &[&x, &i, &f32s([2])]).contains("positions"));
         assert!(refusal(nd, &[&x, &ty(DType::I64, [2, 1]), &f32s([2])]).contains("updates"));
     }
+
+    #[test]
+    fn integers_are_combined_as_numbers_of_their_type() {
+        let (x, indices) = (tensor([3], &[250u8, 2, 3]), tensor([2], &[0i64, 2]));
+        let updates = tensor([2], &[10u8, 2]);
+        let of = |reduction| elems::<u8>(ScatterElements { axis: 0, reduction }, &[&x, &indices, &updates]);
+        assert_eq!(of(ScatterReduction::Replace), [10, 2, 2]);
+        assert_eq!(of(ScatterReduction::Add), [4, 2, 5]);
+        assert_eq!(of(ScatterReduction::Mul), [196, 2, 6]);
+        assert_eq!(of(ScatterReduction::Max), [250, 2, 3]);
+        assert_eq!(of(ScatterReduction::Min), [10, 2, 2]);
+    }
 }

@@ -337,7 +337,6 @@ impl Pad {
                 let at = i - begin.max(0);
                 let inside = match self.mode {
                     PadMode::Constant(_) => (0..rest).contains(&at).then_some(at),
-                    _ if rest <= 0 => None,
                     PadMode::Edge => Some(at.clamp(0, rest - 1)),
                     PadMode::Wrap => Some(at.rem_euclid(rest)),
                     PadMode::Reflect => {

@@ -228,9 +228,6 @@ fn softplus(x: f64) -> f64 {
 /// there the continued fraction 7.1.14 of `1 - erf`.
 fn erf(x: f64) -> f64 {
     let a = x.abs();
-    if a.is_nan() || a == 0.0 {
-        return x;
-    }
     let y = if a < ERF_SERIES { erf_series(a) } else { 1.0 - erfc_fraction(a) };
     y.copysign(x)
 }

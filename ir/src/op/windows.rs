@@ -183,7 +183,7 @@ impl Window {
         let element = (position as i128 * self.strides[axis] as i128)
             .saturating_add(tap as i128 * self.dilations[axis] as i128)
             .saturating_sub(self.pads_begin[axis] as i128);
-        isize::try_from(element).unwrap_or(if element < 0 { isize::MIN } else { isize::MAX })
+        isize::try_from(element).unwrap_or(isize::MAX)
     }
 
     /// The positions of an axis at which a tap touches elements `0..extent`, as a half-open range.
@@ -267,5 +267,31 @@ mod tests {
             let error = huge.positions(&[9]).unwrap_err().to_string();
             assert!(error.contains(&format!("{what}; expected numbers below 2^30")), "{error}");
         }
+    }
+
+    #[test]
+    fn an_element_that_no_image_has_lies_behind_all() {
+        let far = window(1, MAX_EXTENT - 1, 1, [0, 0]);
+        assert_eq!(far.element(0, 0, usize::MAX), isize::MAX);
+        assert_eq!(window(1, 1, 1, [7, 0]).element(0, 0, 3), -4);
+    }
+
+    #[test]
+    fn rows_are_one_run_only_where_their_elements_follow_each_other() {
+        let runs = |stride: usize, pads: isize| {
+            let window = Window {
+                kernel: vec![1, 1],
+                strides: vec![1, stride],
+                dilations: vec![1, 1],
+                pads_begin: vec![0, pads],
+                pads_end: vec![0, pads],
+            };
+            let image = [3, 1];
+            let windows = Windows::new(&window, &image, &window.positions(&image).unwrap());
+            windows.taps().next().unwrap().iter().map(|run| run.len).collect::<Vec<_>>()
+        };
+        assert_eq!(runs(1, 0), [3]);
+        assert_eq!(runs(2, 0), [1, 1, 1], "steps of two");
+        assert_eq!(runs(1, 1), [1, 1, 1], "padding between them");
     }
 }

@@ -140,3 +140,41 @@ fn what_a_body_costs_counts_for_each_iteration() {
     // Two additions or products of two elements, and six nodes to look at.
     assert_eq!(graph.cost(id).ops, 3 * (2 + 2 + 6));
 }
+
+#[test]
+fn bodies_are_told_apart_by_their_types_and_by_what_is_left_out() {
+    let op = |text: &str| {
+        let graph = graph(text);
+        graph.node(graph.outputs()[0].1.node).op.clone()
+    };
+    let conv = "
+        %x = input : f32[1x1x3]
+        %w = input : f32[1x1x1]
+        %r = input : f32[1x1x3]
+        %y = loop %x, %w, %r {trips=1, states=1} body {
+          %i = input : i64[]
+          %x = input : f32[1x1x3]
+          %w = input : f32[1x1x1]
+          %r = input : f32[1x1x3]
+          %c = conv %x, %w, _, %r {epilogue=residual} : f32[1x1x3]
+          output x = %c
+        } : f32[1x1x3]
+        output y = %y
+    ";
+    assert_eq!(op(conv), op(conv));
+    assert_ne!(op(conv), op(&conv.replace("%x, %w, _, %r {epilogue=residual}", "%x, %w")));
+    assert_ne!(op(conv), op(&conv.replace("f32", "f16")), "types of all inputs");
+    assert_ne!(op(conv), op(&conv.replace("1x1x3", "1x1x4")));
+}
+
+#[test]
+fn a_body_is_changed_alone() {
+    let whole = graph(SUMS);
+    let mut op = whole.node(whole.outputs()[0].1.node).op.clone();
+    let before = op.clone();
+    let output = op.bodies()[0].graph().outputs()[0].1;
+    op.bodies_mut()[0].graph_mut().add_output("again", output);
+    assert_eq!(op.bodies()[0].graph().outputs().len(), 3);
+    assert_eq!(before.bodies()[0].graph().outputs().len(), 2, "who shared it before has it as it was");
+    assert_ne!(op, before);
+}

@@ -246,3 +246,10 @@ fn a_bias_an_activation_and_a_prologue_count_as_operations() {
     let prologue = Prologue { affine: false, activation: Some(Unary::Relu) };
     assert_eq!(counted(&Conv { prologue, ..plain }, &[Some(&x), Some(&w)]), 100, "one for each element read");
 }
+
+#[test]
+fn a_weight_of_another_window_is_refused() {
+    let (x, w) = (f32s([1, 1, 5, 5]), f32s([1, 1, 3, 2]));
+    assert!(refusal(conv_3x3(1), &[&x, &w]).contains("[M, C / 1, 3x3] with M a multiple of 1"));
+    assert!(refusal(conv_3x3(1), &[&x, &f32s([1, 1, 3])]).contains("[M, C / 1, 3x3]"));
+}

@@ -125,3 +125,67 @@ fn operands_that_do_not_fit_are_refused() {
         .contains("activation Tanh does not map elements of type bool")
     );
 }
+
+#[test]
+fn every_function_of_numbers_is_as_computed_by_hand() {
+    use BinaryFn::*;
+    let (a, b) = ([-3.0f32, -3.0, 2.0, 0.0], [2.0f32, -2.0, 2.0, -1.0]);
+    #[rustfmt::skip]
+    let expected = [
+        (Add, [-1.0, -5.0, 4.0, -1.0]), (Sub, [-5.0, -1.0, 0.0, 1.0]), (Mul, [-6.0, 6.0, 4.0, 0.0]),
+        (Div, [-1.5, 1.5, 1.0, 0.0]), (Min, [-3.0, -3.0, 2.0, -1.0]), (Max, [2.0, -2.0, 2.0, 0.0]),
+        (Mod { fmod: true }, [-1.0, -1.0, 0.0, 0.0]), (Mod { fmod: false }, [1.0, -1.0, 0.0, 0.0]),
+        (PRelu, [-6.0, 6.0, 2.0, 0.0]),
+        (Equal, [0.0, 0.0, 1.0, 0.0]), (Less, [1.0, 1.0, 0.0, 0.0]), (LessOrEqual, [1.0, 1.0, 1.0, 0.0]),
+        (Greater, [0.0, 0.0, 0.0, 1.0]), (GreaterOrEqual, [0.0, 0.0, 1.0, 1.0]),
+    ];
+    for (function, expected) in expected {
+        let got: Vec<f64> = a.iter().zip(b).map(|(&a, b)| function.apply(a.into(), b.into())).collect();
+        assert_eq!(got, expected, "{function:?}");
+        let integers: Vec<f64> =
+            a.iter().zip(b).map(|(&a, b)| function.apply_integer(a as i128, b as i128) as f64).collect();
+        assert_eq!(integers, expected.map(f64::trunc), "{function:?} of integers");
+    }
+}
+
+#[test]
+fn powers_of_integers_are_exact_and_cut_where_the_exponent_is_negative() {
+    let bases = tensor([5], &[-2i32, -1, 0, 1, 3]);
+    let powers = |exponent: i32| elems::<i32>(binary(BinaryFn::Pow), &[&bases, &tensor([], &[exponent])]);
+    assert_eq!(powers(0), [1, 1, 1, 1, 1]);
+    assert_eq!(powers(1), [-2, -1, 0, 1, 3]);
+    assert_eq!(powers(5), [-32, -1, 0, 1, 243]);
+    assert_eq!(powers(6), [64, 1, 0, 1, 729]);
+    assert_eq!(powers(-1), [0, -1, 0, 1, 0]);
+    assert_eq!(powers(-4), [0, 1, 0, 1, 0]);
+}
+
+#[test]
+fn booleans_and_bits_are_combined() {
+    let (a, b) = ([false, false, true, true], [false, true, false, true]);
+    let bits = [a, b].map(|bools| tensor([4], &bools.map(|b| 2 * u8::from(b))));
+    let bools = [a, b].map(|bools| Tensor::bools([4], &bools).unwrap());
+    for (function, of_bits, expected) in [
+        (BinaryFn::And, BinaryFn::BitAnd, [false, false, false, true]),
+        (BinaryFn::Or, BinaryFn::BitOr, [false, true, true, true]),
+        (BinaryFn::Xor, BinaryFn::BitXor, [false, true, true, false]),
+    ] {
+        assert_eq!(eval(binary(function), &[&bools[0], &bools[1]]).to_bools().unwrap(), expected);
+        assert_eq!(elems::<u8>(binary(of_bits), &[&bits[0], &bits[1]]), expected.map(|b| 2 * u8::from(b)));
+    }
+}
+
+#[test]
+fn an_integer_is_shifted_by_up_to_63_bits() {
+    let (one, by) = (tensor([1], &[1u64]), |n: u64| tensor([1], &[n]));
+    assert_eq!(elems::<u64>(binary(BinaryFn::ShiftLeft), &[&one, &by(63)]), [1 << 63]);
+    assert_eq!(elems::<u64>(binary(BinaryFn::ShiftLeft), &[&one, &by(64)]), [0]);
+    let top = tensor([1], &[1u64 << 63]);
+    assert_eq!(elems::<u64>(binary(BinaryFn::ShiftRight), &[&top, &by(63)]), [1]);
+}
+
+#[test]
+fn bits_are_the_same_whatever_they_are_called() {
+    let x = tensor([2], &[1.0f32, -0.0]);
+    assert_eq!(elems::<u32>(BitCast { to: DType::U32 }, &[&x]), [0x3f80_0000, 0x8000_0000]);
+}

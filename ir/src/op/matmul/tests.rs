@@ -101,3 +101,12 @@ fn matrices_that_do_not_fit_are_refused() {
     let huge = f32s([1 << 40, 1]);
     assert_eq!(infer(MatMul::default(), &[&huge, &f32s([1, 1 << 40])]), Err(OpError::Overflow));
 }
+
+#[test]
+fn a_product_without_rows_columns_or_depth_has_nothing_or_zeros() {
+    for (m, k, n) in [(0, 2, 2), (2, 0, 2), (2, 2, 0), (2, 0, 0)] {
+        for (op, b) in [(MatMul::default(), [k, n]), (turned(), [n, k])] {
+            assert_eq!(elems::<f32>(op, &[&filled([m, k], 1), &filled(b, 2)]), vec![0.0; m * n]);
+        }
+    }
+}

@@ -55,3 +55,33 @@ fn statistics_of_another_length_are_refused() {
         "axis 3 does not exist in shape 1x3x4 of rank 3"
     );
 }
+
+#[test]
+fn statistics_are_of_all_elements_around_their_mean() {
+    // Mean 4, variance 6, and 3 more under the root.
+    let x = tensor([1, 1, 3], &[1.0f32, 4.0, 7.0]);
+    let one = |v: f32| tensor([1], &[v]);
+    let y = elems::<f32>(InstanceNorm { epsilon: 3.0 }, &[&x, &one(2.0), &one(0.5)]);
+    assert_close(&y, &[0.5 - 2.0, 0.5, 0.5 + 2.0]);
+    let y = elems::<f32>(LayerNorm { axis: 2, epsilon: 3.0 }, &[&x, &one(2.0), &one(0.5)]);
+    assert_close(&y, &[0.5 - 2.0, 0.5, 0.5 + 2.0]);
+}
+
+#[test]
+fn each_plane_has_the_scale_of_its_channel() {
+    let x = tensor([2, 2, 2], &[1.0f32, 3.0, 10.0, 30.0, -1.0, 1.0, 5.0, 1.0]);
+    let (scale, bias) = (tensor([2], &[1.0f32, 2.0]), tensor([2], &[0.0f32, 10.0]));
+    let y = elems::<f32>(InstanceNorm { epsilon: 0.0 }, &[&x, &scale, &bias]);
+    assert_close(&y, &[-1.0, 1.0, 8.0, 12.0, -1.0, 1.0, 12.0, 8.0]);
+}
+
+#[test]
+fn responses_are_those_of_each_pixel() {
+    let x = tensor([2, 2, 2], &[1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+    let op = Lrn { size: 3, alpha: 3.0, beta: 1.0, bias: 1.0 };
+    let [a, b, c, d] = [1.0 + 9.0, 4.0 + 16.0, 25.0 + 49.0, 36.0 + 64.0].map(|sum| 1.0 + sum);
+    assert_close(
+        &elems::<f32>(op, &[&x]),
+        &[1.0 / a, 2.0 / b, 3.0 / a, 4.0 / b, 5.0 / c, 6.0 / d, 7.0 / c, 8.0 / d],
+    );
+}

@@ -102,3 +102,10 @@ fn a_window_of_absurd_extent_is_refused() {
     let pool = row(PoolKind::Max, 1 << 25, 1, 0, 1 << 25, 0);
     assert!(refusal(pool, &[&f32s([1, 1, 4])]).contains("expected at most 16777216 taps"));
 }
+
+#[test]
+fn a_maximum_of_integers_is_over_the_elements_of_its_window() {
+    let x = tensor([1, 1, 7], &[3i32, -5, 2, 9, 1, -7, -6]);
+    assert_eq!(elems::<i32>(row(PoolKind::Max, 2, 3, 0, 0, 0), &[&x]), [3, 9]);
+    assert_eq!(elems::<i32>(row(PoolKind::Max, 2, 5, 0, 0, 0), &[&x]), [3, -6]);
+}

@@ -89,3 +89,27 @@ fn axes_that_do_not_exist_or_repeat_are_refused() {
     );
     assert!(refusal(over(ReduceKind::L2, &[0]), &[&ty(DType::I32, [2])]).contains("i32[2]"));
 }
+
+#[test]
+fn the_place_of_an_extreme_is_that_of_the_first_or_last_such() {
+    let x = [2.0f32, 7.0, -1.0, 7.0, -1.0];
+    let integers = x.map(|v| v as i32);
+    let place = |kind: fn(bool) -> ReduceKind, last: bool| {
+        let op = || Reduce { kind: kind(last), axes: vec![0], keep_dims: false };
+        let places = elems::<i64>(op(), &[&tensor([5], &x)]);
+        assert_eq!(elems::<i64>(op(), &[&tensor([5], &integers)]), places);
+        places[0]
+    };
+    let (max, min) = (|last| ReduceKind::ArgMax { last }, |last| ReduceKind::ArgMin { last });
+    assert_eq!([place(max, false), place(max, true), place(min, false), place(min, true)], [1, 3, 2, 4]);
+    let numbers_behind = tensor([3], &[f32::NAN, 1.0, 2.0]);
+    let op = Reduce { kind: ReduceKind::ArgMax { last: true }, axes: vec![0], keep_dims: false };
+    assert_eq!(elems::<i64>(op, &[&numbers_behind]), [0], "a number is no tie with NaN");
+}
+
+#[test]
+fn booleans_have_a_largest_and_a_smallest() {
+    let x = Tensor::bools([2, 2], &[true, false, true, true]).unwrap();
+    let of = |kind| eval(Reduce { kind, axes: vec![1], keep_dims: false }, &[&x]).to_bools().unwrap();
+    assert_eq!([of(ReduceKind::Max), of(ReduceKind::Min)], [[true, true], [false, true]]);
+}

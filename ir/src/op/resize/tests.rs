@@ -272,3 +272,64 @@ fn axes_that_are_too_long_for_exact_coordinates_are_refused() {
     let resize = Resize::new([long], [1.0], FLOOR, CoordinateMode::Asymmetric);
     assert!(refusal(resize, &[&ty(DType::U8, [1])]).contains("an axis of 8589934592 elements"));
 }
+
+#[test]
+fn sizes_say_what_the_scale_is_where_f32_cannot() {
+    // At i · 100000 / 99999, the last element is a hundred thousandth short of the next one.
+    let resize = row(100_000, 99_999, FLOOR, CoordinateMode::Asymmetric);
+    let taps = resize.taps(0, 100_000);
+    assert!((0..99_999).all(|i| taps[i] == [ResizeTap { index: i, weight: 1.0 }]));
+}
+
+/// A row of as many elements as it has, of which a part is taken.
+fn part_of(input: usize, output: usize, [begin, end]: [f32; 2]) -> Resize {
+    let crop = Crop { begin: vec![begin], end: vec![end], extrapolation: -1.0 };
+    Resize { crop: Some(crop), ..row(input, output, ResizeMode::Linear, CoordinateMode::HalfPixel) }
+}
+
+#[test]
+fn the_middle_of_a_part_stands_for_it() {
+    let x = tensor([5], &[0.0f32, 10.0, 20.0, 30.0, 40.0]);
+    assert_eq!(elems::<f32>(part_of(5, 1, [0.25, 0.5]), &[&x]), [15.0]);
+    assert_eq!(elems::<f32>(part_of(5, 2, [0.25, 0.5]), &[&x]), [10.0, 20.0]);
+}
+
+#[test]
+fn a_part_as_long_as_the_whole_is_moved() {
+    let x = tensor([5], &[0.0f32, 10.0, 20.0, 30.0, 40.0]);
+    assert_eq!(elems::<f32>(part_of(5, 5, [0.125, 1.125]), &[&x]), [5.0, 15.0, 25.0, 35.0, -1.0]);
+    assert_eq!(elems::<f32>(part_of(5, 5, [0.0, 1.0]), &[&x]), [0.0, 10.0, 20.0, 30.0, 40.0]);
+}
+
+#[test]
+fn what_a_part_has_outside_is_filled_along_every_axis() {
+    let x: Vec<f32> = (0..24).map(|i| i as f32).collect();
+    for mode in [ResizeMode::Nearest(NearestMode::RoundPreferFloor), ResizeMode::Linear] {
+        // Rows 1 to 4 of 0 to 2, and columns -1 to 2 of 0 to 3.
+        let (begin, end) = (vec![0.0, 0.5, -1.0 / 3.0], vec![1.0, 2.0, 2.0 / 3.0]);
+        let resize = Resize::new([2, 4, 4], [1.0, 4.0 / 3.0, 1.0], mode, CoordinateMode::HalfPixel);
+        let crop = Some(Crop { begin, end, extrapolation: -1.0 });
+        let y = elems::<f32>(Resize { crop, ..resize }, &[&tensor([2, 3, 4], &x)]);
+        let expected: Vec<f32> = (0..2)
+            .flat_map(|n| (1..5).flat_map(move |row| (-1..3).map(move |column| (n, row, column))))
+            .map(
+                |(n, row, column)| {
+                    if row > 2 || column < 0 { -1.0 } else { (n * 12 + row * 4 + column) as f32 }
+                },
+            )
+            .collect();
+        assert_close(&y, &expected);
+    }
+}
+
+#[test]
+fn an_antialiased_cubic_filter_is_as_much_wider_as_the_image_shrinks() {
+    let x: Vec<f32> = (0..64).map(|i| (i * i % 13) as f32).collect();
+    let cubic = ResizeMode::Cubic { coeff_a: -0.5 };
+    let resize = Resize { antialias: true, ..row(64, 16, cubic, CoordinateMode::HalfPixel) };
+    let y = elems::<f32>(resize, &[&tensor([64], &x)]);
+    // Element 8 lies in the middle of those from 32 to 35, and the filter reaches 8 elements to each side.
+    let weight = |i: usize| keys((i as f64 - 33.5).abs() / 4.0, -0.5);
+    let sum: f64 = (26..42).map(|i| weight(i) * f64::from(x[i])).sum();
+    assert_close(&y[8..9], &[(sum / (26..42).map(weight).sum::<f64>()) as f32]);
+}

@@ -176,3 +176,61 @@ fn boxes_after_as_many_as_there_are_are_no_candidates() {
     assert_eq!(chosen(-1), [0i64; 0]);
     assert_eq!(chosen(i64::MAX), chosen(6));
 }
+
+#[test]
+fn slices_that_differ_in_any_element_are_unique() {
+    // Along axis 1: columns 0 and 2 are equal, 1 differs in the last element alone.
+    let x = tensor([2, 3, 2], &[1i32, 2, 1, 2, 1, 2, 3, 4, 3, 5, 3, 4]);
+    let all = results(Unique { axis: Some(1), sorted: true }, &[&x]);
+    assert_eq!(ints(&all[2]), [0, 1, 0]);
+    assert_eq!(ints(&all[4]), [2]);
+    let values = results(Unique { axis: None, sorted: true }, &[&tensor([2], &[f32::NAN, 1.0])]);
+    assert_eq!(values[0].elems::<f32>().unwrap()[0], 1.0, "numbers come before NaN");
+    let mixed = tensor([2, 2], &[f32::NAN, 1.0, 1.0, f32::NAN]);
+    assert_eq!(ints(&results(Unique { axis: Some(0), sorted: true }, &[&mixed])[4]), [2]);
+}
+
+#[test]
+fn a_box_is_given_by_corners_in_any_order_or_by_its_centre() {
+    assert_eq!(corners(&[3.0, 8.0, 1.0, 2.0], false), [1.0, 2.0, 3.0, 8.0]);
+    assert_eq!(corners(&[5.0, 7.0, 2.0, 6.0], true), [4.0, 4.0, 10.0, 6.0]);
+    assert_eq!(corners(&[0.5, 0.0, 1.0, 1.0], true), [-0.5, 0.0, 0.5, 1.0]);
+}
+
+#[test]
+fn boxes_overlap_by_the_part_of_their_union_that_they_share() {
+    let overlap = |a, b, threshold| {
+        let got = overlap(a, b, threshold);
+        assert_eq!(super::overlap(b, a, threshold), got, "either way");
+        got
+    };
+    // 2 × 4 in 12 and 12: a third, and 8 of 16.
+    let (a, b) = ([10.0, 20.0, 13.0, 24.0], [11.0, 20.0, 14.0, 24.0]);
+    assert!(overlap(a, b, 0.49));
+    assert!(!overlap(a, b, 0.5), "no more than that");
+    assert!(!overlap(a, b, 0.51));
+    // Beside, below, and across from each other; side by side, whatever the threshold is.
+    let unit = [0.0, 0.0, 1.0, 1.0];
+    for apart in [[0.0, 5.0, 1.0, 6.0], [5.0, 0.0, 6.0, 1.0], [5.0, 5.0, 9.0, 9.0]] {
+        assert!(!overlap(unit, apart, 0.0), "{apart:?}");
+    }
+    for beside in [[0.0, 1.0, 1.0, 2.0], [1.0, 0.0, 2.0, 1.0]] {
+        assert!(!overlap(unit, beside, -1.0), "{beside:?}");
+    }
+    // An area that `f32` has no number for.
+    assert!(!overlap([0.0, 0.0, 1e-30, 1e-30], unit, -1.0));
+}
+
+#[test]
+fn each_class_and_batch_has_scores_and_boxes_of_its_own() {
+    // In the first image both boxes are the same, in the second they lie apart.
+    let boxes = tensor(
+        [2, 2, 4],
+        &[0.0f32, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 5.0, 5.0, 6.0, 6.0],
+    );
+    let scores = tensor([2, 2, 2], &[0.9f32, 0.8, 0.1, 0.7, 0.6, 0.5, 0.5, 0.25]);
+    let op = NonMaxSuppression { most: 2, center_point_box: false };
+    let selected = suppressed(op, &boxes, &scores, 0.25);
+    // A score at the threshold is none.
+    assert_eq!(selected, [0, 0, 0, 0, 1, 1, 1, 0, 0, 1, 0, 1, 1, 1, 0]);
+}

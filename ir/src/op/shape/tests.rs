@@ -149,3 +149,18 @@ fn sizes_that_overflow_are_refused() {
     let huge = pad(&[isize::MAX], &[isize::MAX], PadMode::Constant(0.0));
     assert_eq!(Op::from(huge).infer(&[Some(&f32s([9]))]), Err(OpError::Overflow));
 }
+
+#[test]
+fn pads_repeat_what_crops_leave() {
+    // The last of 0 1 2 3 4 is cropped.
+    let row = |mode, begin, end| elems::<i32>(pad(&[begin], &[end], mode), &[&counted([5])]);
+    assert_eq!(row(PadMode::Edge, 2, -1), [0, 0, 0, 1, 2, 3]);
+    assert_eq!(row(PadMode::Wrap, 2, -1), [2, 3, 0, 1, 2, 3]);
+    assert_eq!(row(PadMode::Reflect, 2, -1), [2, 1, 0, 1, 2, 3]);
+    assert_eq!(row(PadMode::Reflect, -1, 7), [1, 2, 3, 4, 3, 2, 1, 2, 3, 4, 3]);
+}
+
+#[test]
+fn a_slice_of_nothing_may_begin_anywhere() {
+    assert_eq!(eval(slice(0, usize::MAX, 1, 0), &[&counted([4, 4])]).shape()[..], [0, 4]);
+}

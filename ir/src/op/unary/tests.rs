@@ -177,3 +177,18 @@ fn elements_for_which_a_function_is_not_defined_are_refused() {
         "operand 0 (x) has type f32[], expected elements of type bool"
     );
 }
+
+#[test]
+fn functions_at_the_numbers_where_they_turn() {
+    assert_eq!([-2.0, -0.0, 0.0, 3.0].map(|x| Unary::Sign.apply(x)), [-1.0, 0.0, 0.0, 1.0]);
+    assert!(Unary::Sign.apply(f64::NAN).is_nan() && Unary::Erf.apply(f64::NAN).is_nan());
+    assert_eq!(Unary::Erf.apply(0.0), 0.0);
+    let from_one = Unary::ThresholdedRelu { alpha: 1.0 };
+    assert_eq!([0.5, 1.0, 1.5].map(|x| from_one.apply(x)), [0.0, 0.0, 1.5]);
+    assert_eq!([0.0, 0.5, -1.0].map(|x| Unary::Not.apply(x)), [1.0, 0.0, 0.0]);
+    let ends = [f64::NEG_INFINITY, 1.0, f64::INFINITY, f64::NAN];
+    for (negative, positive) in [(false, false), (false, true), (true, false), (true, true)] {
+        let expected = [f64::from(negative), 0.0, f64::from(positive), 0.0];
+        assert_eq!(ends.map(|x| Unary::IsInf { negative, positive }.apply(x)), expected);
+    }
+}
