@@ -42,6 +42,18 @@ fn a_transpose_moves_every_element_whatever_its_size() {
     }
 }
 
+/// Units have so many rows that some are left, of which there are too few for a block.
+#[test]
+fn a_transpose_leaves_any_number_of_rows_to_its_last_unit() {
+    let mut random = Random::new(13);
+    for dtype in [DType::F32, DType::F16, DType::F64] {
+        for rows in 256..=266 {
+            let x = random.tensor(dtype, &[250, rows]);
+            check(Transpose { perm: vec![1, 0] }, &[&x], &[Layout::Dense], Layout::Dense, 0.0);
+        }
+    }
+}
+
 #[test]
 fn a_reshape_keeps_the_order_of_elements() {
     let mut random = Random::new(12);

@@ -537,6 +537,10 @@ impl NestDraft {
         if rest > 0 {
             let mut tail = self.clone();
             tail.narrow(axis, extent - rest, rest);
+            // Where the rows of a transposing copy are cut, too few may be left for a block.
+            if !tail.nest.lanes_fit() {
+                tail.nest.vectorised = Vectorised::Scalar;
+            }
             nests.push(tail.nest);
         }
         self.nest.split_axis(axis, chunk);
