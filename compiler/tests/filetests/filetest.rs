@@ -25,7 +25,7 @@ use nnc::passes::{self, PassOptions};
 use nnc_ir::{DType, Graph, Tensor, eval, text};
 
 /// The line between a graph and what becomes of it.
-const SEPARATOR: &str = "----\n";
+pub const SEPARATOR: &str = "----\n";
 
 /// All file tests in a folder, by name.
 pub fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
@@ -43,22 +43,25 @@ pub fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
 /// Runs one file test; the error says what differs.
 pub fn run(path: &Path) -> Result<(), String> {
     let file = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
-    let (given, expected) = match file.split_once(SEPARATOR) {
-        Some((given, expected)) => (given, expected),
-        None => (file.as_str(), ""),
-    };
+    let given = file.split_once(SEPARATOR).map_or(&*file, |(given, _)| given);
     let before = text::parse(given).map_err(|e| e.to_string())?;
     let mut after = before.clone();
     let got = run_passes(given, &mut after)?;
     after.verify().map_err(|e| e.to_string())?;
     compare(&before, &after)?;
+    accept(path, &file, &got)
+}
+
+/// Compares what came out of a file's first part with its second one; writes it there where that is asked for.
+pub fn accept(path: &Path, file: &str, got: &str) -> Result<(), String> {
+    let (given, expected) = file.split_once(SEPARATOR).unwrap_or((file, ""));
     if std::env::var_os("NNC_BLESS").is_some_and(|v| v == "1") {
         let blessed = format!("{}\n\n{SEPARATOR}{got}", given.trim_end());
         return std::fs::write(path, blessed).map_err(|e| e.to_string());
     }
     match got == expected {
         true => Ok(()),
-        false => Err(format!("{}\nNNC_BLESS=1 accepts what came out", difference(expected, &got))),
+        false => Err(format!("{}\nNNC_BLESS=1 accepts what came out", difference(expected, got))),
     }
 }
 
@@ -82,7 +85,7 @@ fn run_passes(given: &str, graph: &mut Graph) -> Result<String, String> {
     Ok(out + &text::print(graph))
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {}", chain(source)),
         None => error.to_string(),
