@@ -89,7 +89,7 @@ impl<'g> Planner<'g> {
 
         let repeat = self.repeats.len();
         let start = self.drafts.len();
-        let condition = going.as_ref().map(|view| (BufferId(view.arg as u32), 0));
+        let condition = going.as_ref().map(|view| BufferId(view.arg as u32));
         self.repeats.push(RepeatDraft { steps: start..start, trips: op.trips, going: condition });
         let mut places: Vec<Option<Place>> = vec![counter.clone().map(Place::Window)];
         places.extend(states.iter().map(|kept| Some(kept.place.clone())));
@@ -185,7 +185,7 @@ impl<'g> Planner<'g> {
             let places = self.captured(id, captured)?.into_iter().map(Some).collect();
             let repeat = self.repeats.len();
             let start = self.drafts.len();
-            let going = Some((BufferId(condition.arg as u32), 0));
+            let going = Some(BufferId(condition.arg as u32));
             self.repeats.push(RepeatDraft { steps: start..start, trips: 1, going });
             self.inside(id, body, places, |planner, id, made| {
                 for (view, kept) in made.iter().zip(&results) {
@@ -240,7 +240,6 @@ impl<'g> Planner<'g> {
     fn kept(&mut self, name: &str, ty: &TensorType) -> Kept {
         if let Some(float) = Float::of(ty.dtype)
             && let &[n, channels, h, w] = &ty.shape[..]
-            && ty.shape.elems() > 0
         {
             let extent = super::pitch::Extent { n, h, w };
             let buffer = self.image_buffer(name, extent, channels, float);

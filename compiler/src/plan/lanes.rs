@@ -168,4 +168,26 @@ mod tests {
         assert_eq!(groups[0].taps, [1..3, 0..3]);
         assert_eq!(groups[2].taps, [0..3, 0..2]);
     }
+
+    #[test]
+    fn vectors_touch_where_all_that_they_read_and_write_follows_directly() {
+        let dense = |float: Float| Progression { start: 64, step: Lanes::X8.span(float).into() };
+        let floats = Floats { input: Float::F16, output: Float::F32, residual: Float::F32 };
+        let run = VectorRun {
+            count: 3,
+            lanes: Lanes::X8,
+            used: 8,
+            source: 0,
+            input: dense(floats.input),
+            output: dense(floats.output),
+            weights: Progression::default(),
+            parameters: Progression::default(),
+            residual: dense(floats.residual),
+        };
+        assert!(run.touch(floats));
+        let apart = Progression { start: 64, step: 64 };
+        assert!(!VectorRun { input: apart, ..run.clone() }.touch(floats));
+        assert!(!VectorRun { output: apart, ..run.clone() }.touch(floats));
+        assert!(!VectorRun { residual: apart, ..run }.touch(floats));
+    }
 }

@@ -630,12 +630,11 @@ impl<'g> Planner<'g> {
         let records = self.records.map_or(0, |records| offset(&self, records));
         let mut index_checks = self.index_checks.clone();
         index_checks.iter_mut().for_each(|check| check.at += records);
-        let going = |(buffer, at): (BufferId, u64)| offset(&self, buffer) + at;
         let mut repeats: Vec<Repeat> = (self.repeats.iter())
             .map(|repeat| Repeat {
                 steps: repeat.steps.start as u32..repeat.steps.end as u32,
                 trips: repeat.trips,
-                going: repeat.going.map(going),
+                going: repeat.going.map(|buffer| offset(&self, buffer)),
                 moves: Vec::new(),
             })
             .collect();

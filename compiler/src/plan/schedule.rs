@@ -16,7 +16,7 @@ impl Planner<'_> {
         let mut steps: Vec<Option<StepDraft>> =
             std::mem::take(&mut self.drafts).into_iter().map(Some).collect();
         let counts = self.counts.values().flatten().map(|(_, buffer)| *buffer);
-        let conditions = self.repeats.iter().filter_map(|repeat| repeat.going.map(|(buffer, _)| buffer));
+        let conditions = self.repeats.iter().filter_map(|repeat| repeat.going);
         let kept = counts.chain(conditions).chain(self.records).map(|buffer| self.root(buffer));
         let kept: BTreeSet<BufferId> = kept.collect();
         let names: Vec<String> = steps.iter().flatten().map(|step| step.name().to_string()).collect();

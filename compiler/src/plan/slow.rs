@@ -3,7 +3,7 @@
 //! Kernels do a layer many times faster than a nest, which computes anything. Nobody should find out by waiting that a layer has
 //! none, so the plan says which these are, and why.
 
-use nnc_ir::op::{Conv, GlobalPool, Op, Pool, Prologue, Unary};
+use nnc_ir::op::{Conv, Op, Prologue, Unary};
 use nnc_ir::{Graph, NodeId};
 
 use crate::code::float::Float;
@@ -12,12 +12,11 @@ use crate::code::tile::programs::epilogue::Activation;
 /// Multiply-accumulates from which on a layer without a kernel is worth a word.
 pub const LARGE: u64 = 1_000_000;
 
-/// Why kernels do not do a node.
+/// Why kernels do not do a node that multiplies and accumulates: pools, which do not, are never large.
 pub(super) fn why(graph: &Graph, id: NodeId) -> String {
     let node = graph.node(id);
     let kind = match &node.op {
-        Op::Conv(_) | Op::ConvTranspose(_) | Op::Pool(_) | Op::GlobalPool(_) => None,
-        Op::MatMul(_) => None,
+        Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_) => None,
         Op::Einsum(_) => Some("sums over names have no kernels"),
         Op::DeformConv(_) => Some("deformable convolutions have no kernels"),
         _ => Some("its operator has no kernels"),
@@ -40,11 +39,8 @@ pub(super) fn why(graph: &Graph, id: NodeId) -> String {
         }
     }
     let functions: Vec<Unary> = match &node.op {
-        Op::Conv(Conv { prologue, epilogue, .. }) | Op::Pool(Pool { prologue, epilogue, .. }) => {
+        Op::Conv(Conv { prologue, epilogue, .. }) => {
             [prologue.activation, epilogue.activation].into_iter().flatten().collect()
-        }
-        Op::GlobalPool(GlobalPool { prologue, activation, .. }) => {
-            [prologue.activation, *activation].into_iter().flatten().collect()
         }
         _ => Vec::new(),
     };
@@ -56,7 +52,6 @@ pub(super) fn why(graph: &Graph, id: NodeId) -> String {
         Op::Conv(Conv { prologue, .. }) if *prologue != Prologue::default() => {
             "no kernel applies what comes before it in a window of this kind".into()
         }
-        Op::Pool(_) | Op::GlobalPool(_) => "no kernel pools in this way".into(),
         _ => "no kernel fits its window, groups and channels".into(),
     }
 }

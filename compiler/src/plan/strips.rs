@@ -599,4 +599,25 @@ mod tests {
         assert!(costs.counts(5, 1).is_empty(), "too few rows for strips");
         assert!(costs.counts(100, 1).iter().all(|count| count.is_multiple_of(target.cores as usize)));
     }
+
+    #[test]
+    fn what_an_image_wins_is_the_way_of_its_bytes_from_where_it_would_be() {
+        let target = Target::named("x86-64-v3").unwrap();
+        let costs = Costs::of(StripRule::WhereFaster, &target);
+        let (l2, l3) = (target.l2, target.l3);
+        assert_eq!(costs.image(l3), l3 as f64 * CYCLES_PER_BYTE_OF_MEMORY);
+        assert_eq!(costs.image(l3 / 2), (l3 / 2) as f64 * CYCLES_PER_BYTE);
+        assert_eq!(
+            [costs.is_too_large(l2 / PART_OF_L2), costs.is_too_large(l2 / PART_OF_L2 + 1)],
+            [false, true]
+        );
+        assert!(!Costs::of(StripRule::Always(2), &target).is_too_large(l2), "who asks for strips has them");
+    }
+
+    #[test]
+    fn a_hull_holds_both_and_nothing_where_there_is_nothing() {
+        assert_eq!(hull(&(1..2), &(4..6)), 1..6);
+        assert_eq!(hull(&(4..6), &(1..2)), 1..6);
+        assert_eq!([hull(&(3..5), &(9..9)), hull(&(0..0), &(3..5))], [3..5, 3..5]);
+    }
 }

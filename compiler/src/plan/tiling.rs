@@ -255,6 +255,25 @@ mod tests {
     }
 
     #[test]
+    fn the_width_of_a_large_image_is_taken_where_its_best_tile_costs_little() {
+        let registers = Registers { lanes: 16, count: 32 };
+        let folding = Folding::NONE;
+        let layer = |row| LayerShape { row, rows: 1, k: 192, runs: &[320], folding, epilogue: 1 };
+        let vectors = choose(registers, &layer(LARGE_IMAGE)).vectors;
+        let (mut taken, mut left) = (0, 0);
+        for row in (1..200).filter(|&row| choose(registers, &layer(row)).vectors != vectors) {
+            let tiles = (1..=row.min(32)).map(|rows| TileShape { rows, vectors });
+            let costs = tiles.filter(|tile| registers.hold(tile.rows, vectors, 1));
+            let cost = costs.map(|tile| cycles(registers, &layer(row), tile)).fold(f64::INFINITY, f64::min);
+            let best = cycles(registers, &layer(row), choose(registers, &layer(row)));
+            let is_taken = choose_common(registers, &layer(row)).vectors == vectors;
+            assert_eq!(is_taken, cost <= 1.1 * best, "{row} pixels: {cost} instead of {best}");
+            *(if is_taken { &mut taken } else { &mut left }) += 1;
+        }
+        assert!(taken > 0 && left > 0, "{taken} of {}", taken + left);
+    }
+
+    #[test]
     fn few_channels_are_folded_where_sums_are_long() {
         let registers = Registers { lanes: 16, count: 32 };
         let folds = |len, products| -> Vec<(u32, u32)> {

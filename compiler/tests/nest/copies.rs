@@ -54,6 +54,18 @@ fn a_transpose_leaves_any_number_of_rows_to_its_last_unit() {
     }
 }
 
+/// The displacements of its elements are in a table, of which each unit has a part.
+#[test]
+fn a_long_gather_is_cut_into_units() {
+    let mut random = Random::new(14);
+    let x = random.tensor(DType::F32, &[1000]);
+    for count in [20_000, 20_003, 33_333] {
+        let indices: Vec<i64> = (0..count).map(|_| random.below(1000) as i64).collect();
+        let indices = Tensor::new([count], &indices).unwrap();
+        check(Gather { axis: 0, indices }, &[&x], &[Layout::Dense], Layout::Dense, 0.0);
+    }
+}
+
 #[test]
 fn a_reshape_keeps_the_order_of_elements() {
     let mut random = Random::new(12);

@@ -4,9 +4,9 @@ use nnc_ir::op::{
     Col2Im, Conv, ConvTranspose, CoordinateMode, Crop, Epilogue, GlobalPool, NearestMode, Pool, PoolKind,
     Prologue, Residual, Resize, ResizeMode, Unary, Window,
 };
-use nnc_ir::{DType, Op, Tensor};
+use nnc_ir::{DType, Op, Tensor, TensorType};
 
-use crate::harness::{Layout, Random, check, check_optional, layouts};
+use crate::harness::{GuardedWindow, Layout, Random, check, check_optional, layouts, lowered};
 
 fn window(
     kernel: &[usize],
@@ -287,4 +287,27 @@ fn every_mode_of_resize_is_as_evaluated() {
     let nearest = ResizeMode::Nearest(NearestMode::Floor);
     let doubled = Resize::new([1, 2, 6], [1.0, 1.0, 2.0], nearest, CoordinateMode::Asymmetric);
     check(doubled, &[&Tensor::new([1, 2, 3], &[1u8, 2, 3, 4, 5, 6]).unwrap()], &[], Layout::Dense, 0.0);
+}
+
+/// Each remainder of a position by the stride is a nest of its own; not so where every element has positions of its own.
+#[test]
+fn a_transposed_convolution_has_no_more_than_so_many_phases() {
+    let refused = |kernel: usize, stride: usize| {
+        let window = Window {
+            kernel: vec![kernel],
+            strides: vec![stride],
+            dilations: vec![1],
+            pads_begin: vec![0],
+            pads_end: vec![0],
+        };
+        let op = ConvTranspose { window, output_padding: vec![0], groups: 1, activation: None }.into();
+        let types = [TensorType::new(DType::F64, [1, 1, 2]), TensorType::new(DType::F64, [1, 1, kernel])];
+        let result = Op::infer(&op, &[Some(&types[0]), Some(&types[1])]).expect("a type").remove(0);
+        let view = |arg, ty| GuardedWindow::new(arg, ty, Layout::Dense).view;
+        let operands = [Some(view(0, &types[0])), Some(view(1, &types[1])), None];
+        lowered(&op, &operands, &[view(3, &result)]).err().map(|e| e.to_string())
+    };
+    assert_eq!(refused(3, 1024), None);
+    assert_eq!(refused(1025, 1025), None);
+    assert!(refused(3, 1025).is_some_and(|why| why.contains("more than 1024 phases")));
 }

@@ -406,3 +406,17 @@ fn padded(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::refined;
+
+    #[test]
+    fn two_shapes_are_mergings_of_one_where_their_axes_do_not_cut_through_each_other() {
+        assert_eq!(refined(&[6, 4], &[2, 12]), Some(vec![2, 3, 4]));
+        assert_eq!(refined(&[2, 6, 3, 4], &[12, 12]), Some(vec![2, 6, 3, 4]));
+        assert_eq!(refined(&[5, 1, 7], &[35]), Some(vec![5, 7]));
+        assert_eq!(refined(&[4, 9], &[6, 6]), None);
+        assert_eq!(refined(&[0, 3], &[3, 0]), None);
+    }
+}
