@@ -295,6 +295,10 @@ impl<'p> Steps<'p> {
     /// Whether a nest goes in vectors as wide as those of both that it is made of. For little work it is enough that neither waits
     /// for more than before.
     fn keeps_lanes(&mut self, producer: usize, reader: usize, both: &Nest) -> bool {
+        // Some rows are reduced by kernels or not at all.
+        if !NestDraft::from(both.clone()).schedule().iter().all(Nest::lanes_fit) {
+            return false;
+        }
         if both.extents().product::<usize>() <= FEW_ELEMENTS {
             return true;
         }

@@ -52,6 +52,16 @@ const CASES: &[(&str, &[&str], &str)] = &[
          output z = %z",
     ),
     (
+        "the place of the largest of a row, which kernels find or nobody",
+        &["y.0", "y.1", "z.0", "z.1"],
+        "%x = input : f32[1x64]
+         %y = arg_max %x {axes=[1]} : i64[1x1]
+         %h = input : f32[2x40]
+         %z = arg_min %h {axes=[1], keep_dims=false} : i64[2]
+         output y = %y
+         output z = %z",
+    ),
+    (
         "two polynomials",
         &["n: e", "y"],
         "%x = input : f32[7x40]
