@@ -45,3 +45,79 @@ fn hash(tensor: &Tensor, hasher: &mut blake3::Hasher) {
         hasher.update(piece);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nnc_ir::Deadline;
+    use nnc_ir::onnx::{Bindings, Model};
+    use onnx_protobuf::tensor_shape_proto::{Dimension, dimension};
+    use onnx_protobuf::{
+        GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
+        TypeProto, ValueInfoProto, type_proto,
+    };
+    use protobuf::MessageField;
+
+    use super::*;
+
+    /// More weights than a piece has.
+    const COUNT: i64 = 20_000;
+
+    /// `y = x · w`
+    fn model(weights: &[f32]) -> ModelProto {
+        let value = |name: &str| {
+            let dim = Dimension { value: Some(dimension::Value::DimValue(COUNT)), ..Default::default() };
+            let shape = TensorShapeProto { dim: vec![dim], ..Default::default() };
+            let tensor =
+                type_proto::Tensor { elem_type: 1, shape: MessageField::some(shape), ..Default::default() };
+            let kind = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
+            ValueInfoProto { name: name.into(), type_: MessageField::some(kind), ..Default::default() }
+        };
+        let w = TensorProto {
+            name: "w".into(),
+            data_type: 1,
+            dims: vec![COUNT],
+            raw_data: weights.iter().flat_map(|w| w.to_le_bytes()).collect(),
+            ..Default::default()
+        };
+        let mul = NodeProto {
+            op_type: "Mul".into(),
+            input: vec!["x".into(), "w".into()],
+            output: vec!["y".into()],
+            ..Default::default()
+        };
+        let graph = GraphProto {
+            input: vec![value("x")],
+            output: vec![value("y")],
+            initializer: vec![w],
+            node: vec![mul],
+            ..Default::default()
+        };
+        ModelProto {
+            ir_version: 8,
+            opset_import: vec![OperatorSetIdProto { version: 17, ..Default::default() }],
+            graph: MessageField::some(graph),
+            ..Default::default()
+        }
+    }
+
+    fn digest(tensor: &Tensor) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        hash(tensor, &mut hasher);
+        hasher.finalize()
+    }
+
+    #[test]
+    fn what_is_in_a_file_has_the_digest_of_its_bytes() {
+        let weights: Vec<f32> = (0..COUNT).map(|i| i as f32).collect();
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("model.onnx");
+        std::fs::write(&path, model(&weights).write_to_bytes().expect("a message")).expect("a file");
+        let model = Model::open(&path).expect("a model");
+        let graph = model.graph_of_stored_weights(&Bindings::new(), Deadline::never()).expect("a graph");
+        let stored = graph.node_ids().find_map(|id| graph.constant(id.into())).expect("the weights");
+        assert!(stored.at_hand(0..4).is_none(), "they stay in the file");
+        let at_hand = Tensor::new([COUNT as usize], &weights).expect("a tensor");
+        assert_eq!(digest(stored), digest(&at_hand));
+        assert!(stored.at_hand(0..4).is_none(), "nobody has looked at them");
+    }
+}
