@@ -51,6 +51,27 @@ output p = %p",
     );
 }
 
+/// The result is the second half of a concat: the copy of the residual begins where no slot of it is.
+#[test]
+fn a_residual_in_another_order_of_what_is_a_part_of_a_concat() {
+    keeps_its_kernel(
+        "%x = input : f32[1x24x6x6]
+%w1 = const f32[16x24x1x1] hash(seed=1, scale=1)
+%a = conv %x, %w1 : f32[1x16x6x6]
+%w2 = const f32[16x24x3x3] hash(seed=2, scale=1)
+%b = conv %x, %w2 {pads=1x1:1x1, epilogue=relu} : f32[1x16x6x6]
+%shuffled = channel_select %b {select=[zip(0[0..8], 0[8..16])]} : f32[1x16x6x6]
+%c = conv %x, %w1 {epilogue=relu6} : f32[1x16x6x6]
+%w3 = const f32[16x1x3x3] hash(seed=3, scale=1)
+%y = conv %c, %w3, _, %shuffled {groups=16, pads=1x1:1x1, epilogue=residual} : f32[1x16x6x6]
+%both = channel_select %a, %y {select=[0[0..16], 1[0..16]]} : f32[1x32x6x6]
+%w4 = const f32[8x32x1x1] hash(seed=4, scale=1)
+%all = conv %both, %w4 : f32[1x8x6x6]
+output all = %all
+output b = %b",
+    );
+}
+
 #[test]
 fn rows_of_pixels_are_pooled_where_they_lie() {
     for pool in ["global_average_pool", "global_max_pool"] {

@@ -132,6 +132,35 @@ output z = %z"
     }
 }
 
+/// The residuals are the second and the first half of a concat that others read: their slots, slices and pictures lie further apart
+/// than those of the results.
+#[test]
+fn residuals_that_are_parts_of_a_wider_volume() {
+    for dtype in ["f32", "f16"] {
+        keeps_its_kernel(&format!(
+            "%x = input : {dtype}[2x6x4x5x4]
+%w0 = const {dtype}[16x6x1x1x1] hash(seed=1, scale=1)
+%w1 = const {dtype}[16x1x3x3x3] hash(seed=2, scale=1)
+%w2 = const {dtype}[16x16x3x3x3] hash(seed=3, scale=1)
+%w3 = const {dtype}[4x32x1x1x1] hash(seed=4, scale=1)
+%first = conv %x, %w0 : {dtype}[2x16x4x5x4]
+%second = conv %x, %w0 {{epilogue=relu}} : {dtype}[2x16x4x5x4]
+%both = channel_select %first, %second {{select=[0[0..16], 1[0..16]]}} : {dtype}[2x32x4x5x4]
+%third = conv %x, %w0 {{epilogue=relu6}} : {dtype}[2x16x4x5x4]
+%own = conv %third, %w1, _, %second {{groups=16, pads=1x1x1:1x1x1, epilogue=residual+relu}} : {dtype}[2x16x4x5x4]
+%again = conv %third, %w1, _, %first {{groups=16, pads=1x1x1:1x1x1, epilogue=residual}} : {dtype}[2x16x4x5x4]
+%pool = max_pool %third, %second {{kernel=3x3x3, pads=1x1x1:1x1x1, epilogue=residual}} : {dtype}[2x16x4x5x4]
+%dense = conv %third, %w2, _, %second {{pads=1x1x1:1x1x1, epilogue=residual}} : {dtype}[2x16x4x5x4]
+%all = conv %both, %w3 : {dtype}[2x4x4x5x4]
+output own = %own
+output again = %again
+output pool = %pool
+output dense = %dense
+output all = %all"
+        ));
+    }
+}
+
 #[test]
 fn pools() {
     for (kind, more) in [("max_pool", ""), ("average_pool", ""), ("average_pool", ", count_include_pad=true")]
