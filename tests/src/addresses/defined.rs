@@ -133,6 +133,7 @@ mod tests {
             params: 0,
             traffic: Traffic::default(),
             fused: Vec::new(),
+            merged: Vec::new(),
             note: None,
             refused: None,
         }
