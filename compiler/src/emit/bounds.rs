@@ -157,7 +157,12 @@ fn reach(step: &PlanStep, emitted: &LayerIr) -> Result<Reach, BoundsError> {
         }
         LayerCode::Nest(nest) => {
             nest.check(&everything)?;
-            Ok(accessed(nest.accesses()?))
+            let mut reach = accessed(nest.accesses()?);
+            let scratch = ByteRange::new(0, nest.scratch() as i64);
+            if !scratch.is_empty() {
+                reach.touched.extend([false, true].map(|written| ((Base::Scratch, written), scratch)));
+            }
+            Ok(reach)
         }
         LayerCode::Routine(routine) => {
             routine.check(&everything)?;

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use nnc_ir::op::Op;
 use nnc_ir::{NodeId, Value};
 
 use super::buffer::{BufferId, Home};
 use super::dense::Progression;
 use super::draft::Draft;
 use super::fits::KernelLayer;
-use super::generic::ROW_ELEMENTS;
+use super::generic::{self, ROW_ELEMENTS};
 use super::image::{Image, Slot, SlotRun};
 use super::lanes::{AxisBlocks, LanesArg, LanesOp, LanesPlan, VectorRun, blocks};
 use super::own::{ComputedPanel, Own, Parameter};
@@ -22,6 +23,10 @@ use crate::code::tile::programs::epilogue::{KernelEpilogue, KernelResidual};
 use crate::code::tile::programs::pool::PoolFunction;
 use crate::code::tile::programs::window::{Along, KernelPrologue};
 use crate::code::tile::store_registers;
+use crate::code::view::View;
+
+/// The fewest planes that are enough units of work: a plane is one, whatever its size.
+const FEW_PLANES: usize = 8;
 
 /// A vector of slots before those that are alike are put together.
 pub(super) struct SlotVector {
@@ -59,6 +64,9 @@ impl Planner<'_> {
         epilogue: KernelEpilogue,
     ) -> Result<(), PlanError> {
         let (id, output) = (layer.node, Value::from(layer.node));
+        if self.pools_planes(layer) {
+            return self.generic(id);
+        }
         let image = self.image_or_copy(id, layer.x)?;
         // Pixels side by side are summed up where they lie.
         if scattered(&image).is_some() && matches!(op, LanesOp::GlobalPool(_)) && self.has_long_rows(layer.x)
@@ -380,6 +388,17 @@ pub(super) fn traffic(plan: &LanesPlan, shared: usize) -> Traffic {
 }
 
 impl Planner<'_> {
+    /// Whether a pool reads planes where they lie, and leaves such to the caller.
+    pub(super) fn pools_planes(&mut self, layer: &KernelLayer) -> bool {
+        let Op::Pool(pool) = &self.graph.node(layer.node).op else { return false };
+        let output = Value::from(layer.node);
+        let planes: usize = self.graph.ty(output).shape[..2].iter().product();
+        let leads_out = self.output_index(output).is_some() && !self.is_wide(output);
+        let Some(x) = self.view(layer.x).filter(|_| leads_out && planes >= FEW_PLANES) else { return false };
+        let ty = self.graph.ty(output);
+        generic::pools_planes(pool, &x, &View::dense(x.arg, ty.dtype, ty.shape.to_vec()))
+    }
+
     /// Whether each channel's pixels are a dense row in memory, and enough of them for a kernel.
     fn has_long_rows(&mut self, value: Value) -> bool {
         let Some(view) = self.view(value) else { return false };

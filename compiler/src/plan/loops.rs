@@ -112,7 +112,8 @@ impl<'p> Steps<'p> {
 
     fn nest(&self, step: usize) -> Option<&Nest> {
         match &self.list[step] {
-            Some(StepDraft::Loops(loops)) => Some(loops.nest.nest()),
+            Some(StepDraft::Loops(loops)) if loops.nest.is_open() => Some(loops.nest.nest()),
+            Some(StepDraft::Loops(_)) => None,
             Some(StepDraft::Layer(_)) | None => None,
         }
     }
@@ -331,7 +332,7 @@ fn lanes_of(nest: &Nest) -> VectorWidth {
         | Vectorised::Groups { .. }
         | Vectorised::Reduce { .. }
         | Vectorised::Transpose => VectorWidth::Narrow,
-        Vectorised::Kernel => VectorWidth::Wide,
+        Vectorised::Kernel | Vectorised::Windows => VectorWidth::Wide,
     })
 }
 

@@ -69,7 +69,7 @@ impl Planner<'_> {
                 name: if count > 1 { format!("{name}.{index}") } else { name.clone() },
                 node: node.filter(|_| index == 0),
                 units: step.units(),
-                scratch: 0,
+                scratch: step.scratch() as u64,
                 traffic: step.traffic(),
                 code: step.into(),
                 args: args.into_iter().map(|(buffer, at)| (BufferId(buffer as u32), at)).collect(),

@@ -31,6 +31,9 @@ impl Planner<'_> {
         (op, prologue, epilogue): LanesWork,
     ) -> Result<(), PlanError> {
         let (id, output) = (layer.node, Value::from(layer.node));
+        if self.pools_planes(layer) {
+            return self.generic(id);
+        }
         let mut image = self.image_or_copy(id, layer.x)?;
         let pitches: Vec<_> = image.buffers().iter().map(|&b| self.pitch(b)).collect();
         if pitches.windows(2).any(|two| two[0] != two[1]) {

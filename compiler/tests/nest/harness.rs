@@ -192,17 +192,56 @@ pub fn module() -> JITModule {
     JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()))
 }
 
-/// Runs steps over windows (whose `arg` is their position), all units of each in parts cut by `cuts`.
-fn run(functions: &[(LayerFn, usize)], windows: &mut [&mut GuardedWindow], cuts: usize) {
+/// Runs steps over windows (whose `arg` is their position), all units of each in parts cut by `cuts`. What is in scratch before a part
+/// is no number.
+fn run(functions: &[(LayerFn, usize)], windows: &mut [&mut GuardedWindow], cuts: usize, scratch: usize) {
+    let mut scratch = vec![u8::MAX; scratch + GUARD];
     let bases: Vec<*mut u8> = windows.iter_mut().map(|w| w.bytes[GUARD..].as_mut_ptr()).collect();
     for &(function, units) in functions {
         let step = units.div_ceil(cuts).max(1);
         for begin in (0..units).step_by(step) {
             let end = (begin + step).min(units);
-            // SAFETY: `lower` has checked that the steps stay inside of the views, which lie in these buffers.
-            unsafe { function(bases.as_ptr(), begin as u64, end as u64, std::ptr::null_mut()) };
+            // SAFETY: `lower` has checked that the steps stay inside of the views, which lie in these buffers, and scratch is as long
+            // as any of them asks for.
+            unsafe { function(bases.as_ptr(), begin as u64, end as u64, scratch.as_mut_ptr()) };
+            let own = scratch.len() - GUARD;
+            assert!(scratch[own..].iter().all(|&b| b == u8::MAX), "a byte behind the scratch was written");
+            scratch.fill(u8::MAX);
         }
     }
+}
+
+/// Runs steps over windows, whose `arg` is their position, all units of each at once.
+pub fn run_steps(steps: &[GenericStep], windows: &mut [&mut GuardedWindow]) {
+    let mut module = module();
+    let functions = emitted(steps, &mut module, "steps");
+    let scratch = steps.iter().map(GenericStep::scratch).max();
+    run(&functions, windows, 1, scratch.unwrap_or(0));
+    // SAFETY: no function of the module is called any more.
+    unsafe { module.free_memory() };
+}
+
+/// The layer functions of steps, and how many units each has.
+fn emitted(steps: &[GenericStep], module: &mut JITModule, what: &str) -> Vec<(LayerFn, usize)> {
+    let target = Target::host().unwrap();
+    let ids: Vec<_> = (steps.iter().enumerate())
+        .map(|(i, step)| {
+            let name = format!("step{i}");
+            let emitted = match step {
+                GenericStep::Nest(nest) => nest::emit::emit(nest, module, &name, &target),
+                GenericStep::Routine(routine) => routine::emit::emit(routine, module, &name),
+            };
+            emitted.unwrap_or_else(|e| panic!("{what}: {e:?}"))
+        })
+        .collect();
+    module.finalize_definitions().unwrap();
+    (ids.iter().zip(steps))
+        .map(|(&id, step)| {
+            let code = module.get_finalized_function(id);
+            // SAFETY: `emit` gives every function the signature of a layer.
+            (unsafe { std::mem::transmute::<*const u8, LayerFn>(code) }, step.units())
+        })
+        .collect()
 }
 
 /// The results of an operator as compiled, for these layouts of operands and results.
@@ -231,25 +270,7 @@ pub fn compiled(op: &Op, inputs: &[Option<&Tensor>], layouts: &[Layout], out: La
     let outputs: Vec<View> = windows[inputs.len()..].iter().map(|w| w.view.clone()).collect();
     let mut lowered = lowered(op, &views, &outputs).unwrap_or_else(|e| panic!("{what}: {e:?}"));
     let mut module = module();
-    let target = Target::host().unwrap();
-    let ids: Vec<_> = (lowered.steps.iter().enumerate())
-        .map(|(i, step)| {
-            let name = format!("step{i}");
-            let emitted = match step {
-                GenericStep::Nest(nest) => nest::emit::emit(nest, &mut module, &name, &target),
-                GenericStep::Routine(routine) => routine::emit::emit(routine, &mut module, &name),
-            };
-            emitted.unwrap_or_else(|e| panic!("{what}: {e:?}"))
-        })
-        .collect();
-    module.finalize_definitions().unwrap();
-    let functions: Vec<(LayerFn, usize)> = (ids.iter().zip(&lowered.steps))
-        .map(|(&id, step)| {
-            let code = module.get_finalized_function(id);
-            // SAFETY: `emit` gives every function the signature of a layer.
-            (unsafe { std::mem::transmute::<*const u8, LayerFn>(code) }, step.units())
-        })
-        .collect();
+    let functions = emitted(&lowered.steps, &mut module, &what);
     let before: Vec<Vec<u8>> = windows.iter().map(|w| w.bytes.clone()).collect();
     let mut first: Option<Vec<Tensor>> = None;
     for cuts in [1, 3, usize::MAX] {
@@ -257,7 +278,8 @@ pub fn compiled(op: &Op, inputs: &[Option<&Tensor>], layouts: &[Layout], out: La
             w.bytes.clone_from(bytes);
         }
         let mut all: Vec<&mut GuardedWindow> = windows.iter_mut().chain(lowered.extra.iter_mut()).collect();
-        run(&functions, &mut all, cuts);
+        let scratch = lowered.steps.iter().map(GenericStep::scratch).max();
+        run(&functions, &mut all, cuts, scratch.unwrap_or(0));
         for (w, bytes) in windows.iter().zip(&before).take(inputs.len()) {
             assert!(w.bytes == *bytes, "{what}: an operand was written");
         }

@@ -6,7 +6,11 @@ use nnc_ir::op::{
 };
 use nnc_ir::{DType, Op, Tensor, TensorType};
 
-use crate::harness::{GuardedWindow, Layout, Random, check, check_optional, layouts, lowered};
+use nnc::code::nest::Vectorised;
+use nnc::code::view::View;
+use nnc::plan::generic::GenericStep;
+
+use crate::harness::{GuardedWindow, Layout, Random, check, check_optional, compiled, layouts, lowered};
 
 fn window(
     kernel: &[usize],
@@ -182,6 +186,90 @@ fn pools_of_every_kind_skip_what_lies_outside() {
         for (inputs, out) in layouts() {
             check(op.clone(), &[&x], &inputs, out, 1e-5);
         }
+    }
+}
+
+/// Windows over planes: strides along rows of one, two and more, padding of all kinds, windows of nothing but padding, slices.
+fn over_planes() -> Vec<(Vec<usize>, Window)> {
+    vec![
+        (vec![2, 3, 7, 11], window(&[3, 3], &[1, 1], &[1, 1], &[1, 1], &[1, 1])),
+        (vec![1, 2, 23, 70], window(&[3, 3], &[2, 2], &[1, 1], &[1, 1], &[0, 1])),
+        (vec![1, 2, 10, 36], window(&[2, 2], &[2, 2], &[1, 1], &[0, 0], &[0, 0])),
+        (vec![1, 1, 13, 13], window(&[13, 13], &[1, 1], &[1, 1], &[6, 6], &[6, 6])),
+        (vec![1, 2, 9, 160], window(&[2, 5], &[1, 2], &[2, 3], &[0, 7], &[3, 2])),
+        (vec![1, 2, 14, 29], window(&[7, 7], &[7, 7], &[1, 1], &[0, 0], &[0, 0])),
+        (vec![1, 2, 9, 90], window(&[3, 4], &[2, 3], &[1, 1], &[1, 2], &[1, 2])),
+        (vec![1, 2, 5, 17], window(&[1, 1], &[2, 2], &[1, 1], &[2, 2], &[2, 2])),
+        (vec![1, 2, 5, 17], window(&[2, 2], &[1, 1], &[1, 1], &[3, 20], &[3, 20])),
+        (vec![1, 3, 4, 6, 19], window(&[2, 2, 2], &[2, 2, 2], &[1, 1, 1], &[0, 0, 1], &[0, 0, 0])),
+        (vec![1, 3, 4, 6, 19], window(&[3, 3, 3], &[1, 1, 1], &[1, 1, 1], &[0, 1, 1], &[0, 1, 1])),
+    ]
+}
+
+#[test]
+fn a_pool_over_planes_is_as_evaluated() {
+    let mut random = Random::new(36);
+    let kinds = [
+        PoolKind::Max,
+        PoolKind::Average { count_include_pad: false },
+        PoolKind::Average { count_include_pad: true },
+        PoolKind::Lp { p: 1 },
+        PoolKind::Lp { p: 2 },
+    ];
+    for (shape, window) in over_planes() {
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            let x = random.tensor(dtype, &shape);
+            for kind in kinds {
+                let ceil_pads = window.pads_end.iter().map(|&p| usize::from(p > 0)).collect();
+                let prologue = Prologue { affine: false, activation: Some(Unary::Abs) };
+                let epilogue =
+                    Epilogue { residual: None, activation: Some(Unary::Clip { min: 0.1, max: 2.0 }) };
+                let op = Op::from(Pool { kind, window: window.clone(), ceil_pads, prologue, epilogue });
+                let tolerance = if dtype == DType::F32 { 1e-5 } else { 1e-2 };
+                check(op.clone(), &[&x], &[], Layout::Dense, tolerance);
+                // As it lies in a larger picture, and in a result whose rows are apart.
+                check(op, &[&x], &[Layout::Strided(4)], Layout::Strided(4), tolerance);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pool_over_planes_goes_by_windows() {
+    for (shape, window) in over_planes() {
+        let x = Random::new(37).tensor(DType::F32, &shape);
+        let (prologue, epilogue) = (Prologue::default(), Epilogue::default());
+        let ceil_pads = vec![0; window.kernel.len()];
+        let op = Op::from(Pool { kind: PoolKind::Max, window, ceil_pads, prologue, epilogue });
+        let y = op.infer(&[Some(x.ty())]).unwrap().remove(0);
+        let views = [(0, x.ty()), (1, &y)].map(|(arg, ty)| View::dense(arg, ty.dtype, ty.shape.to_vec()));
+        let [x, y] = views;
+        let steps = lowered(&op, &[Some(x)], &[y]).unwrap().steps;
+        let by_windows = |step: &GenericStep| matches!(step, GenericStep::Nest(nest) if nest.vectorised == Vectorised::Windows);
+        assert!(steps.iter().all(by_windows), "{op} of {shape:?}: {steps:?}");
+    }
+}
+
+#[test]
+fn a_maximum_over_planes_is_nan_where_any_element_is_and_else_exact() {
+    let mut random = Random::new(38);
+    for (shape, window) in over_planes() {
+        let elements: Vec<f32> = (0..shape.iter().product())
+            .map(|_| match random.below(40) {
+                0 => f32::NAN,
+                1 => f32::NEG_INFINITY,
+                2 => f32::INFINITY,
+                _ => random.float(-3.0, 3.0) as f32,
+            })
+            .collect();
+        let x = Tensor::new(shape, &elements).unwrap();
+        let (prologue, epilogue) = (Prologue::default(), Epilogue::default());
+        let ceil_pads = vec![0; window.kernel.len()];
+        let op = Op::from(Pool { kind: PoolKind::Max, window, ceil_pads, prologue, epilogue });
+        let (expected, got) = (op.eval(&[Some(&x)]).unwrap(), compiled(&op, &[Some(&x)], &[], Layout::Dense));
+        let same = |(e, g): (&f32, &f32)| e == g || (e.is_nan() && g.is_nan());
+        let (expected, got) = (expected[0].elems::<f32>().unwrap(), got[0].elems::<f32>().unwrap());
+        assert!(expected.iter().zip(got.iter()).all(same), "{op}: {expected:?}, got {got:?}");
     }
 }
 

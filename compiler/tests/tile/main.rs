@@ -12,4 +12,5 @@ mod refuse;
 mod rows;
 mod support;
 mod window;
+mod windows;
 mod winograd;

@@ -183,6 +183,13 @@ impl Maker {
                     let src = self.any();
                     self.b.push(Inst::Across { op, dst, src });
                 }
+                16 if self.random.below(2) == 0 => {
+                    let (low, high) = (self.any(), self.any());
+                    if [low, high].map(|v| self.b.lanes(v)) == [self.b.lanes(dst); 2] {
+                        let first = self.random.below(2) as u8;
+                        self.b.push(Inst::Pick { dst, low, high, first });
+                    }
+                }
                 16 => {
                     let src = self.as_wide(dst);
                     let n = 1 + self.random.below(self.b.lanes(dst).count() as usize) as u8;

@@ -103,10 +103,11 @@ pub fn build(
     config: TargetFrontendConfig,
 ) {
     let mut b = FunctionBuilder::new(function, context);
-    let LayerArgs { bases, begin, end, .. } = LayerArgs::enter(&mut b);
+    let LayerArgs { bases, begin, end, scratch } = LayerArgs::enter(&mut b);
     let mut emitter = NestEmitter {
         nest,
         kernel,
+        scratch,
         b: &mut b,
         streams: streams(nest),
         operand_types: nest.dtypes().0,
@@ -198,6 +199,7 @@ fn sections(extent: usize, width: fn(usize) -> Width, unroll: usize) -> Vec<(Wid
 struct NestEmitter<'a, 'f> {
     nest: &'a Nest,
     kernel: u32,
+    scratch: Value,
     b: &'a mut FunctionBuilder<'f>,
     streams: Vec<Stream>,
     /// Types of operands as they are computed with.
@@ -354,6 +356,7 @@ impl<'f> NestEmitter<'_, 'f> {
         let extent = nest.loops.get(axis).copied().unwrap_or(1);
         match (nest.loops.len() - axis, nest.vectorised) {
             (0 | 1, Vectorised::Kernel) => self.row(place),
+            (2, Vectorised::Windows) => self.row(place),
             (0, _) => self.elements(std::slice::from_ref(place), Width::One),
             (1, _) => self.innermost(axis, std::slice::from_ref(place)),
             (2, Vectorised::Transpose) => self.transposed(axis, place),
@@ -383,16 +386,19 @@ impl<'f> NestEmitter<'_, 'f> {
         }
     }
 
-    /// The innermost loop, the reduction, or both, by the nest's kernel.
+    /// The innermost loops, the reduction, or both, by the nest's kernel.
     fn row(&mut self, place: &Position) {
-        let args = &place.at[..=self.nest.operands.len()];
+        let mut args = place.at[..=self.nest.operands.len()].to_vec();
+        if self.nest.vectorised == Vectorised::Windows {
+            args.push(self.scratch);
+        }
         let signature = self.b.func.import_signature(tile::signature(args.len()));
         let name = UserExternalName { namespace: 0, index: self.kernel };
         let name = ExternalName::user(self.b.func.declare_imported_user_function(name));
         // Near enough for a direct call, because it will be in the same module.
         let kernel = ExtFuncData { name, signature, colocated: true, patchable: false };
         let kernel = self.b.func.import_function(kernel);
-        self.b.ins().call(kernel, args);
+        self.b.ins().call(kernel, &args);
     }
 
     /// The innermost loop, for some rows at once.
@@ -402,7 +408,11 @@ impl<'f> NestEmitter<'_, 'f> {
         let split = match nest.vectorised {
             Vectorised::Loop { unroll, .. } => sections(extent, Width::Vectors, unroll.into()),
             Vectorised::Groups { unroll } => sections(extent, Width::Groups, unroll.into()),
-            Vectorised::Scalar | Vectorised::Reduce { .. } | Vectorised::Kernel | Vectorised::Transpose => {
+            Vectorised::Scalar
+            | Vectorised::Reduce { .. }
+            | Vectorised::Kernel
+            | Vectorised::Transpose
+            | Vectorised::Windows => {
                 vec![(Width::One, extent)]
             }
         };
@@ -472,7 +482,9 @@ impl<'f> NestEmitter<'_, 'f> {
             Vectorised::Scalar | Vectorised::Loop { .. } | Vectorised::Groups { .. } => {
                 (self.reduced(places, width), width)
             }
-            Vectorised::Kernel | Vectorised::Transpose => (self.reduced(places, width), width),
+            Vectorised::Kernel | Vectorised::Transpose | Vectorised::Windows => {
+                (self.reduced(places, width), width)
+            }
         };
         let inner = nest.loops.len().checked_sub(1);
         self.loaded.clear();

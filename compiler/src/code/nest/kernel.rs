@@ -11,7 +11,7 @@
 //! same bits wherever it stands.
 
 use super::line::{Line, name};
-use super::{Nest, Vectorised, row};
+use super::{Nest, Vectorised, row, window};
 use crate::code::float::Float;
 use crate::code::tile::ir::{self, TileProgram};
 use crate::code::tile::{self, verify, x86};
@@ -20,11 +20,12 @@ use crate::target::Target;
 impl Nest {
     /// The kernel of the innermost loop or of the reduction, where the nest has one, in vectors of at most `widest` lanes.
     ///
-    /// Its parameters are the addresses of each operand and of the result.
+    /// Its parameters are the addresses of each operand, of the result, and of the scratch that it needs, if it does.
     pub fn kernel(&self, widest: ir::Lanes) -> Option<TileProgram> {
         match (self.vectorised, self.reduce.is_empty()) {
             (Vectorised::Kernel, true) => map(self, widest),
             (Vectorised::Kernel, false) => row::program(self, widest),
+            (Vectorised::Windows, _) => window::program(self, widest),
             _ => None,
         }
     }
@@ -33,7 +34,8 @@ impl Nest {
     /// vectors and there are enough of them: what one waits for, the other does.
     pub fn kernel_for(&self, target: &Target) -> Option<TileProgram> {
         let widest = tile::widest(target);
-        let twice = ir::Lanes::holding(2 * widest.count()).filter(|_| self.reduce.is_empty());
+        let maps = self.vectorised == Vectorised::Kernel && self.reduce.is_empty();
+        let twice = ir::Lanes::holding(2 * widest.count()).filter(|_| maps);
         let fits = |program: &TileProgram| tile::fits_registers(program, target).is_ok();
         twice.and_then(|twice| self.kernel(twice)).filter(fits).or_else(|| self.kernel(widest))
     }
@@ -44,7 +46,7 @@ impl Nest {
             self.kernel(lanes)
                 .is_some_and(|program| verify::verify(&program).is_ok() && x86::fits(&program, level).is_ok())
         };
-        self.vectorised != Vectorised::Kernel
+        !matches!(self.vectorised, Vectorised::Kernel | Vectorised::Windows)
             || [(ir::Lanes::X8, x86::Level::Avx2), (ir::Lanes::X16, x86::Level::Avx512)].into_iter().all(fits)
     }
 }

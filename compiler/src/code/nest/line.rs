@@ -149,6 +149,13 @@ impl Line {
         })
     }
 
+    /// A kernel without parameters yet, whose elements come in registers.
+    pub(super) fn bare(b: Builder, widest: ir::Lanes) -> Line {
+        let result = LineStream { pointer: Int(0), float: Float::F32, varies: false, step: 0 };
+        let (held, pieces) = (vec![Vec::new()], vec![Vec::new()]);
+        Line { b, widest, extent: 0, operands: Vec::new(), result, held, turn: 0, pieces }
+    }
+
     /// Starts on so many steps of the loop around at once: operands that do not vary come into registers.
     pub(super) fn begin(&mut self, steps: usize) -> Option<()> {
         (self.held, self.pieces) = (vec![Vec::new(); steps], vec![Vec::new(); steps]);

@@ -35,6 +35,7 @@ mod line;
 pub mod row;
 pub(in crate::code) mod scalar;
 mod traffic;
+mod window;
 
 use std::ops::Range;
 
@@ -183,6 +184,8 @@ pub enum Vectorised {
     /// The innermost loop, or the only reduction axis where there is one, by a tile program over the target's widest vectors: see
     /// [`kernel`] and [`row`].
     Kernel,
+    /// The last two loops and the reduction by a tile program, as windows over planes: see [`window`].
+    Windows,
     /// A copy of elements of 2 or 4 bytes by blocks of 4 × 4: the innermost loop is dense in the result, the loop before it, which
     /// may have only 2 or 3 steps of 4 bytes, in the only operand.
     Transpose,
@@ -354,6 +357,9 @@ impl Nest {
         if self.vectorised == Vectorised::Kernel && !self.reduce.is_empty() {
             return self.is_row();
         }
+        if self.vectorised == Vectorised::Windows {
+            return self.is_windows();
+        }
         if self.stores_rows() || self.accumulators.iter().any(|a| matches!(a.fold, Fold::After(_))) {
             return false;
         }
@@ -363,6 +369,7 @@ impl Nest {
                 Vectorised::Reduce { unroll } => unroll > 0 && self.reduces_in_vectors(),
                 Vectorised::Loop { .. } | Vectorised::Groups { .. } => false,
                 Vectorised::Kernel | Vectorised::Transpose => false,
+                Vectorised::Windows => false,
             };
         };
         match self.vectorised {
@@ -404,6 +411,7 @@ impl Nest {
                     && !self.moves().is_some_and(Float::is_half)
                     && line::has(&self.value, 0)
             }
+            Vectorised::Windows => self.is_windows(),
             Vectorised::Transpose => {
                 let (Some(float), [operand]) = (self.moves(), self.operands.as_slice()) else { return false };
                 inner > self.unit_axes

@@ -63,6 +63,7 @@ pub fn fits(program: &TileProgram, vectors: u32) -> Result<(), TileError> {
         Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Spread { .. } => 0,
         Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => 0,
         Inst::Fold { .. } | Inst::Shl { .. } | Inst::Shr { .. } | Inst::Un { .. } => 0,
+        Inst::Pick { .. } => 1,
         Inst::Select { .. } | Inst::Fill { .. } => 1,
         Inst::Across { .. } | Inst::Scale { .. } => 2,
         Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => 0,
@@ -202,6 +203,16 @@ impl ClifEmitter<'_> {
                     })
                     .collect();
                 for (var, value) in self.pieces(*dst).into_iter().zip(sums) {
+                    self.b.def_var(var, value);
+                }
+            }
+            Inst::Pick { dst, low, high, first } => {
+                let count = self.pieces(*dst).len();
+                let mut both: Vec<Value> = (0..count).map(|i| self.get(*low, i)).collect();
+                both.extend((0..count).map(|i| self.get(*high, i)).collect::<Vec<Value>>());
+                let picked = both.chunks_exact(2).map(|pair| self.every_other([pair[0], pair[1]], *first));
+                let picked: Vec<Value> = picked.collect();
+                for (var, value) in self.pieces(*dst).into_iter().zip(picked) {
                     self.b.def_var(var, value);
                 }
             }

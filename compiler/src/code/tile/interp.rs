@@ -73,6 +73,13 @@ impl Interpreter<'_, '_> {
                 let (pairs, _) = value.as_chunks::<2>();
                 self.set(*dst, std::array::from_fn(|lane| pairs.get(lane).map_or(0.0, |[a, b]| a + b)))
             }
+            Inst::Pick { dst, low, high, first } => {
+                let lanes = self.program.lanes(*dst).count() as usize;
+                let (low, high) = (self.get(*low)?, self.get(*high)?);
+                let both: Vec<f32> = low.into_iter().take(lanes).chain(high).collect();
+                let picked = |i: usize| both.get(2 * i + usize::from(*first)).copied().unwrap_or(0.0);
+                self.set(*dst, std::array::from_fn(picked))
+            }
             Inst::Across { op, dst, src } => {
                 let mut lanes = self.get(*src)?;
                 let mut left = self.program.lanes(*src).count() as usize;

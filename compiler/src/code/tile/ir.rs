@@ -114,6 +114,8 @@ pub enum ParamRole {
     Shift,
     /// What a later call will read: only prefetched, so any address will do.
     Ahead,
+    /// Values that a kernel keeps between two of its parts.
+    Scratch,
 }
 
 /// A half-open range of bytes relative to a pointer parameter.
@@ -365,6 +367,17 @@ pub enum Inst {
         dst: Vector,
         /// Source.
         src: Vector,
+    },
+    /// Every second lane of `low` and `high`, one behind the other: lane `i` of `dst` = lane `2i + first` of both together.
+    Pick {
+        /// Result.
+        dst: Vector,
+        /// The lower lanes; as many as `dst` has.
+        low: Vector,
+        /// The upper lanes, likewise.
+        high: Vector,
+        /// 0 for the even lanes, 1 for the odd ones.
+        first: u8,
     },
     /// All lanes of `src` by `op` in every lane of `dst`, which may have any width: lanes of the lower half with those of the
     /// upper one, until one is left.
@@ -647,6 +660,13 @@ impl Builder {
         dst
     }
 
+    /// A fresh register with every second lane of two.
+    pub fn pick(&mut self, low: Vector, high: Vector, first: u8) -> Vector {
+        let dst = self.vector(self.lanes(low));
+        self.push(Inst::Pick { dst, low, high, first });
+        dst
+    }
+
     /// `acc` += `a` · `b`.
     pub fn fma(&mut self, acc: Vector, a: Vector, b: Source) {
         self.push(Inst::Fma { acc, a, b });
@@ -740,6 +760,7 @@ impl Inst {
                 operand(add, &mut f);
             }
             Inst::Scale { src, by, .. } => [*src, *by].into_iter().for_each(f),
+            Inst::Pick { low, high, .. } => [*low, *high].into_iter().for_each(f),
             Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } => {}
             Inst::Spread { .. } | Inst::Const { .. } => {}
             Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => {}
@@ -752,6 +773,7 @@ impl Inst {
             Inst::Load { dst, .. } | Inst::LoadPart { dst, .. } | Inst::Splat { dst, .. } => Some(*dst),
             Inst::Spread { dst, .. }
             | Inst::Fold { dst, .. }
+            | Inst::Pick { dst, .. }
             | Inst::Across { dst, .. }
             | Inst::Fill { dst, .. }
             | Inst::Const { dst, .. }
@@ -787,7 +809,7 @@ impl Inst {
             Inst::Loop { trips: Trips::Param(n), .. } => f(*n),
             Inst::Loop { trips: Trips::Imm(_), .. } => {}
             Inst::Const { .. } | Inst::Copy { .. } | Inst::Shl { .. } | Inst::Fold { .. } => {}
-            Inst::Across { .. } | Inst::Fill { .. } | Inst::Scale { .. } => {}
+            Inst::Across { .. } | Inst::Fill { .. } | Inst::Scale { .. } | Inst::Pick { .. } => {}
             Inst::Shr { .. } | Inst::Un { .. } | Inst::Select { .. } => {}
         }
     }
@@ -801,6 +823,7 @@ impl Inst {
             Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => None,
             Inst::Fold { .. } | Inst::Fma { .. } | Inst::Bin { .. } | Inst::Shl { .. } => None,
             Inst::Across { .. } | Inst::Fill { .. } | Inst::MulAdd { .. } | Inst::Scale { .. } => None,
+            Inst::Pick { .. } => None,
             Inst::Shr { .. } | Inst::Un { .. } | Inst::Select { .. } => None,
             Inst::Prefetch { .. } | Inst::Loop { .. } => None,
         }

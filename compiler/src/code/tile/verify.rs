@@ -127,6 +127,19 @@ impl TileCheck<'_> {
                     return Err(TileError::Width { program: self.name(), what, found, wanted });
                 }
             }
+            Inst::Pick { dst, low, high, first } => {
+                let wanted = self.lanes(*dst)? as u32;
+                for v in [low, high] {
+                    let found = self.lanes(*v)? as u32;
+                    if found != wanted {
+                        let what = format!("vector register {}, which is picked from,", v.0);
+                        return Err(TileError::Width { program: self.name(), what, found, wanted });
+                    }
+                }
+                if *first > 1 {
+                    return Err(self.bad(format!("every second lane from lane {first}")));
+                }
+            }
             Inst::Store { src, addr } => self.access(*addr, self.lanes(*src)?, true, state)?,
             Inst::StorePart { src, addr, n } => {
                 self.part(*n, *src)?;
@@ -413,6 +426,7 @@ fn lookups(body: &[Inst], f: &mut dyn FnMut(Int)) {
             Inst::Fold { .. } | Inst::Fma { .. } | Inst::Bin { .. } | Inst::Shl { .. } => {}
             Inst::Shr { .. } | Inst::Un { .. } | Inst::Select { .. } => {}
             Inst::Across { .. } | Inst::Fill { .. } | Inst::MulAdd { .. } | Inst::Scale { .. } => {}
+            Inst::Pick { .. } => {}
             Inst::Prefetch { .. } | Inst::Advance { .. } => {}
         }
     }

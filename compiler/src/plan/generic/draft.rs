@@ -30,11 +30,13 @@ const STORED_ROW_ELEMENTS: usize = 8;
 #[derive(Clone, Debug)]
 pub(in crate::plan) struct NestDraft {
     nest: Nest,
+    /// Whether its reduction is over the taps of a window.
+    windows: bool,
 }
 
 impl From<Nest> for NestDraft {
     fn from(nest: Nest) -> NestDraft {
-        NestDraft { nest }
+        NestDraft { nest, windows: false }
     }
 }
 
@@ -42,6 +44,11 @@ impl NestDraft {
     /// The nest, of which nothing is decided yet.
     pub(in crate::plan) fn nest(&self) -> &Nest {
         &self.nest
+    }
+
+    /// Whether it may become part of another nest, or another one of it: what is done in one certain way stays as it is.
+    pub(in crate::plan) fn is_open(&self) -> bool {
+        !self.windows
     }
 
     /// `result[i] = value(operands[i])`; operands have the shape of the result.
@@ -80,7 +87,7 @@ impl NestDraft {
             value,
             vectorised: Vectorised::Scalar,
         };
-        NestDraft { nest }
+        NestDraft { nest, windows: false }
     }
 
     /// As [`NestDraft::reduce`], with an element of the result for each index of the reduction: the result has the reduced extents
@@ -95,6 +102,14 @@ impl NestDraft {
         let loops = result.rank().saturating_sub(reduced.len());
         let one = View { shape: result.shape[..loops].to_vec(), ..result.clone() };
         NestDraft::reduce(operands, &one, reduced, accumulators, value)
+    }
+
+    /// The draft as windows over planes, which its reduction is; `None` where strides or types do not allow it.
+    pub(super) fn over_windows(self) -> Option<NestDraft> {
+        let windows = NestDraft { windows: true, ..self };
+        let nests = windows.clone().schedule();
+        let all = nests.iter().all(|nest| nest.vectorised == Vectorised::Windows);
+        all.then_some(windows)
     }
 
     /// Restricts a reduction axis.
@@ -154,6 +169,9 @@ impl NestDraft {
     /// become a nest of their own, without bound; those before and after them keep it.
     fn split_borders(self) -> Vec<NestDraft> {
         let n = &self.nest;
+        if self.windows {
+            return vec![self];
+        }
         let bounding = n.reduce.iter().enumerate().find_map(|(r, axis)| {
             let bound = axis.bound?;
             (n.result.dtype == DType::F32 && n.result.strides[bound.axis] == 4).then_some((r, bound))
@@ -422,6 +440,7 @@ impl NestDraft {
         let reduced = n.reduce.last().map_or(0, |r| r.extent);
         let row = if n.stores_rows() { STORED_ROW_ELEMENTS } else { ROW_ELEMENTS };
         let candidates = [
+            (self.windows, Vectorised::Windows),
             (if n.reduce.is_empty() { inner >= KERNEL_ELEMENTS } else { reduced >= row }, Vectorised::Kernel),
             (inner >= LANES, Vectorised::Loop { unroll, rows: 1 }),
             (inner >= GROUP, Vectorised::Groups { unroll: groups(n) }),
@@ -494,7 +513,7 @@ impl NestDraft {
         let kept = match n.vectorised {
             Vectorised::Kernel if !n.reduce.is_empty() => 0,
             Vectorised::Loop { rows: 1, .. } | Vectorised::Kernel | Vectorised::Groups { .. } => 1,
-            Vectorised::Loop { .. } | Vectorised::Transpose => 2,
+            Vectorised::Loop { .. } | Vectorised::Transpose | Vectorised::Windows => 2,
             Vectorised::Scalar | Vectorised::Reduce { .. } => 0,
         };
         let work = |n: &Nest| n.loops[n.unit_axes..].iter().product::<usize>().saturating_mul(per_element);

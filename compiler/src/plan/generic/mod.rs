@@ -42,6 +42,7 @@ use crate::code::routine::{Routine, RoutineError, Writer};
 use crate::code::view::View;
 use crate::plan::{LayerCode, Traffic};
 pub(super) use draft::{NestDraft, ROW_ELEMENTS, weight};
+pub(super) use window::pools_planes;
 
 /// Why an operator cannot be compiled.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -98,6 +99,14 @@ impl GenericStep {
         match self {
             GenericStep::Nest(nest) => nest.units(),
             GenericStep::Routine(routine) => routine.units(),
+        }
+    }
+
+    /// Bytes of scratch that it needs.
+    pub fn scratch(&self) -> usize {
+        match self {
+            GenericStep::Nest(nest) => nest.scratch(),
+            GenericStep::Routine(_) => 0,
         }
     }
 

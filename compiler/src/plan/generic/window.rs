@@ -214,22 +214,62 @@ fn counts(op: &Pool, axis: usize, extent: usize, positions: usize) -> Vec<f64> {
         .collect()
 }
 
+/// A pool's operand, with an axis for each tap.
+fn seen(x: &View, y: &View, window: &Window) -> View {
+    let (offset, by_position, by_tap) = slid(x, window);
+    let strides = [&x.strides[..2], &by_position, &by_tap].concat();
+    View { arg: x.arg, offset, dtype: x.dtype, shape: [&y.shape[..], &window.kernel].concat(), strides }
+}
+
+/// A pool whose operand and result lie plane by plane, where a nest of windows does it.
+///
+/// As images have channels innermost, such a pool would be between two copies, which take longer than itself.
+pub(in crate::plan) fn pools_planes(op: &Pool, x: &View, y: &View) -> bool {
+    let mut constant = |tensor: Tensor| View::dense(usize::MAX, tensor.dtype(), tensor.shape().to_vec());
+    over_planes(op, x, y, &mut constant).is_some()
+}
+
+fn over_planes(op: &Pool, x: &View, y: &View, constant: &mut dyn FnMut(Tensor) -> View) -> Option<NestDraft> {
+    if op.prologue.affine || op.epilogue.residual.is_some() || y.is_empty() {
+        return None;
+    }
+    let (image, positions) = (&x.shape[2..], &y.shape[2..]);
+    let mut operands = vec![seen(x, y, &op.window)];
+    let value = Expr::Operand(0).activated(op.prologue.activation);
+    let (accumulator, mut value) = reduction(op.kind, y.dtype, value);
+    if let PoolKind::Average { .. } = op.kind {
+        value = value.div(divisor(op, image, positions, y, &mut operands, constant).ok()?);
+    }
+    let value = value.activated(op.epilogue.activation);
+    let mut draft = NestDraft::reduce(&operands, y, &op.window.kernel, vec![accumulator], value);
+    for (axis, bound) in bounds(&op.window, image, positions, 2).into_iter().enumerate() {
+        if let Some(bound) = bound {
+            draft = draft.bounded(axis, bound);
+        }
+    }
+    draft.over_windows()
+}
+
 /// Loops [N, C, positions…], reduction [taps…].
 pub(super) fn pool(l: &mut Lowering<'_>, op: &Pool) -> Result<(), GenericError> {
     let (x, y) = (l.input(Pool::X)?, l.output()?);
+    if pools_planes(op, &x, &y)
+        && let Some(draft) = over_planes(op, &x, &y, &mut |tensor| l.constant(tensor))
+    {
+        return l.push(draft);
+    }
     let window = &op.window;
     let (image, positions) = (x.shape[2..].to_vec(), y.shape[2..].to_vec());
     let all = [&y.shape[..], &window.kernel].concat();
-    let (offset, by_position, by_tap) = slid(&x, window);
-    let strides = [&x.strides[..2], &by_position, &by_tap].concat();
-    let mut operands = vec![View { arg: x.arg, offset, dtype: x.dtype, shape: all.clone(), strides }];
+    let mut operands = vec![seen(&x, &y, window)];
     let value =
         prologued(l, &op.prologue, &mut operands, Expr::Operand(0), [Pool::SCALE, Pool::SHIFT], |v| {
             per_channel(v, &all)
         })?;
     let (accumulator, mut value) = reduction(op.kind, y.dtype, value);
     if let PoolKind::Average { .. } = op.kind {
-        value = value.div(divisor(l, op, &image, &positions, &y, &mut operands)?);
+        let mut constant = |tensor| l.constant(tensor);
+        value = value.div(divisor(op, &image, &positions, &y, &mut operands, &mut constant)?);
     }
     let value = epilogued(l, &op.epilogue, &mut operands, value, Pool::RESIDUAL, View::clone)?;
     let mut draft = NestDraft::reduce(&operands, &y, &window.kernel, vec![accumulator], value);
@@ -243,12 +283,12 @@ pub(super) fn pool(l: &mut Lowering<'_>, op: &Pool) -> Result<(), GenericError> 
 
 /// The number of taps that count: a constant, times a table along each axis where it varies.
 fn divisor(
-    l: &mut Lowering<'_>,
     op: &Pool,
     image: &[usize],
     positions: &[usize],
     y: &View,
     operands: &mut Vec<View>,
+    constant: &mut dyn FnMut(Tensor) -> View,
 ) -> Result<Expr, GenericError> {
     let dtype = computed(y.dtype);
     let mut uniform = 1.0;
@@ -269,7 +309,7 @@ fn divisor(
             DType::F64 => Tensor::new([counts.len()], &counts),
             _ => Tensor::new([counts.len()], &counts.iter().map(|&c| c as f32).collect::<Vec<f32>>()),
         };
-        let table = l.constant(tensor.map_err(nnc_ir::OpError::from)?);
+        let table = constant(tensor.map_err(nnc_ir::OpError::from)?);
         let mut strides = vec![0; y.rank()];
         strides[2 + axis] = dtype.bytes() as i64;
         count = count.mul(push(operands, View { shape: y.shape.clone(), strides, ..table }));

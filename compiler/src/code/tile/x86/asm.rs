@@ -36,8 +36,8 @@ const NOPS: [&[u8]; 9] = [
 pub struct Asm {
     encoder: Encoder,
     code: Vec<u8>,
-    /// For each 32-bit constant: where displacements to it are stored, and what they count from.
-    literals: BTreeMap<u32, Vec<(usize, usize)>>,
+    /// For the bytes of each constant: where displacements to it are stored, and what they count from.
+    literals: BTreeMap<Vec<u8>, Vec<(usize, usize)>>,
 }
 
 impl Asm {
@@ -60,10 +60,20 @@ impl Asm {
         bits: u32,
         inst: impl FnOnce(MemoryOperand) -> Result<Instruction, AsmError>,
     ) -> Result<(), AsmError> {
+        self.emit_literals(&[bits], inst)
+    }
+
+    /// The same of several 32-bit constants, one behind the other.
+    pub fn emit_literals(
+        &mut self,
+        bits: &[u32],
+        inst: impl FnOnce(MemoryOperand) -> Result<Instruction, AsmError>,
+    ) -> Result<(), AsmError> {
         let start = self.code.len();
         self.emit(&inst(MemoryOperand::with_base_displ(Register::RIP, 0x1000))?)?;
         let field = start + self.encoder.get_constant_offsets().displacement_offset();
-        self.literals.entry(bits).or_default().push((field, self.code.len()));
+        let bytes = bits.iter().flat_map(|bits| bits.to_le_bytes()).collect();
+        self.literals.entry(bytes).or_default().push((field, self.code.len()));
         Ok(())
     }
 
@@ -105,9 +115,9 @@ impl Asm {
         if !self.literals.is_empty() {
             self.aligned_label(4);
         }
-        for (bits, uses) in std::mem::take(&mut self.literals) {
+        for (bytes, uses) in std::mem::take(&mut self.literals) {
             let at = self.code.len();
-            self.code.extend_from_slice(&bits.to_le_bytes());
+            self.code.extend_from_slice(&bytes);
             uses.into_iter().for_each(|(field, from)| self.patch(field, from, at));
         }
         self.code

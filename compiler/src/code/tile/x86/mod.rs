@@ -124,7 +124,7 @@ fn masks(program: &TileProgram) -> Result<Vec<u16>, TileError> {
                 Inst::Fill { dst, n, .. } if u32::from(*n) < program.lanes(*dst).count() => {
                     masks.push(!first_lanes(*n))
                 }
-                Inst::Across { .. } | Inst::Fill { .. } => {}
+                Inst::Across { .. } | Inst::Fill { .. } | Inst::Pick { .. } => {}
                 Inst::Loop { body, .. } => collect(program, body, masks, rounds),
                 Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Spread { .. } => {}
                 Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => {}
@@ -162,6 +162,7 @@ fn scratch(inst: &Inst, program: &TileProgram, level: Level) -> usize {
     let upper_half = |v: &Vector, n: u8| program.lanes(*v) != Lanes::X4 && n % 8 > 4;
     match inst {
         Inst::Fold { .. } | Inst::Across { .. } => 1,
+        Inst::Pick { dst, .. } => level.registers().pieces(program.lanes(*dst)),
         Inst::Fill { .. } => usize::from(level == Level::Avx2),
         Inst::Store { addr, .. } => store_scratch(addr.float, level, false),
         Inst::StorePart { addr, .. } if half(addr) => store_scratch(addr.float, level, true),
@@ -258,6 +259,13 @@ const PERMUTE: Forms = [
     Code::EVEX_Vpermilps_xmm_k1z_xmmm128b32_imm8,
     Code::EVEX_Vpermilps_ymm_k1z_ymmm256b32_imm8,
     Code::EVEX_Vpermilps_zmm_k1z_zmmm512b32_imm8,
+];
+const SHUFFLE: Forms = [
+    Code::VEX_Vshufps_xmm_xmm_xmmm128_imm8,
+    Code::VEX_Vshufps_ymm_ymm_ymmm256_imm8,
+    Code::EVEX_Vshufps_xmm_k1z_xmm_xmmm128b32_imm8,
+    Code::EVEX_Vshufps_ymm_k1z_ymm_ymmm256b32_imm8,
+    Code::EVEX_Vshufps_zmm_k1z_zmm_zmmm512b32_imm8,
 ];
 const SPREAD_TWO: Forms = [
     Code::VEX_Vmovddup_xmm_xmmm64,
@@ -593,6 +601,7 @@ impl X86Emitter<'_> {
                 }
             }
             Inst::Fold { dst, src } => self.fold(*dst, *src, regs)?,
+            Inst::Pick { dst, low, high, first } => self.pick(*dst, [*low, *high], *first, regs)?,
             Inst::Across { op, dst, src } => self.across(*op, *dst, *src, regs)?,
             Inst::Fill { dst, src, n, bits } => self.fill(*dst, *src, *n, *bits, regs)?,
             Inst::Const { dst, bits } => {
@@ -770,6 +779,53 @@ impl X86Emitter<'_> {
         let [d, low, high, t] = [d, low, high, t].map(|r| RegisterWidth::Ymm.reg(r));
         self.asm.emit(&Instruction::with3(Code::VEX_Vhaddps_ymm_ymm_ymmm256, t, low, high)?)?;
         self.asm.emit(&Instruction::with3(Code::VEX_Vpermpd_ymm_ymmm256_imm8, d, t, 0b11_01_10_00)?)
+    }
+
+    /// Every second lane of two registers. `dst` may share registers with them: it is written last.
+    fn pick(
+        &mut self,
+        dst: Vector,
+        [low, high]: [Vector; 2],
+        first: u8,
+        regs: &Regs,
+    ) -> Result<(), AsmError> {
+        let width = self.width(dst);
+        let both = [regs.vector(low), regs.vector(high)].concat();
+        let pieces: Vec<(u8, u8)> =
+            regs.vector(dst).iter().copied().zip(regs.temps().iter().copied()).collect();
+        for (pair, &(_, t)) in both.chunks_exact(2).zip(&pieces) {
+            let [t, low, high] = [t, pair[0], pair[1]].map(|r| width.reg(r));
+            match width {
+                RegisterWidth::Zmm => {
+                    let places: Vec<u32> = (0..16).map(|lane| 2 * lane + u32::from(first)).collect();
+                    self.asm.emit_literals(&places, |m| Instruction::with2(form(LOAD, width, true), t, m))?;
+                    let code = Code::EVEX_Vpermi2ps_zmm_k1z_zmm_zmmm512b32;
+                    self.asm.emit(&Instruction::with3(code, t, low, high)?)?;
+                }
+                // Two lanes of each, in each half of 128 bits.
+                _ => {
+                    let lanes = if first == 0 { 0b10_00_10_00 } else { 0b11_01_11_01 };
+                    let evex = self::high(&[pair[0], pair[1]]) || pieces.iter().any(|p| p.1 >= 16);
+                    let code = form(SHUFFLE, width, evex);
+                    self.asm.emit(&Instruction::with4(code, t, low, high, lanes)?)?;
+                }
+            }
+        }
+        for &(d, t) in &pieces {
+            let (code, order) = match width {
+                RegisterWidth::Ymm if self::high(&[d, t]) => {
+                    (Code::EVEX_Vpermpd_ymm_k1z_ymmm256b64_imm8, Some(0b11_01_10_00))
+                }
+                RegisterWidth::Ymm => (Code::VEX_Vpermpd_ymm_ymmm256_imm8, Some(0b11_01_10_00)),
+                _ => (form(COPY, width, self::high(&[d, t])), None),
+            };
+            let (d, t) = (width.reg(d), width.reg(t));
+            self.asm.emit(&match order {
+                Some(order) => Instruction::with3(code, d, t, order)?,
+                None => Instruction::with2(code, d, t)?,
+            })?;
+        }
+        Ok(())
     }
 
     /// All lanes as one, in every lane: halves of 512, 256, 128 and 64 bits, then two lanes. `dst` may share registers with `src`,
