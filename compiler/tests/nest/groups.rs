@@ -9,7 +9,7 @@ use nnc_ir::op::elementwise::BinaryFn;
 use nnc_ir::op::{Binary, Cast, Unary, Where};
 use nnc_ir::{DType, Op, Tensor, TensorType};
 
-use crate::harness::{GuardedWindow, Layout, Random, check, layouts, lowered};
+use crate::harness::{GuardedWindow, Layout, Random, check, layouts, lowered, run_steps};
 
 const INTEGERS: [DType; 8] =
     [DType::I8, DType::U8, DType::I16, DType::U16, DType::I32, DType::U32, DType::I64, DType::U64];
@@ -178,6 +178,19 @@ fn comparisons_and_choices_of_floats_are_as_evaluated() {
         check_groups(Where, &[&condition, &x, &y]);
         check_groups(Where, &[&random.tensor(DType::Bool, &[1]), &x, &y]);
     }
+}
+
+#[test]
+fn a_map_over_its_own_operand_takes_each_element_once() {
+    let x = Random::new(7).tensor(DType::I32, &[3, 21]);
+    let op = Op::from(Unary::Neg);
+    let expected = op.eval(&[Some(&x)]).unwrap().remove(0);
+    let mut window = GuardedWindow::of(0, &x, Layout::Strided(4));
+    // Rows are apart, so that none goes on in the next one.
+    let steps = lowered(&op, &[Some(window.view.clone())], &[window.view.clone()]).unwrap().steps;
+    assert!(matches!(&steps[0], GenericStep::Nest(n) if matches!(n.vectorised, Vectorised::Groups { .. })));
+    run_steps(&steps, &mut [&mut window]);
+    assert_eq!(window.read("in place").bytes(), expected.bytes());
 }
 
 #[test]

@@ -24,7 +24,10 @@ use crate::code::float::Float;
 use crate::code::half;
 use crate::code::math::Math;
 use crate::code::tile::{self, Lowered};
-use crate::target::Target;
+use crate::target::{Arch, Target};
+
+/// Elements that are moved one by one in a step of a loop.
+const MOVED_TOGETHER: usize = 8;
 
 /// The longest reduction axis that is written out.
 const FEW_TAPS: usize = 4;
@@ -44,7 +47,10 @@ pub fn emit(
             .map_err(refused)?,
         None => FuncId::from_u32(0),
     };
-    define(module, name, |function, context, config| build(nest, kernel.as_u32(), function, context, config))
+    let arch = target.arch;
+    define(module, name, |function, context, config| {
+        build(nest, kernel.as_u32(), arch, function, context, config);
+    })
 }
 
 /// Defines a layer function in a module.
@@ -98,6 +104,7 @@ impl LayerArgs {
 pub fn build(
     nest: &Nest,
     kernel: u32,
+    arch: Arch,
     function: &mut Function,
     context: &mut FunctionBuilderContext,
     config: TargetFrontendConfig,
@@ -107,6 +114,7 @@ pub fn build(
     let mut emitter = NestEmitter {
         nest,
         kernel,
+        arch,
         scratch,
         b: &mut b,
         streams: streams(nest),
@@ -199,6 +207,7 @@ fn sections(extent: usize, width: fn(usize) -> Width, unroll: usize) -> Vec<(Wid
 struct NestEmitter<'a, 'f> {
     nest: &'a Nest,
     kernel: u32,
+    arch: Arch,
     scratch: Value,
     b: &'a mut FunctionBuilder<'f>,
     streams: Vec<Stream>,
@@ -405,9 +414,22 @@ impl<'f> NestEmitter<'_, 'f> {
     fn innermost(&mut self, axis: usize, places: &[Position]) {
         let nest = self.nest;
         let extent = nest.loops[axis];
+        if let ([place], true) = (places, self.moves_ones()) {
+            return self.moved(axis, place);
+        }
         let split = match nest.vectorised {
             Vectorised::Loop { unroll, .. } => sections(extent, Width::Vectors, unroll.into()),
-            Vectorised::Groups { unroll } => sections(extent, Width::Groups, unroll.into()),
+            Vectorised::Groups { unroll } => {
+                let mut split = sections(extent, Width::Groups, unroll.into());
+                // What is left over goes with elements that are done, unless it lies over an operand.
+                let apart = nest.operands.iter().all(|o| o.arg != nest.result.arg);
+                if let Some(last) =
+                    split.last_mut().filter(|last| last.0 == Width::One && apart && extent >= GROUP)
+                {
+                    *last = (Width::Groups(1), 1);
+                }
+                split
+            }
             Vectorised::Scalar
             | Vectorised::Reduce { .. }
             | Vectorised::Kernel
@@ -421,6 +443,7 @@ impl<'f> NestEmitter<'_, 'f> {
         let flat = nest.accumulators.is_empty() && matches!(nest.value, Expr::Operand(_)) && extent <= LANES;
         let mut low = 0;
         for (width, steps) in split {
+            low = low.min(extent - steps * width.elements());
             let body = |e: &mut Self, index: Value, _: &[Value]| {
                 let places: Vec<Position> =
                     places.iter().map(|place| e.entered(place, axis, index)).collect();
@@ -435,6 +458,58 @@ impl<'f> NestEmitter<'_, 'f> {
                 self.fixed((low, steps, width.elements()), &[], body);
             }
             low += steps * width.elements();
+        }
+    }
+
+    /// Whether the nest moves elements one by one, whose bits stay as they are.
+    fn moves_ones(&self) -> bool {
+        let nest = self.nest;
+        let [operand] = nest.operands.as_slice() else { return false };
+        let plain = nest.reduce.is_empty() && nest.value == Expr::Operand(0);
+        let alike = operand.dtype == nest.result.dtype && scalar::element_type(operand.dtype).is_some();
+        nest.vectorised == Vectorised::Scalar && plain && alike
+    }
+
+    /// The innermost loop of such a nest, so many elements at a time that the loop costs little beside them.
+    fn moved(&mut self, axis: usize, place: &Position) {
+        let nest = self.nest;
+        let extent = nest.loops[axis];
+        let (operand, result) = (&nest.operands[0], &nest.result);
+        let Some(ty) = scalar::element_type(operand.dtype) else { return };
+        // Tables whose entries differ along the loop.
+        let tables = (2..self.streams.len())
+            .filter(|&i| matches!(self.streams[i].table_of, Some((0, Some(a))) if a == axis));
+        let tables: Vec<(usize, i64)> = tables.map(|i| (i, self.streams[i].strides[axis])).collect();
+        let steps = [operand.strides[axis], result.strides[axis]];
+        let reach =
+            |step: i64| step.checked_mul(MOVED_TOGETHER as i64).is_some_and(|n| i32::try_from(n).is_ok());
+        let near = steps.into_iter().chain(tables.iter().map(|table| table.1)).all(reach);
+        let together = if near { MOVED_TOGETHER } else { 1 };
+        let (rounds, left) = (extent / together, extent % together);
+        let body = |count: usize| {
+            let tables = tables.clone();
+            move |e: &mut Self, index: Value, _: &[Value]| {
+                let mut at = place.at.clone();
+                for stream in [0, 1].into_iter().chain(tables.iter().map(|table| table.0)) {
+                    let by = e.times(index, e.streams[stream].strides[axis]);
+                    at[stream] = e.b.ins().iadd(at[stream], by);
+                }
+                for n in 0..count as i64 {
+                    let mut from = at[0];
+                    for &(table, step) in &tables {
+                        let entry = e.b.ins().load(types::I32, memory(), at[table], (n * step) as i32);
+                        let entry = e.b.ins().sextend(types::I64, entry);
+                        from = e.b.ins().iadd(from, entry);
+                    }
+                    let one = e.b.ins().load(ty, memory(), from, (n * steps[0]) as i32);
+                    e.b.ins().store(memory(), one, at[1], (n * steps[1]) as i32);
+                }
+                Vec::new()
+            }
+        };
+        self.fixed((0, rounds, together), &[], body(together));
+        if left > 0 {
+            self.fixed((rounds * together, 1, left), &[], body(left));
         }
     }
 
@@ -524,7 +599,7 @@ impl<'f> NestEmitter<'_, 'f> {
     }
 
     fn groups(&mut self) -> GroupWriter<'_, 'f> {
-        GroupWriter { b: self.b, operands: &self.operand_types }
+        GroupWriter { b: self.b, operands: &self.operand_types, arch: self.arch }
     }
 
     /// Computes and stores some groups of elements.

@@ -19,6 +19,7 @@ use nnc_ir::op::elementwise::BinaryFn;
 use super::expr::{Constant, Expr, computed};
 use super::scalar;
 use crate::code::half;
+use crate::target::Arch;
 
 /// Elements that go together.
 pub const GROUP: usize = 16;
@@ -70,6 +71,21 @@ fn has_cast(from: DType, to: DType) -> bool {
     }
 }
 
+/// The integer of half as many bytes that an expression has twice, side by side: `x · (2^bits + 1)`.
+fn twice(e: &Expr, dtype: DType) -> Option<&Expr> {
+    let Expr::Binary(BinaryFn::Mul, x, factor) = e else { return None };
+    let (Expr::Cast(_, narrow), Expr::Const(Constant::Int(_, factor))) = (&**x, &**factor) else {
+        return None;
+    };
+    (*factor == (1i64 << (4 * dtype.bytes())) + 1).then_some(narrow)
+}
+
+/// Whether integers of one type have half as many bytes as those of another one, and no sign that a cast repeats.
+fn is_half_of(narrow: DType, wide: DType) -> bool {
+    let pairs = [(DType::U8, DType::U16), (DType::U16, DType::U32), (DType::U32, DType::U64)];
+    pairs.contains(&(narrow, wide))
+}
+
 /// What sixteen elements are.
 #[derive(Clone)]
 pub(super) enum ElementGroup {
@@ -83,6 +99,7 @@ pub(super) enum ElementGroup {
 pub(super) struct GroupWriter<'a, 'f> {
     pub(super) b: &'a mut FunctionBuilder<'f>,
     pub(super) operands: &'a [DType],
+    pub(super) arch: Arch,
 }
 
 /// The vector of 128 bits of elements.
@@ -177,6 +194,10 @@ impl GroupWriter<'_, '_> {
             }
             Expr::Binary(f, x, y) => {
                 let of = dtype(self, x);
+                if let Some(narrow) = twice(e, of).filter(|e| is_half_of(dtype(self, e), of)) {
+                    let x = self.value(narrow, operand);
+                    return self.doubled(&x);
+                }
                 let (x, y) = (self.value(x, operand), self.value(y, operand));
                 self.binary(*f, of, &x, &y)
             }
@@ -270,6 +291,26 @@ impl GroupWriter<'_, '_> {
             false => [self.b.ins().uwiden_low(*part), self.b.ins().uwiden_high(*part)],
         };
         parts.iter().flat_map(widen).collect()
+    }
+
+    /// Each element twice, side by side, as one of twice as many bytes.
+    fn doubled(&mut self, x: &ElementGroup) -> ElementGroup {
+        let parts = self.elements(x);
+        let bytes = parts.len() as u8;
+        let half = GROUP as u8 / bytes / 2;
+        let mut twice = Vec::new();
+        for part in parts {
+            let part = self.seen_as(types::I8X16, part);
+            for first in [0, half] {
+                let lanes = (first..first + half).flat_map(|lane| [lane, GROUP as u8 / bytes + lane]);
+                let order: Vec<u8> =
+                    lanes.flat_map(|lane| (0..bytes).map(move |b| bytes * lane + b)).collect();
+                let order = self.b.func.dfg.immediates.push(ConstantData::from(order));
+                let doubled = self.b.ins().shuffle(part, part, order);
+                twice.push(self.seen_as(int_type(2 * usize::from(bytes)), doubled));
+            }
+        }
+        ElementGroup::Elements(twice)
     }
 
     /// Integers of half as many bytes: the lower ones.
@@ -492,8 +533,7 @@ impl GroupWriter<'_, '_> {
             }
             _ => {}
         }
-        let whole: Vec<Value> =
-            parts.iter().map(|&x| self.b.ins().fcvt_to_sint_sat(types::I32X4, x)).collect();
+        let whole = self.float_to_word(parts);
         // Narrowing saturates likewise, from signed numbers to either kind.
         let signed = scalar::is_signed(to);
         let mut parts = whole;
@@ -507,6 +547,22 @@ impl GroupWriter<'_, '_> {
                 .collect();
         }
         parts
+    }
+
+    /// Integers of 32 bits, which saturate. The instruction of x86 gives the least one for all that is none of them, which is seldom; so
+    /// only then the others are told apart.
+    fn float_to_word(&mut self, parts: &[Value]) -> Vec<Value> {
+        let saturated = |w: &mut Self| {
+            parts.iter().map(|&x| w.b.ins().fcvt_to_sint_sat(types::I32X4, x)).collect::<Vec<Value>>()
+        };
+        if self.arch != Arch::X86_64 {
+            return saturated(self);
+        }
+        let words: Vec<Value> = parts.iter().map(|&x| self.b.ins().x86_cvtt2dq(types::I32X4, x)).collect();
+        let least = self.int(4, i64::from(i32::MIN));
+        let inside: Vec<Value> =
+            words.iter().map(|&x| self.b.ins().icmp(IntCC::NotEqual, x, least)).collect();
+        self.unless_all(&inside, |_| words, saturated)
     }
 
     fn int_to_float(&mut self, from: DType, parts: &[Value]) -> Vec<Value> {
