@@ -332,7 +332,7 @@ fn lanes_of(nest: &Nest) -> VectorWidth {
         | Vectorised::Groups { .. }
         | Vectorised::Reduce { .. }
         | Vectorised::Transpose => VectorWidth::Narrow,
-        Vectorised::Kernel | Vectorised::Windows => VectorWidth::Wide,
+        Vectorised::Kernel | Vectorised::Windows | Vectorised::Scan => VectorWidth::Wide,
     })
 }
 

@@ -9,4 +9,5 @@ mod places;
 mod pointwise;
 mod products;
 mod reductions;
+mod scans;
 mod windows;

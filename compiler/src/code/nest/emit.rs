@@ -364,7 +364,7 @@ impl<'f> NestEmitter<'_, 'f> {
         let nest = self.nest;
         let extent = nest.loops.get(axis).copied().unwrap_or(1);
         match (nest.loops.len() - axis, nest.vectorised) {
-            (0 | 1, Vectorised::Kernel) => self.row(place),
+            (0 | 1, Vectorised::Kernel) | (1, Vectorised::Scan) => self.row(place),
             (2, Vectorised::Windows) => self.row(place),
             (0, _) => self.elements(std::slice::from_ref(place), Width::One),
             (1, _) => self.innermost(axis, std::slice::from_ref(place)),
@@ -434,7 +434,8 @@ impl<'f> NestEmitter<'_, 'f> {
             | Vectorised::Reduce { .. }
             | Vectorised::Kernel
             | Vectorised::Transpose
-            | Vectorised::Windows => {
+            | Vectorised::Windows
+            | Vectorised::Scan => {
                 vec![(Width::One, extent)]
             }
         };
@@ -557,7 +558,7 @@ impl<'f> NestEmitter<'_, 'f> {
             Vectorised::Scalar | Vectorised::Loop { .. } | Vectorised::Groups { .. } => {
                 (self.reduced(places, width), width)
             }
-            Vectorised::Kernel | Vectorised::Transpose | Vectorised::Windows => {
+            Vectorised::Kernel | Vectorised::Transpose | Vectorised::Windows | Vectorised::Scan => {
                 (self.reduced(places, width), width)
             }
         };
@@ -677,7 +678,7 @@ impl<'f> NestEmitter<'_, 'f> {
             .map(|(a, &state)| {
                 let v = self.value(&a.value, at, old);
                 match a.fold {
-                    Fold::Replace => v,
+                    Fold::Replace | Fold::Through | Fold::Before => v,
                     Fold::With(f) | Fold::After(f) => self.fold(f, a.init.dtype(), state, v, at.lanes),
                 }
             })

@@ -11,7 +11,7 @@
 //! same bits wherever it stands.
 
 use super::line::{Line, name};
-use super::{Nest, Vectorised, row, window};
+use super::{Nest, Vectorised, row, scan, window};
 use crate::code::float::Float;
 use crate::code::tile::ir::{self, TileProgram};
 use crate::code::tile::{self, verify, x86};
@@ -26,6 +26,7 @@ impl Nest {
             (Vectorised::Kernel, true) => map(self, widest),
             (Vectorised::Kernel, false) => row::program(self, widest),
             (Vectorised::Windows, _) => window::program(self, widest),
+            (Vectorised::Scan, _) => scan::program(self, widest),
             _ => None,
         }
     }
@@ -46,7 +47,7 @@ impl Nest {
             self.kernel(lanes)
                 .is_some_and(|program| verify::verify(&program).is_ok() && x86::fits(&program, level).is_ok())
         };
-        !matches!(self.vectorised, Vectorised::Kernel | Vectorised::Windows)
+        !matches!(self.vectorised, Vectorised::Kernel | Vectorised::Windows | Vectorised::Scan)
             || [(ir::Lanes::X8, x86::Level::Avx2), (ir::Lanes::X16, x86::Level::Avx512)].into_iter().all(fits)
     }
 }

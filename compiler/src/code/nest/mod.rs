@@ -34,6 +34,7 @@ pub mod kernel;
 mod line;
 pub mod row;
 pub(in crate::code) mod scalar;
+mod scan;
 mod traffic;
 mod window;
 
@@ -45,6 +46,7 @@ use nnc_ir::op::elementwise::BinaryFn;
 
 pub use expr::{Constant, Expr, UnaryFn, computed};
 pub use group::GROUP;
+pub use scan::COLUMNS;
 
 /// Lanes of a vector of `f32`.
 pub const LANES: usize = 4;
@@ -157,6 +159,17 @@ pub enum Fold {
     After(BinaryFn),
     /// The new value replaces it.
     Replace,
+    /// It is added, and each index of the reduction stores the sum up to there, that index's own value included.
+    Through,
+    /// The same without that value.
+    Before,
+}
+
+impl Fold {
+    /// Whether what is stored for an index depends on those before it alone.
+    pub fn goes_on(self) -> bool {
+        matches!(self, Fold::Through | Fold::Before)
+    }
 }
 
 /// What goes in vectors: of four `f32`, unless said otherwise, which are converted where half floats lie in memory.
@@ -184,6 +197,8 @@ pub enum Vectorised {
     /// The innermost loop, or the only reduction axis where there is one, by a tile program over the target's widest vectors: see
     /// [`kernel`] and [`row`].
     Kernel,
+    /// The innermost loop and the only reduction axis, whose every index stores what has been summed up so far: see [`scan`].
+    Scan,
     /// The last two loops and the reduction by a tile program, as windows over planes: see [`window`].
     Windows,
     /// A copy of elements of 2 or 4 bytes by blocks of 4 × 4: the innermost loop is dense in the result, the loop before it, which
@@ -360,6 +375,9 @@ impl Nest {
         if self.vectorised == Vectorised::Windows {
             return self.is_windows();
         }
+        if self.vectorised == Vectorised::Scan || self.accumulators.iter().any(|a| a.fold.goes_on()) {
+            return self.is_scan();
+        }
         if self.stores_rows() || self.accumulators.iter().any(|a| matches!(a.fold, Fold::After(_))) {
             return false;
         }
@@ -369,7 +387,7 @@ impl Nest {
                 Vectorised::Reduce { unroll } => unroll > 0 && self.reduces_in_vectors(),
                 Vectorised::Loop { .. } | Vectorised::Groups { .. } => false,
                 Vectorised::Kernel | Vectorised::Transpose => false,
-                Vectorised::Windows => false,
+                Vectorised::Windows | Vectorised::Scan => false,
             };
         };
         match self.vectorised {
@@ -412,6 +430,7 @@ impl Nest {
                     && line::has(&self.value, 0)
             }
             Vectorised::Windows => self.is_windows(),
+            Vectorised::Scan => self.is_scan(),
             Vectorised::Transpose => {
                 let (Some(float), [operand]) = (self.moves(), self.operands.as_slice()) else { return false };
                 inner > self.unit_axes

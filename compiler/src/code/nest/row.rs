@@ -42,6 +42,7 @@ impl Nest {
                 Fold::With(f) if i == 0 => f,
                 Fold::After(f) if i > 0 => f,
                 Fold::With(_) | Fold::After(_) | Fold::Replace => return false,
+                Fold::Through | Fold::Before => return false,
             };
             is_fold(fold) && matches!(a.init, Constant::F32(_)) && has(&a.value, i)
         });

@@ -12,7 +12,8 @@ use nnc_ir::DType;
 use nnc_ir::op::elementwise::BinaryFn;
 
 use crate::code::nest::{
-    Accumulator, Bound, Constant, Expr, Fold, GROUP, LANES, Nest, Operand, ReduceAxis, Table, Vectorised,
+    Accumulator, Bound, COLUMNS, Constant, Expr, Fold, GROUP, LANES, Nest, Operand, ReduceAxis, Table,
+    Vectorised,
 };
 use crate::code::units::{ENOUGH_UNITS, UNIT_WORK};
 use crate::code::view::View;
@@ -48,7 +49,7 @@ impl NestDraft {
 
     /// Whether it may become part of another nest, or another one of it: what is done in one certain way stays as it is.
     pub(in crate::plan) fn is_open(&self) -> bool {
-        !self.windows
+        !self.windows && !self.nest.accumulators.iter().any(|a| a.fold.goes_on())
     }
 
     /// `result[i] = value(operands[i])`; operands have the shape of the result.
@@ -110,6 +111,12 @@ impl NestDraft {
         let nests = windows.clone().schedule();
         let all = nests.iter().all(|nest| nest.vectorised == Vectorised::Windows);
         all.then_some(windows)
+    }
+
+    /// The draft, if its sums go on across rows in vectors; `None` where strides or types do not allow it.
+    pub(super) fn across_rows(self) -> Option<NestDraft> {
+        let nests = self.clone().schedule();
+        nests.iter().all(|nest| nest.vectorised == Vectorised::Scan).then_some(self)
     }
 
     /// Restricts a reduction axis.
@@ -441,6 +448,7 @@ impl NestDraft {
         let row = if n.stores_rows() { STORED_ROW_ELEMENTS } else { ROW_ELEMENTS };
         let candidates = [
             (self.windows, Vectorised::Windows),
+            (n.accumulators.iter().any(|a| a.fold.goes_on()), Vectorised::Scan),
             (if n.reduce.is_empty() { inner >= KERNEL_ELEMENTS } else { reduced >= row }, Vectorised::Kernel),
             (inner >= LANES, Vectorised::Loop { unroll, rows: 1 }),
             (inner >= GROUP, Vectorised::Groups { unroll: groups(n) }),
@@ -513,6 +521,7 @@ impl NestDraft {
         let kept = match n.vectorised {
             Vectorised::Kernel if !n.reduce.is_empty() => 0,
             Vectorised::Loop { rows: 1, .. } | Vectorised::Kernel | Vectorised::Groups { .. } => 1,
+            Vectorised::Scan => 1,
             Vectorised::Loop { .. } | Vectorised::Transpose | Vectorised::Windows => 2,
             Vectorised::Scalar | Vectorised::Reduce { .. } => 0,
         };
@@ -544,10 +553,16 @@ impl NestDraft {
         let parts = ENOUGH_UNITS.div_ceil(self.nest.units());
         let least = UNIT_WORK.div_ceil(inner.max(1));
         let least = extent.div_ceil(parts).max(least);
+        // Sums that go on across rows keep to whole columns of a kernel.
+        let (grain, whole) = match self.nest.vectorised {
+            Vectorised::Scan => (COLUMNS, COLUMNS),
+            _ => (LANES, 4 * LANES),
+        };
+        let least = least.max(grain);
         // Without a rest, where the extent has a divisor of about that size.
         let even = (least..=least.saturating_mul(4))
-            .find(|&c| c < extent && c % LANES == 0 && extent.is_multiple_of(c));
-        let chunk = even.unwrap_or(least.next_multiple_of(4 * LANES));
+            .find(|&c| c < extent && c % grain == 0 && extent.is_multiple_of(c));
+        let chunk = even.unwrap_or(least.next_multiple_of(whole));
         if chunk >= extent || self.nest.names(axis) {
             return vec![self.nest];
         }

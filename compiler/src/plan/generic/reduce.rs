@@ -261,7 +261,7 @@ fn powers_of_rows(
 pub(super) fn then(accumulator: Accumulator) -> Accumulator {
     let fold = match accumulator.fold {
         Fold::With(f) | Fold::After(f) => Fold::After(f),
-        Fold::Replace => Fold::Replace,
+        as_is @ (Fold::Replace | Fold::Through | Fold::Before) => as_is,
     };
     Accumulator { fold, ..accumulator }
 }

@@ -5,13 +5,20 @@ use nnc_ir::op::elementwise::BinaryFn;
 use nnc_ir::op::scan::CumulativeKind;
 use nnc_ir::op::{Cumulative, ReverseSequence};
 
+use super::draft::NestDraft;
 use super::{GenericError, Lowering};
+use crate::code::float::Float;
+use crate::code::nest::{Accumulator, Constant, Expr, Fold};
 use crate::code::routine::{MemoryUse, RoutineExpr, Writer};
+use crate::code::view::View;
 
 pub(super) fn cumulative(l: &mut Lowering<'_>, op: &Cumulative) -> Result<(), GenericError> {
     let (x, y) = (l.input(0)?, l.output()?);
     if y.is_empty() {
         return Ok(());
+    }
+    if let Some(draft) = across_rows(op, &x, &y) {
+        return l.push(draft);
     }
     let mut others = y.shape.clone();
     let extent = others.remove(op.axis);
@@ -38,6 +45,32 @@ pub(super) fn cumulative(l: &mut Lowering<'_>, op: &Cumulative) -> Result<(), Ge
         });
     });
     l.push_routine(w)
+}
+
+/// The fewest columns that are worth a kernel.
+const FEW_COLUMNS: usize = 8;
+
+/// Sums of floats across rows, whose columns go in vectors.
+fn across_rows(op: &Cumulative, x: &View, y: &View) -> Option<NestDraft> {
+    let rank = x.rank();
+    let dense = |axis: usize| {
+        axis != op.axis
+            && y.shape[axis] >= FEW_COLUMNS
+            && [x, y].iter().all(|v| v.strides[axis] == v.dtype.bytes() as i64)
+    };
+    let floats = Float::of(x.dtype).is_some() && op.kind == CumulativeKind::Sum;
+    if !floats || !(0..rank).any(dense) {
+        return None;
+    }
+    let rows: Vec<usize> = (0..rank).filter(|&axis| axis != op.axis).chain([op.axis]).collect();
+    let extent = x.shape[op.axis];
+    let in_order = |v: &View| match op.reverse {
+        true => v.sliced(op.axis, extent - 1, -1, extent)?.permuted(&rows),
+        false => v.permuted(&rows),
+    };
+    let fold = if op.exclusive { Fold::Before } else { Fold::Through };
+    let sum = Accumulator { init: Constant::F32(0), fold, value: Expr::Operand(0) };
+    NestDraft::rows(&[in_order(x)?], &in_order(y)?, &[extent], vec![sum], Expr::Acc(0)).across_rows()
 }
 
 pub(super) fn reverse_sequence(l: &mut Lowering<'_>, op: &ReverseSequence) -> Result<(), GenericError> {
