@@ -291,29 +291,44 @@ impl<'f> NestEmitter<'_, 'f> {
         carried: &[Value],
         body: impl FnOnce(&mut Self, Value, &[Value]) -> Vec<Value>,
     ) -> Vec<Value> {
-        let (head, inside, done) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
-        self.b.append_block_param(head, types::I64);
+        let any = self.b.ins().icmp(IntCC::SignedLessThan, low, high);
+        self.looped(Some(any), (low, high, step), carried, body)
+    }
+
+    /// The same loop, which has a first step if `any` holds, or in any case.
+    ///
+    /// The condition comes behind the body, so that the block that begins the loop dominates all of it: what does not change in the loop
+    /// leaves it only then.
+    fn looped(
+        &mut self,
+        any: Option<Value>,
+        (low, high, step): (Value, Value, i64),
+        carried: &[Value],
+        body: impl FnOnce(&mut Self, Value, &[Value]) -> Vec<Value>,
+    ) -> Vec<Value> {
+        let (inside, done) = (self.b.create_block(), self.b.create_block());
+        self.b.append_block_param(inside, types::I64);
         for &v in carried {
             let ty = self.b.func.dfg.value_type(v);
-            self.b.append_block_param(head, ty);
+            self.b.append_block_param(inside, ty);
+            self.b.append_block_param(done, ty);
         }
-        let args: Vec<BlockArg> =
-            std::iter::once(low).chain(carried.iter().copied()).map(BlockArg::from).collect();
-        self.b.ins().jump(head, &args);
-        self.b.switch_to_block(head);
-        let params = self.b.block_params(head).to_vec();
-        let more = self.b.ins().icmp(IntCC::SignedLessThan, params[0], high);
-        self.b.ins().brif(more, inside, &[], done, &[]);
+        let args = |values: &[Value]| values.iter().copied().map(BlockArg::from).collect::<Vec<BlockArg>>();
+        let first = args(&[&[low], carried].concat());
+        match any {
+            Some(any) => self.b.ins().brif(any, inside, &first, done, &args(carried)),
+            None => self.b.ins().jump(inside, &first),
+        };
         self.b.switch_to_block(inside);
-        self.b.seal_block(inside);
+        let params = self.b.block_params(inside).to_vec();
         let next = body(self, params[0], &params[1..]);
         let index = self.b.ins().iadd_imm_s(params[0], step);
-        let args: Vec<BlockArg> = std::iter::once(index).chain(next).map(BlockArg::from).collect();
-        self.b.ins().jump(head, &args);
-        self.b.seal_block(head);
+        let more = self.b.ins().icmp(IntCC::SignedLessThan, index, high);
+        self.b.ins().brif(more, inside, &args(&[&[index], &next[..]].concat()), done, &args(&next));
+        self.b.seal_block(inside);
         self.b.switch_to_block(done);
         self.b.seal_block(done);
-        params[1..].to_vec()
+        self.b.block_params(done).to_vec()
     }
 
     /// A loop of constant bounds; no loop where there is one step only.
@@ -329,7 +344,7 @@ impl<'f> NestEmitter<'_, 'f> {
             1 => body(self, first, carried),
             _ => {
                 let end = self.index(low + steps * step);
-                self.counted((first, end, step as i64), carried, body)
+                self.looped(None, (first, end, step as i64), carried, body)
             }
         }
     }

@@ -123,18 +123,17 @@ impl RoutineEmitter<'_, '_> {
         );
     }
 
-    /// `while condition { body }`
-    fn repeated(&mut self, condition: impl FnOnce(&mut Self) -> Value, body: impl FnOnce(&mut Self)) {
-        let (head, inside, done) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
-        self.b.ins().jump(head, &[]);
-        self.b.switch_to_block(head);
+    /// `while condition { body }`. The condition is written a second time behind the body, so that the block that begins the loop
+    /// dominates all of it: what does not change in the loop leaves it only then.
+    fn repeated(&mut self, condition: impl Fn(&mut Self) -> Value, body: impl FnOnce(&mut Self)) {
+        let (inside, done) = (self.b.create_block(), self.b.create_block());
+        let any = condition(self);
+        self.b.ins().brif(any, inside, &[], done, &[]);
+        self.b.switch_to_block(inside);
+        body(self);
         let more = condition(self);
         self.b.ins().brif(more, inside, &[], done, &[]);
-        self.b.switch_to_block(inside);
         self.b.seal_block(inside);
-        body(self);
-        self.b.ins().jump(head, &[]);
-        self.b.seal_block(head);
         self.b.switch_to_block(done);
         self.b.seal_block(done);
     }
