@@ -108,9 +108,6 @@ impl Planner<'_> {
         outputs: &[View],
         note: Option<&str>,
     ) -> Result<(), PlanError> {
-        let fault = |source| PlanError::Generic { node: name.to_string(), op: op.name(), source };
-        let mut temporaries: Vec<TensorType> = Vec::new();
-        let mut constants = Vec::new();
         let follows = matches!(
             op,
             Op::GatherAt(_)
@@ -120,6 +117,25 @@ impl Planner<'_> {
                 | Op::ScatterElements(_)
                 | Op::ScatterNd(_)
         );
+        let what = GenericWork { id, name, op: op.name(), follows, note };
+        self.lowered_steps(what, |temp, constant, records| {
+            generic::open(op, inputs, outputs, temp, constant, records)
+        })
+    }
+
+    /// Adds the steps that some part of an operator is lowered to.
+    pub(super) fn lowered_steps(
+        &mut self,
+        GenericWork { id, name, op, follows, note }: GenericWork<'_>,
+        lower: impl FnOnce(
+            &mut dyn FnMut(TensorType) -> View,
+            &mut dyn FnMut(nnc_ir::Tensor) -> View,
+            Option<&mut generic::RecordMemory<'_>>,
+        ) -> Result<Vec<OpenStep>, GenericError>,
+    ) -> Result<(), PlanError> {
+        let fault = |source| PlanError::Generic { node: name.to_string(), op, source };
+        let mut temporaries: Vec<TensorType> = Vec::new();
+        let mut constants = Vec::new();
         let record_memory = if follows { self.index_records() } else { None };
         let mut records: Vec<IndexRecords> = Vec::new();
         // Views that the lowering asks for get numbers behind all buffers, and their buffers afterwards.
@@ -149,7 +165,7 @@ impl Planner<'_> {
                 }
             });
             let record = record.as_mut().map(|record| record as &mut generic::RecordMemory<'_>);
-            generic::open(op, inputs, outputs, &mut temp, &mut constant, record).map_err(fault)?
+            lower(&mut temp, &mut constant, record).map_err(fault)?
         };
         for record in &records {
             self.add_index_check(name, record);
@@ -166,7 +182,7 @@ impl Planner<'_> {
             let (name, node) = (format!("{name}{suffix}"), (index == 0 && note.is_none()).then_some(id));
             let note = note.map(str::to_string);
             match step {
-                OpenStep::Loops(nest) => self.loops(LoopsDraft { name, node, op: op.name(), nest, note }),
+                OpenStep::Loops(nest) => self.loops(LoopsDraft { name, node, op, nest, note }),
                 OpenStep::Routine(mut routine) => {
                     let args = routine.relocate().into_iter();
                     let step = GenericStep::Routine(routine);
@@ -427,6 +443,20 @@ impl Planner<'_> {
 /// Whether an operator makes an image of an image by reducing pixels: what lies beside each other is read and written together.
 fn reduces_pixels(op: &Op) -> bool {
     matches!(op, Op::Reduce(reduce) if reduce.keep_dims && reduce.axes.iter().all(|&axis| axis >= 2))
+}
+
+/// What steps are lowered for.
+#[derive(Clone, Copy)]
+pub(super) struct GenericWork<'a> {
+    pub id: NodeId,
+    /// Of the steps.
+    pub name: &'a str,
+    /// Name of the operator.
+    pub op: &'static str,
+    /// Whether indices of the run lead into tensors.
+    pub follows: bool,
+    /// Why it is done, where it is no node of the graph.
+    pub note: Option<&'a str>,
 }
 
 /// What a lowering asked for while it ran.

@@ -25,6 +25,7 @@ pub mod constants;
 mod content;
 mod control;
 mod convert_step;
+mod deform_step;
 pub mod dense;
 mod dense_step;
 mod digest;
@@ -505,6 +506,7 @@ impl<'g> Planner<'g> {
                 Op::Input | Op::Constant(_) => continue,
                 Op::ChannelSelect(select) if self.select(id, select) => continue,
                 Op::Cast(cast) if self.converted(id, cast.to)? => continue,
+                Op::DeformConv(conv) if self.deformed(id, conv)? => continue,
                 Op::Prefix(prefix) => self.prefix(id, prefix)?,
                 Op::Loop(op) => self.repeated(id, op)?,
                 Op::If(op) => self.branches(id, op)?,

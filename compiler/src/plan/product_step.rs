@@ -12,7 +12,7 @@
 //!
 //! What lies in another way than kernels read or write it is copied; [`fits`](super::fits) has said that there is a kernel.
 
-use nnc_ir::{DType, Tensor, TensorType, Value};
+use nnc_ir::{DType, NodeId, Tensor, TensorType, Value};
 
 use super::buffer::{BufferId, Home};
 use super::dense::{Ahead, DenseArg, DensePlan, LoopOrder, PanelRun, WeightsPitch};
@@ -27,6 +27,7 @@ use super::tiling::{self, Folding, LayerShape, Registers};
 use super::{LayerCode, PanelWidth, PlanError, Traffic};
 use crate::code::float::Float;
 use crate::code::tile::programs::dense::{Runs, panel_width};
+use crate::code::tile::programs::epilogue::KernelEpilogue;
 use crate::code::tile::store_registers;
 use crate::code::view::View;
 
@@ -48,22 +49,42 @@ const OUT: usize = 2;
 const RESIDUAL: usize = 3;
 
 /// The operands and the result of a product as `[batch…, rows, columns]`.
-struct Operands {
-    a: View,
+pub(super) struct Operands {
+    pub a: View,
     /// `[batch…, K, N]`; of a constant only the shape is of use.
-    b: View,
-    out: View,
-    residual: Option<View>,
+    pub b: View,
+    pub out: View,
+    pub residual: Option<View>,
+}
+
+/// A product of matrices that have their places.
+pub(super) struct Multiplication {
+    pub node: NodeId,
+    pub operands: Operands,
+    /// The second matrix, if it is known, and whether it is given as its transpose.
+    pub constant: Option<(Tensor, bool)>,
+    pub bias: Option<Tensor>,
+    pub epilogue: KernelEpilogue,
+    /// Whether its first step counts as the node.
+    pub counts: bool,
 }
 
 impl Planner<'_> {
     /// Plans a product of matrices.
     pub(super) fn product(&mut self, layer: &ProductLayer) -> Result<(), PlanError> {
         let operands = self.operands(layer)?;
+        let constant = self.graph.constant(layer.b).cloned().map(|tensor| (tensor, layer.trans_b));
+        let bias = layer.bias.map(|bias| self.parameter(Some(bias))).transpose()?;
+        let (node, epilogue) = (layer.node, layer.epilogue);
+        self.multiplied(Multiplication { node, operands, constant, bias, epilogue, counts: true })
+    }
+
+    /// Plans a product whose operands have their places.
+    pub(super) fn multiplied(&mut self, product: Multiplication) -> Result<(), PlanError> {
+        let Multiplication { node, operands, constant, bias, epilogue, counts } = product;
         let (a, b, out) = (&operands.a, &operands.b, &operands.out);
         let rank = out.rank();
         let (k, n) = (a.shape[rank - 1], out.shape[rank - 1]);
-        let constant = self.graph.constant(layer.b).cloned();
         let input = float_of(a);
         let output = float_of(out);
         // What panels there are depends on the sweep, and where B's matrices lie on the panels.
@@ -96,7 +117,7 @@ impl Planner<'_> {
             rows: images.extent * y.extent,
             k,
             runs: &[n],
-            epilogue: layer.epilogue.registers(store_registers(output, self.target)),
+            epilogue: epilogue.registers(store_registers(output, self.target)),
         };
         let tile = match self.options.panels {
             PanelWidth::Fastest => tiling::choose(registers, &shape),
@@ -117,12 +138,12 @@ impl Planner<'_> {
         let residual_float = operands.residual.as_ref().map_or(output, float_of);
         let panels = merge_panels(&cut, &[group], (output, residual_float), &[0], k);
         let matrix_bytes: i64 = panels.iter().map(|p| panel_bytes(p, k) * p.count as i64).sum();
-        let name = self.graph.node(layer.node).name.clone();
+        let name = self.graph.node(node).name.clone();
         let weights = match constant {
-            Some(tensor) => {
+            Some((tensor, transposed)) => {
                 let packing = Packing {
                     // A vector is one column, as it lies.
-                    columns: !layer.trans_b && tensor.shape().rank() > 1,
+                    columns: !transposed && tensor.shape().rank() > 1,
                     weights: tensor,
                     taps: 1,
                     winograd: None,
@@ -132,12 +153,13 @@ impl Planner<'_> {
                 };
                 self.packed_buffer(&name, packing)
             }
-            None => self.packed_by_step(layer, b, &matrices, &panels, matrix_bytes)?,
+            None => self.packed_by_step(node, b, output, (&matrices, &panels, matrix_bytes))?,
         };
-        let bias = match layer.bias {
+        let has_bias = bias.is_some();
+        let bias = match bias {
             None => ARENA_START,
             Some(bias) => {
-                let bias = packed_bias(&cut, Some(&self.parameter(Some(bias))?))?;
+                let bias = packed_bias(&cut, Some(&bias))?;
                 self.constant_buffer(&name, bytemuck::cast_slice(&bias))
             }
         };
@@ -170,7 +192,7 @@ impl Planner<'_> {
                 false => LoopOrder::Tiles,
             },
             ahead: Ahead::default(),
-            epilogue: layer.epilogue,
+            epilogue,
             stage: None,
         };
         let read_matrices: usize =
@@ -182,7 +204,7 @@ impl Planner<'_> {
         let traffic = Traffic {
             read: size(swept * k, input)
                 + matrix_bytes as u64 * read_matrices as u64
-                + if layer.bias.is_some() { size(lanes, Float::F32) } else { 0 }
+                + if has_bias { size(lanes, Float::F32) } else { 0 }
                 + if operands.residual.is_some() { size(swept * n, residual_float) } else { 0 },
             written: size(swept * n, output),
         };
@@ -203,7 +225,7 @@ impl Planner<'_> {
             let first = at.iter().all(|&i| i == 0);
             self.step(Draft {
                 name: name.clone(),
-                node: first.then_some(layer.node),
+                node: (first && counts).then_some(node),
                 units: plan.units(),
                 scratch: 0,
                 code: LayerCode::Dense(plan.clone()),
@@ -288,17 +310,16 @@ impl Planner<'_> {
     /// [lanes]`. Lanes without a column are zero, as those of constants are.
     fn packed_by_step(
         &mut self,
-        layer: &ProductLayer,
+        node: NodeId,
         b: &View,
-        matrices: &Matrices,
-        panels: &[PanelRun],
-        matrix_bytes: i64,
+        output: Float,
+        (matrices, panels, matrix_bytes): (&Matrices, &[PanelRun], i64),
     ) -> Result<BufferId, PlanError> {
-        let name = format!("{}.pack", self.graph.node(layer.node).name);
+        let name = format!("{}.pack", self.graph.node(node).name);
         let bytes = matrices.count as u64 * matrix_bytes as u64;
         let buffer = self.buffer(&name, Home::Arena, bytes, None);
         let rank = b.rank();
-        let (k, output) = (b.shape[rank - 2], self.float(layer.node.into()));
+        let k = b.shape[rank - 2];
         for run in panels {
             let used: usize = run.cols.iter().map(|col| col.used as usize).sum();
             let lanes: i64 = run.cols.iter().map(|col| i64::from(col.lanes.count())).sum();
@@ -319,7 +340,7 @@ impl Planner<'_> {
             let from = View { arg: b.arg, offset, dtype: b.dtype, shape: shape.clone(), strides: from };
             let arg = buffer.0 as usize;
             let to = View { arg, offset: run.weights.start, dtype: DType::F32, shape, strides: to };
-            self.copy(layer.node, &name, from, to.clone(), "a matrix that is computed is packed in panels")?;
+            self.copy(node, &name, from, to.clone(), "a matrix that is computed is packed in panels")?;
             let spare = lanes as usize - used;
             if spare > 0 {
                 let mut shape = to.shape.clone();
@@ -327,7 +348,7 @@ impl Planner<'_> {
                 let zero = self.constant(&name, &Tensor::new([1], &[0.0f32])?);
                 let zero = zero.broadcast(&shape).unwrap_or(zero);
                 let rest = View { offset: to.offset + used as i64 * 4, shape, ..to };
-                self.copy(layer.node, &name, zero, rest, "lanes without a column are zero")?;
+                self.copy(node, &name, zero, rest, "lanes without a column are zero")?;
             }
         }
         Ok(buffer)

@@ -4,6 +4,7 @@
 
 mod computed;
 mod constants;
+mod deform;
 mod fusions;
 mod layouts;
 mod networks;

@@ -41,6 +41,7 @@ use crate::code::nest::{Nest, NestError, Vectorised, computed};
 use crate::code::routine::{Routine, RoutineError, Writer};
 use crate::code::view::View;
 use crate::plan::{LayerCode, Traffic};
+pub(super) use deform::{SampleLayout, samples};
 pub(super) use draft::{NestDraft, ROW_ELEMENTS, weight};
 pub(super) use window::pools_planes;
 
