@@ -18,7 +18,7 @@ pub(super) fn why(graph: &Graph, id: NodeId) -> String {
     let kind = match &node.op {
         Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_) => None,
         Op::Einsum(_) => Some("sums over names have no kernels"),
-        Op::DeformConv(_) => Some("deformable convolutions have no kernels"),
+        Op::DeformConv(_) => Some("deformable convolutions with weights of the run have no kernels"),
         _ => Some("its operator has no kernels"),
     };
     if let Some(kind) = kind {

@@ -12,6 +12,7 @@ use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use cranelift_module::{FuncId, Module, ModuleError};
 use nnc_ir::DType;
+use nnc_ir::op::Unary;
 use nnc_ir::op::elementwise::BinaryFn;
 
 use super::ranges::Ranges;
@@ -201,6 +202,11 @@ impl RoutineEmitter<'_, '_> {
                 );
             }
             Stmt::If { condition, then, otherwise } => {
+                // A branch tells both ways.
+                let (condition, then, otherwise) = match condition {
+                    RoutineExpr::Unary(f, x) if f.0 == Unary::Not => (&**x, otherwise, then),
+                    _ => (condition, then, otherwise),
+                };
                 let holds = self.value(condition);
                 self.chosen(holds, |e| e.body(then), |e| e.body(otherwise));
             }

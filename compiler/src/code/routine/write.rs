@@ -236,6 +236,11 @@ impl Writer {
             Some(self.memory(&View::dense(usize::MAX, DType::I64, [RECORD_WORDS]), MemoryUse::Update));
     }
 
+    /// Whether units keep such records.
+    pub fn tells_of_indices(&self) -> bool {
+        self.records.is_some()
+    }
+
     /// Notes that `index`, of the element at `position` of a row-major `shape`, lies outside of an axis of `extent` elements, if it
     /// does and no lower position has been noted. Negative indices count from the end.
     pub fn check_index(
@@ -246,8 +251,10 @@ impl Writer {
         shape: &[usize],
     ) {
         let Some(records) = self.records else { return };
-        let low = index.clone().less(RoutineExpr::int(0) - extent.clone());
-        let outside = low.or(index.clone().less(extent.clone()).not());
+        // From the start of the axis, as a number without a sign, of which negative ones are larger than any extent.
+        let from_end = index.clone() + extent.clone();
+        let found = index.clone().less(RoutineExpr::int(0)).select(from_end, index.clone());
+        let outside = found.cast(DType::U64).less(extent.clone().cast(DType::U64)).not();
         let unit: Vec<RoutineExpr> = (0..self.routine.units.len()).map(RoutineExpr::Local).collect();
         let word = |n: usize| [unit.as_slice(), &[RoutineExpr::index(n)]].concat();
         self.when(outside, |w| {

@@ -20,6 +20,17 @@ pub(super) fn index_at(w: &mut Writer, indices: Mem, position: &[RoutineExpr], e
     from_start(w, index, RoutineExpr::index(extent))
 }
 
+/// The same, of an element that is read. Where an index that lies outside is told of, it makes no difference which element it is then,
+/// and one comparison keeps it inside.
+fn read_at(w: &mut Writer, indices: Mem, position: &[RoutineExpr], extent: usize) -> RoutineExpr {
+    let index = index_at(w, indices, position, extent);
+    if !w.tells_of_indices() || extent == 0 {
+        return index;
+    }
+    let last = RoutineExpr::constant(DType::U64, (extent - 1) as f64);
+    w.value(index.cast(DType::U64).min(last).cast(DType::I64))
+}
+
 fn from_start(w: &mut Writer, index: RoutineExpr, extent: RoutineExpr) -> RoutineExpr {
     let from_end = index.clone() + extent;
     w.value(index.clone().less(RoutineExpr::int(0)).select(from_end, index))
@@ -86,7 +97,7 @@ pub(super) fn gather_at(l: &mut Lowering<'_>, op: &GatherAt) -> Result<(), Gener
         (w.moved(&x, MemoryUse::Read), w.memory(&indices, MemoryUse::Read), w.moved(&y, MemoryUse::Write));
     let (outer, slice) = y.shape.split_at(axis + rank);
     w.over(outer, WORK + slice.iter().product::<usize>(), |w, at| {
-        let index = index_at(w, at_, &at[axis..], extent);
+        let index = read_at(w, at_, &at[axis..], extent);
         w.nested(slice, Vec::new(), |w, rest| {
             let element = w.load(from, &[&at[..axis], std::slice::from_ref(&index), rest].concat());
             w.store(to, &[at, rest].concat(), element);
@@ -105,7 +116,7 @@ pub(super) fn gather_elements(l: &mut Lowering<'_>, op: &GatherElements) -> Resu
         (w.moved(&x, MemoryUse::Read), w.memory(&indices, MemoryUse::Read), w.moved(&y, MemoryUse::Write));
     w.over(&y.shape, WORK, |w, at| {
         let mut source = at.to_vec();
-        source[op.axis] = index_at(w, at_, at, x.shape[op.axis]);
+        source[op.axis] = read_at(w, at_, at, x.shape[op.axis]);
         let element = w.load(from, &source);
         w.store(to, at, element);
     });
@@ -126,7 +137,7 @@ pub(super) fn gather_nd(l: &mut Lowering<'_>, op: &GatherNd) -> Result<(), Gener
     w.over(tuples, WORK + depth + slice.iter().product::<usize>(), |w, at| {
         let mut source = at[..batch].to_vec();
         for i in 0..depth {
-            source.push(index_at(w, at_, &[at, &[RoutineExpr::index(i)]].concat(), x.shape[batch + i]));
+            source.push(read_at(w, at_, &[at, &[RoutineExpr::index(i)]].concat(), x.shape[batch + i]));
         }
         w.nested(slice, Vec::new(), |w, rest| {
             let element = w.load(from, &[source.as_slice(), rest].concat());

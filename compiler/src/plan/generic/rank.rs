@@ -18,6 +18,9 @@ use crate::code::routine::{MemoryUse, RoutineExpr, Writer};
 use crate::code::view::View;
 use nnc_ir::DType;
 
+/// Elements of which one question finds out that all are behind those that are kept.
+const BLOCK: usize = 8;
+
 /// The depth of the deepest heap.
 const DEPTH: u64 = 64;
 
@@ -230,6 +233,8 @@ fn top_items(
     let (extent, k) = (x.shape[rank], y.shape[rank]);
     let mut w = Writer::new();
     let (numbers, bits) = (order.numbers(&mut w, x), w.moved(x, MemoryUse::Read));
+    // As elements that a comparison tells apart: bits of floats are not in their order.
+    let values = if x.dtype.is_float() { w.memory(x, MemoryUse::Read) } else { numbers };
     let (to, slots) = (w.moved(y, MemoryUse::Write), w.memory(indices, MemoryUse::Write));
     let work = extent.saturating_mul(1 + k.max(1).ilog2() as usize);
     w.over(others, work, |w, at| {
@@ -245,19 +250,45 @@ fn top_items(
             heap.put(w, i, item);
         });
         heap.build(w, &size, k);
-        // Few are better than the worst so far, which is at hand.
-        let worst = w.local(DType::I64);
-        let root = heap.get(w, RoutineExpr::int(0));
-        w.set(worst, root);
-        w.for_each(size.clone(), RoutineExpr::index(extent), |w, i| {
+        // Few are better than the worst so far, which is at hand, as an item and as it is.
+        let (worst, bound) = (w.local(DType::I64), w.local(w.value_type(values)));
+        let value = |w: &mut Writer, i: RoutineExpr| w.load(values, &[at, &[i]].concat());
+        let note = |w: &mut Writer| {
+            let root = heap.get(w, RoutineExpr::int(0));
+            let index = order.index(w, root.clone());
+            w.set(worst, root);
+            let element = value(w, index);
+            w.set(bound, element);
+        };
+        note(w);
+        // Of equal ones the first is the better one. What is no number is neither.
+        let is_behind = |w: &mut Writer, i: RoutineExpr| {
+            let element = value(w, i);
+            let (low, high) = if order.largest { (element, bound.get()) } else { (bound.get(), element) };
+            low.binary(BinaryFn::LessOrEqual, high)
+        };
+        let offer = |w: &mut Writer, i: RoutineExpr| {
             let item = item(w, &i);
             w.when(worst.get().less(item.clone()), |w| {
                 heap.put(w, RoutineExpr::int(0), item);
                 heap.sink(w, RoutineExpr::int(0), &size);
-                let root = heap.get(w, RoutineExpr::int(0));
-                w.set(worst, root);
+                note(w);
+            });
+        };
+        let blocks = (extent - k) / BLOCK;
+        w.for_each(RoutineExpr::int(0), RoutineExpr::index(blocks), |w, block| {
+            let first = w.value(size.clone() + block * RoutineExpr::index(BLOCK));
+            let behind: Vec<RoutineExpr> =
+                (0..BLOCK).map(|i| is_behind(w, first.clone() + RoutineExpr::index(i))).collect();
+            let all = behind.into_iter().reduce(RoutineExpr::and).unwrap_or(RoutineExpr::bool(false));
+            w.when(all.not(), |w| {
+                w.for_each(first.clone(), first.clone() + RoutineExpr::index(BLOCK), |w, i| {
+                    let behind = is_behind(w, i.clone());
+                    w.when(behind.not(), |w| offer(w, i));
+                });
             });
         });
+        w.for_each(RoutineExpr::index(k + blocks * BLOCK), RoutineExpr::index(extent), offer);
         heap.sort(w, &size, k);
         w.for_each(RoutineExpr::int(0), size, |w, rank| {
             let item = heap.get(w, rank.clone());
