@@ -9,7 +9,7 @@ use nnc_ir::op::elementwise::BinaryFn;
 use nnc_ir::op::{Binary, Cast, Unary, Where};
 use nnc_ir::{DType, Op, Tensor, TensorType};
 
-use crate::harness::{GuardedWindow, Layout, Random, check, layouts, lowered, run_steps};
+use crate::harness::{GuardedWindow, Layout, Random, check, compiled, floats, layouts, lowered, run_steps};
 
 const INTEGERS: [DType; 8] =
     [DType::I8, DType::U8, DType::I16, DType::U16, DType::I32, DType::U32, DType::I64, DType::U64];
@@ -181,6 +181,45 @@ fn comparisons_and_choices_of_floats_are_as_evaluated() {
 }
 
 #[test]
+fn functions_of_f64_and_rare_ones_of_f32_have_the_bits_of_one_element() {
+    let mut random = Random::new(8);
+    let rare = [
+        Unary::Sin,
+        Unary::Cos,
+        Unary::Tan,
+        Unary::Asin,
+        Unary::Acos,
+        Unary::Atan,
+        Unary::Sinh,
+        Unary::Cosh,
+        Unary::Asinh,
+        Unary::Acosh,
+        Unary::Atanh,
+        Unary::Power { exponent: 0.3 },
+    ];
+    for dtype in [DType::F32, DType::F64] {
+        for f in rare.into_iter().chain([Unary::Exp, Unary::Log, Unary::Tanh]) {
+            if dtype == DType::F32 && !rare.contains(&f) {
+                continue;
+            }
+            for x in [bits(&mut random, dtype, &[4, 15]), random.tensor(dtype, &[4, 15])] {
+                let op = Op::from(f);
+                let by_groups = matches!(nests(&op, &[&x])[0].vectorised, Vectorised::Groups { .. });
+                assert!(by_groups, "{op} of {dtype}");
+                // Rows that are apart, and too short for a group.
+                let apart = Layout::Strided(4);
+                let together = compiled(&op, &[Some(&x)], &[], Layout::Dense).remove(0);
+                let one_by_one = compiled(&op, &[Some(&x)], &[apart], apart).remove(0);
+                for ((x, a), b) in floats(&x).iter().zip(floats(&together)).zip(floats(&one_by_one)) {
+                    let same = a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
+                    assert!(same, "{op} of {x}: {a}, alone {b}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_map_over_its_own_operand_takes_each_element_once() {
     let x = Random::new(7).tensor(DType::I32, &[3, 21]);
     let op = Op::from(Unary::Neg);
@@ -212,7 +251,7 @@ fn every_target_has_the_instructions_of_groups() {
     let mut random = Random::new(6);
     let shape = [40];
     let mut nests_of = Vec::new();
-    for from in TYPES {
+    for from in TYPES.into_iter().chain([DType::F64]) {
         let x = random.tensor(from, &shape);
         for to in TYPES.into_iter().filter(|&to| to != from) {
             nests_of.extend(nests(&Cast { to }.into(), &[&x]));
@@ -224,6 +263,16 @@ fn every_target_has_the_instructions_of_groups() {
             if f.result_dtype(from).is_some() {
                 nests_of.extend(nests(&f.into(), &[&x]));
             }
+        }
+        for f in
+            [Unary::Sin, Unary::Tan, Unary::Atan, Unary::Acosh, Unary::Atanh, Unary::Power { exponent: 0.3 }]
+        {
+            if f.result_dtype(from).is_some() {
+                nests_of.extend(nests(&f.into(), &[&x]));
+            }
+        }
+        if from.is_float() {
+            nests_of.extend(nests(&Binary { function: BinaryFn::Pow, activation: None }.into(), &[&x, &x]));
         }
         let c = random.tensor(DType::Bool, &shape);
         nests_of.extend(nests(&Where.into(), &[&c, &x, &x]));

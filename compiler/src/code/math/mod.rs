@@ -1,7 +1,7 @@
 //! Mathematical functions as Cranelift IR: polynomials after range reduction, no library call.
 //!
-//! [`Math`] writes every function once, for one `f32`, four lanes of `f32`, or one `f64`: Cranelift's instructions
-//! take all three, and a lane gives the same bits as a scalar. Functions that networks rarely use exist for `f64`
+//! [`Math`] writes every function once, for one `f32`, four lanes of `f32`, one `f64`, or two lanes of `f64`: Cranelift's
+//! instructions take all of them, and a lane gives the same bits as a scalar. Functions that networks rarely use exist for `f64`
 //! alone ([`wide`]); an `f32` is widened for them and rounded once.
 //!
 //! | function | error for `f32`, ULP | error for `f64`, ULP |
@@ -28,12 +28,15 @@ use cranelift_frontend::FunctionBuilder;
 
 use power::Power;
 
-/// Writes functions of one float type: `F32`, `F32X4` or `F64`.
+/// Writes functions of one float type: `F32`, `F32X4`, `F64` or `F64X2`.
 pub struct Math<'a, 'f> {
     /// Where instructions go.
     pub b: &'a mut FunctionBuilder<'f>,
     ty: Type,
 }
+
+/// 1.5 · 2^52: what is added to it leaves a whole number in the low bits.
+const MAGIC_F64: f64 = 6755399441055744.0;
 
 /// e^r - 1 - r over r², for |r| ≤ ln 2 / 2.
 pub(in crate::code) const EXP_F32: [f64; 5] =
@@ -132,6 +135,7 @@ impl<'a, 'f> Math<'a, 'f> {
         match self.ty {
             types::F32 => types::I32,
             types::F64 => types::I64,
+            types::F64X2 => types::I64X2,
             _ => types::I32X4,
         }
     }
@@ -141,7 +145,8 @@ impl<'a, 'f> Math<'a, 'f> {
         match self.ty {
             types::F32 => self.b.ins().f32const(v as f32),
             types::F64 => self.b.ins().f64const(v),
-            _ => self.vector_constant((v as f32).to_bits()),
+            types::F64X2 => self.vector_constant(&v.to_bits().to_le_bytes()),
+            _ => self.vector_constant(&(v as f32).to_bits().to_le_bytes()),
         }
     }
 
@@ -149,17 +154,22 @@ impl<'a, 'f> Math<'a, 'f> {
     pub fn int_constant(&mut self, v: i64) -> Value {
         match self.int_ty() {
             types::I32X4 => {
-                let v = self.vector_constant(v as u32);
+                let v = self.vector_constant(&(v as u32).to_le_bytes());
+                self.to_bits(v)
+            }
+            types::I64X2 => {
+                let v = self.vector_constant(&v.to_le_bytes());
                 self.to_bits(v)
             }
             ty => self.b.ins().iconst(ty, if ty == types::I32 { i64::from(v as u32) } else { v }),
         }
     }
 
-    fn vector_constant(&mut self, bits: u32) -> Value {
-        let bytes: Vec<u8> = bits.to_le_bytes().repeat(4);
+    fn vector_constant(&mut self, lane: &[u8]) -> Value {
+        let bytes: Vec<u8> = lane.repeat(16 / lane.len().max(1));
         let constant = self.b.func.dfg.constants.insert(ConstantData::from(bytes));
-        self.b.ins().vconst(types::F32X4, constant)
+        let ty = self.ty;
+        self.b.ins().vconst(ty, constant)
     }
 
     /// The bits of a float.
@@ -302,7 +312,7 @@ impl<'a, 'f> Math<'a, 'f> {
     /// Splits `x = n · ln 2 + r`, |r| ≤ ln 2 / 2, and returns `n` and e^r - 1 = r + r²·P(r).
     fn exp_parts(&mut self, x: Value) -> (Value, Value) {
         // Adding 1.5 · 2^mantissa rounds to an integer and leaves it in the low bits.
-        let magic = if self.single() { 12582912.0 } else { 6755399441055744.0 };
+        let magic = if self.single() { 12582912.0 } else { MAGIC_F64 };
         let shifted = self.scaled(x, std::f64::consts::LOG2_E);
         let magic = self.constant(magic);
         let shifted = self.add(shifted, magic);
@@ -369,8 +379,7 @@ impl<'a, 'f> Math<'a, 'f> {
         let exponent = self.b.ins().ishl_imm_s(e, shift);
         let m = self.b.ins().isub(bits, exponent);
         let m = self.from_bits(m);
-        let ty = self.ty;
-        let e = self.b.ins().fcvt_from_sint(ty, e);
+        let e = self.small_integer(e);
         let e = self.add(e, correction);
         let f = self.plus(m, -1.0);
         let y = if self.single() { self.log_f32(f, e) } else { self.log_f64(f, e) };
@@ -383,6 +392,20 @@ impl<'a, 'f> Math<'a, 'f> {
         let is_zero = self.compare(FloatCC::Equal, x, zero);
         let infinity = self.constant(f64::NEG_INFINITY);
         self.select(is_zero, infinity, y)
+    }
+
+    /// An integer of less than 51 bits as a float.
+    fn small_integer(&mut self, n: Value) -> Value {
+        let ty = self.ty;
+        if ty != types::F64X2 {
+            return self.b.ins().fcvt_from_sint(ty, n);
+        }
+        // No vectors of long integers are converted: they are put into the low bits of a float, and taken away again as one.
+        let magic = self.constant(MAGIC_F64);
+        let bits = self.to_bits(magic);
+        let sum = self.b.ins().iadd(bits, n);
+        let sum = self.from_bits(sum);
+        self.sub(sum, magic)
     }
 
     /// ln(1 + f) + e · ln 2 as f - f²/2 + f³·Q(f) + e · ln 2

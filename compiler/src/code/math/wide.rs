@@ -1,4 +1,4 @@
-//! Functions of one `f64`, for `f64` tensors and for those `f32` functions that are too rare to deserve lanes.
+//! Functions of one or two `f64`, for `f64` tensors and for those `f32` functions that are too rare to deserve lanes.
 //!
 //! Errors, in ULP of `f64`, unless said otherwise (an `f32` result is rounded from them, so it is off by 1 ULP of
 //! `f32` at most):
@@ -12,7 +12,7 @@
 
 use std::f64::consts::{FRAC_2_SQRT_PI, FRAC_PI_2, FRAC_PI_4, LN_2, SQRT_2};
 
-use cranelift_codegen::ir::condcodes::FloatCC;
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 
 use super::Math;
@@ -69,7 +69,8 @@ impl Math<'_, '_> {
             r = self.sub(r, part);
         }
         let r = self.clamp(r, -1.0, 1.0);
-        (r, self.b.ins().fcvt_to_sint_sat(types::I64, n))
+        let low = self.plus(n, super::MAGIC_F64);
+        (r, self.to_bits(low))
     }
 
     fn sin_and_cos(&mut self, r: Value) -> (Value, Value) {
@@ -85,11 +86,24 @@ impl Math<'_, '_> {
     }
 
     fn in_quadrant(&mut self, n: Value, sin: Value, cos: Value) -> Value {
-        let odd = self.b.ins().band_imm_s(n, 1);
-        let y = self.b.ins().select(odd, cos, sin);
+        let odd = self.has_bit(n, 1);
+        let y = self.select(odd, cos, sin);
         let negated = self.b.ins().fneg(y);
-        let lower = self.b.ins().band_imm_s(n, 2);
-        self.b.ins().select(lower, negated, y)
+        let lower = self.has_bit(n, 2);
+        self.select(lower, negated, y)
+    }
+
+    /// Whether an integer has a bit, as a condition.
+    fn has_bit(&mut self, n: Value, bit: i64) -> Value {
+        let (bit, zero) = (self.int_constant(bit), self.int_constant(0));
+        let found = self.b.ins().band(n, bit);
+        self.b.ins().icmp(IntCC::NotEqual, found, zero)
+    }
+
+    /// The next quadrant.
+    fn next(&mut self, n: Value) -> Value {
+        let one = self.int_constant(1);
+        self.b.ins().iadd(n, one)
     }
 
     /// The sine.
@@ -103,7 +117,7 @@ impl Math<'_, '_> {
     pub fn cos(&mut self, x: Value) -> Value {
         let (r, n) = self.quadrant(x);
         let (sin, cos) = self.sin_and_cos(r);
-        let n = self.b.ins().iadd_imm_s(n, 1);
+        let n = self.next(n);
         self.in_quadrant(n, sin, cos)
     }
 
@@ -111,7 +125,7 @@ impl Math<'_, '_> {
     pub fn tan(&mut self, x: Value) -> Value {
         let (r, n) = self.quadrant(x);
         let (sin, cos) = self.sin_and_cos(r);
-        let next = self.b.ins().iadd_imm_s(n, 1);
+        let next = self.next(n);
         let (sin, cos) = (self.in_quadrant(n, sin, cos), self.in_quadrant(next, sin, cos));
         self.div(sin, cos)
     }

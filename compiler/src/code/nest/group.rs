@@ -4,10 +4,12 @@
 //!   y: u8 = cast(round(x: f32 / s))          x    4 vectors of 4 floats
 //!                                            y    1 vector of 16 bytes
 //!   where(c: bool, a: f32, b: f32)           c    1 vector of 16 bytes, which become 4 vectors of masks
+//!   y: f32 = sin(x: f32)                     x    4 vectors of 4 floats, which become 8 of 2 `f64`
 //! ```
 //!
 //! Tile programs know vectors of `f32` alone. What has integers or booleans in it is bound by memory, and narrow vectors keep up
-//! with that, on every target that Cranelift has.
+//! with that, on every target that Cranelift has. Functions of `f64`, and those of `f32` that are computed as such, are bound by
+//! what they compute, which two lanes do in half the time.
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{ConstantData, Endianness, InstBuilder, MemFlagsData, Type, Value, types};
@@ -29,10 +31,12 @@ pub(super) fn has(e: &Expr, operands: &[DType]) -> bool {
     let has = |e: &Expr| has(e, operands);
     let dtype = |e: &Expr| e.dtype(operands, &[]);
     match e {
-        Expr::Operand(_) | Expr::Const(_) => dtype(e).is_some_and(|dtype| dtype != DType::F64),
+        Expr::Operand(_) | Expr::Const(_) => dtype(e).is_some(),
         Expr::Index(_) | Expr::Acc(_) => false,
         Expr::Unary(f, x) => has(x) && dtype(x).is_some_and(|x| has_unary(f.0, x)),
-        Expr::Binary(f, x, y) => has(x) && has(y) && dtype(x).is_some_and(|x| has_binary(*f, x)),
+        Expr::Binary(f, x, y) => {
+            has(x) && has(y) && dtype(x) == dtype(y) && dtype(x).is_some_and(|x| has_binary(*f, x))
+        }
         Expr::Cast(to, x) => has(x) && dtype(x).is_some_and(|from| has_cast(from, *to)),
         Expr::Select(c, x, y) => has(c) && has(x) && has(y),
     }
@@ -40,7 +44,9 @@ pub(super) fn has(e: &Expr, operands: &[DType]) -> bool {
 
 fn has_unary(function: Unary, dtype: DType) -> bool {
     match function {
-        _ if dtype == DType::F32 => scalar::has_vector_unary(function),
+        _ if dtype.is_float() => {
+            scalar::has_wide_unary(function) || (dtype == DType::F32 && scalar::has_vector_unary(function))
+        }
         Unary::Not => dtype == DType::Bool,
         Unary::Relu | Unary::Abs | Unary::Neg | Unary::Sign | Unary::Clip { .. } => dtype != DType::Bool,
         _ => false,
@@ -50,7 +56,7 @@ fn has_unary(function: Unary, dtype: DType) -> bool {
 fn has_binary(function: BinaryFn, dtype: DType) -> bool {
     use BinaryFn::*;
     match function {
-        _ if dtype == DType::F32 => scalar::has_vector_binary(function),
+        _ if dtype.is_float() => scalar::has_vector_binary(function) || function == Pow,
         Add | Sub | Mul | Min | Max | BitAnd | BitOr | BitXor => dtype != DType::Bool,
         Less | LessOrEqual | Greater | GreaterOrEqual => dtype != DType::Bool,
         Equal | And | Or | Xor => true,
@@ -336,14 +342,19 @@ impl GroupWriter<'_, '_> {
                 let one = self.int(1, 1);
                 ElementGroup::Elements(parts.iter().map(|&part| self.b.ins().bxor(part, one)).collect())
             }
-            (DType::F32, x) => {
+            (DType::F32, x) if !scalar::has_vector_unary(function) => {
+                let parts = self.elements(x);
+                let of = |w: &mut Self, x: &[Value]| scalar::unary(w.b, function, DType::F64, x[0], true);
+                ElementGroup::Elements(parts.iter().map(|&x| self.by_halves(&[x], of)).collect())
+            }
+            (DType::F32 | DType::F64, x) => {
                 let parts = self.elements(x);
                 let parts: Vec<Value> =
                     parts.iter().map(|&x| scalar::unary(self.b, function, dtype, x, true)).collect();
                 match function {
                     Unary::IsNan | Unary::IsInf { .. } => ElementGroup::Mask(parts),
                     _ => {
-                        let parts = parts.iter().map(|&part| self.seen_as(types::F32X4, part));
+                        let parts = parts.iter().map(|&part| self.seen_as(vector_type(dtype), part));
                         ElementGroup::Elements(parts.collect())
                     }
                 }
@@ -353,6 +364,31 @@ impl GroupWriter<'_, '_> {
                 ElementGroup::Elements(parts.iter().map(|&x| self.int_unary(function, dtype, x)).collect())
             }
         }
+    }
+
+    /// A function of four `f32` as one of two `f64` each.
+    fn by_halves(&mut self, x: &[Value], of: impl Fn(&mut Self, &[Value]) -> Value) -> Value {
+        let order: Vec<u8> = (8..16).chain(0..8).collect();
+        let mut results = Vec::new();
+        for upper in [false, true] {
+            let halves = x.iter().map(|&x| {
+                let half = if upper { self.shuffled([x, x], &order) } else { x };
+                self.b.ins().fvpromote_low(half)
+            });
+            let halves: Vec<Value> = halves.collect();
+            let y = of(self, &halves);
+            results.push(self.b.ins().fvdemote(y));
+        }
+        let both: Vec<u8> = (0..8).chain(16..24).collect();
+        self.shuffled([results[0], results[1]], &both)
+    }
+
+    /// Bytes of two vectors of `f32`, in some order.
+    fn shuffled(&mut self, pair: [Value; 2], order: &[u8]) -> Value {
+        let [x, y] = pair.map(|v| self.seen_as(types::I8X16, v));
+        let order = self.b.func.dfg.immediates.push(ConstantData::from(order));
+        let shuffled = self.b.ins().shuffle(x, y, order);
+        self.seen_as(types::F32X4, shuffled)
     }
 
     fn int_unary(&mut self, function: Unary, dtype: DType, x: Value) -> Value {
@@ -445,9 +481,12 @@ impl GroupWriter<'_, '_> {
         let mut parts = Vec::new();
         for (&x, &y) in x.iter().zip(&y) {
             parts.push(match dtype {
-                DType::F32 => {
+                DType::F32 if function == Pow => self.by_halves(&[x, y], |w, x| {
+                    scalar::binary(w.b, Pow, (x[0], DType::F64), (x[1], DType::F64), true)
+                }),
+                DType::F32 | DType::F64 => {
                     let part = scalar::binary(self.b, function, (x, dtype), (y, dtype), true);
-                    if compares { part } else { self.seen_as(types::F32X4, part) }
+                    if compares { part } else { self.seen_as(vector_type(dtype), part) }
                 }
                 _ => self.int_binary(function, dtype, x, y),
             });

@@ -48,6 +48,11 @@ pub(in crate::code) fn has_vector_unary(function: Unary) -> bool {
     }
 }
 
+/// Whether a function is written for lanes of `f64`: all but those that take as many steps as they need.
+pub(in crate::code) fn has_wide_unary(function: Unary) -> bool {
+    !matches!(function, Unary::Erf | Unary::Gelu { tanh: false } | Unary::Not)
+}
+
 /// Whether a function of `f32` is written for lanes.
 pub(in crate::code) fn has_vector_binary(function: BinaryFn) -> bool {
     use BinaryFn::*;
@@ -99,6 +104,7 @@ pub(in crate::code) fn unary(
             let y = float_unary(&mut Math::new(b, types::F64), function, wide);
             b.ins().fdemote(types::F32, y)
         }
+        DType::F64 if lanes => float_unary(&mut Math::new(b, types::F64X2), function, x),
         DType::F64 => float_unary(&mut Math::new(b, types::F64), function, x),
         _ => int_unary(b, function, dtype, x),
     }
@@ -331,6 +337,7 @@ pub(in crate::code) fn binary(
     lanes: bool,
 ) -> Value {
     match function {
+        BinaryFn::Pow if lanes && x_type == DType::F64 => Math::new(b, types::F64X2).pow(x, y),
         BinaryFn::Pow if x_type.is_float() || y_type.is_float() => {
             let x = cast(b, x_type, DType::F64, x);
             let y = cast(b, y_type, DType::F64, y);
@@ -343,6 +350,7 @@ pub(in crate::code) fn binary(
             let r = float_remainder(b, x, y, fmod);
             cast(b, DType::F64, x_type, r)
         }
+        _ if lanes && x_type == DType::F64 => float_binary(&mut Math::new(b, types::F64X2), function, x, y),
         _ if lanes => float_binary(&mut Math::new(b, types::F32X4), function, x, y),
         _ if x_type == DType::F32 => float_binary(&mut Math::new(b, types::F32), function, x, y),
         _ if x_type == DType::F64 => float_binary(&mut Math::new(b, types::F64), function, x, y),

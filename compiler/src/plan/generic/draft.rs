@@ -604,6 +604,9 @@ impl NestDraft {
     }
 }
 
+/// Scalar operations of an element, beyond which there is enough to do in one group.
+const LONG: usize = 24;
+
 /// Scalar operations of an element, roughly; a polynomial counts as twelve.
 pub(in crate::plan) fn weight(n: &Nest) -> usize {
     let mut weight = 0;
@@ -628,8 +631,11 @@ pub(in crate::plan) fn weight(n: &Nest) -> usize {
     weight
 }
 
-/// Groups of elements in flight, so that about eight vectors are.
+/// Groups of elements in flight, so that about eight vectors are; one of those whose functions are long.
 fn groups(n: &Nest) -> u8 {
+    if weight(n) >= LONG {
+        return 1;
+    }
     let bytes = n.operands.iter().chain([&n.result]).map(|o| o.dtype.bytes()).max();
     (8 / bytes.unwrap_or(1)).clamp(1, 4) as u8
 }
