@@ -199,7 +199,8 @@ fn functions_of_f64_and_rare_ones_of_f32_have_the_bits_of_one_element() {
     ];
     for dtype in [DType::F32, DType::F64] {
         for f in rare.into_iter().chain([Unary::Exp, Unary::Log, Unary::Tanh]) {
-            if dtype == DType::F32 && !rare.contains(&f) {
+            // An arc tangent of `f32` is a tile program.
+            if dtype == DType::F32 && (!rare.contains(&f) || f == Unary::Atan) {
                 continue;
             }
             for x in [bits(&mut random, dtype, &[4, 15]), random.tensor(dtype, &[4, 15])] {

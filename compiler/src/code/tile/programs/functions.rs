@@ -10,7 +10,7 @@
 //!
 //! | function | error, ULP |
 //! |---|---|
-//! | exp, expm1, log | 2 |
+//! | exp, expm1, log, atan | 2 |
 //! | sigmoid, tanh, erf | 3 |
 //! | softplus | 4 |
 //! | x · sigmoid, mish | 4, and \|x\| times the least denormal |
@@ -19,7 +19,7 @@
 //!
 //! NaN goes through, infinities and denormals are as IEEE says.
 
-use std::f32::consts::{LOG2_E, SQRT_2};
+use std::f32::consts::{FRAC_PI_2, FRAC_PI_4, LOG2_E, SQRT_2};
 
 use nnc_ir::op::Unary;
 
@@ -84,6 +84,18 @@ const NORMAL_SHARE: [f64; 8] = [
 const LOG1P: [f64; 5] =
     [0.6666667461395264, 0.39998888969421387, 0.2861659824848175, 0.21430733799934387, 0.24289582669734955];
 
+/// (atan t - t) / t³ in t², for |t| ≤ tan(π/8).
+const ATAN: [f64; 5] = [
+    -0.33333316445350647,
+    0.1999852955341339,
+    -0.14244434237480164,
+    0.10599558055400848,
+    -0.0609116367995739,
+];
+
+/// What π/2 and π/4 are beyond the nearest `f32`, in parts of that.
+const PI_REST: f32 = -2.782_753_2e-8;
+
 /// `scale · e^(sign · r)` for |r| ≤ ln 2 / 2.
 fn exp_coefficients(sign: f64, scale: f64) -> Vec<f64> {
     let all = [1.0, 1.0].into_iter().chain(EXP_F32);
@@ -98,7 +110,8 @@ pub fn has(function: Unary) -> bool {
         HardSwish | Silu | Tanh | Elu { .. } | Celu { .. } | Selu { .. } | Softplus | Softsign | Mish => true,
         Gelu { .. } | Erf | Exp | Log | Sqrt | Reciprocal | Abs | Neg | Sign | Floor | Ceil | Round => true,
         Power { exponent } => power::Power::of(exponent).is_some(),
-        Sin | Cos | Tan | Asin | Acos | Atan | Sinh | Cosh | Asinh | Acosh | Atanh => false,
+        Atan => true,
+        Sin | Cos | Tan | Asin | Acos | Sinh | Cosh | Asinh | Acosh | Atanh => false,
         Not | IsNan | IsInf { .. } => false,
     }
 }
@@ -188,10 +201,43 @@ impl<'b> VectorMath<'b> {
                 let power = Power::of(exponent)?;
                 self.power(x, power)
             }
-            Unary::Sin | Unary::Cos | Unary::Tan | Unary::Asin | Unary::Acos | Unary::Atan => return None,
+            Unary::Atan => self.atan(x),
+            Unary::Sin | Unary::Cos | Unary::Tan | Unary::Asin | Unary::Acos => return None,
             Unary::Sinh | Unary::Cosh | Unary::Asinh | Unary::Acosh | Unary::Atanh => return None,
             Unary::Not | Unary::IsNan | Unary::IsInf { .. } => return None,
         })
+    }
+
+    /// As atan t, π/4 + atan t, or π/2 + atan t, with t = a, (a - 1) / (a + 1), or -1 / a, whichever is the smallest.
+    fn atan(&mut self, x: Vector) -> Vector {
+        let a = self.abs(x);
+        let (above, below) = (self.plus(a, 1.0), self.plus(a, -1.0));
+        let [zero, one, minus] = [0.0, 1.0, -1.0].map(|v| self.constant(v));
+        let [quarter, half] = [FRAC_PI_4, FRAC_PI_2].map(|v| self.constant(v));
+        let [middle, far] = [SQRT_2 - 1.0, SQRT_2 + 1.0].map(|v| self.constant(v));
+        // What a + 1 lost by rounding, in parts of the sum, of which the reciprocal is near to a line.
+        let kept = self.plus(above, -1.0);
+        let lost = self.bin(BinOp::Sub, a, Source::Reg(kept));
+        let part = self.constant(0.78);
+        self.fma_imm(part, a, -0.21);
+        let lost = self.mul(lost, part);
+        let mut chosen = |then: Vector, behind: Vector, otherwise: Vector| {
+            let near = self.select(Test::Less, [middle, a], then, otherwise);
+            self.select(Test::Less, [far, a], behind, near)
+        };
+        let (over, under) = (chosen(below, minus, a), chosen(above, a, one));
+        let (base, lost) = (chosen(quarter, half, zero), chosen(lost, zero, zero));
+        let t = self.div(over, under);
+        let z = self.mul(t, t);
+        let p = self.polynomial(z, &ATAN);
+        let p = self.mul(p, z);
+        let p = self.bin(BinOp::Sub, p, Source::Reg(lost));
+        // What is small comes together first.
+        let rest = self.mul(p, t);
+        self.fma_imm(rest, base, PI_REST);
+        let y = self.add(t, rest);
+        let y = self.add(base, y);
+        self.with_sign(y, x)
     }
 
     /// A constant in every lane.
