@@ -7,7 +7,7 @@
 //!   Graph (fused layers, channel selects)
 //!     │ channels      which buffer and slot each channel of each image has; concat, split, shuffle become tables
 //!     │ fits          which layers kernels do
-//!     │ dense_step, winograd_step, transposed_step, volume_step, lanes_step, volume_lanes, product_step, generic_step   one file per kind of layer: geometry, tiles, packed weights
+//!     │ dense_step, winograd_step, transposed_step, volume_step, lanes_step, volume_lanes, product_step, deform_step, generic_step   one file per kind of layer: geometry, tiles, packed weights
 //!     │ loops         nests that become one with those that read them
 //!     │ schedule      the order of loops, lanes and units of all nests
 //!     │ strips        which steps run band by band, with what lies between them in scratch
