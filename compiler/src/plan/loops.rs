@@ -22,9 +22,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::LayerCode;
 use super::buffer::{Buffer, BufferId, Home};
+use super::dense::DenseArg;
 use super::draft::StepDraft;
 use super::generic::{NestDraft, weight};
+use super::lanes::LanesArg;
 use super::repeat::RepeatDraft;
+use super::winograd::WinogradArg;
 use crate::code::nest::{Expr, Nest, Operand, Vectorised};
 
 /// The most operands of a nest that several steps became: each is a stream of its own.
@@ -151,10 +154,16 @@ impl<'p> Steps<'p> {
             }
             Some(StepDraft::Layer(layer)) => {
                 for (arg, (buffer, _)) in layer.args.iter().enumerate() {
-                    let touch = match &layer.code {
-                        // The output is the first argument of each kind of layer.
-                        LayerCode::Dense(_) | LayerCode::Winograd(_) | LayerCode::Lanes(_) if arg > 0 => read,
-                        _ => Touch { reads: true, writes: true },
+                    let output = match &layer.code {
+                        LayerCode::Dense(_) => Some(DenseArg::Output as usize),
+                        LayerCode::Winograd(_) => Some(WinogradArg::Output as usize),
+                        LayerCode::Lanes(_) => Some(LanesArg::Output as usize),
+                        LayerCode::Nest(_) | LayerCode::Routine(_) => None,
+                    };
+                    let touch = match output {
+                        Some(output) if output == arg => written,
+                        Some(_) => read,
+                        None => Touch { reads: true, writes: true },
                     };
                     touched.push((self.root(buffer.0 as usize), touch));
                 }

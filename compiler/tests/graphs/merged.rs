@@ -138,6 +138,18 @@ const CASES: &[(&str, &[&str], &str)] = &[
          output y = %y",
     ),
     (
+        "what a layer reads, too, and is still there behind it",
+        &["n", "p", "y: a"],
+        "%x = input : f32[20x64]
+         %k = input : f32[20x64]
+         %n = sin %x : f32[20x64]
+         %w = const f32[64x64] hash(seed=1, scale=1)
+         %a = add %n, %k : f32[20x64]
+         %p = mat_mul %n, %w : f32[20x64]
+         %y = sub %a, %p : f32[20x64]
+         output y = %y",
+    ),
+    (
         "a state of which each element is read before it is written",
         &["y.first", "y.next: n t u", "y.output"],
         "%s = input : f32[300]
