@@ -120,4 +120,22 @@ mod tests {
         assert_eq!(digest(stored), digest(&at_hand));
         assert!(stored.at_hand(0..4).is_none(), "nobody has looked at them");
     }
+
+    #[test]
+    fn what_is_in_a_file_is_read_once() {
+        let weights: Vec<f32> = (0..COUNT).map(|i| i as f32).collect();
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("model.onnx");
+        std::fs::write(&path, model(&weights).write_to_bytes().expect("a message")).expect("a file");
+        let model = Model::open(&path).expect("a model");
+        let graph = model.graph_of_stored_weights(&Bindings::new(), Deadline::never()).expect("a graph");
+        let stored = graph.node_ids().find_map(|id| graph.constant(id.into())).expect("the weights");
+        let digests = TensorDigests::default();
+        let first = digests.of(stored);
+        assert_eq!(first, digests.of(&Tensor::new([COUNT as usize], &weights).expect("a tensor")));
+        // Nobody can tell any more what it was, but by its place.
+        std::fs::write(&path, []).expect("a file");
+        assert_eq!(digests.of(stored), first);
+        assert_ne!(TensorDigests::default().of(stored), first);
+    }
 }
