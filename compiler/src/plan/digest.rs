@@ -106,36 +106,41 @@ mod tests {
         hasher.finalize()
     }
 
+    /// Weights, and a file that holds a model with them.
+    fn in_a_file() -> (Vec<f32>, tempfile::NamedTempFile) {
+        let weights: Vec<f32> = (0..COUNT).map(|i| i as f32).collect();
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), model(&weights).write_to_bytes().expect("a message")).expect("a file");
+        (weights, file)
+    }
+
+    /// The weights of a model, left in its file.
+    fn stored(file: &std::path::Path) -> Tensor {
+        let model = Model::open(file).expect("a model");
+        let graph = model.graph_of_stored_weights(&Bindings::new(), Deadline::never()).expect("a graph");
+        graph.node_ids().find_map(|id| graph.constant(id.into()).cloned()).expect("the weights")
+    }
+
     #[test]
     fn what_is_in_a_file_has_the_digest_of_its_bytes() {
-        let weights: Vec<f32> = (0..COUNT).map(|i| i as f32).collect();
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("model.onnx");
-        std::fs::write(&path, model(&weights).write_to_bytes().expect("a message")).expect("a file");
-        let model = Model::open(&path).expect("a model");
-        let graph = model.graph_of_stored_weights(&Bindings::new(), Deadline::never()).expect("a graph");
-        let stored = graph.node_ids().find_map(|id| graph.constant(id.into())).expect("the weights");
+        let (weights, file) = in_a_file();
+        let stored = stored(file.path());
         assert!(stored.at_hand(0..4).is_none(), "they stay in the file");
         let at_hand = Tensor::new([COUNT as usize], &weights).expect("a tensor");
-        assert_eq!(digest(stored), digest(&at_hand));
+        assert_eq!(digest(&stored), digest(&at_hand));
         assert!(stored.at_hand(0..4).is_none(), "nobody has looked at them");
     }
 
     #[test]
     fn what_is_in_a_file_is_read_once() {
-        let weights: Vec<f32> = (0..COUNT).map(|i| i as f32).collect();
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("model.onnx");
-        std::fs::write(&path, model(&weights).write_to_bytes().expect("a message")).expect("a file");
-        let model = Model::open(&path).expect("a model");
-        let graph = model.graph_of_stored_weights(&Bindings::new(), Deadline::never()).expect("a graph");
-        let stored = graph.node_ids().find_map(|id| graph.constant(id.into())).expect("the weights");
+        let (weights, file) = in_a_file();
+        let stored = stored(file.path());
         let digests = TensorDigests::default();
-        let first = digests.of(stored);
+        let first = digests.of(&stored);
         assert_eq!(first, digests.of(&Tensor::new([COUNT as usize], &weights).expect("a tensor")));
         // Nobody can tell any more what it was, but by its place.
-        std::fs::write(&path, []).expect("a file");
-        assert_eq!(digests.of(stored), first);
-        assert_ne!(TensorDigests::default().of(stored), first);
+        std::fs::write(file.path(), []).expect("a file");
+        assert_eq!(digests.of(&stored), first);
+        assert_ne!(TensorDigests::default().of(&stored), first);
     }
 }
