@@ -21,6 +21,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::LayerCode;
+use nnc_ir::{Deadline, Exceeded};
+
 use super::buffer::{Buffer, BufferId, Home};
 use super::dense::DenseArg;
 use super::draft::StepDraft;
@@ -65,10 +67,13 @@ pub(super) fn merge(
     buffers: &[Buffer],
     repeats: &[RepeatDraft],
     kept: &BTreeSet<BufferId>,
-) -> Merged {
+    deadline: Deadline,
+) -> Result<Merged, Exceeded> {
     let mut merged = Merged::new();
     let mut steps = Steps::new(steps, buffers, repeats);
     for step in 0..steps.list.len() {
+        let name = || steps.list[step].as_ref().map_or("", StepDraft::name);
+        deadline.check(|| format!("the plan of step \"{}\"", name()))?;
         let Some(readers) = steps.readers(step, kept).and_then(|readers| steps.take(step, &readers)) else {
             continue;
         };
@@ -80,7 +85,7 @@ pub(super) fn merge(
         }
         steps.remove(step);
     }
-    merged
+    Ok(merged)
 }
 
 /// All steps, and who touches what.

@@ -20,7 +20,7 @@ impl Planner<'_> {
         let kept = counts.chain(conditions).chain(self.records).map(|buffer| self.root(buffer));
         let kept: BTreeSet<BufferId> = kept.collect();
         let names: Vec<String> = steps.iter().flatten().map(|step| step.name().to_string()).collect();
-        let mut merged = loops::merge(&mut steps, &self.buffers, &self.repeats, &kept);
+        let mut merged = loops::merge(&mut steps, &self.buffers, &self.repeats, &kept, self.deadline)?;
         let mut drafts = Vec::new();
         let abouts = std::mem::take(&mut self.abouts);
         let ops: Vec<(&'static str, Cost)> = abouts.iter().map(|about| (about.op, about.cost)).collect();
