@@ -138,9 +138,9 @@ fn powers_round_as_often_as_they_multiply() {
     {
         check(Unary::Power { exponent }, (-2.0, 5.0), |_, y| error * ulp_f32(y));
     }
-    // Neither whole nor half a whole number: computed in double.
+    // Neither whole nor half a whole number: by way of the logarithm.
     for exponent in [0.3, -1.7, 9.5] {
-        check(Unary::Power { exponent }, (-2.0, 5.0), |_, y| ulp_f32(y));
+        check(Unary::Power { exponent }, (-2.0, 5.0), |_, y| 2.0 * ulp_f32(y));
     }
 }
 
@@ -178,7 +178,7 @@ fn sines_of_huge_arguments_stay_sines() {
 }
 
 #[test]
-fn a_power_is_off_by_one_ulp() {
+fn a_power_is_off_by_two_ulp() {
     let (mut x, mut y) = (Vec::new(), Vec::new());
     for base in range(0.0, 20.0, 90).chain([1e-40, 1e-20, 1e20, 3e38, 0.999999, 1.000001]) {
         for exponent in range(-9.0, 9.0, 72).chain([0.5, 40.0, -40.0, 127.0, 1e-5]) {
@@ -191,7 +191,7 @@ fn a_power_is_off_by_one_ulp() {
     let got = run(op, &[&tensors[0], &tensors[1]]);
     for ((&x, &y), &got) in x.iter().zip(&y).zip(&got) {
         let exact = f64::from(x).powf(y.into());
-        assert!(miss(exact, got) <= ulp_f32(exact), "{x:e} to the {y} is {got:e}, expected {exact:e}");
+        assert!(miss(exact, got) <= 2.0 * ulp_f32(exact), "{x:e} to the {y} is {got:e}, expected {exact:e}");
     }
 }
 

@@ -4,7 +4,7 @@
 //!   y: u8 = cast(round(x: f32 / s))          x    4 vectors of 4 floats
 //!                                            y    1 vector of 16 bytes
 //!   where(c: bool, a: f32, b: f32)           c    1 vector of 16 bytes, which become 4 vectors of masks
-//!   y: f32 = sin(x: f32)                     x    4 vectors of 4 floats, which become 8 of 2 `f64`
+//!   y: f32 = tan(x: f32)                     x    4 vectors of 4 floats, which become 8 of 2 `f64`
 //! ```
 //!
 //! Tile programs know vectors of `f32` alone. What has integers or booleans in it is bound by memory, and narrow vectors keep up

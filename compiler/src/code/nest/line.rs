@@ -36,8 +36,8 @@ pub(super) fn has(e: &Expr, accumulators: usize) -> bool {
 fn is_arithmetic(function: BinaryFn) -> bool {
     use BinaryFn::*;
     match function {
-        Add | Sub | Mul | Div | Min | Max | PRelu => true,
-        Pow | Mod { .. } | And | Or | Xor | BitAnd | BitOr | BitXor | ShiftLeft | ShiftRight => false,
+        Add | Sub | Mul | Div | Min | Max | PRelu | Pow => true,
+        Mod { .. } | And | Or | Xor | BitAnd | BitOr | BitXor | ShiftLeft | ShiftRight => false,
         Equal | Less | LessOrEqual | Greater | GreaterOrEqual => false,
     }
 }
@@ -439,6 +439,7 @@ fn arithmetic(f: &mut VectorMath<'_>, function: BinaryFn, x: Vector, y: Vector) 
             let limited = f.bin(op, y, Source::Reg(x));
             f.select(Test::Equal, [y, y], limited, y)
         }
+        BinaryFn::Pow => f.pow(x, y),
         BinaryFn::PRelu => {
             let scaled = plain(f, BinOp::Mul);
             let zero = f.constant(0.0);

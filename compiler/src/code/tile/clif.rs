@@ -16,6 +16,7 @@ use super::registers::{self, RegisterFile};
 use super::scale;
 use crate::code::float::Float;
 use crate::code::half;
+use crate::code::math::Math;
 
 /// Writes a verified program into `func`, whose signature has one i64 for each parameter. `fused` says that the target
 /// has fused multiply-add.
@@ -64,6 +65,8 @@ pub fn fits(program: &TileProgram, vectors: u32) -> Result<(), TileError> {
         Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => 0,
         Inst::Fold { .. } | Inst::Shl { .. } | Inst::Shr { .. } | Inst::Un { .. } => 0,
         Inst::Pick { .. } => 1,
+        // Halves of f64, and what a polynomial of them takes.
+        Inst::Sine { .. } => 5,
         Inst::Select { .. } | Inst::Fill { .. } => 1,
         Inst::Across { .. } | Inst::Scale { .. } => 2,
         Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => 0,
@@ -269,11 +272,18 @@ impl ClifEmitter<'_> {
                     self.store_low(value, *addr, i, i32::from(*n) - 4 * i as i32);
                 }
             }
-            Inst::Fma { acc, a, b } => {
+            Inst::Fma { acc, a, b, once } => {
                 let shared = self.shared(b);
                 for (i, var) in self.pieces(*acc).into_iter().enumerate() {
                     let (sum, x, y) = (self.get(*acc, i), self.get(*a, i), self.operand(b, shared, i));
-                    let value = self.mul_add(x, y, sum);
+                    let value = match self.fused || !once {
+                        true => self.mul_add(x, y, sum),
+                        // The product of f64 is exact.
+                        false => self.by_halves([x, y, sum], |b, [x, y, sum]| {
+                            let product = b.ins().fmul(x, y);
+                            b.ins().fadd(product, sum)
+                        }),
+                    };
                     self.b.def_var(var, value);
                 }
             }
@@ -343,6 +353,16 @@ impl ClifEmitter<'_> {
                     self.b.def_var(var, value);
                 }
             }
+            Inst::Sine { dst, src, cosine } => {
+                for (i, var) in self.pieces(*dst).into_iter().enumerate() {
+                    let x = self.get(*src, i);
+                    let value = self.by_halves([x], |b, [x]| {
+                        let mut math = Math::new(b, F64X2);
+                        if *cosine { math.cos(x) } else { math.sin(x) }
+                    });
+                    self.b.def_var(var, value);
+                }
+            }
             Inst::Select { test, x, y, dst, then, otherwise } => {
                 let condition = match test {
                     Test::Less => FloatCC::LessThan,
@@ -384,6 +404,26 @@ impl ClifEmitter<'_> {
         }
         let product = self.b.ins().fmul(x, y);
         self.b.ins().fadd(sum, product)
+    }
+
+    /// A function of four `f32` as one of two `f64` each.
+    fn by_halves<const N: usize>(
+        &mut self,
+        pieces: [Value; N],
+        of: impl Fn(&mut FunctionBuilder<'_>, [Value; N]) -> Value,
+    ) -> Value {
+        let [low, high] = [0, 2].map(|first| {
+            let halves = pieces.map(|piece| {
+                let half = if first == 0 { piece } else { self.moved(piece, first) };
+                self.b.ins().fvpromote_low(half)
+            });
+            let value = of(&mut self.b, halves);
+            self.b.ins().fvdemote(value)
+        });
+        let [low, high] = [low, high].map(|half| self.cast(F64X2, half));
+        let high = self.b.ins().extractlane(high, 0);
+        let both = self.b.ins().insertlane(low, high, 1);
+        self.cast(F32X4, both)
     }
 
     /// Lanes `first`, `first + 2`, … of two pieces.

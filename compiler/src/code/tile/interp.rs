@@ -102,11 +102,11 @@ impl Interpreter<'_, '_> {
             }
             Inst::Store { src, addr } => self.store(*src, *addr, self.program.lanes(*src).count()),
             Inst::StorePart { src, addr, n } => self.store(*src, *addr, u32::from(*n)),
-            Inst::Fma { acc, a, b } => {
+            Inst::Fma { acc, a, b, once } => {
                 let (a, b) = (self.get(*a)?, self.operand(b, *acc)?);
                 let mut sum = self.get(*acc)?;
                 for ((s, a), b) in sum.iter_mut().zip(a).zip(b) {
-                    *s = if self.fused { a.mul_add(b, *s) } else { *s + a * b };
+                    *s = if self.fused || *once { a.mul_add(b, *s) } else { *s + a * b };
                 }
                 self.set(*acc, sum)
             }
@@ -139,6 +139,11 @@ impl Interpreter<'_, '_> {
             }
             Inst::Un { op, dst, src } => {
                 let value = self.get(*src)?.map(|x| op.apply(x));
+                self.set(*dst, value)
+            }
+            Inst::Sine { dst, src, cosine } => {
+                let lane = |x: f32| if *cosine { f64::from(x).cos() } else { f64::from(x).sin() };
+                let value = self.get(*src)?.map(|x| lane(x) as f32);
                 self.set(*dst, value)
             }
             Inst::Select { test, x, y, dst, then, otherwise } => {

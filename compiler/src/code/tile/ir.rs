@@ -29,8 +29,10 @@
 //!
 //! - `max(a, b)` is `a > b ? a : b` and `min(a, b)` is `a < b ? a : b`. When either is NaN, or both are zero, the
 //!   result is **b**. So `max(0, x)` is a ReLU that lets NaN through.
-//! - `fma` rounds once where the target has fused multiply-add, and twice (product, then sum) where it has not.
-//!   That is the only difference in value between targets.
+//! - `fma` rounds once where the target has fused multiply-add, and twice (product, then sum) where it has not, unless it says that
+//!   it has to be once.
+//!
+//! That, and the last place of a sine, are the only differences in value between targets.
 //!
 //! # Memory
 //!
@@ -439,6 +441,8 @@ pub enum Inst {
         a: Vector,
         /// Second factor.
         b: Source,
+        /// Whether it rounds as the fused one does on every target: what a product lost by rounding is exact then.
+        once: bool,
     },
     /// `dst` = `dst` · `x` + `add`, which rounds as `fma` does: a step of Horner's scheme.
     MulAdd {
@@ -496,6 +500,16 @@ pub enum Inst {
         dst: Vector,
         /// Source.
         src: Vector,
+    },
+    /// `dst` = the sine of `src`, or its cosine, computed in f64 and rounded to f32 once. Beyond 2²² it may be off by some 2⁻⁵² of the
+    /// argument, and beyond 2⁴⁸ it is any number.
+    Sine {
+        /// Result.
+        dst: Vector,
+        /// Source, an angle in radians.
+        src: Vector,
+        /// Whether it is the cosine.
+        cosine: bool,
     },
     /// `dst` = `test(x, y) ? then : otherwise`, lane by lane.
     Select {
@@ -669,7 +683,12 @@ impl Builder {
 
     /// `acc` += `a` · `b`.
     pub fn fma(&mut self, acc: Vector, a: Vector, b: Source) {
-        self.push(Inst::Fma { acc, a, b });
+        self.push(Inst::Fma { acc, a, b, once: false });
+    }
+
+    /// `acc` += `a` · `b`, rounded once on every target.
+    pub fn fma_once(&mut self, acc: Vector, a: Vector, b: Source) {
+        self.push(Inst::Fma { acc, a, b, once: true });
     }
 
     /// `dst` = `dst` · `x` + `add`.
@@ -742,10 +761,10 @@ impl Inst {
         match self {
             Inst::Copy { src, .. } | Inst::Shl { src, .. } | Inst::Fold { src, .. } => f(*src),
             Inst::Across { src, .. } | Inst::Fill { src, .. } => f(*src),
-            Inst::Shr { src, .. } | Inst::Un { src, .. } => f(*src),
+            Inst::Shr { src, .. } | Inst::Un { src, .. } | Inst::Sine { src, .. } => f(*src),
             Inst::Select { x, y, then, otherwise, .. } => [*x, *y, *then, *otherwise].into_iter().for_each(f),
             Inst::Store { src, .. } | Inst::StorePart { src, .. } => f(*src),
-            Inst::Fma { acc, a, b } => {
+            Inst::Fma { acc, a, b, .. } => {
                 f(*acc);
                 f(*a);
                 operand(b, &mut f);
@@ -784,6 +803,7 @@ impl Inst {
             | Inst::Shl { dst, .. }
             | Inst::Shr { dst, .. }
             | Inst::Un { dst, .. }
+            | Inst::Sine { dst, .. }
             | Inst::Select { dst, .. } => Some(*dst),
             Inst::Fma { acc, .. } => Some(*acc),
             Inst::Store { .. } | Inst::StorePart { .. } => None,
@@ -810,7 +830,7 @@ impl Inst {
             Inst::Loop { trips: Trips::Imm(_), .. } => {}
             Inst::Const { .. } | Inst::Copy { .. } | Inst::Shl { .. } | Inst::Fold { .. } => {}
             Inst::Across { .. } | Inst::Fill { .. } | Inst::Scale { .. } | Inst::Pick { .. } => {}
-            Inst::Shr { .. } | Inst::Un { .. } | Inst::Select { .. } => {}
+            Inst::Shr { .. } | Inst::Un { .. } | Inst::Sine { .. } | Inst::Select { .. } => {}
         }
     }
 
@@ -824,7 +844,7 @@ impl Inst {
             Inst::Fold { .. } | Inst::Fma { .. } | Inst::Bin { .. } | Inst::Shl { .. } => None,
             Inst::Across { .. } | Inst::Fill { .. } | Inst::MulAdd { .. } | Inst::Scale { .. } => None,
             Inst::Pick { .. } => None,
-            Inst::Shr { .. } | Inst::Un { .. } | Inst::Select { .. } => None,
+            Inst::Shr { .. } | Inst::Un { .. } | Inst::Sine { .. } | Inst::Select { .. } => None,
             Inst::Prefetch { .. } | Inst::Loop { .. } => None,
         }
     }

@@ -149,7 +149,7 @@ impl TileCheck<'_> {
                 self.wide_enough(*src, *dst)?;
                 self.wide_enough(*by, *dst)?;
             }
-            Inst::Fma { acc: dst, a, b }
+            Inst::Fma { acc: dst, a, b, .. }
             | Inst::Bin { dst, a, b, .. }
             | Inst::MulAdd { dst, x: a, add: b } => {
                 self.wide_enough(*a, *dst)?;
@@ -166,7 +166,7 @@ impl TileCheck<'_> {
                 self.wide_enough(*src, *dst)?;
                 self.part(*n, *dst)?;
             }
-            Inst::Un { dst, src, .. } => self.wide_enough(*src, *dst)?,
+            Inst::Un { dst, src, .. } | Inst::Sine { dst, src, .. } => self.wide_enough(*src, *dst)?,
             Inst::Select { x, y, dst, then, otherwise, .. } => {
                 [x, y, then, otherwise].into_iter().try_for_each(|v| self.wide_enough(*v, *dst))?;
             }
@@ -424,7 +424,7 @@ fn lookups(body: &[Inst], f: &mut dyn FnMut(Int)) {
             Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Spread { .. } => {}
             Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => {}
             Inst::Fold { .. } | Inst::Fma { .. } | Inst::Bin { .. } | Inst::Shl { .. } => {}
-            Inst::Shr { .. } | Inst::Un { .. } | Inst::Select { .. } => {}
+            Inst::Shr { .. } | Inst::Un { .. } | Inst::Sine { .. } | Inst::Select { .. } => {}
             Inst::Across { .. } | Inst::Fill { .. } | Inst::MulAdd { .. } | Inst::Scale { .. } => {}
             Inst::Pick { .. } => {}
             Inst::Prefetch { .. } | Inst::Advance { .. } => {}

@@ -11,6 +11,7 @@
 use nnc_ir::DType;
 use nnc_ir::op::elementwise::BinaryFn;
 
+use crate::code::math::power;
 use crate::code::nest::{
     Accumulator, Bound, COLUMNS, Constant, Expr, Fold, GROUP, LANES, Nest, Operand, ReduceAxis, Table,
     Vectorised,
@@ -617,7 +618,9 @@ pub(in crate::plan) fn weight(n: &Nest) -> usize {
                 match f.0 {
                     Relu | Clip { .. } | Abs | Neg | Floor | Ceil | Round | IsNan | Not => 1,
                     LeakyRelu { .. } | ThresholdedRelu { .. } | Sqrt | Reciprocal | Sign | IsInf { .. } => 2,
-                    HardSigmoid { .. } | HardSwish | Softsign | Power { .. } => 4,
+                    HardSigmoid { .. } | HardSwish | Softsign => 4,
+                    Power { exponent } if power::Power::of(exponent).is_some() => 4,
+                    Power { .. } => 48,
                     _ => 24,
                 }
             }

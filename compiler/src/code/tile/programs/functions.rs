@@ -12,10 +12,12 @@
 //! |---|---|
 //! | exp, expm1, log, atan | 2 |
 //! | sigmoid, tanh, erf | 3 |
+//! | sin, cos | 1 up to 2²²; beyond, as [`Inst::Sine`] says, and between -1 and 1 |
+//! | powers of any exponent | 2 |
 //! | softplus | 4 |
 //! | x · sigmoid, mish | 4, and \|x\| times the least denormal |
 //! | gelu | 2·10⁻⁷ of x, and 2·10⁻⁵ of the result |
-//! | powers | one for each multiplication, root and division, where `x^n` has n - 1 and `1/x` counts n times |
+//! | whole and half powers up to 8 | one for each multiplication, root and division, where `x^n` has n - 1 and `1/x` counts n times |
 //!
 //! NaN goes through, infinities and denormals are as IEEE says.
 
@@ -24,7 +26,7 @@ use std::f32::consts::{FRAC_PI_2, FRAC_PI_4, LOG2_E, SQRT_2};
 use nnc_ir::op::Unary;
 
 use super::super::ir::{BinOp, Builder, Inst, Lanes, Source, Test, UnOp, Vector};
-use crate::code::math::power::{self, Power};
+use crate::code::math::power::Power;
 use crate::code::math::{EXP_F32, LOG_F32};
 
 /// Rounds what is added to it to an integer, in the low bits of the sum.
@@ -37,7 +39,7 @@ const SIGN: u32 = 1 << 31;
 const BIAS: f32 = 127.0;
 
 /// 2^r for |r| ≤ ½.
-const EXP2: [f64; 7] = [
+pub(super) const EXP2: [f64; 7] = [
     1.0,
     0.6931471824645996,
     0.24022647738456726,
@@ -109,17 +111,16 @@ pub fn has(function: Unary) -> bool {
         Relu | Clip { .. } | LeakyRelu { .. } | ThresholdedRelu { .. } | Sigmoid | HardSigmoid { .. } => true,
         HardSwish | Silu | Tanh | Elu { .. } | Celu { .. } | Selu { .. } | Softplus | Softsign | Mish => true,
         Gelu { .. } | Erf | Exp | Log | Sqrt | Reciprocal | Abs | Neg | Sign | Floor | Ceil | Round => true,
-        Power { exponent } => power::Power::of(exponent).is_some(),
-        Atan => true,
-        Sin | Cos | Tan | Asin | Acos | Sinh | Cosh | Asinh | Acosh | Atanh => false,
+        Power { .. } | Atan | Sin | Cos => true,
+        Tan | Asin | Acos | Sinh | Cosh | Asinh | Acosh | Atanh => false,
         Not | IsNan | IsInf { .. } => false,
     }
 }
 
 /// Writes functions of vectors of one width.
 pub struct VectorMath<'b> {
-    b: &'b mut Builder,
-    lanes: Lanes,
+    pub(super) b: &'b mut Builder,
+    pub(super) lanes: Lanes,
 }
 
 impl<'b> VectorMath<'b> {
@@ -186,7 +187,7 @@ impl<'b> VectorMath<'b> {
             Unary::Sqrt => self.un(UnOp::Sqrt, x),
             Unary::Reciprocal => self.reciprocal(x),
             Unary::Abs => self.abs(x),
-            Unary::Neg => self.imm_bits(BinOp::Xor, x, SIGN),
+            Unary::Neg => self.negated(x),
             Unary::Sign => {
                 // 0 and NaN stay.
                 let one = self.constant(1.0);
@@ -197,12 +198,14 @@ impl<'b> VectorMath<'b> {
             Unary::Floor => self.un(UnOp::Floor, x),
             Unary::Ceil => self.un(UnOp::Ceil, x),
             Unary::Round => self.un(UnOp::Nearest, x),
-            Unary::Power { exponent } => {
-                let power = Power::of(exponent)?;
-                self.power(x, power)
-            }
+            Unary::Power { exponent } => match Power::of(exponent) {
+                Some(power) => self.power(x, power),
+                None => self.constant_power(x, exponent),
+            },
             Unary::Atan => self.atan(x),
-            Unary::Sin | Unary::Cos | Unary::Tan | Unary::Asin | Unary::Acos => return None,
+            Unary::Sin => self.sine(x, false),
+            Unary::Cos => self.sine(x, true),
+            Unary::Tan | Unary::Asin | Unary::Acos => return None,
             Unary::Sinh | Unary::Cosh | Unary::Asinh | Unary::Acosh | Unary::Atanh => return None,
             Unary::Not | Unary::IsNan | Unary::IsInf { .. } => return None,
         })
@@ -238,6 +241,12 @@ impl<'b> VectorMath<'b> {
         let y = self.add(t, rest);
         let y = self.add(base, y);
         self.with_sign(y, x)
+    }
+
+    fn sine(&mut self, x: Vector, cosine: bool) -> Vector {
+        let dst = self.b.vector(self.lanes);
+        self.b.push(Inst::Sine { dst, src: x, cosine });
+        self.clamp(dst, -1.0, 1.0)
     }
 
     /// A constant in every lane.
@@ -279,11 +288,11 @@ impl<'b> VectorMath<'b> {
         self.imm_bits(op, a, value.to_bits())
     }
 
-    fn add(&mut self, a: Vector, b: Vector) -> Vector {
+    pub(super) fn add(&mut self, a: Vector, b: Vector) -> Vector {
         self.bin(BinOp::Add, a, Source::Reg(b))
     }
 
-    fn mul(&mut self, a: Vector, b: Vector) -> Vector {
+    pub(super) fn mul(&mut self, a: Vector, b: Vector) -> Vector {
         self.bin(BinOp::Mul, a, Source::Reg(b))
     }
 
@@ -291,16 +300,16 @@ impl<'b> VectorMath<'b> {
         self.bin(BinOp::Div, a, Source::Reg(b))
     }
 
-    fn plus(&mut self, a: Vector, value: f32) -> Vector {
+    pub(super) fn plus(&mut self, a: Vector, value: f32) -> Vector {
         self.imm(BinOp::Add, a, value)
     }
 
-    fn scaled(&mut self, a: Vector, value: f32) -> Vector {
+    pub(super) fn scaled(&mut self, a: Vector, value: f32) -> Vector {
         self.imm(BinOp::Mul, a, value)
     }
 
     /// `acc` += `a` · `value`
-    fn fma_imm(&mut self, acc: Vector, a: Vector, value: f32) {
+    pub(super) fn fma_imm(&mut self, acc: Vector, a: Vector, value: f32) {
         self.b.fma(acc, a, Source::Imm(value.to_bits()));
     }
 
@@ -316,33 +325,46 @@ impl<'b> VectorMath<'b> {
         self.bin(BinOp::Min, high, Source::Reg(x))
     }
 
-    fn clamp(&mut self, x: Vector, low: f32, high: f32) -> Vector {
+    pub(super) fn clamp(&mut self, x: Vector, low: f32, high: f32) -> Vector {
         let x = self.at_least(x, low);
         self.at_most(x, high)
     }
 
-    fn abs(&mut self, x: Vector) -> Vector {
+    pub(super) fn abs(&mut self, x: Vector) -> Vector {
         self.imm_bits(BinOp::And, x, !SIGN)
     }
 
+    pub(super) fn negated(&mut self, x: Vector) -> Vector {
+        self.imm_bits(BinOp::Xor, x, SIGN)
+    }
+
+    /// The sign alone: 0 or -0.
+    pub(super) fn sign(&mut self, x: Vector) -> Vector {
+        self.imm_bits(BinOp::And, x, SIGN)
+    }
+
+    pub(super) fn nearest(&mut self, x: Vector) -> Vector {
+        self.un(UnOp::Nearest, x)
+    }
+
     /// The size of `a` (not negative) with the sign of `sign`.
-    fn with_sign(&mut self, a: Vector, sign: Vector) -> Vector {
-        let sign = self.imm_bits(BinOp::And, sign, SIGN);
+    pub(super) fn with_sign(&mut self, a: Vector, sign: Vector) -> Vector {
+        let sign = self.sign(sign);
         self.bin(BinOp::Or, a, Source::Reg(sign))
     }
 
-    fn if_negative(&mut self, x: Vector, then: Vector, otherwise: Vector) -> Vector {
+    pub(super) fn if_negative(&mut self, x: Vector, then: Vector, otherwise: Vector) -> Vector {
         let zero = self.constant(0.0);
         self.select(Test::Less, [x, zero], then, otherwise)
     }
 
-    fn reciprocal(&mut self, x: Vector) -> Vector {
+    pub(super) fn reciprocal(&mut self, x: Vector) -> Vector {
         let one = self.constant(1.0);
         self.div(one, x)
     }
 
     /// `c[0] + c[1]·x + c[2]·x² + …`
-    fn polynomial(&mut self, x: Vector, coefficients: &[f64]) -> Vector {
+    pub(super) fn polynomial(&mut self, x: Vector, coefficients: &[f64]) -> Vector {
         let mut highest_first = coefficients.iter().map(|&c| c as f32).rev();
         let sum = self.constant(highest_first.next().unwrap_or(0.0));
         for c in highest_first {
@@ -416,8 +438,8 @@ impl<'b> VectorMath<'b> {
         m
     }
 
-    fn log(&mut self, x: Vector) -> Vector {
-        // x = 2^e · m, √½ ≤ m < √2
+    /// The exponent and the mantissa: x = 2^e · m, √½ ≤ m < √2, of a positive number.
+    pub(super) fn exponent_and_mantissa(&mut self, x: Vector) -> [Vector; 2] {
         let least = self.constant(f32::MIN_POSITIVE);
         let up = self.scaled(x, 8_388_608.0);
         let normal = self.select(Test::Less, [x, least], up, x);
@@ -436,6 +458,11 @@ impl<'b> VectorMath<'b> {
         let next = self.plus(e, 1.0);
         let e = self.select(Test::Less, [root, m], next, e);
         let m = self.select(Test::Less, [root, m], half, m);
+        [e, m]
+    }
+
+    fn log(&mut self, x: Vector) -> Vector {
+        let [e, m] = self.exponent_and_mantissa(x);
         let f = self.plus(m, -1.0);
         // f - f²/2 + f³·Q(f) + e · ln 2
         let q = self.polynomial(f, &LOG_F32);

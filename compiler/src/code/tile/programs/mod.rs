@@ -9,6 +9,7 @@ pub mod depthwise;
 pub mod epilogue;
 pub mod functions;
 pub mod pool;
+mod powers;
 pub mod stage;
 pub mod window;
 pub mod winograd;

@@ -15,6 +15,7 @@
 mod asm;
 mod halves;
 mod literals;
+mod sine;
 
 use iced_x86::{Code, Instruction, MemoryOperand, Register};
 
@@ -130,7 +131,7 @@ fn masks(program: &TileProgram) -> Result<Vec<u16>, TileError> {
                 Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => {}
                 Inst::Fma { .. } | Inst::Bin { .. } | Inst::Shl { .. } => {}
                 Inst::MulAdd { .. } | Inst::Scale { .. } => {}
-                Inst::Shr { .. } | Inst::Un { .. } | Inst::Select { .. } => {}
+                Inst::Shr { .. } | Inst::Un { .. } | Inst::Sine { .. } | Inst::Select { .. } => {}
                 Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } => {}
             }
         }
@@ -181,6 +182,7 @@ fn scratch(inst: &Inst, program: &TileProgram, level: Level) -> usize {
         Inst::LoadPart { dst: v, n, addr } | Inst::StorePart { src: v, n, addr } => {
             usize::from(level == Level::Avx2 && !half(addr) && upper_half(v, *n))
         }
+        Inst::Sine { .. } => sine::SCRATCH,
         Inst::Select { .. } => usize::from(level == Level::Avx2),
         Inst::Load { .. } | Inst::Splat { .. } | Inst::Spread { .. } => 0,
         Inst::Const { .. } | Inst::Copy { .. } | Inst::Shl { .. } | Inst::Shr { .. } | Inst::Un { .. } => 0,
@@ -630,10 +632,11 @@ impl X86Emitter<'_> {
             Inst::Un { op: UnOp::Nearest, dst, src } => self.with_number(ROUND, *dst, *src, 8, regs)?,
             Inst::Un { op: UnOp::Floor, dst, src } => self.with_number(ROUND, *dst, *src, 9, regs)?,
             Inst::Un { op: UnOp::Ceil, dst, src } => self.with_number(ROUND, *dst, *src, 10, regs)?,
+            Inst::Sine { dst, src, cosine } => self.sine(*dst, *src, *cosine, regs)?,
             Inst::Select { test, x, y, dst, then, otherwise } => {
                 self.select(*test, [*x, *y], *dst, [*then, *otherwise], regs)?
             }
-            Inst::Fma { acc, a, b } => self.ternary(FMA, *acc, *a, *b, regs)?,
+            Inst::Fma { acc, a, b, .. } => self.ternary(FMA, *acc, *a, *b, regs)?,
             Inst::MulAdd { dst, x, add } => self.ternary(MUL_ADD, *dst, *x, *add, regs)?,
             Inst::Scale { dst, src, by } => match self.level {
                 Level::Avx512 => self.ternary(SCALE, *dst, *src, Source::Reg(*by), regs)?,
