@@ -10,18 +10,23 @@
 //!   mean over H, W                         becomes   global average pool
 //!   sum over W                             becomes   sum over W, which stays as an axis of one element, and a reshape
 //!   x · [1,C,1,1] + [1,C,1,1]              becomes   channel affine
+//!   round(x / 2^n) + z                     becomes   round(x · 2^-n) + z
 //! ```
+//!
+//! What is rounded to whole numbers stays as ONNX has it: there, a quotient that is off by its last place may come out a whole step off.
+//! Division by a power of two is multiplication by its reciprocal, to the bit. A row of a matrix has a channel for each element, so one
+//! number for all of them stays one number there.
 //!
 //! Exporters write products in any order and divide where others multiply. So a product is read as a coefficient and a
 //! list of factors ([`product`]), and the spellings are told apart by those.
 
 use nnc_ir::op::{
-    BinaryFn, ChannelAffine, GlobalPool, PoolKind, Prologue, Reduce, ReduceKind, Reshape, Unary,
+    Binary, BinaryFn, ChannelAffine, GlobalPool, PoolKind, Prologue, Reduce, ReduceKind, Reshape, Unary,
 };
-use nnc_ir::{Graph, NodeId, Op, Value};
+use nnc_ir::{DType, Graph, NodeId, Op, Tensor, Value};
 
 use super::edit::{
-    bounds, each_node, from_bounds, is_float, number, one_after_another, per_channel, plus_constant,
+    bounds, each_node, floats, from_bounds, is_float, number, one_after_another, per_channel, plus_constant,
     producer, rewrite, scalar, unary, vector,
 };
 use super::{EditError, Notes};
@@ -49,6 +54,8 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
     each_node(graph, notes, |graph, notes, id| {
         if to_affine(graph, id)? {
             notes.count("channel affines");
+        } else if multiply_by_reciprocals(graph, id)? {
+            notes.count("reciprocals");
         }
         Ok(())
     })
@@ -297,6 +304,9 @@ fn keep_axes(graph: &mut Graph, id: NodeId) -> Result<bool, EditError> {
 
 /// Makes a channel affine of a sum, difference, product or quotient with one constant a channel.
 fn to_affine(graph: &mut Graph, id: NodeId) -> Result<bool, EditError> {
+    if stays_arithmetic(graph, id) {
+        return Ok(false);
+    }
     let Some((x, scale, shift)) = as_affine(graph, id) else { return Ok(false) };
     let Op::Binary(binary) = &graph.node(id).op else { return Ok(false) };
     let op = ChannelAffine { activation: binary.activation };
@@ -304,6 +314,40 @@ fn to_affine(graph: &mut Graph, id: NodeId) -> Result<bool, EditError> {
     let scale = vector(graph, format!("{name}:scale"), &scale)?;
     let shift = vector(graph, format!("{name}:shift"), &shift)?;
     rewrite(graph, id, op, &[Some(x), Some(scale), Some(shift)])?;
+    Ok(true)
+}
+
+/// Whether a channel affine would round another number, or read a constant for each element of a row where there is one for all.
+fn stays_arithmetic(graph: &Graph, id: NodeId) -> bool {
+    let operands = [0, 1].map(|i| graph.operand(id, i));
+    let rounds = |v: Value| matches!(producer(graph, v), Op::Unary(Unary::Round));
+    let is_rounded = graph.consumers(id.into()).iter().any(|&(reader, _)| rounds(reader.into()));
+    let is_row = graph.ty(id.into()).shape.rank() <= 2;
+    is_rounded
+        || operands.into_iter().flatten().any(rounds)
+        || (is_row && operands.into_iter().flatten().any(|v| scalar(graph, v).is_some()))
+}
+
+/// Division by powers of two, which is about to be rounded, as multiplication.
+fn multiply_by_reciprocals(graph: &mut Graph, id: NodeId) -> Result<bool, EditError> {
+    let Op::Binary(Binary { function: BinaryFn::Div, activation }) = graph.node(id).op else {
+        return Ok(false);
+    };
+    let (Some(x), Some(divisor)) = (graph.operand(id, 0), graph.operand(id, 1)) else { return Ok(false) };
+    let is_single = |v: Value| graph.ty(v).dtype == DType::F32;
+    let Some(divisors) = floats(graph, divisor).filter(|_| is_single(x) && is_single(divisor)) else {
+        return Ok(false);
+    };
+    let exact = |v: f32| v.is_normal() && v.to_bits().trailing_zeros() >= 23 && v.recip().is_normal();
+    if !stays_arithmetic(graph, id) || !divisors.iter().all(|&v| exact(v)) {
+        return Ok(false);
+    }
+    let reciprocals: Vec<f32> = divisors.iter().map(|v| v.recip()).collect();
+    let tensor = Tensor::new(graph.ty(divisor).shape.to_vec(), &reciprocals)?;
+    let name = format!("{}:factor", graph.node(id).name);
+    let factor = graph.add_constant(name, tensor);
+    let product = Binary { function: BinaryFn::Mul, activation };
+    rewrite(graph, id, product, &[Some(x), Some(factor)])?;
     Ok(true)
 }
 
