@@ -572,7 +572,11 @@ impl GroupWriter<'_, '_> {
             }
             _ => {}
         }
-        let whole = self.float_to_word(parts);
+        let limited = self.at_most_the_largest(to, parts);
+        let whole = match &limited {
+            Some(limited) => self.cut_to_word(limited),
+            None => self.float_to_word(parts),
+        };
         // Narrowing saturates likewise, from signed numbers to either kind.
         let signed = scalar::is_signed(to);
         let mut parts = whole;
@@ -588,6 +592,27 @@ impl GroupWriter<'_, '_> {
         parts
     }
 
+    /// Floats not above the largest number of a narrow type without signs. Of those, the instruction of x86 gives the least integer for
+    /// NaN and for what is far below, and narrowing makes 0 of that, as both have to be.
+    fn at_most_the_largest(&mut self, to: DType, parts: &[Value]) -> Option<Vec<Value>> {
+        if self.arch != Arch::X86_64 || scalar::is_signed(to) || to.bytes() > 2 {
+            return None;
+        }
+        let most = ((1u32 << (8 * to.bytes())) - 1) as f32;
+        let most = self.bytes_of(types::F32X4, &most.to_le_bytes());
+        let limited = parts.iter().map(|&x| {
+            let less = self.b.ins().fcmp(FloatCC::LessThan, most, x);
+            let less = self.seen_as(types::F32X4, less);
+            self.b.ins().bitselect(less, most, x)
+        });
+        Some(limited.collect())
+    }
+
+    /// Integers of 32 bits by the instruction of x86.
+    fn cut_to_word(&mut self, parts: &[Value]) -> Vec<Value> {
+        parts.iter().map(|&x| self.b.ins().x86_cvtt2dq(types::I32X4, x)).collect()
+    }
+
     /// Integers of 32 bits, which saturate. The instruction of x86 gives the least one for all that is none of them, which is seldom; so
     /// only then the others are told apart.
     fn float_to_word(&mut self, parts: &[Value]) -> Vec<Value> {
@@ -597,11 +622,10 @@ impl GroupWriter<'_, '_> {
         if self.arch != Arch::X86_64 {
             return saturated(self);
         }
-        let words: Vec<Value> = parts.iter().map(|&x| self.b.ins().x86_cvtt2dq(types::I32X4, x)).collect();
+        let words = self.cut_to_word(parts);
         let least = self.int(4, i64::from(i32::MIN));
-        let inside: Vec<Value> =
-            words.iter().map(|&x| self.b.ins().icmp(IntCC::NotEqual, x, least)).collect();
-        self.unless_all(&inside, |_| words, saturated)
+        let outside: Vec<Value> = words.iter().map(|&x| self.b.ins().icmp(IntCC::Equal, x, least)).collect();
+        self.unless_any(&outside, |_| words, saturated)
     }
 
     fn int_to_float(&mut self, from: DType, parts: &[Value]) -> Vec<Value> {
@@ -619,14 +643,16 @@ impl GroupWriter<'_, '_> {
 
     /// By way of 32 bits where all have room there, as most have; one by one where not.
     fn float_to_long(&mut self, parts: &[Value]) -> Vec<Value> {
-        let most = self.bytes_of(types::F32X4, &2f32.powi(31).to_le_bytes());
-        let inside = parts.iter().map(|&x| {
+        // Bits of sizes are in their order, and NaN is above all.
+        let most = self.int(4, i64::from(2f32.powi(31).to_bits() - 1));
+        let outside = parts.iter().map(|&x| {
             let size = self.b.ins().fabs(x);
-            self.b.ins().fcmp(FloatCC::LessThan, size, most)
+            let size = self.seen_as(types::I32X4, size);
+            self.b.ins().icmp(IntCC::SignedGreaterThan, size, most)
         });
-        let inside: Vec<Value> = inside.collect();
-        self.unless_all(
-            &inside,
+        let outside: Vec<Value> = outside.collect();
+        self.unless_any(
+            &outside,
             |w| {
                 let words: Vec<Value> =
                     parts.iter().map(|&x| w.b.ins().fcvt_to_sint_sat(types::I32X4, x)).collect();
@@ -639,28 +665,33 @@ impl GroupWriter<'_, '_> {
     fn long_to_float(&mut self, parts: &[Value]) -> Vec<Value> {
         let words = self.shortened(parts);
         let back = self.widened(&words, true);
-        let inside = back.iter().zip(parts).map(|(&x, &y)| self.b.ins().icmp(IntCC::Equal, x, y));
-        let inside: Vec<Value> = inside.collect();
-        self.unless_all(
-            &inside,
+        // Bits that differ.
+        let outside = back.iter().zip(parts).map(|(&x, &y)| self.b.ins().bxor(x, y));
+        let outside: Vec<Value> = outside.collect();
+        self.unless_any(
+            &outside,
             |w| words.iter().map(|&x| w.b.ins().fcvt_from_sint(types::F32X4, x)).collect(),
             |w| w.by_lanes(DType::I64, DType::F32, parts),
         )
     }
 
-    /// `then` where all conditions hold in all lanes, else `otherwise`.
-    fn unless_all(
+    /// `then` where no condition holds in any lane, else `otherwise`.
+    fn unless_any(
         &mut self,
         conditions: &[Value],
         then: impl FnOnce(&mut Self) -> Vec<Value>,
         otherwise: impl FnOnce(&mut Self) -> Vec<Value>,
     ) -> Vec<Value> {
-        let all = conditions.iter().copied().reduce(|x, y| self.b.ins().band(x, y));
-        let Some(all) = all else { return then(self) };
-        let all = self.b.ins().vall_true(all);
+        let any = conditions.iter().copied().reduce(|x, y| {
+            let ty = self.b.func.dfg.value_type(x);
+            let y = self.seen_as(ty, y);
+            self.b.ins().bor(x, y)
+        });
+        let Some(any) = any else { return then(self) };
+        let any = self.b.ins().vany_true(any);
         let [usual, seldom, done] = [(); 3].map(|()| self.b.create_block());
         self.b.set_cold_block(seldom);
-        self.b.ins().brif(all, usual, &[], seldom, &[]);
+        self.b.ins().brif(any, seldom, &[], usual, &[]);
         self.b.switch_to_block(usual);
         self.b.seal_block(usual);
         let values = then(self);
