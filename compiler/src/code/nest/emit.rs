@@ -432,15 +432,17 @@ impl<'f> NestEmitter<'_, 'f> {
         if let ([place], true) = (places, self.moves_ones()) {
             return self.moved(axis, place);
         }
+        let doubles = group::doubles(&nest.value, &self.operand_types);
         let split = match nest.vectorised {
             Vectorised::Loop { unroll, .. } => sections(extent, Width::Vectors, unroll.into()),
             Vectorised::Groups { unroll } => {
                 let mut split = sections(extent, Width::Groups, unroll.into());
-                // What is left over goes with elements that are done, unless it lies over an operand.
+                // What is left over goes with elements that are done, unless it lies over an operand, or is little more than moved.
                 let apart = nest.operands.iter().all(|o| o.arg != nest.result.arg);
-                if let Some(last) =
-                    split.last_mut().filter(|last| last.0 == Width::One && apart && extent >= GROUP)
-                {
+                let group = |last: &&mut (Width, usize)| {
+                    last.0 == Width::One && apart && extent >= GROUP && !(doubles && last.1 <= LANES)
+                };
+                if let Some(last) = split.last_mut().filter(group) {
                     *last = (Width::Groups(1), 1);
                 }
                 split
@@ -466,7 +468,7 @@ impl<'f> NestEmitter<'_, 'f> {
                 e.elements(&places, width);
                 Vec::new()
             };
-            if flat {
+            if flat || (doubles && width == Width::One && steps <= LANES) {
                 for step in 0..steps {
                     self.fixed((low + step * width.elements(), 1, 1), &[], body);
                 }

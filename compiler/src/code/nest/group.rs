@@ -86,6 +86,15 @@ fn twice(e: &Expr, dtype: DType) -> Option<&Expr> {
     (*factor == (1i64 << (4 * dtype.bytes())) + 1).then_some(narrow)
 }
 
+/// Whether an expression does nothing but that to each element.
+pub(super) fn doubles(e: &Expr, operands: &[DType]) -> bool {
+    let dtype = |e: &Expr| e.dtype(operands, &[]);
+    let narrow = dtype(e).and_then(|wide| Some((twice(e, wide)?, wide)));
+    narrow.is_some_and(|(narrow, wide)| {
+        matches!(narrow, Expr::Operand(_)) && dtype(narrow).is_some_and(|narrow| is_half_of(narrow, wide))
+    })
+}
+
 /// Whether integers of one type have half as many bytes as those of another one, and no sign that a cast repeats.
 fn is_half_of(narrow: DType, wide: DType) -> bool {
     let pairs = [(DType::U8, DType::U16), (DType::U16, DType::U32), (DType::U32, DType::U64)];
