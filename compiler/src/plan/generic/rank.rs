@@ -193,6 +193,26 @@ impl ItemOrder {
 
     /// The item of an element.
     pub(super) fn item(&self, w: &mut Writer, number: RoutineExpr, index: &RoutineExpr) -> RoutineExpr {
+        self.item_of(w, number, index, false)
+    }
+
+    /// The item of an element that is a number: one that a comparison has let pass.
+    pub(super) fn item_of_number(
+        &self,
+        w: &mut Writer,
+        number: RoutineExpr,
+        index: &RoutineExpr,
+    ) -> RoutineExpr {
+        self.item_of(w, number, index, true)
+    }
+
+    fn item_of(
+        &self,
+        w: &mut Writer,
+        number: RoutineExpr,
+        index: &RoutineExpr,
+        is_number: bool,
+    ) -> RoutineExpr {
         let int = RoutineExpr::int;
         let number = w.value(number.cast(DType::I64));
         let infinity = match self.dtype {
@@ -206,8 +226,12 @@ impl ItemOrder {
                 let least = -(1 << (8 * self.dtype.bytes() - 1));
                 let negative = number.clone().less(int(0));
                 let number = w.value(negative.select(int(least) - number.clone(), number));
-                let beyond = int(infinity).less(number.clone()).or(number.clone().less(int(-infinity)));
-                w.value(beyond.select(int(infinity + 1), number))
+                if is_number {
+                    number
+                } else {
+                    let beyond = int(infinity).less(number.clone()).or(number.clone().less(int(-infinity)));
+                    w.value(beyond.select(int(infinity + 1), number))
+                }
             }
             None => number,
         };

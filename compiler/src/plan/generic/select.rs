@@ -352,17 +352,44 @@ fn class_by_class(
             }
             None => RoutineExpr::index(n),
         };
-        w.for_each(RoutineExpr::int(0), there, |w, i| {
-            let counts = match &least {
-                Some(least) => least.clone().less(score(w, &i)),
-                None => RoutineExpr::bool(true),
+        let passes = |w: &mut Writer, i: &RoutineExpr| match &least {
+            Some(least) => least.clone().less(score(w, i)),
+            None => RoutineExpr::bool(true),
+        };
+        // Among many that count, which do is a matter of chance: all are put down, and those that do not are overwritten by the next.
+        let take = |w: &mut Writer, i: RoutineExpr, passes: RoutineExpr| {
+            let number = w.load(numbers, &[at, std::slice::from_ref(&i)].concat());
+            let item = match &least {
+                Some(_) => order.item_of_number(w, number, &i),
+                None => order.item(w, number, &i),
             };
-            w.when(counts, |w| {
-                let number = w.load(numbers, &[at, std::slice::from_ref(&i)].concat());
-                let item = order.item(w, number, &i);
-                heap.put(w, candidates.get(), item);
-                w.set(candidates, candidates.get() + RoutineExpr::int(1));
+            heap.put(w, candidates.get(), item);
+            let one = passes.select(RoutineExpr::int(1), RoutineExpr::int(0));
+            w.set(candidates, candidates.get() + one);
+        };
+        let blocks = (there.clone() / RoutineExpr::index(TAKEN)).min(RoutineExpr::index(n / TAKEN));
+        let blocks = w.value(blocks);
+        w.for_each(RoutineExpr::int(0), blocks.clone(), |w, block| {
+            let first = w.value(block * RoutineExpr::index(TAKEN));
+            let place = |i: usize| first.clone() + RoutineExpr::index(i);
+            let pass: Vec<RoutineExpr> = (0..TAKEN)
+                .map(|i| {
+                    let passes = passes(w, &place(i));
+                    w.value(passes)
+                })
+                .collect();
+            let some = pass.iter().cloned().reduce(RoutineExpr::or).unwrap_or(RoutineExpr::bool(true));
+            w.when(some, |w| {
+                for (i, pass) in pass.into_iter().enumerate() {
+                    let i = w.value(place(i));
+                    take(w, i, pass);
+                }
             });
+        });
+        w.for_each(blocks * RoutineExpr::index(TAKEN), there, |w, i| {
+            let passes = passes(w, &i);
+            let passes = w.value(passes);
+            take(w, i, passes);
         });
         heap.build(w, &candidates.get(), n);
 
@@ -437,6 +464,9 @@ fn class_by_class(
     });
     l.push_routine(w)
 }
+
+/// Scores of which one question finds out that none counts.
+const TAKEN: usize = 8;
 
 /// Boxes that a candidate is compared with at once.
 const BLOCK: usize = 16;
