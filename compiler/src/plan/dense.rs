@@ -123,19 +123,21 @@ impl Progression {
     }
 }
 
-/// Bytes from the weights of one row, or picture, to those of the next: 0 where they are the same, as those of a convolution are.
+/// Bytes from some weights to the next: 0 for rows and pictures that have the same ones, as those of a convolution have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct WeightsPitch {
     /// Between rows.
     pub row: i64,
     /// Between pictures.
     pub image: i64,
+    /// Between the channels of one panel, where they lie in the rows of a matrix that is not packed; 0 where they are.
+    pub channel: i64,
 }
 
 impl WeightsPitch {
     /// Whether all have the same weights.
     pub fn is_shared(self) -> bool {
-        self == WeightsPitch::default()
+        self.row == 0 && self.image == 0
     }
 }
 

@@ -10,6 +10,8 @@
 //!              of the run, each once for all rows that read it
 //! ```
 //!
+//! A matrix that is computed and read by few rows is not packed, where it lies row by row: its kernels read it once, as packing would.
+//!
 //! What lies in another way than kernels read or write it is copied; [`fits`](super::fits) has said that there is a kernel.
 
 use nnc_ir::{DType, NodeId, Tensor, TensorType, Value};
@@ -41,6 +43,12 @@ struct LeadingAxis {
     /// Bytes from one element to the next in A, in packed B, in the result and the residual.
     strides: [i64; 4],
 }
+
+/// Rows of A for which B is read as it lies: a tile has them all.
+const FEW_ROWS: usize = 4;
+
+/// Columns that fill vectors of every target.
+const WHOLE_VECTORS: usize = 16;
 
 /// Positions in [`LeadingAxis::strides`].
 const A: usize = 0;
@@ -89,12 +97,16 @@ impl Planner<'_> {
         let output = float_of(out);
         // What panels there are depends on the sweep, and where B's matrices lie on the panels.
         let matrices = distinct(b);
+        let in_place = constant.is_none() && is_read_in_place(b, out.shape[rank - 2]);
         let axes: Vec<LeadingAxis> = (0..rank - 1)
             .map(|axis| LeadingAxis {
                 extent: out.shape[axis],
                 strides: [
                     a.strides[axis],
-                    matrices.stride_of(axis),
+                    match in_place {
+                        true if matrices.stride_of(axis) != 0 => b.strides[axis],
+                        _ => matrices.stride_of(axis),
+                    },
                     out.strides[axis],
                     operands.residual.as_ref().map_or(0, |r| r.strides[axis]),
                 ],
@@ -136,7 +148,7 @@ impl Planner<'_> {
             order: (0..k).collect(),
         };
         let residual_float = operands.residual.as_ref().map_or(output, float_of);
-        let panels = merge_panels(&cut, &[group], (output, residual_float), &[0], k);
+        let mut panels = merge_panels(&cut, &[group], (output, residual_float), &[0], k);
         let matrix_bytes: i64 = panels.iter().map(|p| panel_bytes(p, k) * p.count as i64).sum();
         let name = self.graph.node(node).name.clone();
         let weights = match constant {
@@ -153,6 +165,14 @@ impl Planner<'_> {
                 };
                 self.packed_buffer(&name, packing)
             }
+            None if in_place => {
+                for run in &mut panels {
+                    let column = |bytes: i64| bytes / output.span(1) * Float::F32.span(1);
+                    (run.weights.start, run.weights.step) =
+                        (column(run.output.start), column(run.output.step));
+                }
+                BufferId(b.arg as u32)
+            }
             None => self.packed_by_step(node, b, output, (&matrices, &panels, matrix_bytes))?,
         };
         let has_bias = bias.is_some();
@@ -163,8 +183,13 @@ impl Planner<'_> {
                 self.constant_buffer(&name, bytemuck::cast_slice(&bias))
             }
         };
-        let weights_pitch =
-            WeightsPitch { row: y.strides[B] * matrix_bytes, image: images.strides[B] * matrix_bytes };
+        // A matrix that is read in place has its distance and its start in bytes already.
+        let (matrix, start) = if in_place { (1, b.offset) } else { (matrix_bytes, 0) };
+        let weights_pitch = WeightsPitch {
+            row: y.strides[B] * matrix,
+            image: images.strides[B] * matrix,
+            channel: if in_place { b.strides[rank - 2] } else { 0 },
+        };
         let x_axis = Axis::point(x.extent);
         let tiles = x_tiles(&x_axis, tile.rows);
         let tile_units = images.extent * y.extent * tiles.iter().map(|t| t.count).sum::<usize>();
@@ -215,7 +240,7 @@ impl Planner<'_> {
             };
             let mut args = vec![(ARENA_START, 0); DenseArg::Ahead as usize + 1];
             args[DenseArg::Input as usize] = (buffer(a), (a.offset + offset(A)) as u64);
-            args[DenseArg::Weights as usize] = (weights, (offset(B) * matrix_bytes) as u64);
+            args[DenseArg::Weights as usize] = (weights, (start + offset(B) * matrix) as u64);
             args[DenseArg::Output as usize] = (buffer(out), (out.offset + offset(OUT)) as u64);
             args[DenseArg::Bias as usize] = (bias, 0);
             if let Some(residual) = &operands.residual {
@@ -353,6 +378,17 @@ impl Planner<'_> {
         }
         Ok(buffer)
     }
+}
+
+/// Whether kernels read a matrix that is computed row by row, for so many rows of A.
+fn is_read_in_place(b: &View, rows: usize) -> bool {
+    let rank = b.rank();
+    let (row, column) = (b.strides[rank - 2], b.strides[rank - 1]);
+    b.dtype == DType::F32
+        && rows <= FEW_ROWS
+        && b.shape[rank - 1].is_multiple_of(WHOLE_VECTORS)
+        && column == Float::F32.span(1)
+        && (1..=i64::from(i32::MAX) / 16).contains(&row)
 }
 
 /// The matrices of an operand that differ: axes along which it is broadcast have one.

@@ -58,6 +58,38 @@ fn batches_of_matrices_some_of_which_are_the_same() {
 }
 
 #[test]
+fn few_rows_by_whole_vectors_that_are_computed() {
+    for extents in [[1, 1, 16], [1, 9, 48], [2, 64, 176], [3, 5, 528], [4, 33, 32], [5, 8, 64]] {
+        for (a, b) in
+            [(&[][..], &[][..]), (&[3], &[3]), (&[2, 3], &[3]), (&[2, 3], &[2, 1]), (&[1], &[2, 1, 2])]
+        {
+            all_forms(a, b, extents, "f32");
+        }
+    }
+    all_forms(&[2], &[2], [1, 20, 32], "f16");
+    // A part of larger matrices, backwards, and turned.
+    keeps_its_kernel(
+        "%x = input : f32[3x2x7]
+%m = input : f32[3x9x40]
+%part = slice %m {axes=[1:1..8 by 1, 2:4..36 by 1]} : f32[3x7x32]
+%back = slice %part {axes=[0:2..-1 by -1, 1:6..-1 by -1]} : f32[3x7x32]
+%t = input : f32[7x3x32]
+%turned = transpose %t {perm=[1, 0, 2]} : f32[3x7x32]
+%one = input : f32[3x2x1]
+%row = slice %m {axes=[1:1..2 by 1, 2:4..36 by 1]} : f32[3x1x32]
+%r = input : f32[3x2x32]
+%y1 = mat_mul %x, %part, _, %r {epilogue=residual+relu} : f32[3x2x32]
+%y2 = mat_mul %x, %back : f32[3x2x32]
+%y3 = mat_mul %x, %turned : f32[3x2x32]
+%y4 = mat_mul %one, %row : f32[3x2x32]
+output y1 = %y1
+output y2 = %y2
+output y3 = %y3
+output y4 = %y4",
+    );
+}
+
+#[test]
 fn half_floats() {
     for dtype in ["f16", "bf16"] {
         all_forms(&[2], &[2], [3, 20, 18], dtype);

@@ -22,6 +22,7 @@ fn apply(engine: &Engine, activation: Activation, values: &[f32]) -> Vec<f32> {
         split: 1,
         broadcast: Broadcast::Register,
         floats: Floats::default(),
+        weights_row: None,
         ahead: 0,
         epilogue: KernelEpilogue { activation, ..KernelEpilogue::default() },
     };

@@ -273,6 +273,7 @@ fn by_tiles(layer: &Layer, data: &Data, engine: &Engine, broadcast: Broadcast) -
                         split: layer.split,
                         broadcast,
                         floats: Floats::default(),
+                        weights_row: None,
                         ahead: layer.ahead,
                         epilogue: layer.epilogue,
                     };
@@ -475,12 +476,91 @@ fn columns_cannot_be_folded_over_channels_that_are_not_there() {
         split: 1,
         broadcast: Broadcast::Register,
         floats: Floats::default(),
+        weights_row: None,
         ahead: 0,
         epilogue: KernelEpilogue::default(),
     };
     assert!(tile(Runs::Contiguous(8)).program().is_ok());
     assert!(tile(Runs::Contiguous(6)).program().is_err());
     assert!(tile(Runs::Stepped { count: 8, step: 8 }).program().is_err());
+}
+
+#[test]
+fn the_rows_of_a_matrix_are_read_as_the_rows_of_a_panel() {
+    const ROW: usize = 60;
+    let mut random = Random::new(9);
+    for (channels, split) in [(1usize, 1), (7, 1), (13, 2), (40, 4)] {
+        for cols in [vec![Col::full(Lanes::X16); 2], vec![Col::full(Lanes::X8), Col::full(Lanes::X4)]] {
+            let width = panel_channels(&cols) as usize;
+            let tile = DenseTile {
+                rows: 3,
+                a_pixel: 4 * channels as i32,
+                cols,
+                taps: vec![Tap { disp: 0, rows: 0..3 }],
+                a_row: 0,
+                kernel_rows: 1,
+                k: Runs::Contiguous(channels as u32),
+                c_pixel: 4 * width as i32,
+                residual_pixel: 0,
+                split,
+                broadcast: Broadcast::Embedded,
+                floats: Floats::default(),
+                weights_row: Some(4 * ROW as i32),
+                ahead: 0,
+                epilogue: KernelEpilogue::default(),
+            };
+            let (a, b) = (random.floats(3 * channels), random.floats((channels - 1) * ROW + width));
+            for engine in Engine::all() {
+                let program = tile.program().unwrap_or_else(|e| panic!("{e}"));
+                let Some(ready) = engine.prepare(&program) else { continue };
+                let (mut input, mut weights, mut output) = (bytes(&a), bytes(&b), vec![0; 12 * width]);
+                let mut given = Given {
+                    buffers: vec![
+                        (ParamRole::Input, &mut input, 0),
+                        (ParamRole::Weights, &mut weights, 0),
+                        (ParamRole::Output, &mut output, 0),
+                    ],
+                    ..Given::default()
+                };
+                ready.call(&mut given.args(&program));
+                for (i, found) in floats(&output).into_iter().enumerate() {
+                    let term =
+                        |k: usize| f64::from(a[i / width * channels + k]) * f64::from(b[k * ROW + i % width]);
+                    let sum: f64 = (0..channels).map(term).sum();
+                    let miss = (f64::from(found) - sum).abs();
+                    assert!(miss < 1e-5, "{} by {}: {found}, not {sum}", tile.name(), engine.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_rows_of_a_matrix_have_one_tap_and_no_folded_columns() {
+    let tile = DenseTile {
+        rows: 1,
+        a_pixel: 32,
+        cols: vec![Col::full(Lanes::X4)],
+        taps: vec![Tap { disp: 0, rows: 0..1 }],
+        a_row: 32,
+        kernel_rows: 1,
+        k: Runs::Contiguous(8),
+        c_pixel: 16,
+        residual_pixel: 0,
+        split: 1,
+        broadcast: Broadcast::Register,
+        floats: Floats::default(),
+        weights_row: Some(64),
+        ahead: 0,
+        epilogue: KernelEpilogue::default(),
+    };
+    assert!(tile.program().is_ok());
+    let taps = vec![tile.taps[0].clone(); 2];
+    assert!(DenseTile { taps, ..tile.clone() }.program().is_err());
+    assert!(DenseTile { kernel_rows: 2, ..tile.clone() }.program().is_err());
+    let cols = vec![Col { fold: 4, ..Col::full(Lanes::X4) }];
+    assert!(DenseTile { cols, ..tile.clone() }.program().is_err());
+    assert!(DenseTile { k: Runs::Table(Vec::new()), ..tile }.program().is_err());
 }
 
 #[test]

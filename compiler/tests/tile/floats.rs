@@ -135,6 +135,7 @@ fn dense(k: Runs, cols: &[Col], split: u32, broadcast: Broadcast, floats: Floats
         split,
         broadcast,
         floats,
+        weights_row: None,
         ahead: 0,
         epilogue: epilogue(KernelResidual::BeforeActivation),
     }

@@ -25,6 +25,7 @@ fn kernel() -> TileProgram {
         split: 1,
         broadcast: Broadcast::Register,
         floats: Floats::default(),
+        weights_row: None,
         ahead: 0,
         epilogue: KernelEpilogue { bias: true, activation: Activation::relu6(), ..KernelEpilogue::default() },
     };

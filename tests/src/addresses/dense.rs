@@ -4,7 +4,7 @@
 //!   for each picture, row y, tile of columns, panel:            in one order or the other
 //!     for each kernel row and column with a pixel inside:
 //!       read   input[pixel + tap][the panel's channels]         or scratch, filled from the staged buffers
-//!       read   weights[panel][ky][kx][channels][lanes]
+//!       read   weights[panel][ky][kx][channels][lanes]        or, of a matrix that is not packed, [channel · pitch][lanes]
 //!     read   bias[panel][lanes], residual[pixel][lanes that exist]
 //!     write  output[pixel][lanes that exist]
 //! ```
@@ -97,7 +97,12 @@ pub(super) fn walk(plan: &DensePlan, bases: Bases<'_>) -> Result<Walk, String> {
     for panels in &plan.panels {
         let lanes: i64 = panels.cols.iter().map(lanes).sum();
         let tap = 4 * lanes * panels.k.channels() as i64;
-        let weights = Intervals::first(tap)
+        // The rows of a matrix, where that is not packed.
+        let of_tap = match plan.weights.channel {
+            0 => Intervals::first(tap),
+            row => Intervals::first(4 * lanes).spread(steps(panels.k.channels() as usize, row)),
+        };
+        let weights = of_tap
             .spread(sweep.kernel_columns.iter().map(|t| t * tap))
             .spread(sweep.kernel_rows.iter().map(|t| t * tap * plan.x.kernel as i64))
             .spread(steps(plan.y.output, plan.weights.row))
@@ -287,10 +292,23 @@ mod tests {
         plan.y = Axis::point(2);
         plan.x = Axis::point(2);
         plan.tiles = x_tiles(&plan.x, 2);
-        plan.weights = WeightsPitch { row: 4096, image: 0 };
+        plan.weights = WeightsPitch { row: 4096, image: 0, channel: 0 };
         let walk = walked(&plan, &[]);
         // 3 channels by 8 lanes for each row, and the bias.
         assert_eq!(walk.read[&Region::Const], [0..96, 4096..4192, 65536..65568].into_iter().collect());
+    }
+
+    #[test]
+    fn the_rows_of_a_matrix_are_as_far_apart_as_it_says() {
+        let mut plan = convolution(2);
+        plan.y = Axis::point(1);
+        plan.x = Axis::point(2);
+        plan.tiles = x_tiles(&plan.x, 2);
+        plan.weights = WeightsPitch { row: 0, image: 0, channel: 1024 };
+        let walk = walked(&plan, &[]);
+        // 3 channels by 8 lanes, and the bias.
+        let rows = [0..32, 1024..1056, 2048..2080, 65536..65568];
+        assert_eq!(walk.read[&Region::Const], rows.into_iter().collect());
     }
 
     #[test]

@@ -264,6 +264,7 @@ fn descriptor(registers: Registers, plan: &DensePlan, tiles: &XTiles, panels: &P
         c_pixel: plan.output.pixel as i32,
         residual_pixel: plan.residual.pixel as i32,
         split,
+        weights_row: Some(plan.weights.channel as i32).filter(|&row| row != 0),
         ahead: plan.ahead.lines,
         broadcast,
         floats: plan.kernel_floats(),

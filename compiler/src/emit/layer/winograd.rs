@@ -311,6 +311,7 @@ fn products(
                 c_pixel: m.tile as i32,
                 residual_pixel: 0,
                 split,
+                weights_row: None,
                 ahead: fetch.lines,
                 broadcast,
                 floats: Floats::default(),

@@ -77,9 +77,8 @@ struct DenseEmitter<'a> {
 impl<'a> DenseEmitter<'a> {
     fn new(tile: &'a DenseTile) -> DenseEmitter<'a> {
         let mut b = Builder::new(tile.name());
-        let panel = tile.panel_row_bytes().saturating_mul(i64::from(tile.kernel_rows));
         let input = b.param(ParamRole::Input, ParamKind::Read { range: tile.input_range() });
-        let weights = b.param(ParamRole::Weights, ParamKind::Read { range: ByteRange::new(0, panel) });
+        let weights = b.param(ParamRole::Weights, ParamKind::Read { range: tile.weights_range() });
         let output = b.param(
             ParamRole::Output,
             ParamKind::Write { range: tile.output_range(tile.c_pixel, tile.floats.output) },
@@ -226,7 +225,7 @@ impl<'a> DenseEmitter<'a> {
 
     /// `count` channels `step` bytes apart.
     fn evenly(&mut self, count: u32, step: i32, disp: i64, rows: Range<u32>) {
-        let panel_row = 4 * i64::from(panel_width(&self.tile.cols));
+        let panel_row = self.tile.channel_row();
         if rows.is_empty() {
             self.panel_used += panel_row * i64::from(count);
             return;

@@ -168,6 +168,9 @@ pub struct DenseTile {
     pub broadcast: Broadcast,
     /// What lies in the input, the output and the residual.
     pub floats: Floats,
+    /// Bytes from the weights of one channel to those of the next, where they lie in the rows of a matrix; in a panel they follow each
+    /// other.
+    pub weights_row: Option<i32>,
     /// Cache lines of what a later call reads that are asked for in four channels; with 0 there is no such parameter.
     pub ahead: u32,
     /// What happens before the store.
@@ -193,6 +196,22 @@ impl DenseTile {
     /// Bytes of the panel for one kernel row.
     pub fn panel_row_bytes(&self) -> i64 {
         4 * i64::from(panel_width(&self.cols)) * self.taps.len() as i64 * self.k.channels() as i64
+    }
+
+    /// Bytes from one channel to the next in the weights.
+    fn channel_row(&self) -> i64 {
+        self.weights_row.map_or(4 * i64::from(panel_width(&self.cols)), i64::from)
+    }
+
+    /// The weights that a call reads.
+    fn weights_range(&self) -> ByteRange {
+        match self.weights_row {
+            None => ByteRange::new(0, self.panel_row_bytes().saturating_mul(i64::from(self.kernel_rows))),
+            Some(row) => {
+                let channels = u32::try_from(self.k.channels()).unwrap_or(u32::MAX);
+                strided(channels, row.into(), 4 * i64::from(panel_width(&self.cols)))
+            }
+        }
     }
 
     /// The program.
@@ -222,6 +241,12 @@ impl DenseTile {
         }
         if !matches!(self.split, 1 | 2 | 4) {
             return wrong("the number of sums per output must be 1, 2 or 4");
+        }
+        let is_packed = self.kernel_rows > 1 || self.taps.len() > 1 || round > 1;
+        if self.weights_row.is_some() && (is_packed || matches!(self.k, Runs::Table(_))) {
+            return wrong(
+                "the rows of a matrix are no panel of several taps, of folded columns or of channels in a table",
+            );
         }
         if self.kernel_rows == 0 {
             return wrong("a tile needs at least one kernel row");
