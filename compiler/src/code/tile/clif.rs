@@ -12,7 +12,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 
 use super::error::TileError;
 use super::ir::{Addr, BinOp, Inst, Int, Lanes, Source, Test, TileProgram, Trips, UnOp, Vector};
-use super::registers::{self, RegisterFile};
+use super::registers::{self, Lifetimes, RegisterFile};
 use super::scale;
 use crate::code::float::Float;
 use crate::code::half;
@@ -71,7 +71,7 @@ pub fn fits(program: &TileProgram, vectors: u32) -> Result<(), TileError> {
         Inst::Across { .. } | Inst::Scale { .. } => 2,
         Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => 0,
     };
-    registers::measure(program, file, &scratch).map(|_| ())
+    registers::measure(program, &Lifetimes::of(program), file, &scratch).map(|_| ())
 }
 
 /// Scratch registers that storing takes.

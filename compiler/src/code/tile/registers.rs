@@ -96,10 +96,12 @@ pub trait Sink {
 
 /// Walks through a verified program. Parameters arrive in integer registers 0, 1, … as far as they fit. Returns how many of the
 /// vector registers are used: no other than the first ones.
-pub fn assign(program: &TileProgram, file: RegisterFile, sink: &mut dyn Sink) -> Result<u32, TileError> {
-    let mut live = vec![false; program.vectors.len() + program.ints as usize];
-    let held = live.clone();
-    let notes = Liveness { program }.body(&program.body, &mut live, &held);
+pub fn assign(
+    program: &TileProgram,
+    lifetimes: &Lifetimes,
+    file: RegisterFile,
+    sink: &mut dyn Sink,
+) -> Result<u32, TileError> {
     let mut walk = ProgramWalk {
         program,
         file,
@@ -112,10 +114,11 @@ pub fn assign(program: &TileProgram, file: RegisterFile, sink: &mut dyn Sink) ->
         free_vectors: vec![true; file.vectors as usize],
         free_ints: vec![true; file.ints as usize],
         used: 0,
+        notes: &lifetimes.notes,
     };
-    walk.parameters(&live)?;
+    walk.parameters(&lifetimes.at_entry)?;
     walk.sink.enter(&walk.regs)?;
-    walk.body(&program.body, &notes)?;
+    walk.body(&program.body)?;
     Ok(walk.used)
 }
 
@@ -123,6 +126,7 @@ pub fn assign(program: &TileProgram, file: RegisterFile, sink: &mut dyn Sink) ->
 /// instruction needs.
 pub fn measure(
     program: &TileProgram,
+    lifetimes: &Lifetimes,
     file: RegisterFile,
     scratch: &dyn Fn(&Inst) -> usize,
 ) -> Result<u32, TileError> {
@@ -144,88 +148,150 @@ pub fn measure(
             Ok(())
         }
     }
-    assign(program, file, &mut Measure(scratch))
+    assign(program, lifetimes, file, &mut Measure(scratch))
 }
 
 /// Index of a register of either class in a set of live registers: vectors first.
-type Index = usize;
+type Index = u32;
 
-/// What is known about one instruction.
-#[derive(Debug, Default)]
-struct Deaths {
-    /// Registers that end here.
-    dead: Vec<Index>,
-    /// For a loop: the notes of its body.
-    body: Vec<Deaths>,
-    /// For a loop: nobody needs its count parameter afterwards.
-    count_dies: bool,
+/// Where registers end. A program has the same for any register file.
+///
+/// The notes are a stack. Going backwards through the program writes them, going forwards takes them off again:
+///
+/// ```text
+///   instruction   the registers that end there, how many these are
+///   loop          the registers that end with it, how many; the notes of its body; whether its count parameter ends
+/// ```
+#[derive(Debug)]
+pub struct Lifetimes {
+    notes: Vec<Index>,
+    /// What is live where the program begins.
+    at_entry: Vec<bool>,
 }
 
-struct Liveness<'a> {
-    program: &'a TileProgram,
+impl Lifetimes {
+    /// Those of a verified program.
+    pub fn of(program: &TileProgram) -> Lifetimes {
+        let mut live = vec![false; program.vectors.len() + program.ints as usize];
+        let held = live.clone();
+        let mut liveness = Liveness { vectors: program.vectors.len() as Index, notes: Vec::new() };
+        liveness.body(&program.body, &mut live, &held);
+        Lifetimes { notes: liveness.notes, at_entry: live }
+    }
 }
 
-impl Liveness<'_> {
-    fn int(&self, r: Int) -> Index {
-        self.program.vectors.len() + r.0 as usize
+/// Goes backwards through a program.
+struct Liveness {
+    /// How many vector registers there are.
+    vectors: Index,
+    notes: Vec<Index>,
+}
+
+impl Liveness {
+    fn int(&self, r: Int) -> usize {
+        (self.vectors + r.0) as usize
     }
 
-    /// Goes backwards through a body. `live` is what is live after it, and becomes what is live before it; `held`
-    /// never ends in here.
-    fn body(&self, body: &[Inst], live: &mut Vec<bool>, held: &[bool]) -> Vec<Deaths> {
-        let mut notes: Vec<Deaths> = body.iter().rev().map(|inst| self.inst(inst, live, held)).collect();
-        notes.reverse();
-        notes
-    }
-
-    fn inst(&self, inst: &Inst, live: &mut Vec<bool>, held: &[bool]) -> Deaths {
-        if let Inst::Loop { trips: count, body } = inst {
-            return self.repeat(*count, body, live, held);
-        }
-        // An instruction touches few registers, and most end nowhere: no list is made for nothing.
-        let mut dead = Vec::new();
-        let mut touch = |r: Index| {
-            if !live[r] && !held[r] {
-                dead.push(r);
+    /// `live` is what is live after a body, and becomes what is live before it; `held` never ends in here.
+    fn body(&mut self, body: &[Inst], live: &mut Vec<bool>, held: &[bool]) {
+        for inst in body.iter().rev() {
+            match inst {
+                Inst::Loop { trips, body } => self.repeat(*trips, body, live, held),
+                _ => self.inst(inst, live, held),
             }
-        };
+        }
+    }
+
+    fn inst(&mut self, inst: &Inst, live: &mut [bool], held: &[bool]) {
+        let before = self.notes.len();
         let vector_write = inst.vector_write().map(|v| v.0 as usize);
         let int_write = inst.int_write().map(|r| self.int(r));
-        inst.vector_reads(|v| touch(v.0 as usize));
-        inst.int_reads(|r| touch(self.int(r)));
-        vector_write.into_iter().chain(int_write).for_each(&mut touch);
-        dead.sort_unstable();
-        dead.dedup();
-        vector_write.into_iter().chain(int_write).for_each(|r| live[r] = false);
-        inst.vector_reads(|v| live[v.0 as usize] = true);
-        inst.int_reads(|r| live[self.int(r)] = true);
-        Deaths { dead, ..Deaths::default() }
+        let mut touch = |r: usize| {
+            if !live[r] && !held[r] {
+                self.notes.push(r as Index);
+            }
+            live[r] = true;
+        };
+        // What is read twice, or read and written, ends once: it is live by then.
+        let (mut vector_read, mut int_read) = (false, false);
+        inst.vector_reads(|v| {
+            let v = v.0 as usize;
+            vector_read |= vector_write == Some(v);
+            touch(v);
+        });
+        let first = self.vectors;
+        inst.int_reads(|r| {
+            let r = (first + r.0) as usize;
+            int_read |= int_write == Some(r);
+            touch(r);
+        });
+        for (write, read) in [(vector_write, vector_read), (int_write, int_read)] {
+            if let (Some(write), false) = (write, read) {
+                if !live[write] && !held[write] {
+                    self.notes.push(write as Index);
+                }
+                live[write] = false;
+            }
+        }
+        self.notes.push((self.notes.len() - before) as Index);
     }
 
-    fn repeat(&self, count: Trips, body: &[Inst], live: &mut Vec<bool>, held: &[bool]) -> Deaths {
+    fn repeat(&mut self, count: Trips, body: &[Inst], live: &mut Vec<bool>, held: &[bool]) {
         let after = live.clone();
         // What one more round needs is live at the end of a round. Since the set of registers that a body reads
         // before writing them does not depend on what is live after it, one look suffices.
-        let mut head = after.clone();
-        self.body(body, &mut head, held);
-        if matches!(count, Trips::Param(_)) {
-            head.iter_mut().zip(&after).for_each(|(h, a)| *h |= a);
-        }
+        let head = self.head(count, body, &after);
+        let counter = match count {
+            Trips::Param(p) => Some(self.int(p)),
+            Trips::Imm(_) => None,
+        };
+        let before = self.notes.len();
+        let ends = |r: &usize| (head[*r] || counter == Some(*r)) && !after[*r] && !held[*r];
+        self.notes.extend((0..head.len()).filter(ends).map(|r| r as Index));
+        self.notes.push((self.notes.len() - before) as Index);
+
         let inside: Vec<bool> = held.iter().zip(&head).map(|(a, b)| *a || *b).collect();
         let mut end: Vec<bool> = after.iter().zip(&head).map(|(a, b)| *a || *b).collect();
-        let notes = self.body(body, &mut end, &inside);
+        self.body(body, &mut end, &inside);
 
-        let mut count_dies = false;
-        let mut ends = head.clone();
         *live = head;
-        if let Trips::Param(p) = count {
-            let p = self.int(p);
-            count_dies = !live[p] && !held[p];
+        let mut count_ends = false;
+        if let Some(p) = counter {
+            count_ends = !live[p] && !held[p];
             live[p] = true;
-            ends[p] = true;
         }
-        let dead = (0..ends.len()).filter(|&r| ends[r] && !after[r] && !held[r]).collect();
-        Deaths { dead, body: notes, count_dies }
+        self.notes.push(count_ends.into());
+    }
+
+    /// What is live at the head of a loop, its count aside.
+    fn head(&self, count: Trips, body: &[Inst], after: &[bool]) -> Vec<bool> {
+        let mut head = after.to_vec();
+        self.before(body, &mut head);
+        if matches!(count, Trips::Param(_)) {
+            head.iter_mut().zip(after).for_each(|(h, a)| *h |= a);
+        }
+        head
+    }
+
+    /// Makes what is live after a body what is live before it, and notes nothing.
+    fn before(&self, body: &[Inst], live: &mut Vec<bool>) {
+        for inst in body.iter().rev() {
+            if let Inst::Loop { trips, body } = inst {
+                *live = self.head(*trips, body, live);
+                if let Trips::Param(p) = trips {
+                    live[self.int(*p)] = true;
+                }
+                continue;
+            }
+            if let Some(v) = inst.vector_write() {
+                live[v.0 as usize] = false;
+            }
+            if let Some(r) = inst.int_write() {
+                live[self.int(r)] = false;
+            }
+            inst.vector_reads(|v| live[v.0 as usize] = true);
+            inst.int_reads(|r| live[self.int(r)] = true);
+        }
     }
 }
 
@@ -238,6 +304,8 @@ struct ProgramWalk<'a> {
     free_ints: Vec<bool>,
     /// Vector registers up to the last that was taken.
     used: u32,
+    /// Those of [`Lifetimes`] that are still to be taken.
+    notes: &'a [Index],
 }
 
 impl ProgramWalk<'_> {
@@ -278,15 +346,25 @@ impl ProgramWalk<'_> {
         Ok(())
     }
 
-    fn body(&mut self, body: &[Inst], notes: &[Deaths]) -> Result<(), TileError> {
-        for (inst, note) in body.iter().zip(notes) {
+    fn body(&mut self, body: &[Inst]) -> Result<(), TileError> {
+        for inst in body {
             match inst {
-                Inst::Loop { trips: count, body } => self.repeat(*count, body, note)?,
+                Inst::Loop { trips: count, body } => self.repeat(*count, body)?,
                 _ => self.inst(inst)?,
             }
-            note.dead.iter().for_each(|&r| self.end(r));
+            let count = self.note() as usize;
+            let (rest, ends) = self.notes.split_at(self.notes.len().saturating_sub(count));
+            self.notes = rest;
+            ends.iter().for_each(|&r| self.end(r as usize));
         }
         Ok(())
+    }
+
+    /// The next note.
+    fn note(&mut self) -> Index {
+        let Some((&note, rest)) = self.notes.split_last() else { return 0 };
+        self.notes = rest;
+        note
     }
 
     fn inst(&mut self, inst: &Inst) -> Result<(), TileError> {
@@ -316,17 +394,18 @@ impl ProgramWalk<'_> {
         Ok(())
     }
 
-    fn repeat(&mut self, count: Trips, body: &[Inst], note: &Deaths) -> Result<(), TileError> {
+    fn repeat(&mut self, count: Trips, body: &[Inst]) -> Result<(), TileError> {
+        let count_ends = self.note() != 0;
         let source = match count {
             Trips::Param(p) => self.regs.int(p),
             Trips::Imm(_) => None,
         };
         let counter = match source {
-            Some(reg) if note.count_dies => Counter { reg, count, from: None },
+            Some(reg) if count_ends => Counter { reg, count, from: None },
             from => Counter { reg: self.take_int()?, count, from },
         };
         self.sink.begin(counter)?;
-        self.body(body, &note.body)?;
+        self.body(body)?;
         self.sink.end(counter)?;
         if source != Some(counter.reg) {
             self.free_ints[counter.reg as usize] = true;
@@ -334,7 +413,7 @@ impl ProgramWalk<'_> {
         Ok(())
     }
 
-    fn end(&mut self, r: Index) {
+    fn end(&mut self, r: usize) {
         match r.checked_sub(self.program.vectors.len()) {
             None => {
                 for &reg in std::mem::take(&mut self.regs.vectors[r]).as_slice() {

@@ -23,7 +23,7 @@ use self::asm::{Asm, AsmError, Forward, Label};
 pub use self::halves::store_scratch;
 use super::error::TileError;
 use super::ir::{Addr, BinOp, Inst, Lanes, Source, Test, TileProgram, Trips, UnOp, Vector};
-use super::registers::{Counter, RegisterFile, Regs, Sink, assign, measure};
+use super::registers::{Counter, Lifetimes, RegisterFile, Regs, Sink, assign, measure};
 use super::scale::CONSTANTS;
 use crate::code::float::Float;
 
@@ -81,10 +81,11 @@ pub fn lower(program: &TileProgram, level: Level) -> Result<Vec<u8>, TileError> 
     let encode = |e: AsmError| TileError::Encode { program: program.name.clone(), message: e.to_string() };
     let masks = if level == Level::Avx512 { masks(program)? } else { Vec::new() };
     let asm = Asm::new().map_err(encode)?;
-    let used = measure(program, level.registers(), &|inst| scratch(inst, program, level))?;
+    let lifetimes = Lifetimes::of(program);
+    let used = measure(program, &lifetimes, level.registers(), &|inst| scratch(inst, program, level))?;
     let literals = literals::choose(program, used, level.registers().vectors);
     let mut emitter = X86Emitter { program, level, asm, masks, literals, loops: Vec::new() };
-    assign(program, level.registers(), &mut emitter)?;
+    assign(program, &lifetimes, level.registers(), &mut emitter)?;
     emitter.leave().map_err(encode)?;
     Ok(emitter.asm.finish())
 }
@@ -94,7 +95,8 @@ pub fn fits(program: &TileProgram, level: Level) -> Result<(), TileError> {
     if level == Level::Avx512 {
         masks(program)?;
     }
-    measure(program, level.registers(), &|inst| scratch(inst, program, level)).map(|_| ())
+    let scratch = |inst: &Inst| scratch(inst, program, level);
+    measure(program, &Lifetimes::of(program), level.registers(), &scratch).map(|_| ())
 }
 
 /// Every other lane.
