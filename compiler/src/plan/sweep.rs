@@ -63,22 +63,28 @@ impl Axis {
         (output * self.stride + tap * self.dilation) as isize - self.pad
     }
 
-    fn inside(&self, output: usize, tap: usize) -> bool {
-        (0..self.input as isize).contains(&self.position(output, tap))
-    }
-
     /// Which taps lie inside for one output.
     pub fn taps(&self, output: usize) -> Range<usize> {
-        let first = (0..self.kernel).find(|&t| self.inside(output, t));
-        let last = (0..self.kernel).rev().find(|&t| self.inside(output, t));
-        match (first, last) {
-            (Some(a), Some(b)) => a..b + 1,
-            _ => 0..0,
-        }
+        inside(self.position(output, 0), self.dilation, self.kernel, self.input)
+    }
+
+    /// Which of the outputs from `first` on have a tap inside, of so many.
+    fn outputs(&self, first: usize, count: usize, tap: usize) -> Range<usize> {
+        inside(self.position(first, tap), self.stride, count, self.input)
     }
 
     /// How many positions of the input some window reads.
     pub fn positions_read(&self) -> usize {
+        let dense = self.dilation == 1 || self.kernel == 1;
+        if dense && self.stride > self.kernel {
+            // Windows that have nothing in common.
+            return (0..self.output).map(|output| self.taps(output).len()).sum();
+        }
+        if dense {
+            let all =
+                self.output.saturating_sub(1) * self.stride + self.kernel.min(self.output * self.kernel);
+            return inside(-self.pad, 1, all, self.input).len();
+        }
         let mut read = vec![false; self.input];
         for output in 0..self.output {
             for tap in self.taps(output) {
@@ -94,13 +100,25 @@ impl Axis {
 
     /// How many of the taps some window has inside.
     pub fn taps_used(&self) -> usize {
-        let used = |&tap: &usize| (0..self.output).any(|output| self.inside(output, tap));
-        (0..self.kernel).filter(used).count()
+        (0..self.kernel).filter(|&tap| !self.outputs(0, self.output, tap).is_empty()).count()
     }
 
     /// Whether every window has a tap inside.
     pub fn always_touches(&self) -> bool {
         (0..self.output).all(|o| !self.taps(o).is_empty())
+    }
+}
+
+/// Which of `count` positions, `step` apart from `first` on, are below `extent` and not negative.
+fn inside(first: isize, step: usize, count: usize, extent: usize) -> Range<usize> {
+    // How many of them are below a position.
+    let below = |position: isize| {
+        let distance = usize::try_from(position - first).unwrap_or(0);
+        distance.div_ceil(step.max(1)).min(count)
+    };
+    match below(0)..below(extent as isize) {
+        range if range.is_empty() => 0..0,
+        range => range,
     }
 }
 
@@ -121,23 +139,13 @@ pub struct XTiles {
 pub fn x_tiles(axis: &Axis, widest: usize) -> Vec<XTiles> {
     let mut groups: Vec<XTiles> = Vec::new();
     for tile in pieces(axis.output, widest) {
-        let taps: Vec<Range<usize>> = (0..axis.kernel).map(|t| columns_inside(axis, &tile, t)).collect();
+        let taps = (0..axis.kernel).map(|tap| axis.outputs(tile.start, tile.len(), tap));
         match groups.last_mut() {
-            Some(g) if g.width == tile.len() && g.taps == taps => g.count += 1,
-            _ => groups.push(XTiles { x: tile.start, count: 1, width: tile.len(), taps }),
+            Some(g) if g.width == tile.len() && taps.clone().eq(g.taps.iter().cloned()) => g.count += 1,
+            _ => groups.push(XTiles { x: tile.start, count: 1, width: tile.len(), taps: taps.collect() }),
         }
     }
     groups
-}
-
-fn columns_inside(axis: &Axis, tile: &Range<usize>, tap: usize) -> Range<usize> {
-    let inside = |column: &usize| axis.inside(tile.start + column, tap);
-    let first = (0..tile.len()).find(inside);
-    let last = (0..tile.len()).rev().find(inside);
-    match (first, last) {
-        (Some(a), Some(b)) => a..b + 1,
-        _ => 0..0,
-    }
 }
 
 #[cfg(test)]
@@ -183,6 +191,37 @@ mod tests {
             (1, 1),
             "only the tap in the middle lies inside"
         );
+    }
+
+    #[test]
+    fn what_is_inside_is_what_a_look_at_each_position_finds() {
+        for (input, output, kernel, stride) in (0..4).flat_map(|i| {
+            (0..4).flat_map(move |o| (1..4).flat_map(move |k| (1..5).map(move |s| (3 * i, o, k, s))))
+        }) {
+            for (dilation, pad) in (1..4).flat_map(|dilation| (-3..6).map(move |pad| (dilation, pad))) {
+                let axis = Axis { input, output, kernel, stride, dilation, pad };
+                let is_inside = |o: usize, t: usize| (0..input as isize).contains(&axis.position(o, t));
+                let mut read = std::collections::BTreeSet::new();
+                let mut used = std::collections::BTreeSet::new();
+                for o in 0..output {
+                    let taps: Vec<usize> = (0..kernel).filter(|&t| is_inside(o, t)).collect();
+                    assert_eq!(axis.taps(o).collect::<Vec<_>>(), taps, "{axis:?}");
+                    read.extend(taps.iter().map(|&t| axis.position(o, t)));
+                    used.extend(taps);
+                }
+                assert_eq!((axis.positions_read(), axis.taps_used()), (read.len(), used.len()), "{axis:?}");
+                for tiles in x_tiles(&axis, 2) {
+                    for (tile, (t, columns)) in (0..tiles.count)
+                        .flat_map(|n| tiles.taps.iter().enumerate().map(move |taps| (n, taps)))
+                    {
+                        let first = tiles.x + tile * tiles.width;
+                        let seen: Vec<usize> =
+                            (0..tiles.width).filter(|column| is_inside(first + column, t)).collect();
+                        assert_eq!(columns.clone().collect::<Vec<_>>(), seen, "{axis:?}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

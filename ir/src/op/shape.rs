@@ -328,25 +328,24 @@ impl Pad {
     /// For each element of an axis of the result, which element of `x` it is; `None` where it is the constant.
     ///
     /// Negative pads crop first: what is reflected, repeated or wrapped is what is left.
-    pub fn sources(&self, axis: usize, extent: usize) -> Vec<Option<usize>> {
-        let (begin, end) = (self.begin[axis] as i128, self.end[axis] as i128);
+    pub fn sources(&self, axis: usize, extent: usize) -> impl Iterator<Item = Option<usize>> + Clone + use<> {
+        let (begin, end, mode) = (self.begin[axis] as i128, self.end[axis] as i128, self.mode);
         let first = (-begin).max(0);
         let rest = extent as i128 - first + end.min(0);
-        (0..(extent as i128 + begin + end).max(0))
-            .map(|i| {
-                let at = i - begin.max(0);
-                let inside = match self.mode {
-                    PadMode::Constant(_) => (0..rest).contains(&at).then_some(at),
-                    PadMode::Edge => Some(at.clamp(0, rest - 1)),
-                    PadMode::Wrap => Some(at.rem_euclid(rest)),
-                    PadMode::Reflect => {
-                        let around = at.rem_euclid((2 * (rest - 1)).max(1));
-                        Some(around.min(2 * (rest - 1) - around))
-                    }
-                };
-                inside.and_then(|at| usize::try_from(first + at).ok())
-            })
-            .collect()
+        (0..(extent as i128 + begin + end).max(0)).map(move |i| {
+            let at = i - begin.max(0);
+            let inside = match mode {
+                PadMode::Constant(_) => (0..rest).contains(&at).then_some(at),
+                _ if (0..rest).contains(&at) => Some(at),
+                PadMode::Edge => Some(at.clamp(0, rest - 1)),
+                PadMode::Wrap => Some(at.rem_euclid(rest)),
+                PadMode::Reflect => {
+                    let around = at.rem_euclid((2 * (rest - 1)).max(1));
+                    Some(around.min(2 * (rest - 1) - around))
+                }
+            };
+            inside.and_then(|at| usize::try_from(first + at).ok())
+        })
     }
 }
 
@@ -392,7 +391,7 @@ impl Operator for Pad {
         let mut shape = x.shape().to_vec();
         let mut bytes = x.bytes().to_vec();
         for axis in 0..shape.len() {
-            let sources = self.sources(axis, shape[axis]);
+            let sources: Vec<Option<usize>> = self.sources(axis, shape[axis]).collect();
             bytes = strided::pick(&bytes, y.dtype.bytes(), &shape, axis, &sources, &fill);
             shape[axis] = sources.len();
         }

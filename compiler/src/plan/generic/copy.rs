@@ -162,9 +162,9 @@ struct CopyRun {
 }
 
 /// The fewest runs of constant step, from the left.
-fn runs(sources: &[Option<usize>]) -> Vec<CopyRun> {
+fn runs(sources: impl Iterator<Item = Option<usize>>) -> Vec<CopyRun> {
     let mut runs: Vec<CopyRun> = Vec::new();
-    for (at, &source) in sources.iter().enumerate() {
+    for (at, source) in sources.enumerate() {
         if let Some(run) = runs.last_mut() {
             match (&mut run.source, source) {
                 (None, None) => {
@@ -250,10 +250,8 @@ pub(super) fn picked(
         return Ok(());
     }
     let (x, y, axes) = unrepeated(x, y, axes);
-    let runs: Vec<(usize, Vec<CopyRun>)> = axes
-        .iter()
-        .map(|(axis, sources)| (*axis, runs(&sources.iter().map(|&s| Some(s)).collect::<Vec<_>>())))
-        .collect();
+    let runs: Vec<(usize, Vec<CopyRun>)> =
+        axes.iter().map(|(axis, sources)| (*axis, runs(sources.iter().copied().map(Some)))).collect();
     let pieces = runs.iter().fold(1usize, |n, (_, r)| n.saturating_mul(r.len()));
     if pieces <= MAX_PIECES {
         return pieces_of(l, &x, &y, &runs);
@@ -360,20 +358,21 @@ pub(super) fn channel_select(l: &mut Lowering<'_>, op: &ChannelSelect) -> Result
 
 pub(super) fn pad(l: &mut Lowering<'_>, op: &Pad) -> Result<(), GenericError> {
     let (x, y) = (l.input(0)?, l.output()?);
-    let sources: Vec<Vec<Option<usize>>> = (0..x.rank()).map(|a| op.sources(a, x.shape[a])).collect();
+    let sources = (0..x.rank()).map(|axis| op.sources(axis, x.shape[axis]));
     if let PadMode::Constant(v) = op.mode {
         let value = match y.dtype {
             DType::Bool => Expr::constant(DType::Bool, f64::from(v != 0.0)),
             dtype => Expr::constant(dtype, v),
         };
-        return padded(l, &x, &y, &sources, &value, 0);
+        let runs: Vec<Vec<CopyRun>> = sources.map(runs).collect();
+        return padded(l, &x, &y, &runs, &value, 0);
     }
     if y.is_empty() {
         return Ok(());
     }
-    let axes: Option<Vec<(usize, Vec<usize>)>> = (sources.iter().enumerate())
-        .filter(|(axis, s)| s.len() != x.shape[*axis] || s.iter().enumerate().any(|(i, s)| *s != Some(i)))
-        .map(|(axis, s)| Some((axis, s.iter().copied().collect::<Option<Vec<usize>>>()?)))
+    let axes: Option<Vec<(usize, Vec<usize>)>> = (sources.enumerate())
+        .filter(|(axis, sources)| !sources.clone().eq((0..x.shape[*axis]).map(Some)))
+        .map(|(axis, sources)| Some((axis, sources.collect::<Option<Vec<usize>>>()?)))
         .collect();
     let axes = axes.ok_or_else(|| l.misfit("an axis has nothing to repeat"))?;
     picked(l, &x, &y, &axes)
@@ -389,17 +388,17 @@ fn padded(
     l: &mut Lowering<'_>,
     x: &View,
     y: &View,
-    sources: &[Vec<Option<usize>>],
+    runs: &[Vec<CopyRun>],
     value: &Expr,
     axis: usize,
 ) -> Result<(), GenericError> {
-    let Some(along) = sources.get(axis) else { return copy(l, x, y) };
-    for run in runs(along) {
+    let Some(along) = runs.get(axis) else { return copy(l, x, y) };
+    for run in along {
         let y = part(l, y, axis, run.at, 1, run.len)?;
         match run.source {
             Some((source, step)) => {
                 let x = part(l, x, axis, source, step, run.len)?;
-                padded(l, &x, &y, sources, value, axis + 1)?;
+                padded(l, &x, &y, runs, value, axis + 1)?;
             }
             None => l.push(NestDraft::map(&[], &y, value.clone()))?,
         }
