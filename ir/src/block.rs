@@ -12,6 +12,8 @@ use std::sync::{Arc, LazyLock};
 
 use memmap2::MmapMut;
 
+use crate::factors::Scaled;
+
 /// Blocks of so many bytes and more have pages of their own.
 pub(crate) const LARGE: usize = 64 << 10;
 
@@ -19,6 +21,11 @@ pub(crate) const LARGE: usize = 64 << 10;
 pub(crate) trait Store: Send + Sync {
     /// Reads the bytes from `at` on; zeros where that fails, which the store remembers.
     fn read_or_zero(&self, at: u64, to: &mut [u8]);
+
+    /// The weights and factors whose products it gives, if that is what it does.
+    fn scaled(&self) -> Option<&Scaled> {
+        None
+    }
 }
 
 /// A block of bytes.
@@ -36,6 +43,8 @@ pub(crate) struct Stored {
     store: Arc<dyn Store>,
     at: u64,
     len: usize,
+    /// Whether somebody may have changed them in memory.
+    changed: bool,
     /// The pages are there from the beginning, so that there is no failure later; untouched, they take no memory.
     pages: LazyLock<MmapMut, Box<dyn FnOnce() -> MmapMut + Send>>,
 }
@@ -57,7 +66,8 @@ impl Block {
             from.read_or_zero(at, &mut pages);
             pages
         };
-        Some(Block::Stored(Stored { store, at, len, pages: LazyLock::new(Box::new(read)) }))
+        let pages = LazyLock::new(Box::new(read) as Box<dyn FnOnce() -> MmapMut + Send>);
+        Some(Block::Stored(Stored { store, at, len, changed: false, pages }))
     }
 
     /// How many bytes it has.
@@ -72,8 +82,19 @@ impl Block {
     /// Which store its bytes are from, and where they begin there. It names them as long as somebody has the store.
     pub(crate) fn origin(&self) -> Option<(usize, u64)> {
         match self {
-            Block::Stored(stored) => Some((Arc::as_ptr(&stored.store).addr(), stored.at)),
-            Block::Heap(_) | Block::Pages(_) => None,
+            // A store of products lives as long as its block only.
+            Block::Stored(stored) if !stored.changed && stored.store.scaled().is_none() => {
+                Some((Arc::as_ptr(&stored.store).addr(), stored.at))
+            }
+            _ => None,
+        }
+    }
+
+    /// The weights and factors whose products its bytes are, all of them.
+    pub(crate) fn scaled(&self) -> Option<&Scaled> {
+        match self {
+            Block::Stored(stored) if !stored.changed => stored.store.scaled(),
+            _ => None,
         }
     }
 
@@ -124,7 +145,10 @@ impl DerefMut for Block {
         match self {
             Block::Heap(bytes) => bytes,
             Block::Pages(pages) => pages,
-            Block::Stored(stored) => &mut LazyLock::force_mut(&mut stored.pages)[..],
+            Block::Stored(stored) => {
+                stored.changed = true;
+                &mut LazyLock::force_mut(&mut stored.pages)[..]
+            }
         }
     }
 }
@@ -177,6 +201,16 @@ mod tests {
         block[2] = 77;
         block.read(1..5, &mut piece);
         assert_eq!((piece, read()), ([4, 77, 6, 7], 104));
+    }
+
+    #[test]
+    fn bytes_that_were_changed_are_those_of_no_store() {
+        let store: Arc<dyn Store> = Arc::new(Counting::default());
+        let mut block = Block::stored(Arc::clone(&store), 3, 100).unwrap();
+        let origin = (Arc::as_ptr(&store).addr(), 3);
+        assert_eq!((block[0], block.origin()), (3, Some(origin)));
+        block[0] = 4;
+        assert_eq!(block.origin(), None);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 use petgraph::visit::EdgeRef;
 
+use crate::factors::Factors;
 use crate::op::{Body, Cost, Op, OpError};
 use crate::tensor::Tensor;
 use crate::types::TensorType;
@@ -220,6 +221,14 @@ impl Graph {
         match &mut self.nodes.node_weight_mut(value.node)?.op {
             Op::Constant(t) => t.bytes_mut().ok(),
             _ => None,
+        }
+    }
+
+    /// Multiplies a constant by factors, as [`Tensor::scale`] does; `false` where that cannot be.
+    pub fn scale_constant(&mut self, value: Value, factors: Factors) -> bool {
+        match self.nodes.node_weight_mut(value.node).map(|node| &mut node.op) {
+            Some(Op::Constant(tensor)) => tensor.scale(factors),
+            _ => false,
         }
     }
 

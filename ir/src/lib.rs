@@ -9,6 +9,7 @@
 mod block;
 pub mod dot;
 pub mod eval;
+pub mod factors;
 pub mod graph;
 pub mod limits;
 pub mod nearest;
@@ -20,6 +21,7 @@ pub mod text;
 pub mod types;
 
 pub use eval::EvalError;
+pub use factors::Factors;
 pub use graph::{Graph, GraphError, Node, NodeId, Value};
 pub use limits::{Deadline, Exceeded, LimitName, Limits};
 pub use op::{Cost, Op, OpError};

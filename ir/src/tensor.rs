@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytemuck::{AnyBitPattern, NoUninit};
 
 use crate::block::{Block, Store};
+use crate::factors::{Factors, Scaled};
 use crate::types::{DType, Shape, TensorType};
 
 /// A dense row-major tensor. The bytes are shared, so a clone costs nothing; they may stand at any alignment
@@ -204,6 +205,28 @@ impl Tensor {
             (self.place, self.data) = (0..own.len(), Arc::new(own));
         }
         Ok(Arc::get_mut(&mut self.data).map(|data| &mut data[..]).unwrap_or_default())
+    }
+
+    /// Multiplies the elements, `f32`, by factors. Those that are still in a model's file stay there, and whoever reads a part gets
+    /// the products. `false` where there are too few factors, or there is no memory: then nothing has changed.
+    pub fn scale(&mut self, factors: Factors) -> bool {
+        let whole = self.place == (0..self.data.len());
+        if self.dtype() != DType::F32 || !factors.suffice(self.place.len() / 4) {
+            return false;
+        }
+        if whole && self.data.at_hand().is_none() {
+            let store: Arc<dyn Store> = Arc::new(Scaled { weights: self.clone(), factors });
+            let products = Tensor::stored(self.ty.clone(), store, 0);
+            return products.map(|products| *self = products).is_ok();
+        }
+        let bytes = self.bytes_mut();
+        bytes.map(|bytes| factors.apply(0, bytes.as_chunks_mut::<4>().0)).is_ok()
+    }
+
+    /// The weights and factors whose products this is, if nobody has had to multiply them yet, or changed them since.
+    pub fn products(&self) -> Option<(&Tensor, &Factors)> {
+        let scaled = self.data.scaled().filter(|_| self.place == (0..self.data.len()))?;
+        Some((&scaled.weights, &scaled.factors))
     }
 
     /// The elements; borrowed when the bytes happen to be aligned, else copied.

@@ -21,7 +21,7 @@
 use std::collections::BTreeMap;
 
 use nnc_ir::op::{BatchNorm, ChannelAffine, ChannelSelect, Conv, GlobalPool, Pool, Prologue, Unary};
-use nnc_ir::{DType, Graph, NodeId, Op, Tensor, Value};
+use nnc_ir::{DType, Factors, Graph, NodeId, Op, Tensor, Value};
 
 use super::edit::{
     absorb, each_node, floats, is_constant, is_float, read_only_by, replace, rewrite, set, unary, vector,
@@ -156,60 +156,43 @@ enum WeightOrder {
     /// [M, inner]
     Rows { inner: usize },
     /// [K, M]
-    Columns { columns: usize },
-    /// [groups, C / groups, M / groups, inner]
-    Transposed { groups: usize, channels: usize, inner: usize },
+    Columns,
+    /// [groups, rows = C / groups, channels = M / groups, inner]
+    Transposed { rows: usize, channels: usize, inner: usize },
 }
 
 impl WeightOrder {
-    /// Multiplies each weight by the factor of its channel.
-    fn scale(self, weights: &mut [u8], scale: &[f64]) {
-        let weights = weights.as_chunks_mut::<4>().0;
+    /// What multiplies each weight by the factor of its channel.
+    fn factors(self, scale: &[f64]) -> Factors {
+        let scale = scale.to_vec();
         match self {
-            WeightOrder::Rows { inner } => {
-                for (row, s) in weights.chunks_mut(inner.max(1)).zip(scale) {
-                    row.iter_mut().for_each(|w| times(w, *s));
-                }
-            }
-            WeightOrder::Columns { columns } => {
-                for row in weights.chunks_mut(columns.max(1)) {
-                    row.iter_mut().zip(scale).for_each(|(w, s)| times(w, *s));
-                }
-            }
-            WeightOrder::Transposed { groups, channels, inner } => {
-                let per_group = weights.len() / groups.max(1);
-                for (group, scale) in weights.chunks_mut(per_group.max(1)).zip(scale.chunks(channels.max(1)))
-                {
-                    for (i, w) in group.chunks_mut(inner.max(1)).enumerate() {
-                        let s = scale.get(i % channels.max(1)).copied().unwrap_or(1.0);
-                        w.iter_mut().for_each(|w| times(w, s));
-                    }
-                }
+            WeightOrder::Rows { inner } => Factors::each(scale, inner),
+            WeightOrder::Columns => Factors::each(scale, 1),
+            WeightOrder::Transposed { rows, channels, inner } => {
+                Factors::grouped(scale, inner, channels, rows)
             }
         }
     }
 }
 
-/// Multiplies a weight, and rounds once.
-fn times(weight: &mut [u8; 4], scale: f64) {
-    *weight = ((f64::from(f32::from_le_bytes(*weight)) * scale) as f32).to_le_bytes();
-}
-
 /// A constant of `f32` with the elements of `weights` that `layer` alone reads, so that it may change them: the constant itself where it
 /// has no other reader, so that there are never two copies of all weights.
 fn own(graph: &mut Graph, weights: Value, layer: NodeId) -> Option<Value> {
-    let tensor = graph.constant(weights)?;
-    let half = tensor.dtype() != DType::F32;
-    if read_only_by(graph, weights, layer) && !half {
+    let f32s = graph.constant(weights)?.dtype() == DType::F32;
+    if f32s && read_only_by(graph, weights, layer) {
         return Some(weights);
     }
-    let tensor = match half {
-        // What is folded into half floats is not rounded to them.
-        true => Tensor::new(tensor.shape().clone(), &Float::elems(tensor)?).ok()?,
-        false => tensor.clone(),
-    };
-    let name = graph.node(weights.node).name.clone();
+    let (name, tensor) = (graph.node(weights.node).name.clone(), widened(graph, weights)?);
     Some(graph.add_constant(name, tensor))
+}
+
+/// A constant as `f32`: what is folded into half floats is not rounded to them.
+fn widened(graph: &Graph, weights: Value) -> Option<Tensor> {
+    let tensor = graph.constant(weights)?;
+    match tensor.dtype() {
+        DType::F32 => Some(tensor.clone()),
+        _ => Tensor::new(tensor.shape().clone(), &Float::elems(tensor)?).ok(),
+    }
 }
 
 fn scalable(graph: &Graph, layer: NodeId) -> Option<Scalable> {
@@ -222,7 +205,8 @@ fn scalable(graph: &Graph, layer: NodeId) -> Option<Scalable> {
         Op::Conv(conv) if conv.epilogue.is_none() => (conv.clone().into(), WeightOrder::Rows { inner }),
         Op::ConvTranspose(conv) if conv.activation.is_none() => {
             let inner = shape.iter().skip(2).product();
-            let order = WeightOrder::Transposed { groups: conv.groups, channels: *shape.get(1)?, inner };
+            let rows = shape.first()? / conv.groups.max(1);
+            let order = WeightOrder::Transposed { rows, channels: *shape.get(1)?, inner };
             (conv.clone().into(), order)
         }
         // Of matrices: the axis after the first is that of the columns.
@@ -233,7 +217,7 @@ fn scalable(graph: &Graph, layer: NodeId) -> Option<Scalable> {
         {
             let order = match product.trans_b {
                 true => WeightOrder::Rows { inner },
-                false => WeightOrder::Columns { columns: *shape.get(1)? },
+                false => WeightOrder::Columns,
             };
             (product.clone().into(), order)
         }
@@ -272,8 +256,9 @@ impl Scalable {
         graph.admits(layer, &op, &operands)?;
         if affine.scale.iter().any(|s| *s != 1.0) {
             let Some(weights) = own(graph, self.weights, layer) else { return Ok(false) };
-            let Some(bytes) = graph.constant_bytes_mut(weights) else { return Ok(false) };
-            self.order.scale(bytes, &affine.scale);
+            if !graph.scale_constant(weights, self.order.factors(&affine.scale)) {
+                return Ok(false);
+            }
             operands[1] = Some(weights);
         }
         rewrite(graph, layer, op, &operands)?;
@@ -387,25 +372,20 @@ fn fold_into_weights(graph: &mut Graph, reader: NodeId, affine: &Affine) -> Resu
     let (Some(w), bias) = (graph.operand(reader, Conv::W), graph.operand(reader, Conv::B)) else {
         return Ok(());
     };
-    let Some(weights) = floats(graph, w) else { return Ok(()) };
-    let shape = graph.ty(w).shape.clone();
-    let [m, channels, ..] = shape[..] else { return Ok(()) };
-    let taps: usize = shape[2..].iter().product();
+    let Some(mut weights) = widened(graph, w) else { return Ok(()) };
+    let [m, channels, ..] = weights.shape()[..] else { return Ok(()) };
+    let taps: usize = weights.shape()[2..].iter().product();
     let per_group = (m / conv.groups.max(1)).max(1);
-
-    let mut scaled = Vec::with_capacity(weights.len());
-    let mut sums = Vec::with_capacity(m);
-    for (row, w) in weights.chunks((channels * taps).max(1)).enumerate() {
-        let first = row / per_group * channels;
-        let mut sum = 0.0f64;
-        for (taps, channel) in w.chunks(taps.max(1)).zip(first..) {
-            let (Some(&scale), Some(&shift)) = (affine.scale.get(channel), affine.shift.get(channel)) else {
-                return Ok(());
-            };
-            sum += taps.iter().map(|&w| f64::from(w)).sum::<f64>() * shift;
-            scaled.extend(taps.iter().map(|&w| (f64::from(w) * scale) as f32));
-        }
-        sums.push(sum);
+    if affine.scale.len() != channels * conv.groups {
+        return Ok(());
+    }
+    let mut sums = match affine.shift.iter().any(|s| *s != 0.0) {
+        true => shifted_sums(&weights, m, taps, &|row| &affine.shift[row / per_group * channels..]),
+        false => vec![0.0; m],
+    };
+    let factors = Factors::grouped(affine.scale.clone(), taps, channels, per_group);
+    if affine.scale.iter().any(|s| *s != 1.0) && !weights.scale(factors) {
+        return Ok(());
     }
     let name = match bias {
         Some(bias) => {
@@ -419,10 +399,25 @@ fn fold_into_weights(graph: &mut Graph, reader: NodeId, affine: &Affine) -> Resu
     };
     let weights_name = graph.node(w.node).name.clone();
     operands[Conv::X] = Some(affine.x);
-    operands[Conv::W] = Some(graph.add_constant(weights_name, Tensor::new(shape, &scaled)?));
+    operands[Conv::W] = Some(graph.add_constant(weights_name, weights));
     let bias = vector(graph, name, &rounded(&sums))?;
     set(&mut operands, Conv::B, bias);
     rewrite(graph, reader, conv, &operands)
+}
+
+/// `Σ w · shift` of each row of weights, given the shifts of a row's channels. Weights that are in a file are read row by row, and
+/// stay there.
+fn shifted_sums<'a>(weights: &Tensor, rows: usize, taps: usize, shift: &dyn Fn(usize) -> &'a [f64]) -> Vec<f64> {
+    let mut row = vec![0; weights.ty().bytes() / rows.max(1)];
+    let sum = |number: usize| {
+        weights.read(number * row.len()..(number + 1) * row.len(), &mut row);
+        let channels = row.as_chunks::<4>().0.chunks(taps.max(1)).zip(shift(number));
+        let sums = channels.map(|(taps, shift)| {
+            taps.iter().map(|w| f64::from(f32::from_le_bytes(*w))).sum::<f64>() * shift
+        });
+        sums.fold(0.0, |sum, channel| sum + channel)
+    };
+    (0..rows).map(sum).collect()
 }
 
 /// Lets all readers scale and shift what they load, and apply an activation that comes in between.

@@ -61,7 +61,7 @@ impl Pending {
     fn write(self, to: &mut [u8]) {
         match self {
             Pending::Bytes(bytes) => to.copy_from_slice(&bytes),
-            Pending::Tensor(tensor) => to.copy_from_slice(tensor.bytes()),
+            Pending::Tensor(tensor) => tensor.read(0..to.len(), to),
             Pending::Pack(packing, panel) => packing.write(&packing.panels[panel], to),
         }
     }

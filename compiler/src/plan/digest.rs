@@ -13,8 +13,14 @@ pub(super) struct TensorDigests {
 }
 
 impl TensorDigests {
-    /// The digest of a tensor's bytes.
+    /// The digest of a tensor's bytes, or of what they are products of: those are multiplied where they are packed, if they are.
     pub fn of(&self, tensor: &Tensor) -> [u8; 32] {
+        if let Some((weights, factors)) = tensor.products() {
+            let mut hasher = blake3::Hasher::new_derive_key("nnc weights times factors");
+            hasher.update(&self.of(weights));
+            let numbers: Vec<u8> = factors.numbers().flat_map(u64::to_le_bytes).collect();
+            return *hasher.update(&numbers).finalize().as_bytes();
+        }
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let origin = tensor.origin();
         if let Some(digest) = origin.and_then(|origin| known().get(&origin).copied()) {
@@ -112,6 +118,33 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), model(&weights).write_to_bytes().expect("a message")).expect("a file");
         (weights, file)
+    }
+
+    #[test]
+    fn products_are_known_by_what_is_multiplied() {
+        let (weights, file) = in_a_file();
+        let (digests, stored) = (TensorDigests::default(), stored(file.path()));
+        let scaled = |mut weights: Tensor, factor: f64, inner: usize| {
+            assert!(weights.scale(nnc_ir::Factors::each(vec![factor, 2.0], inner)));
+            weights
+        };
+        let half = COUNT as usize / 2;
+        let first = digests.of(&scaled(stored.clone(), 3.0, half));
+        // Nothing is read for those that follow.
+        std::fs::write(file.path(), []).expect("a file");
+        assert_eq!(digests.of(&scaled(stored.clone(), 3.0, half)), first);
+        let others = [
+            scaled(stored.clone(), 4.0, half),
+            scaled(stored.clone(), 3.0, half / 2),
+            scaled(scaled(stored.clone(), 3.0, half), 3.0, half),
+            stored.clone(),
+        ];
+        for (i, other) in others.iter().enumerate() {
+            assert_ne!(digests.of(other), first, "{i}");
+        }
+        // What is in memory is known by its bytes.
+        let at_hand = Tensor::new([COUNT as usize], &weights).expect("a tensor");
+        assert!(scaled(at_hand, 3.0, half).products().is_none());
     }
 
     /// The weights of a model, left in its file.
