@@ -58,14 +58,14 @@ impl KnownKernels {
 
 /// A digest of all that a program says.
 fn digest(program: &TileProgram) -> [u8; 32] {
-    let mut digest = Digest { pending: Vec::with_capacity(PENDING), hasher: blake3::Hasher::new() };
+    let mut digest = Digest { pending: Vec::with_capacity(4 << 10), hasher: blake3::Hasher::new() };
     program.hash(&mut digest);
     digest.hasher.update(&digest.pending);
     *digest.hasher.finalize().as_bytes()
 }
 
-/// Bytes that are hashed together: numbers one by one would take long.
-const PENDING: usize = 4 << 10;
+/// Bytes that are hashed together, side by side in vectors: numbers one by one would take long.
+const PENDING: usize = 64 << 10;
 
 /// What `derive(Hash)` tells, hashed by BLAKE3: equal digests mean equal programs.
 struct Digest {

@@ -80,9 +80,22 @@ impl Packing {
     pub(super) fn digest(&self, tensors: &TensorDigests) -> [u8; 32] {
         // Every field is named, so that a new one is decided on.
         let Packing { weights, columns, taps, winograd, depth, orders, panels } = self;
+        let mut bytes = format!("{columns} {taps} {winograd:?} {depth} ").into_bytes();
+        // Lists are long: as text they would take longer than the rest.
+        let list = |numbers: &[usize], bytes: &mut Vec<u8>| {
+            let numbers = std::iter::once(numbers.len()).chain(numbers.iter().copied());
+            bytes.extend(numbers.flat_map(|n| (n as u64).to_le_bytes()));
+        };
+        list(&[orders.len()], &mut bytes);
+        orders.iter().for_each(|order| list(order, &mut bytes));
+        for PackedPanel { channels, cols, order } in panels {
+            let cols = format!("{cols:?}");
+            list(&[*order, cols.len()], &mut bytes);
+            bytes.extend(cols.into_bytes());
+            list(channels, &mut bytes);
+        }
         let mut hasher = blake3::Hasher::new_derive_key("nnc packed weights");
-        hasher.update(format!("{columns} {taps} {winograd:?} {depth} {orders:?} {panels:?} ").as_bytes());
-        hasher.update(&tensors.of(weights));
+        hasher.update(&bytes).update(&tensors.of(weights));
         *hasher.finalize().as_bytes()
     }
 
