@@ -8,6 +8,7 @@
 //! ```
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nnc_ir::Graph;
@@ -24,7 +25,7 @@ use crate::emit::object::{ConstantPlace, Object};
 use crate::emit::{self, CodegenError, jit};
 use crate::error::Error;
 use crate::options::Options;
-use crate::passes;
+use crate::passes::{self, KnownSums};
 use crate::plan::{self, Plan, PlanError};
 use crate::report::{CompileReport, CompileTimes, SlowLayer};
 use crate::target::{Target, TargetError};
@@ -116,7 +117,7 @@ impl Model {
     pub fn optimised(&self, options: &Options) -> Result<Graph, Error> {
         let deadline = Deadline::after(self.onnx.limits().compile_time);
         let mut graph = self.onnx.graph_before(&options.bindings, deadline)?;
-        passes::optimise_before(&mut graph, &options.passes, &mut |_, _| (), deadline)
+        passes::optimise_before(&mut graph, &options.passes, &Arc::default(), &mut |_, _| (), deadline)
             .map_err(|source| Error::in_pass(&self.file, source))?;
         Ok(graph)
     }
@@ -132,24 +133,27 @@ impl Model {
         options: &Options,
         observer: &mut dyn FnMut(&str, &Graph),
     ) -> Result<Compilation, Error> {
-        self.lower_to(options, observer, &|plan, threads| plan.pack(threads))
+        self.lower_to(options, observer, &Arc::default(), &|plan, threads| plan.pack(threads))
     }
 
-    /// Compiles the model to code in memory. Constants that `shared` has are the program's, too, and kernels that are `known`.
+    /// Compiles the model to code in memory. Constants that `shared` has are the program's, too, and kernels that are `known`; `sums`
+    /// are not made again.
     pub(crate) fn compile_sharing(
         &self,
         options: &Options,
         shared: &plan::SharedConstants,
         known: &KnownKernels,
+        sums: &Arc<KnownSums>,
     ) -> Result<Program, Error> {
         let pack = |plan: plan::Unpacked, threads| plan.pack_shared(threads, shared);
-        Ok(self.lower_to(options, &mut |_, _| (), &pack)?.program_with(Some(known))?.0)
+        Ok(self.lower_to(options, &mut |_, _| (), sums, &pack)?.program_with(Some(known))?.0)
     }
 
     fn lower_to(
         &self,
         options: &Options,
         observer: &mut dyn FnMut(&str, &Graph),
+        sums: &Arc<KnownSums>,
         pack: &dyn Fn(plan::Unpacked, usize) -> Result<Plan, PlanError>,
     ) -> Result<Compilation, Error> {
         let target = target(options)?;
@@ -159,7 +163,7 @@ impl Model {
         let deadline = Deadline::after(limits.compile_time);
         let mut graph = self.onnx.graph_of_stored_weights(&options.bindings, deadline)?;
         let import = start.elapsed();
-        let passes = passes::optimise_before(&mut graph, &options.passes, observer, deadline)
+        let passes = passes::optimise_before(&mut graph, &options.passes, sums, observer, deadline)
             .map_err(|source| Error::in_pass(&self.file, source))?;
         let passed = start.elapsed();
         let fused = passes.fusions.layers().map(|(layer, absorbed)| {

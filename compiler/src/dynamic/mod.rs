@@ -3,7 +3,7 @@
 //! Everything that nnc generates is made for one shape. A model that leaves dims open is compiled for each shape that comes
 //! along, when it comes along, and the programs are kept for the next time. They differ in code and in tables, hardly in
 //! weights, and these they share ([`crate::plan::SharedConstants`]); of the code, kernels are made once
-//! ([`crate::emit::known`]):
+//! ([`crate::emit::known`]), as are sums over weights ([`KnownSums`]):
 //!
 //! ```text
 //!   DynamicModel ─┬─ 1×3×48×320 ─▶ Program ─┐
@@ -39,6 +39,7 @@ use crate::driver::Model;
 use crate::emit::known::KnownKernels;
 use crate::error::Error;
 use crate::options::Options;
+use crate::passes::KnownSums;
 use crate::plan::{PanelWidth, SharedConstants};
 use programs::{Capacity, ProgramEntry, Programs};
 use shapes::{Declared, Key};
@@ -67,6 +68,7 @@ struct Inner {
     programs: Programs,
     shared: SharedConstants,
     kernels: KnownKernels,
+    sums: Arc<KnownSums>,
 }
 
 /// Why a model does not run on given inputs.
@@ -121,9 +123,16 @@ impl DynamicModel {
         let declared = Declared::new(model.onnx(), &options.bindings);
         // An end that does not exist is the error of the first compilation.
         let outputs = model.onnx().outputs_with(&options.bindings).unwrap_or_default();
-        let (programs, shared, kernels) =
-            (Programs::new(capacity), SharedConstants::default(), KnownKernels::default());
-        DynamicModel(Arc::new(Inner { model, options, declared, outputs, programs, shared, kernels }))
+        DynamicModel(Arc::new(Inner {
+            model,
+            options,
+            declared,
+            outputs,
+            programs: Programs::new(capacity),
+            shared: SharedConstants::default(),
+            kernels: KnownKernels::default(),
+            sums: Arc::default(),
+        }))
     }
 
     fn settings(&self) -> (Model, Options, Capacity) {
@@ -184,7 +193,7 @@ impl DynamicModel {
         }
         match options.cache {
             Some(_) => self.0.model.compile(&options),
-            None => self.0.model.compile_sharing(&options, &self.0.shared, &self.0.kernels),
+            None => self.0.model.compile_sharing(&options, &self.0.shared, &self.0.kernels, &self.0.sums),
         }
     }
 }

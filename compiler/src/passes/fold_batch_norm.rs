@@ -359,14 +359,19 @@ fn into_weights_behind(
     }
     let (name, op) = (graph.node(id).name.clone(), graph.node(id).op.name());
     for (reader, _) in readers {
-        fold_into_weights(graph, reader, affine)?;
+        fold_into_weights(graph, notes, reader, affine)?;
         notes.absorbed(&graph.node(reader).name, &name, op, "weights and bias");
     }
     Ok(true)
 }
 
 /// `Σ w · (x · scale + shift) + b` becomes `Σ (w · scale) · x + (b + Σ w · shift)`.
-fn fold_into_weights(graph: &mut Graph, reader: NodeId, affine: &Affine) -> Result<(), EditError> {
+fn fold_into_weights(
+    graph: &mut Graph,
+    notes: &Notes,
+    reader: NodeId,
+    affine: &Affine,
+) -> Result<(), EditError> {
     let Op::Conv(conv) = graph.node(reader).op.clone() else { return Ok(()) };
     let mut operands = graph.operands(reader);
     let (Some(w), bias) = (graph.operand(reader, Conv::W), graph.operand(reader, Conv::B)) else {
@@ -380,7 +385,12 @@ fn fold_into_weights(graph: &mut Graph, reader: NodeId, affine: &Affine) -> Resu
         return Ok(());
     }
     let mut sums = match affine.shift.iter().any(|s| *s != 0.0) {
-        true => shifted_sums(&weights, m, taps, &|row| &affine.shift[row / per_group * channels..]),
+        true => {
+            let numbers = [m, channels, taps, conv.groups].map(|n| n as u64);
+            let numbers = numbers.into_iter().chain(affine.shift.iter().map(|s| s.to_bits()));
+            let shift = |row: usize| &affine.shift[row / per_group * channels..];
+            notes.sums().of(&weights, numbers, || shifted_sums(&weights, m, taps, &shift)).to_vec()
+        }
         false => vec![0.0; m],
     };
     let factors = Factors::grouped(affine.scale.clone(), taps, channels, per_group);
@@ -407,14 +417,18 @@ fn fold_into_weights(graph: &mut Graph, reader: NodeId, affine: &Affine) -> Resu
 
 /// `Σ w · shift` of each row of weights, given the shifts of a row's channels. Weights that are in a file are read row by row, and
 /// stay there.
-fn shifted_sums<'a>(weights: &Tensor, rows: usize, taps: usize, shift: &dyn Fn(usize) -> &'a [f64]) -> Vec<f64> {
+fn shifted_sums<'a>(
+    weights: &Tensor,
+    rows: usize,
+    taps: usize,
+    shift: &dyn Fn(usize) -> &'a [f64],
+) -> Vec<f64> {
     let mut row = vec![0; weights.ty().bytes() / rows.max(1)];
     let sum = |number: usize| {
         weights.read(number * row.len()..(number + 1) * row.len(), &mut row);
         let channels = row.as_chunks::<4>().0.chunks(taps.max(1)).zip(shift(number));
-        let sums = channels.map(|(taps, shift)| {
-            taps.iter().map(|w| f64::from(f32::from_le_bytes(*w))).sum::<f64>() * shift
-        });
+        let sums = channels
+            .map(|(taps, shift)| taps.iter().map(|w| f64::from(f32::from_le_bytes(*w))).sum::<f64>() * shift);
         sums.fold(0.0, |sum, channel| sum + channel)
     };
     (0..rows).map(sum).collect()

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nnc_ir::nearest::Hint;
@@ -9,6 +10,7 @@ use nnc_ir::{Deadline, Exceeded};
 use nnc_ir::{Graph, GraphError};
 
 use super::edit::EditError;
+use super::known_sums::KnownSums;
 use super::notes::{FusionLog, Notes, RefusedEdit, add_count, write_counts};
 use super::order::in_order;
 use super::*;
@@ -166,13 +168,14 @@ pub fn optimise_observed(
     options: &PassOptions,
     observer: &mut dyn FnMut(&str, &Graph),
 ) -> Result<OptimiseReport, PassError> {
-    optimise_before(graph, options, observer, Deadline::never())
+    optimise_before(graph, options, &Arc::default(), observer, Deadline::never())
 }
 
-/// Like [`optimise_observed`], as a part of work that must be over by `deadline`.
+/// Like [`optimise_observed`], as a part of work that must be over by `deadline`. What is in `sums` is not made again.
 pub fn optimise_before(
     graph: &mut Graph,
     options: &PassOptions,
+    sums: &Arc<KnownSums>,
     observer: &mut dyn FnMut(&str, &Graph),
     deadline: Deadline,
 ) -> Result<OptimiseReport, PassError> {
@@ -191,7 +194,7 @@ pub fn optimise_before(
         let mut changed = false;
         for (pass, total) in passes.iter().zip(&mut report.passes) {
             deadline.check(|| format!("pass {}", pass.name))?;
-            let one = run_logged(pass, graph, &mut report.fusions)?;
+            let one = run_logged(pass, graph, &mut report.fusions, sums)?;
             changed |= !one.counts.is_empty();
             total.time += one.time;
             total.refused = one.refused;
@@ -216,7 +219,7 @@ pub fn optimise_before(
 
 /// Runs one pass, once.
 pub fn run(name: &str, graph: &mut Graph) -> Result<PassReport, PassError> {
-    run_logged(find(name)?, graph, &mut FusionLog::default())
+    run_logged(find(name)?, graph, &mut FusionLog::default(), &Arc::default())
 }
 
 /// Puts the nodes of a graph, and of those inside of it, in order.
@@ -245,9 +248,14 @@ fn run_inside(pass: &Pass, graph: &mut Graph, notes: &mut Notes) -> Result<(), E
     Ok(())
 }
 
-fn run_logged(pass: &Pass, graph: &mut Graph, log: &mut FusionLog) -> Result<PassReport, PassError> {
+fn run_logged(
+    pass: &Pass,
+    graph: &mut Graph,
+    log: &mut FusionLog,
+    sums: &Arc<KnownSums>,
+) -> Result<PassReport, PassError> {
     let start = Instant::now();
-    let mut notes = Notes::new(std::mem::take(log));
+    let mut notes = Notes::new(std::mem::take(log), Arc::clone(sums));
     run_inside(pass, graph, &mut notes).map_err(|source| PassError::Edit { pass: pass.name, source })?;
     let time = start.elapsed();
     if cfg!(debug_assertions) {
@@ -301,7 +309,8 @@ mod tests {
 output y = %b
 ";
         let mut graph = nnc_ir::text::parse(text).expect("a graph");
-        let report = run_logged(&WRONG, &mut graph, &mut FusionLog::default()).expect("no error");
+        let report =
+            run_logged(&WRONG, &mut graph, &mut FusionLog::default(), &Arc::default()).expect("no error");
         assert_eq!(report.counts, [("padded", 1)], "what is refused does not count");
         let [refusal] = &report.refused[..] else { panic!("{:?}", report.refused) };
         assert_eq!(refusal.node, "a");

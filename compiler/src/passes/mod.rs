@@ -43,6 +43,7 @@ pub mod fuse_bias;
 pub mod fuse_pad;
 pub mod fuse_residual;
 pub mod identities;
+pub mod known_sums;
 pub mod layer_norm;
 pub mod pool_stride;
 pub mod scale_product;
@@ -52,6 +53,7 @@ pub mod wide_windows;
 
 pub use edit::EditError;
 pub use fuse_activation::is_fusable;
+pub use known_sums::KnownSums;
 pub use manager::{
     OptimiseReport, PASSES, Pass, PassError, PassOptions, PassReport, find, optimise, optimise_before,
     optimise_observed, run,

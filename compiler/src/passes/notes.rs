@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use super::EditError;
+use super::known_sums::KnownSums;
 
 /// A node that became part of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,17 +73,24 @@ impl fmt::Display for RefusedEdit {
     }
 }
 
-/// Where one run of a pass writes down what it does.
+/// Where one run of a pass writes down what it does, and finds what was done before.
 #[derive(Debug, Default)]
 pub struct Notes {
     counts: Vec<(&'static str, usize)>,
     log: FusionLog,
     refusals: Vec<RefusedEdit>,
+    /// What was computed for another shape of the model.
+    sums: Arc<KnownSums>,
 }
 
 impl Notes {
-    pub(super) fn new(log: FusionLog) -> Notes {
-        Notes { log, ..Notes::default() }
+    pub(super) fn new(log: FusionLog, sums: Arc<KnownSums>) -> Notes {
+        Notes { log, sums, ..Notes::default() }
+    }
+
+    /// Sums over weights that need not be made again.
+    pub(super) fn sums(&self) -> &KnownSums {
+        &self.sums
     }
 
     /// Counts one more of what the summary line names.
