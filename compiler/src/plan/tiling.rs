@@ -87,6 +87,13 @@ pub struct LayerShape<'a> {
     pub epilogue: usize,
 }
 
+impl LayerShape<'_> {
+    /// The columns of each run.
+    fn columns(&self, registers: Registers) -> Vec<Vec<Col>> {
+        self.runs.iter().map(|&run| columns(run, 0, registers, self.folding)).collect()
+    }
+}
+
 /// Pixels and vectors of a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TileShape {
@@ -182,13 +189,14 @@ pub fn choose_common(registers: Registers, layer: &LayerShape<'_>) -> TileShape 
 /// The cheapest tile shape with so many vectors, and its cost.
 fn cheapest(registers: Registers, layer: &LayerShape<'_>, vectors: Range<usize>) -> (f64, TileShape) {
     let mut best = (f64::INFINITY, TileShape { rows: 1, vectors: 1 });
+    let columns = layer.columns(registers);
     for vectors in vectors {
         for rows in (1..=layer.row.min(registers.count)).rev() {
             if !registers.hold(rows, vectors, layer.epilogue) {
                 continue;
             }
             let shape = TileShape { rows, vectors };
-            let cost = cycles(registers, layer, shape);
+            let cost = cycles_of(registers, layer, &columns, shape);
             if cost < best.0 {
                 best = (cost, shape);
             }
@@ -199,19 +207,30 @@ fn cheapest(registers: Registers, layer: &LayerShape<'_>, vectors: Range<usize>)
 
 /// Cycles of the layer with tiles of this shape.
 pub fn cycles(registers: Registers, layer: &LayerShape<'_>, shape: TileShape) -> f64 {
+    cycles_of(registers, layer, &layer.columns(registers), shape)
+}
+
+/// The same, given the columns of each run.
+fn cycles_of(registers: Registers, layer: &LayerShape<'_>, columns: &[Vec<Col>], shape: TileShape) -> f64 {
     let TileShape { rows, vectors } = shape;
     let tiles = piece_count(layer.row, rows);
     let even = piece_length(layer.row, rows);
     let rest = layer.row - even * (tiles - 1);
+    let tile = |rows: usize, panel: &[Col]| {
+        let store = rows as f64 * panel.iter().map(|col| 1.0 + sums(col)).sum::<f64>();
+        layer.k as f64 * registers.step(rows, panel) + store + CALL_CYCLES
+    };
     let mut total = 0.0;
-    for &run in layer.runs {
-        let columns = columns(run, 0, registers, layer.folding);
+    for columns in columns {
+        // Most panels are like the one before.
+        let mut last: (&[Col], [f64; 2]) = (&[], [0.0; 2]);
         for panel in pieces(columns.len(), vectors) {
             let panel = &columns[panel];
-            for (tile_rows, tile_count) in [(even, tiles - 1), (rest, 1)] {
-                let store = tile_rows as f64 * panel.iter().map(|col| 1.0 + sums(col)).sum::<f64>();
-                let tile = layer.k as f64 * registers.step(tile_rows, panel) + store + CALL_CYCLES;
-                total += tile * tile_count as f64;
+            if last.0 != panel {
+                last = (panel, [even, rest].map(|rows| tile(rows, panel)));
+            }
+            for (tile, count) in last.1.iter().zip([tiles - 1, 1]) {
+                total += tile * count as f64;
             }
         }
     }
