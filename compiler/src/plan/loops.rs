@@ -16,7 +16,7 @@
 //!
 //! * nothing but nests reads what it wrote, before that is overwritten, in the same iterations of loops;
 //! * what it reads is still there when they run;
-//! * they compute no more than they save ([`is_cheap`]), in vectors as wide as before ([`Steps::keeps_lanes`]).
+//! * they compute no more than they save ([`is_cheap`]), in vectors as wide as before ([`Steps::kept_lanes`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,8 +78,8 @@ pub(super) fn merge(
             continue;
         };
         let within = merged.remove(&step).unwrap_or_default();
-        for (reader, nest) in readers {
-            steps.put(reader, nest);
+        for (reader, nest, lanes) in readers {
+            steps.put(reader, nest, lanes);
             let names = merged.entry(reader).or_default();
             names.extend(within.iter().copied().chain([step]));
         }
@@ -200,9 +200,10 @@ impl<'p> Steps<'p> {
         self.list[step] = None;
     }
 
-    /// Gives a step another nest.
-    fn put(&mut self, step: usize, nest: Nest) {
+    /// Gives a step another nest, of which it is known what goes in vectors.
+    fn put(&mut self, step: usize, nest: Nest, lanes: VectorWidth) {
         self.drop_touches(step);
+        self.lanes.insert(step, lanes);
         if let Some(StepDraft::Loops(loops)) = &mut self.list[step] {
             loops.nest = NestDraft::from(nest);
         }
@@ -260,8 +261,8 @@ impl<'p> Steps<'p> {
         Some(readers)
     }
 
-    /// What readers become with a step in them, if that pays for all.
-    fn take(&mut self, step: usize, readers: &[usize]) -> Option<Vec<(usize, Nest)>> {
+    /// What readers become with a step in them, and what goes in vectors then, if that pays for all.
+    fn take(&mut self, step: usize, readers: &[usize]) -> Option<Vec<(usize, Nest, VectorWidth)>> {
         let producer = self.nest(step)?.clone();
         let written = self.root(producer.result.arg);
         let mut taken = Vec::new();
@@ -288,12 +289,8 @@ impl<'p> Steps<'p> {
         if !once && (reduces || !is_cheap(&producer, times)) {
             return None;
         }
-        for (reader, both) in &taken {
-            if !self.keeps_lanes(step, *reader, both) {
-                return None;
-            }
-        }
-        Some(taken)
+        let lanes = |(reader, both)| self.kept_lanes(step, reader, &both).map(|lanes| (reader, both, lanes));
+        taken.into_iter().map(lanes).collect()
     }
 
     /// Whether a nest reads each element of its result's buffer before it writes that, if it reads any.
@@ -307,38 +304,42 @@ impl<'p> Steps<'p> {
         own.all(|o| nest.reduce.is_empty() && same(o))
     }
 
-    /// Whether a nest goes in vectors as wide as those of both that it is made of. For little work it is enough that neither waits
-    /// for more than before.
-    fn keeps_lanes(&mut self, producer: usize, reader: usize, both: &Nest) -> bool {
+    /// What goes in vectors of a nest, if these are as wide as those of both that it is made of. For little work it is enough that
+    /// neither waits for more than before.
+    fn kept_lanes(&mut self, producer: usize, reader: usize, both: &Nest) -> Option<VectorWidth> {
+        let parts = NestDraft::from(both.clone()).schedule();
+        let lanes = lanes_of(&parts);
         // Some rows are reduced by kernels or not at all.
-        if !NestDraft::from(both.clone()).schedule().iter().all(Nest::lanes_fit) {
-            return false;
+        if !parts.iter().all(Nest::lanes_fit) {
+            return None;
         }
         if both.extents().product::<usize>() <= FEW_ELEMENTS {
-            return true;
+            return Some(lanes);
         }
-        let (first, second, lanes) = (self.lanes(producer), self.lanes(reader), lanes_of(both));
-        // What reduces does more for an element than the map behind it.
-        if self.nest(producer).is_some_and(|nest| !nest.reduce.is_empty()) {
-            return lanes >= first;
-        }
-        let light = if lanes == VectorWidth::One { LIGHT } else { 2 * LIGHT };
-        lanes >= first.max(second) || (lanes >= first.min(second) && weight(both) <= light)
+        let (first, second) = (self.lanes(producer), self.lanes(reader));
+        let kept = if self.nest(producer).is_some_and(|nest| !nest.reduce.is_empty()) {
+            // What reduces does more for an element than the map behind it.
+            lanes >= first
+        } else {
+            let light = if lanes == VectorWidth::One { LIGHT } else { 2 * LIGHT };
+            lanes >= first.max(second) || (lanes >= first.min(second) && weight(both) <= light)
+        };
+        kept.then_some(lanes)
     }
 
     fn lanes(&mut self, step: usize) -> VectorWidth {
         if let Some(known) = self.lanes.get(&step) {
             return *known;
         }
-        let lanes = self.nest(step).map_or(VectorWidth::One, lanes_of);
+        let parts = |nest: &Nest| NestDraft::from(nest.clone()).schedule();
+        let lanes = self.nest(step).map_or(VectorWidth::One, |nest| lanes_of(&parts(nest)));
         self.lanes.insert(step, lanes);
         lanes
     }
 }
 
-/// What goes in vectors in the largest part of a nest.
-fn lanes_of(nest: &Nest) -> VectorWidth {
-    let parts = NestDraft::from(nest.clone()).schedule();
+/// What goes in vectors in the largest part of a nest that is scheduled.
+fn lanes_of(parts: &[Nest]) -> VectorWidth {
     let largest = parts.iter().max_by_key(|part| part.extents().product::<usize>());
     largest.map_or(VectorWidth::Wide, |part| match part.vectorised {
         Vectorised::Scalar => VectorWidth::One,

@@ -34,11 +34,13 @@ pub(in crate::plan) struct NestDraft {
     nest: Nest,
     /// Whether its reduction is over the taps of a window.
     windows: bool,
+    /// What it is scheduled to, where that was asked before.
+    known: Option<Vec<Nest>>,
 }
 
 impl From<Nest> for NestDraft {
     fn from(nest: Nest) -> NestDraft {
-        NestDraft { nest, windows: false }
+        NestDraft { nest, windows: false, known: None }
     }
 }
 
@@ -89,7 +91,7 @@ impl NestDraft {
             value,
             vectorised: Vectorised::Scalar,
         };
-        NestDraft { nest, windows: false }
+        NestDraft { nest, windows: false, known: None }
     }
 
     /// As [`NestDraft::reduce`], with an element of the result for each index of the reduction: the result has the reduced extents
@@ -104,6 +106,14 @@ impl NestDraft {
         let loops = result.rank().saturating_sub(reduced.len());
         let one = View { shape: result.shape[..loops].to_vec(), ..result.clone() };
         NestDraft::reduce(operands, &one, reduced, accumulators, value)
+    }
+
+    /// The draft if all that it is scheduled to goes through kernels. It is scheduled once for both, and is not to be changed any
+    /// more.
+    pub(super) fn in_kernels(self) -> Option<NestDraft> {
+        let nests = self.clone().schedule();
+        let all = nests.iter().all(|nest| nest.vectorised == Vectorised::Kernel);
+        all.then_some(NestDraft { known: Some(nests), ..self })
     }
 
     /// The draft as windows over planes, which its reduction is; `None` where strides or types do not allow it.
@@ -167,6 +177,9 @@ impl NestDraft {
 
     /// Decides order, lanes and units. More than one nest where a single loop is cut into chunks and a rest.
     pub(in crate::plan) fn schedule(self) -> Vec<Nest> {
+        if let Some(known) = self.known {
+            return known;
+        }
         if self.is_empty() {
             return Vec::new();
         }

@@ -37,7 +37,7 @@ use std::ops::Range;
 use nnc_ir::op::{Op, OpError};
 use nnc_ir::{DType, Tensor, TensorType};
 
-use crate::code::nest::{Nest, NestError, Vectorised, computed};
+use crate::code::nest::{Nest, NestError, computed};
 use crate::code::routine::{Routine, RoutineError, Writer};
 use crate::code::view::View;
 use crate::plan::{LayerCode, Traffic};
@@ -341,11 +341,10 @@ impl Lowering<'_> {
 
     /// Takes a draft of rows, if a kernel can do them; an empty one is done.
     fn push_rows(&mut self, draft: NestDraft) -> Result<bool, GenericError> {
-        let all = draft.clone().schedule().iter().all(|nest| nest.vectorised == Vectorised::Kernel);
-        if all {
-            self.push(draft)?;
+        match draft.in_kernels() {
+            Some(draft) => self.push(draft).map(|()| true),
+            None => Ok(false),
         }
-        Ok(all)
     }
 
     /// Bytes that the views of an argument span.
