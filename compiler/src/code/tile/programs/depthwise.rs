@@ -21,8 +21,10 @@
 //! | `Bias` | `[lanes]`; if the epilogue has a bias |
 //! | `Residual` | as `Output`; if the epilogue has a residual |
 
+use std::collections::BTreeSet;
+
 use super::super::error::TileError;
-use super::super::ir::{Builder, Int, ParamKind, ParamRole, Source, TileProgram, Vector, at};
+use super::super::ir::{Builder, Int, Lanes, ParamKind, ParamRole, Source, TileProgram, Vector, at};
 use super::Displacements;
 use super::epilogue::{KernelEpilogue, KernelResidual};
 use super::window::{self, Along, InputVectors, KernelPrologue, PixelBlock};
@@ -72,6 +74,11 @@ impl DepthwiseTile {
         let inputs = self.block.inputs();
         for weights in [WeightPlace::Held, WeightPlace::Rows] {
             self.weights = weights;
+            if weights == WeightPlace::Held
+                && self.held_at_once(&inputs) > registers(target, self.block.lanes)
+            {
+                continue;
+            }
             let program = self.program_over(&inputs)?;
             if super::super::fits_registers(&program, target).is_ok() {
                 return Ok((self, program));
@@ -81,6 +88,13 @@ impl DepthwiseTile {
         let program = self.program_over(&inputs)?;
         super::super::fits_registers(&program, target)?;
         Ok((self, program))
+    }
+
+    /// Vectors that are live at once, at least, where all weights are held: these, the sums, and an input.
+    fn held_at_once(&self, inputs: &InputVectors) -> usize {
+        let weights: BTreeSet<(u32, u32)> =
+            inputs.iter().flat_map(|(_, uses)| uses).map(|u| (u.ky, u.kx)).collect();
+        weights.len() + self.block.outputs() + 1
     }
 
     /// The program.
@@ -168,6 +182,12 @@ impl DepthwiseTile {
         displacements.check(&self.name())?;
         Ok(b.finish())
     }
+}
+
+/// How many vectors of so many lanes the registers of a target hold.
+fn registers(target: &Target, lanes: Lanes) -> usize {
+    let pieces = lanes.count().div_ceil(target.isa.lanes());
+    (target.isa.registers(target.arch) / pieces) as usize
 }
 
 /// The weights that have been loaded, by kernel element.
