@@ -353,7 +353,7 @@ fn every_target_has_registers_for_some_number_of_rows() {
                 vectors: 1,
                 sweeps: Sweeps::Halves,
             };
-            let input = input.fitted(&target).unwrap_or_else(|e| panic!("{}: {e}", target.name));
+            let (input, _) = input.fitted(&target).unwrap_or_else(|e| panic!("{}: {e}", target.name));
             let silu = KernelEpilogue {
                 bias: true,
                 residual: KernelResidual::BeforeActivation,
@@ -374,7 +374,7 @@ fn every_target_has_registers_for_some_number_of_rows() {
                 epilogue: silu,
                 sweeps: Sweeps::Halves,
             };
-            let output = output.fitted(&target).unwrap_or_else(|e| panic!("{}: {e}", target.name));
+            let (output, _) = output.fitted(&target).unwrap_or_else(|e| panic!("{}: {e}", target.name));
             println!("{} {form:?}: {:?}, {:?}", target.name, input.sweeps, output.sweeps);
             wide += usize::from(input.sweeps == Sweeps::Halves && output.sweeps == Sweeps::Halves);
         }

@@ -593,6 +593,9 @@ pub struct Builder {
     open: Vec<Vec<Inst>>,
 }
 
+/// Instructions that a body has room for from the start: most have fewer.
+const TYPICAL: usize = 128;
+
 impl Builder {
     /// An empty program.
     pub fn new(name: impl Into<String>) -> Builder {
@@ -603,7 +606,7 @@ impl Builder {
             ints: 0,
             body: Vec::new(),
         };
-        Builder { program, open: vec![Vec::new()] }
+        Builder { program, open: vec![Vec::with_capacity(TYPICAL)] }
     }
 
     /// Adds a parameter. All parameters come before [`Builder::pointer`].
@@ -710,7 +713,7 @@ impl Builder {
 
     /// Starts a loop body, which [`Builder::end`] closes.
     pub fn begin(&mut self) {
-        self.open.push(Vec::new());
+        self.open.push(Vec::with_capacity(TYPICAL));
     }
 
     /// Closes the innermost loop body. A constant count of one leaves its instructions in place of the loop, a count of

@@ -190,7 +190,7 @@ fn input_kernel(
         sweeps: Sweeps::Halves,
     }
     .fitted(e.target)
-    .and_then(|tile| tile.program())
+    .map(|(_, program)| program)
 }
 
 /// The products of all elements of a block of `tiles` tiles with one panel.
@@ -386,7 +386,7 @@ fn transform_outputs(
         epilogue: plan.epilogue,
         sweeps: Sweeps::Halves,
     };
-    let kernel = e.kernel(tile.fitted(e.target).and_then(|tile| tile.program()))?;
+    let kernel = e.kernel(tile.fitted(e.target).map(|(_, program)| program))?;
     let size = plan.form.outputs() as i64;
     let mut place = |base: Value, pitch: crate::plan::sweep::BytePitch, slots: Progression| {
         let base = e.offset(base, at.image, pitch.image);

@@ -154,8 +154,7 @@ impl PixelBlock {
                 }
             }
         }
-        // Stable: the uses of a vector stay in the order of outputs.
-        all.sort_by_key(|(at, _)| *at);
+        all.sort_unstable_by_key(|(at, u)| (*at, u.output));
         let mut inputs = InputVectors { uses: all.iter().map(|(_, u)| *u).collect(), vectors: Vec::new() };
         let mut end = 0;
         for uses in all.chunk_by(|a, b| a.0 == b.0) {

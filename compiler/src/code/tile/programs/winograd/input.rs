@@ -66,13 +66,13 @@ impl InputTile {
         format!("winograd_input_{float}_{window}x{window}_{rows}x{cols}_{}x{}", self.vectors, self.used)
     }
 
-    /// The same with as many rows at once as the registers of a target hold.
-    pub fn fitted(mut self, target: &Target) -> Result<InputTile, TileError> {
-        Sweeps::fit(target, |sweeps| {
+    /// The same with as many rows at once as the registers of a target hold, and its program.
+    pub fn fitted(mut self, target: &Target) -> Result<(InputTile, TileProgram), TileError> {
+        let program = Sweeps::fit(target, |sweeps| {
             self.sweeps = sweeps;
             self.program()
         })?;
-        Ok(self)
+        Ok((self, program))
     }
 
     fn check(&self) -> Result<(), TileError> {

@@ -228,15 +228,17 @@ impl Sweeps {
     fn fit(
         target: &Target,
         mut program: impl FnMut(Sweeps) -> Result<TileProgram, TileError>,
-    ) -> Result<(), TileError> {
-        let mut last = Ok(());
-        for sweeps in Sweeps::ALL {
-            last = fits_registers(&program(sweeps)?, target);
-            if last.is_ok() {
-                break;
+    ) -> Result<TileProgram, TileError> {
+        let [first @ .., last] = Sweeps::ALL;
+        for sweeps in first {
+            let program = program(sweeps)?;
+            if fits_registers(&program, target).is_ok() {
+                return Ok(program);
             }
         }
-        last
+        let program = program(last)?;
+        fits_registers(&program, target)?;
+        Ok(program)
     }
 }
 

@@ -78,13 +78,13 @@ impl OutputTile {
         format!("winograd_output_{float}_{rows}x{cols}_{width}{}", self.epilogue.word())
     }
 
-    /// The same with as many rows at once as the registers of a target hold.
-    pub fn fitted(mut self, target: &Target) -> Result<OutputTile, TileError> {
-        Sweeps::fit(target, |sweeps| {
+    /// The same with as many rows at once as the registers of a target hold, and its program.
+    pub fn fitted(mut self, target: &Target) -> Result<(OutputTile, TileProgram), TileError> {
+        let program = Sweeps::fit(target, |sweeps| {
             self.sweeps = sweeps;
             self.program()
         })?;
-        Ok(self)
+        Ok((self, program))
     }
 
     fn check(&self) -> Result<(), TileError> {
