@@ -10,6 +10,9 @@
 //! the end of a row goes through the same instructions as a vector of which only a part is read and written: an element has the
 //! same bits wherever it stands.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use super::line::{Line, name};
 use super::{Nest, Vectorised, row, scan, window};
 use crate::code::float::Float;
@@ -43,13 +46,48 @@ impl Nest {
 
     /// Whether the kernel that the nest asks for, if it does, can be written for every target: with Cranelift, any can.
     pub fn kernel_fits(&self) -> bool {
+        if !matches!(self.vectorised, Vectorised::Kernel | Vectorised::Windows | Vectorised::Scan) {
+            return true;
+        }
+        let nest = self.nowhere();
+        KNOWN.with_borrow_mut(|known| {
+            if let Some(&fits) = known.get(&nest) {
+                return fits;
+            }
+            if known.len() >= MOST_KNOWN {
+                known.clear();
+            }
+            let fits = nest.fits_every_target();
+            known.insert(nest, fits);
+            fits
+        })
+    }
+
+    fn fits_every_target(&self) -> bool {
         let fits = |(lanes, level): (ir::Lanes, x86::Level)| {
             self.kernel(lanes)
                 .is_some_and(|program| verify::verify(&program).is_ok() && x86::fits(&program, level).is_ok())
         };
-        !matches!(self.vectorised, Vectorised::Kernel | Vectorised::Windows | Vectorised::Scan)
-            || [(ir::Lanes::X8, x86::Level::Avx2), (ir::Lanes::X16, x86::Level::Avx512)].into_iter().all(fits)
+        [(ir::Lanes::X8, x86::Level::Avx2), (ir::Lanes::X16, x86::Level::Avx512)].into_iter().all(fits)
     }
+
+    /// The same nest over memory that lies anywhere: its kernel gets addresses.
+    fn nowhere(&self) -> Nest {
+        let mut nest = self.clone();
+        for operand in nest.operands.iter_mut().chain([&mut nest.result]) {
+            (operand.arg, operand.offset) = (0, 0);
+            operand.tables.iter_mut().for_each(|table| (table.arg, table.offset) = (0, 0));
+        }
+        nest
+    }
+}
+
+/// Nests of which it is remembered whether their kernels fit.
+const MOST_KNOWN: usize = 256;
+
+thread_local! {
+    /// Whether kernels fit that were asked for before. Layers of a network are alike, and each nest is scheduled several times.
+    static KNOWN: RefCell<HashMap<Nest, bool>> = RefCell::default();
 }
 
 /// `result[i] = value(operands[i])` along the innermost loop.
