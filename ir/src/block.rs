@@ -70,6 +70,17 @@ impl Block {
         Some(Block::Stored(Stored { store, at, len, changed: false, pages }))
     }
 
+    /// A piece of a block that is in a file and not in memory.
+    pub(crate) fn piece_in_file(&self, at: usize, len: usize) -> Option<Block> {
+        self.origin()?;
+        match self {
+            Block::Stored(stored) if self.at_hand().is_none() => {
+                Block::stored(Arc::clone(&stored.store), stored.at + at as u64, len)
+            }
+            _ => None,
+        }
+    }
+
     /// How many bytes it has.
     pub(crate) fn len(&self) -> usize {
         match self {
@@ -195,12 +206,15 @@ mod tests {
         let mut piece = [0; 4];
         block.read(10..14, &mut piece);
         assert_eq!((piece, block.at_hand(), read()), ([13, 14, 15, 16], None, 4));
-        assert_eq!((block[0], block[99], read()), (3, 102, 104));
+        let part = block.piece_in_file(10, 20).unwrap();
+        assert_eq!((part.len(), part[0], part.origin().unwrap().1, read()), (20, 13, 13, 24));
+        assert_eq!((block[0], block[99], read()), (3, 102, 124));
+        assert!(block.piece_in_file(10, 20).is_none(), "it is in memory");
         block.read(1..5, &mut piece);
-        assert_eq!((piece, read()), ([4, 5, 6, 7], 104), "from memory now");
+        assert_eq!((piece, read()), ([4, 5, 6, 7], 124), "from memory now");
         block[2] = 77;
         block.read(1..5, &mut piece);
-        assert_eq!((piece, read()), ([4, 77, 6, 7], 104));
+        assert_eq!((piece, read()), ([4, 77, 6, 7], 124));
     }
 
     #[test]

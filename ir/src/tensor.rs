@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytemuck::{AnyBitPattern, NoUninit};
 
-use crate::block::{Block, Store};
+use crate::block::{Block, LARGE, Store};
 use crate::factors::{Factors, Scaled};
 use crate::types::{DType, Shape, TensorType};
 
@@ -166,6 +166,14 @@ impl Tensor {
     /// The bytes of a part where the whole tensor is in memory.
     pub fn at_hand(&self, part: Range<usize>) -> Option<&[u8]> {
         self.data.at_hand()?.get(self.place.clone())?.get(part)
+    }
+
+    /// The tensor of a type whose bytes begin at a place of this one, where that is still in a file and large: the piece stays
+    /// there, too.
+    pub(crate) fn piece_in_file(&self, ty: &TensorType, at: usize) -> Option<Tensor> {
+        let bytes = size(ty).ok().filter(|&bytes| bytes >= LARGE && at + bytes <= self.place.len())?;
+        let data = self.data.piece_in_file(self.place.start + at, bytes)?;
+        Some(Tensor { ty: ty.clone(), data: Arc::new(data), place: 0..bytes })
     }
 
     /// Whether two tensors have the same bytes. No more of them are in memory afterwards.

@@ -315,6 +315,11 @@ impl Operator for Slice {
                 strides[s.axis] = if s.len > 1 { dense[s.axis] as isize * s.step } else { 0 };
             }
         }
+        if let Some(start) = strided::piece(x.shape(), &y.shape, start, &strides)
+            && let Some(piece) = x.piece_in_file(y, start * y.dtype.bytes())
+        {
+            return Ok(vec![piece]);
+        }
         let bytes = strided::copy(x.bytes(), y.dtype.bytes(), &y.shape, start, &strides);
         Ok(vec![Tensor::from_bytes(y.clone(), bytes)?])
     }

@@ -73,20 +73,38 @@ pub(crate) fn last(shape: &[usize], strides: &[isize]) -> (usize, isize) {
 
 /// A dense copy of a strided view of `bytes`, whose elements take `size` bytes each.
 pub(crate) fn copy(bytes: &[u8], size: usize, shape: &[usize], start: usize, strides: &[isize]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(shape.iter().product::<usize>() * size);
+    match size {
+        1 => copy_of::<1>(bytes, shape, start, strides),
+        2 => copy_of::<2>(bytes, shape, start, strides),
+        4 => copy_of::<4>(bytes, shape, start, strides),
+        _ => copy_of::<8>(bytes, shape, start, strides),
+    }
+}
+
+/// The same for elements of a known size, which is much faster where they are moved one by one.
+fn copy_of<const SIZE: usize>(bytes: &[u8], shape: &[usize], start: usize, strides: &[isize]) -> Vec<u8> {
+    let elems = bytes.as_chunks::<SIZE>().0;
+    let mut out = Vec::with_capacity(shape.iter().product());
     let (len, step) = last(shape, strides);
     for_each_row(shape, [strides], [start as isize], |_, [offset]| {
         if step == 1 {
-            let at = offset as usize * size;
-            out.extend_from_slice(&bytes[at..at + len * size]);
+            let at = offset as usize;
+            out.extend_from_slice(&elems[at..at + len]);
         } else {
-            for i in 0..len {
-                let at = (offset + i as isize * step) as usize * size;
-                out.extend_from_slice(&bytes[at..at + size]);
-            }
+            out.extend((0..len as isize).map(|i| elems[(offset + i * step) as usize]));
         }
     });
-    out
+    out.into_flattened()
+}
+
+/// Where a strided view of a dense tensor of that shape begins, if it is one piece of it.
+pub(crate) fn piece(from: &Shape, shape: &[usize], start: usize, strides: &[isize]) -> Option<usize> {
+    let dense = from.strides();
+    // Behind the first axis with several elements, the view has all of them.
+    let first = shape.iter().position(|&extent| extent != 1).unwrap_or(shape.len());
+    let whole = (first + 1..shape.len()).all(|axis| shape[axis] == from[axis]);
+    let steps = (first..shape.len()).all(|axis| shape[axis] == 1 || strides[axis] == dense[axis] as isize);
+    (whole && steps).then_some(start)
 }
 
 /// Extents before, of, and after an axis: a tensor seen as [outer, axis, inner].
@@ -118,4 +136,22 @@ pub(crate) fn pick(
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_is_a_piece_where_its_elements_follow_one_another() {
+        let from = Shape::from(vec![3, 4, 5]);
+        assert_eq!(piece(&from, &[2, 4, 5], 20, &[20, 5, 1]), Some(20));
+        assert_eq!(piece(&from, &[1, 2, 5], 25, &[0, 5, 1]), Some(25));
+        assert_eq!(piece(&from, &[1, 1, 3], 7, &[0, 0, 1]), Some(7));
+        assert_eq!(piece(&from, &[1, 1, 1], 7, &[0, 0, 0]), Some(7));
+        assert_eq!(piece(&from, &[2, 2, 5], 0, &[20, 5, 1]), None);
+        assert_eq!(piece(&from, &[3, 1, 1], 0, &[20, 0, 0]), None);
+        assert_eq!(piece(&from, &[1, 1, 2], 0, &[0, 0, 2]), None);
+        assert_eq!(piece(&from, &[1, 1, 5], 4, &[0, 0, -1]), None);
+    }
 }
