@@ -129,8 +129,33 @@ const V4: &[&str] = &[
     "avx512f", "avx512vl", "avx512dq", "avx512bw",
 ];
 
-/// The levels of the x86-64 psABI, and Armv8-A. Caches are those of a common server of each level.
-const NAMED: [Named; 4] = [
+const V3_VNNI: &[&str] = &[
+    "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "avx2", "fma", "f16c", "bmi1", "bmi2", "lzcnt",
+    "avxvnni",
+];
+const V4_VNNI: &[&str] = &[
+    "sse3",
+    "ssse3",
+    "sse4.1",
+    "sse4.2",
+    "popcnt",
+    "avx",
+    "avx2",
+    "fma",
+    "f16c",
+    "bmi1",
+    "bmi2",
+    "lzcnt",
+    "avx512f",
+    "avx512vl",
+    "avx512dq",
+    "avx512bw",
+    "avx512vnni",
+];
+
+/// The levels of the x86-64 psABI, without and with the instructions for products of bytes, what processors are that have them, and
+/// Armv8-A. The best comes last of each architecture. Caches are those of a common server of each level.
+const NAMED: [Named; 9] = [
     Named {
         name: "x86-64-v2",
         arch: Arch::X86_64,
@@ -154,6 +179,28 @@ const NAMED: [Named; 4] = [
         cores: 4,
     },
     Named {
+        name: "x86-64-v3+vnni",
+        arch: Arch::X86_64,
+        isa: Isa::Avx2,
+        fma: true,
+        features: V3_VNNI,
+        l1d: 32 * KIB,
+        l2: 512 * KIB,
+        l3: 16 * MIB,
+        cores: 4,
+    },
+    Named {
+        name: "alderlake",
+        arch: Arch::X86_64,
+        isa: Isa::Avx2,
+        fma: true,
+        features: V3_VNNI,
+        l1d: 48 * KIB,
+        l2: 1280 * KIB,
+        l3: 30 * MIB,
+        cores: 8,
+    },
+    Named {
         name: "x86-64-v4",
         arch: Arch::X86_64,
         isa: Isa::Avx512,
@@ -163,6 +210,39 @@ const NAMED: [Named; 4] = [
         l2: MIB,
         l3: 32 * MIB,
         cores: 4,
+    },
+    Named {
+        name: "x86-64-v4+vnni",
+        arch: Arch::X86_64,
+        isa: Isa::Avx512,
+        fma: true,
+        features: V4_VNNI,
+        l1d: 32 * KIB,
+        l2: MIB,
+        l3: 32 * MIB,
+        cores: 4,
+    },
+    Named {
+        name: "znver4",
+        arch: Arch::X86_64,
+        isa: Isa::Avx512,
+        fma: true,
+        features: V4_VNNI,
+        l1d: 32 * KIB,
+        l2: MIB,
+        l3: 32 * MIB,
+        cores: 8,
+    },
+    Named {
+        name: "sapphirerapids",
+        arch: Arch::X86_64,
+        isa: Isa::Avx512,
+        fma: true,
+        features: V4_VNNI,
+        l1d: 48 * KIB,
+        l2: 2 * MIB,
+        l3: 105 * MIB,
+        cores: 16,
     },
     Named {
         name: "aarch64",
@@ -229,6 +309,16 @@ impl Target {
             target.name = name.into();
         }
         Ok(target)
+    }
+
+    /// Whether four products of bytes are added up by one instruction.
+    pub fn has_dot(&self) -> bool {
+        let needed = match self.isa {
+            Isa::Avx512 => "avx512vnni",
+            Isa::Avx2 => "avxvnni",
+            Isa::Clif128 => return false,
+        };
+        self.features.contains(&needed)
     }
 
     /// Whether code for this target runs on the machine at hand.

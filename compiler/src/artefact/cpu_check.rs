@@ -25,14 +25,17 @@ enum Register {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Question {
     leaf: u32,
+    /// Which part of a leaf that has several.
+    part: u32,
     register: Register,
 }
 
-const BASIC: Question = Question { leaf: 1, register: Register::Ecx };
-const EXTENDED: Question = Question { leaf: 7, register: Register::Ebx };
-const EXTENDED_MORE: Question = Question { leaf: 7, register: Register::Ecx };
-const AMD: Question = Question { leaf: 0x8000_0001, register: Register::Ecx };
-const QUESTIONS: [Question; 4] = [BASIC, EXTENDED, EXTENDED_MORE, AMD];
+const BASIC: Question = Question { leaf: 1, part: 0, register: Register::Ecx };
+const EXTENDED: Question = Question { leaf: 7, part: 0, register: Register::Ebx };
+const EXTENDED_MORE: Question = Question { leaf: 7, part: 0, register: Register::Ecx };
+const SECOND: Question = Question { leaf: 7, part: 1, register: Register::Eax };
+const AMD: Question = Question { leaf: 0x8000_0001, part: 0, register: Register::Ecx };
+const QUESTIONS: [Question; 5] = [BASIC, EXTENDED, EXTENDED_MORE, SECOND, AMD];
 
 /// Bit of [`BASIC`]: the operating system uses XSAVE, so that XGETBV may be asked.
 const OSXSAVE: u32 = 27;
@@ -41,7 +44,7 @@ const AVX_STATE: u32 = 0b110;
 const AVX512_STATE: u32 = 0b1110_0110;
 
 /// Where CPUID tells of a feature, and the state that it uses.
-const FEATURES: [(CpuFeatures, Question, u32, u32); 20] = [
+const FEATURES: [(CpuFeatures, Question, u32, u32); 21] = [
     (CpuFeatures::SSE3, BASIC, 0, 0),
     (CpuFeatures::SSSE3, BASIC, 9, 0),
     (CpuFeatures::SSE4_1, BASIC, 19, 0),
@@ -61,6 +64,7 @@ const FEATURES: [(CpuFeatures, Question, u32, u32); 20] = [
     (CpuFeatures::AVX512CD, EXTENDED, 28, AVX512_STATE),
     (CpuFeatures::AVX512VNNI, EXTENDED_MORE, 11, AVX512_STATE),
     (CpuFeatures::AVX512VBMI, EXTENDED_MORE, 1, AVX512_STATE),
+    (CpuFeatures::AVXVNNI, SECOND, 4, AVX_STATE),
     (CpuFeatures::AVX512BITALG, EXTENDED_MORE, 12, AVX512_STATE),
 ];
 
@@ -87,9 +91,9 @@ pub(super) fn x86_64(needed: CpuFeatures) -> Vec<u8> {
         }
         // The highest leaf of each kind is in its first one.
         let first = question.leaf & 0x8000_0000;
-        code.cpuid(first);
+        code.cpuid(first, 0);
         code.fail_if_below(question.leaf);
-        code.cpuid(question.leaf);
+        code.cpuid(question.leaf, question.part);
         code.fail_unless_set(question.register, mask);
         if question == BASIC && state != 0 {
             code.bytes(&[0x31, 0xc9]); // xor ecx, ecx
@@ -128,10 +132,11 @@ impl MachineCode {
         self.fail_on(0x84); // je
     }
 
-    fn cpuid(&mut self, leaf: u32) {
+    fn cpuid(&mut self, leaf: u32, part: u32) {
         self.bytes(&[0xb8]); // mov eax, leaf
         self.word(leaf);
-        self.bytes(&[0x31, 0xc9]); // xor ecx, ecx
+        self.bytes(&[0xb9]); // mov ecx, part
+        self.word(part);
         self.bytes(&[0x0f, 0xa2]); // cpuid
     }
 

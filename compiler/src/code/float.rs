@@ -15,10 +15,12 @@ pub enum Float {
     F16,
     /// The upper half of an `f32`.
     Bf16,
+    /// A whole number from 0 to 255. What is stored is rounded to the nearest one, ties to even; NaN is 0.
+    U8,
 }
 
 impl Float {
-    /// All of them.
+    /// Those of networks that are not quantised.
     pub const ALL: [Float; 3] = [Float::F32, Float::F16, Float::Bf16];
 
     /// The float of an element type, if it is one that registers hold as `f32`.
@@ -40,12 +42,21 @@ impl Float {
         }
     }
 
+    /// The same, with the bytes of quantised images, which kernels compute with in `f32`, too.
+    pub const fn stored(dtype: DType) -> Option<Float> {
+        match dtype {
+            DType::U8 => Some(Float::U8),
+            dtype => Float::of(dtype),
+        }
+    }
+
     /// The element type.
     pub const fn dtype(self) -> DType {
         match self {
             Float::F32 => DType::F32,
             Float::F16 => DType::F16,
             Float::Bf16 => DType::BF16,
+            Float::U8 => DType::U8,
         }
     }
 
@@ -54,6 +65,7 @@ impl Float {
         match self {
             Float::F32 => 4,
             Float::F16 | Float::Bf16 => 2,
+            Float::U8 => 1,
         }
     }
 
@@ -64,6 +76,11 @@ impl Float {
 
     /// Whether it takes half of an `f32`.
     pub const fn is_half(self) -> bool {
+        matches!(self, Float::F16 | Float::Bf16)
+    }
+
+    /// Whether it has to be converted on its way between memory and registers.
+    pub const fn is_narrow(self) -> bool {
         !matches!(self, Float::F32)
     }
 
@@ -73,6 +90,7 @@ impl Float {
             Float::F32 => "f32",
             Float::F16 => "f16",
             Float::Bf16 => "bf16",
+            Float::U8 => "u8",
         }
     }
 
@@ -81,9 +99,9 @@ impl Float {
     pub fn elems(tensor: &Tensor) -> Option<Cow<'_, [f32]>> {
         match Float::of(tensor.dtype())? {
             Float::F32 => tensor.elems::<f32>().ok(),
-            half @ (Float::F16 | Float::Bf16) => {
-                let halves = tensor.bytes().chunks_exact(half.bytes() as usize);
-                Some(halves.map(|bytes| half.read(bytes)).collect())
+            narrow @ (Float::F16 | Float::Bf16 | Float::U8) => {
+                let narrows = tensor.bytes().chunks_exact(narrow.bytes() as usize);
+                Some(narrows.map(|bytes| narrow.read(bytes)).collect())
             }
         }
     }
@@ -94,6 +112,7 @@ impl Float {
             (Float::F32, &[a, b, c, d, ..]) => f32::from_le_bytes([a, b, c, d]),
             (Float::F16, &[a, b, ..]) => half::f16::from_le_bytes([a, b]).to_f32(),
             (Float::Bf16, &[a, b, ..]) => half::bf16::from_le_bytes([a, b]).to_f32(),
+            (Float::U8, &[a, ..]) => f32::from(a),
             _ => 0.0,
         }
     }
@@ -109,6 +128,7 @@ impl Float {
             Float::F32 => put(memory, &value.to_le_bytes()),
             Float::F16 => put(memory, &half::f16::from_f32(value).to_le_bytes()),
             Float::Bf16 => put(memory, &half::bf16::from_f32(value).to_le_bytes()),
+            Float::U8 => put(memory, &[value.round_ties_even() as u8]),
         }
     }
 }

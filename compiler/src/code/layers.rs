@@ -10,19 +10,24 @@
 //! | pool over whole pictures | scale and shift, activation | activation |
 //! | transposed convolution | nothing | bias, activation |
 //! | matrix product, of any operands | nothing | bias, residual, activation |
+//! | convolution of unsigned bytes | nothing | bias, rescaling |
 //!
 //! Activations are those of [`Activation`]. Elements are `f32` or half floats. Pictures have two spatial axes; volumes have three, of
 //! which convolutions take no prologue where they sum over channels, and no residual after the activation where they are depthwise. Weights and biases of convolutions, and the operands of products, may be known or
 //! computed; scale, shift, and the bias of a product are known. What no kernel does is a loop nest, which does everything, and is many times
 //! slower.
 
-use nnc_ir::op::{Conv, Epilogue, MatMul, Op, PoolKind, Prologue, Residual, Unary, Window};
-use nnc_ir::{Graph, NodeId, Tensor, TensorType, Value};
+use nnc_ir::op::{
+    Conv, Epilogue, IntegerConv, MatMul, Op, PoolKind, Prologue, Requantize, Residual, Unary, Window,
+};
+use nnc_ir::{DType, Graph, NodeId, Tensor, TensorType, Value};
 
 use super::float::Float;
 use super::phases;
+use super::sums;
 use super::tile::programs::epilogue::{Activation, KernelEpilogue, KernelResidual};
 use super::tile::programs::pool::PoolFunction;
+use super::tile::programs::rescale::Rescale;
 use super::tile::programs::window::KernelPrologue;
 
 /// A layer that kernels do, in their words.
@@ -58,6 +63,13 @@ pub enum Layer {
     Product {
         /// Applied to its result.
         epilogue: KernelEpilogue,
+    },
+    /// A convolution of integers.
+    Integers {
+        /// Whether it does the same to every channel.
+        in_lanes: bool,
+        /// What becomes of its sums; `None` where they are the result.
+        rescale: Option<Rescale>,
     },
 }
 
@@ -97,9 +109,21 @@ fn becoming(graph: &Graph, node: NodeId, op: &Op) -> Option<Layer> {
     if let Op::MatMul(product) = op {
         return multiplied(graph, node, product);
     }
+    if let Op::IntegerConv(conv) = op {
+        return integers(graph, node, conv);
+    }
     let is_volume = x.shape.rank() == 5;
     let picture = |shape: &[usize]| matches!(shape.len(), 4 | 5) && shape.iter().all(|&n| n > 0);
-    if x.dtype != y.dtype || Float::of(x.dtype).is_none() || ![x, y].iter().all(|ty| picture(&ty.shape)) {
+    // What only chooses between elements does so of bytes, too.
+    let chooses = match op {
+        Op::Pool(pool) => pool.kind == PoolKind::Max && pool.prologue.is_none() && pool.epilogue.is_none(),
+        Op::GlobalPool(pool) => {
+            pool.kind == PoolKind::Max && pool.prologue.is_none() && pool.activation.is_none()
+        }
+        _ => false,
+    };
+    let stored = if chooses { Float::stored(x.dtype) } else { Float::of(x.dtype) };
+    if x.dtype != y.dtype || stored.is_none() || ![x, y].iter().all(|ty| picture(&ty.shape)) {
         return None;
     }
     let float = |tensor: &Tensor| Float::of(tensor.dtype()).is_some();
@@ -203,6 +227,31 @@ fn multiplied(graph: &Graph, node: NodeId, product: &MatMul) -> Option<Layer> {
     Some(Layer::Product { epilogue: before_storing(&product.epilogue, bias.is_some())? })
 }
 
+/// A convolution of unsigned bytes by known weights; where channels are in lanes, sums are `f32`, which has to hold them.
+fn integers(graph: &Graph, node: NodeId, conv: &IntegerConv) -> Option<Layer> {
+    let y = graph.node(node).outputs.first()?;
+    let operand = |i: usize| graph.operand(node, i);
+    let (x, weights) = (graph.ty(operand(IntegerConv::X)?), graph.constant(operand(IntegerConv::W)?)?);
+    let picture = |shape: &[usize]| shape.len() == 4 && shape.iter().all(|&n| n > 0);
+    let known = |i: usize| operand(i).is_none_or(|value| graph.constant(value).is_some());
+    let parameters = [IntegerConv::BIAS, IntegerConv::SCALE, IntegerConv::SHIFT].into_iter().all(known);
+    if x.dtype != DType::U8 || ![x, y].iter().all(|ty| picture(&ty.shape)) || !parameters {
+        return None;
+    }
+    let in_lanes = in_lanes(conv.groups, (x.shape[1], y.shape[1]));
+    if conv.result == Requantize::SUMS {
+        return (!in_lanes).then_some(Layer::Integers { in_lanes, rescale: None });
+    }
+    let parameter = |i: usize| operand(i).and_then(|value| graph.constant(value));
+    let shift = parameter(IntegerConv::SHIFT);
+    let largest =
+        sums::largest(weights, parameter(IntegerConv::BIAS), parameter(IntegerConv::SCALE)?, shift)?;
+    let rescale = Rescale::of(&conv.result, shift.is_some(), largest)?;
+    let bias = operand(IntegerConv::BIAS).and_then(|bias| graph.constant(bias));
+    let fits = !in_lanes || sums::are_exact(weights, bias, conv.x_zero);
+    fits.then_some(Layer::Integers { in_lanes, rescale: Some(rescale) })
+}
+
 /// What kernels do before the store; `None` when the activation is none that they know.
 fn before_storing(epilogue: &Epilogue, bias: bool) -> Option<KernelEpilogue> {
     let residual = match epilogue.residual {
@@ -210,7 +259,7 @@ fn before_storing(epilogue: &Epilogue, bias: bool) -> Option<KernelEpilogue> {
         Some(Residual::BeforeActivation) => KernelResidual::BeforeActivation,
         Some(Residual::AfterActivation) => KernelResidual::AfterActivation,
     };
-    Some(KernelEpilogue { bias, residual, activation: activation(epilogue.activation)? })
+    Some(KernelEpilogue { bias, rescale: None, residual, activation: activation(epilogue.activation)? })
 }
 
 /// What kernels do when they load.

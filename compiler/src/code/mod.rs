@@ -11,6 +11,7 @@
 //! who calls it. Functions of numbers ([`math`]) and the two formats of half floats ([`half`]) are below all of them. [`layers`] says
 //! which layers of a graph kernels do, [`phases`] which convolutions a transposed one is.
 
+pub mod bytes;
 pub mod float;
 pub mod half;
 pub mod isa;
@@ -20,6 +21,7 @@ pub mod math;
 pub mod nest;
 pub mod phases;
 pub mod routine;
+pub mod sums;
 pub mod tile;
 pub(crate) mod units;
 pub mod view;

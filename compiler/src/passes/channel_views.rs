@@ -134,7 +134,7 @@ fn drop_identity(graph: &mut Graph, id: NodeId) -> Result<(), EditError> {
 fn image_channels(graph: &Graph, value: Value) -> Option<usize> {
     let ty = graph.ty(value);
     match ty.shape[..] {
-        [_, c, _, ..] if Float::of(ty.dtype).is_some() && u32::try_from(c).is_ok() => Some(c),
+        [_, c, _, ..] if Float::stored(ty.dtype).is_some() && u32::try_from(c).is_ok() => Some(c),
         _ => None,
     }
 }

@@ -62,7 +62,8 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
 /// What a node computes, when that is known, worth storing, and within the budget, which it is taken from.
 fn results(graph: &Graph, id: NodeId, budget: &mut Budget) -> Option<Vec<Tensor>> {
     let node = graph.node(id);
-    if matches!(node.op, Op::Input | Op::Constant(_)) {
+    // `integer_layers` has a use for steps.
+    if matches!(node.op, Op::Input | Op::Constant(_) | Op::Dequantize(_)) {
         return None;
     }
     let operands = graph.operands(id);

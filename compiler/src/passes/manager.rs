@@ -53,6 +53,7 @@ passes! {
     fold_batch_norm: "folds batch norms into weights, or else into prologues",
     flatten_gemm: "turns a fully connected layer over an image into a convolution",
     fuse_activation: "moves activations into the layer before, or else into prologues of the layers behind",
+    integer_layers: "makes layers of integers of those between dequantising and quantising",
     fuse_residual: "moves additions into the epilogue of a layer that makes one of the terms",
     columns: "lays images of one column on their side",
 }

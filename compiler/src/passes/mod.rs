@@ -43,6 +43,7 @@ pub mod fuse_bias;
 pub mod fuse_pad;
 pub mod fuse_residual;
 pub mod identities;
+pub mod integer_layers;
 pub mod known_sums;
 pub mod layer_norm;
 pub mod pool_stride;

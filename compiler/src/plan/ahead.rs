@@ -111,6 +111,7 @@ mod tests {
         let x = Axis::point(49);
         let panel = 4 * 32 * i64::from(channels);
         DensePlan {
+            products: Default::default(),
             images: 1,
             y: Axis::point(1),
             x,

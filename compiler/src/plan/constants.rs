@@ -112,12 +112,13 @@ mod tests {
     use super::super::packing::PackedPanel;
     use super::*;
     use crate::code::tile::ir::Lanes;
-    use crate::code::tile::programs::dense::Col;
+    use crate::code::tile::programs::dense::{Col, Products};
 
     fn packing(first: f32) -> Packing {
         Packing {
             weights: Tensor::new(vec![4, 1, 1, 1], &[first, 2.0, 3.0, 4.0]).unwrap(),
             columns: false,
+            products: Products::Floats,
             taps: 1,
             winograd: None,
             depth: 1,

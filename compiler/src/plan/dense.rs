@@ -18,7 +18,7 @@ use nnc_ir::op::Window;
 
 use super::sweep::{Axis, BytePitch, XTiles};
 use crate::code::float::{Float, Floats};
-use crate::code::tile::programs::dense::{Col, LINE, Runs, UNROLL, panel_width};
+use crate::code::tile::programs::dense::{Col, LINE, Products, Runs, UNROLL, panel_width};
 use crate::code::tile::programs::epilogue::{Activation, KernelEpilogue};
 
 /// Which base pointer is which.
@@ -35,6 +35,10 @@ pub enum DenseArg {
     Table,
     /// Bias, in slot order.
     Bias,
+    /// What sums of integers are rescaled by, in slot order.
+    Factor,
+    /// What is added to rescaled sums, likewise.
+    Addend,
     /// The residual's buffer.
     Residual,
     /// Prologue: scale, in the order in which channels are staged.
@@ -81,7 +85,7 @@ pub struct PanelRun {
     pub weights: Progression,
     /// Output slots.
     pub output: Progression,
-    /// Bias.
+    /// Bias, factor and addend.
     pub bias: Progression,
     /// Residual slots.
     pub residual: Progression,
@@ -168,6 +172,8 @@ pub struct Stage {
 pub struct DensePlan {
     /// Pictures in the batch (1 when all pixels are swept as one row).
     pub images: usize,
+    /// What is multiplied; of integers, quads or pairs take the place of channels.
+    pub products: Products,
     /// The vertical axis.
     pub y: Axis,
     /// The horizontal axis.
@@ -203,9 +209,10 @@ impl PanelRun {
 }
 
 impl DensePlan {
-    /// What the kernels read and write: what was copied to scratch is `f32`.
+    /// What the kernels read and write: what was copied to scratch is `f32`, and quads of bytes, or pairs of words, are as wide.
     pub fn kernel_floats(&self) -> Floats {
-        let input = if self.stage.is_some() { Float::F32 } else { self.input.float };
+        let as_f32 = self.stage.is_some() || self.products != Products::Floats;
+        let input = if as_f32 { Float::F32 } else { self.input.float };
         Floats { input, output: self.output.float, residual: self.residual.float }
     }
 

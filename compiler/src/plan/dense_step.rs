@@ -1,7 +1,9 @@
 //! From a convolution in the graph to a dense step: where channels are read, which [panels](super::panels) there are, and the
 //! packed weights.
 
-use nnc_ir::{NodeId, Tensor, Value};
+use std::ops::Range;
+
+use nnc_ir::{DType, NodeId, Tensor, Value};
 
 use super::buffer::{BufferId, Home};
 use super::channels::output_order;
@@ -12,15 +14,15 @@ use super::draft::Draft;
 use super::fits::KernelLayer;
 use super::image::{Image, Slot, SlotRun, runs_of};
 use super::own::{ComputedPanel, Own, Parameter};
-use super::packing::{PackedPanel, Packing};
-use super::panels::{Panel, cut_panels, f32_elems, output_runs, packed_bias};
+use super::packing::{HOLE, PackedPanel, Packing, QUAD, WORD};
+use super::panels::{Panel, cut_panels, f32_elems, output_runs, packed_bias, packed_words};
 use super::pitch::{LANES, Pitch};
 use super::planner::{ARENA_START, Place, Planner, RunTable};
 use super::sweep::{Axis, BytePitch, x_tiles};
 use super::tiling::{self, Folding, LayerShape, Registers};
 use super::{LayerCode, PanelWidth, PlanError, Traffic};
 use crate::code::float::Float;
-use crate::code::tile::programs::dense::{RunClass, Runs, UNROLL};
+use crate::code::tile::programs::dense::{Products, RunClass, Runs, UNROLL};
 use crate::code::tile::programs::epilogue::KernelEpilogue;
 use crate::code::tile::programs::window::KernelPrologue;
 use crate::code::tile::store_registers;
@@ -104,6 +106,8 @@ struct Parameters {
     /// Bytes of the weights.
     weight_bytes: u64,
     bias: BufferId,
+    factor: BufferId,
+    addend: BufferId,
     table: BufferId,
     scale: BufferId,
     shift: BufferId,
@@ -159,7 +163,7 @@ impl Planner<'_> {
     }
 
     /// Plans a convolution as a sum of products.
-    fn direct(
+    pub(super) fn direct(
         &mut self,
         layer: &KernelLayer,
         own: &Own,
@@ -176,19 +180,20 @@ impl Planner<'_> {
         };
         let placed = Placed { input: widened.as_ref().unwrap_or(placed.input), ..*placed };
         let staged = !prologue.is_none() || widening == Widening::Staged;
-        let (gathered, input) = match self.dense_input(layer, placed.input, staged) {
+        let products = own.products;
+        let (gathered, input) = match self.dense_input(layer, placed.input, staged, products) {
             Some(input) => (None, input),
             None => {
                 let why = "its channels lie in buffers of different pitch";
                 let image = self.relayout(id, placed.input, why)?;
-                let input = self.dense_input(layer, &image, staged);
+                let input = self.dense_input(layer, &image, staged, products);
                 let refused = || PlanError::Internal("channels that lie together cannot be read".into());
                 (Some(image), input.ok_or_else(refused)?)
             }
         };
         let placed = Placed { input: gathered.as_ref().unwrap_or(placed.input), ..placed };
-        let cin = own.depth();
-        let cut = self.cut(layer, &input, &placed, epilogue, own);
+        let cin = input.groups.first().map_or(0, |group| group.k.channels() as usize);
+        let cut = self.cut(layer, &input, &placed, epilogue, own, cin);
         let mut tables = Vec::new();
         let mut table_at = Vec::new();
         for group in &input.groups {
@@ -215,6 +220,7 @@ impl Planner<'_> {
         };
         let plan = DensePlan {
             images: cut.images,
+            products: own.products,
             y: cut.y,
             x: cut.x,
             tiles,
@@ -236,6 +242,8 @@ impl Planner<'_> {
         set(DenseArg::Output, placed.output_buffer);
         set(DenseArg::Table, parameters.table);
         set(DenseArg::Bias, parameters.bias);
+        set(DenseArg::Factor, parameters.factor);
+        set(DenseArg::Addend, parameters.addend);
         set(DenseArg::Residual, residual_buffer.unwrap_or(ARENA_START));
         set(DenseArg::Scale, parameters.scale);
         set(DenseArg::Shift, parameters.shift);
@@ -278,8 +286,8 @@ impl Planner<'_> {
         placed: &Placed<'_>,
         epilogue: KernelEpilogue,
         own: &Own,
+        cin: usize,
     ) -> Cut {
-        let cin = own.depth();
         let (y, x) = layer.axes;
         let out = placed.output.extent;
         let flat = |buffer: BufferId, extent| self.pitch(buffer).is_some_and(|p| p.is_flat(extent));
@@ -294,12 +302,12 @@ impl Planner<'_> {
             true => (1, Axis::point(1), Axis::point(out.pixels())),
             false => (out.n, y, x),
         };
-        let registers = Registers::of(self.target);
+        let registers = Registers::multiplying(self.target, own.products);
         let padding = self.padding_of(placed.output_buffer, layer.node.into());
         let runs = output_runs(placed.output, placed.residual, layer.groups, padding);
         let taps = y.kernel * x.kernel;
         let lengths: Vec<usize> = runs.iter().map(|r| r.channels.len()).collect();
-        let most = match own.is_computed() {
+        let most = match own.is_computed() || own.products != Products::Floats {
             true => 1,
             false => input.groups.iter().map(|group| most_folded(&group.k)).min().unwrap_or(1),
         };
@@ -331,8 +339,11 @@ impl Planner<'_> {
     ) -> Result<Parameters, PlanError> {
         let name = self.graph.node(layer.node).name.clone();
         let taps = cut.y.kernel * cut.x.kernel;
+        let depth = input.groups.first().map_or(0, |group| group.k.channels() as usize);
         let weights = match &own.weights {
-            Parameter::Known(tensor) => self.packed_buffer(&name, packing(&cut.panels, input, tensor, taps)),
+            Parameter::Known(tensor) => {
+                self.packed_buffer(&name, packing(&cut.panels, input, tensor, (taps, depth), own.products))
+            }
             Parameter::Computed(elements) => {
                 let order = |panel: &Panel| &input.groups[order_of(panel, input)].order[..];
                 let panels: Vec<_> = cut.panels.iter().map(|panel| computed(panel, order(panel))).collect();
@@ -342,6 +353,10 @@ impl Planner<'_> {
         let weight_bytes = self.at(weights).bytes;
         let bias = match &own.bias {
             None => ARENA_START,
+            Some(Parameter::Known(tensor)) if tensor.dtype() == DType::I32 => {
+                let starts = packed_words(&cut.panels, tensor.bytes().as_chunks::<4>().0);
+                self.constant_buffer(&name, starts.as_flattened())
+            }
             Some(Parameter::Known(tensor)) => {
                 let bias = packed_bias(&cut.panels, Some(tensor))?;
                 self.constant_buffer(&name, bytemuck::cast_slice(&bias))
@@ -351,6 +366,16 @@ impl Planner<'_> {
                 self.packed_by_run(layer.node, elements, &panels)?
             }
         };
+        let mut rescaled = |parameter: Option<&Tensor>| match parameter {
+            None => ARENA_START,
+            Some(tensor) => {
+                let packed = packed_words(&cut.panels, tensor.bytes().as_chunks::<4>().0);
+                self.constant_buffer(&name, packed.as_flattened())
+            }
+        };
+        let rescale = own.rescale.as_ref();
+        let factor = rescaled(rescale.map(|(factor, _)| factor));
+        let addend = rescaled(rescale.and_then(|(_, addend)| addend.as_ref()));
         let table = self.run_table(&name, tables);
         let mut staged = |value: Value| -> Result<BufferId, PlanError> {
             let tensor = self.parameter(Some(value))?;
@@ -362,7 +387,7 @@ impl Planner<'_> {
             Some((scale, shift)) => (staged(scale)?, staged(shift)?),
             None => (ARENA_START, ARENA_START),
         };
-        Ok(Parameters { weights, weight_bytes, bias, table, scale, shift })
+        Ok(Parameters { weights, weight_bytes, bias, factor, addend, table, scale, shift })
     }
 
     /// How channels are copied to scratch, if they are.
@@ -446,11 +471,20 @@ impl Planner<'_> {
     }
 
     /// How the groups read their channels; `None` when a gather has to bring them together first.
-    fn dense_input(&self, layer: &KernelLayer, image: &Image, staged: bool) -> Option<DenseInput> {
+    fn dense_input(
+        &self,
+        layer: &KernelLayer,
+        image: &Image,
+        staged: bool,
+        products: Products,
+    ) -> Option<DenseInput> {
         let groups = layer.groups;
         let buffers = image.buffers();
         let pitch = self.pitch(*buffers.first()?)?;
         let per_group = image.channels() / groups;
+        if products != Products::Floats {
+            return self.together(layer, image, pitch, products);
+        }
         let one = buffers.len() == 1;
         let same = buffers.iter().all(|&b| self.pitch(b) == Some(pitch) && self.in_arena(b));
         if staged || (!one && !same && is_pointwise(layer) && groups == 1) {
@@ -513,6 +547,48 @@ impl Planner<'_> {
         Some(DenseInput { base: ARENA_START, pitch, groups, buffers, staged: None })
     }
 
+    /// How the groups read their channels as integers: quads of bytes, which runs of them fill, or pairs of words, each of which has two slots.
+    fn together(
+        &self,
+        layer: &KernelLayer,
+        image: &Image,
+        pitch: Pitch,
+        products: Products,
+    ) -> Option<DenseInput> {
+        let buffers = image.buffers();
+        let per_group = image.channels() / layer.groups;
+        if products == Products::Words {
+            let (buffer, at, _) = image.affine()?;
+            let group = |g: usize| GroupInput {
+                start: pitch.bytes(at + g * per_group * WORD),
+                k: Runs::Contiguous(per_group.div_ceil(QUAD / WORD) as u32),
+                table: Vec::new(),
+                order: (0..per_group).collect(),
+            };
+            let groups = (0..layer.groups).map(group).collect();
+            return Some(DenseInput { base: buffer, pitch, groups, buffers, staged: None });
+        }
+        let groups = image.slots.chunks(per_group).map(|slots| {
+            let mut order: Vec<usize> = (0..slots.len()).collect();
+            order.sort_by_key(|&c| slots[c]);
+            let in_order: Vec<Slot> = order.iter().map(|&c| slots[c]).collect();
+            (order, runs_of(&in_order))
+        });
+        let groups: Vec<(Vec<usize>, Vec<SlotRun>)> = groups.collect();
+        let alone = buffers.len() == 1 && groups.iter().all(|(_, runs)| runs.len() == 1);
+        let inputs = groups.into_iter().map(|(order, runs)| match (alone, runs.first()) {
+            (true, Some(run)) => GroupInput {
+                start: pitch.bytes(run.at),
+                k: Runs::Contiguous(run.len.div_ceil(QUAD) as u32),
+                table: Vec::new(),
+                order,
+            },
+            _ => table_of_quads(order, &runs),
+        });
+        let base = if alone { buffers[0] } else { ARENA_START };
+        Some(DenseInput { base, pitch, groups: inputs.collect(), buffers, staged: None })
+    }
+
     /// Whether it has a place in the arena that is known before.
     pub(super) fn in_arena(&self, buffer: BufferId) -> bool {
         self.at(self.root(buffer)).home == Home::Arena && self.at(buffer).moves.is_empty()
@@ -560,20 +636,53 @@ fn traffic(plan: &DensePlan, image: &Image, residual: Option<&Image>, table: usi
     Traffic { read, written: outputs * size(&plan.output) }
 }
 
+/// The same of bytes, by quads, of which the last one of a run may be filled up with others.
+fn table_of_quads(order: Vec<usize>, runs: &[SlotRun]) -> GroupInput {
+    let mut rest = &order[..];
+    let (mut quads, mut padded) = (Vec::new(), Vec::new());
+    for run in runs {
+        let (channels, behind) = rest.split_at(run.len);
+        rest = behind;
+        let len = run.len.div_ceil(QUAD);
+        // A quad counts as one channel, so that its slots are of the first of each.
+        quads.push(SlotRun { len, ..*run });
+        padded.extend_from_slice(channels);
+        padded.resize(padded.len().next_multiple_of(QUAD), HOLE);
+    }
+    let mut position = 0;
+    let mut pieces: Vec<(usize, Slot, &[usize])> = Vec::new();
+    for run in &quads {
+        for piece in pieces_of(run.len) {
+            let start = Slot { buffer: run.buffer, at: run.at + piece.start * QUAD };
+            let bytes = piece.len() * QUAD;
+            pieces.push((piece.len(), start, &padded[position..position + bytes]));
+            position += bytes;
+        }
+    }
+    table_of(pieces)
+}
+
 /// Runs, longest first, with long ones cut; and the order of channels that this gives.
 fn table_input(order: Vec<usize>, runs: &[SlotRun]) -> GroupInput {
     let mut position = 0;
     let mut pieces: Vec<(usize, Slot, &[usize])> = Vec::new();
     for run in runs {
-        let mut done = 0;
-        while done < run.len {
-            let len = (run.len - done).min(LONGEST_RUN);
-            let start = Slot { buffer: run.buffer, at: run.at + done };
-            pieces.push((len, start, &order[position..position + len]));
-            position += len;
-            done += len;
+        for piece in pieces_of(run.len) {
+            let start = Slot { buffer: run.buffer, at: run.at + piece.start };
+            pieces.push((piece.len(), start, &order[position..position + piece.len()]));
+            position += piece.len();
         }
     }
+    table_of(pieces)
+}
+
+/// A run cut into pieces that a table lists.
+fn pieces_of(len: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..len).step_by(LONGEST_RUN).map(move |start| start..len.min(start + LONGEST_RUN))
+}
+
+/// A table of pieces: their length, where they begin, and their channels.
+fn table_of(mut pieces: Vec<(usize, Slot, &[usize])>) -> GroupInput {
     pieces.sort_by_key(|&(len, slot, _)| (std::cmp::Reverse(len), slot));
     let mut classes: Vec<RunClass> = Vec::new();
     for &(len, _, _) in &pieces {
@@ -634,7 +743,13 @@ pub(super) fn computed<'a>(panel: &Panel, order: &'a [usize]) -> ComputedPanel<'
 }
 
 /// What is packed where.
-fn packing(panels: &[Panel], input: &DenseInput, weights: &Tensor, taps: usize) -> Packing {
+fn packing(
+    panels: &[Panel],
+    input: &DenseInput,
+    weights: &Tensor,
+    (taps, depth): (usize, usize),
+    products: Products,
+) -> Packing {
     let packed = panels.iter().map(|panel| PackedPanel {
         channels: panel.channels.clone(),
         cols: panel.cols.clone(),
@@ -645,7 +760,8 @@ fn packing(panels: &[Panel], input: &DenseInput, weights: &Tensor, taps: usize) 
         taps,
         winograd: None,
         columns: false,
-        depth: weights.shape()[1],
+        products,
+        depth,
         orders: input.groups.iter().map(|group| group.order.clone()).collect(),
         panels: packed.collect(),
     }

@@ -2,13 +2,14 @@
 //! `dense_step`, `winograd_step`, `transposed_step`, `volume_step`, `lanes_step` or `product_step`, and none of these finds out later that it does not: where values lie
 //! in another way than kernels read them, a copy is made.
 
-use nnc_ir::op::{Conv, GlobalPool, MatMul, Op, Pool};
+use nnc_ir::op::{Conv, GlobalPool, IntegerConv, MatMul, Op, Pool};
 use nnc_ir::{Graph, NodeId, Value};
 
 use super::dense::{axes, axis};
 use super::sweep::Axis;
 use crate::code::layers::{self, LanesOp, Layer};
 use crate::code::tile::programs::epilogue::KernelEpilogue;
+use crate::code::tile::programs::rescale::Rescale;
 use crate::code::tile::programs::window::KernelPrologue;
 
 /// What kernels do of a node, in their words.
@@ -28,6 +29,13 @@ pub(super) enum KernelWork {
     LanesOfVolumes(KernelLayer, LanesOp, KernelPrologue, KernelEpilogue),
     /// A product of matrices.
     Product(ProductLayer),
+    /// A convolution of integers.
+    Integers {
+        layer: KernelLayer,
+        /// Whether it does not sum over channels.
+        in_lanes: bool,
+        rescale: Option<Rescale>,
+    },
 }
 
 /// A product of matrices, and of which values: `a` and `b` may be anything, a bias is a constant.
@@ -83,6 +91,9 @@ pub(super) fn fits(graph: &Graph, node: NodeId) -> Option<KernelWork> {
             Some(KernelWork::TransposedLanes(windowed(graph, node)?, epilogue))
         }
         Layer::Product { epilogue } => product(graph, node, epilogue),
+        Layer::Integers { in_lanes, rescale } => {
+            Some(KernelWork::Integers { layer: windowed(graph, node)?, in_lanes, rescale })
+        }
     }
 }
 
@@ -136,6 +147,12 @@ fn windowed(graph: &Graph, node: NodeId) -> Option<KernelLayer> {
             decision.bias = operand(Conv::B);
             decision.residual = operand(Conv::RESIDUAL);
             (Conv::SCALE, Conv::SHIFT)
+        }
+        Op::IntegerConv(conv) => {
+            decision.axes = axes(&conv.window, extents.0, extents.1)?;
+            decision.groups = conv.groups;
+            decision.weights = Some(operand(IntegerConv::W)?);
+            return Some(decision);
         }
         Op::ConvTranspose(conv) => {
             decision.groups = conv.groups;

@@ -23,7 +23,7 @@ impl Planner<'_> {
         for operand in self.graph.operands(id) {
             inputs.push(match operand {
                 Some(v) => {
-                    has_image |= matches!(self.places.get(&v), Some(Place::Image(_)))
+                    has_image |= self.places.get(&v).is_some_and(lies_as_image)
                         && (self.graph.ty(v).shape == node.outputs[0].shape || reduces_pixels(&node.op));
                     Some(self.view_or_gather(id, v)?)
                 }
@@ -48,7 +48,7 @@ impl Planner<'_> {
         inputs: &[Option<View>],
     ) -> View {
         let node = self.graph.node(id);
-        let as_image = Float::of(ty.dtype).is_some()
+        let as_image = Float::stored(ty.dtype).is_some()
             && is_image(&ty.shape)
             && (super::is_image_op(&node.op) || has_image);
         if matches!(node.op, Op::Unary(_) | Op::Binary(_) | Op::ChannelAffine(_))
@@ -397,7 +397,7 @@ impl Planner<'_> {
             .map(|s| images.get(s.operand as usize)?.as_ref()?.slots.get(s.channel as usize).copied())
             .collect();
         match slots {
-            Some(slots) if Float::of(self.graph.ty(id.into()).dtype).is_some() => {
+            Some(slots) if Float::stored(self.graph.ty(id.into()).dtype).is_some() => {
                 let extent = self.extent(id.into());
                 self.place(id.into(), Place::Image(Image { extent, slots }));
                 true
@@ -437,6 +437,21 @@ impl Planner<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether a value has its channels side by side, in pixels.
+fn lies_as_image(place: &Place) -> bool {
+    match place {
+        Place::Image(_) => true,
+        Place::Window(view) => {
+            let size = view.dtype.bytes() as i64;
+            let pixels: usize = view.shape.iter().skip(2).product();
+            is_image(&view.shape)
+                && pixels > 1
+                && view.strides[1] == size
+                && view.strides[view.rank() - 1] > size
+        }
     }
 }
 

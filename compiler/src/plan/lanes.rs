@@ -36,6 +36,10 @@ pub enum LanesArg {
     Weights,
     /// Bias, in slot order.
     Bias,
+    /// What sums of integers are rescaled by, in slot order.
+    Factor,
+    /// What is added to rescaled sums, likewise.
+    Addend,
     /// The residual's buffer.
     Residual,
     /// Prologue: scale, in slot order.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use nnc_ir::op::Op;
-use nnc_ir::{NodeId, Value};
+use nnc_ir::{NodeId, Tensor, Value};
 
 use super::buffer::{BufferId, Home};
 use super::dense::Progression;
@@ -232,6 +232,10 @@ impl Planner<'_> {
         };
         let weights = of_own(self, own.map(|own| &own.weights), taps)?;
         let bias = of_own(self, own.and_then(|own| own.bias.as_ref()), 1)?;
+        let rescale = own.and_then(|own| own.rescale.as_ref());
+        let known = |tensor: &Tensor| Parameter::Known(tensor.clone());
+        let factor = of_own(self, rescale.map(|(factor, _)| known(factor)).as_ref(), 1)?;
+        let addend = of_own(self, rescale.and_then(|(_, addend)| addend.as_ref()).map(known).as_ref(), 1)?;
         let of_input = |planner: &mut Self, value: Option<Value>| -> Result<BufferId, PlanError> {
             let Some(value) = value else { return Ok(ARENA_START) };
             let packed = packed(&f32_elems(&planner.parameter(Some(value))?)?, 1, &|c| c);
@@ -277,6 +281,8 @@ impl Planner<'_> {
         args[LanesArg::Output as usize].0 = buffer;
         args[LanesArg::Weights as usize].0 = weights;
         args[LanesArg::Bias as usize].0 = bias;
+        args[LanesArg::Factor as usize].0 = factor;
+        args[LanesArg::Addend as usize].0 = addend;
         args[LanesArg::Residual as usize].0 = residual.as_ref().map_or(ARENA_START, |r| r.0);
         args[LanesArg::Scale as usize].0 = scale;
         args[LanesArg::Shift as usize].0 = shift;

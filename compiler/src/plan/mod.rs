@@ -7,7 +7,7 @@
 //!   Graph (fused layers, channel selects)
 //!     │ channels      which buffer and slot each channel of each image has; concat, split, shuffle become tables
 //!     │ fits          which layers kernels do
-//!     │ dense_step, winograd_step, transposed_step, volume_step, lanes_step, volume_lanes, product_step, deform_step, generic_step   one file per kind of layer: geometry, tiles, packed weights
+//!     │ dense_step, integer_step, winograd_step, transposed_step, volume_step, lanes_step, volume_lanes, product_step, deform_step, generic_step   one file per kind of layer: geometry, tiles, packed weights
 //!     │ loops         nests that become one with those that read them
 //!     │ schedule      the order of loops, lanes and units of all nests
 //!     │ strips        which steps run band by band, with what lies between them in scratch
@@ -35,6 +35,7 @@ pub mod generic;
 mod generic_step;
 mod growth;
 pub mod image;
+mod integer_step;
 pub mod lanes;
 mod lanes_step;
 mod linear_scan;
@@ -418,6 +419,7 @@ pub(crate) fn is_image_op(op: &Op) -> bool {
         op,
         Op::Conv(_)
             | Op::ConvTranspose(_)
+            | Op::IntegerConv(_)
             | Op::Pool(_)
             | Op::GlobalPool(_)
             | Op::BatchNorm(_)
@@ -529,6 +531,7 @@ impl<'g> Planner<'g> {
             }
             KernelWork::Lanes(layer, op, prologue, epilogue) => self.lanes(layer, *op, *prologue, *epilogue),
             KernelWork::Product(layer) => self.product(layer),
+            KernelWork::Integers { layer, in_lanes, rescale } => self.integers(layer, *in_lanes, *rescale),
         }
     }
 }

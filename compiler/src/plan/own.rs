@@ -14,6 +14,7 @@ use super::buffer::{BufferId, Home};
 use super::dense::Progression;
 use super::fits::KernelLayer;
 use super::planner::Planner;
+use crate::code::tile::programs::dense::Products;
 use crate::code::view::View;
 
 /// Weights and bias of a layer.
@@ -23,6 +24,10 @@ pub(super) struct Own {
     pub weights: Parameter,
     /// One for each output channel.
     pub bias: Option<Parameter>,
+    /// What is multiplied.
+    pub products: Products,
+    /// What sums of integers are rescaled by: a factor, and perhaps an addend, for each output channel.
+    pub rescale: Option<(Tensor, Option<Tensor>)>,
 }
 
 /// Weights, or a bias.
@@ -57,14 +62,6 @@ pub(super) struct ComputedPanel<'a> {
 }
 
 impl Own {
-    /// Summands of a tap.
-    pub fn depth(&self) -> usize {
-        match &self.weights {
-            Parameter::Known(tensor) => tensor.shape()[1],
-            Parameter::Computed(elements) => elements.summands.len(),
-        }
-    }
-
     /// Number of weights.
     pub fn elems(&self) -> usize {
         match &self.weights {
@@ -126,7 +123,7 @@ impl Planner<'_> {
         let weights = layer.weights.ok_or_else(|| PlanError::Internal("a layer has no weights".into()))?;
         let weights = self.own_parameter(layer.node, weights)?;
         let bias = layer.bias.map(|bias| self.own_parameter(layer.node, bias)).transpose()?;
-        Ok(Own { weights, bias })
+        Ok(Own { weights, bias, products: Products::Floats, rescale: None })
     }
 
     fn own_parameter(&mut self, id: NodeId, value: Value) -> Result<Parameter, PlanError> {

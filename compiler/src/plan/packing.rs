@@ -11,23 +11,25 @@ use nnc_ir::Tensor;
 
 use super::digest::TensorDigests;
 use crate::code::float::Float;
-use crate::code::tile::programs::dense::{Col, panel_width, position};
+use crate::code::tile::programs::dense::{Col, Products, panel_width, position};
 use crate::code::tile::programs::winograd::{Form, KernelTransform};
 
 /// Weights of a convolution, `[channel][k][ky][kx]`, or of products of matrices, to be packed.
 #[derive(Clone, Debug)]
 pub struct Packing {
-    /// As the model has them, of any [`Float`]; they are packed as `f32`.
+    /// As the model has them, of any [`Float`], which are packed as `f32`; or of `i8`, of which four are packed in the place of one.
     pub weights: Tensor,
     /// Whether they are matrices with a column for each channel, `[matrix][k][channel]`; channels are counted on from one to the next.
     pub columns: bool,
+    /// What they are multiplied as.
+    pub products: Products,
     /// Elements of a kernel: `ky · kx`.
     pub taps: usize,
     /// Whether 3×3 kernels are transformed, and how.
     pub winograd: Option<Form>,
-    /// Input channels of a group: the extent of `k`.
+    /// Input channels of a group, or quads of them: the extent of `k`.
     pub depth: usize,
-    /// Orders of input channels that panels name by number.
+    /// Orders of input channels that panels name by number; of bytes, a [`HOLE`] is what fills up a quad.
     pub orders: Vec<Vec<usize>>,
     /// The panels, in order.
     pub panels: Vec<PackedPanel>,
@@ -55,13 +57,21 @@ impl PartialEq for Packing {
     /// Whether both make the same bytes in the same way.
     fn eq(&self, other: &Packing) -> bool {
         // Every field is named, so that a new one is decided on.
-        let Packing { weights, columns, taps, winograd, depth, orders, panels } = self;
-        (*columns, *taps, *winograd, *depth) == (other.columns, other.taps, other.winograd, other.depth)
+        let Packing { weights, columns, products, taps, winograd, depth, orders, panels } = self;
+        (*columns, *products, *taps) == (other.columns, other.products, other.taps)
+            && (*winograd, *depth) == (other.winograd, other.depth)
             && *panels == other.panels
             && *orders == other.orders
             && weights.same_bytes(&other.weights)
     }
 }
+
+/// Bytes of a lane that are multiplied together.
+pub(super) const QUAD: usize = 4;
+/// Bytes of a word.
+pub(super) const WORD: usize = 2;
+/// In the order of input channels, a byte of a quad that is no channel of them.
+pub(super) const HOLE: usize = usize::MAX;
 
 /// Input channels that are packed at a time: a cache line of each output channel's weights is read at once, whatever the
 /// distance between channels.
@@ -79,8 +89,8 @@ impl Packing {
     /// A digest of all that decides the packed bytes.
     pub(super) fn digest(&self, tensors: &TensorDigests) -> [u8; 32] {
         // Every field is named, so that a new one is decided on.
-        let Packing { weights, columns, taps, winograd, depth, orders, panels } = self;
-        let mut bytes = format!("{columns} {taps} {winograd:?} {depth} ").into_bytes();
+        let Packing { weights, columns, products, taps, winograd, depth, orders, panels } = self;
+        let mut bytes = format!("{columns} {products:?} {taps} {winograd:?} {depth} ").into_bytes();
         // Lists are long: as text they would take longer than the rest.
         let list = |numbers: &[usize], bytes: &mut Vec<u8>| {
             let numbers = std::iter::once(numbers.len()).chain(numbers.iter().copied());
@@ -108,6 +118,11 @@ impl Packing {
     pub fn write(&self, panel: &PackedPanel, to: &mut [u8]) {
         let to = to.as_chunks_mut::<4>().0;
         let Some(order) = self.orders.get(panel.order) else { return };
+        match self.products {
+            Products::Floats => {}
+            Products::Bytes => return self.write_integers::<1>(panel, order, to),
+            Products::Words => return self.write_integers::<2>(panel, order, to),
+        }
         if self.columns {
             return self.write_columns(panel, order, to);
         }
@@ -145,6 +160,25 @@ impl Packing {
                             to[lane] = row[k * self.taps + tap];
                         }
                     }
+                }
+            }
+        }
+    }
+
+    /// Writes all lanes of integers of so many bytes, `[tap][quad or pair][lane][4 bytes]`: what fills up the last one is zero, so that it adds
+    /// nothing whatever the image has there.
+    fn write_integers<const BYTES: usize>(&self, panel: &PackedPanel, order: &[usize], to: &mut [[u8; 4]]) {
+        let (lanes, row) = (panel.lanes(), self.weights.shape()[1] * self.taps);
+        let together = QUAD / BYTES;
+        let mut weights = vec![0; row];
+        for (lane, &channel) in panel.channels.iter().take(lanes).enumerate() {
+            self.weights.read(channel * row..(channel + 1) * row, &mut weights);
+            for (at, &k) in order.iter().enumerate().filter(|(_, k)| **k != HOLE) {
+                for tap in 0..self.taps {
+                    let lane = (tap * self.depth + at / together) * lanes + lane;
+                    let weight = i32::from(weights[k * self.taps + tap] as i8).to_le_bytes();
+                    let first = at % together * BYTES;
+                    to[lane][first..first + BYTES].copy_from_slice(&weight[..BYTES]);
                 }
             }
         }
@@ -257,6 +291,7 @@ mod tests {
         let packing = Packing {
             weights: Tensor::new(vec![channels, depth, 1, taps], &weights).unwrap(),
             columns: false,
+            products: Products::Floats,
             taps,
             winograd: None,
             depth,
@@ -289,6 +324,7 @@ mod tests {
         let packing = Packing {
             weights: Tensor::new([2, 9, 1, 1], &[1.0f32; 18]).unwrap(),
             columns: false,
+            products: Products::Floats,
             taps: 1,
             winograd: None,
             depth: 9,
@@ -300,6 +336,7 @@ mod tests {
             Packing { weights: ones(2.0), ..packing.clone() },
             Packing { columns: true, ..packing.clone() },
             Packing { taps: 9, ..packing.clone() },
+            Packing { products: Products::Words, ..packing.clone() },
             Packing { winograd: Some(Form::F2), ..packing.clone() },
             Packing { depth: 3, ..packing.clone() },
             Packing { orders: vec![(0..9).rev().collect()], ..packing.clone() },
@@ -332,6 +369,7 @@ mod tests {
             let by_rows = Packing {
                 weights: Tensor::new([matrices * width, depth, 1, 1], &rows).unwrap(),
                 columns: false,
+                products: Products::Floats,
                 taps: 1,
                 winograd: None,
                 depth,
@@ -374,6 +412,7 @@ mod tests {
         let packing = Packing {
             weights: Tensor::new(vec![channels, depth, 1, 1], &weights).unwrap(),
             columns: false,
+            products: Products::Floats,
             taps: 1,
             winograd: None,
             depth,
@@ -405,6 +444,7 @@ mod tests {
         let packing = Packing {
             weights: Tensor::new([2, 3, 3, 3], &weights).unwrap(),
             columns: false,
+            products: Products::Floats,
             taps: 9,
             winograd: Some(form),
             depth: 3,

@@ -118,6 +118,17 @@ pub(super) fn f32_elems(tensor: &Tensor) -> Result<Cow<'_, [f32]>, TensorError> 
     Float::elems(tensor).ok_or_else(refused)
 }
 
+/// One word for each channel, `[panel][lane]`, zero in lanes without a channel.
+pub(super) fn packed_words(panels: &[Panel], words: &[[u8; 4]]) -> Vec<[u8; 4]> {
+    let mut packed = Vec::new();
+    for panel in panels {
+        let start = packed.len();
+        packed.extend(panel.channels.iter().map(|&c| words[c]));
+        packed.resize(start + panel.lanes(), [0; 4]);
+    }
+    packed
+}
+
 /// The bias, `[panel][lane]`, zero in lanes without a channel; empty if there is none.
 pub(super) fn packed_bias(panels: &[Panel], bias: Option<&Tensor>) -> Result<Vec<f32>, TensorError> {
     let Some(bias) = bias else { return Ok(Vec::new()) };

@@ -337,7 +337,7 @@ impl<'g> Planner<'g> {
 
     /// What the elements of a value are that is an image.
     pub fn float(&self, value: Value) -> Float {
-        Float::of(self.graph.ty(value).dtype).unwrap_or_default()
+        Float::stored(self.graph.ty(value).dtype).unwrap_or_default()
     }
 
     /// What the elements of an image are where it lies.
@@ -404,7 +404,7 @@ impl<'g> Planner<'g> {
 
     /// A window of rank 4 with sensible strides is an image.
     pub fn window_as_image(&mut self, view: &View) -> Option<Image> {
-        let float = Float::of(view.dtype)?;
+        let float = Float::stored(view.dtype)?;
         if view.shape.len() != 4 || view.is_empty() {
             return None;
         }
@@ -748,7 +748,7 @@ pub(super) fn as_picture(view: &View) -> Option<View> {
 fn writes_image(graph: &Graph, value: Value) -> bool {
     let ty = graph.ty(value);
     let op = &graph.node(value.node).op;
-    Float::of(ty.dtype).is_some() && is_image(&ty.shape) && super::is_image_op(op)
+    Float::stored(ty.dtype).is_some() && is_image(&ty.shape) && super::is_image_op(op)
 }
 
 /// For each value, the position of the last node that reads its bytes, through nodes that only look at them differently.

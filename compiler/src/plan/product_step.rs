@@ -28,7 +28,7 @@ use super::sweep::{Axis, BytePitch, x_tiles};
 use super::tiling::{self, Folding, LayerShape, Registers};
 use super::{LayerCode, PanelWidth, PlanError, Traffic};
 use crate::code::float::Float;
-use crate::code::tile::programs::dense::{Runs, panel_width};
+use crate::code::tile::programs::dense::{Products, Runs, panel_width};
 use crate::code::tile::programs::epilogue::KernelEpilogue;
 use crate::code::tile::store_registers;
 use crate::code::view::View;
@@ -156,6 +156,7 @@ impl Planner<'_> {
                 let packing = Packing {
                     // A vector is one column, as it lies.
                     columns: !transposed && tensor.shape().rank() > 1,
+                    products: Products::Floats,
                     weights: tensor,
                     taps: 1,
                     winograd: None,
@@ -203,6 +204,7 @@ impl Planner<'_> {
             image: images.strides[which],
         };
         let plan = DensePlan {
+            products: Products::Floats,
             images: images.extent,
             y: Axis::point(y.extent),
             x: x_axis,

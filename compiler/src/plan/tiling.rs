@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::pieces::{piece_count, piece_length, pieces};
 use crate::code::tile::ir::Lanes;
-use crate::code::tile::programs::dense::Col;
+use crate::code::tile::programs::dense::{Col, Products};
 use crate::target::{FMA_LATENCY, FMA_PER_CYCLE, L2_BYTES_PER_CYCLE, Target};
 
 /// Cycles that calling a tile costs besides its arithmetic: call, addresses, loop.
@@ -30,6 +30,13 @@ impl Registers {
     /// Registers of a target's tile lowering.
     pub fn of(target: &Target) -> Registers {
         Registers { lanes: target.isa.lanes() as usize, count: target.isa.registers(target.arch) as usize }
+    }
+
+    /// The same, but for what multiplying takes beside.
+    pub fn multiplying(target: &Target, products: Products) -> Registers {
+        let registers = Registers::of(target);
+        let taken = usize::from(products == Products::Words);
+        Registers { count: registers.count - taken, ..registers }
     }
 
     /// The widest vector.

@@ -24,6 +24,7 @@ use super::planner::{Place, Planner};
 use super::sweep::Axis;
 use super::volume_step::Volume;
 use crate::code::phases::{PhaseBand, bands};
+use crate::code::tile::programs::dense::Products;
 use crate::code::tile::programs::epilogue::KernelEpilogue;
 use crate::code::tile::programs::window::KernelPrologue;
 
@@ -141,7 +142,10 @@ impl Planner<'_> {
                 }),
             })
         });
-        Ok(Part { volume, own: Own { weights, bias: bias.transpose()? } })
+        Ok(Part {
+            volume,
+            own: Own { weights, bias: bias.transpose()?, products: Products::Floats, rescale: None },
+        })
     }
 
     /// The weights of bands that the run computes, of elements as `[C, M / groups, kernel…]`.

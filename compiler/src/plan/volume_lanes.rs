@@ -123,6 +123,7 @@ impl Planner<'_> {
                             (false, _) => KernelResidual::BeforeActivation,
                         },
                         activation: if ends { epilogue.activation } else { Activation::None },
+                        ..KernelEpilogue::default()
                     };
                     let work = (LanesOp::Depthwise, prologue, step);
                     self.lanes_parts(layer, work, Some(&own), &place, added, is_first)?;

@@ -26,6 +26,7 @@ use super::panels::f32_elems;
 use super::pitch::{Extent, Pitch};
 use super::planner::{Place, Planner};
 use super::sweep::Axis;
+use crate::code::tile::programs::dense::Products;
 use crate::code::tile::programs::epilogue::KernelEpilogue;
 use crate::code::tile::programs::window::KernelPrologue;
 
@@ -260,7 +261,7 @@ impl Planner<'_> {
                 Parameter::Computed(ComputedElements { summands, slices: (1, 0), ..elements.clone() })
             }
         };
-        Ok(Own { weights, bias: own.bias.clone() })
+        Ok(Own { weights, bias: own.bias.clone(), products: Products::Floats, rescale: None })
     }
 
     /// The weights of a window of one pixel in each slice, with slices for rows.
@@ -278,7 +279,7 @@ impl Planner<'_> {
                 ..elements.clone()
             }),
         };
-        Ok(Own { weights, bias: own.bias.clone() })
+        Ok(Own { weights, bias: own.bias.clone(), products: Products::Floats, rescale: None })
     }
 }
 

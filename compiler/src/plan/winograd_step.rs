@@ -38,7 +38,7 @@ use super::winograd::{
     ChannelRun, ScratchPitch, StoredKernels, WinogradArg, WinogradPanels, WinogradPlan, spans,
 };
 use super::{LayerCode, PlanError, Traffic, Winograd};
-use crate::code::tile::programs::dense::{panel_channels, panel_width};
+use crate::code::tile::programs::dense::{Products, panel_channels, panel_width};
 use crate::code::tile::programs::epilogue::KernelEpilogue;
 use crate::code::tile::programs::window::KernelPrologue;
 use crate::code::tile::programs::winograd::{Form, KERNEL, Sweeps};
@@ -482,6 +482,7 @@ fn pack(
     let packing = Packing {
         weights: weights.clone(),
         columns: false,
+        products: Products::Floats,
         taps: KERNEL * KERNEL,
         winograd: (choice.kernels == StoredKernels::Transformed).then_some(choice.form),
         depth: order.len(),

@@ -10,7 +10,7 @@ use nnc_runtime::abi::ElemType;
 use super::watchdog::Watchdog;
 
 /// Operators that kernels do.
-const KERNELS: [&str; 5] = ["Conv", "Pool", "GlobalPool", "MatMul", "ConvTranspose"];
+const KERNELS: [&str; 6] = ["Conv", "Pool", "GlobalPool", "MatMul", "ConvTranspose", "IntegerConv"];
 
 /// The graph in some lines of text.
 pub fn graph(text: &str) -> Graph {
@@ -103,6 +103,7 @@ fn input(tensor: &Tensor) -> InputRef<'_> {
         Float::F32 => ElemType::F32,
         Float::F16 => ElemType::F16,
         Float::Bf16 => ElemType::BF16,
+        Float::U8 => ElemType::U8,
     };
     InputRef::from_bytes(elem, tensor.bytes())
 }
@@ -111,7 +112,7 @@ fn input(tensor: &Tensor) -> InputRef<'_> {
 /// a neighbour, which sums behind may double; or some neighbours one after another.
 fn rounding(float: Float) -> (f32, f32) {
     let neighbour = match float {
-        Float::F32 => return (2e-5, 2e-5),
+        Float::F32 | Float::U8 => return (2e-5, 2e-5),
         Float::F16 => 1.0 / 1024.0,
         Float::Bf16 => 1.0 / 128.0,
     };

@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 use nnc::code::float::Floats;
 use nnc::code::tile::ir::{Lanes, ParamRole};
 use nnc::code::tile::programs::dense::{
-    Broadcast, Col, DenseTile, RunClass, Runs, Tap, pack, pack_row, panel_channels,
+    Broadcast, Col, DenseTile, Products, RunClass, Runs, Tap, pack, pack_row, panel_channels,
 };
 use nnc::code::tile::programs::epilogue::{Activation, KernelEpilogue, KernelResidual};
 use nnc_ir::op::Unary;
@@ -261,6 +261,7 @@ fn by_tiles(layer: &Layer, data: &Data, engine: &Engine, broadcast: Broadcast) -
                         })
                         .collect();
                     let tile = DenseTile {
+                        products: Products::Floats,
                         rows: rows as u32,
                         a_pixel: (layer.stride * pixel) as i32,
                         cols: cols.to_vec(),
@@ -464,6 +465,7 @@ fn narrow_columns_are_folded_over_channels() {
 fn columns_cannot_be_folded_over_channels_that_are_not_there() {
     let cols = vec![Col { fold: 4, ..Col::full(Lanes::X4) }];
     let tile = |k| DenseTile {
+        products: Products::Floats,
         rows: 1,
         a_pixel: 4,
         cols: cols.clone(),
@@ -493,6 +495,7 @@ fn the_rows_of_a_matrix_are_read_as_the_rows_of_a_panel() {
         for cols in [vec![Col::full(Lanes::X16); 2], vec![Col::full(Lanes::X8), Col::full(Lanes::X4)]] {
             let width = panel_channels(&cols) as usize;
             let tile = DenseTile {
+                products: Products::Floats,
                 rows: 3,
                 a_pixel: 4 * channels as i32,
                 cols,
@@ -538,6 +541,7 @@ fn the_rows_of_a_matrix_are_read_as_the_rows_of_a_panel() {
 #[test]
 fn the_rows_of_a_matrix_have_one_tap_and_no_folded_columns() {
     let tile = DenseTile {
+        products: Products::Floats,
         rows: 1,
         a_pixel: 32,
         cols: vec![Col::full(Lanes::X4)],
@@ -570,7 +574,7 @@ fn every_epilogue_is_applied_in_its_order() {
             [KernelResidual::None, KernelResidual::BeforeActivation, KernelResidual::AfterActivation]
         {
             for bias in [false, true] {
-                let epilogue = KernelEpilogue { bias, residual, activation };
+                let epilogue = KernelEpilogue { bias, residual, activation, ..KernelEpilogue::default() };
                 check(&Layer { epilogue, outputs: 21, columns: 2, height: 3, ..Layer::default() });
             }
         }
@@ -583,6 +587,7 @@ fn residual_and_table_and_kernel_rows_together_fit_the_integer_registers() {
         bias: true,
         residual: KernelResidual::BeforeActivation,
         activation: Activation::Relu,
+        ..KernelEpilogue::default()
     };
     let runs = vec![(0, 20), (25, 20), (50, 3), (55, 3)];
     check(&Layer { runs, channels: 60, kernel: (3, 3), pad: 1, epilogue, ..Layer::default() });

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use nnc::code::float::{Float, Floats};
 use nnc::code::tile::ir::{Lanes, ParamKind, ParamRole, TileProgram};
-use nnc::code::tile::programs::dense::{Broadcast, Col, DenseTile, RunClass, Runs, Tap};
+use nnc::code::tile::programs::dense::{Broadcast, Col, DenseTile, Products, RunClass, Runs, Tap};
 use nnc::code::tile::programs::depthwise::{DepthwiseTile, WeightPlace};
 use nnc::code::tile::programs::epilogue::{Activation, KernelEpilogue, KernelResidual};
 use nnc::code::tile::programs::pool::{GlobalPoolTile, PoolFunction, PoolTile};
@@ -115,7 +115,7 @@ fn check(
 }
 
 fn epilogue(residual: KernelResidual) -> KernelEpilogue {
-    KernelEpilogue { bias: true, residual, activation: Activation::relu6() }
+    KernelEpilogue { bias: true, residual, activation: Activation::relu6(), ..KernelEpilogue::default() }
 }
 
 /// Three taps over two kernel rows, for four pixels, of which the border has some outside.
@@ -123,6 +123,7 @@ fn dense(k: Runs, cols: &[Col], split: u32, broadcast: Broadcast, floats: Floats
     let [input, output, residual] = [floats.input, floats.output, floats.residual].map(|f| f.bytes() as i32);
     let tap = |disp: i32, rows: Range<u32>| Tap { disp: disp * input, rows };
     DenseTile {
+        products: Products::Floats,
         rows: 4,
         a_pixel: 24 * input,
         cols: cols.to_vec(),
@@ -315,10 +316,15 @@ fn copies_to_scratch_and_the_transforms_of_winograds_algorithm() {
 fn blocks_with_room_for_their_epilogue_fit_whatever_they_store() {
     let target = nnc::target::Target::named("x86-64-v3").expect("a known name");
     for float in Float::ALL {
-        let epilogue =
-            KernelEpilogue { bias: true, residual: KernelResidual::None, activation: Activation::Silu };
+        let epilogue = KernelEpilogue {
+            bias: true,
+            residual: KernelResidual::None,
+            activation: Activation::Silu,
+            ..KernelEpilogue::default()
+        };
         let rows = 16 - epilogue.registers(store_registers(float, &target)) as u32;
         let tile = DenseTile {
+            products: Products::Floats,
             rows,
             taps: vec![Tap { disp: 0, rows: 0..rows }],
             kernel_rows: 1,

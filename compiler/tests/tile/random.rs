@@ -16,8 +16,8 @@ struct Maker {
     random: Random,
     b: Builder,
     input: Int,
-    /// One for each type of floats, which would not be told apart in one buffer where NaN is stored.
-    outputs: [Int; 3],
+    /// One for each type, which would not be told apart in one buffer where NaN is stored.
+    outputs: [Int; 4],
     table: Int,
     rounds: Int,
     defined: Vec<Vector>,
@@ -25,7 +25,8 @@ struct Maker {
     depth: u32,
 }
 
-const OUTPUTS: [ParamRole; 3] = [ParamRole::Output, ParamRole::Bias, ParamRole::Scale];
+const OUTPUTS: [ParamRole; 4] = [ParamRole::Output, ParamRole::Bias, ParamRole::Scale, ParamRole::Factor];
+const STORED: [Float; 4] = [Float::F32, Float::F16, Float::Bf16, Float::U8];
 const CLASS: (u32, ByteRange) = (8, ByteRange::new(-64, 65));
 
 /// A verified program of about `size` instructions whose ranges are exactly what it touches.
@@ -69,7 +70,7 @@ impl Maker {
     }
 
     fn float(&mut self) -> Float {
-        Float::ALL[self.random.below(3)]
+        STORED[self.random.below(4)]
     }
 
     fn any(&mut self) -> Vector {
@@ -115,7 +116,7 @@ impl Maker {
         while left > 0 {
             left -= 1;
             let dst = self.any();
-            match self.random.below(18) {
+            match self.random.below(20) {
                 0 | 1 => self.load(dst),
                 2 => {
                     let (a, b) = (self.as_wide(dst), self.operand(dst));
@@ -165,17 +166,44 @@ impl Maker {
                 }
                 9 => {
                     let n = 1 + self.random.below(self.b.lanes(dst).count() as usize) as u32;
-                    let which = self.random.below(3);
+                    let which = self.random.below(4);
                     // Whole floats of its buffer.
                     let disp = 4 * self.random.below(64) as i32 - 128;
-                    let addr = at(self.outputs[which], disp).of(Float::ALL[which]);
+                    let addr = at(self.outputs[which], disp).of(STORED[which]);
                     self.b.store(dst, n, addr);
                 }
                 10 => {
                     let bytes = 4 * self.random.below(17) as i32 - 32;
-                    let [single, half, brain] = self.outputs;
-                    let ptr = [self.input, single, half, brain][self.random.below(4)];
+                    let [single, half, brain, byte] = self.outputs;
+                    let ptr = [self.input, single, half, brain, byte][self.random.below(5)];
                     self.b.advance(ptr, bytes);
+                }
+                18 => {
+                    // Bits of a NaN that arithmetic made are not specified, so only loaded bytes are multiplied.
+                    let [acc, a, b] =
+                        [dst, self.b.vector(self.b.lanes(dst)), self.b.vector(self.b.lanes(dst))];
+                    for dst in [acc, a, b] {
+                        let addr = self.address(self.input).of(Float::F32);
+                        self.b.push(Inst::Load { dst, addr });
+                    }
+                    let addr = self.address(self.input).of(Float::F32);
+                    let bytes =
+                        [Source::Mem(addr), Source::Splat(addr), Source::Reg(b), Source::Imm(0x80ff_7f01)];
+                    match self.random.below(2) {
+                        0 => self.b.dot(acc, a, bytes[self.random.below(4)]),
+                        _ => self.b.dot_words(acc, a, bytes[self.random.below(4)]),
+                    }
+                    self.b.push(Inst::Un { op: UnOp::Number, dst: acc, src: acc });
+                }
+                19 => {
+                    let lanes = self.b.lanes(dst);
+                    let alike: Vec<Vector> =
+                        self.defined.iter().copied().filter(|v| self.b.lanes(*v) == lanes).collect();
+                    let count = [2, 4][self.random.below(2)];
+                    let parts: Vec<Vector> =
+                        (0..count).map(|_| alike[self.random.below(alike.len())]).collect();
+                    let disp = 4 * self.random.below(64) as i32 - 128;
+                    self.b.pack(&parts, at(self.outputs[3], disp).of(Float::U8));
                 }
                 15 if self.random.below(2) == 0 => {
                     let op = [BinOp::Add, BinOp::Mul, BinOp::Max, BinOp::Min, BinOp::Sub];
@@ -267,7 +295,7 @@ fn run(program: &TileProgram, engine: &Engine, seed: u64, rounds: u64, fused: bo
         native => native,
     };
     engine.prepare(program)?.call(&mut args);
-    let outputs = buffers[1..].iter().zip(Float::ALL);
+    let outputs = buffers[1..].iter().zip(STORED);
     let floats = outputs.flat_map(|((bytes, _), float)| {
         bytes.chunks(float.bytes() as usize).map(move |bytes| float.read(bytes))
     });

@@ -8,21 +8,12 @@ use nnc::code::nest::{
 use nnc::code::tile;
 use nnc::code::tile::interp::KernelArg;
 use nnc::code::tile::ir;
-use nnc_ir::DType;
 use nnc_ir::op::Unary;
 use nnc_ir::op::elementwise::BinaryFn;
 
 use super::support::{self, Engine, Random, same};
 
 const LENGTHS: [usize; 14] = [1, 2, 3, 5, 8, 15, 16, 17, 31, 64, 65, 127, 196, 1000];
-
-fn dtype(float: Float) -> DType {
-    match float {
-        Float::F32 => DType::F32,
-        Float::F16 => DType::F16,
-        Float::Bf16 => DType::BF16,
-    }
-}
 
 /// Accumulators over one operand, which is a row, and a value for each row, or for each element of it.
 struct Row {
@@ -36,7 +27,7 @@ impl Row {
         let operand = |arg, float: Float, strides: &[i64]| Operand {
             arg,
             offset: 0,
-            dtype: dtype(float),
+            dtype: float.dtype(),
             strides: strides.to_vec(),
             tables: Vec::new(),
         };

@@ -7,7 +7,15 @@ use nnc::target::Target;
 
 /// Every lowering that this machine can run. Says which are left out.
 pub fn targets() -> Vec<Target> {
-    let names = ["x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64-v3-clif", "aarch64"];
+    let names = [
+        "x86-64-v2",
+        "x86-64-v3",
+        "x86-64-v4",
+        "x86-64-v3-clif",
+        "x86-64-v3+vnni",
+        "x86-64-v4+vnni",
+        "aarch64",
+    ];
     let all = names.map(|name| Target::named(name).expect("a known name"));
     let (here, elsewhere): (Vec<Target>, Vec<Target>) = all.into_iter().partition(Target::runs_here);
     for target in elsewhere {

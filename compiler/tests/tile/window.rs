@@ -430,6 +430,7 @@ fn depthwise_layers_add_a_residual_and_activate() {
         bias: true,
         residual: KernelResidual::BeforeActivation,
         activation: Activation::Relu,
+        ..KernelEpilogue::default()
     };
     for channels in [16, 13] {
         let kind = Kind::Depthwise(WeightPlace::Held, epilogue);

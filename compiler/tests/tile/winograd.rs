@@ -326,7 +326,12 @@ fn outputs_go_through_every_epilogue_of_residual_networks() {
             [KernelResidual::None, KernelResidual::BeforeActivation, KernelResidual::AfterActivation]
         {
             for bias in [false, true] {
-                let epilogue = KernelEpilogue { bias, residual, activation: Activation::Relu };
+                let epilogue = KernelEpilogue {
+                    bias,
+                    residual,
+                    activation: Activation::Relu,
+                    ..KernelEpilogue::default()
+                };
                 let panel = vec![Col::full(Lanes::X16), Col::part(Lanes::X16, 11)];
                 check(&Layer { form, epilogue, panel, size: (7, 6), ..Layer::default() });
             }
@@ -358,6 +363,7 @@ fn every_target_has_registers_for_some_number_of_rows() {
                 bias: true,
                 residual: KernelResidual::BeforeActivation,
                 activation: Activation::Silu,
+                ..KernelEpilogue::default()
             };
             let output = OutputTile {
                 form,

@@ -275,7 +275,7 @@ impl Operator for Conv {
 
 impl Conv {
     /// The sums over all windows of an image of shape `x`, `[N, M, positions…]`, for weights `[M, C / groups, taps…]`.
-    fn sums<T: Number>(
+    pub(super) fn sums<T: Number>(
         &self,
         x: &[usize],
         y: &[usize],

@@ -25,10 +25,12 @@ pub mod einsum;
 pub mod elementwise;
 pub mod gather;
 pub mod inside;
+pub mod integer_conv;
 pub mod matmul;
 pub mod norm;
 pub(crate) mod number;
 pub mod pool;
+pub mod quantize;
 pub mod reduce;
 pub mod resize;
 pub mod roi;
@@ -56,9 +58,11 @@ pub use einsum::Einsum;
 pub use elementwise::{Binary, BinaryFn, BitCast, Cast, Where};
 pub use gather::{GatherAt, GatherElements, GatherNd};
 pub use inside::{Inside, Outside};
+pub use integer_conv::{IntegerConv, Requantize};
 pub use matmul::MatMul;
 pub use norm::{BatchNorm, ChannelAffine, InstanceNorm, LayerNorm, Lrn};
 pub use pool::{GlobalPool, Pool, PoolKind};
+pub use quantize::{Dequantize, Quantize};
 pub use reduce::{LogSoftmax, Reduce, ReduceKind, Softmax};
 pub use resize::{CoordinateMode, Crop, NearestMode, Resize, ResizeMode, ResizeTap};
 pub use roi::{MaxRoiPool, RoiAlign};
@@ -205,6 +209,7 @@ macro_rules! every_operator {
         $then!(
             Conv,
             ConvTranspose,
+            IntegerConv,
             DeformConv,
             Col2Im,
             GridSample,
@@ -225,6 +230,8 @@ macro_rules! every_operator {
             Where,
             Cast,
             BitCast,
+            Quantize,
+            Dequantize,
             Softmax,
             LogSoftmax,
             Reduce,

@@ -140,7 +140,7 @@ macro_rules! numbers {
         }
     })* };
 }
-numbers!(usize => "a number of elements", u32 => "a whole number", u64 => "a whole number", isize => "an integer",
+numbers!(usize => "a number of elements", u32 => "a whole number", u64 => "a whole number", isize => "an integer", i32 => "an integer",
     i128 => "an integer", f32 => "a number", f64 => "a number", bool => "true or false");
 
 /// Extents: `3x3`; of no axis: `scalar`.

@@ -424,6 +424,48 @@ impl Described for BitCast {
     }
 }
 
+impl Described for Quantize {
+    fn blanks() -> Vec<Self> {
+        vec![Quantize { to: DType::U8 }]
+    }
+
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
+        f.required("to", &mut self.to)
+    }
+}
+
+impl Described for Dequantize {
+    fn blanks() -> Vec<Self> {
+        vec![Dequantize]
+    }
+
+    fn fields(&mut self, _: &mut Fields<'_>) -> Result<(), AttrFault> {
+        Ok(())
+    }
+}
+
+impl Described for IntegerConv {
+    fn blanks() -> Vec<Self> {
+        vec![IntegerConv { window: blank_window(), groups: 1, x_zero: 0, result: Requantize::SUMS }]
+    }
+
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
+        window(&mut self.window, f, Some(IntegerConv::W))?;
+        f.optional("groups", &mut self.groups, 1)?;
+        f.optional("x_zero", &mut self.x_zero, 0)?;
+        let result = &mut self.result;
+        f.required("to", &mut result.to)?;
+        f.optional("zero", &mut result.zero, 0)?;
+        // Without a word of them, steps go over the whole range of their type.
+        let whole = match result.to {
+            DType::I32 | DType::F32 => Requantize::SUMS,
+            to => Requantize::steps(to, 0),
+        };
+        f.optional("low", &mut result.low, whole.low)?;
+        f.optional("high", &mut result.high, whole.high)
+    }
+}
+
 impl Described for DeformConv {
     fn blanks() -> Vec<Self> {
         vec![DeformConv { window: blank_window(), groups: 1, offset_groups: 1 }]

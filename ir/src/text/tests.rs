@@ -150,6 +150,24 @@ fn samples() -> Vec<(Op, Vec<Option<TensorType>>)> {
         ),
         (MaxRoiPool { bins: [3, 2], scale: 0.5 }.into(), vec![image(), f(&[5, 5])]),
         (
+            IntegerConv {
+                window: window([3, 2]),
+                groups: 2,
+                x_zero: 7,
+                result: Requantize { to: DType::I8, zero: -3, low: -3, high: 100 },
+            }
+            .into(),
+            vec![
+                Some(TensorType::new(DType::U8, [1, 4, 9, 9])),
+                Some(TensorType::new(DType::I8, [6, 2, 3, 2])),
+                Some(TensorType::new(DType::I32, [6])),
+                f(&[6]),
+                f(&[6]),
+            ],
+        ),
+        (Quantize { to: DType::I16 }.into(), vec![image(), f(&[])]),
+        (Dequantize.into(), vec![Some(TensorType::new(DType::U16, [2, 3])), f(&[3])]),
+        (
             DeformConv { window: window([3, 2]), groups: 2, offset_groups: 4 }.into(),
             vec![image(), f(&[6, 2, 3, 2]), f(&[1, 48, 4, 12]), f(&[6]), f(&[1, 24, 4, 12])],
         ),

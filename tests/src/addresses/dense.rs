@@ -232,6 +232,7 @@ mod tests {
             float: Float::F32,
         };
         DensePlan {
+            products: Default::default(),
             images: 1,
             y: axis,
             x: axis,

@@ -598,7 +598,7 @@ impl<'f> NestEmitter<'_, 'f> {
                 let at = EvalPoint { place, axis: inner, vector, lanes: width.lanes() };
                 let v = self.value(&nest.value, &at, &accumulators[i * width.vectors() + vector]);
                 let v = match (width.lanes(), float) {
-                    (true, Some(Float::F32) | None) => self.floats(v),
+                    (true, Some(Float::F32 | Float::U8) | None) => self.floats(v),
                     (true, Some(half)) => {
                         let v = self.floats(v);
                         half::packed(self.b, half.dtype(), v)
@@ -606,7 +606,7 @@ impl<'f> NestEmitter<'_, 'f> {
                     (false, Some(half @ (Float::F16 | Float::Bf16))) => {
                         half::narrowed(self.b, half.dtype(), v)
                     }
-                    (false, Some(Float::F32) | None) => v,
+                    (false, Some(Float::F32 | Float::U8) | None) => v,
                 };
                 values.push((v, place.at[nest.operands.len()], vector_bytes * vector as i32));
             }
@@ -895,7 +895,9 @@ impl<'f> NestEmitter<'_, 'f> {
                 Some(half @ (Float::F16 | Float::Bf16)) => {
                     half::load_four(self.b, half.dtype(), address, displacement)
                 }
-                Some(Float::F32) | None => self.b.ins().load(types::F32X4, memory(), address, displacement),
+                Some(Float::F32 | Float::U8) | None => {
+                    self.b.ins().load(types::F32X4, memory(), address, displacement)
+                }
             }
         } else {
             let one = self.load(operand, address, 0);

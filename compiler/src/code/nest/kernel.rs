@@ -65,8 +65,9 @@ impl Nest {
 
     fn fits_every_target(&self) -> bool {
         let fits = |(lanes, level): (ir::Lanes, x86::Level)| {
-            self.kernel(lanes)
-                .is_some_and(|program| verify::verify(&program).is_ok() && x86::fits(&program, level).is_ok())
+            self.kernel(lanes).is_some_and(|program| {
+                verify::verify(&program).is_ok() && x86::fits(&program, level, false).is_ok()
+            })
         };
         [(ir::Lanes::X8, x86::Level::Avx2), (ir::Lanes::X16, x86::Level::Avx512)].into_iter().all(fits)
     }
@@ -94,10 +95,11 @@ thread_local! {
 fn map(nest: &Nest, widest: ir::Lanes) -> Option<TileProgram> {
     let inner = nest.loops.len().checked_sub(1)?;
     let extent = u32::try_from(nest.loops[inner]).ok()?;
-    let name = name("map", [&nest.value], Float::of(nest.result.dtype)?, extent);
+    let value = nest.mapped()?;
+    let name = name("map", [&*value], Float::stored(nest.result.dtype)?, extent);
     let mut line = Line::new(nest, inner, None, name, widest)?;
     line.begin(1)?;
-    line.hoist(&nest.value)?;
-    line.store_all(&nest.value)?;
+    line.hoist(&value)?;
+    line.store_all(&value)?;
     Some(line.b.finish())
 }

@@ -117,7 +117,7 @@ impl Line {
         let mut b = Builder::new(name);
         let extent = u32::try_from(nest.extents().nth(axis)?).ok()?;
         let mut stream = |operand: &super::Operand, role, kind: fn(ByteRange) -> ParamKind| {
-            let float = Float::of(operand.dtype)?;
+            let float = Float::stored(operand.dtype)?;
             let varies = operand.strides.get(axis).is_some_and(|&stride| stride != 0);
             let step = again.map_or(0, |axis| operand.strides[axis]);
             let steps = again.map_or(1, |axis| nest.loops[axis]);

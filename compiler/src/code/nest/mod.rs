@@ -26,6 +26,7 @@
 //! ```
 
 mod axes;
+mod bytes;
 pub mod emit;
 pub mod expr;
 mod group;
@@ -38,6 +39,7 @@ mod scan;
 mod traffic;
 mod window;
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::code::float::Float;
@@ -422,12 +424,12 @@ impl Nest {
                 self.unit_axes <= inner
                     && self.reduce.is_empty()
                     && self.accumulators.is_empty()
-                    && self.operands.iter().all(|o| o.is_vector_along(inner))
-                    && self.result.is_vector_along(inner)
+                    && self.operands.iter().all(|o| o.is_dense_along(inner))
+                    && self.result.is_dense_along(inner)
                     && self.result.strides[inner] != 0
                     // What only moves half floats moves their bits.
                     && !self.moves().is_some_and(Float::is_half)
-                    && line::has(&self.value, 0)
+                    && self.mapped().is_some()
             }
             Vectorised::Windows => self.is_windows(),
             Vectorised::Scan => self.is_scan(),
@@ -447,6 +449,17 @@ impl Nest {
         let [.., rows, _] = self.loops[..] else { return false };
         let step = operand.strides[self.loops.len() - 1];
         rows >= LANES || (rows > 1 && float == Float::F32 && step >= float.span((LANES - rows) as u32))
+    }
+
+    /// The value of a map in floats, if kernels have all that is in it.
+    fn mapped(&self) -> Option<Cow<'_, Expr>> {
+        let (operands, result) = (self.dtypes().0, self.result.dtype);
+        let all = operands.iter().chain([&result]).all(|dtype| Float::of(*dtype).is_some());
+        let value = match all {
+            true => Cow::Borrowed(&self.value),
+            false => Cow::Owned(bytes::in_floats(&self.value, &operands, result)?),
+        };
+        line::has(&value, 0).then_some(value)
     }
 
     /// What is copied, if the nest does nothing else: such floats are moved as they are.

@@ -15,8 +15,8 @@ use super::ir::{Addr, BinOp, Inst, Int, Lanes, Source, Test, TileProgram, Trips,
 use super::registers::{self, Lifetimes, RegisterFile};
 use super::scale;
 use crate::code::float::Float;
-use crate::code::half;
 use crate::code::math::Math;
+use crate::code::{bytes, half};
 
 /// Writes a verified program into `func`, whose signature has one i64 for each parameter. `fused` says that the target
 /// has fused multiply-add.
@@ -56,11 +56,13 @@ pub fn fits(program: &TileProgram, vectors: u32) -> Result<(), TileError> {
     let scratch = |inst: &Inst| match inst {
         Inst::Fma { b, .. } | Inst::Bin { b, .. } | Inst::MulAdd { add: b, .. } => match b {
             Source::Reg(_) => 0,
-            Source::Mem(addr) | Source::Splat(addr) if addr.float.is_half() => CONVERSION,
+            Source::Mem(addr) | Source::Splat(addr) if addr.float.is_narrow() => CONVERSION,
             Source::Mem(_) | Source::Splat(_) | Source::Imm(_) => 1,
         },
-        Inst::Store { addr, .. } | Inst::StorePart { addr, .. } if addr.float.is_half() => CONVERSION,
-        Inst::Load { addr, .. } | Inst::LoadPart { addr, .. } if addr.float.is_half() => CONVERSION - 1,
+        Inst::Dot { .. } | Inst::DotWords { .. } => PRODUCTS,
+        Inst::Pack { .. } => CONVERSION,
+        Inst::Store { addr, .. } | Inst::StorePart { addr, .. } if addr.float.is_narrow() => CONVERSION,
+        Inst::Load { addr, .. } | Inst::LoadPart { addr, .. } if addr.float.is_narrow() => CONVERSION - 1,
         Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Spread { .. } => 0,
         Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => 0,
         Inst::Fold { .. } | Inst::Shl { .. } | Inst::Shr { .. } | Inst::Un { .. } => 0,
@@ -76,10 +78,13 @@ pub fn fits(program: &TileProgram, vectors: u32) -> Result<(), TileError> {
 
 /// Scratch registers that storing takes.
 pub const fn store_scratch(float: Float) -> usize {
-    if float.is_half() { CONVERSION } else { 0 }
+    if float.is_narrow() { CONVERSION } else { 0 }
 }
 
-/// Registers that the conversion of a half float takes.
+/// Registers that products of bytes take where no instruction adds them up.
+const PRODUCTS: usize = 5;
+
+/// Registers that the conversion of a half float, or of bytes, takes.
 const CONVERSION: usize = 4;
 
 /// Bytes of one F32X4 in memory.
@@ -133,22 +138,36 @@ impl ClifEmitter<'_> {
     }
 
     fn splat(&mut self, addr: Addr) -> Value {
-        if addr.float.is_half() {
-            let base = self.int(addr.base);
-            return half::spread(&mut self.b, addr.float.dtype(), base, addr.disp, 1);
+        if addr.float.is_narrow() {
+            return self.spread_narrow(addr, 1);
         }
         let x = self.load(F32, addr, 0);
         self.b.ins().splat(F32X4, x)
     }
 
+    /// A few elements that are no `f32`, over and over.
+    fn spread_narrow(&mut self, addr: Addr, n: u8) -> Value {
+        let base = self.int(addr.base);
+        match addr.float {
+            Float::U8 => bytes::spread(&mut self.b, base, addr.disp, n),
+            half => half::spread(&mut self.b, half.dtype(), base, addr.disp, n),
+        }
+    }
+
     /// Four lanes from memory.
     fn load_piece(&mut self, addr: Addr, piece: usize) -> Value {
         let offset = piece as i32 * piece_bytes(addr.float);
-        if addr.float.is_half() {
-            let base = self.int(addr.base);
-            return half::load_four(&mut self.b, addr.float.dtype(), base, addr.disp + offset);
+        match addr.float {
+            Float::F32 => self.load(F32X4, addr, offset),
+            Float::U8 => {
+                let base = self.int(addr.base);
+                bytes::load_some(&mut self.b, base, addr.disp + offset, 4)
+            }
+            half @ (Float::F16 | Float::Bf16) => {
+                let base = self.int(addr.base);
+                half::load_four(&mut self.b, half.dtype(), base, addr.disp + offset)
+            }
         }
-        self.load(F32X4, addr, offset)
     }
 
     /// The same floats, not as the load that they come from: without AVX, Cranelift compares with an operand in memory that has to
@@ -183,10 +202,7 @@ impl ClifEmitter<'_> {
             }
             Inst::Spread { dst, addr, n } => {
                 let value = match n {
-                    _ if addr.float.is_half() => {
-                        let base = self.int(addr.base);
-                        half::spread(&mut self.b, addr.float.dtype(), base, addr.disp, *n)
-                    }
+                    _ if addr.float.is_narrow() => self.spread_narrow(*addr, *n),
                     2 => {
                         let two = self.load(F64, *addr, 0);
                         let twice = self.b.ins().splat(F64X2, two);
@@ -266,6 +282,18 @@ impl ClifEmitter<'_> {
                     self.store_low(value, *addr, i, 4);
                 }
             }
+            Inst::Pack { parts, addr } => {
+                let mut displacement = addr.disp;
+                for part in parts {
+                    for i in 0..self.pieces(*part).len() {
+                        let value = self.get(*part, i);
+                        let base = self.int(addr.base);
+                        let value = bytes::below_large(&mut self.b, value);
+                        bytes::store_some(&mut self.b, value, base, displacement, 4);
+                        displacement += 4;
+                    }
+                }
+            }
             Inst::StorePart { src, addr, n } => {
                 for i in 0..self.pieces(*src).len() {
                     let value = self.get(*src, i);
@@ -284,6 +312,19 @@ impl ClifEmitter<'_> {
                             b.ins().fadd(product, sum)
                         }),
                     };
+                    self.b.def_var(var, value);
+                }
+            }
+            Inst::Dot { acc, a, b } | Inst::DotWords { acc, a, b } => {
+                let shared = self.shared(b);
+                for (i, var) in self.pieces(*acc).into_iter().enumerate() {
+                    let (sum, w, x) = (self.get(*acc, i), self.get(*a, i), self.operand(b, shared, i));
+                    let sum = self.cast(I32X4, sum);
+                    let sum = match inst {
+                        Inst::Dot { .. } => bytes::dot(&mut self.b, sum, w, x),
+                        _ => bytes::dot_words(&mut self.b, sum, w, x),
+                    };
+                    let value = self.cast(F32X4, sum);
                     self.b.def_var(var, value);
                 }
             }
@@ -349,6 +390,10 @@ impl ClifEmitter<'_> {
                         UnOp::Floor => self.b.ins().floor(x),
                         UnOp::Ceil => self.b.ins().ceil(x),
                         UnOp::Nearest => self.b.ins().nearest(x),
+                        UnOp::Number => {
+                            let integers = self.cast(I32X4, x);
+                            self.b.ins().fcvt_from_sint(F32X4, integers)
+                        }
                     };
                     self.b.def_var(var, value);
                 }
@@ -501,6 +546,10 @@ impl ClifEmitter<'_> {
         let offset = piece as i32 * piece_bytes(addr.float);
         match n {
             ..=0 => self.constant(0),
+            _ if addr.float == Float::U8 => {
+                let base = self.int(addr.base);
+                bytes::load_some(&mut self.b, base, addr.disp + offset, n)
+            }
             _ if addr.float.is_half() => {
                 let base = self.int(addr.base);
                 half::load_some(&mut self.b, addr.float.dtype(), base, addr.disp + offset, n)
@@ -528,6 +577,10 @@ impl ClifEmitter<'_> {
         let offset = piece as i32 * piece_bytes(addr.float);
         match n {
             ..=0 => {}
+            _ if addr.float == Float::U8 => {
+                let base = self.int(addr.base);
+                bytes::store_some(&mut self.b, value, base, addr.disp + offset, n);
+            }
             _ if addr.float.is_half() => {
                 let base = self.int(addr.base);
                 half::store_some(&mut self.b, addr.float.dtype(), value, base, addr.disp + offset, n);

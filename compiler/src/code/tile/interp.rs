@@ -4,6 +4,9 @@ use super::error::TileError;
 use super::ir::{Addr, Inst, Int, Source, TileProgram, Trips, Vector};
 use crate::code::float::Float;
 
+/// No `f32` from here on is an `i32`.
+const LARGE: f32 = 2_147_483_648.0;
+
 /// An argument of a call.
 #[derive(Debug)]
 pub enum KernelArg<'a> {
@@ -102,11 +105,47 @@ impl Interpreter<'_, '_> {
             }
             Inst::Store { src, addr } => self.store(*src, *addr, self.program.lanes(*src).count()),
             Inst::StorePart { src, addr, n } => self.store(*src, *addr, u32::from(*n)),
+            Inst::Pack { parts, addr } => {
+                let mut at = *addr;
+                for part in parts {
+                    let lanes = self.program.lanes(*part).count();
+                    let (param, range) = self.locate(at, lanes)?;
+                    // What has no integer is the least one.
+                    let bytes =
+                        self.get(*part)?.map(|x| if x < LARGE { x.round_ties_even() as u8 } else { 0 });
+                    if let Some(KernelArg::Memory { bytes: memory, .. }) = self.args.get_mut(param) {
+                        memory[range].iter_mut().zip(bytes).for_each(|(to, byte)| *to = byte);
+                    }
+                    at.disp += lanes as i32;
+                }
+                Ok(())
+            }
             Inst::Fma { acc, a, b, once } => {
                 let (a, b) = (self.get(*a)?, self.operand(b, *acc)?);
                 let mut sum = self.get(*acc)?;
                 for ((s, a), b) in sum.iter_mut().zip(a).zip(b) {
                     *s = if self.fused || *once { a.mul_add(b, *s) } else { *s + a * b };
+                }
+                self.set(*acc, sum)
+            }
+            Inst::Dot { acc, a, b } => {
+                let (a, b) = (self.get(*a)?, self.operand(b, *acc)?);
+                let mut sum = self.get(*acc)?;
+                for ((s, a), b) in sum.iter_mut().zip(a).zip(b) {
+                    let pairs = a.to_bits().to_le_bytes().into_iter().zip(b.to_bits().to_le_bytes());
+                    let products = pairs.map(|(a, b)| i32::from(a as i8) * i32::from(b)).sum::<i32>();
+                    *s = f32::from_bits((s.to_bits() as i32).wrapping_add(products) as u32);
+                }
+                self.set(*acc, sum)
+            }
+            Inst::DotWords { acc, a, b } => {
+                let (a, b) = (self.get(*a)?, self.operand(b, *acc)?);
+                let mut sum = self.get(*acc)?;
+                let words = |x: f32| [x.to_bits() as i16, (x.to_bits() >> 16) as i16].map(i32::from);
+                for ((s, a), b) in sum.iter_mut().zip(a).zip(b) {
+                    let ([a, c], [b, d]) = (words(a), words(b));
+                    let products = (a * b).wrapping_add(c * d);
+                    *s = f32::from_bits((s.to_bits() as i32).wrapping_add(products) as u32);
                 }
                 self.set(*acc, sum)
             }

@@ -108,6 +108,10 @@ pub enum ParamRole {
     Table,
     /// One value per output channel, added to the sum.
     Bias,
+    /// One factor per output channel, by which sums of integers are rescaled.
+    Factor,
+    /// One summand per output channel, added to the rescaled sum.
+    Addend,
     /// A tensor of the output's shape that is added.
     Residual,
     /// One factor per channel, applied to the input.
@@ -283,6 +287,8 @@ pub enum UnOp {
     Ceil,
     /// The nearest whole number, of two the even one.
     Nearest,
+    /// The number that the bits are as a signed integer, rounded to the nearest.
+    Number,
 }
 
 impl UnOp {
@@ -293,6 +299,7 @@ impl UnOp {
             UnOp::Floor => x.floor(),
             UnOp::Ceil => x.ceil(),
             UnOp::Nearest => x.round_ties_even(),
+            UnOp::Number => x.to_bits() as i32 as f32,
         }
     }
 }
@@ -424,6 +431,14 @@ pub enum Inst {
         /// Destination.
         addr: Addr,
     },
+    /// All lanes of a few registers of one width to memory, one behind the other, as bytes: rounded to the nearest, ties to even, and held
+    /// between 0 and 255. What is no number below 2³¹ is 0.
+    Pack {
+        /// Sources, 2 or 4 of them.
+        parts: Vec<Vector>,
+        /// Destination.
+        addr: Addr,
+    },
     /// The first `n` lanes of `src` to memory.
     StorePart {
         /// Source.
@@ -443,6 +458,25 @@ pub enum Inst {
         b: Source,
         /// Whether it rounds as the fused one does on every target: what a product lost by rounding is exact then.
         once: bool,
+    },
+    /// Sums of products of bytes, of which each lane has four: `acc`, an `i32` in each lane, += Σ `a`ᵢ · `b`ᵢ over the signed bytes of
+    /// `a` and the unsigned ones of `b`. Sums wrap around. In memory, `b` lies as `f32` do.
+    Dot {
+        /// Summand and result.
+        acc: Vector,
+        /// Signed bytes.
+        a: Vector,
+        /// Unsigned bytes.
+        b: Source,
+    },
+    /// The same of words: each lane has two signed ones.
+    DotWords {
+        /// Summand and result.
+        acc: Vector,
+        /// The words of one side.
+        a: Vector,
+        /// Those of the other.
+        b: Source,
     },
     /// `dst` = `dst` · `x` + `add`, which rounds as `fma` does: a step of Horner's scheme.
     MulAdd {
@@ -653,6 +687,11 @@ impl Builder {
         });
     }
 
+    /// Stores all lanes of some registers, 2 or 4, as bytes, one behind the other.
+    pub fn pack(&mut self, parts: &[Vector], addr: Addr) {
+        self.push(Inst::Pack { parts: parts.to_vec(), addr });
+    }
+
     /// A fresh register with a constant in every lane.
     pub fn constant(&mut self, lanes: Lanes, value: f32) -> Vector {
         let dst = self.vector(lanes);
@@ -692,6 +731,16 @@ impl Builder {
     /// `acc` += `a` · `b`, rounded once on every target.
     pub fn fma_once(&mut self, acc: Vector, a: Vector, b: Source) {
         self.push(Inst::Fma { acc, a, b, once: true });
+    }
+
+    /// `acc` += four products of bytes in each lane.
+    pub fn dot(&mut self, acc: Vector, a: Vector, b: Source) {
+        self.push(Inst::Dot { acc, a, b });
+    }
+
+    /// `acc` += two products of words in each lane.
+    pub fn dot_words(&mut self, acc: Vector, a: Vector, b: Source) {
+        self.push(Inst::DotWords { acc, a, b });
     }
 
     /// `dst` = `dst` · `x` + `add`.
@@ -767,7 +816,8 @@ impl Inst {
             Inst::Shr { src, .. } | Inst::Un { src, .. } | Inst::Sine { src, .. } => f(*src),
             Inst::Select { x, y, then, otherwise, .. } => [*x, *y, *then, *otherwise].into_iter().for_each(f),
             Inst::Store { src, .. } | Inst::StorePart { src, .. } => f(*src),
-            Inst::Fma { acc, a, b, .. } => {
+            Inst::Pack { parts, .. } => parts.iter().copied().for_each(f),
+            Inst::Fma { acc, a, b, .. } | Inst::Dot { acc, a, b } | Inst::DotWords { acc, a, b } => {
                 f(*acc);
                 f(*a);
                 operand(b, &mut f);
@@ -808,8 +858,8 @@ impl Inst {
             | Inst::Un { dst, .. }
             | Inst::Sine { dst, .. }
             | Inst::Select { dst, .. } => Some(*dst),
-            Inst::Fma { acc, .. } => Some(*acc),
-            Inst::Store { .. } | Inst::StorePart { .. } => None,
+            Inst::Fma { acc, .. } | Inst::Dot { acc, .. } | Inst::DotWords { acc, .. } => Some(*acc),
+            Inst::Store { .. } | Inst::StorePart { .. } | Inst::Pack { .. } => None,
             Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => None,
         }
     }
@@ -818,9 +868,13 @@ impl Inst {
     pub fn int_reads(&self, mut f: impl FnMut(Int)) {
         match self {
             Inst::Load { addr, .. } | Inst::LoadPart { addr, .. } | Inst::Splat { addr, .. } => f(addr.base),
-            Inst::Store { addr, .. } | Inst::StorePart { addr, .. } => f(addr.base),
+            Inst::Store { addr, .. } | Inst::StorePart { addr, .. } | Inst::Pack { addr, .. } => f(addr.base),
             Inst::Prefetch { addr } | Inst::Spread { addr, .. } => f(addr.base),
-            Inst::Fma { b, .. } | Inst::Bin { b, .. } | Inst::MulAdd { add: b, .. } => match b {
+            Inst::Fma { b, .. }
+            | Inst::Dot { b, .. }
+            | Inst::DotWords { b, .. }
+            | Inst::Bin { b, .. }
+            | Inst::MulAdd { add: b, .. } => match b {
                 Source::Mem(addr) | Source::Splat(addr) => f(addr.base),
                 Source::Reg(_) | Source::Imm(_) => {}
             },
@@ -845,6 +899,7 @@ impl Inst {
             Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Spread { .. } => None,
             Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => None,
             Inst::Fold { .. } | Inst::Fma { .. } | Inst::Bin { .. } | Inst::Shl { .. } => None,
+            Inst::Dot { .. } | Inst::DotWords { .. } | Inst::Pack { .. } => None,
             Inst::Across { .. } | Inst::Fill { .. } | Inst::MulAdd { .. } | Inst::Scale { .. } => None,
             Inst::Pick { .. } => None,
             Inst::Shr { .. } | Inst::Un { .. } | Inst::Sine { .. } | Inst::Select { .. } => None,

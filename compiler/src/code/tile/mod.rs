@@ -56,8 +56,8 @@ pub fn widest(target: &Target) -> ir::Lanes {
 pub fn lower(program: &TileProgram, target: &Target) -> Result<Vec<u8>, TileError> {
     verify::verify(program)?;
     match target.isa {
-        Isa::Avx512 => x86::lower(program, x86::Level::Avx512),
-        Isa::Avx2 => x86::lower(program, x86::Level::Avx2),
+        Isa::Avx512 => x86::lower(program, x86::Level::Avx512, target.has_dot()),
+        Isa::Avx2 => x86::lower(program, x86::Level::Avx2, target.has_dot()),
         Isa::Clif128 => lower_clif(program, target),
     }
 }
@@ -65,8 +65,8 @@ pub fn lower(program: &TileProgram, target: &Target) -> Result<Vec<u8>, TileErro
 /// Whether a program fits the registers of a target. Always so with Cranelift, which can spill.
 pub fn fits(program: &TileProgram, target: &Target) -> Result<(), TileError> {
     match target.isa {
-        Isa::Avx512 => x86::fits(program, x86::Level::Avx512),
-        Isa::Avx2 => x86::fits(program, x86::Level::Avx2),
+        Isa::Avx512 => x86::fits(program, x86::Level::Avx512, target.has_dot()),
+        Isa::Avx2 => x86::fits(program, x86::Level::Avx2, target.has_dot()),
         Isa::Clif128 => Ok(()),
     }
 }
@@ -82,6 +82,7 @@ pub fn fits_registers(program: &TileProgram, target: &Target) -> Result<(), Tile
 /// Scratch registers that it takes to store a vector of floats of a type.
 pub fn store_registers(float: Float, target: &Target) -> usize {
     match target.isa {
+        Isa::Avx512 | Isa::Avx2 if float == Float::U8 => x86::PACK_SCRATCH,
         Isa::Avx512 => x86::store_scratch(float, x86::Level::Avx512, true),
         Isa::Avx2 => x86::store_scratch(float, x86::Level::Avx2, true),
         Isa::Clif128 => clif::store_scratch(float),

@@ -7,6 +7,7 @@
 
 use super::error::TileError;
 use super::ir::{Addr, ByteRange, Inst, Int, ParamKind, Source, TileProgram, Trips, Vector};
+use crate::code::float::Float;
 
 /// Checks registers, widths, constants and ranges.
 pub fn verify(program: &TileProgram) -> Result<(), TileError> {
@@ -141,6 +142,22 @@ impl TileCheck<'_> {
                 }
             }
             Inst::Store { src, addr } => self.access(*addr, self.lanes(*src)?, true, state)?,
+            Inst::Pack { parts, addr } => {
+                let Some(first) = parts.first().filter(|_| matches!(parts.len(), 2 | 4)) else {
+                    return Err(self.bad(format!("{} registers that are packed", parts.len())));
+                };
+                let wanted = self.lanes(*first)?;
+                for v in parts {
+                    let found = self.lanes(*v)?;
+                    if found != wanted {
+                        let what = format!("vector register {}, which is packed,", v.0);
+                        let (found, wanted) = (found as u32, wanted as u32);
+                        return Err(TileError::Width { program: self.name(), what, found, wanted });
+                    }
+                }
+                let all = wanted * parts.len() as i64;
+                self.access(addr.of(Float::U8), all, true, state)?
+            }
             Inst::StorePart { src, addr, n } => {
                 self.part(*n, *src)?;
                 self.access(*addr, i64::from(*n), true, state)?;
@@ -150,6 +167,8 @@ impl TileCheck<'_> {
                 self.wide_enough(*by, *dst)?;
             }
             Inst::Fma { acc: dst, a, b, .. }
+            | Inst::Dot { acc: dst, a, b }
+            | Inst::DotWords { acc: dst, a, b }
             | Inst::Bin { dst, a, b, .. }
             | Inst::MulAdd { dst, x: a, add: b } => {
                 self.wide_enough(*a, *dst)?;
@@ -424,7 +443,13 @@ fn lookups(body: &[Inst], f: &mut dyn FnMut(Int)) {
             Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Spread { .. } => {}
             Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => {}
             Inst::Fold { .. } | Inst::Fma { .. } | Inst::Bin { .. } | Inst::Shl { .. } => {}
-            Inst::Shr { .. } | Inst::Un { .. } | Inst::Sine { .. } | Inst::Select { .. } => {}
+            Inst::Pack { .. } => {}
+            Inst::DotWords { .. } => {}
+            Inst::Dot { .. }
+            | Inst::Shr { .. }
+            | Inst::Un { .. }
+            | Inst::Sine { .. }
+            | Inst::Select { .. } => {}
             Inst::Across { .. } | Inst::Fill { .. } | Inst::MulAdd { .. } | Inst::Scale { .. } => {}
             Inst::Pick { .. } => {}
             Inst::Prefetch { .. } | Inst::Advance { .. } => {}

@@ -5,7 +5,7 @@ use cranelift_codegen::ir::Value;
 use super::LayerEmitter;
 use crate::code::kernels::KernelRef;
 use crate::code::tile::ir::ParamRole;
-use crate::code::tile::programs::dense::{Broadcast, DenseTile, Tap};
+use crate::code::tile::programs::dense::{Broadcast, DenseTile, Products, Tap};
 use crate::code::tile::programs::stage::StageTile;
 use crate::emit::CodegenError;
 use crate::plan::dense::{DenseArg, DensePlan, LoopOrder, PanelRun};
@@ -19,6 +19,8 @@ struct Bases {
     output: Value,
     table: Value,
     bias: Value,
+    factor: Value,
+    addend: Value,
     residual: Value,
     scale: Value,
     shift: Value,
@@ -46,6 +48,8 @@ pub(super) fn emit(e: &mut LayerEmitter<'_, '_, '_>, plan: &DensePlan) -> Result
         output: base(DenseArg::Output),
         table: base(DenseArg::Table),
         bias: base(DenseArg::Bias),
+        factor: base(DenseArg::Factor),
+        addend: base(DenseArg::Addend),
         residual: base(DenseArg::Residual),
         scale: base(DenseArg::Scale),
         shift: base(DenseArg::Shift),
@@ -251,7 +255,11 @@ fn descriptor(registers: Registers, plan: &DensePlan, tiles: &XTiles, panels: &P
         },
         rows: columns.start as u32..columns.end as u32,
     });
-    let (split, broadcast) = sums(registers, tiles.width, panels.cols.len());
+    let (split, broadcast) = match plan.products {
+        Products::Floats => sums(registers, tiles.width, panels.cols.len()),
+        // Those of the input are no operand in memory of the instruction that multiplies them.
+        Products::Bytes | Products::Words => (1, Broadcast::Register),
+    };
     DenseTile {
         rows: tiles.width as u32,
         a_pixel: pitch as i32,
@@ -267,6 +275,7 @@ fn descriptor(registers: Registers, plan: &DensePlan, tiles: &XTiles, panels: &P
         weights_row: Some(plan.weights.channel as i32).filter(|&row| row != 0),
         ahead: plan.ahead.lines,
         broadcast,
+        products: plan.products,
         floats: plan.kernel_floats(),
         epilogue: plan.epilogue,
     }
@@ -296,6 +305,8 @@ fn call(
     let output = step(at.output, panels.output);
     let table = step(bases.table, panels.table);
     let bias = step(bases.bias, panels.bias);
+    let factor = step(bases.factor, panels.bias);
+    let addend = step(bases.addend, panels.bias);
     let residual = step(at.residual, panels.residual);
     let weights = e.offset(weights, at.skipped, kernel_row);
     e.call(kernel, &|role| {
@@ -306,6 +317,8 @@ fn call(
             ParamRole::KernelRows => at.kernel_rows,
             ParamRole::Table => table,
             ParamRole::Bias => bias,
+            ParamRole::Factor => factor,
+            ParamRole::Addend => addend,
             ParamRole::Residual => residual,
             ParamRole::Ahead => ahead,
             _ => return None,

@@ -18,6 +18,8 @@ struct Bases {
     output: Value,
     weights: Value,
     bias: Value,
+    factor: Value,
+    addend: Value,
     residual: Value,
     scale: Value,
     shift: Value,
@@ -37,6 +39,8 @@ pub(super) fn emit(e: &mut LayerEmitter<'_, '_, '_>, plan: &LanesPlan) -> Result
         output: e.base(LanesArg::Output as usize),
         weights: e.base(LanesArg::Weights as usize),
         bias: e.base(LanesArg::Bias as usize),
+        factor: e.base(LanesArg::Factor as usize),
+        addend: e.base(LanesArg::Addend as usize),
         residual: e.base(LanesArg::Residual as usize),
         scale: e.base(LanesArg::Scale as usize),
         shift: e.base(LanesArg::Shift as usize),
@@ -267,6 +271,8 @@ fn call(
     let residual = e.offset(residual, tile, columns * plan.residual.pixel);
     let weights = step(e, bases.weights, vectors.weights, v);
     let bias = step(e, bases.bias, vectors.parameters, v);
+    let factor = step(e, bases.factor, vectors.parameters, v);
+    let addend = step(e, bases.addend, vectors.parameters, v);
     let scale = step(e, bases.scale, vectors.parameters, v);
     let shift = step(e, bases.shift, vectors.parameters, v);
     let count = e.int(together as i64);
@@ -277,6 +283,8 @@ fn call(
             ParamRole::Output => output,
             ParamRole::Tiles => count,
             ParamRole::Bias => bias,
+            ParamRole::Factor => factor,
+            ParamRole::Addend => addend,
             ParamRole::Residual => residual,
             ParamRole::Scale => scale,
             ParamRole::Shift => shift,

@@ -8,7 +8,7 @@ use super::LayerEmitter;
 use super::dense::sums;
 use crate::code::float::Floats;
 use crate::code::tile::ir::{Lanes, ParamRole};
-use crate::code::tile::programs::dense::{Col, DenseTile, LINE, Runs, Tap, UNROLL};
+use crate::code::tile::programs::dense::{Col, DenseTile, LINE, Products, Runs, Tap, UNROLL};
 use crate::code::tile::programs::epilogue::KernelEpilogue;
 use crate::code::tile::programs::winograd::Sweeps;
 use crate::code::tile::programs::winograd::input::InputTile;
@@ -313,6 +313,7 @@ fn products(
                 split,
                 weights_row: None,
                 ahead: fetch.lines,
+                products: Products::Floats,
                 broadcast,
                 floats: Floats::default(),
                 epilogue: KernelEpilogue::default(),

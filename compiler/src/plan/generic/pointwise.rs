@@ -1,7 +1,9 @@
-//! One element of the result from one element of each operand: Unary, Binary, Where, Cast.
+//! One element of the result from one element of each operand: Unary, Binary, Where, Cast, Quantize, Dequantize.
+
+use std::ops::{Add, Div, Mul, Sub};
 
 use nnc_ir::DType;
-use nnc_ir::op::{Binary, Unary};
+use nnc_ir::op::{Binary, Dequantize, Quantize, Unary};
 
 use super::draft::NestDraft;
 use super::{GenericError, Lowering};
@@ -21,6 +23,31 @@ pub(super) fn where_(l: &mut Lowering<'_>) -> Result<(), GenericError> {
 
 pub(super) fn cast(l: &mut Lowering<'_>, to: DType) -> Result<(), GenericError> {
     map(l, 1, |from| Expr::Operand(0).cast(from, to))
+}
+
+pub(super) fn quantize(l: &mut Lowering<'_>, to: DType) -> Result<(), GenericError> {
+    let has_zero = l.optional(Quantize::ZERO).is_some();
+    map(l, 2 + usize::from(has_zero), |_| {
+        let steps = Expr::Operand(Quantize::X).div(Expr::Operand(Quantize::SCALE)).unary(Unary::Round);
+        let steps = match has_zero {
+            // f32 holds the sum of all that is not cut off anyway.
+            true => steps.add(Expr::Operand(Quantize::ZERO).cast(to, DType::F32)),
+            false => steps,
+        };
+        steps.cast(DType::F32, to)
+    })
+}
+
+pub(super) fn dequantize(l: &mut Lowering<'_>) -> Result<(), GenericError> {
+    let has_zero = l.optional(Dequantize::ZERO).is_some();
+    map(l, 2 + usize::from(has_zero), |from| {
+        let wide = |e: Expr| if from == DType::I32 { e } else { e.cast(from, DType::I32) };
+        let centred = match has_zero {
+            true => wide(Expr::Operand(Dequantize::X)).sub(wide(Expr::Operand(Dequantize::ZERO))),
+            false => wide(Expr::Operand(Dequantize::X)),
+        };
+        centred.cast(DType::I32, DType::F32).mul(Expr::Operand(Dequantize::SCALE))
+    })
 }
 
 /// A function of the first `count` operands, broadcast to the result; it gets the type of the first.

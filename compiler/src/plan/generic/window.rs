@@ -3,10 +3,12 @@
 //! A tap outside of the image is not visited: each kernel axis whose window may hang over the border gets a
 //! [`Bound`] by the loop over its positions, so padding costs nothing and is never stored.
 
-use std::ops::{Add, Div, Mul};
+use std::ops::{Add, Div, Mul, Sub};
 
 use nnc_ir::op::elementwise::BinaryFn;
-use nnc_ir::op::{Conv, Epilogue, GlobalPool, Pool, PoolKind, Prologue, Residual, Unary, Window};
+use nnc_ir::op::{
+    Conv, Epilogue, GlobalPool, IntegerConv, Pool, PoolKind, Prologue, Residual, Unary, Window,
+};
 use nnc_ir::{DType, Tensor};
 
 use super::draft::{NestDraft, folded};
@@ -81,21 +83,56 @@ fn slid(x: &View, window: &Window) -> (i64, Vec<i64>, Vec<i64>) {
     (offset, by(&window.strides), by(&window.dilations))
 }
 
-/// Loops [N, groups, M / groups, positions…], reduction [taps…, C / groups].
-pub(super) fn conv(l: &mut Lowering<'_>, op: &Conv) -> Result<(), GenericError> {
+/// A convolution's window over [N, groups, M / groups, positions…], and its reduction [taps…, C / groups].
+struct Convolved {
+    /// Loops of the result.
+    shape: Vec<usize>,
+    /// The same, and those of the reduction.
+    all: Vec<usize>,
+    /// Results, and channels, of a group.
+    out: usize,
+    inner: usize,
+}
+
+impl Convolved {
+    /// One element for each result channel, over the loops of the result.
+    fn per_result(&self, v: &View) -> View {
+        let s = v.strides.first().copied().unwrap_or(0);
+        let mut strides = vec![0; self.shape.len()];
+        (strides[1], strides[2]) = (s * self.out as i64, s);
+        View { shape: self.shape.clone(), strides, ..*v }
+    }
+
+    /// One element for each channel, over all loops.
+    fn per_channel(&self, v: &View) -> View {
+        let s = v.strides.first().copied().unwrap_or(0);
+        let mut strides = vec![0; self.all.len()];
+        (strides[1], strides[self.all.len() - 1]) = (s * self.inner as i64, s);
+        View { shape: self.all.clone(), strides, ..*v }
+    }
+}
+
+/// The nest of a convolution: `term` says what is summed up, in elements of `sums`, of operands 0 (`x`) and 1 (`w`), and `value` what a
+/// result is of the sum.
+fn convolved(
+    l: &mut Lowering<'_>,
+    (window, groups): (&Window, usize),
+    sums: DType,
+    term: impl FnOnce(&Lowering<'_>, &Convolved, &mut Vec<View>) -> Result<Expr, GenericError>,
+    value: impl FnOnce(&Lowering<'_>, &Convolved, &mut Vec<View>) -> Result<Expr, GenericError>,
+) -> Result<(), GenericError> {
     let (x, mut w, y) = (l.input(Conv::X)?, l.input(Conv::W)?, l.output()?);
-    let window = &op.window;
     let (image, positions) = (x.shape[2..].to_vec(), y.shape[2..].to_vec());
-    let (out, inner) = (y.shape[1] / op.groups, w.shape[1]);
+    let (out, inner) = (y.shape[1] / groups, w.shape[1]);
     let spatial = image.len();
     let pixels = y.shape[0] * positions.iter().product::<usize>();
 
     // Weights as [groups, M / groups, C / groups, taps…].
-    w = grouped(&w, 0, op.groups);
+    w = grouped(&w, 0, groups);
     if y.strides[1].abs() <= y.strides.last().copied().unwrap_or(0).abs() && pixels >= WORTH_PACKING {
         w = packed(l, &w)?;
     }
-    let shape = [&[y.shape[0], op.groups, out], &positions[..]].concat();
+    let shape = [&[y.shape[0], groups, out], &positions[..]].concat();
     let all = [&shape[..], &window.kernel, &[inner]].concat();
     let (offset, by_position, by_tap) = slid(&x, window);
     let group_stride = x.strides[1] * inner as i64;
@@ -112,26 +149,12 @@ pub(super) fn conv(l: &mut Lowering<'_>, op: &Conv) -> Result<(), GenericError> 
             .concat(),
         ..w
     };
+    let over = Convolved { shape, all, out, inner };
     let mut operands = vec![from, weights];
-    let value =
-        prologued(l, &op.prologue, &mut operands, Expr::Operand(0), [Conv::SCALE, Conv::SHIFT], |v| {
-            let s = v.strides.first().copied().unwrap_or(0);
-            let mut strides = vec![0; all.len()];
-            (strides[1], strides[all.len() - 1]) = (s * inner as i64, s);
-            View { shape: all.clone(), strides, ..*v }
-        })?;
-    let terms = vec![sum(y.dtype, value.mul(Expr::Operand(1)))];
-    let mut value = Expr::Acc(0);
-    if let Some(b) = l.optional(Conv::B) {
-        let s = b.strides.first().copied().unwrap_or(0);
-        let mut strides = vec![0; shape.len()];
-        (strides[1], strides[2]) = (s * out as i64, s);
-        value = value.add(push(&mut operands, View { shape: shape.clone(), strides, ..b }));
-    }
-    let value =
-        epilogued(l, &op.epilogue, &mut operands, value, Conv::RESIDUAL, |v| grouped(v, 1, op.groups))?;
+    let terms = vec![sum(sums, term(l, &over, &mut operands)?)];
+    let value = value(l, &over, &mut operands)?;
     let reduced = [&window.kernel[..], &[inner]].concat();
-    let mut draft = NestDraft::reduce(&operands, &grouped(&y, 1, op.groups), &reduced, terms, value);
+    let mut draft = NestDraft::reduce(&operands, &grouped(&y, 1, groups), &reduced, terms, value);
     for (axis, bound) in bounds(window, &image, &positions, 3).into_iter().enumerate() {
         if let Some(bound) = bound {
             draft = draft.bounded(axis, bound);
@@ -143,6 +166,56 @@ pub(super) fn conv(l: &mut Lowering<'_>, op: &Conv) -> Result<(), GenericError> 
         draft = draft.with_reduction_first(spatial);
     }
     l.push(draft)
+}
+
+pub(super) fn conv(l: &mut Lowering<'_>, op: &Conv) -> Result<(), GenericError> {
+    let dtype = l.output()?.dtype;
+    let term = |l: &Lowering<'_>, over: &Convolved, operands: &mut Vec<View>| {
+        let affine = [Conv::SCALE, Conv::SHIFT];
+        let x = prologued(l, &op.prologue, operands, Expr::Operand(0), affine, |v| over.per_channel(v))?;
+        Ok(x.mul(Expr::Operand(1)))
+    };
+    let value = |l: &Lowering<'_>, over: &Convolved, operands: &mut Vec<View>| {
+        let mut value = Expr::Acc(0);
+        if let Some(b) = l.optional(Conv::B) {
+            value = value.add(push(operands, over.per_result(&b)));
+        }
+        epilogued(l, &op.epilogue, operands, value, Conv::RESIDUAL, |v| grouped(v, 1, op.groups))
+    };
+    convolved(l, (&op.window, op.groups), dtype, term, value)
+}
+
+/// Sums in `i32`, and what becomes of them. The product with the scale is exact in `f64`, so that its sum with the shift is rounded as one
+/// fused multiply-add rounds it.
+pub(super) fn integer_conv(l: &mut Lowering<'_>, op: &IntegerConv) -> Result<(), GenericError> {
+    let from = l.input(IntegerConv::X)?.dtype;
+    let result = op.result;
+    let term = |_: &Lowering<'_>, _: &Convolved, _: &mut Vec<View>| {
+        let zero = Expr::constant(DType::I32, op.x_zero.into());
+        let x = Expr::Operand(0).cast(from, DType::I32).sub(zero);
+        Ok(x.mul(Expr::Operand(1).cast(DType::I8, DType::I32)))
+    };
+    let value = |l: &Lowering<'_>, over: &Convolved, operands: &mut Vec<View>| {
+        let mut parameter = |index: usize| l.optional(index).map(|v| push(operands, over.per_result(&v)));
+        let mut value = Expr::Acc(0);
+        if let Some(bias) = parameter(IntegerConv::BIAS) {
+            value = value.add(bias);
+        }
+        let Some(scale) = parameter(IntegerConv::SCALE) else { return Ok(value) };
+        let mut real = value.cast(DType::I32, DType::F32).cast(DType::F32, DType::F64);
+        real = real.mul(scale.cast(DType::F32, DType::F64));
+        if let Some(shift) = parameter(IntegerConv::SHIFT) {
+            real = real.add(shift.cast(DType::F32, DType::F64));
+        }
+        let real = real.cast(DType::F64, DType::F32);
+        if !result.is_steps() {
+            return Ok(real);
+        }
+        let step = real.unary(Unary::Round).add(Expr::constant(DType::F32, result.zero.into()));
+        let bounds = Unary::Clip { min: result.low as f32, max: result.high as f32 };
+        Ok(step.unary(bounds).cast(DType::F32, result.to))
+    };
+    convolved(l, (&op.window, op.groups), DType::I32, term, value)
 }
 
 /// Axis `axis`, of extent `groups · n`, as two; of no groups, none has an element.

@@ -1,14 +1,18 @@
 //! Quantised operators, as compositions: numbers `(q - zero point) · scale`.
 //!
 //! ```text
-//!   QLinearConv    x ─ i32 ─ (- zero point) ─┐
+//!   QLinearConv    x ─ Dequantize ─┐
+//!                  w ─ Dequantize ─┼ Conv ─ Quantize          all scales and zero points are constants
+//!                  b ─ Dequantize ─┘
+//!
+//!   otherwise      x ─ i32 ─ (- zero point) ─┐
 //!                  w ─ i32 ─ (- zero point) ─┴ Conv of i32 ─ f32 ─ · (x_scale · w_scale / y_scale) ─ saturated
 //!   saturated      round to even ─ (+ zero point) ─ Cast, which cuts to the range of the type
 //! ```
 //!
-//! Products of zero points never have to be taken apart, padding is zero after the subtraction as ONNX wants it, and
-//! scales and zero points may come from anywhere. Sums are exact in `i32`; the rest is `f32`, as in other
-//! implementations.
+//! In the first form a model of QLinear operators is the same graph as one with QuantizeLinear and DequantizeLinear around common
+//! ones, of which passes make layers of integers. In the second, scales and zero points may come from anywhere, padding is zero after
+//! the subtraction as ONNX wants it, and sums are exact in `i32`.
 
 use super::Results;
 use super::convolution;
@@ -20,8 +24,8 @@ use crate::onnx::error::NodeFault;
 use crate::onnx::node::{NodeReader, axis};
 use crate::op::elementwise::BinaryFn;
 use crate::op::{
-    AxisSlice, Binary, Cast, Conv, Epilogue, Expand, MatMul, Prologue, Reduce, ReduceKind, Slice, Unary,
-    Where,
+    AxisSlice, Binary, Cast, Conv, Dequantize, Epilogue, Expand, MatMul, Prologue, Quantize, Reduce,
+    ReduceKind, Slice, Unary, Where, Window,
 };
 use crate::types::{DType, Shape};
 
@@ -147,6 +151,9 @@ pub(in crate::onnx) fn quantize_linear(n: &mut NodeReader<'_, '_>) -> Results {
     let scale = grain.over(n, scale, &shape)?;
     let scale = cast(n, scale, precision)?;
     let zero_point = zero_point.map(|z| grain.over(n, z, &shape)).transpose()?;
+    if precision == DType::F32 {
+        return Ok(vec![n.emit_optional(Quantize { to }, &[Some(x), Some(scale), zero_point])?]);
+    }
     let y = apply(n, BinaryFn::Div, x, scale)?;
     Ok(vec![saturated(n, y, zero_point, to)?])
 }
@@ -172,9 +179,14 @@ pub(in crate::onnx) fn dequantize_linear(n: &mut NodeReader<'_, '_>) -> Results 
     }
     let shape = n.shape(x);
     let zero_point = zero_point.map(|z| grain.over(n, z, &shape)).transpose()?;
-    let centred = centred(n, x, zero_point)?;
     let scale = grain.over(n, scale, &shape)?;
     let wide = if to == DType::F64 { DType::F64 } else { DType::F32 };
+    if wide == DType::F32 {
+        let scale = cast(n, scale, wide)?;
+        let y = n.emit_optional(Dequantize, &[Some(x), Some(scale), zero_point])?;
+        return Ok(vec![cast(n, y, to)?]);
+    }
+    let centred = centred(n, x, zero_point)?;
     let (centred, scale) = (cast(n, centred, wide)?, cast(n, scale, wide)?);
     let y = apply(n, BinaryFn::Mul, centred, scale)?;
     Ok(vec![cast(n, y, to)?])
@@ -220,17 +232,25 @@ pub(super) fn along(n: &mut NodeReader<'_, '_>, v: Value, rows: bool) -> Result<
     }
 }
 
+/// Refuses products of anything but bytes.
+fn bytes_multiplied(n: &NodeReader<'_, '_>, operands: [Value; 2]) -> Result<(), NodeFault> {
+    match operands
+        .into_iter()
+        .map(|operand| n.dtype(operand))
+        .find(|dtype| !matches!(dtype, DType::I8 | DType::U8))
+    {
+        Some(dtype) => Err(NodeFault::invalid(format!("multiplies {dtype}, expected i8 or u8"))),
+        None => Ok(()),
+    }
+}
+
 /// The product of `A - zero point` and `B - zero point` in `i32`.
 pub(super) fn integer_product(
     n: &mut NodeReader<'_, '_>,
     [a, b]: [Value; 2],
     zero_points: [Option<Value>; 2],
 ) -> Result<Value, NodeFault> {
-    for operand in [a, b] {
-        if !matches!(n.dtype(operand), DType::I8 | DType::U8) {
-            return Err(NodeFault::invalid(format!("multiplies {}, expected i8 or u8", n.dtype(operand))));
-        }
-    }
+    bytes_multiplied(n, [a, b])?;
     let [a_zero, b_zero] = zero_points;
     let a_zero = a_zero.map(|z| along(n, z, n_rank(n, a) > 1)).transpose()?;
     let b_zero = b_zero.map(|z| along(n, z, false)).transpose()?;
@@ -274,6 +294,15 @@ pub(in crate::onnx) fn q_linear_mat_mul(n: &mut NodeReader<'_, '_>) -> Results {
     let (a, a_scale, a_zero) = (n.operand(0, "a")?, n.operand(1, "a_scale")?, n.operand(2, "a_zero_point")?);
     let (b, b_scale, b_zero) = (n.operand(3, "b")?, n.operand(4, "b_scale")?, n.operand(5, "b_zero_point")?);
     let (y_scale, y_zero) = (n.operand(6, "y_scale")?, n.operand(7, "y_zero_point")?);
+    let parameters = [a_scale, a_zero, b_scale, b_zero, y_scale, y_zero];
+    if parameters.into_iter().all(|v| is_known_f32(n, v)) {
+        bytes_multiplied(n, [a, b])?;
+        let rows = n_rank(n, a) > 1;
+        let a = real(n, a, [a_scale, a_zero], |n, v| along(n, v, rows))?;
+        let b = real(n, b, [b_scale, b_zero], |n, v| along(n, v, false))?;
+        let y = n.emit(MatMul::default(), &[a, b])?;
+        return Ok(vec![steps(n, y, [y_scale, y_zero], |n, v| along(n, v, rows))?]);
+    }
     let sums = integer_product(n, [a, b], [Some(a_zero), Some(b_zero)])?;
     let rows = n_rank(n, a) > 1;
     let scales = [along(n, a_scale, rows)?, along(n, b_scale, false)?, along(n, y_scale, rows)?];
@@ -297,6 +326,64 @@ fn per_output(n: &mut NodeReader<'_, '_>, v: Value, rank: usize, place: usize) -
     }
 }
 
+/// The window and the groups of a convolution of bytes.
+fn bytes_convolved(n: &mut NodeReader<'_, '_>, x: Value, w: Value) -> Result<(Window, usize), NodeFault> {
+    for operand in [x, w] {
+        if !matches!(n.dtype(operand), DType::I8 | DType::U8) {
+            return Err(NodeFault::invalid(format!("convolves {}, expected i8 or u8", n.dtype(operand))));
+        }
+    }
+    convolution::window(n, x, w)
+}
+
+/// Whether a scale, a zero point or weights are known; scales of half floats are rounded to in other places.
+fn is_known_f32(n: &NodeReader<'_, '_>, v: Value) -> bool {
+    let dtype = n.dtype(v);
+    n.constant_of(v).is_some() && (dtype == DType::F32 || !dtype.is_float())
+}
+
+/// The numbers that steps stand for.
+fn real(
+    n: &mut NodeReader<'_, '_>,
+    q: Value,
+    [scale, zero]: [Value; 2],
+    laid: impl Fn(&mut NodeReader<'_, '_>, Value) -> Result<Value, NodeFault>,
+) -> Result<Value, NodeFault> {
+    let (scale, zero) = (laid(n, scale)?, laid(n, zero)?);
+    n.emit(Dequantize, &[q, scale, zero])
+}
+
+/// The steps that stand for numbers.
+fn steps(
+    n: &mut NodeReader<'_, '_>,
+    y: Value,
+    [scale, zero]: [Value; 2],
+    laid: impl Fn(&mut NodeReader<'_, '_>, Value) -> Result<Value, NodeFault>,
+) -> Result<Value, NodeFault> {
+    let to = n.dtype(zero);
+    if !matches!(to, DType::I8 | DType::U8) {
+        return Err(NodeFault::unsupported(format!("quantisation to {to}")));
+    }
+    let (scale, zero) = (laid(n, scale)?, laid(n, zero)?);
+    n.emit(Quantize { to }, &[y, scale, zero])
+}
+
+/// A bias of `i32`, whose steps are those of the products.
+fn bias_of_products(
+    n: &mut NodeReader<'_, '_>,
+    bias: Value,
+    x_scale: Value,
+    w_scale: Value,
+) -> Result<Value, NodeFault> {
+    let x_scale = reshaped(n, x_scale, Vec::new())?;
+    let w_scale = match n.shape(w_scale)[..] {
+        [] | [1] => reshaped(n, w_scale, Vec::new())?,
+        _ => w_scale,
+    };
+    let scale = apply(n, BinaryFn::Mul, x_scale, w_scale)?;
+    n.emit(Dequantize, &[bias, scale])
+}
+
 /// A convolution of `x - zero point` with `w - zero point` in `i32`.
 fn integer_convolution(
     n: &mut NodeReader<'_, '_>,
@@ -304,12 +391,7 @@ fn integer_convolution(
     [x_zero, w_zero]: [Option<Value>; 2],
     bias: Option<Value>,
 ) -> Result<Value, NodeFault> {
-    for operand in [x, w] {
-        if !matches!(n.dtype(operand), DType::I8 | DType::U8) {
-            return Err(NodeFault::invalid(format!("convolves {}, expected i8 or u8", n.dtype(operand))));
-        }
-    }
-    let (window, groups) = convolution::window(n, x, w)?;
+    let (window, groups) = bytes_convolved(n, x, w)?;
     let rank = n_rank(n, w);
     let x_zero = x_zero.map(|z| per_output(n, z, rank, 1)).transpose()?;
     let w_zero = w_zero.map(|z| per_output(n, z, rank, 0)).transpose()?;
@@ -337,6 +419,18 @@ pub(super) fn q_linear_conv_of(n: &mut NodeReader<'_, '_>, x: Value) -> Result<V
     let (w, w_scale, w_zero) = (n.operand(3, "w")?, n.operand(4, "w_scale")?, n.operand(5, "w_zero_point")?);
     let (y_scale, y_zero) = (n.operand(6, "y_scale")?, n.operand(7, "y_zero_point")?);
     let bias = n.optional(8)?;
+    if [x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero].into_iter().all(|v| is_known_f32(n, v))
+        && bias.is_none_or(|bias| n.constant_of(bias).is_some())
+    {
+        let (window, groups) = bytes_convolved(n, x, w)?;
+        let op = Conv { window, groups, prologue: Prologue::default(), epilogue: Epilogue::default() };
+        let rank = n_rank(n, w);
+        let bias = bias.map(|bias| bias_of_products(n, bias, x_scale, w_scale)).transpose()?;
+        let x = real(n, x, [x_scale, x_zero], |n, v| per_output(n, v, rank, 1))?;
+        let w = real(n, w, [w_scale, w_zero], |n, v| per_output(n, v, rank, 0))?;
+        let y = n.emit_optional(op, &[Some(x), Some(w), bias])?;
+        return steps(n, y, [y_scale, y_zero], |n, v| per_output(n, v, rank, 1));
+    }
     let sums = integer_convolution(n, [x, w], [Some(x_zero), Some(w_zero)], bias)?;
     let rank = n_rank(n, sums);
     let mut scales = [x_scale, w_scale, y_scale];

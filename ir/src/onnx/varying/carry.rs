@@ -56,6 +56,7 @@ fn way(op: &Op, index: usize, axis: usize, shapes: &Shapes<'_>) -> Option<Way> {
     match op {
         Op::Unary(_) | Op::Cast(_) => kept(axis),
         Op::Binary(_) | Op::Where(_) | Op::Expand(_) => kept(shapes.aligned(from, axis)?),
+        Op::Quantize(_) | Op::Dequantize(_) => kept(shapes.aligned(from, axis)?),
         Op::Transpose(op) => kept(op.perm.iter().position(|&a| a == axis)?),
         Op::Slice(op) if op.axes.iter().all(|s| s.axis != axis) => kept(axis),
         Op::Split(op) if op.axis != axis => kept(axis),

@@ -3,7 +3,7 @@
 use crate::op::testing::{filled, tensor};
 use crate::op::*;
 use crate::tensor::Tensor;
-use crate::types::{Shape, TensorType};
+use crate::types::{DType, Shape, TensorType};
 
 /// Operators over a batch of two; behind each operand, whether it has an axis for the batch or is the same for all.
 fn over_batches() -> Vec<(Op, Vec<(Tensor, bool)>)> {
@@ -19,6 +19,15 @@ fn over_batches() -> Vec<(Op, Vec<(Tensor, bool)>)> {
     let integers = |shape: &[usize]| {
         let elems: Vec<i32> = (0..Shape::from(shape).elems() as i32).map(|i| i * 37 % 101).collect();
         (tensor(shape, &elems), true)
+    };
+    let bytes = |shape: &[usize]| {
+        let elems: Vec<u8> = (0..Shape::from(shape).elems()).map(|i| (i * 37 % 256) as u8).collect();
+        (tensor(shape, &elems), true)
+    };
+    let ints = |shape: &[usize]| (integers(shape).0, false);
+    let weights = |shape: &[usize]| {
+        let elems: Vec<i8> = (0..Shape::from(shape).elems()).map(|i| (i * 53 % 256) as u8 as i8).collect();
+        (tensor(shape, &elems), false)
     };
     let pool = |kind| Pool {
         kind,
@@ -49,6 +58,13 @@ fn over_batches() -> Vec<(Op, Vec<(Tensor, bool)>)> {
                 (filled([2, 12, 3, 3], 5), true),
             ],
         ),
+        (
+            IntegerConv { window: window(), groups: 2, x_zero: 9, result: Requantize::steps(DType::U8, 100) }
+                .into(),
+            vec![bytes(&[2, 4, 4, 6]), weights(&[6, 2, 2, 3]), ints(&[6]), shared(&[6], 3), shared(&[6], 4)],
+        ),
+        (Quantize { to: DType::I8 }.into(), vec![image(), shared(&[4, 1, 1], 2)]),
+        (Dequantize.into(), vec![bytes(&[2, 4, 4, 6]), shared(&[4, 1, 1], 2)]),
         (Col2Im { image: vec![4, 6], window: window() }.into(), vec![(filled([2, 12, 9], 1), true)]),
         (Col2Im { image: vec![4, 6], window: window() }.into(), vec![integers(&[2, 12, 9])]),
         (pool(PoolKind::Average { count_include_pad: false }).into(), vec![image()]),

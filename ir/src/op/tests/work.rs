@@ -13,6 +13,9 @@ const WORK: &[(&str, &str, u64, u64)] = &[
     // 18 elements go into 3 × 2 × 2 products each.
     ("conv_transpose f32[1x2x3x3], f32[2x3x2x2], f32[3] {activation=relu} : f32[1x3x4x4]", "ConvTranspose", 18 * 12, 48 * 2),
     ("conv_transpose f32[1x2x3x3], f32[2x3x2x2] : f32[1x3x4x4]", "ConvTranspose", 18 * 12, 0),
+    ("integer_conv u8[1x2x4x4], i8[3x2x3x3] {to=i32} : i32[1x3x2x2]", "IntegerConv", 12 * 18, 0),
+    // Scale and shift of each result.
+    ("integer_conv u8[1x2x4x4], i8[3x2x3x3], i32[3], f32[3], f32[3] {to=u8, zero=3} : u8[1x3x2x2]", "IntegerConv", 12 * 18, 24),
     // Four products to read an element between pixels, and one with the weight.
     ("deform_conv f32[1x2x3x3], f32[4x2x2x2], f32[1x8x2x2] : f32[1x4x2x2]", "DeformConv", 16 * 8 * 5, 0),
     ("col2_im f32[1x4x4] {image=3x3, kernel=2x2} : f32[1x1x3x3]", "Col2Im", 0, 16),
@@ -47,6 +50,8 @@ const WORK: &[(&str, &str, u64, u64)] = &[
     ("where bool[2x1], f32[3], f32[3] : f32[2x3]", "Where", 0, 6),
     ("cast f32[2x3] {to=i64} : i64[2x3]", "Cast", 0, 6),
     ("bit_cast f32[3] {to=u32} : u32[3]", "BitCast", 0, 0),
+    ("quantize f32[2x3], f32[] {to=u8} : u8[2x3]", "Quantize", 0, 6 * 4),
+    ("dequantize u8[2x3], f32[], u8[] : f32[2x3]", "Dequantize", 0, 6 * 2),
     ("softmax f32[2x3] {axis=1} : f32[2x3]", "Softmax", 0, 6 * 5),
     ("log_softmax f32[2x3] {axis=1} : f32[2x3]", "LogSoftmax", 0, 6 * 5),
     ("reduce_sum f32[2x3] {axes=[1], keep_dims=false} : f32[2]", "ReduceSum", 0, 6),

@@ -19,6 +19,7 @@
 //! | `Tiles` | number of blocks; if [`PixelBlock::tiles`] > 1 |
 //! | `Scale`, `Shift` | `[lanes]`; if the prologue is affine |
 //! | `Bias` | `[lanes]`; if the epilogue has a bias |
+//! | `Factor`, `Addend` | `[lanes]`; if the epilogue rescales, and adds |
 //! | `Residual` | as `Output`; if the epilogue has a residual |
 
 use std::collections::BTreeSet;
@@ -119,6 +120,10 @@ impl DepthwiseTile {
         let prologue = self.prologue.params(&mut b, block.parameter_range(vector, 4 * i64::from(used)));
         let range = block.parameter_range(vector, vector);
         let bias = self.epilogue.bias.then(|| b.param(ParamRole::Bias, ParamKind::Read { range }));
+        let rescale = self
+            .epilogue
+            .rescale
+            .map(|rescale| (rescale, rescale.params(&mut b, block.parameter_range(vector, vector))));
         let residual = (self.epilogue.residual != KernelResidual::None).then(|| {
             let float = block.floats.residual;
             let range = block.output_range(self.residual_pixel, self.residual_row, float);
@@ -164,6 +169,9 @@ impl DepthwiseTile {
                 let disp = block.output_disp(i, self.residual_pixel, self.residual_row);
                 (at(base, displacements.get(disp)).of(block.floats.residual), used)
             });
+            if let Some((rescale, params)) = rescale {
+                rescale.apply(&mut b, sum, at(params.factor, 0), params.addend.map(|addend| at(addend, 0)));
+            }
             self.epilogue.apply(&mut b, constants, sum, residual);
             let disp = block.output_disp(i, block.c_pixel, block.c_row);
             b.store(sum, used, at(output, displacements.get(disp)).of(block.floats.output));
@@ -175,6 +183,8 @@ impl DepthwiseTile {
             steps.extend(residual.map(|r| (r, residual_step)));
             steps.push((weights, block.parameter_step(kernel_bytes)));
             let parameters = bias.into_iter().chain(prologue.into_iter().flat_map(|(a, b)| [a, b]));
+            let rescaled = rescale.into_iter().flat_map(|(_, params)| [Some(params.factor), params.addend]);
+            let parameters = parameters.chain(rescaled.flatten());
             steps.extend(parameters.map(|p| (p, block.parameter_step(vector))));
             window::step(&mut b, &mut displacements, &steps);
         }

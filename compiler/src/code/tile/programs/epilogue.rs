@@ -24,6 +24,7 @@ use nnc_ir::op::Unary;
 
 use super::super::ir::{Addr, BinOp, Builder, Inst, Lanes, Source, Vector};
 use super::functions::VectorMath;
+use super::rescale::Rescale;
 
 /// The function applied to each output. Parameters are the bits of f32 values, so that descriptors hash and compare.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -184,6 +185,8 @@ pub enum KernelResidual {
 pub struct KernelEpilogue {
     /// Whether sums start at a bias per output channel (else at zero).
     pub bias: bool,
+    /// How sums of integers are rescaled; they have neither residual nor activation.
+    pub rescale: Option<Rescale>,
     /// The tensor that is added.
     pub residual: KernelResidual,
     /// The function that is applied.
@@ -197,7 +200,8 @@ impl KernelEpilogue {
             KernelResidual::None => "",
             KernelResidual::BeforeActivation | KernelResidual::AfterActivation => "_add",
         };
-        format!("{}{residual}", self.activation.word())
+        let rescale = self.rescale.map_or("", Rescale::word);
+        format!("{rescale}{}{residual}", self.activation.word())
     }
 
     /// Registers that outputs of one register each need at most, besides the sums: bounds, intermediate values, and
@@ -216,7 +220,8 @@ impl KernelEpilogue {
             Activation::Gelu | Activation::GeluTanh | Activation::Softplus => (0, 7),
         };
         let part_of_residual = if self.residual == KernelResidual::None { 0 } else { 2 };
-        bounds + values.max(part_of_residual).max(stored).max(1)
+        let factor = usize::from(self.rescale.is_some());
+        bounds + values.max(part_of_residual).max(stored).max(1) + factor
     }
 
     /// Writes the constants that all outputs share; `widest` is the widest output.
@@ -399,7 +404,7 @@ mod tests {
             for (i, &x) in sums.iter().enumerate() {
                 b.store(x, 8, at(output, 32 * i as i32));
             }
-            let fits = x86::fits(&b.finish(), x86::Level::Avx2);
+            let fits = x86::fits(&b.finish(), x86::Level::Avx2, false);
             assert!(fits.is_ok(), "{activation:?}: {fits:?}");
         }
     }

@@ -10,6 +10,7 @@ pub mod epilogue;
 pub mod functions;
 pub mod pool;
 mod powers;
+pub mod rescale;
 pub mod stage;
 pub mod window;
 pub mod winograd;

@@ -14,7 +14,7 @@
 
 use super::super::error::TileError;
 use super::super::ir::{Builder, ByteRange, Lanes, ParamKind, ParamRole, Source, TileProgram, Trips, at};
-use super::epilogue::{Activation, KernelEpilogue, KernelResidual};
+use super::epilogue::{Activation, KernelEpilogue};
 use super::{Displacements, strided};
 use crate::code::float::Float;
 
@@ -58,8 +58,7 @@ impl StageTile {
         let affine = self.affine.then(|| {
             (b.param(ParamRole::Scale, constants.clone()), b.param(ParamRole::Shift, constants.clone()))
         });
-        let epilogue =
-            KernelEpilogue { bias: false, residual: KernelResidual::None, activation: self.activation };
+        let epilogue = KernelEpilogue { activation: self.activation, ..KernelEpilogue::default() };
         let bounds = epilogue.begin(&mut b, widest);
         b.begin();
         let mut done = 0u32;

@@ -106,9 +106,9 @@ impl RegisterWidth {
 }
 
 /// Scratch registers that storing takes: all lanes, or a part of them.
-pub const fn store_scratch(float: Float, level: Level, part: bool) -> usize {
+pub(super) const fn store_scratch(float: Float, level: Level, part: bool) -> usize {
     match (float, level) {
-        (Float::F32, _) | (Float::F16, Level::Avx512) => 0,
+        (Float::F32 | Float::U8, _) | (Float::F16, Level::Avx512) => 0,
         (Float::F16, Level::Avx2) => part as usize,
         (Float::Bf16, Level::Avx512) => 1,
         (Float::Bf16, Level::Avx2) => 3,
@@ -406,6 +406,6 @@ impl X86Emitter<'_> {
 const fn from_halves(float: Float) -> Forms {
     match float {
         Float::Bf16 => FROM_WORDS,
-        Float::F16 | Float::F32 => FROM_F16,
+        Float::F16 | Float::F32 | Float::U8 => FROM_F16,
     }
 }

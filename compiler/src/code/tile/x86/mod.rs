@@ -13,6 +13,7 @@
 //! VEX encodings, which are shorter, are chosen wherever the instruction has one.
 
 mod asm;
+mod bytes;
 mod halves;
 mod literals;
 mod sine;
@@ -20,7 +21,7 @@ mod sine;
 use iced_x86::{Code, Instruction, MemoryOperand, Register};
 
 use self::asm::{Asm, AsmError, Forward, Label};
-pub use self::halves::store_scratch;
+pub use self::bytes::PACK_SCRATCH;
 use super::error::TileError;
 use super::ir::{Addr, BinOp, Inst, Lanes, Source, Test, TileProgram, Trips, UnOp, Vector};
 use super::registers::{Counter, Lifetimes, RegisterFile, Regs, Sink, assign, measure};
@@ -76,26 +77,36 @@ const INTS32: [Register; 9] = [
 /// Loops start at a multiple of this many bytes, a line of the decoded-instruction cache.
 const LOOP_ALIGN: usize = 64;
 
-/// The machine code of a verified program.
-pub fn lower(program: &TileProgram, level: Level) -> Result<Vec<u8>, TileError> {
+/// Scratch registers that storing takes: all lanes, or a part of them.
+pub const fn store_scratch(float: Float, level: Level, part: bool) -> usize {
+    match float {
+        Float::F32 => 0,
+        Float::F16 | Float::Bf16 => halves::store_scratch(float, level, part),
+        Float::U8 => bytes::store_scratch(level),
+    }
+}
+
+/// The machine code of a verified program. `has_dot` says that the machine multiplies bytes and adds them up in one instruction.
+pub fn lower(program: &TileProgram, level: Level, has_dot: bool) -> Result<Vec<u8>, TileError> {
     let encode = |e: AsmError| TileError::Encode { program: program.name.clone(), message: e.to_string() };
     let masks = if level == Level::Avx512 { masks(program)? } else { Vec::new() };
     let asm = Asm::new().map_err(encode)?;
     let lifetimes = Lifetimes::of(program);
-    let used = measure(program, &lifetimes, level.registers(), &|inst| scratch(inst, program, level))?;
+    let used =
+        measure(program, &lifetimes, level.registers(), &|inst| scratch(inst, program, level, has_dot))?;
     let literals = literals::choose(program, used, level.registers().vectors);
-    let mut emitter = X86Emitter { program, level, asm, masks, literals, loops: Vec::new() };
+    let mut emitter = X86Emitter { program, level, has_dot, asm, masks, literals, loops: Vec::new() };
     assign(program, &lifetimes, level.registers(), &mut emitter)?;
     emitter.leave().map_err(encode)?;
     Ok(emitter.asm.finish())
 }
 
 /// Whether a program fits the registers of a level.
-pub fn fits(program: &TileProgram, level: Level) -> Result<(), TileError> {
+pub fn fits(program: &TileProgram, level: Level, has_dot: bool) -> Result<(), TileError> {
     if level == Level::Avx512 {
         masks(program)?;
     }
-    let scratch = |inst: &Inst| scratch(inst, program, level);
+    let scratch = |inst: &Inst| scratch(inst, program, level, has_dot);
     measure(program, &Lifetimes::of(program), level.registers(), &scratch).map(|_| ())
 }
 
@@ -131,7 +142,9 @@ fn masks(program: &TileProgram) -> Result<Vec<u16>, TileError> {
                 Inst::Loop { body, .. } => collect(program, body, masks, rounds),
                 Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Spread { .. } => {}
                 Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => {}
-                Inst::Fma { .. } | Inst::Bin { .. } | Inst::Shl { .. } => {}
+                Inst::Pack { .. } => {}
+                Inst::DotWords { .. } => {}
+                Inst::Fma { .. } | Inst::Dot { .. } | Inst::Bin { .. } | Inst::Shl { .. } => {}
                 Inst::MulAdd { .. } | Inst::Scale { .. } => {}
                 Inst::Shr { .. } | Inst::Un { .. } | Inst::Sine { .. } | Inst::Select { .. } => {}
                 Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } => {}
@@ -160,15 +173,16 @@ fn compares(body: &[Inst]) -> bool {
 }
 
 /// Number of scratch registers that an instruction needs.
-fn scratch(inst: &Inst, program: &TileProgram, level: Level) -> usize {
-    let half = |addr: &Addr| addr.float.is_half();
+fn scratch(inst: &Inst, program: &TileProgram, level: Level, has_dot: bool) -> usize {
+    let narrow = |addr: &Addr| addr.float.is_narrow();
     let upper_half = |v: &Vector, n: u8| program.lanes(*v) != Lanes::X4 && n % 8 > 4;
     match inst {
         Inst::Fold { .. } | Inst::Across { .. } => 1,
         Inst::Pick { dst, .. } => level.registers().pieces(program.lanes(*dst)),
         Inst::Fill { .. } => usize::from(level == Level::Avx2),
+        Inst::Pack { .. } => bytes::PACK_SCRATCH,
         Inst::Store { addr, .. } => store_scratch(addr.float, level, false),
-        Inst::StorePart { addr, .. } if half(addr) => store_scratch(addr.float, level, true),
+        Inst::StorePart { addr, .. } if narrow(addr) => store_scratch(addr.float, level, true),
         Inst::Scale { .. } => {
             if level == Level::Avx2 {
                 2
@@ -176,13 +190,15 @@ fn scratch(inst: &Inst, program: &TileProgram, level: Level) -> usize {
                 0
             }
         }
+        Inst::Dot { b, .. } => bytes::dot_scratch(b, has_dot),
+        Inst::DotWords { b, .. } => 1 + usize::from(!matches!(b, Source::Reg(_))),
         Inst::Fma { b, .. } | Inst::Bin { b, .. } | Inst::MulAdd { add: b, .. } => match (b, level) {
-            (Source::Mem(addr) | Source::Splat(addr), _) if half(addr) => 1,
+            (Source::Mem(addr) | Source::Splat(addr), _) if narrow(addr) => 1,
             (Source::Splat(_) | Source::Imm(_), Level::Avx2) => 1,
             (Source::Reg(_) | Source::Mem(_) | Source::Splat(_) | Source::Imm(_), _) => 0,
         },
         Inst::LoadPart { dst: v, n, addr } | Inst::StorePart { src: v, n, addr } => {
-            usize::from(level == Level::Avx2 && !half(addr) && upper_half(v, *n))
+            usize::from(level == Level::Avx2 && !narrow(addr) && upper_half(v, *n))
         }
         Inst::Sine { .. } => sine::SCRATCH,
         Inst::Select { .. } => usize::from(level == Level::Avx2),
@@ -433,6 +449,8 @@ fn high(regs: &[u8]) -> bool {
 struct X86Emitter<'a> {
     program: &'a TileProgram,
     level: Level,
+    /// Whether there is an instruction for products of bytes.
+    has_dot: bool,
     asm: Asm,
     /// The lanes of partial accesses; `masks[i]` is in `k(i+1)`.
     masks: Vec<u16>,
@@ -443,7 +461,7 @@ struct X86Emitter<'a> {
 
 impl Sink for X86Emitter<'_> {
     fn temps(&self, inst: &Inst, program: &TileProgram) -> usize {
-        scratch(inst, program, self.level)
+        scratch(inst, program, self.level, self.has_dot)
     }
 
     fn enter(&mut self, regs: &Regs) -> Result<(), TileError> {
@@ -573,6 +591,9 @@ impl X86Emitter<'_> {
             Inst::Store { src, addr } if addr.float.is_half() => {
                 self.store_halves(*src, *addr, None, regs)?
             }
+            Inst::Store { src, addr } if addr.float == Float::U8 => {
+                self.store_bytes(*src, *addr, None, regs)?
+            }
             Inst::Store { src, addr } => {
                 let width = self.width(*src);
                 for (i, &s) in regs.vector(*src).iter().enumerate() {
@@ -592,6 +613,13 @@ impl X86Emitter<'_> {
             Inst::StorePart { src, addr, n } if addr.float.is_half() => {
                 self.store_halves(*src, *addr, Some(*n), regs)?
             }
+            Inst::LoadPart { dst, addr, n } if addr.float == Float::U8 => {
+                self.load_part_of_bytes(*dst, *addr, *n, regs)?
+            }
+            Inst::StorePart { src, addr, n } if addr.float == Float::U8 => {
+                self.store_bytes(*src, *addr, Some(*n), regs)?
+            }
+            Inst::Pack { parts, addr } => self.pack(parts, *addr, regs)?,
             Inst::LoadPart { dst, addr, n } => self.load_part(*dst, *addr, *n, regs)?,
             Inst::StorePart { src, addr, n } => self.store_part(*src, *addr, *n, regs)?,
             Inst::Splat { dst, addr } => {
@@ -630,6 +658,12 @@ impl X86Emitter<'_> {
                     self.asm.emit(&Instruction::with2(code, width.reg(d), width.reg(s))?)?;
                 }
             }
+            Inst::Un { op: UnOp::Number, dst, src } => {
+                let width = self.width(*dst);
+                for (&d, &s) in regs.vector(*dst).iter().zip(regs.vector(*src)) {
+                    self.numbers(width, d, s)?;
+                }
+            }
             // The numbers of vroundps, without a signal that something was rounded.
             Inst::Un { op: UnOp::Nearest, dst, src } => self.with_number(ROUND, *dst, *src, 8, regs)?,
             Inst::Un { op: UnOp::Floor, dst, src } => self.with_number(ROUND, *dst, *src, 9, regs)?,
@@ -639,6 +673,8 @@ impl X86Emitter<'_> {
                 self.select(*test, [*x, *y], *dst, [*then, *otherwise], regs)?
             }
             Inst::Fma { acc, a, b, .. } => self.ternary(FMA, *acc, *a, *b, regs)?,
+            Inst::Dot { acc, a, b } => self.dot(*acc, *a, *b, false, regs)?,
+            Inst::DotWords { acc, a, b } => self.dot(*acc, *a, *b, true, regs)?,
             Inst::MulAdd { dst, x, add } => self.ternary(MUL_ADD, *dst, *x, *add, regs)?,
             Inst::Scale { dst, src, by } => match self.level {
                 Level::Avx512 => self.ternary(SCALE, *dst, *src, Source::Reg(*by), regs)?,
@@ -939,6 +975,7 @@ impl X86Emitter<'_> {
         match addr.float {
             Float::F32 => self.load(width, d, m),
             half @ (Float::F16 | Float::Bf16) => self.load_halves(half, width, d, m),
+            Float::U8 => self.load_bytes(width, d, m),
         }
     }
 
@@ -954,6 +991,7 @@ impl X86Emitter<'_> {
         let m = self.memory(addr, 0, regs);
         let forms = match (addr.float, n) {
             (half @ (Float::F16 | Float::Bf16), _) => return self.spread_halves(half, width, d, m, n),
+            (Float::U8, _) => return self.spread_bytes(width, d, m, n),
             (Float::F32, 1) => SPLAT,
             (Float::F32, 2) => SPREAD_TWO,
             (Float::F32, _) => SPREAD_FOUR,

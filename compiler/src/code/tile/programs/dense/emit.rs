@@ -4,12 +4,14 @@ use std::ops::Range;
 
 use super::super::super::error::TileError;
 use super::super::super::ir::{
-    Addr, Builder, ByteRange, Inst, Int, Lanes, ParamKind, ParamRole, Source, TileProgram, Trips, Vector, at,
+    Addr, Builder, ByteRange, Inst, Int, Lanes, ParamKind, ParamRole, Source, TileProgram, Trips, UnOp,
+    Vector, at,
 };
 use super::super::Displacements;
 use super::super::epilogue::KernelResidual;
-use super::panel::{flat_width, together};
-use super::{Broadcast, DenseTile, LINE, RunClass, Runs, UNROLL, UNROLL_RUN, panel_width};
+use super::super::rescale::{Rescale, RescaleParams};
+use super::panel::{Col, flat_width, together};
+use super::{Broadcast, DenseTile, LINE, Products, RunClass, Runs, UNROLL, UNROLL_RUN, panel_width};
 use crate::code::float::Float;
 
 /// The program of a tile that has been checked.
@@ -48,6 +50,11 @@ struct RoundAt {
     position: u32,
 }
 
+/// An address of floats of a type.
+const fn at_float(base: Int, disp: i32, float: Float) -> Addr {
+    at(base, disp).of(float)
+}
+
 struct DenseEmitter<'a> {
     tile: &'a DenseTile,
     b: Builder,
@@ -58,6 +65,7 @@ struct DenseEmitter<'a> {
     kernel_rows: Trips,
     table: Option<Int>,
     bias: Option<Int>,
+    rescale: Option<(Rescale, RescaleParams)>,
     residual: Option<Int>,
     ahead: Option<Int>,
     /// The widest column.
@@ -99,6 +107,10 @@ impl<'a> DenseEmitter<'a> {
             let range = ByteRange::new(0, 4 * i64::from(panel_width(&tile.cols)));
             b.param(ParamRole::Bias, ParamKind::Read { range })
         });
+        let rescale = tile.epilogue.rescale.map(|rescale| {
+            let range = ByteRange::new(0, 4 * i64::from(panel_width(&tile.cols)));
+            (rescale, rescale.params(&mut b, range))
+        });
         let residual = (tile.epilogue.residual != KernelResidual::None).then(|| {
             let range = tile.output_range(tile.residual_pixel, tile.floats.residual);
             b.param(ParamRole::Residual, ParamKind::Read { range })
@@ -116,6 +128,7 @@ impl<'a> DenseEmitter<'a> {
             kernel_rows,
             table,
             bias,
+            rescale,
             residual,
             ahead,
             widest,
@@ -408,7 +421,12 @@ impl<'a> DenseEmitter<'a> {
                 Broadcast::Register => Source::Reg(self.b.splat(self.widest, addr)),
             };
             for &(v, column) in &columns {
-                self.b.fma(self.sums[part][r as usize][v], column, value);
+                let sum = self.sums[part][r as usize][v];
+                match self.tile.products {
+                    Products::Floats => self.b.fma(sum, column, value),
+                    Products::Bytes => self.b.dot(sum, column, value),
+                    Products::Words => self.b.dot_words(sum, column, value),
+                }
             }
         }
     }
@@ -446,26 +464,61 @@ impl<'a> DenseEmitter<'a> {
         sums
     }
 
+    /// Stores results of a pixel, of which each has a column, and channels before it: bytes of full columns side by side together.
+    fn store(&mut self, row: usize, results: &mut Vec<(Vector, Col, u32)>) {
+        let float = self.tile.floats.output;
+        let mut rest = &results[..];
+        while let Some(&(sum, col, channel)) = rest.first() {
+            let at = row as i64 * i64::from(self.tile.c_pixel) + float.span(channel);
+            let to = at_float(self.output, self.displacements.get(at), float);
+            let is_full = |c: &Col| c.used == c.lanes.count() && c.lanes == col.lanes;
+            let full = rest.iter().take_while(|(_, c, _)| is_full(c)).count();
+            let together = match full {
+                4.. => 4,
+                2 | 3 => 2,
+                _ => 1,
+            };
+            if float == Float::U8 && together > 1 {
+                let parts: Vec<Vector> = rest[..together].iter().map(|(sum, ..)| *sum).collect();
+                self.b.pack(&parts, to);
+                rest = &rest[together..];
+            } else {
+                self.b.store(sum, col.used, to);
+                rest = &rest[1..];
+            }
+        }
+        results.clear();
+    }
+
     /// Sums up, applies the epilogue and stores.
     fn finish(mut self) -> Result<TileProgram, TileError> {
         let sums = self.sum_up();
         let constants = self.tile.epilogue.begin(&mut self.b, self.widest);
         for (r, sums) in sums.into_iter().enumerate() {
             let floats = self.tile.floats;
-            let mut channel = 0;
-            for (sum, col) in sums.into_iter().zip(&self.tile.cols) {
-                let place = |emit: &mut Displacements, base: Int, pixel: i32, float: Float| {
-                    at(base, emit.get(r as i64 * i64::from(pixel) + float.span(channel))).of(float)
-                };
+            let (mut channel, mut lane) = (0, 0);
+            let mut results: Vec<(Vector, Col, u32)> = Vec::new();
+            for (sum, &col) in sums.into_iter().zip(&self.tile.cols) {
                 let residual = self.residual.map(|base| {
-                    let pixel = self.tile.residual_pixel;
-                    (place(&mut self.displacements, base, pixel, floats.residual), col.used)
+                    let at = r as i64 * i64::from(self.tile.residual_pixel) + floats.residual.span(channel);
+                    (at_float(base, self.displacements.get(at), floats.residual), col.used)
                 });
+                if let Some((rescale, params)) = self.rescale {
+                    if self.tile.products != Products::Floats {
+                        self.b.push(Inst::Un { op: UnOp::Number, dst: sum, src: sum });
+                    }
+                    let place = |base: Int| at(base, lane);
+                    rescale.apply(&mut self.b, sum, place(params.factor), params.addend.map(place));
+                }
+                lane += col.lanes.bytes();
                 self.tile.epilogue.apply(&mut self.b, constants, sum, residual);
-                let to = place(&mut self.displacements, self.output, self.tile.c_pixel, floats.output);
-                self.b.store(sum, col.used, to);
+                results.push((sum, col, channel));
                 channel += col.used;
+                if floats.output != Float::U8 {
+                    self.store(r, &mut results);
+                }
             }
+            self.store(r, &mut results);
         }
         self.displacements.check(&self.tile.name())?;
         Ok(self.b.finish())

@@ -27,6 +27,8 @@
 //! to which the bias is added last. Taps outside the image contribute nothing. The result depends on the layer and on `split`
 //! only, not on the tile that computes it.
 //!
+//! Sums of products of [bytes](Products) are exact, so they depend on the layer alone. A bias is an `i32` then.
+//!
 //! # Parameters, in this order, those not needed left out
 //!
 //! | role | meaning |
@@ -37,6 +39,7 @@
 //! | `KernelRows` | number of kernel rows inside the image; if [`DenseTile::kernel_rows`] > 1 |
 //! | `Table` | displacements of the channel runs; with [`Runs::Table`] |
 //! | `Bias` | packed like one row of the panel; if the epilogue has a bias |
+//! | `Factor`, `Addend` | packed like the bias; if the epilogue rescales, and adds |
 //! | `Residual` | as `Output`; if the epilogue has a residual |
 //! | `Ahead` | where prefetching starts; if [`DenseTile::ahead`] > 0 |
 
@@ -141,6 +144,19 @@ pub enum Broadcast {
     Register,
 }
 
+/// What is multiplied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Products {
+    /// Floats: a channel is one of them.
+    #[default]
+    Floats,
+    /// Bytes, unsigned ones of the input and signed ones of the weights. A *quad* of four channels takes the place of a channel: it is as wide
+    /// as an `f32`, and its products go into one lane, whose sum is an `i32`.
+    Bytes,
+    /// Words, likewise: a pair of channels takes the place of one.
+    Words,
+}
+
 /// A register block of a dense layer; see the module's documentation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DenseTile {
@@ -166,6 +182,8 @@ pub struct DenseTile {
     pub split: u32,
     /// How input values are broadcast.
     pub broadcast: Broadcast,
+    /// What is multiplied. Quads of bytes are as wide as the `f32` that the input is said to have then.
+    pub products: Products,
     /// What lies in the input, the output and the residual.
     pub floats: Floats,
     /// Bytes from the weights of one channel to those of the next, where they lie in the rows of a matrix; in a panel they follow each
@@ -189,7 +207,11 @@ impl DenseTile {
     pub fn name(&self) -> String {
         let (width, taps) = (panel_channels(&self.cols), self.taps.len());
         let (rows, k, epilogue) = (self.rows, self.k.channels(), self.epilogue.word());
-        let floats = self.floats.word();
+        let floats = match self.products {
+            Products::Floats => self.floats.word(),
+            Products::Bytes => format!("bytesto{}", self.floats.output.word()),
+            Products::Words => format!("wordsto{}", self.floats.output.word()),
+        };
         format!("dense_{floats}_{rows}x{width}_k{}x{taps}x{k}{epilogue}", self.kernel_rows)
     }
 
@@ -238,6 +260,11 @@ impl DenseTile {
         }
         if self.taps.iter().any(|t| t.rows.end > self.rows) {
             return wrong("a tap names a pixel that the tile does not have");
+        }
+        if self.products != Products::Floats
+            && (self.split > 1 || round > 1 || self.floats.input != Float::F32)
+        {
+            return wrong("integers are multiplied four bytes at a time, into one sum for each output");
         }
         if !matches!(self.split, 1 | 2 | 4) {
             return wrong("the number of sums per output must be 1, 2 or 4");

@@ -1,0 +1,138 @@
+//! Bytes in Cranelift IR: unsigned ones in memory that are numbers in registers, and sums of their products.
+
+use cranelift_codegen::ir::condcodes::FloatCC;
+use cranelift_codegen::ir::immediates::Ieee32;
+use cranelift_codegen::ir::types::{F32X4, I8, I8X16, I16, I16X8, I32, I32X4};
+use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData, Type, Value};
+use cranelift_frontend::FunctionBuilder;
+
+/// The first `n` (1 to 4) of four bytes from memory as F32X4, the others 0.
+pub fn load_some(b: &mut FunctionBuilder<'_>, at: Value, displacement: i32, n: i32) -> Value {
+    let mut load = |ty: Type, bytes: i32| {
+        let v = b.ins().load(ty, flags(), at, displacement.wrapping_add(bytes));
+        if ty == I32 { v } else { b.ins().uextend(I32, v) }
+    };
+    let bits = match n {
+        1 => load(I8, 0),
+        2 => load(I16, 0),
+        3 => {
+            let (two, third) = (load(I16, 0), load(I8, 2));
+            let third = b.ins().ishl_imm_s(third, 16);
+            b.ins().bor(two, third)
+        }
+        _ => load(I32, 0),
+    };
+    numbers(b, bits)
+}
+
+/// `n` bytes (1, 2 or 4) from memory over and over as F32X4.
+pub fn spread(b: &mut FunctionBuilder<'_>, at: Value, displacement: i32, n: u8) -> Value {
+    let ty = match n {
+        1 => I8,
+        2 => I16,
+        _ => I32,
+    };
+    let few = b.ins().load(ty, flags(), at, displacement);
+    let mut bits = if ty == I32 { few } else { b.ins().uextend(I32, few) };
+    for (width, by) in [(1, 8), (2, 16)] {
+        if n <= width {
+            let again = b.ins().ishl_imm_s(bits, by);
+            bits = b.ins().bor(bits, again);
+        }
+    }
+    numbers(b, bits)
+}
+
+/// The first `n` (1 to 4) lanes of F32X4 to memory: whole numbers from 0 to 255, rounded to the nearest, ties to even; NaN is 0.
+pub fn store_some(b: &mut FunctionBuilder<'_>, v: Value, at: Value, displacement: i32, n: i32) {
+    let [least, most] = [0.0, 255.0].map(|bound| {
+        let bound = b.ins().f32const(Ieee32::with_float(bound));
+        b.ins().splat(F32X4, bound)
+    });
+    let above = b.ins().fcmp(FloatCC::LessThan, least, v);
+    let above = cast(b, F32X4, above);
+    let v = b.ins().bitselect(above, v, least);
+    let below = b.ins().fcmp(FloatCC::LessThan, v, most);
+    let below = cast(b, F32X4, below);
+    let v = b.ins().bitselect(below, v, most);
+    let v = b.ins().nearest(v);
+    let words = b.ins().fcvt_to_sint_sat(I32X4, v);
+    let words = b.ins().snarrow(words, words);
+    let bytes = b.ins().unarrow(words, words);
+    let bytes = cast(b, I32X4, bytes);
+    let bits = b.ins().extractlane(bytes, 0);
+    let mut store = |ty: Type, shift: i64| {
+        let moved = if shift == 0 { bits } else { b.ins().ushr_imm_s(bits, shift) };
+        let part = if ty == I32 { moved } else { b.ins().ireduce(ty, moved) };
+        b.ins().store(flags(), part, at, displacement.wrapping_add((shift / 8) as i32));
+    };
+    match n {
+        1 => store(I8, 0),
+        2 => store(I16, 0),
+        3 => {
+            store(I16, 0);
+            store(I8, 16);
+        }
+        _ => store(I32, 0),
+    }
+}
+
+/// F32X4 with 0 in place of what is no number below 2³¹.
+pub fn below_large(b: &mut FunctionBuilder<'_>, v: Value) -> Value {
+    let large = b.ins().f32const(Ieee32::with_float(2_147_483_648.0));
+    let large = b.ins().splat(F32X4, large);
+    let below = b.ins().fcmp(FloatCC::LessThan, v, large);
+    let below = cast(b, F32X4, below);
+    let zero = b.ins().f32const(Ieee32::with_float(0.0));
+    let zero = b.ins().splat(F32X4, zero);
+    b.ins().bitselect(below, v, zero)
+}
+
+/// I32X4 `sums` and, in each lane, four products of signed bytes of `w` and unsigned ones of `x`. Cranelift knows this tree, in this order,
+/// as one instruction of machines that have it.
+pub fn dot(b: &mut FunctionBuilder<'_>, sums: Value, w: Value, x: Value) -> Value {
+    let (w, x) = (cast(b, I8X16, w), cast(b, I8X16, x));
+    let (w_low, x_low) = (b.ins().swiden_low(w), b.ins().uwiden_low(x));
+    let (w_high, x_high) = (b.ins().swiden_high(w), b.ins().uwiden_high(x));
+    let low = b.ins().imul(w_low, x_low);
+    let high = b.ins().imul(w_high, x_high);
+    let [low, high] = [low, high].map(|products| {
+        let (first, second) = (b.ins().swiden_low(products), b.ins().swiden_high(products));
+        b.ins().iadd_pairwise(first, second)
+    });
+    let four = b.ins().iadd_pairwise(low, high);
+    b.ins().iadd(four, sums)
+}
+
+/// I32X4 `sums` and, in each lane, two products of signed words.
+pub fn dot_words(b: &mut FunctionBuilder<'_>, sums: Value, w: Value, x: Value) -> Value {
+    let (w, x) = (cast(b, I16X8, w), cast(b, I16X8, x));
+    let (w_low, x_low) = (b.ins().swiden_low(w), b.ins().swiden_low(x));
+    let (w_high, x_high) = (b.ins().swiden_high(w), b.ins().swiden_high(x));
+    let low = b.ins().imul(w_low, x_low);
+    let high = b.ins().imul(w_high, x_high);
+    let two = b.ins().iadd_pairwise(low, high);
+    b.ins().iadd(two, sums)
+}
+
+/// Four bytes as F32X4.
+fn numbers(b: &mut FunctionBuilder<'_>, bits: Value) -> Value {
+    let lanes = b.ins().scalar_to_vector(I32X4, bits);
+    let bytes = cast(b, I8X16, lanes);
+    let words = b.ins().uwiden_low(bytes);
+    debug_assert_eq!(b.func.dfg.value_type(words), I16X8);
+    let numbers = b.ins().uwiden_low(words);
+    b.ins().fcvt_from_sint(F32X4, numbers)
+}
+
+fn cast(b: &mut FunctionBuilder<'_>, ty: Type, value: Value) -> Value {
+    if b.func.dfg.value_type(value) == ty {
+        return value;
+    }
+    b.ins().bitcast(ty, MemFlagsData::new().with_endianness(Endianness::Little), value)
+}
+
+/// Accesses cannot trap, and promise no alignment.
+fn flags() -> MemFlagsData {
+    MemFlagsData::new().with_notrap()
+}

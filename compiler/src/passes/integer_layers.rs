@@ -1,0 +1,430 @@
+//! Makes layers of integers of convolutions and matrix products between Dequantize and Quantize.
+//!
+//! ```text
+//!   x ─▶ dequantize ─┐
+//!   w ─▶ dequantize ─┼▶ conv [relu] ─▶ quantize      becomes      x ─▶ integer conv
+//!   b ─▶ dequantize ─┘
+//! ```
+//!
+//! Weights, scales and zero points are constants. Sums are exact then, and what becomes of a sum is one multiplication: by the scales of
+//! both operands over that of the result. A bias in steps of the products is where sums start; bounds of an activation are bounds of the
+//! steps. Where no Quantize follows, the result are real numbers. A product of matrices is a 1×1 convolution whose pixels are its rows.
+//!
+//! Weights that no such layer reads become floats here, and not before.
+
+use nnc_ir::op::{Conv, Dequantize, IntegerConv, MatMul, Quantize, Requantize, Reshape, Unary, Window};
+use nnc_ir::{DType, Graph, NodeId, Op, Tensor, TensorType, Value};
+
+use super::edit::{bounds, each_node, floats, replace, rewrite, vector};
+use super::{EditError, Notes};
+
+/// Sums of so many products of bytes stay within `i32`.
+const MOST_PRODUCTS: usize = 1 << 16;
+
+pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
+    each_node(graph, notes, |graph, notes, id| {
+        let Some(layer) = integer_layer(graph, id) else { return Ok(()) };
+        let last = layer.last;
+        apply(graph, id, layer)?;
+        notes.count(if last == id { "with real results" } else { "layers" });
+        Ok(())
+    })?;
+    each_node(graph, notes, |graph, notes, id| {
+        if matches!(graph.node(id).op, Op::Dequantize(_)) && dequantize(graph, id)? {
+            notes.count("constants dequantised");
+        }
+        Ok(())
+    })
+}
+
+/// A layer of integers, and what it takes the place of.
+struct IntegerLayer {
+    /// The window and groups of the convolution, over two axes.
+    op: IntegerConv,
+    /// The steps that it reads, and their shape as an image.
+    x: Value,
+    image: Vec<usize>,
+    /// `[M, C / groups, ky, kx]` of `i8`.
+    weights: Tensor,
+    /// `i32` where sums start, or real numbers that are added behind.
+    bias: Option<Tensor>,
+    /// For each channel of the result.
+    scale: Vec<f32>,
+    shift: Option<Vec<f32>>,
+    /// Shape of the result as an image.
+    result: Vec<usize>,
+    /// Applied to real results.
+    activation: Option<Unary>,
+    /// The node whose result this is.
+    last: NodeId,
+}
+
+/// What stands for numbers: steps, and the scale and zero point of each, or of each along an axis.
+struct Steps {
+    q: Value,
+    scale: Vec<f32>,
+    zero: Vec<i32>,
+    /// The axis along which they differ, if they do.
+    axis: Option<usize>,
+}
+
+impl Steps {
+    /// Those that a Dequantize reads, or a Quantize makes.
+    fn of(graph: &Graph, node: NodeId) -> Option<Steps> {
+        let like = match graph.node(node).op {
+            Op::Dequantize(_) | Op::Quantize(_) => graph.ty(node.into()).clone(),
+            _ => return None,
+        };
+        let operand = |index: usize| graph.operand(node, index);
+        let scale = operand(Dequantize::SCALE)?;
+        let (scale_axis, scale) = (along(&graph.ty(scale).shape, &like)?, floats(graph, scale)?.into_owned());
+        let (zero_axis, zero) = match operand(Dequantize::ZERO) {
+            None => (None, vec![0]),
+            Some(zero) => (along(&graph.ty(zero).shape, &like)?, integers(graph.constant(zero)?)?),
+        };
+        let axis = match (scale_axis, zero_axis) {
+            (Some(a), Some(b)) if a != b => return None,
+            (a, b) => a.or(b),
+        };
+        if !scale.iter().all(|s| s.is_finite() && *s > 0.0) {
+            return None;
+        }
+        Some(Steps { q: operand(Dequantize::X)?, scale, zero, axis })
+    }
+
+    /// Scale and zero point, where all have the same.
+    fn one(&self) -> Option<(f32, i32)> {
+        Some((*self.scale.first()?, *self.zero.first()?)).filter(|_| self.axis.is_none())
+    }
+
+    fn scale_at(&self, index: usize) -> f32 {
+        self.scale[if self.scale.len() == 1 { 0 } else { index }]
+    }
+
+    fn zero_at(&self, index: usize) -> i32 {
+        self.zero[if self.zero.len() == 1 { 0 } else { index }]
+    }
+}
+
+/// The axis of `like` along which a parameter of this shape differs: none where it has one element. `None` if there are several.
+fn along(shape: &[usize], like: &TensorType) -> Option<Option<usize>> {
+    let offset = like.shape.rank().checked_sub(shape.len())?;
+    let mut axes = (0..shape.len()).filter(|&axis| shape[axis] != 1);
+    match (axes.next(), axes.next()) {
+        (None, _) => Some(None),
+        (Some(axis), None) => Some(Some(axis + offset)),
+        _ => None,
+    }
+}
+
+/// The elements of a constant of integers of up to 32 bits.
+fn integers(tensor: &Tensor) -> Option<Vec<i32>> {
+    fn all<T: nnc_ir::tensor::Element + Into<i32>>(tensor: &Tensor) -> Option<Vec<i32>> {
+        Some(tensor.elems::<T>().ok()?.iter().map(|&v| v.into()).collect())
+    }
+    match tensor.dtype() {
+        DType::I8 => all::<i8>(tensor),
+        DType::U8 => all::<u8>(tensor),
+        DType::I16 => all::<i16>(tensor),
+        DType::U16 => all::<u16>(tensor),
+        DType::I32 => all::<i32>(tensor),
+        _ => None,
+    }
+}
+
+/// The steps of a value that a Dequantize makes.
+fn dequantised(graph: &Graph, value: Value) -> Option<Steps> {
+    match graph.node(value.node).op {
+        Op::Dequantize(_) => Steps::of(graph, value.node),
+        _ => None,
+    }
+}
+
+/// Weights as `i8` around a zero point of 0, and the axis of their scales.
+fn weights(graph: &Graph, value: Value, results: usize) -> Option<(Vec<i8>, Steps)> {
+    let steps = dequantised(graph, value)?;
+    let tensor = graph.constant(steps.q).filter(|t| matches!(t.dtype(), DType::I8 | DType::U8))?;
+    if steps.axis.is_some_and(|axis| axis != results) {
+        return None;
+    }
+    let shape = tensor.shape();
+    let inner: usize = shape[results + 1..].iter().product();
+    let elems = integers(tensor)?.into_iter().enumerate();
+    let centred = elems.map(|(i, w)| {
+        let result = i / inner.max(1) % shape[results].max(1);
+        i8::try_from(w.checked_sub(steps.zero_at(result))?).ok()
+    });
+    Some((centred.collect::<Option<Vec<i8>>>()?, steps))
+}
+
+/// The layer of integers that a node can be.
+fn integer_layer(graph: &Graph, id: NodeId) -> Option<IntegerLayer> {
+    match &graph.node(id).op {
+        Op::Conv(conv) => convolution(graph, id, conv),
+        Op::MatMul(product) => self::product(graph, id, product),
+        _ => None,
+    }
+}
+
+fn convolution(graph: &Graph, id: NodeId, conv: &Conv) -> Option<IntegerLayer> {
+    let operand = |index: usize| graph.operand(id, index);
+    if !conv.prologue.is_none() || conv.epilogue.residual.is_some() {
+        return None;
+    }
+    let x = dequantised(graph, operand(Conv::X)?)?;
+    let (elems, w) = weights(graph, operand(Conv::W)?, 0)?;
+    // Signals are images with one row.
+    let two = |shape: &[usize]| match *shape {
+        [n, c, l] => Some(vec![n, c, 1, l]),
+        [_, _, _, _] => Some(shape.to_vec()),
+        _ => None,
+    };
+    let image = two(&graph.ty(x.q).shape)?;
+    let kernel = two(&graph.ty(w.q).shape)?;
+    let result = two(&graph.ty(id.into()).shape)?;
+    let window = match conv.window.kernel.len() {
+        1 => one_row(&conv.window),
+        _ => conv.window.clone(),
+    };
+    let bias = operand(Conv::B);
+    let tensor = Tensor::new(kernel, &elems).ok()?;
+    let layer = Around { x, w, bias, activation: conv.epilogue.activation, image, result };
+    layer.around(graph, id, tensor, (window, conv.groups))
+}
+
+/// The window over one row that a window over one axis is.
+fn one_row(window: &Window) -> Window {
+    let behind = |one: usize, of: &[usize]| [&[one], of].concat();
+    let pads = |of: &[isize]| [&[0], of].concat();
+    Window {
+        kernel: behind(1, &window.kernel),
+        strides: behind(1, &window.strides),
+        dilations: behind(1, &window.dilations),
+        pads_begin: pads(&window.pads_begin),
+        pads_end: pads(&window.pads_end),
+    }
+}
+
+fn product(graph: &Graph, id: NodeId, product: &MatMul) -> Option<IntegerLayer> {
+    let operand = |index: usize| graph.operand(id, index);
+    if product.epilogue.residual.is_some() {
+        return None;
+    }
+    let x = dequantised(graph, operand(MatMul::A)?)?;
+    let b = operand(MatMul::B)?;
+    let (a_shape, b_shape) = (&graph.ty(x.q).shape, &graph.ty(b).shape);
+    if a_shape.rank() < 2 || b_shape.rank() != 2 {
+        return None;
+    }
+    let columns = if product.trans_b { 0 } else { 1 };
+    let (n, k) = (b_shape[columns], b_shape[1 - columns]);
+    let (mut elems, w) = weights(graph, b, columns)?;
+    if !product.trans_b {
+        elems = (0..n * k).map(|i| elems[i % k * n + i / k]).collect();
+    }
+    let rows = a_shape[..a_shape.rank() - 1].iter().product();
+    let tensor = Tensor::new([n, k, 1, 1], &elems).ok()?;
+    let window = Window {
+        kernel: vec![1; 2],
+        strides: vec![1; 2],
+        dilations: vec![1; 2],
+        pads_begin: vec![0; 2],
+        pads_end: vec![0; 2],
+    };
+    let layer = Around {
+        x,
+        w,
+        bias: operand(MatMul::BIAS),
+        activation: product.epilogue.activation,
+        image: vec![rows, k, 1, 1],
+        result: vec![rows, n, 1, 1],
+    };
+    layer.around(graph, id, tensor, (window, 1))
+}
+
+/// A layer of floats, by what it has.
+struct Around {
+    x: Steps,
+    w: Steps,
+    bias: Option<Value>,
+    activation: Option<Unary>,
+    image: Vec<usize>,
+    result: Vec<usize>,
+}
+
+impl Around {
+    /// The layer of integers that does the same.
+    fn around(
+        self,
+        graph: &Graph,
+        id: NodeId,
+        weights: Tensor,
+        (window, groups): (Window, usize),
+    ) -> Option<IntegerLayer> {
+        let (x_scale, x_zero) = self.x.one()?;
+        let is_bytes = matches!(graph.ty(self.x.q).dtype, DType::U8 | DType::I8);
+        let some = [&self.image, &self.result].into_iter().all(|shape| shape.iter().all(|&n| n > 0));
+        let products = weights.shape().elems() / weights.shape()[0].max(1);
+        if !is_bytes || !some || products > MOST_PRODUCTS || graph.constant(self.x.q).is_some() {
+            return None;
+        }
+        let (last, result, y_scale) = match self.quantised(graph, id) {
+            Some((last, result, scale)) => (last, result, f64::from(scale)),
+            None => (id, Requantize::REAL, 1.0),
+        };
+        let channels = weights.shape()[0];
+        let scale = |m: usize| (f64::from(x_scale) * f64::from(self.w.scale_at(m)) / y_scale) as f32;
+        let scale: Vec<f32> = (0..channels).map(scale).collect();
+        let mut layer = IntegerLayer {
+            op: IntegerConv { window, groups, x_zero, result },
+            x: self.x.q,
+            image: self.image,
+            bias: None,
+            shift: None,
+            scale,
+            result: self.result,
+            activation: self.activation.filter(|_| last == id),
+            last,
+            weights,
+        };
+        if let Some(bias) = self.bias {
+            let summed = |m: usize| f64::from(x_scale) as f32 * self.w.scale_at(m);
+            match steps_of_products(graph, bias, channels, &layer.weights, summed) {
+                Some(steps) => layer.bias = Some(Tensor::new([channels], &steps).ok()?),
+                None => {
+                    let real = real_bias(graph, bias, channels)?;
+                    layer.shift = Some(real.iter().map(|b| (b / y_scale) as f32).collect());
+                }
+            }
+        }
+        let finite = layer.scale.iter().chain(layer.shift.iter().flatten()).all(|v| v.is_finite());
+        finite.then_some(layer)
+    }
+
+    /// The Quantize behind the layer, if it is the only reader and an activation between is bounds, and the scale of its steps.
+    fn quantised(&self, graph: &Graph, id: NodeId) -> Option<(NodeId, Requantize, f32)> {
+        let mut limits = match self.activation {
+            Some(activation) => bounds(activation)?,
+            None => (f32::NEG_INFINITY, f32::INFINITY),
+        };
+        let (mut reader, mut index) = graph.single_consumer(id.into())?;
+        if let Op::Unary(function) = graph.node(reader).op {
+            let (low, high) = bounds(function)?;
+            limits = (limits.0.max(low).min(high), limits.1.max(low).min(high));
+            (reader, index) = graph.single_consumer(reader.into())?;
+        }
+        let Op::Quantize(Quantize { to }) = graph.node(reader).op else { return None };
+        let (scale, zero) = Steps::of(graph, reader)?.one()?;
+        if index != Quantize::X
+            || !matches!(to, DType::U8 | DType::I8)
+            || limits.0.is_nan()
+            || limits.1.is_nan()
+        {
+            return None;
+        }
+        let whole = Requantize::steps(to, zero);
+        let step = |bound: f32| {
+            let step = f64::from((bound / scale).round_ties_even()) + f64::from(zero);
+            step.clamp(whole.low.into(), whole.high.into()) as i32
+        };
+        let result = Requantize { low: step(limits.0), high: step(limits.1), ..whole };
+        Some((reader, result, scale))
+    }
+}
+
+/// A bias that is given in steps of the products, where sums that start there stay within `i32`.
+fn steps_of_products(
+    graph: &Graph,
+    bias: Value,
+    channels: usize,
+    weights: &Tensor,
+    scale: impl Fn(usize) -> f32,
+) -> Option<Vec<i32>> {
+    let steps = dequantised(graph, bias)?;
+    let tensor =
+        graph.constant(steps.q).filter(|t| t.dtype() == DType::I32 && t.shape().elems() == channels)?;
+    let elems = integers(tensor)?;
+    let weights = weights.elems::<i8>().ok()?;
+    let products = weights.len() / channels.max(1);
+    let fits = |(m, bias): (usize, &i32)| {
+        let of_channel = &weights[m * products..][..products];
+        let most: i64 = of_channel.iter().map(|w| 255 * i64::from(w.unsigned_abs())).sum();
+        steps.scale_at(m) == scale(m)
+            && steps.zero_at(m) == 0
+            && i64::from(*bias).abs() + most <= i64::from(i32::MAX)
+    };
+    elems.iter().enumerate().all(fits).then_some(elems)
+}
+
+/// A known bias as real numbers.
+fn real_bias(graph: &Graph, bias: Value, channels: usize) -> Option<Vec<f64>> {
+    let real: Vec<f64> = match dequantised(graph, bias) {
+        Some(steps) => {
+            let elems = integers(graph.constant(steps.q)?)?;
+            let real = |(m, q): (usize, &i32)| {
+                f64::from((q.checked_sub(steps.zero_at(m))?) as f32 * steps.scale_at(m)).into()
+            };
+            elems.iter().enumerate().map(real).collect::<Option<Vec<f64>>>()?
+        }
+        None => floats(graph, bias)?.iter().map(|&b| f64::from(b)).collect(),
+    };
+    (real.len() == channels).then_some(real)
+}
+
+/// Puts the layer in the place of what it does.
+fn apply(graph: &mut Graph, id: NodeId, layer: IntegerLayer) -> Result<(), EditError> {
+    let name = graph.node(id).name.clone();
+    let shape = graph.ty(layer.last.into()).shape.to_vec();
+    let mut x = layer.x;
+    if graph.ty(x).shape[..] != layer.image[..] {
+        let op = Reshape { shape: layer.image };
+        x = graph.add(format!("{name}:image"), op.into(), &[Some(x)])?.into();
+    }
+    let weights = graph.add_constant(format!("{name}:weights"), layer.weights);
+    let bias = layer.bias.map(|bias| graph.add_constant(format!("{name}:bias"), bias));
+    let scale = vector(graph, format!("{name}:scale"), &layer.scale)?;
+    let shift = layer.shift.map(|shift| vector(graph, format!("{name}:shift"), &shift)).transpose()?;
+    let operands = [Some(x), Some(weights), bias, Some(scale), shift];
+    let same = shape == layer.result && layer.activation.is_none();
+    if same && layer.last == id {
+        return rewrite(graph, id, layer.op, &operands);
+    }
+    let real = layer.activation.is_some() && shape == layer.result;
+    let named = if real { format!("{name}:real") } else { name.clone() };
+    let mut y: Value = graph.add(named, layer.op.into(), &operands)?.into();
+    if shape != layer.result {
+        graph.rename(y.node, format!("{name}:rows"));
+        let name = if layer.activation.is_some() { format!("{name}:real") } else { name };
+        y = graph.add(name, Reshape { shape }.into(), &[Some(y)])?.into();
+    }
+    if let Some(activation) = layer.activation {
+        return rewrite(graph, id, activation, &[Some(y)]);
+    }
+    replace(graph, layer.last, y)
+}
+
+/// Computes a Dequantize of a constant.
+fn dequantize(graph: &mut Graph, id: NodeId) -> Result<bool, EditError> {
+    let tensors: Vec<Option<Tensor>> =
+        graph.operands(id).into_iter().map(|v| v.and_then(|v| graph.constant(v)).cloned()).collect();
+    let all = graph
+        .operands(id)
+        .iter()
+        .zip(&tensors)
+        .all(|(operand, tensor)| operand.is_some() == tensor.is_some());
+    if !all {
+        return Ok(false);
+    }
+    let operands: Vec<Option<&Tensor>> = tensors.iter().map(Option::as_ref).collect();
+    let results = graph.node(id).op.eval(&operands).map_err(|source| {
+        EditError::Graph(nnc_ir::GraphError::Op {
+            node: graph.node(id).name.clone(),
+            op: "Dequantize",
+            source,
+        })
+    })?;
+    let Some(tensor) = results.into_iter().next() else { return Ok(false) };
+    let constant = graph.add_constant(graph.node(id).name.clone(), tensor);
+    replace(graph, id, constant)?;
+    Ok(true)
+}

@@ -1,0 +1,252 @@
+//! From a convolution of integers to a step: of bytes that are multiplied in quads, or with channels in lanes where it does not sum over
+//! them.
+//!
+//! ```text
+//!   Σ over taps inside (x − zero) · w   =   Σ over all taps x · w  −  zero · Σ w        where the padding holds the zero point
+//! ```
+//!
+//! So the kernels know nothing of the zero point of what they read: sums start at the bias less what it comes to. Where it is not 0, a
+//! picture with padding is copied with its border, once; where it is, taps outside are left out as those of floats are.
+//!
+//! A quad is four channels side by side. An image whose channels lie otherwise, or whose last quad would reach beyond its pixel, is copied.
+
+use std::collections::BTreeSet;
+
+use nnc_ir::op::{IntegerConv, Op, Pad, PadMode};
+use nnc_ir::{DType, Tensor, Value};
+
+use super::PlanError;
+use super::dense_step::Placed;
+use super::fits::KernelLayer;
+use super::image::{Image, Slot, SlotRun, runs_of};
+use super::lanes::LanesOp;
+use super::own::{Own, Parameter};
+use super::packing::{QUAD, WORD};
+use super::pitch::Extent;
+use super::planner::{Place, Planner};
+use super::sweep::Axis;
+use crate::code::float::Float;
+use crate::code::sums;
+use crate::code::tile::programs::dense::Products;
+use crate::code::tile::programs::epilogue::KernelEpilogue;
+use crate::code::tile::programs::rescale::Rescale;
+use crate::code::tile::programs::window::KernelPrologue;
+use crate::code::view::View;
+
+/// Of so many quads, one may be lost to runs that do not fill theirs before channels are brought together.
+const MOST_LOST: usize = 4;
+
+impl Planner<'_> {
+    /// Plans a convolution of integers.
+    pub(super) fn integers(
+        &mut self,
+        layer: &KernelLayer,
+        in_lanes: bool,
+        rescale: Option<Rescale>,
+    ) -> Result<(), PlanError> {
+        let (id, output) = (layer.node, Value::from(layer.node));
+        let Op::IntegerConv(conv) = &self.graph.node(id).op else {
+            return Err(PlanError::Internal("a layer of integers is none".into()));
+        };
+        let own = self.integer_own(layer, conv, in_lanes)?;
+        let mut layer = *layer;
+        let mut image = self.image_or_copy(id, layer.x)?;
+        if conv.x_zero != 0 && !(is_inside(&layer.axes.0) && is_inside(&layer.axes.1)) {
+            image = self.bordered(&mut layer, &image, conv)?;
+        }
+        let epilogue = KernelEpilogue { bias: own.bias.is_some(), rescale, ..KernelEpilogue::default() };
+        let prologue = KernelPrologue::default();
+        if in_lanes {
+            let place = self.lanes_output(&layer, image)?;
+            let work = (LanesOp::Depthwise, prologue, epilogue);
+            self.lanes_parts(&layer, work, Some(&own), &place, None, true)?;
+            self.place(output, Place::Image(place.output));
+            return Ok(());
+        }
+        let depth = image.channels() / layer.groups;
+        if own.products == Products::Words {
+            image = self.as_words(&layer, &image)?;
+        } else if !self.has_quads(&image, layer.groups) {
+            let name = format!("{}.gather", self.graph.node(id).name);
+            let slots = image.channels() - depth + depth.next_multiple_of(QUAD);
+            let buffer = self.image_buffer(&name, image.extent, slots, Float::U8);
+            let copy = Image::contiguous(image.extent, image.channels(), buffer, 0);
+            self.copy_channels(id, &name, &image, &copy, "its channels are multiplied in fours")?;
+            image = copy;
+        }
+        if rescale.is_none() {
+            return self.sums(&layer, &own, epilogue, &image);
+        }
+        let (out_image, output_buffer) = self.dense_output(id, output, &image, None);
+        let placed = Placed { input: &image, output: &out_image, output_buffer, residual: None };
+        self.direct(&layer, &own, prologue, epilogue, &placed, true)?;
+        self.place(output, Place::Image(out_image));
+        Ok(())
+    }
+
+    /// A copy of an image whose bytes are words, in two slots each: for targets that multiply no bytes.
+    fn as_words(&mut self, layer: &KernelLayer, image: &Image) -> Result<Image, PlanError> {
+        let (id, channels) = (layer.node, image.channels());
+        let name = format!("{}.words", self.graph.node(id).name);
+        let from = match self.image_view(image) {
+            Some(view) => view,
+            None => {
+                let gathered = self.relayout(id, image, "its operator reads channels at equal distances")?;
+                let refused = || PlanError::Internal("a gathered image is not regular".into());
+                self.image_view(&gathered).ok_or_else(refused)?
+            }
+        };
+        let depth = channels / layer.groups;
+        let all = channels - depth + depth.next_multiple_of(QUAD / WORD);
+        let buffer = self.image_buffer(&name, image.extent, WORD * all, Float::U8);
+        let slots = (0..channels).map(|c| Slot { buffer, at: WORD * c }).collect();
+        let words = Image { extent: image.extent, slots };
+        let to = self.image_view(&words);
+        let to = to.ok_or_else(|| PlanError::Internal(format!("\"{name}\" has no layout")))?;
+        let to = View { dtype: DType::U16, ..to };
+        self.copy(id, &name, from, to, "the target multiplies words")?;
+        Ok(words)
+    }
+
+    /// Plans a layer whose result are the sums: they lie as an image of elements that are as wide.
+    fn sums(
+        &mut self,
+        layer: &KernelLayer,
+        own: &Own,
+        epilogue: KernelEpilogue,
+        input: &Image,
+    ) -> Result<(), PlanError> {
+        let output = Value::from(layer.node);
+        let (extent, channels) = (self.extent(output), self.graph.ty(output).shape[1]);
+        let name = self.graph.node(layer.node).name.clone();
+        let buffer = self.image_buffer(&name, extent, channels, Float::F32);
+        let image = Image::contiguous(extent, channels, buffer, 0);
+        let placed = Placed { input, output: &image, output_buffer: buffer, residual: None };
+        self.direct(layer, own, KernelPrologue::default(), epilogue, &placed, true)?;
+        let view = self.image_view(&image);
+        let view = view.ok_or_else(|| PlanError::Internal("sums have no layout".into()))?;
+        self.place(output, Place::Window(View { dtype: DType::I32, ..view }));
+        Ok(())
+    }
+
+    /// Whether the channels of each group lie side by side, in runs of which not too much is lost to the last quad of each, with room for
+    /// that inside of a pixel; and in buffers that displacements lead to, if there are several.
+    fn has_quads(&self, image: &Image, groups: usize) -> bool {
+        let buffers = image.buffers();
+        let Some(pitch) = buffers.first().and_then(|&b| self.pitch(b)) else { return false };
+        let all_in_arena = buffers.iter().all(|&b| self.pitch(b) == Some(pitch) && self.in_arena(b));
+        let one = buffers.len() == 1;
+        if pitch.pixel > pitch.row.min(pitch.image) || !(one || all_in_arena) {
+            return false;
+        }
+        let per_group = image.channels() / groups;
+        let mut counts = BTreeSet::new();
+        let each = image.slots.chunks(per_group.max(1)).all(|slots| {
+            let mut slots = slots.to_vec();
+            slots.sort_unstable();
+            let runs = runs_of(&slots);
+            let quads: usize = runs.iter().map(|run| run.len.div_ceil(QUAD)).sum();
+            let room = |run: &SlotRun| run.at + run.len.next_multiple_of(QUAD) <= pitch.pixel;
+            let few = quads <= per_group.div_ceil(QUAD) + per_group.div_ceil(MOST_LOST * QUAD);
+            let plain = runs.len() == 1 || self.in_arena(buffers[0]);
+            counts.insert(quads);
+            few && plain && runs.iter().all(room)
+        });
+        each && counts.len() == 1
+    }
+
+    /// What the layer has of its own: weights, where sums start, and what they are rescaled by.
+    fn integer_own(&self, layer: &KernelLayer, conv: &IntegerConv, in_lanes: bool) -> Result<Own, PlanError> {
+        let parameter = |index: usize| {
+            let value = self.graph.operand(layer.node, index);
+            value.map(|value| self.parameter(Some(value))).transpose()
+        };
+        let weights = self.parameter(layer.weights)?;
+        let starts = sums::starts(&weights, parameter(IntegerConv::BIAS)?.as_ref(), conv.x_zero)?;
+        let channels = weights.shape()[0];
+        let bias = match (starts, in_lanes) {
+            (None, _) => None,
+            (Some(starts), false) => Some(Tensor::new([channels], &starts)?),
+            (Some(starts), true) => {
+                let starts: Vec<f32> = starts.iter().map(|&start| start as f32).collect();
+                Some(Tensor::new([channels], &starts)?)
+            }
+        };
+        let products = match (in_lanes, self.target.has_dot()) {
+            (true, _) => Products::Floats,
+            (false, true) => Products::Bytes,
+            (false, false) => Products::Words,
+        };
+        let weights = match in_lanes {
+            true => {
+                let elems: Vec<f32> = weights.elems::<i8>()?.iter().map(|&w| f32::from(w)).collect();
+                Tensor::new(weights.shape().to_vec(), &elems)?
+            }
+            false => weights,
+        };
+        Ok(Own {
+            weights: Parameter::Known(weights),
+            products,
+            bias: bias.map(Parameter::Known),
+            rescale: parameter(IntegerConv::SCALE)?.zip(Some(parameter(IntegerConv::SHIFT)?)),
+        })
+    }
+
+    /// The picture with its padding around it, and the layer that slides over that.
+    fn bordered(
+        &mut self,
+        layer: &mut KernelLayer,
+        image: &Image,
+        conv: &IntegerConv,
+    ) -> Result<Image, PlanError> {
+        let id = layer.node;
+        let name = format!("{}.border", self.graph.node(id).name);
+        let channels = image.channels();
+        let [y, x] = [layer.axes.0, layer.axes.1].map(border);
+        let extent = Extent { h: image.extent.h + y.0 + y.1, w: image.extent.w + x.0 + x.1, ..image.extent };
+        let depth = channels / layer.groups;
+        let slots = channels - depth + depth.next_multiple_of(QUAD);
+        let buffer = self.image_buffer(&name, extent, slots, Float::U8);
+        let around = Image::contiguous(extent, channels, buffer, 0);
+        let from = match self.image_view(image) {
+            Some(view) => view,
+            None => {
+                let gathered = self.relayout(id, image, "its operator reads channels at equal distances")?;
+                let refused = || PlanError::Internal("a gathered image is not regular".into());
+                self.image_view(&gathered).ok_or_else(refused)?
+            }
+        };
+        let refused = || PlanError::Internal(format!("\"{name}\" has no layout"));
+        let to = self.image_view(&around).ok_or_else(refused)?;
+        let pad = Pad {
+            mode: PadMode::Constant(conv.x_zero.into()),
+            begin: vec![0, 0, y.0 as isize, x.0 as isize],
+            end: vec![0, 0, y.1 as isize, x.1 as isize],
+        };
+        self.generic_steps(
+            id,
+            &name,
+            &pad.into(),
+            &[Some(from)],
+            &[to],
+            Some("its padding is the zero point"),
+        )?;
+        for (axis, (before, after)) in [(&mut layer.axes.0, y), (&mut layer.axes.1, x)] {
+            axis.input += before + after;
+            axis.pad -= before as isize;
+        }
+        Ok(around)
+    }
+}
+
+/// Whether no window reaches beyond the picture.
+fn is_inside(axis: &Axis) -> bool {
+    border(*axis) == (0, 0)
+}
+
+/// Elements before the first, and behind the last, that windows reach.
+fn border(axis: Axis) -> (usize, usize) {
+    let end = (axis.output - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1;
+    let before = axis.pad.max(0) as usize;
+    (before, (end as isize - axis.pad as isize - axis.input as isize).max(0) as usize)
+}
