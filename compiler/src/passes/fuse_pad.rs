@@ -9,9 +9,10 @@
 //! is put around an image is not cropped from the other side.
 //!
 //! A crop is negative padding: the window starts inside. What is put around an image must be what the window takes
-//! there: zeros for a convolution and for an average that counts its padding; for a maximum, what never wins.
+//! there: zeros for a convolution, or the zero point of one of integers, and zeros for an average that counts its padding; for a maximum,
+//! what never wins.
 
-use nnc_ir::op::{Conv, Pad, PadMode, Pool, PoolKind, Window};
+use nnc_ir::op::{Conv, IntegerConv, Pad, PadMode, Pool, PoolKind, Window};
 use nnc_ir::{Graph, NodeId, Op, Value};
 
 use super::edit::{each_node, is_float, is_non_negative, rewrite, zeros_add_nothing};
@@ -117,9 +118,15 @@ fn merge(graph: &mut Graph, id: NodeId) -> Result<bool, EditError> {
     Ok(true)
 }
 
+/// Whether an operator reads the bytes of quantised images, whose padding is their zero point.
+fn reads_steps(op: &Op) -> bool {
+    matches!(op, Op::IntegerConv(_))
+}
+
 /// The reader with the border in its window, if that computes the same.
 fn bordered(graph: &Graph, reader: NodeId, input: usize, border: &Border) -> Option<Op> {
-    if input != Conv::X || !border.is_spatial() || !is_float(graph, border.x) {
+    let op = &graph.node(reader).op;
+    if input != Conv::X || !border.is_spatial() || !(is_float(graph, border.x) || reads_steps(op)) {
         return None;
     }
     // What `wide_windows` lays around an image stays there.
@@ -137,6 +144,10 @@ fn widened_by(graph: &Graph, reader: NodeId, border: &Border) -> Option<Op> {
             let fits = !padded
                 || (border.value == 0.0 && conv.prologue.is_none() && zeros_add_nothing(graph, reader));
             fits.then_some(Conv { window: widen(&conv.window)?, ..conv.clone() }.into())
+        }
+        Op::IntegerConv(conv) => {
+            let fits = !padded || border.value == f64::from(conv.x_zero);
+            fits.then_some(IntegerConv { window: widen(&conv.window)?, ..conv.clone() }.into())
         }
         Op::Pool(pool) if !padded => Some(Pool { window: widen(&pool.window)?, ..pool.clone() }.into()),
         Op::Pool(pool) if pool.prologue.is_none() => {

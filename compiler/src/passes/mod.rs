@@ -28,6 +28,7 @@ pub mod einsum_products;
 mod manager;
 mod notes;
 mod order;
+mod steps;
 
 pub mod captures;
 pub mod channel_views;
@@ -47,9 +48,11 @@ pub mod integer_layers;
 pub mod known_sums;
 pub mod layer_norm;
 pub mod pool_stride;
+pub mod quantised_moves;
 pub mod scale_product;
 pub mod signals;
 pub mod transposes;
+pub mod unsigned_bytes;
 pub mod wide_windows;
 
 pub use edit::EditError;

@@ -144,6 +144,8 @@ fn decides(op: &Op) -> bool {
         }
         Op::Reduce(r) => matches!(r.kind, ReduceKind::ArgMax { .. } | ReduceKind::ArgMin { .. }),
         Op::Cast(_)
+        | Op::Quantize(_)
+        | Op::IntegerConv(_)
         | Op::TopK(_)
         | Op::MaxPoolArg(_)
         | Op::GridSample(_)

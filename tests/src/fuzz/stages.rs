@@ -26,8 +26,17 @@ use crate::addresses::Audit;
 use crate::pipeline;
 
 /// Passes that move data and compute nothing anew: results stay the same numbers.
-const MOVING: &[&str] =
-    &["channel_views", "cse", "dead_code", "fold_constants", "fuse_pad", "identities", "transposes"];
+const MOVING: &[&str] = &[
+    "channel_views",
+    "cse",
+    "dead_code",
+    "fold_constants",
+    "fuse_pad",
+    "identities",
+    "quantised_moves",
+    "transposes",
+    "unsigned_bytes",
+];
 
 /// Rounds of passes after which there must be nothing more to do.
 const ROUNDS: usize = 8;

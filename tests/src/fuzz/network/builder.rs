@@ -49,6 +49,11 @@ impl GraphBuilder {
         self.exact.contains(&value) || self.graph.constant(value).is_some()
     }
 
+    /// Says so of a value of which the builder cannot know.
+    pub fn is_known_to_be_exact(&mut self, value: Value) {
+        self.exact.insert(value);
+    }
+
     /// A constant of elements within `±bound`.
     pub fn constant(&mut self, shape: &[usize], bound: f32) -> Value {
         self.constants += 1;
@@ -180,6 +185,11 @@ fn keeps_exact(op: &Op) -> bool {
             true
         }
         Op::Pad(_) | Op::Gather(_) | Op::Where(_) | Op::TopK(_) => true,
+        // Everybody rounds the same quotient, and the same product.
+        Op::Quantize(_) | Op::Dequantize(_) => true,
+        Op::Resize(resize) => matches!(resize.mode, ResizeMode::Nearest(_)),
+        Op::Reduce(reduce) => matches!(reduce.kind, ReduceKind::Max | ReduceKind::Min),
+        Op::GlobalPool(pool) => pool.kind == PoolKind::Max,
         Op::Unary(f) => matches!(f, Unary::Relu | Unary::Clip { .. } | Unary::Neg | Unary::Abs | Unary::Not),
         Op::Binary(b) => matches!(b.function, BinaryFn::Max | BinaryFn::Min),
         Op::Pool(pool) => pool.kind == PoolKind::Max,

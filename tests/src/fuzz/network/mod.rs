@@ -7,11 +7,13 @@
 //!   images   x0 ─▶ block ─▶ image ─▶ block ─▶ image …     layers.rs: what compact networks are made of
 //!                    └───────┬─────────▲                  cells.rs:  units and spellings of known networks
 //!                            other ────┘                  sides.rs:  through other ranks, types and axes, and back
+//!                                                         quantised.rs: layers and moves between dequantising and quantising
 //! ```
 
 mod builder;
 mod cells;
 mod layers;
+mod quantised;
 mod sides;
 mod windows;
 
@@ -101,6 +103,7 @@ impl Recipe {
             let made = match kind % 16 {
                 0..=7 => layers::add(&mut net, x, kind / 16, &mut c),
                 8..=11 => cells::add(&mut net, x, kind / 16, &mut c),
+                12 => quantised::add(&mut net, x, &mut c),
                 _ => sides::add(&mut net, x, kind / 16, &mut c),
             };
             net.images.extend(made);

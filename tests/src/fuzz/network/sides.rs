@@ -49,7 +49,7 @@ pub(super) fn add(net: &mut Network, x: Value, kind: usize, c: &mut Choices<'_>)
 }
 
 /// The latest image that no rounding went into; the input is one.
-fn exact(net: &Network, x: Value) -> Value {
+pub(super) fn exact(net: &Network, x: Value) -> Value {
     let exact = |value: &&Value| net.b.is_exact(**value);
     if net.b.is_exact(x) { x } else { net.images.iter().rev().find(exact).copied().unwrap_or(net.images[0]) }
 }
