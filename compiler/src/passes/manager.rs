@@ -43,6 +43,7 @@ passes! {
     layer_norm: "turns a normalisation of rows that is written out into the operator",
     quantised_moves: "lets what only moves elements move bytes",
     unsigned_bytes: "makes the bytes between layers unsigned",
+    byte_tables: "makes a table of a function of one byte",
     transposes: "cancels the transposes of channels-last exporters",
     signals: "makes images with one row of signals, for the layers over them",
     fuse_bias: "turns an addition of one constant a channel into the bias of the layer before",

@@ -15,6 +15,7 @@
 //! Layers that passes have fused are the same operators with more in them: a [`Conv`] with an [`Epilogue`] adds a
 //! residual and applies an activation to what it has in registers; with a [`Prologue`] it normalises what it reads.
 
+pub mod byte_table;
 pub(crate) mod check;
 pub mod col2im;
 pub mod control;
@@ -49,6 +50,7 @@ mod windows;
 
 use std::fmt;
 
+pub use byte_table::ByteTable;
 pub use col2im::Col2Im;
 pub use control::{Body, If, Loop};
 pub use conv::{Conv, ConvTranspose, Epilogue, Prologue, Residual, Window};
@@ -232,6 +234,7 @@ macro_rules! every_operator {
             BitCast,
             Quantize,
             Dequantize,
+            ByteTable,
             Softmax,
             LogSoftmax,
             Reduce,

@@ -444,6 +444,16 @@ impl Described for Dequantize {
     }
 }
 
+impl Described for ByteTable {
+    fn blanks() -> Vec<Self> {
+        vec![ByteTable]
+    }
+
+    fn fields(&mut self, _: &mut Fields<'_>) -> Result<(), AttrFault> {
+        Ok(())
+    }
+}
+
 impl Described for IntegerConv {
     fn blanks() -> Vec<Self> {
         vec![IntegerConv { window: blank_window(), groups: 1, x_zero: 0, result: Requantize::SUMS }]

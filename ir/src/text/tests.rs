@@ -168,6 +168,10 @@ fn samples() -> Vec<(Op, Vec<Option<TensorType>>)> {
         (Quantize { to: DType::I16 }.into(), vec![image(), f(&[])]),
         (Dequantize.into(), vec![Some(TensorType::new(DType::U16, [2, 3])), f(&[3])]),
         (
+            ByteTable.into(),
+            vec![Some(TensorType::new(DType::U8, [2, 3])), Some(TensorType::new(DType::I16, [256]))],
+        ),
+        (
             DeformConv { window: window([3, 2]), groups: 2, offset_groups: 4 }.into(),
             vec![image(), f(&[6, 2, 3, 2]), f(&[1, 48, 4, 12]), f(&[6]), f(&[1, 24, 4, 12])],
         ),

@@ -25,8 +25,9 @@ use super::lowerings::{Lowering, lowerings};
 use crate::addresses::Audit;
 use crate::pipeline;
 
-/// Passes that move data and compute nothing anew: results stay the same numbers.
+/// Passes that move data and compute nothing anew, or just as the evaluator does: results stay the same numbers.
 const MOVING: &[&str] = &[
+    "byte_tables",
     "channel_views",
     "cse",
     "dead_code",

@@ -28,6 +28,7 @@ mod sample;
 mod scan;
 mod scatter;
 mod select;
+mod table;
 mod transposed;
 mod unpool;
 mod window;
@@ -201,6 +202,7 @@ pub(super) fn open(
         Op::Cast(op) => pointwise::cast(&mut lowering, op.to)?,
         Op::Quantize(op) => pointwise::quantize(&mut lowering, op.to)?,
         Op::Dequantize(_) => pointwise::dequantize(&mut lowering)?,
+        Op::ByteTable(_) => table::byte_table(&mut lowering)?,
         Op::BitCast(op) => copy::bit_cast(&mut lowering, op.to)?,
         Op::Reshape(_) => copy::reshape(&mut lowering)?,
         Op::Transpose(op) => copy::transpose(&mut lowering, &op.perm)?,

@@ -11,7 +11,7 @@ use nnc_ir::op::*;
 use nnc_ir::{DType, Tensor, TensorType, Value, text};
 
 use super::Network;
-use super::layers::groups;
+use super::layers::{activation, groups};
 use super::sides::exact;
 use super::windows::{pool_window, window};
 use crate::fuzz::choices::Choices;
@@ -66,9 +66,10 @@ pub(super) fn add(net: &mut Network, x: Value, c: &mut Choices<'_>) -> Vec<Value
         let power = POWERS.contains(&steps.scale);
         let [n, channels, h, w] = net.b.image(x);
         let small = n * channels * h * w <= 6000;
-        (steps, q) = match c.pick(4) {
+        (steps, q) = match c.pick(5) {
             0 | 1 if power && small => layer(net, x, c),
             2 => joined(net, x, steps, c),
+            3 => function(net, x, steps, c),
             _ => {
                 let y = moved(net, x, c);
                 let steps = if c.one_in(4) { Steps::chosen(c, &SCALES) } else { steps };
@@ -105,6 +106,21 @@ fn layer(net: &mut Network, x: Value, c: &mut Choices<'_>) -> (Steps, Value) {
     }
     let steps = Steps::chosen(c, &[0.125, 0.25, 0.0625]);
     (steps, steps.quantize(net, y))
+}
+
+/// A function of each element, which is a table whatever the steps are. Two that bound make no table of two.
+fn function(net: &mut Network, x: Value, steps: Steps, c: &mut Choices<'_>) -> (Steps, Value) {
+    let mut y = activation(net, x, c);
+    if c.one_in(3) {
+        y = activation(net, y, c);
+    }
+    if c.one_in(3) {
+        y = net.b.binary(BinaryFn::Mul, x, y);
+    }
+    let steps = if c.one_in(3) { steps } else { Steps::chosen(c, &SCALES) };
+    let q = steps.quantize(net, y);
+    net.b.is_known_to_be_exact(q);
+    (steps, q)
 }
 
 /// Joined with what has other steps, perhaps.
