@@ -8,6 +8,7 @@ mod control;
 mod errors;
 mod functions;
 mod hostile;
+mod known_scales;
 mod lines;
 mod operators;
 mod ops_md;

@@ -15,6 +15,7 @@ pub(super) mod convolution;
 pub(super) mod einsum;
 pub(super) mod elementwise;
 pub(super) mod index;
+mod integer_sums;
 pub(super) mod loss;
 pub(super) mod matrix;
 pub(super) mod normalize;

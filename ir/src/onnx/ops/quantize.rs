@@ -16,6 +16,7 @@
 
 use super::Results;
 use super::convolution;
+use super::integer_sums;
 use super::reshaped;
 use crate::graph::Value;
 use crate::onnx::attribute::value;
@@ -233,7 +234,7 @@ pub(super) fn along(n: &mut NodeReader<'_, '_>, v: Value, rows: bool) -> Result<
 }
 
 /// Refuses products of anything but bytes.
-fn bytes_multiplied(n: &NodeReader<'_, '_>, operands: [Value; 2]) -> Result<(), NodeFault> {
+pub(super) fn bytes_multiplied(n: &NodeReader<'_, '_>, operands: [Value; 2]) -> Result<(), NodeFault> {
     match operands
         .into_iter()
         .map(|operand| n.dtype(operand))
@@ -251,6 +252,9 @@ pub(super) fn integer_product(
     zero_points: [Option<Value>; 2],
 ) -> Result<Value, NodeFault> {
     bytes_multiplied(n, [a, b])?;
+    if let Some(sums) = integer_sums::product(n, [a, b], zero_points)? {
+        return Ok(sums);
+    }
     let [a_zero, b_zero] = zero_points;
     let a_zero = a_zero.map(|z| along(n, z, n_rank(n, a) > 1)).transpose()?;
     let b_zero = b_zero.map(|z| along(n, z, false)).transpose()?;
@@ -337,13 +341,13 @@ fn bytes_convolved(n: &mut NodeReader<'_, '_>, x: Value, w: Value) -> Result<(Wi
 }
 
 /// Whether a scale, a zero point or weights are known; scales of half floats are rounded to in other places.
-fn is_known_f32(n: &NodeReader<'_, '_>, v: Value) -> bool {
+pub(super) fn is_known_f32(n: &NodeReader<'_, '_>, v: Value) -> bool {
     let dtype = n.dtype(v);
     n.constant_of(v).is_some() && (dtype == DType::F32 || !dtype.is_float())
 }
 
 /// The numbers that steps stand for.
-fn real(
+pub(super) fn real(
     n: &mut NodeReader<'_, '_>,
     q: Value,
     [scale, zero]: [Value; 2],
@@ -354,7 +358,7 @@ fn real(
 }
 
 /// The steps that stand for numbers.
-fn steps(
+pub(super) fn steps(
     n: &mut NodeReader<'_, '_>,
     y: Value,
     [scale, zero]: [Value; 2],
@@ -369,7 +373,7 @@ fn steps(
 }
 
 /// A bias of `i32`, whose steps are those of the products.
-fn bias_of_products(
+pub(super) fn bias_of_products(
     n: &mut NodeReader<'_, '_>,
     bias: Value,
     x_scale: Value,
@@ -392,6 +396,9 @@ fn integer_convolution(
     bias: Option<Value>,
 ) -> Result<Value, NodeFault> {
     let (window, groups) = bytes_convolved(n, x, w)?;
+    if let Some(sums) = integer_sums::convolution(n, [x, w], (&window, groups), [x_zero, w_zero], bias)? {
+        return Ok(sums);
+    }
     let rank = n_rank(n, w);
     let x_zero = x_zero.map(|z| per_output(n, z, rank, 1)).transpose()?;
     let w_zero = w_zero.map(|z| per_output(n, z, rank, 0)).transpose()?;

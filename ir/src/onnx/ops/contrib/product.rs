@@ -5,7 +5,11 @@ use crate::graph::Value;
 use crate::onnx::error::NodeFault;
 use crate::onnx::node::NodeReader;
 use crate::onnx::ops::Results;
-use crate::onnx::ops::quantize::{along, dynamically_quantised, integer_product, saturated};
+use crate::onnx::ops::quantize::{
+    along, bias_of_products, bytes_multiplied, dynamically_quantised, integer_product, is_known_f32, real,
+    saturated, steps,
+};
+use crate::op::MatMul;
 use crate::op::elementwise::BinaryFn;
 use crate::types::DType;
 
@@ -22,6 +26,22 @@ pub(in crate::onnx) fn q_gemm(n: &mut NodeReader<'_, '_>) -> Results {
     let a = if n.attributes.flag("transA", false)? { n.transpose(a, &[1, 0])? } else { a };
     let b = if n.attributes.flag("transB", false)? { n.transpose(b, &[1, 0])? } else { b };
     let alpha = n.attributes.float("alpha")?.unwrap_or(1.0);
+    let parameters = [Some(a_scale), Some(a_zero), Some(b_scale), Some(b_zero), y_scale, y_zero];
+    let known = parameters.into_iter().flatten().all(|v| is_known_f32(n, v));
+    let columns = n.shape(b)[1];
+    let has_bias = c.is_none_or(|c| n.constant_of(c).is_some() && n.shape(c)[..] == [columns]);
+    let one_of_a = [a_scale, a_zero].into_iter().all(|v| n.shape(v).elems() == 1);
+    if let (true, true, Some(y_zero)) =
+        (known && has_bias && one_of_a && alpha == 1.0, y_scale.is_some(), y_zero)
+    {
+        bytes_multiplied(n, [a, b])?;
+        let bias = c.map(|c| bias_of_products(n, c, a_scale, b_scale)).transpose()?;
+        let a = real(n, a, [a_scale, a_zero], |n, v| along(n, v, false))?;
+        let b = real(n, b, [b_scale, b_zero], |n, v| along(n, v, false))?;
+        let y = n.emit_optional(MatMul::default(), &[Some(a), Some(b), bias])?;
+        let y_scale = y_scale.map_or_else(|| n.scalar(DType::F32, 1.0), Ok)?;
+        return Ok(vec![steps(n, y, [y_scale, y_zero], |n, v| along(n, v, false))?]);
+    }
     let mut sums = integer_product(n, [a, b], [Some(a_zero), Some(b_zero)])?;
     if let Some(c) = c {
         sums = n.binary(BinaryFn::Add, sums, c)?;

@@ -4,6 +4,9 @@
 //!   q ─ i32 ─ (− zero point) ─ f32 ─ · scale ─▶ what the operator computes of floats ─ / scale ─ saturated
 //! ```
 //!
+//! Where scale and zero point are known, the first half is a Dequantize and the second a Quantize, which say just that, and passes make
+//! bytes of what lies between. QLinearAdd, QLinearMul and QLinearGlobalAveragePool round elsewhere, and stay as they are written below.
+//!
 //! Sums of integers stay integers: they are exact. All else is `f32`, rounded to the nearest and to even. Halfway between two steps it
 //! matters whether that happens before the zero point is added, as mostly, or with it (QLinearAdd, QLinearMul,
 //! QLinearAveragePool), and near it in which order factors are multiplied: as in ONNX Runtime's kernels for x86-64. Its other kernels for
@@ -14,10 +17,10 @@ use crate::graph::Value;
 use crate::onnx::attribute::value;
 use crate::onnx::error::NodeFault;
 use crate::onnx::node::{NodeReader, axis};
-use crate::onnx::ops::quantize::{self, centred, saturated};
+use crate::onnx::ops::quantize::{self, centred, is_known_f32, saturated};
 use crate::onnx::ops::{Results, pool, product};
 use crate::op::elementwise::BinaryFn;
-use crate::op::{ReduceKind, Softmax, Unary};
+use crate::op::{Dequantize, Quantize, ReduceKind, Softmax, Unary};
 use crate::types::DType;
 
 /// A scale and a zero point, each one number for all elements.
@@ -38,9 +41,22 @@ impl Scale {
         })
     }
 
+    /// Whether scale and zero point are known: then what is written with a Dequantize and a Quantize can be bytes throughout.
+    fn is_known(self, n: &NodeReader<'_, '_>) -> bool {
+        [Some(self.scale), self.zero].into_iter().flatten().all(|v| is_known_f32(n, v))
+    }
+
+    /// Whether the zero point is known to be 0.
+    fn is_around_zero(self, n: &NodeReader<'_, '_>) -> bool {
+        self.zero.is_none_or(|zero| n.constant_of(zero).is_some_and(|t| t.bytes().iter().all(|&b| b == 0)))
+    }
+
     /// The numbers that `q` stands for.
     fn real(self, n: &mut NodeReader<'_, '_>, q: Value) -> Result<Value, NodeFault> {
         bytes(n, q)?;
+        if self.is_known(n) {
+            return n.emit_optional(Dequantize, &[Some(q), Some(self.scale), self.zero]);
+        }
         let centred = centred(n, q, self.zero)?;
         let numbers = n.cast(centred, DType::F32)?;
         n.binary(BinaryFn::Mul, numbers, self.scale)
@@ -49,6 +65,9 @@ impl Scale {
     /// What stands for numbers, in elements of the zero point's type, or of `to` where there is none.
     fn quantised(self, n: &mut NodeReader<'_, '_>, x: Value, to: DType) -> Result<Value, NodeFault> {
         let to = self.zero.map_or(to, |zero| n.dtype(zero));
+        if self.is_known(n) {
+            return n.emit_optional(Quantize { to }, &[Some(x), Some(self.scale), self.zero]);
+        }
         let steps = n.binary(BinaryFn::Div, x, self.scale)?;
         saturated(n, steps, self.zero, to)
     }
@@ -281,6 +300,10 @@ pub(in crate::onnx) fn average_pool(n: &mut NodeReader<'_, '_>) -> Results {
     let real = if last { channels_second(n, real)? } else { real };
     let y = pool::average(n, real)?;
     let y = if last { channels_last(n, y)? } else { y };
+    // Rounded before 0 is added, or with it.
+    if y_scale.is_around_zero(n) {
+        return Ok(vec![y_scale.quantised(n, y, to)?]);
+    }
     let steps = n.binary(BinaryFn::Div, y, y_scale.scale)?;
     Ok(vec![y_scale.rounded_at_once(n, steps, to)?])
 }

@@ -1,0 +1,197 @@
+//! Quantised operators whose scales, zero points and weights are initializers: the graphs that passes know, and the same numbers as where
+//! all of them are inputs.
+
+use nnc_ir::{DType, Graph, Op, Tensor, TensorType, eval};
+use onnx_protobuf::{AttributeProto, TensorProto};
+
+use crate::build::{Onnx, float, int, ints, onnx};
+
+/// A model of one node of this domain; `known` says of which operands the values are in the model.
+fn model(
+    (domain, op): (&str, &str),
+    operands: &[Option<Tensor>],
+    known: impl Fn(usize) -> bool,
+    attributes: &[AttributeProto],
+) -> Onnx {
+    let mut model = onnx(if domain.is_empty() { 10 } else { 17 }).output("y");
+    let mut names = Vec::new();
+    for (index, tensor) in operands.iter().enumerate() {
+        let Some(tensor) = tensor else {
+            names.push(String::new());
+            continue;
+        };
+        names.push(format!("x{index}"));
+        let code = match tensor.dtype() {
+            DType::U8 => 2,
+            DType::I8 => 3,
+            DType::I32 => 6,
+            DType::Bool => 9,
+            _ => 1,
+        };
+        if known(index) {
+            let initializer = TensorProto {
+                name: names[index].clone(),
+                data_type: code,
+                dims: tensor.shape().iter().map(|&extent| extent as i64).collect(),
+                raw_data: tensor.bytes().to_vec(),
+                ..Default::default()
+            };
+            model.graph_mut().initializer.push(initializer);
+        } else {
+            let dims: Vec<String> = tensor.shape().iter().map(usize::to_string).collect();
+            let dims: Vec<&str> = dims.iter().map(String::as_str).collect();
+            model = model.input_of(&names[index], code, &dims);
+        }
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let model = model.node(op, &names, &["y"], attributes);
+    if domain.is_empty() { model } else { model.of_domain(domain) }
+}
+
+/// The graph with all operands but `given` known. It must compute what the one that knows none computes.
+fn read(
+    name: (&str, &str),
+    operands: &[Option<Tensor>],
+    given: &[usize],
+    attributes: &[AttributeProto],
+) -> Graph {
+    let inputs = |indices: &dyn Fn(usize) -> bool| -> Vec<Tensor> {
+        let of = operands.iter().enumerate().filter(|(index, _)| indices(*index));
+        of.filter_map(|(_, tensor)| tensor.clone()).collect()
+    };
+    let plain = model(name, operands, |_| false, attributes).graph();
+    let graph = model(name, operands, |index| !given.contains(&index), attributes).graph();
+    let expected = eval::run(&plain, &inputs(&|_| true)).unwrap();
+    let got = eval::run(&graph, &inputs(&|index| given.contains(&index))).unwrap();
+    assert!(expected[0].bytes().iter().any(|&byte| byte != 0), "{name:?} computes nothing");
+    assert_eq!(expected, got, "{name:?}");
+    graph
+}
+
+fn names(graph: &Graph) -> Vec<&'static str> {
+    let mut names: Vec<&str> = Vec::new();
+    for id in graph.order().unwrap() {
+        match &graph.node(id).op {
+            Op::Input | Op::Constant(_) => {}
+            op => names.push(op.name()),
+        }
+    }
+    names
+}
+
+fn bytes(shape: &[usize]) -> Option<Tensor> {
+    let len = shape.iter().product::<usize>();
+    let elems: Vec<u8> = (0..len).map(|i| (i * 89 % 256) as u8).collect();
+    Tensor::new(shape, &elems).ok()
+}
+
+fn signed(shape: &[usize]) -> Option<Tensor> {
+    let len = shape.iter().product::<usize>();
+    let elems: Vec<i8> = (0..len).map(|i| (i * 37 % 101) as i8 - 50).collect();
+    Tensor::new(shape, &elems).ok()
+}
+
+fn scale(scale: f32) -> Option<Tensor> {
+    Tensor::new([], &[scale]).ok()
+}
+
+fn zero(zero: u8) -> Option<Tensor> {
+    Tensor::new([], &[zero]).ok()
+}
+
+const MICROSOFT: &str = "com.microsoft";
+
+#[test]
+fn what_is_computed_of_real_numbers_lies_between_a_dequantize_and_a_quantize() {
+    let one = [bytes(&[1, 3, 4, 4]), scale(0.03), zero(120), scale(0.02), zero(7)];
+    let of = |op: &str, attributes: &[AttributeProto]| read((MICROSOFT, op), &one, &[0], attributes);
+    assert_eq!(names(&of("QLinearSigmoid", &[])), ["Dequantize", "Sigmoid", "Quantize"]);
+    let leaky = of("QLinearLeakyRelu", &[float("alpha", 0.125)]);
+    assert_eq!(names(&leaky), ["Dequantize", "LeakyRelu", "Quantize"]);
+    let mean = of("QLinearReduceMean", &[ints("axes", &[2, 3])]);
+    assert_eq!(names(&mean), ["Dequantize", "ReduceMean", "Quantize"]);
+    let softmax = of("QLinearSoftmax", &[int("axis", 1), int("opset", 13)]);
+    assert_eq!(names(&softmax), ["Dequantize", "Reshape", "Softmax", "Reshape", "Quantize"]);
+    let pooled = |zero_point: u8| {
+        let one = [bytes(&[1, 3, 4, 4]), scale(0.03), zero(120), scale(0.02), zero(zero_point)];
+        names(&read((MICROSOFT, "QLinearAveragePool"), &one, &[0], &[ints("kernel_shape", &[2, 2])]))
+    };
+    assert_eq!(pooled(0), ["Dequantize", "AveragePool", "Quantize"]);
+    assert!(!pooled(7).contains(&"Quantize"), "it rounds with the zero point");
+}
+
+#[test]
+fn parts_and_choices_have_steps_of_their_own() {
+    let (x, y) = (bytes(&[1, 2, 3]), bytes(&[1, 4, 3]));
+    let parts = [scale(0.02), zero(7), x.clone(), scale(0.02), zero(7), y, scale(0.05), zero(100)];
+    let graph = read((MICROSOFT, "QLinearConcat"), &parts, &[2, 5], &[int("axis", 1)]);
+    assert_eq!(names(&graph), ["Dequantize", "Quantize", "Concat"]);
+    let condition = Tensor::from_bytes(TensorType::new(DType::Bool, [3]), vec![1, 0, 1]).ok();
+    let choice = [condition, x.clone(), scale(0.03), zero(1), x, scale(0.05), zero(2), scale(0.04), zero(3)];
+    let graph = read((MICROSOFT, "QLinearWhere"), &choice, &[0, 1, 4], &[]);
+    assert_eq!(names(&graph), ["Dequantize", "Dequantize", "Where", "Quantize"]);
+}
+
+#[test]
+fn a_fully_connected_layer_is_a_product_between_a_dequantize_and_a_quantize() {
+    let bias = Tensor::new([2], &[300i32, -70]).ok();
+    let operands = |bias: Option<Tensor>| {
+        let (a, b) = (bytes(&[3, 5]), signed(&[2, 5]));
+        let of_b = Tensor::new([], &[0i8]).ok();
+        vec![a, scale(0.5), zero(120), b, scale(0.25), of_b, bias, scale(16.0), zero(9)]
+    };
+    for bias in [bias, None] {
+        let weights = [int("transB", 1)];
+        let graph = read((MICROSOFT, "QGemm"), &operands(bias.clone()), &[0], &weights);
+        let bias = bias.map_or(vec![], |_| vec!["Dequantize"]);
+        let expected = [&bias[..], &["Dequantize", "Dequantize", "MatMul", "Quantize"]].concat();
+        let mut got = names(&graph);
+        got.retain(|name| *name != "Transpose");
+        assert_eq!(got.len(), expected.len(), "{got:?}");
+        assert!(got.ends_with(&["MatMul", "Quantize"]), "{got:?}");
+        // Times a factor, sums are no steps of the products.
+        let times = [int("transB", 1), float("alpha", 0.5)];
+        let graph = read((MICROSOFT, "QGemm"), &operands(None), &[0], &times);
+        assert!(!names(&graph).contains(&"Dequantize"));
+    }
+}
+
+#[test]
+fn sums_of_bytes_by_known_weights_are_layers_of_integers() {
+    let (a, weights) = (bytes(&[2, 3, 5]), signed(&[5, 4]));
+    let product = |zeros: [Option<Tensor>; 2], given: &[usize]| {
+        let [a_zero, b_zero] = zeros;
+        let operands = [a.clone(), weights.clone(), a_zero, b_zero];
+        names(&read(("", "MatMulInteger"), &operands, given, &[]))
+    };
+    let none = || Tensor::new([], &[0i8]).ok();
+    let plain = ["Reshape", "IntegerConv", "Reshape"];
+    assert_eq!(product([zero(120), none()], &[0]), plain);
+    assert_eq!(product([None, None], &[0]), plain);
+    // Each column around its own number.
+    assert_eq!(product([zero(3), Tensor::new([4], &[1i8, -2, 0, 7]).ok()], &[0]), plain);
+    // A zero point from the data: times the sums of the weights.
+    let by_data = product([zero(120), none()], &[0, 2]);
+    assert!(by_data.contains(&"IntegerConv") && by_data.contains(&"Sub") && !by_data.contains(&"MatMul"));
+    // Weights beyond an i8 around their zero point, a zero point for each row, and weights that are not known.
+    assert!(product([zero(3), Tensor::new([], &[100i8]).ok()], &[0]).contains(&"MatMul"));
+    assert!(product([zero(3), none()], &[0, 1]).contains(&"MatMul"));
+    let each_row = Tensor::new([2, 3, 1], &[1u8, 2, 3, 4, 5, 6]).ok();
+    let operands = [a.clone(), weights.clone(), each_row, none()];
+    let graph = model(("", "MatMulInteger"), &operands, |index| index != 0, &[]).graph();
+    assert!(names(&graph).contains(&"MatMul"));
+}
+
+#[test]
+fn convolutions_of_bytes_take_away_what_the_window_reads_of_a_zero_point() {
+    let operands = |zero_point: Option<Tensor>| {
+        [bytes(&[2, 2, 4, 5]), signed(&[4, 1, 3, 2]), zero_point, Tensor::new([], &[-2i8]).ok()]
+    };
+    for pads in [[0, 0, 0, 0], [1, 0, 2, 1]] {
+        let attributes = [ints("pads", &pads), int("group", 2), ints("strides", &[1, 2])];
+        let known = read(("", "ConvInteger"), &operands(zero(120)), &[0], &attributes);
+        assert_eq!(names(&known), ["IntegerConv"]);
+        let given = read(("", "ConvInteger"), &operands(zero(120)), &[0, 2], &attributes);
+        assert!(names(&given).contains(&"IntegerConv") && !names(&given).contains(&"Conv"));
+    }
+}
