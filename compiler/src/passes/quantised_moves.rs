@@ -9,6 +9,8 @@
 //! All steps that meet must be of one scale and zero point. Where those of a Quantize are others, each part is requantised: twice
 //! rounded, as the graph says. A scale for each channel goes through a Reshape that keeps the axis, and through a Transpose.
 //!
+//! A Quantize goes in front of what picks the largest, too, where layers of steps make the numbers, of which none is NaN.
+//!
 //! Each of both makes a mover of bytes of a mover of floats, and none makes one of floats: so there is an end to it.
 
 use std::collections::BTreeMap;
@@ -16,7 +18,7 @@ use std::collections::BTreeMap;
 use nnc_ir::op::{Dequantize, Quantize, Transpose};
 use nnc_ir::{Graph, NodeId, Op, Tensor, Value};
 
-use super::edit::{each_node, floats, replace};
+use super::edit::{bounds, each_node, floats, replace};
 use super::steps::{Grain, choosing, elements_of, is_moderate, moving, step_tensor};
 use super::{EditError, Notes};
 
@@ -185,7 +187,13 @@ fn in_front(graph: &Graph, id: NodeId) -> Option<Quantised> {
     let Op::Quantize(_) = graph.node(id).op else { return None };
     let grain = Grain::of(graph, id)?;
     let mover = graph.operand(id, Quantize::X)?.node;
-    let op = moving(&graph.node(mover).op, |value| grain.step(value as f32))?;
+    let only_moves = moving(&graph.node(mover).op, |value| grain.step(value as f32));
+    let moves = only_moves.is_some();
+    let op = only_moves.or_else(|| {
+        // NaN would win, and then be a step like others.
+        let numbers = graph.operands(mover).iter().all(|v| v.is_some_and(|v| is_a_number(graph, v)));
+        choosing(graph, mover).filter(|_| numbers)
+    })?;
     let quantized = |output: usize| {
         let (reader, input) = graph.single_consumer(Value { node: mover, output: output as u32 })?;
         let is_quantize = matches!(graph.node(reader).op, Op::Quantize(_)) && input == Quantize::X;
@@ -193,13 +201,40 @@ fn in_front(graph: &Graph, id: NodeId) -> Option<Quantised> {
     };
     let outputs = graph.node(mover).outputs.len();
     let behind: Vec<NodeId> = (0..outputs).map(quantized).collect::<Option<_>>()?;
-    // What is dropped would be quantised in vain.
+    // What a mover drops would be quantised in vain; layers, from which others choose, make steps as they make numbers.
     let operands = graph.operands(mover);
     let elements = elements_of(&op, operands.len());
     let moved = operands[elements].iter().flatten().map(|&v| graph.ty(v).shape.elems());
     let results: usize = graph.node(mover).outputs.iter().map(|ty| ty.shape.elems()).sum();
     let worth = moved.fold(0usize, usize::saturating_add) <= results.saturating_mul(2);
-    worth.then_some(Quantised { mover, op, grain, behind })
+    (worth || !moves).then_some(Quantised { mover, op, grain, behind })
+}
+
+/// Scales and constants up to which sums of products are finite, whatever the steps are.
+const MODERATE: f32 = 1e8;
+
+/// Whether no element is NaN: what layers of steps make, and activations behind them.
+fn is_a_number(graph: &Graph, value: Value) -> bool {
+    let small = |v: Value| floats(graph, v).is_some_and(|f| f.iter().all(|x| x.abs() <= MODERATE));
+    let known = |v: &Option<Value>| {
+        v.is_none_or(|v| match graph.node(v.node).op {
+            Op::Dequantize(_) => graph.operand(v.node, Dequantize::SCALE).is_some_and(small),
+            _ => small(v),
+        })
+    };
+    match &graph.node(value.node).op {
+        Op::Dequantize(_) => known(&Some(value)),
+        Op::Unary(function) => {
+            bounds(*function).is_some_and(|(low, high)| !low.is_nan() && !high.is_nan())
+                && graph.operand(value.node, 0).is_some_and(|x| is_a_number(graph, x))
+        }
+        Op::Conv(conv) => {
+            let plain = conv.prologue.is_none() && conv.epilogue.is_none();
+            plain && graph.operands(value.node).iter().all(known)
+        }
+        Op::MatMul(product) => product.epilogue.is_none() && graph.operands(value.node).iter().all(known),
+        _ => false,
+    }
 }
 
 fn quantize_in_front(graph: &mut Graph, found: Quantised) -> Result<(), EditError> {

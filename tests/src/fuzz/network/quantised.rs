@@ -104,6 +104,11 @@ fn layer(net: &mut Network, x: Value, c: &mut Choices<'_>) -> (Steps, Value) {
     if c.one_in(2) {
         y = net.b.add(c.of(&[Unary::Relu, Unary::Clip { min: 0.0, max: 3.0 }]), &[y]);
     }
+    if c.one_in(3) {
+        let image = net.b.image(y);
+        let (view, ceil_pads) = pool_window(c, &image[2..]);
+        y = net.b.pool(PoolKind::Max, view, ceil_pads, y);
+    }
     let steps = Steps::chosen(c, &[0.125, 0.25, 0.0625]);
     (steps, steps.quantize(net, y))
 }
