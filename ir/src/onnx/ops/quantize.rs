@@ -218,8 +218,7 @@ pub(super) fn dynamically_quantised(n: &mut NodeReader<'_, '_>, x: Value) -> Res
     let zero_point = apply(n, BinaryFn::Sub, zero, least)?;
     let zero_point = apply(n, BinaryFn::Div, zero_point, scale)?;
     let zero_point = saturated(n, zero_point, None, DType::U8)?;
-    let y = apply(n, BinaryFn::Div, x, scale)?;
-    let y = saturated(n, y, Some(zero_point), DType::U8)?;
+    let y = n.emit(Quantize { to: DType::U8 }, &[x, scale, zero_point])?;
     Ok([y, scale, zero_point])
 }
 
