@@ -118,17 +118,18 @@ pub(super) fn lanes(plan: &LanesPlan, bases: Bases<'_>) -> Result<Vec<Vec<Walk>>
     let mut all = Vec::new();
     for vectors in &plan.vectors {
         for vector in 0..vectors.count as i64 {
+            let floats = plan.floats(vectors);
             let lane = |lane: u32| {
-                let moved = |at: Progression| Progression {
-                    start: at.start + vector * at.step + 4 * i64::from(lane),
+                let moved = |at: Progression, float: Float| Progression {
+                    start: at.start + vector * at.step + float.span(1) * i64::from(lane),
                     step: 0,
                 };
                 let alone = VectorRun {
                     count: 1,
                     used: 1,
-                    input: moved(vectors.input),
-                    output: moved(vectors.output),
-                    residual: moved(vectors.residual),
+                    input: moved(vectors.input, floats.input),
+                    output: moved(vectors.output, floats.output),
+                    residual: moved(vectors.residual, floats.residual),
                     ..vectors.clone()
                 };
                 activations(&LanesPlan { vectors: vec![alone], ..plan.clone() }, bases)
