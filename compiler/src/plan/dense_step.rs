@@ -557,11 +557,19 @@ impl Planner<'_> {
     ) -> Option<DenseInput> {
         let buffers = image.buffers();
         let per_group = image.channels() / layer.groups;
+        let together = if products == Products::Words { QUAD / WORD } else { QUAD };
+        if let Some((buffer, at, step)) = image.affine().filter(|_| pitch.pixel < QUAD) {
+            // Of planes, neighbours of a row are multiplied together.
+            let k = Runs::Stepped { count: per_group as u32, step: pitch.bytes(step) as i32 };
+            let order = (0..per_group * together).collect();
+            let group = GroupInput { start: pitch.bytes(at), k, table: Vec::new(), order };
+            return Some(DenseInput { base: buffer, pitch, groups: vec![group], buffers, staged: None });
+        }
         if products == Products::Words {
             let (buffer, at, _) = image.affine()?;
             let group = |g: usize| GroupInput {
                 start: pitch.bytes(at + g * per_group * WORD),
-                k: Runs::Contiguous(per_group.div_ceil(QUAD / WORD) as u32),
+                k: Runs::Contiguous(per_group.div_ceil(together) as u32),
                 table: Vec::new(),
                 order: (0..per_group).collect(),
             };

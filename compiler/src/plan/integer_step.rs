@@ -8,12 +8,18 @@
 //! So the kernels know nothing of the zero point of what they read: sums start at the bias less what it comes to. Where it is not 0, a
 //! picture with padding is copied with its border, once; where it is, taps outside are left out as those of floats are.
 //!
+//! A caller's picture lies in a few planes. There a quad is four neighbours of a row, and the taps of a row of the window are its channels:
+//!
+//! ```text
+//!   3 planes, 3×3      channels side by side   9 taps of a quad that lacks one         rows   3 · 3 rows of a quad that lacks one
+//! ```
+//!
 //! A quad is four channels side by side. An image whose channels lie otherwise, or whose last quad would reach beyond its pixel, is copied.
 
 use std::collections::BTreeSet;
 
 use nnc_ir::op::{IntegerConv, Op, Pad, PadMode};
-use nnc_ir::{DType, Tensor, Value};
+use nnc_ir::{DType, Tensor, TensorError, TensorType, Value};
 
 use super::PlanError;
 use super::dense_step::Placed;
@@ -48,10 +54,13 @@ impl Planner<'_> {
         let Op::IntegerConv(conv) = &self.graph.node(id).op else {
             return Err(PlanError::Internal("a layer of integers is none".into()));
         };
-        let own = self.integer_own(layer, conv, in_lanes)?;
+        let mut own = self.integer_own(layer, conv, in_lanes)?;
         let mut layer = *layer;
         let mut image = self.image_or_copy(id, layer.x)?;
-        if conv.x_zero != 0 && !(is_inside(&layer.axes.0) && is_inside(&layer.axes.1)) {
+        let in_planes = !in_lanes && are_planes(&layer, &image);
+        if in_planes {
+            image = self.planes(&mut layer, &mut own, &image, conv)?;
+        } else if conv.x_zero != 0 && !(is_inside(&layer.axes.0) && is_inside(&layer.axes.1)) {
             image = self.bordered(&mut layer, &image, conv)?;
         }
         let epilogue = KernelEpilogue { bias: own.bias.is_some(), rescale, ..KernelEpilogue::default() };
@@ -64,7 +73,9 @@ impl Planner<'_> {
             return Ok(());
         }
         let depth = image.channels() / layer.groups;
-        if own.products == Products::Words {
+        if in_planes {
+            // They lie as they are read.
+        } else if own.products == Products::Words {
             image = self.as_words(&layer, &image)?;
         } else if !self.has_quads(&image, layer.groups) {
             let name = format!("{}.gather", self.graph.node(id).name);
@@ -82,6 +93,49 @@ impl Planner<'_> {
         self.direct(&layer, &own, prologue, epilogue, &placed, true)?;
         self.place(output, Place::Image(out_image));
         Ok(())
+    }
+
+    /// The picture in planes with its padding around them, and the layer that reads several pixels of a row as one of more channels.
+    fn planes(
+        &mut self,
+        layer: &mut KernelLayer,
+        own: &mut Own,
+        image: &Image,
+        conv: &IntegerConv,
+    ) -> Result<Image, PlanError> {
+        let id = layer.node;
+        let refused = || PlanError::Internal("planes have no layout".into());
+        let word = if own.products == Products::Words { WORD } else { 1 };
+        let together = QUAD / word;
+        let (y, x) = layer.axes;
+        let kernel = x.kernel.div_ceil(together);
+        let ([top, bottom], [left, _]) = (border(y).into(), <[usize; 2]>::from(border(x)));
+        let Extent { n, h, w } = image.extent;
+        let first = (-x.pad).max(0) as usize;
+        let width = (first + (x.output - 1) * x.stride + together * kernel).max(left + w);
+        let (height, channels) = (top + h + bottom, image.channels());
+        let name = format!("{}.border", self.graph.node(id).name);
+        let pad = Pad {
+            mode: PadMode::Constant(conv.x_zero.into()),
+            begin: vec![0, 0, top as isize, left as isize],
+            end: vec![0, 0, bottom as isize, (width - left - w) as isize],
+        };
+        let from = self.image_view(image).ok_or_else(refused)?;
+        let mut to = self.temporary(&name, &TensorType::new(DType::U8, [n, channels, height, width]));
+        let why = "rows of a picture, with the zero point around it";
+        self.generic_steps(id, &name, &pad.into(), &[Some(from)], std::slice::from_ref(&to), Some(why))?;
+        if own.products == Products::Words {
+            let name = format!("{}.words", self.graph.node(id).name);
+            let words = self.temporary(&name, &TensorType::new(DType::U16, to.shape.clone()));
+            self.copy(id, &name, to, words.clone(), "the target multiplies words")?;
+            to = View { dtype: DType::U8, ..words };
+        }
+        if let Parameter::Known(weights) = &mut own.weights {
+            *weights = in_rows(weights, together, kernel)?;
+        }
+        layer.axes.0 = Axis { input: height, pad: y.pad - top as isize, ..y };
+        layer.axes.1 = Axis { input: width, kernel, dilation: together, pad: x.pad - left as isize, ..x };
+        self.window_as_image(&to).ok_or_else(refused)
     }
 
     /// A copy of an image whose bytes are words, in two slots each: for targets that multiply no bytes.
@@ -248,5 +302,26 @@ fn is_inside(axis: &Axis) -> bool {
 fn border(axis: Axis) -> (usize, usize) {
     let end = (axis.output - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1;
     let before = axis.pad.max(0) as usize;
-    (before, (end as isize - axis.pad as isize - axis.input as isize).max(0) as usize)
+    (before, (end as isize - axis.pad - axis.input as isize).max(0) as usize)
+}
+
+/// Whether a layer reads a picture that a caller gave in planes: few of them, so that neighbours of a row fill quads better than channels do.
+fn are_planes(layer: &KernelLayer, image: &Image) -> bool {
+    let apart = image.affine().is_some_and(|(_, _, step)| step != 1 || image.channels() == 1);
+    let x = &layer.axes.1;
+    apart && layer.groups == 1 && image.channels() <= QUAD && x.kernel > 1 && x.dilation == 1
+}
+
+/// Weights `[M, C, ky, kx]` as `[M, C · together, ky, kernel]`: neighbouring taps of a row are channels.
+fn in_rows(weights: &Tensor, together: usize, kernel: usize) -> Result<Tensor, TensorError> {
+    let &[m, c, ky, kx] = &weights.shape()[..] else { return Ok(weights.clone()) };
+    let elems = weights.elems::<i8>()?;
+    let mut rows = vec![0i8; m * c * together * ky * kernel];
+    for (at, &weight) in elems.iter().enumerate() {
+        let (of, tap) = (at / (ky * kx), at % (ky * kx));
+        let (y, x) = (tap / kx, tap % kx);
+        let channel = of * together + x % together;
+        rows[(channel * ky + y) * kernel + x / together] = weight;
+    }
+    Tensor::new([m, c * together, ky, kernel], &rows)
 }

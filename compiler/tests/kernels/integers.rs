@@ -222,6 +222,24 @@ fn results_are_steps_between_bounds_or_real() {
     }
 }
 
+/// What a caller gives lies in planes, of which there are few: as it is, and behind a Quantize.
+#[test]
+fn pictures_of_a_few_planes() {
+    for channels in [1, 2, 3, 4] {
+        for (kernel, stride) in [(2, 1), (3, 2), (5, 1), (7, 2), (9, 4)] {
+            let strides = [stride, stride];
+            let layer = case([2, channels, 19, 23], [18, channels, kernel, kernel]);
+            check(&Case { strides, ..layer.clone() }.graph());
+            let padded = Case { strides, ..layer.padded() };
+            check(&padded.graph());
+            check(&Case { x_zero: 99, ..padded }.graph());
+        }
+        let odd = case([1, channels, 12, 5], [5, channels, 1, 3]);
+        check(&Case { pads: [0, 3, 0, 2], x_zero: 1, ..odd.clone() }.graph());
+        check(&Case { pads: [-1, -1, 0, -1], ..odd }.graph());
+    }
+}
+
 #[test]
 fn results_are_sums() {
     for (channels, results) in [(1, 1), (20, 21), (64, 16)] {
