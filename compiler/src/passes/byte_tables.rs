@@ -87,9 +87,18 @@ fn function(graph: &Graph, id: NodeId) -> Option<(Value, ByteFunction)> {
 
 /// A table behind another one.
 fn chain(graph: &Graph, id: NodeId) -> Option<(Value, ByteFunction)> {
-    let (middle, second) = table(graph, id)?;
-    let (bytes, first) = table(graph, middle.node)?;
-    Some((bytes, first.then(&second)))
+    let (middle, _) = table(graph, id)?;
+    table(graph, middle.node)?;
+    Some(looked_up(graph, id.into()))
+}
+
+/// The bytes that a value is a function of, and which one: tables in front of it are looked through.
+fn looked_up(graph: &Graph, value: Value) -> (Value, ByteFunction) {
+    let (mut bytes, mut function) = (value, ByteFunction::identity());
+    while let Some((before, first)) = table(graph, bytes.node) {
+        (bytes, function) = (before, first.then(&function));
+    }
+    (bytes, function)
 }
 
 /// What a node looks up, and where.
@@ -115,13 +124,13 @@ impl Numbers<'_> {
         let op = &self.graph.node(id).op;
         let all = match op {
             Op::Dequantize(_) => {
-                let bytes = self.graph.operand(id, Dequantize::X)?;
+                let (bytes, function) = looked_up(self.graph, self.graph.operand(id, Dequantize::X)?);
                 let same = *self.bytes.get_or_insert(bytes) == bytes;
                 let is_known = self.graph.constant(bytes).is_some();
                 if !same || is_known || self.graph.ty(bytes).dtype != DType::U8 {
                     return None;
                 }
-                ByteFunction::identity().tensor().ok()
+                function.tensor().ok()
             }
             Op::Quantize(_) | Op::Unary(_) | Op::Binary(_) => None,
             _ => return None,
@@ -186,7 +195,7 @@ mod tests {
 
     #[test]
     fn tables_follow_each_other() {
-        let both = table(|b| b / 2).then(&table(|b| b + 100));
+        let both = table(|b| b / 2).then(&table(|b| b.wrapping_add(100)));
         assert_eq!(both, table(|b| b / 2 + 100));
     }
 }
