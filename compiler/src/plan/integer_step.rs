@@ -16,7 +16,7 @@
 //!
 //! A quad is four channels side by side. An image whose channels lie otherwise, or whose last quad would reach beyond its pixel, is copied.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nnc_ir::op::{IntegerConv, Op, Pad, PadMode};
 use nnc_ir::{DType, Tensor, TensorError, TensorType, Value};
@@ -78,12 +78,7 @@ impl Planner<'_> {
         } else if own.products == Products::Words {
             image = self.as_words(&layer, &image)?;
         } else if !self.has_quads(&image, layer.groups) {
-            let name = format!("{}.gather", self.graph.node(id).name);
-            let slots = image.channels() - depth + depth.next_multiple_of(QUAD);
-            let buffer = self.image_buffer(&name, image.extent, slots, Float::U8);
-            let copy = Image::contiguous(image.extent, image.channels(), buffer, 0);
-            self.copy_channels(id, &name, &image, &copy, "its channels are multiplied in fours")?;
-            image = copy;
+            image = self.in_quads(&layer, &image, depth)?;
         }
         if rescale.is_none() {
             return self.sums(&layer, &own, epilogue, &image);
@@ -93,6 +88,35 @@ impl Planner<'_> {
         self.direct(&layer, &own, prologue, epilogue, &placed, true)?;
         self.place(output, Place::Image(out_image));
         Ok(())
+    }
+
+    /// A copy of an image whose channels fill quads: run by run as they lie, which takes as many copies as there are runs, or in their order.
+    fn in_quads(&mut self, layer: &KernelLayer, image: &Image, depth: usize) -> Result<Image, PlanError> {
+        let name = format!("{}.gather", self.graph.node(layer.node).name);
+        let why = "its channels are multiplied in fours";
+        let runs = image.runs();
+        let padded: usize = runs.iter().map(|run| run.len.next_multiple_of(QUAD)).sum();
+        let extent = image.extent;
+        if layer.groups > 1 || padded > image.channels() + image.channels().div_ceil(MOST_LOST) + QUAD {
+            let slots = image.channels() - depth + depth.next_multiple_of(QUAD);
+            let buffer = self.image_buffer(&name, extent, slots, Float::U8);
+            let copy = Image::contiguous(extent, image.channels(), buffer, 0);
+            self.copy_channels(layer.node, &name, image, &copy, why)?;
+            return Ok(copy);
+        }
+        let buffer = self.image_buffer(&name, extent, padded, Float::U8);
+        let mut places = BTreeMap::new();
+        let mut next = 0;
+        for run in runs {
+            let from: Vec<Slot> = (0..run.len).map(|i| Slot { buffer: run.buffer, at: run.at + i }).collect();
+            let to: Vec<Slot> = (0..run.len).map(|i| Slot { buffer, at: next + i }).collect();
+            places.extend(from.iter().copied().zip(to.iter().copied()));
+            let [from, to] = [from, to].map(|slots| Image { extent, slots });
+            self.copy_channels(layer.node, &name, &from, &to, why)?;
+            next += run.len.next_multiple_of(QUAD);
+        }
+        let slots = image.slots.iter().filter_map(|slot| places.get(slot).copied()).collect();
+        Ok(Image { extent, slots })
     }
 
     /// The picture in planes with its padding around them, and the layer that reads several pixels of a row as one of more channels.

@@ -205,7 +205,10 @@ impl<'p> Steps<'p> {
     /// Whether an image is made by one step as a whole and read by others of the group alone, pixel by pixel.
     fn is_local(&self, image: BufferId, maker: usize, steps: &Range<usize>) -> bool {
         let buffer = &self.buffers[image.0 as usize];
-        let flat = buffer.image.is_some_and(|(extent, pitch)| pitch.is_flat(extent));
+        // A single pixel may be seen at any pitch.
+        let flat = buffer.image.is_some_and(|(extent, pitch)| {
+            pitch.is_flat(extent) && pitch.bytes(pitch.pixel) as u64 * extent.pixels() as u64 >= buffer.bytes
+        });
         let users = self.touched_by.get(&image).map(Vec::as_slice).unwrap_or_default();
         let fits = |&user: &usize| {
             let mut touches =
