@@ -11,7 +11,7 @@ def disagreement(found, right, case, row):
         if ours.size != theirs.size:  # some engines drop axes of one element
             return f"output{where} is {list(ours.shape)}, not {list(theirs.shape)}"
         if theirs.dtype.kind != "f":
-            wrong = int((ours.ravel() != theirs.ravel()).sum())
+            wrong = unequal(ours.ravel(), theirs.ravel(), case.steps)
             if wrong:
                 return f"{wrong} of {theirs.size} elements of output{where} differ"
             continue
@@ -20,6 +20,15 @@ def disagreement(found, right, case, row):
         if not error <= case.tolerance:
             return f"output{where} differs by {error:.0e} of the largest element"
     return None
+
+
+def unequal(ours, right, steps):
+    """How many integers are more than so many steps apart."""
+    import numpy as np
+
+    if steps:
+        return int((abs(ours.astype(np.int64) - right.astype(np.int64)) > steps).sum())
+    return int((ours != right).sum())
 
 
 def difference(ours, right, least):

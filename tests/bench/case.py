@@ -18,7 +18,9 @@ class Case:
     macc: int = 0
     """Multiply-accumulates of the model."""
     tolerance: float = 1e-3
-    """The largest difference allowed, of the largest absolute value of an output. Integers must be equal."""
+    """The largest difference allowed, of the largest absolute value of an output."""
+    steps: int = 0
+    """The largest difference allowed of integers."""
     least: float = 0.0
     """What the largest value counts as at least: 1 for probabilities, all of which may be next to 0."""
     binding: list = dataclasses.field(default_factory=list)

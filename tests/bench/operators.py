@@ -63,7 +63,8 @@ def write(nnc, folder, row):
     name = re.sub(r"[^\w.-]+", "-", f"{row.kind} {row.name}")
     file = folder / f"{name}.onnx"
     onnx.save(proto, file)
-    case = Case(row.name, file, arrays, kind=row.kind, macc=macc(nnc, file), tolerance=row.tolerance)
+    count = macc(nnc, file)
+    case = Case(row.name, file, arrays, kind=row.kind, macc=count, tolerance=row.tolerance, steps=row.steps)
     return case, size_of(proto, arrays)
 
 

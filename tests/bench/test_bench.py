@@ -61,8 +61,8 @@ class Models(unittest.TestCase):
 
 
 class Agreement(unittest.TestCase):
-    def wrong(self, found, right, least=0.0):
-        return agree.disagreement(found, right, types.SimpleNamespace(tolerance=1e-3, least=least), {})
+    def wrong(self, found, right, least=0.0, steps=0):
+        return agree.disagreement(found, right, types.SimpleNamespace(tolerance=1e-3, least=least, steps=steps), {})
 
     def test_near_floats_agree_and_far_ones_do_not(self):
         right = np.float32([1, -100, 3])
@@ -81,6 +81,13 @@ class Agreement(unittest.TestCase):
         right = np.int64([1, 2, 3])
         self.assertIsNone(self.wrong([right.astype(np.int32)], [right]))
         self.assertIn("1 of 3 elements", self.wrong([np.int64([1, 2, 4])], [right]))
+
+    def test_bytes_may_be_steps_off_if_the_case_says_so(self):
+        right = np.uint8([0, 100, 255])
+        near, far = np.uint8([1, 99, 255]), np.uint8([255, 100, 255])
+        self.assertIn("2 of 3 elements", self.wrong([near], [right]))
+        self.assertIsNone(self.wrong([near], [right], steps=1))
+        self.assertIn("1 of 3 elements", self.wrong([far], [right], steps=1))
 
     def test_all_outputs_count(self):
         right = [np.float32([1]), np.float32([2])]

@@ -17,6 +17,7 @@ FILES = [
     "indices",
     "boxes",
     "low_precision",
+    "quantised",
 ]
 
 

@@ -10,6 +10,7 @@ STEP = 1 / 100
 
 def rows():
     yield Row("Quantised", "dynamic MatMul 196x384 · 384x1536", dynamic(196, 384, 1536), tolerance=STEP)
+    yield Row("Quantised", "dynamic MatMul 196x384 · 384x384", dynamic(196, 384, 384), tolerance=STEP)
     yield Row("Quantised", "dynamic MatMul 1x768 · 768x3072", dynamic(1, 768, 3072), tolerance=STEP)
     yield Row("Quantised", "QDQ conv 3x3 64→64 at 28", qdq(64, 64, 28, 3), tolerance=STEP)
     yield Row("Quantised", "QDQ conv 1x1 64→256 at 28", qdq(64, 256, 28, 1), tolerance=STEP)

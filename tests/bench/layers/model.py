@@ -28,6 +28,8 @@ class Row:
     opset: int = OPSET
     tolerance: float = 1e-3
     """The largest difference between engines, of the largest value of an output."""
+    steps: int = 0
+    """The largest difference between engines where outputs are integers."""
 
 
 class Model:
