@@ -40,6 +40,7 @@ def parser(doc, thing, names, effort):
         found.add_argument(f"--{name}", type=kind, default=default, help=f"{what} (default: {default})")
     found.add_argument("--quick", action="store_true", help="a glance: fewer seconds, rounds and loads")
     found.add_argument("--nnc", help="the nnc to use, instead of building it")
+    found.add_argument("--runtime", help="nnc's runtime library to use, instead of building it")
     found.set_defaults(names=names)
     return found
 
@@ -65,7 +66,7 @@ class Bench:
     def __init__(self, settings):
         environment.enter_venv()
         self.settings = settings
-        self.tools = environment.tools(settings.nnc, {"tract", "rten"} & set(settings.engines))
+        self.tools = environment.tools(settings.nnc, settings.runtime, {"tract", "rten"} & set(settings.engines))
         self.cores = sorted(os.sched_getaffinity(0))
         self.threads = [count for count in settings.threads if count <= len(self.cores)]
         for count in set(settings.threads) - set(self.threads):

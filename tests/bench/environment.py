@@ -42,18 +42,22 @@ def enter_venv():
     os.execv(python, [str(python), *sys.argv])
 
 
-def tools(nnc, peers):
-    """Builds for release: `nnc`, unless it is given, its runtime library, and, if they are wanted, the peers in Rust."""
-    if nnc is None:
-        nnc = built(["cargo", "build", "--release", "--package", "nnc"], "executable")
-    library = ["cargo", "rustc", "--release", "--package", "nnc-runtime", "--lib", "--crate-type", "cdylib"]
-    runtime = built(library, "filenames")
+def tools(nnc, runtime, peers):
+    """Builds for release: `nnc` and its runtime library, unless they are given, and, if they are wanted, the peers in Rust."""
+    nnc = nnc or build_nnc()
+    if runtime is None:
+        library = ["cargo", "rustc", "--release", "--package", "nnc-runtime", "--lib", "--crate-type", "cdylib"]
+        runtime = built(library, "filenames")
     folder = ROOT / "target" / "bench-peers"
     if peers:
         command = ["cargo", "build", "--release", "--locked", "--target-dir", folder]
         # What does not build is reported later, as a process that cannot be started.
         subprocess.run([*command, "--keep-going"], cwd=FOLDER / "rust_peers")
-    return Tools(pathlib.Path(nnc), pathlib.Path(runtime), folder / "release")
+    return Tools(pathlib.Path(nnc).resolve(), pathlib.Path(runtime).resolve(), folder / "release")
+
+
+def build_nnc():
+    return built(["cargo", "build", "--release", "--package", "nnc"], "executable")
 
 
 def built(command, key):
