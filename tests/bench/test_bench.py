@@ -3,7 +3,7 @@
 
     target/bench-venv/bin/python tests/bench/test_bench.py
 
-Needs the packages onnx and numpy; measures nothing.
+Needs the packages onnx, onnxruntime and numpy; measures nothing.
 """
 
 import json
@@ -22,9 +22,22 @@ import agree
 import engines
 import gaps
 import layers
+import quantise
 import rounds
 from case import Case
-from layers.model import build, size_of
+from layers.model import Model, build, size_of
+
+
+def small_network(folder):
+    """Convolution, ReLU, a dense layer."""
+    import onnx
+
+    g = Model()
+    y = g.node("Relu", g.node("Conv", g.input(1, 4, 8, 8), g.weights(8, 4, 3, 3), pads=[1] * 4))
+    y = g.node("Gemm", g.node("Flatten", g.node("GlobalAveragePool", y)), g.weights(5, 8), transB=1)
+    file = pathlib.Path(folder) / "x.onnx"
+    onnx.save(g.proto(y, 17), file)
+    return Case("x", file, g.arrays)
 
 
 class Models(unittest.TestCase):
@@ -124,6 +137,60 @@ class Engines(unittest.TestCase):
             np.testing.assert_array_equal(engine.outputs(file)[0], value.ravel())
             with self.assertRaises(RuntimeError):
                 engine.prepare(self.case(folder, value, value), None)
+
+
+class Quantiser(unittest.TestCase):
+    def test_each_scheme_writes_what_it_is_named_after(self):
+        import onnx
+
+        wanted = {
+            "qdq-u8": ("DequantizeLinear", onnx.TensorProto.UINT8),
+            "qdq-s8": ("DequantizeLinear", onnx.TensorProto.INT8),
+            "qoperator-u8": ("QLinearConv", onnx.TensorProto.UINT8),
+            "qoperator-s8": ("QLinearConv", onnx.TensorProto.INT8),
+            "dynamic": ("DynamicQuantizeLinear", None),
+        }
+        self.assertEqual(set(wanted), set(quantise.SCHEMES))
+        with tempfile.TemporaryDirectory() as folder:
+            source, target = small_network(folder).onnx, pathlib.Path(folder) / "y.onnx"
+            for scheme, (operator, kind) in wanted.items():
+                with self.subTest(scheme):
+                    self.assertTrue(quantise.quantise(source, target, scheme))
+                    graph = onnx.load(target).graph
+                    self.assertIn(operator, {node.op_type for node in graph.node})
+                    constants = {tensor.name: tensor for tensor in graph.initializer}
+                    pairs = [node for node in graph.node if node.op_type == "QuantizeLinear"]
+                    zeros = [onnx.numpy_helper.to_array(constants[node.input[2]]) for node in pairs]
+                    self.assertEqual({constants[node.input[2]].data_type for node in pairs}, {kind} - {None})
+                    if scheme.endswith("s8"):
+                        self.assertFalse(any(map(np.any, zeros)))
+                    scales = [list(tensor.dims) for name, tensor in constants.items() if name.endswith("_scale")]
+                    # One for each output of the dense layer, and of the convolution.
+                    self.assertIn([5], scales)
+                    self.assertEqual([8] in scales, scheme != "dynamic")
+
+    def test_the_same_model_gives_the_same_file_and_is_quantised_once(self):
+        with tempfile.TemporaryDirectory() as folder:
+            source, target = small_network(folder).onnx, pathlib.Path(folder) / "y.onnx"
+            self.assertTrue(quantise.quantise(source, target))
+            first = target.read_bytes()
+            self.assertFalse(quantise.quantise(source, target))
+            target.unlink()
+            self.assertTrue(quantise.quantise(source, target))
+            self.assertEqual(target.read_bytes(), first)
+            self.assertTrue(quantise.quantise(source, target, samples=1))
+            self.assertEqual(sorted(file.suffix for file in pathlib.Path(folder).iterdir()), [".npz", ".onnx", ".onnx"])
+
+    def test_a_model_of_unknown_shape_is_refused(self):
+        import onnx
+
+        with tempfile.TemporaryDirectory() as folder:
+            source = small_network(folder).onnx
+            model = onnx.load(source)
+            model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "N"
+            onnx.save(model, source)
+            with self.assertRaisesRegex(ValueError, "its shape is not known"):
+                quantise.quantise(source, pathlib.Path(folder) / "y.onnx")
 
 
 class Turns(unittest.TestCase):
