@@ -2,10 +2,11 @@
 
 
 def disagreement(found, right, case, row):
-    """Why these outputs are not those of the reference, or None. The largest relative difference goes to the row's `error`."""
+    """Why these outputs are not those of the reference, or None. The largest relative difference goes to the row's `error`, the
+    root of the mean square, of the output where that is most, to its `rms`."""
     if len(found) != len(right):
         return f"{len(found)} outputs in place of {len(right)}"
-    row["error"] = 0.0
+    row |= {"error": 0.0, "rms": 0.0}
     for index, (ours, theirs) in enumerate(zip(found, right)):
         where = "" if len(right) == 1 else f" {index}"
         if ours.size != theirs.size:  # some engines drop axes of one element
@@ -15,8 +16,10 @@ def disagreement(found, right, case, row):
             if wrong:
                 return f"{wrong} of {theirs.size} elements of output{where} differ"
             continue
-        error = difference(ours.ravel(), theirs.ravel(), case.least)
-        row["error"] = max(row["error"], error)
+        error, rms = difference(ours.ravel(), theirs.ravel(), case.least)
+        for key, value in (("error", error), ("rms", rms)):
+            if not value <= row[key]:  # more, or NaN
+                row[key] = value
         if not error <= case.tolerance:
             return f"output{where} differs by {error:.0e} of the largest element"
     return None
@@ -31,11 +34,20 @@ def unequal(ours, right, steps):
     return int((ours != right).sum())
 
 
+def change(found, right, least):
+    """As `error` and `rms`, what outputs in f32 are off by."""
+    floats = [pair for pair in zip(found, right, strict=True) if pair[1].dtype.kind == "f"]
+    pairs = [difference(ours.ravel(), theirs.ravel(), least) for ours, theirs in floats]
+    return tuple(max(column) for column in zip(*pairs)) or (0.0, 0.0)
+
+
 def difference(ours, right, least):
-    """The largest difference, as a share of the largest absolute value, or of `least` if that is more; NaN if one of them is."""
+    """The largest difference, and the root of the mean of their squares, as shares of the largest absolute value, or of `least` if that
+    is more; NaN if one of them is."""
     import numpy as np
 
     ours, right = ours.astype(np.float64), right.astype(np.float64)
     if not right.size:
-        return 0.0
-    return float(abs(ours - right).max() / (max(abs(right).max(), least) or 1.0))
+        return 0.0, 0.0
+    off = (ours - right) / (max(abs(right).max(), least) or 1.0)
+    return float(abs(off).max()), float(np.sqrt((off * off).mean()))

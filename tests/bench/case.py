@@ -5,6 +5,8 @@ import json
 import pathlib
 import subprocess
 
+import engines
+
 
 @dataclasses.dataclass
 class Case:
@@ -24,7 +26,16 @@ class Case:
     least: float = 0.0
     """What the largest value counts as at least: 1 for probabilities, all of which may be next to 0."""
     binding: list = dataclasses.field(default_factory=list)
-    """Options of nnc's commands that bind what the model leaves open."""
+    """Options of nnc's commands that bind what the model leaves open, or tell the precision."""
+    precision: str = "f32"
+    """One of `precisions.py`."""
+    f32: "Case | None" = None
+    """The same in f32, if this one is not."""
+
+    @property
+    def reference(self):
+        """The engine that has the right outputs."""
+        return engines.REFERENCE if self.precision == "f32" else engines.JUDGE
 
     def __post_init__(self):
         import numpy as np

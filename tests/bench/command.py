@@ -57,6 +57,7 @@ def parse(parser, quick, turn=0.0, resources=True):
     if unknown:
         parser.error(f"there is no engine {', '.join(sorted(unknown))}; there are {', '.join(settings.names)}")
     settings.turn, settings.resources = turn, resources
+    settings.precision = getattr(settings, "precision", "f32")
     return settings
 
 
@@ -91,7 +92,7 @@ class Bench:
         from peak import Peak
 
         try:
-            return Peak(self.cores[-max(self.threads) :])
+            return Peak(self.cores[-max(self.threads) :], self.settings.precision)
         except OSError as error:
             print(f"no shares of the limit: {error}", file=sys.stderr)
             return None

@@ -5,6 +5,7 @@
     python3 tests/bench/compare.py --only shufflenet,nasnet    networks whose name contains one of these
     python3 tests/bench/compare.py --networks more             gates, attention, recurrence
     python3 tests/bench/compare.py --engines nnc,ncnn --threads 1 --quick
+    python3 tests/bench/compare.py --precision int8            the same networks, quantised; or bf16
 
 README.md in this folder says how it measures and how to read the tables.
 """
@@ -15,6 +16,8 @@ import sys
 import command
 import engines
 import environment
+import precisions
+import quantise
 from networks import NETWORKS, SETS
 
 
@@ -24,9 +27,10 @@ def main():
 
     import report
 
-    for name in settings.networks:
-        found = bench.compare(write(bench.tools.nnc, name))
-        report.write(environment.OUTPUT, bench.rows)
+    name = "compare" if settings.precision == "f32" else f"compare-{settings.precision}"
+    for network in settings.networks:
+        found = bench.compare(precisions.lower(write(bench.tools.nnc, network), settings.precision, settings.scheme))
+        report.write(environment.OUTPUT, name, bench.rows)
         print(report.progress(found), file=sys.stderr)
     print(report.markdown(bench.rows))
 
@@ -36,11 +40,16 @@ def parse():
     parser.add_argument(
         "--networks",
         type=command.words,
-        default=["seeds", "large"],
-        help=f"sets of networks: {', '.join(SETS)} (default: seeds,large)",
+        help=f"sets of networks: {', '.join(SETS)} (default: seeds,large in f32, seeds,more in fewer bits)",
     )
     parser.add_argument("--only", type=command.words, help="parts of the names of networks (default: all of the sets)")
+    parser.add_argument("--precision", choices=precisions.NAMES, default="f32", help="default: f32")
+    parser.add_argument("--scheme", choices=quantise.SCHEMES, default="qdq-u8", help="how to quantise for int8 (default: qdq-u8)")
     settings = command.parse(parser, quick=command.Effort(seconds=2, rounds=3, loads=1))
+    if settings.precision != "f32" and engines.OURS in settings.engines:
+        settings.engines = [*settings.engines, engines.OURS_F32]
+    if settings.networks is None:
+        settings.networks = ["seeds", "large"] if settings.precision == "f32" else ["seeds", "more"]
     unknown = set(settings.networks) - set(SETS)
     if unknown:
         parser.error(f"there is no set {', '.join(sorted(unknown))}; there are {', '.join(SETS)}")
@@ -60,8 +69,7 @@ def write(nnc, name):
     subprocess.run([nnc, "models", "write", *NETWORKS[name], "-o", model], check=True, capture_output=True)
     told = inspect(nnc, model)
     shape = told["inputs"][0]["shape"]
-    # Any numbers of the size of normalised pixels, the same in every run.
-    value = np.random.default_rng(1).uniform(-2, 2, shape).astype(np.float32)
+    value = quantise.pixels(np.random.default_rng(1), shape)
     return Case(name, model, {told["inputs"][0]["name"]: value}, macc=told["totals"]["macc"])
 
 

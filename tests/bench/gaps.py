@@ -99,7 +99,7 @@ def worst(rows, count=40):
 
 def columns_of(rows):
     """What stands in each column, as (threads, `gap` or `ready`, peer) or (threads, `limit`, ""), and its title."""
-    peers = [name for name in dict.fromkeys(row["engine"] for row in rows) if name != engines.OURS]
+    peers = engines.peers(rows)
     found = {}
     for threads in sorted({row["threads"] for row in rows}):
         found |= {(threads, "gap", peer): f"{peer}, {threads}" for peer in peers}

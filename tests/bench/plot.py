@@ -16,7 +16,7 @@ LABELS, WIDTH, ROW, TOP, GAP = 170, 620, 20, 64, 16
 
 def svg(rows):
     """One panel for each number of threads, one above the other."""
-    dots = [row for row in rows if row["engine"] != engines.OURS and "ratio_min" in row]
+    dots = [row for row in rows if row["engine"] in engines.peers(rows) and "ratio_min" in row]
     if not dots:
         return '<svg xmlns="http://www.w3.org/2000/svg"/>\n'
     low = min(0.8, *(row["ratio_min"] for row in dots)) / 1.05

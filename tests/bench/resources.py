@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -46,11 +47,13 @@ def empty_peak(name, tools):
 
 
 def from_onnx(case, rows, cores, tools):
-    """nnc from the ONNX file: parse, optimise, plan, pack, generate code, run, in one process. Adds it to nnc's rows."""
+    """nnc from the ONNX file: parse, optimise, plan, pack, generate code, run, in one process. Adds it to nnc's rows, unless it
+    fails."""
     for (name, count), row in rows.items():
-        if name != engines.OURS or "missing" in row:
+        if name not in (engines.OURS, engines.OURS_F32) or "missing" in row:
             continue
-        arguments = ["bench", case.onnx, *case.binding, "--json", "--threads", str(count), "--seconds", str(BENCH_SECONDS)]
+        own = engines.module(name).ENGINE.case(case)
+        arguments = ["bench", own.onnx, *own.binding, "--json", "--threads", str(count), "--seconds", str(BENCH_SECONDS)]
         command = [*pinned(cores[-count:]), tools.nnc, *arguments]
         # A file, since nobody reads while the process is watched: the times of a small network's runs would fill a pipe.
         with tempfile.TemporaryFile("w+") as output:
@@ -59,10 +62,12 @@ def from_onnx(case, rows, cores, tools):
             while process.poll() is None:
                 try:
                     peak = max(peak, peak_bytes(process.pid))
-                except (OSError, WorkerError):  # it has just ended
+                except WorkerError:  # it has just ended
                     break
                 time.sleep(LOOK_SECONDS)
-            process.wait()
+            if process.wait():
+                print(f"{case.name}: nnc bench ended with {process.returncode}", file=sys.stderr)
+                continue
             output.seek(0)
             told = json.load(output)
         for column, found in [

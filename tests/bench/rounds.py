@@ -6,6 +6,7 @@ import time
 
 import agree
 import engines
+import precisions
 import resources
 from workers import Worker, WorkerError
 
@@ -17,6 +18,7 @@ def compare(case, names, threads, cores, tools, settings, peak):
     """A row for each engine and thread count. What could not be measured has a reason in the column `missing`."""
     known = {"kind": case.kind} if case.kind else {}
     known |= {"network": case.name, "macc": case.macc}
+    known |= {"precision": case.precision} if case.precision != "f32" else {}
     rows = {(name, count): known | {"threads": count, "engine": name} for count in threads for name in names}
     workers = {}
     try:
@@ -31,7 +33,7 @@ def compare(case, names, threads, cores, tools, settings, peak):
                 resources.from_onnx(case, rows, cores, tools)
         if settings.resources:
             resources.subtract_empty(rows, tools)
-        check(case, rows, workers, files, cores, tools)
+        check(case, rows, workers, cores, tools)
         times = measure(workers, rows, settings, peak)
     finally:
         for worker in workers.values():
@@ -51,8 +53,12 @@ def prepare(case, names, tools, rows):
     """What each engine loads, by its name."""
     files = {}
     for name in names:
+        engine = engines.module(name).ENGINE
+        if case.precision in engine.lacks:
+            leave_out(rows, name, f"no {case.precision}: {engine.lacks[case.precision]}")
+            continue
         try:
-            files[name] = engines.module(name).ENGINE.prepare(case, tools)
+            files[name] = engine.prepare(engine.case(case), tools)
         except Exception as error:  # a converter may fail in any way; the table says how
             leave_out(rows, name, f"not converted: {error}")
     return files
@@ -66,7 +72,7 @@ def leave_out(rows, name, reason):
 
 def spawn(case, name, count, files, cores, tools):
     engine = engines.module(name).ENGINE
-    command = [*engine.program(tools), files[name][0], *engine.inputs(case), count]
+    command = [*engine.program(tools), files[name][0], *engine.inputs(case), count, *engine.options(case)]
     return Worker(command, engine.environment(tools), cores[-count:])
 
 
@@ -88,32 +94,44 @@ def start(case, key, row, files, cores, tools, workers):
         row[column] = min(row.get(column, found), found)
 
 
-def check(case, rows, workers, files, cores, tools):
+def check(case, rows, workers, cores, tools):
     """Ends the workers whose outputs are not those of the reference, and all if it has none."""
-    reference = (engines.REFERENCE, 1)
+    forms = {form.precision: form for form in (case, case.f32) if form}
     try:
-        if reference in workers:
-            right = outputs(case, reference[0], workers[reference])
-        else:
-            files = files | {engines.REFERENCE: [case.onnx]}
-            worker = spawn(case, *reference, files, cores, tools)
-            right = outputs(case, reference[0], worker)
-            worker.end()
+        right = {name: right_outputs(form, case.reference, workers, cores, tools) for name, form in forms.items()}
     except WorkerError as error:
-        reason = f"nothing to compare with, since {engines.REFERENCE} fails: {error}"
+        reason = f"nothing to compare with, since {engines.module(case.reference).ENGINE.package} fails: {error}"
         for key in list(workers):
             rows[key]["missing"] = reason
             workers.pop(key).end()
         return
+    if case.precision == "int8":
+        changed = agree.change(right["f32"], right["int8"], case.least)
+        case.tolerance = precisions.tolerance(changed[0])
+        for row in rows.values():
+            row |= {"change": changed[0], "change_rms": changed[1]}
     for key in list(workers):
+        form = engines.module(key[0]).ENGINE.case(case)
         try:
-            found = outputs(case, key[0], workers[key])
-            wrong = agree.disagreement(found, right, case, rows[key])
+            wrong = agree.disagreement(outputs(case, key[0], workers[key]), right[form.precision], form, rows[key])
+            if wrong:
+                rows[key]["wrong"] = True
         except WorkerError as error:
             wrong = str(error)
         if wrong:
             rows[key]["missing"] = wrong
             workers.pop(key).end()
+
+
+def right_outputs(case, name, workers, cores, tools):
+    """What the reference of this name computes with one thread."""
+    if (name, 1) in workers:
+        return outputs(case, name, workers[name, 1])
+    worker = spawn(case, name, 1, {name: [case.onnx]}, cores, tools)
+    try:
+        return outputs(case, name, worker)
+    finally:
+        worker.end()
 
 
 def outputs(case, name, worker):

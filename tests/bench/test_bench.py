@@ -7,6 +7,7 @@ Needs the packages onnx, onnxruntime and numpy; measures nothing.
 """
 
 import json
+import os
 import pathlib
 import re
 import sys
@@ -22,10 +23,15 @@ import agree
 import engines
 import gaps
 import layers
+import peak
+import plot
+import precisions
 import quantise
+import report
 import rounds
 from case import Case
 from layers.model import Model, build, size_of
+from workers import Worker, WorkerError
 
 
 def small_network(folder):
@@ -102,6 +108,19 @@ class Agreement(unittest.TestCase):
         self.assertIsNone(self.wrong([near], [right], steps=1))
         self.assertIn("1 of 3 elements", self.wrong([far], [right], steps=1))
 
+    def test_the_row_has_the_worst_of_all_outputs(self):
+        row, case = {}, types.SimpleNamespace(tolerance=1.0, least=0.0)
+        right = [np.float32([1, 0, 0, 0]), np.float32([2, 0, 0, 0])]
+        self.assertIsNone(agree.disagreement([right[0] + np.float32([0, 0.5, 0, 0]), right[1]], right, case, row))
+        self.assertEqual(row, {"error": 0.5, "rms": 0.25})
+        self.assertIsNotNone(agree.disagreement([right[0] * np.nan, right[1]], right, case, row))
+        self.assertTrue(np.isnan(row["error"]) and np.isnan(row["rms"]))
+
+    def test_what_f32_changes_is_of_the_outputs_in_f32(self):
+        right = [np.int64([5]), np.float32([4, 0])]
+        self.assertEqual(agree.change([np.int64([9]), np.float32([4, 1])], right, 0.0)[0], 0.25)
+        self.assertEqual(agree.change(right[:1], right[:1], 0.0), (0.0, 0.0))
+
     def test_all_outputs_count(self):
         right = [np.float32([1]), np.float32([2])]
         self.assertIn("output 1", self.wrong([right[0], right[0]], right))
@@ -137,6 +156,46 @@ class Engines(unittest.TestCase):
             np.testing.assert_array_equal(engine.outputs(file)[0], value.ravel())
             with self.assertRaises(RuntimeError):
                 engine.prepare(self.case(folder, value, value), None)
+
+
+    def test_each_engine_says_which_precisions_it_lacks(self):
+        lacks = {name: set(engines.module(name).ENGINE.lacks) for name in engines.NAMES}
+        self.assertEqual([name for name in engines.NAMES if "int8" in lacks[name]], ["ncnn"])
+        self.assertEqual([name for name in engines.NAMES if "bf16" not in lacks[name]], ["nnc", "openvino", "ncnn"])
+        self.assertFalse([name for name in engines.NAMES if "f32" in lacks[name]])
+
+    def test_an_engine_that_lacks_the_precision_is_left_out_with_the_reason(self):
+        with tempfile.TemporaryDirectory() as folder:
+            case = precisions.lower(self.f32(folder), "bf16", None)
+            rows = {(name, 1): {} for name in ("rten", "openvino")}
+            self.assertEqual(rounds.prepare(case, ["rten", "openvino"], None, rows), {"openvino": [case.onnx]})
+            self.assertEqual(rows, {("rten", 1): {"missing": "no bf16: it has no arithmetic in bf16"}, ("openvino", 1): {}})
+
+    def test_an_nnc_without_precisions_is_not_there_and_its_f32_form_is(self):
+        with tempfile.TemporaryDirectory() as folder:
+            nnc = pathlib.Path(folder) / "nnc"
+            nnc.write_text("""#!/bin/sh
+                case "$*" in *--precision*) echo "error: unexpected argument '--precision' found" >&2; exit 2;; esac
+            """)
+            nnc.chmod(0o700)
+            case = precisions.lower(self.f32(folder), "bf16", None)
+            rows = {(name, 1): {} for name in (engines.OURS, engines.OURS_F32)}
+            tools = types.SimpleNamespace(nnc=nnc)
+            files = rounds.prepare(case, [engines.OURS, engines.OURS_F32], tools, rows)
+            self.assertEqual(files, {engines.OURS_F32: [pathlib.Path(folder) / "x.nnc.so"]})
+            self.assertIn("not there: this nnc has no --precision bf16", rows[engines.OURS, 1]["missing"])
+
+    def test_a_process_that_crashes_is_an_error_of_its_engine(self):
+        for script in ("kill -SEGV $$", "echo ready 1 1; kill -SEGV $$"):
+            with self.subTest(script), self.assertRaises(WorkerError):
+                worker = Worker(["sh", "-c", script], {}, sorted(os.sched_getaffinity(0))[:1])
+                self.addCleanup(worker.end)
+                worker.run(1)
+
+    def f32(self, folder):
+        case = self.case(folder, np.ones(4, np.float32))
+        case.onnx.write_bytes(b"a model")
+        return case
 
 
 class Quantiser(unittest.TestCase):
@@ -193,6 +252,31 @@ class Quantiser(unittest.TestCase):
                 quantise.quantise(source, pathlib.Path(folder) / "y.onnx")
 
 
+class Precisions(unittest.TestCase):
+    def test_fewer_bits_have_files_and_a_judge_of_their_own(self):
+        with tempfile.TemporaryDirectory() as folder:
+            f32 = small_network(folder)
+            self.assertIs(precisions.lower(f32, "f32", "qdq-u8"), f32)
+            self.assertEqual(f32.reference, engines.REFERENCE)
+            for precision, name, binding in [
+                ("int8", "x.qdq-u8.onnx", []),
+                ("bf16", "x.bf16.onnx", ["--precision", "bf16"]),
+            ]:
+                case = precisions.lower(f32, precision, "qdq-u8")
+                self.assertEqual((case.onnx.name, case.binding, case.reference), (name, binding, engines.JUDGE))
+                self.assertIs(engines.module(engines.OURS_F32).ENGINE.case(case), f32)
+
+    def test_who_is_much_further_off_than_the_f32_model_is_wrong(self):
+        self.assertEqual(precisions.tolerance(0.05), precisions.WRONG)
+        self.assertAlmostEqual(precisions.tolerance(0.5), 0.6)
+
+    def test_the_peak_is_that_of_instructions_for_the_precision(self):
+        wanted = {"f32": "62d20d48b8c7", "int8": "62d20d4850c7", "bf16": "62d20e4852c7"}  # acc0 += zmm14 * zmm15
+        for precision, code in wanted.items():
+            self.assertIn(bytes.fromhex(code), peak._code(peak.INSTRUCTIONS[precision], wide=True))
+        self.assertIn(bytes.fromhex("c4c20d50c7"), peak._code(peak.INSTRUCTIONS["int8"], wide=False))
+
+
 class Turns(unittest.TestCase):
     def test_short_runs_fill_a_turn_and_very_long_ones_come_once(self):
         self.assertEqual(rounds.timed_runs(0.0, 0.1), 3)
@@ -245,6 +329,45 @@ class Tables(unittest.TestCase):
         rows = self.rows("A", "row", 4e-6, 1e-6) + self.rows(gaps.OVERHEAD, "call", 9e-6, 1e-6)
         gaps.add(rows)
         self.assertIn("| *all* | *geometric mean of 1* | 4.00 |", gaps.markdown(rows))
+
+
+class ComparisonTables(unittest.TestCase):
+    def rows(self):
+        """The rows of two networks in int8; OpenVINO is wrong in one of them."""
+        rows = []
+        for network, theirs in (("squeezenet-1.1", 0.5), ("vit-tiny-16", 2.0)):
+            known = {"network": network, "precision": "int8", "threads": 1, "macc": 1, "change": 0.05, "change_rms": 0.01}
+            found = {"min_s": 1.0, "ratio_median": 1.0, "error": 0.02, "rms": 0.004}
+            rows += [
+                known | found | {"engine": "nnc", "ratio_min": 1.0, "model_bytes": 100},
+                known | found | {"engine": "onnxruntime", "ratio_min": theirs, "model_bytes": 50},
+                known | {"engine": "openvino", "wrong": True, "missing": "off", "error": 0.7, "rms": 0.1},
+                known | found | {"engine": "nnc-f32", "ratio_min": 4.0, "model_bytes": 300, "error": 1e-6},
+            ]
+        return rows
+
+    def test_the_f32_form_is_no_peer_and_has_a_column_of_its_own(self):
+        self.assertEqual(engines.peers(self.rows()), ["onnxruntime", "openvino"])
+        text = report.markdown(self.rows())
+        self.assertIn("| nnc, by own f32 |", text)
+        self.assertIn("| squeezenet-1.1 | 0.50 | wrong | onnxruntime | 0.50 | 1.00 |  | 4.00 |", text)
+        self.assertIn("| *geometric mean, all* | 1.00 |  |  | 1.00 | 1.00 |  | 4.00 |", text)
+        self.assertIn("| model on disk | 0.50 |  | 3.00 |", text)
+        self.assertNotIn("nnc-f32", plot.svg(self.rows()))
+
+    def test_differences_are_shown_and_who_is_wrong(self):
+        text = report.markdown(self.rows()).split("how far outputs are off")[1]
+        self.assertIn("| network | nnc | onnxruntime | openvino | the f32 model |", text)
+        self.assertIn("| vit-tiny-16 | 2e-02, 4e-03 | 2e-02, 4e-03 | wrong (7e-01, 1e-01) | 5e-02, 1e-02 |", text)
+
+    def test_in_f32_there_are_neither(self):
+        rows = [{k: v for k, v in row.items() if k != "precision"} for row in self.rows() if row["engine"] != "nnc-f32"]
+        text = report.markdown(rows)
+        self.assertNotIn("own f32", text)
+        self.assertNotIn("how far", text)
+
+    def test_numbers_keep_two_digits(self):
+        self.assertEqual([report.number(n) for n in (None, 0.00321, 0.1, 9.876, 123.4)], ["", "0.0032", "0.10", "9.88", "123"])
 
 
 class Trained(unittest.TestCase):

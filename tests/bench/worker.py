@@ -1,7 +1,8 @@
 """A process that runs one engine. It is written to and answers by lines; `rust_peers/worker` describes them. Here there may be several
 inputs and outputs of any type.
 
-    worker.py ENGINE MODEL INPUTS THREADS     INPUTS: an .npz file with all of them, by name; `outputs` writes one, too
+    worker.py ENGINE MODEL INPUTS THREADS PRECISION
+                                              INPUTS: an .npz file with all of them, by name; `outputs` writes one, too
     worker.py ENGINE --empty
 """
 
@@ -26,13 +27,13 @@ def main():
         answer("ready 0 0")
         sys.stdin.read()
         return
-    model, file, threads = arguments
+    model, file, threads, precision = arguments
     with np.load(file) as found:
         inputs = {name: found[name] for name in found.files}
     module = engines.module(name)
     if module.ENGINE.package:
         importlib.import_module(module.ENGINE.package)  # belongs to starting the process, not to loading the model
-    loaded, load_ns = timed(lambda: module.load(model, inputs, int(threads)))
+    loaded, load_ns = timed(lambda: module.load(model, inputs, int(threads), precision))
     _, first_ns = timed(loaded.run)
     answer(f"ready {load_ns} {first_ns}")
     for line in sys.stdin:

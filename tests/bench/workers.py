@@ -56,6 +56,7 @@ class Worker:
     def end(self):
         self._process.kill()
         self._process.communicate()
+        self._complaints.close()
 
     def _freeze(self):
         self._process.send_signal(signal.SIGSTOP)
@@ -88,7 +89,11 @@ def pinned(cores):
 
 def peak_bytes(pid):
     """The most memory that a process has had resident so far."""
-    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+    try:
+        lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError as error:
+        raise WorkerError("ended before its memory could be read") from error
+    for line in lines:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     raise WorkerError("its memory cannot be read")

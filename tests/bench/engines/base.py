@@ -11,12 +11,18 @@ FOLDER = pathlib.Path(__file__).resolve().parent.parent
 class Engine:
     """An engine that loads the ONNX file itself, in a process written in Python.
 
-    `package` is its name on PyPI and in Python, if it comes from there.
+    `package` is its name on PyPI and in Python, if it comes from there; `lacks` has, by their names, the precisions that it
+    cannot be measured in, and why.
     """
 
-    def __init__(self, name, package=None):
+    def __init__(self, name, package=None, lacks=None):
         self.name = name
         self.package = package
+        self.lacks = lacks or {}
+
+    def case(self, case):
+        """What this engine measures for a case: itself, or another form of it."""
+        return case
 
     def prepare(self, case, tools):
         """The file or files that the engine loads for a network, the first being the one that the process is given."""
@@ -29,6 +35,10 @@ class Engine:
     def inputs(self, case):
         """The arguments that tell the process of its inputs."""
         return [case.file]
+
+    def options(self, case):
+        """The arguments behind the number of threads."""
+        return [case.precision]
 
     def outputs(self, file):
         """The outputs that the process wrote, as arrays in the order of the model."""
@@ -58,7 +68,7 @@ class RustEngine(Engine):
     """An engine that is a Rust crate, in a process of the workspace `rust_peers`: for models of one input and one output in f32."""
 
     def __init__(self, name, crate):
-        super().__init__(name)
+        super().__init__(name, lacks={"bf16": "it has no arithmetic in bf16"})
         self.crate = crate
 
     def prepare(self, case, tools):
@@ -67,6 +77,9 @@ class RustEngine(Engine):
 
     def inputs(self, case):
         return [case.onnx.with_suffix(".input"), "x".join(map(str, only_input(case).shape))]
+
+    def options(self, case):
+        return []
 
     def outputs(self, file):
         import numpy as np

@@ -69,10 +69,14 @@ def translate(param, graph):
     param.write_text("\n".join(lines) + "\n")
 
 
-ENGINE = Ncnn("ncnn", package="ncnn")
+ENGINE = Ncnn(
+    "ncnn",
+    package="ncnn",
+    lacks={"int8": "it reads no quantised ONNX models, and no Python package has the programs that make its own (ncnn2table, ncnn2int8)"},
+)
 
 
-def load(model, inputs, threads):
+def load(model, inputs, threads, precision):
     import ncnn
     import numpy as np
 
@@ -83,7 +87,7 @@ def load(model, inputs, threads):
             options.num_threads = threads
             for name in dir(options):
                 if name.startswith(("use_fp16", "use_bf16")):
-                    setattr(options, name, False)
+                    setattr(options, name, precision == "bf16" and name.startswith("use_bf16"))
             if self._net.load_param(str(model)) or self._net.load_model(str(pathlib.Path(model).with_suffix(".bin"))):
                 raise RuntimeError("ncnn cannot load the model")
             self._input = ncnn.Mat(next(iter(inputs.values()))[0])

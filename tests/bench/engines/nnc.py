@@ -12,6 +12,8 @@ class Nnc(Engine):
     def prepare(self, case, tools):
         artefact = case.onnx.with_suffix(".nnc.so")
         done = subprocess.run([tools.nnc, "compile", case.onnx, "-o", artefact, *case.binding], capture_output=True, text=True)
+        if "unexpected argument '--precision'" in done.stderr:
+            raise RuntimeError(f"not there: this nnc has no --precision {case.precision}")
         if done.returncode:
             raise RuntimeError(" ".join(done.stderr.split()))
         return [artefact]
@@ -45,7 +47,7 @@ class Tensor(ctypes.Structure):
     ]
 
 
-def load(model, inputs, threads):
+def load(model, inputs, threads, precision):
     import numpy as np
 
     library = ctypes.CDLL(os.environ["NNC_RUNTIME"])
