@@ -239,17 +239,20 @@ fn integers(graph: &Graph, node: NodeId, conv: &IntegerConv) -> Option<Layer> {
         return None;
     }
     let in_lanes = in_lanes(conv.groups, (x.shape[1], y.shape[1]));
-    if conv.result == Requantize::SUMS {
-        return (!in_lanes).then_some(Layer::Integers { in_lanes, rescale: None });
-    }
     let parameter = |i: usize| operand(i).and_then(|value| graph.constant(value));
+    let bias = parameter(IntegerConv::BIAS);
+    if in_lanes && !sums::are_exact(weights, bias, conv.x_zero) {
+        return None;
+    }
+    if conv.result == Requantize::SUMS {
+        // Several sums of a channel lie apart.
+        let apart = in_lanes && x.shape[1] != y.shape[1];
+        return (!apart).then_some(Layer::Integers { in_lanes, rescale: None });
+    }
     let shift = parameter(IntegerConv::SHIFT);
-    let largest =
-        sums::largest(weights, parameter(IntegerConv::BIAS), parameter(IntegerConv::SCALE)?, shift)?;
+    let largest = sums::largest(weights, bias, parameter(IntegerConv::SCALE)?, shift)?;
     let rescale = Rescale::of(&conv.result, shift.is_some(), largest)?;
-    let bias = operand(IntegerConv::BIAS).and_then(|bias| graph.constant(bias));
-    let fits = !in_lanes || sums::are_exact(weights, bias, conv.x_zero);
-    fits.then_some(Layer::Integers { in_lanes, rescale: Some(rescale) })
+    Some(Layer::Integers { in_lanes, rescale: Some(rescale) })
 }
 
 /// What kernels do before the store; `None` when the activation is none that they know.
@@ -259,7 +262,13 @@ fn before_storing(epilogue: &Epilogue, bias: bool) -> Option<KernelEpilogue> {
         Some(Residual::BeforeActivation) => KernelResidual::BeforeActivation,
         Some(Residual::AfterActivation) => KernelResidual::AfterActivation,
     };
-    Some(KernelEpilogue { bias, rescale: None, residual, activation: activation(epilogue.activation)? })
+    Some(KernelEpilogue {
+        bias,
+        rescale: None,
+        sums: false,
+        residual,
+        activation: activation(epilogue.activation)?,
+    })
 }
 
 /// What kernels do when they load.

@@ -63,12 +63,20 @@ impl Planner<'_> {
         } else if conv.x_zero != 0 && !(is_inside(&layer.axes.0) && is_inside(&layer.axes.1)) {
             image = self.bordered(&mut layer, &image, conv)?;
         }
-        let epilogue = KernelEpilogue { bias: own.bias.is_some(), rescale, ..KernelEpilogue::default() };
+        let sums = in_lanes && rescale.is_none();
+        let epilogue =
+            KernelEpilogue { bias: own.bias.is_some(), rescale, sums, ..KernelEpilogue::default() };
         let prologue = KernelPrologue::default();
         if in_lanes {
+            if sums && image.affine().is_none_or(|(_, _, step)| step != 1) {
+                image = self.relayout(id, &image, "its sums lie in the order of channels")?;
+            }
             let place = self.lanes_output(&layer, image)?;
             let work = (LanesOp::Depthwise, prologue, epilogue);
             self.lanes_parts(&layer, work, Some(&own), &place, None, true)?;
+            if sums {
+                return self.place_sums(output, &place.output);
+            }
             self.place(output, Place::Image(place.output));
             return Ok(());
         }
@@ -201,7 +209,12 @@ impl Planner<'_> {
         let image = Image::contiguous(extent, channels, buffer, 0);
         let placed = Placed { input, output: &image, output_buffer: buffer, residual: None };
         self.direct(layer, own, KernelPrologue::default(), epilogue, &placed, true)?;
-        let view = self.image_view(&image);
+        self.place_sums(output, &image)
+    }
+
+    /// Places sums that lie as an image of elements that are as wide.
+    fn place_sums(&mut self, output: Value, image: &Image) -> Result<(), PlanError> {
+        let view = self.image_view(image);
         let view = view.ok_or_else(|| PlanError::Internal("sums have no layout".into()))?;
         self.place(output, Place::Window(View { dtype: DType::I32, ..view }));
         Ok(())

@@ -247,6 +247,9 @@ fn results_are_sums() {
         check(&Case { result: Requantize::SUMS, x_zero: 3, ..layer.clone() }.graph());
         check(&Case { result: Requantize::SUMS, bias: false, ..layer }.graph());
     }
+    let lanes = Case { result: Requantize::SUMS, ..case([2, 19, 7, 6], [19, 1, 3, 3]).padded() };
+    check(&lanes.graph());
+    check(&Case { x_zero: 3, strides: [2, 1], ..lanes }.graph());
 }
 
 /// What one layer writes, the next one reads where it is.

@@ -390,6 +390,11 @@ impl ClifEmitter<'_> {
                         UnOp::Floor => self.b.ins().floor(x),
                         UnOp::Ceil => self.b.ins().ceil(x),
                         UnOp::Nearest => self.b.ins().nearest(x),
+                        UnOp::Integer => {
+                            let whole = self.b.ins().nearest(x);
+                            let integers = self.b.ins().fcvt_to_sint_sat(I32X4, whole);
+                            self.cast(F32X4, integers)
+                        }
                         UnOp::Number => {
                             let integers = self.cast(I32X4, x);
                             self.b.ins().fcvt_from_sint(F32X4, integers)

@@ -289,6 +289,8 @@ pub enum UnOp {
     Nearest,
     /// The number that the bits are as a signed integer, rounded to the nearest.
     Number,
+    /// The bits of a whole number as a signed integer; what is beyond ±2³⁰, or no whole number, becomes any.
+    Integer,
 }
 
 impl UnOp {
@@ -300,6 +302,7 @@ impl UnOp {
             UnOp::Ceil => x.ceil(),
             UnOp::Nearest => x.round_ties_even(),
             UnOp::Number => x.to_bits() as i32 as f32,
+            UnOp::Integer => f32::from_bits(x.round_ties_even() as i32 as u32),
         }
     }
 }

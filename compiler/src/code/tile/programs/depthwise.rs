@@ -25,7 +25,9 @@
 use std::collections::BTreeSet;
 
 use super::super::error::TileError;
-use super::super::ir::{Builder, Int, Lanes, ParamKind, ParamRole, Source, TileProgram, Vector, at};
+use super::super::ir::{
+    Builder, Inst, Int, Lanes, ParamKind, ParamRole, Source, TileProgram, UnOp, Vector, at,
+};
 use super::Displacements;
 use super::epilogue::{KernelEpilogue, KernelResidual};
 use super::window::{self, Along, InputVectors, KernelPrologue, PixelBlock};
@@ -173,6 +175,9 @@ impl DepthwiseTile {
                 rescale.apply(&mut b, sum, at(params.factor, 0), params.addend.map(|addend| at(addend, 0)));
             }
             self.epilogue.apply(&mut b, constants, sum, residual);
+            if self.epilogue.sums {
+                b.push(Inst::Un { op: UnOp::Integer, dst: sum, src: sum });
+            }
             let disp = block.output_disp(i, block.c_pixel, block.c_row);
             b.store(sum, used, at(output, displacements.get(disp)).of(block.floats.output));
         }

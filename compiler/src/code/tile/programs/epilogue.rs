@@ -187,6 +187,8 @@ pub struct KernelEpilogue {
     pub bias: bool,
     /// How sums of integers are rescaled; they have neither residual nor activation.
     pub rescale: Option<Rescale>,
+    /// Whether sums that are whole numbers are stored as `i32`, and nothing else is done to them.
+    pub sums: bool,
     /// The tensor that is added.
     pub residual: KernelResidual,
     /// The function that is applied.
@@ -200,7 +202,7 @@ impl KernelEpilogue {
             KernelResidual::None => "",
             KernelResidual::BeforeActivation | KernelResidual::AfterActivation => "_add",
         };
-        let rescale = self.rescale.map_or("", Rescale::word);
+        let rescale = self.rescale.map_or(if self.sums { "_sums" } else { "" }, Rescale::word);
         format!("{rescale}{}{residual}", self.activation.word())
     }
 

@@ -52,7 +52,7 @@ pub(super) const FROM_INTEGERS: Forms = [
     Code::EVEX_Vcvtdq2ps_ymm_k1z_ymmm256b32,
     Code::EVEX_Vcvtdq2ps_zmm_k1z_zmmm512b32_er,
 ];
-const TO_INTEGERS: Forms = [
+pub(super) const TO_INTEGERS: Forms = [
     Code::VEX_Vcvtps2dq_xmm_xmmm128,
     Code::VEX_Vcvtps2dq_ymm_ymmm256,
     Code::EVEX_Vcvtps2dq_xmm_k1z_xmmm128b32,

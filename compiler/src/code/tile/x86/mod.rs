@@ -658,6 +658,13 @@ impl X86Emitter<'_> {
                     self.asm.emit(&Instruction::with2(code, width.reg(d), width.reg(s))?)?;
                 }
             }
+            Inst::Un { op: UnOp::Integer, dst, src } => {
+                let width = self.width(*dst);
+                for (&d, &s) in regs.vector(*dst).iter().zip(regs.vector(*src)) {
+                    let code = form(bytes::TO_INTEGERS, width, high(&[d, s]));
+                    self.asm.emit(&Instruction::with2(code, width.reg(d), width.reg(s))?)?;
+                }
+            }
             Inst::Un { op: UnOp::Number, dst, src } => {
                 let width = self.width(*dst);
                 for (&d, &s) in regs.vector(*dst).iter().zip(regs.vector(*src)) {
