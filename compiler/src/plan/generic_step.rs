@@ -1,5 +1,7 @@
 //! Steps for operators without kernels of their own, views that need no step, gathers, and the graph's outputs.
 
+use std::collections::BTreeMap;
+
 use nnc_ir::op::{Cast, Op, Prefix, Transpose};
 use nnc_ir::{DType, NodeId, TensorType, Value};
 
@@ -8,7 +10,7 @@ use super::buffer::{BufferId, Home};
 use super::draft::{Draft, LoopsDraft};
 use super::generic::{self, GenericError, GenericStep, IndexRecords, OpenStep};
 use super::image::{Image, Slot};
-use super::pitch::Extent;
+use super::pitch::{Extent, LANES};
 use super::planner::{Place, Planner, as_picture, is_image};
 use crate::code::float::Float;
 use crate::code::routine::RECORD_WORDS;
@@ -17,6 +19,9 @@ use crate::code::view::View;
 impl Planner<'_> {
     /// Plans any operator as loop nests or routines.
     pub(super) fn generic(&mut self, id: NodeId) -> Result<(), PlanError> {
+        if self.map_of_runs(id)? {
+            return Ok(());
+        }
         let node = self.graph.node(id);
         let mut inputs = Vec::new();
         let mut has_image = false;
@@ -36,6 +41,53 @@ impl Planner<'_> {
             outputs.push(self.generic_output(id, value, ty, has_image, &inputs));
         }
         self.generic_steps(id, &node.name, &node.op, &inputs, &outputs, None)
+    }
+
+    /// Plans a function of the elements of an image whose channels lie apart: run by run, where they lie, into runs that are in the same
+    /// order. `false` where it is another operator, or channels lie evenly.
+    fn map_of_runs(&mut self, id: NodeId) -> Result<bool, PlanError> {
+        let node = self.graph.node(id);
+        let operands = self.graph.operands(id);
+        let Some((&Some(x), others)) = operands.split_first() else { return Ok(false) };
+        let is_map = matches!(node.op, Op::Unary(_) | Op::Quantize(_) | Op::Dequantize(_));
+        let one = |value: &Option<Value>| value.is_none_or(|v| self.graph.ty(v).shape.elems() == 1);
+        let result = node.outputs[0].dtype;
+        let whole = self.is_wide(id.into()) || self.leads_out(id.into());
+        if !is_map || whole || !others.iter().all(one) || Float::stored(result).is_none() {
+            return Ok(false);
+        }
+        let Some(Place::Image(image)) = self.places.get(&x).cloned() else { return Ok(false) };
+        let runs = image.runs();
+        let slots: usize = runs.iter().map(|run| run.len.next_multiple_of(LANES)).sum();
+        if image.affine().is_some() || 2 * runs.len() > image.channels() {
+            return Ok(false);
+        }
+        let (name, op, extent) = (node.name.clone(), node.op.clone(), image.extent);
+        let others: Vec<Option<View>> = others
+            .iter()
+            .map(|value| value.map(|value| self.view_or_gather(id, value)).transpose())
+            .collect::<Result<_, _>>()?;
+        let others: Vec<Option<View>> =
+            others.into_iter().map(|view| view.and_then(|view| view.reshaped(&[]))).collect();
+        let buffer = self.image_buffer(&name, extent, slots, Float::stored(result).unwrap_or_default());
+        let mut places = BTreeMap::new();
+        let mut next = 0;
+        for run in runs {
+            let from: Vec<Slot> = (0..run.len).map(|i| Slot { buffer: run.buffer, at: run.at + i }).collect();
+            let to: Vec<Slot> = (0..run.len).map(|i| Slot { buffer, at: next + i }).collect();
+            let views = [&from, &to].map(|slots| self.rows_of_channels(extent, slots, slots.len()));
+            let [Some(read), Some(written)] = views else {
+                return Err(PlanError::Internal(format!("\"{name}\" has no layout")));
+            };
+            let inputs: Vec<Option<View>> = [Some(read)].into_iter().chain(others.iter().cloned()).collect();
+            let note = (next > 0).then_some("another run of its channels");
+            self.generic_steps(id, &name, &op, &inputs, &[written], note)?;
+            places.extend(from.into_iter().zip(to));
+            next += run.len.next_multiple_of(LANES);
+        }
+        let slots = image.slots.iter().filter_map(|slot| places.get(slot).copied()).collect();
+        self.place(id.into(), Place::Image(Image { extent, slots }));
+        Ok(true)
     }
 
     /// Where a generic operator writes: over an operand that dies here, the caller's output, an image, or a dense window.

@@ -3,7 +3,7 @@
 use nnc::plan::Winograd;
 use nnc::target::Target;
 use nnc::{InputRef, Pool, Session, emit};
-use nnc_ir::op::{ChannelSelect, ChannelSource, IntegerConv, Requantize, Window};
+use nnc_ir::op::{ChannelSelect, ChannelSource, Dequantize, IntegerConv, Quantize, Requantize, Window};
 use nnc_ir::{DType, Graph, Tensor, TensorType, Value, eval, text};
 use nnc_runtime::abi::ElemType;
 
@@ -282,11 +282,19 @@ fn shuffled_channels_are_read_in_runs() {
         };
         let (shuffled, second) = (select(0..all), select(all / 2..all));
         let half = all - all / 2;
+        let scalar = |graph: &mut Graph, scale: f32| {
+            Some(graph.add_constant("scale", Tensor::new([], &[scale]).expect("a scalar")))
+        };
+        let (from, to) = (scalar(&mut graph, 0.5), scalar(&mut graph, 0.75));
+        let real = graph.add("real", Dequantize.into(), &[Some(shuffled), from]).expect("numbers").into();
+        let steps = Quantize { to: DType::U8 }.into();
+        let steps = graph.add("steps", steps, &[Some(real), to]).expect("steps").into();
+        let again = case([1, all, 6, 7], [9, all, 1, 1]).add(&mut graph, steps);
         let whole = case([1, all, 6, 7], [20, all, 3, 3]).padded().add(&mut graph, shuffled);
         let part = case([1, half, 6, 7], [half, half, 1, 1]).add(&mut graph, second);
         let lanes = case([1, half, 6, 7], [half, 1, 3, 3]).padded().add(&mut graph, second);
         let groups = case([1, all, 6, 7], [2 * parts, channels, 1, 1]).add(&mut graph, shuffled);
-        for (index, y) in [whole, part, lanes, groups].into_iter().enumerate() {
+        for (index, y) in [whole, part, lanes, groups, again].into_iter().enumerate() {
             graph.add_output(format!("y{index}"), y);
         }
         check(&graph);
