@@ -1,7 +1,7 @@
 //! Unary, Binary, Where and Cast.
 
 use nnc_ir::op::elementwise::BinaryFn;
-use nnc_ir::op::{Binary, Cast, Unary, Where};
+use nnc_ir::op::{Binary, Cast, Dequantize, Unary, Where};
 use nnc_ir::{DType, Tensor};
 
 use crate::harness::{Layout, Random, check, layouts};
@@ -27,6 +27,27 @@ fn a_long_tensor_is_cut_into_units_without_changing_its_bits() {
     for n in [100_003, 65_536, 40_000] {
         let x = random.tensor(DType::F32, &[n]);
         check(Unary::Tanh, &[&x], &[], Layout::Dense, 1e-6);
+    }
+}
+
+#[test]
+fn short_rows_follow_each_other_in_one_kernel() {
+    let mut random = Random::new(5);
+    for (rows, row) in [(1, 5), (3, 4), (4, 11), (7, 16), (29, 24), (64, 33), (131, 11), (5, 255), (6, 256)] {
+        let a = random.tensor(DType::F32, &[3, rows, row]);
+        // The same everywhere, in a row, in a column; of all rows, of one image.
+        for shape in [&[3, rows, row][..], &[3, rows, 1], &[row], &[], &[3, 1, 1], &[rows, 1]] {
+            let b = random.tensor(DType::F32, shape);
+            for (inputs, out) in layouts() {
+                let op = Binary { function: BinaryFn::Mul, activation: Some(Unary::Sigmoid) };
+                check(op, &[&a, &b], &inputs, out, 1e-6);
+            }
+        }
+        let steps = random.tensor(DType::U8, &[2, rows, row]);
+        let (scale, zero) = (random.tensor(DType::F32, &[rows, 1]), random.tensor(DType::U8, &[]));
+        for (inputs, out) in layouts() {
+            check(Dequantize, &[&steps, &scale, &zero], &inputs, out, 0.0);
+        }
     }
 }
 

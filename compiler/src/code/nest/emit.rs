@@ -379,6 +379,9 @@ impl<'f> NestEmitter<'_, 'f> {
         let nest = self.nest;
         let extent = nest.loops.get(axis).copied().unwrap_or(1);
         match (nest.loops.len() - axis, nest.vectorised) {
+            (2, Vectorised::Kernel) if nest.reduce.is_empty() && nest.map_rows() == Some(axis) => {
+                self.row(place)
+            }
             (0 | 1, Vectorised::Kernel) | (1, Vectorised::Scan) => self.row(place),
             (2, Vectorised::Windows) => self.row(place),
             (0, _) => self.elements(std::slice::from_ref(place), Width::One),

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use super::line::{Line, name};
 use super::{Nest, Vectorised, row, scan, window};
 use crate::code::float::Float;
-use crate::code::tile::ir::{self, TileProgram};
+use crate::code::tile::ir::{self, TileProgram, Trips};
 use crate::code::tile::{self, verify, x86};
 use crate::target::Target;
 
@@ -91,15 +91,58 @@ thread_local! {
     static KNOWN: RefCell<HashMap<Nest, bool>> = RefCell::default();
 }
 
-/// `result[i] = value(operands[i])` along the innermost loop.
+/// Elements up to which a row is short: what a call takes, and what is the same for all rows, would take as long as the row.
+const SHORT: usize = 256;
+
+/// Rows that go together, where there are as many: pointers move once for all.
+const TOGETHER: u32 = 4;
+
+impl Nest {
+    /// The loop that the kernel of a map goes through besides the innermost one: rows that are short follow each other in it.
+    pub fn map_rows(&self) -> Option<usize> {
+        let inner = self.loops.len().checked_sub(1)?;
+        let rows = inner.checked_sub(1).filter(|&rows| rows >= self.unit_axes)?;
+        // Where a table is involved, the next row is not always as far away.
+        let even = |o: &super::Operand| {
+            let last = o.strides[rows].checked_mul(self.loops[rows] as i64);
+            last.is_some_and(|last| i32::try_from(last).is_ok()) && o.tables.is_empty()
+        };
+        (self.loops[inner] < SHORT && self.operands.iter().chain([&self.result]).all(even)).then_some(rows)
+    }
+}
+
+/// `result[i] = value(operands[i])` along the innermost loop, for each row of the loop before it where rows are short.
 fn map(nest: &Nest, widest: ir::Lanes) -> Option<TileProgram> {
     let inner = nest.loops.len().checked_sub(1)?;
     let extent = u32::try_from(nest.loops[inner]).ok()?;
     let value = nest.mapped()?;
-    let name = name("map", [&*value], Float::stored(nest.result.dtype)?, extent);
-    let mut line = Line::new(nest, inner, None, name, widest)?;
-    line.begin(1)?;
+    let rows = nest.map_rows();
+    let extents = rows.map_or_else(|| extent.to_string(), |rows| format!("{}x{extent}", nest.loops[rows]));
+    let name = name("map", [&*value], Float::stored(nest.result.dtype)?, extents);
+    let mut line = Line::new(nest, inner, rows, name, widest)?;
+    let Some(rows) = rows else {
+        line.begin(1)?;
+        line.hoist(&value)?;
+        line.store_all(&value)?;
+        return Some(line.b.finish());
+    };
+    let rows = u32::try_from(nest.loops[rows]).ok()?;
+    line.begin_for_all()?;
     line.hoist(&value)?;
-    line.store_all(&value)?;
+    line.held_for_all();
+    let together = if extent <= 2 * widest.count() { TOGETHER } else { 1 };
+    for (together, rounds) in [(together, rows / together), (1, rows % together)] {
+        if rounds > 0 {
+            line.b.begin();
+            line.begin_rows(together as usize)?;
+            for turn in 0..together as usize {
+                line.turn(turn);
+                line.hoist(&value)?;
+                line.store_all(&value)?;
+            }
+            line.next(together)?;
+            line.b.end(Trips::Imm(rounds));
+        }
+    }
     Some(line.b.finish())
 }

@@ -73,6 +73,8 @@ pub(super) struct Line {
     extent: u32,
     operands: Vec<LineStream>,
     pub(super) result: LineStream,
+    /// What is the same for all elements of all steps of the loop around, in a register each.
+    common: Vec<(Expr, Vector)>,
     /// Steps of the loop around that are taken together: what is the same for all elements of each, in a register each.
     held: Vec<Vec<(Expr, Vector)>>,
     /// Which of them is being written.
@@ -143,6 +145,7 @@ impl Line {
             extent,
             operands: operands?,
             result,
+            common: Vec::new(),
             held: vec![Vec::new()],
             turn: 0,
             pieces: vec![Vec::new()],
@@ -153,17 +156,42 @@ impl Line {
     pub(super) fn bare(b: Builder, widest: ir::Lanes) -> Line {
         let result = LineStream { pointer: Int(0), float: Float::F32, varies: false, step: 0 };
         let (held, pieces) = (vec![Vec::new()], vec![Vec::new()]);
-        Line { b, widest, extent: 0, operands: Vec::new(), result, held, turn: 0, pieces }
+        let (operands, common) = (Vec::new(), Vec::new());
+        Line { b, widest, extent: 0, operands, result, common, held, turn: 0, pieces }
     }
 
     /// Starts on so many steps of the loop around at once: operands that do not vary come into registers.
     pub(super) fn begin(&mut self, steps: usize) -> Option<()> {
+        self.common.clear();
+        self.begin_rows(steps)
+    }
+
+    /// What no step of the loop around changes comes into registers, once for all.
+    pub(super) fn begin_for_all(&mut self) -> Option<()> {
+        for i in 0..self.operands.len() {
+            let stream = self.operands[i];
+            if !stream.varies && stream.step == 0 {
+                let from = self.start(stream)?;
+                let one = self.b.splat(self.widest, from);
+                self.hold(Expr::Operand(i), one);
+            }
+        }
+        Some(())
+    }
+
+    /// From here on, what is held is the same for all steps of the loop around.
+    pub(super) fn held_for_all(&mut self) {
+        self.common.extend(self.held.drain(..).flatten());
+    }
+
+    /// As [`Line::begin`], behind what is the same for all steps.
+    pub(super) fn begin_rows(&mut self, steps: usize) -> Option<()> {
         (self.held, self.pieces) = (vec![Vec::new(); steps], vec![Vec::new(); steps]);
         for turn in 0..steps {
             self.turn = turn;
             for i in 0..self.operands.len() {
                 let stream = self.operands[i];
-                if !stream.varies {
+                if !stream.varies && !self.is_held(&Expr::Operand(i)) {
                     let from = self.start(stream)?;
                     let one = self.b.splat(self.widest, from);
                     self.hold(Expr::Operand(i), one);
@@ -220,8 +248,19 @@ impl Line {
     }
 
     /// What is the same for all elements at this turn.
-    fn held(&self) -> &[(Expr, Vector)] {
-        self.held.get(self.turn).map_or(&[], Vec::as_slice)
+    fn held(&self) -> impl Iterator<Item = &(Expr, Vector)> {
+        self.common.iter().chain(self.held.get(self.turn).into_iter().flatten())
+    }
+
+    fn is_held(&self, e: &Expr) -> bool {
+        self.held().any(|(held, _)| held == e)
+    }
+
+    /// Whether all operands of an expression are in registers.
+    fn is_known(&self, e: &Expr) -> bool {
+        let mut known = true;
+        e.walk(&mut |e| known &= !matches!(e, Expr::Operand(_)) || self.is_held(e));
+        known
     }
 
     /// Whether an expression differs from element to element.
@@ -235,12 +274,12 @@ impl Line {
 
     /// Computes the parts of an expression that are the same for all elements.
     pub(super) fn hoist(&mut self, e: &Expr) -> Option<()> {
-        if self.held().iter().any(|(held, _)| held == e) {
+        if self.is_held(e) {
             return Some(());
         }
         let parts: Vec<&Expr> = match e {
             Expr::Operand(_) | Expr::Const(_) | Expr::Index(_) | Expr::Acc(_) => return Some(()),
-            _ if !self.varies(e) => {
+            _ if !self.varies(e) && self.is_known(e) => {
                 let value = self.value(e, &[], self.widest)?;
                 self.hold(e.clone(), value);
                 return Some(());
@@ -273,13 +312,14 @@ impl Line {
     pub(super) fn weight(&self, e: &Expr) -> Option<usize> {
         let Line { widest, extent, result, .. } = *self;
         let mut b = Builder::new("");
-        let held = vec![self.held().iter().map(|(e, _)| (e.clone(), b.vector(widest))).collect()];
+        let held = vec![self.held().map(|(e, _)| (e.clone(), b.vector(widest))).collect()];
         let mut trial = Line {
             b,
             widest,
             extent,
             operands: self.operands.clone(),
             result,
+            common: Vec::new(),
             held,
             turn: 0,
             pieces: Vec::new(),
@@ -399,7 +439,7 @@ impl Line {
     }
 
     fn part(&mut self, e: &Expr, known: &mut Vec<(Expr, Vector)>, lanes: ir::Lanes) -> Option<Vector> {
-        if let Some((_, value)) = self.held().iter().chain(known.iter()).find(|(known, _)| known == e) {
+        if let Some((_, value)) = self.held().chain(known.iter()).find(|(known, _)| known == e) {
             return Some(*value);
         }
         let value = match e {
@@ -454,7 +494,7 @@ pub(super) fn name<'e>(
     what: &str,
     of: impl IntoIterator<Item = &'e Expr>,
     stored: Float,
-    extent: u32,
+    extents: impl std::fmt::Display,
 ) -> String {
     let mut words = Vec::new();
     let mut visit = |e: &Expr| {
@@ -469,5 +509,5 @@ pub(super) fn name<'e>(
     of.into_iter().for_each(|e| e.walk(&mut visit));
     words.reverse();
     words.truncate(4);
-    format!("{what}_{}_{extent}_{}", stored.word(), words.join("_"))
+    format!("{what}_{}_{extents}_{}", stored.word(), words.join("_"))
 }

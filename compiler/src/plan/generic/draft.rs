@@ -22,6 +22,9 @@ use crate::code::view::View;
 /// The shortest innermost loop that is worth the call of a kernel.
 const KERNEL_ELEMENTS: usize = 16;
 
+/// The shortest one where the kernel goes through the loop around it, too.
+const SHORT_ROW_ELEMENTS: usize = 4;
+
 /// The shortest row that is worth a kernel which gives one number for it.
 pub(crate) const ROW_ELEMENTS: usize = 32;
 
@@ -460,10 +463,11 @@ impl NestDraft {
         let inner = n.loops.last().copied().unwrap_or(1);
         let reduced = n.reduce.last().map_or(0, |r| r.extent);
         let row = if n.stores_rows() { STORED_ROW_ELEMENTS } else { ROW_ELEMENTS };
+        let least = if n.map_rows().is_some() { SHORT_ROW_ELEMENTS } else { KERNEL_ELEMENTS };
         let candidates = [
             (self.windows, Vectorised::Windows),
             (n.accumulators.iter().any(|a| a.fold.goes_on()), Vectorised::Scan),
-            (if n.reduce.is_empty() { inner >= KERNEL_ELEMENTS } else { reduced >= row }, Vectorised::Kernel),
+            (if n.reduce.is_empty() { inner >= least } else { reduced >= row }, Vectorised::Kernel),
             (inner >= LANES, Vectorised::Loop { unroll, rows: 1 }),
             (inner >= GROUP, Vectorised::Groups { unroll: groups(n) }),
             (reduced >= LANES, Vectorised::Reduce { unroll: unroll.max(2) }),
@@ -534,6 +538,7 @@ impl NestDraft {
         // The loops that lanes need stay inside of the units.
         let kept = match n.vectorised {
             Vectorised::Kernel if !n.reduce.is_empty() => 0,
+            Vectorised::Kernel if n.map_rows().is_some() => 2,
             Vectorised::Loop { rows: 1, .. } | Vectorised::Kernel | Vectorised::Groups { .. } => 1,
             Vectorised::Scan => 1,
             Vectorised::Loop { .. } | Vectorised::Transpose | Vectorised::Windows => 2,
