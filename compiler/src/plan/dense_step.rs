@@ -14,10 +14,11 @@ use super::draft::Draft;
 use super::fits::KernelLayer;
 use super::image::{Image, Slot, SlotRun, runs_of};
 use super::own::{ComputedPanel, Own, Parameter};
-use super::packing::{HOLE, PackedPanel, Packing, QUAD, WORD};
+use super::packing::{PackedPanel, Packing, QUAD, WORD};
 use super::panels::{Panel, cut_panels, f32_elems, output_runs, packed_bias, packed_words};
 use super::pitch::{LANES, Pitch};
 use super::planner::{ARENA_START, Place, Planner, RunTable};
+use super::quads::Quads;
 use super::sweep::{Axis, BytePitch, x_tiles};
 use super::tiling::{self, Folding, LayerShape, Registers};
 use super::{LayerCode, PanelWidth, PlanError, Traffic};
@@ -576,22 +577,18 @@ impl Planner<'_> {
             let groups = (0..layer.groups).map(group).collect();
             return Some(DenseInput { base: buffer, pitch, groups, buffers, staged: None });
         }
-        let groups = image.slots.chunks(per_group).map(|slots| {
-            let mut order: Vec<usize> = (0..slots.len()).collect();
-            order.sort_by_key(|&c| slots[c]);
-            let in_order: Vec<Slot> = order.iter().map(|&c| slots[c]).collect();
-            (order, runs_of(&in_order))
-        });
-        let groups: Vec<(Vec<usize>, Vec<SlotRun>)> = groups.collect();
-        let alone = buffers.len() == 1 && groups.iter().all(|(_, runs)| runs.len() == 1);
-        let inputs = groups.into_iter().map(|(order, runs)| match (alone, runs.first()) {
+        let groups: Option<Vec<Quads>> =
+            image.slots.chunks(per_group).map(|slots| Quads::of(slots, pitch.pixel)).collect();
+        let groups = groups?;
+        let alone = buffers.len() == 1 && groups.iter().all(|quads| quads.runs.len() == 1);
+        let inputs = groups.into_iter().map(|quads| match (alone, quads.runs.first()) {
             (true, Some(run)) => GroupInput {
                 start: pitch.bytes(run.at),
-                k: Runs::Contiguous(run.len.div_ceil(QUAD) as u32),
+                k: Runs::Contiguous(run.len as u32),
                 table: Vec::new(),
-                order,
+                order: quads.order,
             },
-            _ => table_of_quads(order, &runs),
+            _ => table_of_quads(&quads),
         });
         let base = if alone { buffers[0] } else { ARENA_START };
         Some(DenseInput { base, pitch, groups: inputs.collect(), buffers, staged: None })
@@ -644,26 +641,15 @@ fn traffic(plan: &DensePlan, image: &Image, residual: Option<&Image>, table: usi
     Traffic { read, written: outputs * size(&plan.output) }
 }
 
-/// The same of bytes, by quads, of which the last one of a run may be filled up with others.
-fn table_of_quads(order: Vec<usize>, runs: &[SlotRun]) -> GroupInput {
-    let mut rest = &order[..];
-    let (mut quads, mut padded) = (Vec::new(), Vec::new());
-    for run in runs {
-        let (channels, behind) = rest.split_at(run.len);
-        rest = behind;
-        let len = run.len.div_ceil(QUAD);
-        // A quad counts as one channel, so that its slots are of the first of each.
-        quads.push(SlotRun { len, ..*run });
-        padded.extend_from_slice(channels);
-        padded.resize(padded.len().next_multiple_of(QUAD), HOLE);
-    }
+/// The same of bytes, by quads.
+fn table_of_quads(quads: &Quads) -> GroupInput {
     let mut position = 0;
     let mut pieces: Vec<(usize, Slot, &[usize])> = Vec::new();
-    for run in &quads {
+    for run in &quads.runs {
         for piece in pieces_of(run.len) {
             let start = Slot { buffer: run.buffer, at: run.at + piece.start * QUAD };
             let bytes = piece.len() * QUAD;
-            pieces.push((piece.len(), start, &padded[position..position + bytes]));
+            pieces.push((piece.len(), start, &quads.order[position..position + bytes]));
             position += bytes;
         }
     }

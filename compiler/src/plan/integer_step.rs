@@ -14,9 +14,9 @@
 //!   3 planes, 3×3      channels side by side   9 taps of a quad that lacks one         rows   3 · 3 rows of a quad that lacks one
 //! ```
 //!
-//! A quad is four channels side by side. An image whose channels lie otherwise, or whose last quad would reach beyond its pixel, is copied.
+//! A quad is four bytes side by side ([`quads`](super::quads)). Where channels lie so that too few of these count, the image is copied.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use nnc_ir::op::{IntegerConv, Op, Pad, PadMode};
 use nnc_ir::{DType, Tensor, TensorError, TensorType, Value};
@@ -24,12 +24,13 @@ use nnc_ir::{DType, Tensor, TensorError, TensorType, Value};
 use super::PlanError;
 use super::dense_step::Placed;
 use super::fits::KernelLayer;
-use super::image::{Image, Slot, SlotRun, runs_of};
+use super::image::{Image, Slot};
 use super::lanes::LanesOp;
 use super::own::{Own, Parameter};
 use super::packing::{QUAD, WORD};
 use super::pitch::Extent;
 use super::planner::{Place, Planner};
+use super::quads::Quads;
 use super::sweep::Axis;
 use crate::code::float::Float;
 use crate::code::sums;
@@ -39,8 +40,14 @@ use crate::code::tile::programs::rescale::Rescale;
 use crate::code::tile::programs::window::KernelPrologue;
 use crate::code::view::View;
 
-/// Of so many quads, one may be lost to runs that do not fill theirs before channels are brought together.
+/// Of so many quads, one may be lost to runs that do not fill theirs before channels are copied to other places than they had.
 const MOST_LOST: usize = 4;
+
+/// Sums in a vector.
+const SUMS: usize = 16;
+
+/// Products of vectors that take as long as to copy a run of channels of a pixel.
+const COPIED_RUN: usize = 4;
 
 impl Planner<'_> {
     /// Plans a convolution of integers.
@@ -85,7 +92,7 @@ impl Planner<'_> {
             // They lie as they are read.
         } else if own.products == Products::Words {
             image = self.as_words(&layer, &image)?;
-        } else if !self.has_quads(&image, layer.groups) {
+        } else if !self.reads_quads(&layer, &image) {
             image = self.in_quads(&layer, &image, depth)?;
         }
         if rescale.is_none() {
@@ -220,30 +227,29 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Whether the channels of each group lie side by side, in runs of which not too much is lost to the last quad of each, with room for
-    /// that inside of a pixel; and in buffers that displacements lead to, if there are several.
-    fn has_quads(&self, image: &Image, groups: usize) -> bool {
+    /// Whether a layer reads its channels by quads where they are: inside of pixels, from buffers that displacements lead to, if there are
+    /// several, and for less than it takes to bring them together.
+    fn reads_quads(&self, layer: &KernelLayer, image: &Image) -> bool {
         let buffers = image.buffers();
         let Some(pitch) = buffers.first().and_then(|&b| self.pitch(b)) else { return false };
-        let all_in_arena = buffers.iter().all(|&b| self.pitch(b) == Some(pitch) && self.in_arena(b));
-        let one = buffers.len() == 1;
-        if pitch.pixel > pitch.row.min(pitch.image) || !(one || all_in_arena) {
+        let in_arena = buffers.iter().all(|&b| self.pitch(b) == Some(pitch) && self.in_arena(b));
+        if pitch.pixel > pitch.row.min(pitch.image) || !(buffers.len() == 1 || in_arena) {
             return false;
         }
-        let per_group = image.channels() / groups;
-        let mut counts = BTreeSet::new();
-        let each = image.slots.chunks(per_group.max(1)).all(|slots| {
-            let mut slots = slots.to_vec();
-            slots.sort_unstable();
-            let runs = runs_of(&slots);
-            let quads: usize = runs.iter().map(|run| run.len.div_ceil(QUAD)).sum();
-            let room = |run: &SlotRun| run.at + run.len.next_multiple_of(QUAD) <= pitch.pixel;
-            let few = quads <= per_group.div_ceil(QUAD) + per_group.div_ceil(MOST_LOST * QUAD);
-            let plain = runs.len() == 1 || self.in_arena(buffers[0]);
-            counts.insert(quads);
-            few && plain && runs.iter().all(room)
-        });
-        each && counts.len() == 1
+        let per_group = image.channels() / layer.groups;
+        let groups: Option<Vec<Quads>> =
+            image.slots.chunks(per_group.max(1)).map(|slots| Quads::of(slots, pitch.pixel)).collect();
+        let Some(groups) = groups else { return false };
+        let Some(count) = groups.first().map(Quads::count) else { return false };
+        if !groups.iter().all(|quads| quads.count() == count && (quads.runs.len() == 1 || in_arena)) {
+            return false;
+        }
+        let (y, x) = layer.axes;
+        let lost = count - per_group.div_ceil(QUAD);
+        let outputs = self.graph.ty(Value::from(layer.node)).shape[1];
+        let vectors = layer.groups * (outputs / layer.groups).div_ceil(SUMS);
+        let products = lost * vectors * y.output * x.output * y.kernel * x.kernel;
+        products <= COPIED_RUN * image.runs().len() * image.extent.h * image.extent.w
     }
 
     /// What the layer has of its own: weights, where sums start, and what they are rescaled by.

@@ -300,3 +300,33 @@ fn shuffled_channels_are_read_in_runs() {
         check(&graph);
     }
 }
+
+/// Channels that are picked here and there: quads with holes, of which the last begins before its pixel's last channels.
+#[test]
+fn picked_channels_are_read_by_quads_with_holes() {
+    let picks: [&[usize]; 5] = [
+        &[0, 1, 3, 4, 6, 7, 9, 10, 12, 13, 15],
+        &[15, 14, 2, 1, 0, 5],
+        &[14, 15, 13],
+        &[3, 3, 4, 3],
+        &[8, 2, 3, 12, 9, 1, 14, 15],
+    ];
+    for picks in picks {
+        let mut graph = Graph::new();
+        let x = graph.add_input("x", TensorType::new(DType::U8, [1, 5, 9, 7]));
+        let image = case([1, 5, 9, 7], [16, 5, 1, 1]).add(&mut graph, x);
+        let sources = picks.iter().map(|&channel| ChannelSource { operand: 0, channel: channel as u32 });
+        let op = ChannelSelect { sources: sources.collect() };
+        let picked = graph.add("select", op.into(), &[Some(image)]).expect("a select").into();
+        let n = picks.len();
+        for (index, w) in [[40, n, 1, 1], [5, n, 3, 3], [2 * n, n / 2, 1, 1]].into_iter().enumerate() {
+            if w[1] * 2 == n || w[1] == n {
+                let layer = case([1, n, 9, 7], w);
+                let layer = if w[2] == 3 { layer.padded() } else { layer };
+                let y = layer.add(&mut graph, picked);
+                graph.add_output(format!("y{index}"), y);
+            }
+        }
+        check(&graph);
+    }
+}
