@@ -57,6 +57,7 @@ passes! {
     flatten_gemm: "turns a fully connected layer over an image into a convolution",
     fuse_activation: "moves activations into the layer before, or else into prologues of the layers behind",
     integer_layers: "makes layers of integers of those between dequantising and quantising",
+    integer_sums: "makes sums of integers of additions between dequantising and quantising",
     fuse_residual: "moves additions into the epilogue of a layer that makes one of the terms",
     columns: "lays images of one column on their side",
 }

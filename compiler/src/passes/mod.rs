@@ -46,6 +46,7 @@ pub mod fuse_pad;
 pub mod fuse_residual;
 pub mod identities;
 pub mod integer_layers;
+pub mod integer_sums;
 pub mod known_sums;
 pub mod layer_norm;
 pub mod pool_stride;

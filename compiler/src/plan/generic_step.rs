@@ -10,7 +10,7 @@ use super::buffer::{BufferId, Home};
 use super::draft::{Draft, LoopsDraft};
 use super::generic::{self, GenericError, GenericStep, IndexRecords, OpenStep};
 use super::image::{Image, Slot};
-use super::pitch::{Extent, LANES};
+use super::pitch::Extent;
 use super::planner::{Place, Planner, as_picture, is_image};
 use crate::code::float::Float;
 use crate::code::routine::RECORD_WORDS;
@@ -49,7 +49,8 @@ impl Planner<'_> {
         let node = self.graph.node(id);
         let operands = self.graph.operands(id);
         let Some((&Some(x), others)) = operands.split_first() else { return Ok(false) };
-        let is_map = matches!(node.op, Op::Unary(_) | Op::Quantize(_) | Op::Dequantize(_));
+        let is_map =
+            matches!(node.op, Op::Unary(_) | Op::Quantize(_) | Op::Dequantize(_) | Op::IntegerSum(_));
         let one = |value: &Option<Value>| value.is_none_or(|v| self.graph.ty(v).shape.elems() == 1);
         let result = node.outputs[0].dtype;
         let whole = self.is_wide(id.into()) || self.leads_out(id.into());
@@ -58,7 +59,7 @@ impl Planner<'_> {
         }
         let Some(Place::Image(image)) = self.places.get(&x).cloned() else { return Ok(false) };
         let runs = image.runs();
-        let slots: usize = runs.iter().map(|run| run.len.next_multiple_of(LANES)).sum();
+        let slots: usize = runs.iter().map(|run| run.len).sum();
         if image.affine().is_some() || 2 * runs.len() > image.channels() {
             return Ok(false);
         }
@@ -83,7 +84,7 @@ impl Planner<'_> {
             let note = (next > 0).then_some("another run of its channels");
             self.generic_steps(id, &name, &op, &inputs, &[written], note)?;
             places.extend(from.into_iter().zip(to));
-            next += run.len.next_multiple_of(LANES);
+            next += run.len;
         }
         let slots = image.slots.iter().filter_map(|slot| places.get(slot).copied()).collect();
         self.place(id.into(), Place::Image(Image { extent, slots }));
@@ -103,7 +104,7 @@ impl Planner<'_> {
         let as_image = Float::stored(ty.dtype).is_some()
             && is_image(&ty.shape)
             && (super::is_image_op(&node.op) || has_image);
-        if matches!(node.op, Op::Unary(_) | Op::Binary(_) | Op::ChannelAffine(_))
+        if matches!(node.op, Op::Unary(_) | Op::Binary(_) | Op::ChannelAffine(_) | Op::IntegerSum(_))
             && !self.is_wide(value)
             && !self.leads_out(value)
         {

@@ -1,7 +1,7 @@
 //! Unary, Binary, Where and Cast.
 
 use nnc_ir::op::elementwise::BinaryFn;
-use nnc_ir::op::{Binary, Cast, Dequantize, Unary, Where};
+use nnc_ir::op::{Binary, Cast, Dequantize, IntegerSum, Requantize, Unary, Where};
 use nnc_ir::{DType, Tensor};
 
 use crate::harness::{Layout, Random, check, layouts};
@@ -47,6 +47,24 @@ fn short_rows_follow_each_other_in_one_kernel() {
         let (scale, zero) = (random.tensor(DType::F32, &[rows, 1]), random.tensor(DType::U8, &[]));
         for (inputs, out) in layouts() {
             check(Dequantize, &[&steps, &scale, &zero], &inputs, out, 0.0);
+        }
+    }
+}
+
+#[test]
+fn sums_of_steps_are_those_of_eval() {
+    let mut random = Random::new(6);
+    let clipped = Requantize { low: 20, high: 99, ..Requantize::steps(DType::U8, 20) };
+    for shape in [&[2, 3, 5, 7][..], &[1, 2, 40, 33], &[300], &[]] {
+        let images: Vec<Tensor> = (0..3).map(|_| random.tensor(DType::U8, shape)).collect();
+        for result in [Requantize::steps(DType::U8, 0), Requantize::steps(DType::I8, -3), clipped] {
+            for factors in [vec![1.5], vec![0.37, 0.61], vec![0.25, -0.125, 3.0]] {
+                let read: Vec<&Tensor> = images.iter().take(factors.len()).collect();
+                for (inputs, out) in layouts() {
+                    let op = IntegerSum { factors: factors.clone(), shift: -7.25, result };
+                    check(op, &read, &inputs, out, 0.0);
+                }
+            }
         }
     }
 }

@@ -51,13 +51,20 @@ impl Requantize {
         match self.to {
             DType::I32 => f64::from(sum),
             DType::F32 => real,
-            // NaN is 0 steps from zero, as in a cast.
-            _ if real.is_nan() => f64::from(self.zero.clamp(self.low, self.high)),
-            _ => (real.round_ties_even() + f64::from(self.zero)).clamp(self.low.into(), self.high.into()),
+            _ => self.round(real),
         }
     }
 
-    fn check(&self) -> Result<(), OpError> {
+    /// The step that a number becomes.
+    pub fn round(&self, real: f64) -> f64 {
+        // NaN is 0 steps from zero, as in a cast.
+        if real.is_nan() {
+            return f64::from(self.zero.clamp(self.low, self.high));
+        }
+        (real.round_ties_even() + f64::from(self.zero)).clamp(self.low.into(), self.high.into())
+    }
+
+    pub(super) fn check(&self) -> Result<(), OpError> {
         let (least, most) = number::integer_range(self.to);
         let fits = |step: i32| (least..=most).contains(&i128::from(step));
         if self.is_steps() && self.low <= self.high && [self.zero, self.low, self.high].into_iter().all(fits)

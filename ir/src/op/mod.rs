@@ -27,6 +27,7 @@ pub mod elementwise;
 pub mod gather;
 pub mod inside;
 pub mod integer_conv;
+mod integer_sum;
 pub mod matmul;
 pub mod norm;
 pub(crate) mod number;
@@ -61,6 +62,7 @@ pub use elementwise::{Binary, BinaryFn, BitCast, Cast, Where};
 pub use gather::{GatherAt, GatherElements, GatherNd};
 pub use inside::{Inside, Outside};
 pub use integer_conv::{IntegerConv, Requantize};
+pub use integer_sum::IntegerSum;
 pub use matmul::MatMul;
 pub use norm::{BatchNorm, ChannelAffine, InstanceNorm, LayerNorm, Lrn};
 pub use pool::{GlobalPool, Pool, PoolKind};
@@ -234,6 +236,7 @@ macro_rules! every_operator {
             BitCast,
             Quantize,
             Dequantize,
+            IntegerSum,
             ByteTable,
             Softmax,
             LogSoftmax,

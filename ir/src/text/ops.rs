@@ -463,16 +463,34 @@ impl Described for IntegerConv {
         window(&mut self.window, f, Some(IntegerConv::W))?;
         f.optional("groups", &mut self.groups, 1)?;
         f.optional("x_zero", &mut self.x_zero, 0)?;
-        let result = &mut self.result;
-        f.required("to", &mut result.to)?;
-        f.optional("zero", &mut result.zero, 0)?;
-        // Without a word of them, steps go over the whole range of their type.
-        let whole = match result.to {
-            DType::I32 | DType::F32 => Requantize::SUMS,
-            to => Requantize::steps(to, 0),
-        };
-        f.optional("low", &mut result.low, whole.low)?;
-        f.optional("high", &mut result.high, whole.high)
+        requantize(&mut self.result, f)
+    }
+}
+
+/// What becomes of sums.
+fn requantize(result: &mut Requantize, f: &mut Fields<'_>) -> Result<(), AttrFault> {
+    f.required("to", &mut result.to)?;
+    f.optional("zero", &mut result.zero, 0)?;
+    // Without a word of them, steps go over the whole range of their type.
+    let whole = match result.to {
+        DType::I32 | DType::F32 => Requantize::SUMS,
+        to => Requantize::steps(to, 0),
+    };
+    f.optional("low", &mut result.low, whole.low)?;
+    f.optional("high", &mut result.high, whole.high)
+}
+
+impl Described for IntegerSum {
+    fn blanks() -> Vec<Self> {
+        vec![IntegerSum { factors: Vec::new(), shift: 0.0, result: Requantize::steps(DType::U8, 0) }]
+    }
+
+    fn fields(&mut self, f: &mut Fields<'_>) -> Result<(), AttrFault> {
+        let mut factors = List(std::mem::take(&mut self.factors));
+        f.required("factors", &mut factors)?;
+        self.factors = factors.0;
+        f.optional("shift", &mut self.shift, 0.0)?;
+        requantize(&mut self.result, f)
     }
 }
 

@@ -168,6 +168,15 @@ fn samples() -> Vec<(Op, Vec<Option<TensorType>>)> {
         (Quantize { to: DType::I16 }.into(), vec![image(), f(&[])]),
         (Dequantize.into(), vec![Some(TensorType::new(DType::U16, [2, 3])), f(&[3])]),
         (
+            IntegerSum {
+                factors: vec![0.5, -0.25],
+                shift: 1.5,
+                result: Requantize { to: DType::I8, zero: -3, low: -3, high: 100 },
+            }
+            .into(),
+            vec![Some(TensorType::new(DType::U8, [2, 3])); 2],
+        ),
+        (
             ByteTable.into(),
             vec![Some(TensorType::new(DType::U8, [2, 3])), Some(TensorType::new(DType::I16, [256]))],
         ),

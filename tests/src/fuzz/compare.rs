@@ -146,6 +146,7 @@ fn decides(op: &Op) -> bool {
         Op::Cast(_)
         | Op::Quantize(_)
         | Op::IntegerConv(_)
+        | Op::IntegerSum(_)
         | Op::TopK(_)
         | Op::MaxPoolArg(_)
         | Op::GridSample(_)

@@ -202,6 +202,7 @@ pub(super) fn open(
         Op::Cast(op) => pointwise::cast(&mut lowering, op.to)?,
         Op::Quantize(op) => pointwise::quantize(&mut lowering, op.to)?,
         Op::Dequantize(_) => pointwise::dequantize(&mut lowering)?,
+        Op::IntegerSum(op) => pointwise::integer_sum(&mut lowering, op)?,
         Op::ByteTable(_) => table::byte_table(&mut lowering)?,
         Op::BitCast(op) => copy::bit_cast(&mut lowering, op.to)?,
         Op::Reshape(_) => copy::reshape(&mut lowering)?,

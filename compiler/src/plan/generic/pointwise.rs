@@ -1,13 +1,13 @@
-//! One element of the result from one element of each operand: Unary, Binary, Where, Cast, Quantize, Dequantize.
+//! One element of the result from one element of each operand: Unary, Binary, Where, Cast, Quantize, Dequantize, IntegerSum.
 
 use std::ops::{Add, Div, Mul, Sub};
 
 use nnc_ir::DType;
-use nnc_ir::op::{Binary, Dequantize, Quantize, Unary};
+use nnc_ir::op::{Binary, Dequantize, IntegerSum, Quantize, Requantize, Unary};
 
 use super::draft::NestDraft;
 use super::{GenericError, Lowering};
-use crate::code::nest::Expr;
+use crate::code::nest::{Constant, Expr};
 
 pub(super) fn unary(l: &mut Lowering<'_>, function: Unary) -> Result<(), GenericError> {
     map(l, 1, |_| Expr::Operand(0).unary(function))
@@ -47,6 +47,22 @@ pub(super) fn dequantize(l: &mut Lowering<'_>) -> Result<(), GenericError> {
             false => wide(Expr::Operand(Dequantize::X)),
         };
         centred.cast(DType::I32, DType::F32).mul(Expr::Operand(Dequantize::SCALE))
+    })
+}
+
+pub(super) fn integer_sum(l: &mut Lowering<'_>, op: &IntegerSum) -> Result<(), GenericError> {
+    let number = |v: f32| Expr::Const(Constant::from(v));
+    let result = op.result;
+    map(l, op.factors.len(), |from| {
+        let products = op.factors.iter().enumerate();
+        let product =
+            |(i, &factor): (usize, &f32)| Expr::Operand(i).cast(from, DType::F32).mul(number(factor));
+        let sum = products.map(product).reduce(Expr::add).unwrap_or_else(|| number(0.0));
+        let steps = sum.add(number(op.shift)).unary(Unary::Round).add(number(result.zero as f32));
+        // Bounds of the type are those of the cast.
+        let bounds = Unary::Clip { min: result.low as f32, max: result.high as f32 };
+        let whole = result == Requantize::steps(result.to, result.zero);
+        if whole { steps } else { steps.unary(bounds) }.cast(DType::F32, result.to)
     })
 }
 

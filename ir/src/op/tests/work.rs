@@ -52,6 +52,7 @@ const WORK: &[(&str, &str, u64, u64)] = &[
     ("bit_cast f32[3] {to=u32} : u32[3]", "BitCast", 0, 0),
     ("quantize f32[2x3], f32[] {to=u8} : u8[2x3]", "Quantize", 0, 6 * 4),
     ("dequantize u8[2x3], f32[], u8[] : f32[2x3]", "Dequantize", 0, 6 * 2),
+    ("integer_sum u8[2x3], u8[2x3] {factors=[0.5, 2], to=u8} : u8[2x3]", "IntegerSum", 0, 42),
     ("byte_table u8[2x3], i8[256] : i8[2x3]", "ByteTable", 0, 6),
     ("softmax f32[2x3] {axis=1} : f32[2x3]", "Softmax", 0, 6 * 5),
     ("log_softmax f32[2x3] {axis=1} : f32[2x3]", "LogSoftmax", 0, 6 * 5),
