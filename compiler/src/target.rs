@@ -153,6 +153,27 @@ const V4_VNNI: &[&str] = &[
     "avx512vnni",
 ];
 
+const V4_VBMI: &[&str] = &[
+    "sse3",
+    "ssse3",
+    "sse4.1",
+    "sse4.2",
+    "popcnt",
+    "avx",
+    "avx2",
+    "fma",
+    "f16c",
+    "bmi1",
+    "bmi2",
+    "lzcnt",
+    "avx512f",
+    "avx512vl",
+    "avx512dq",
+    "avx512bw",
+    "avx512vnni",
+    "avx512vbmi",
+];
+
 /// The levels of the x86-64 psABI, without and with the instructions for products of bytes, what processors are that have them, and
 /// Armv8-A. The best comes last of each architecture. Caches are those of a common server of each level.
 const NAMED: [Named; 9] = [
@@ -227,7 +248,7 @@ const NAMED: [Named; 9] = [
         arch: Arch::X86_64,
         isa: Isa::Avx512,
         fma: true,
-        features: V4_VNNI,
+        features: V4_VBMI,
         l1d: 32 * KIB,
         l2: MIB,
         l3: 32 * MIB,
@@ -238,7 +259,7 @@ const NAMED: [Named; 9] = [
         arch: Arch::X86_64,
         isa: Isa::Avx512,
         fma: true,
-        features: V4_VNNI,
+        features: V4_VBMI,
         l1d: 48 * KIB,
         l2: 2 * MIB,
         l3: 105 * MIB,
@@ -319,6 +340,11 @@ impl Target {
             Isa::Clif128 => return false,
         };
         self.features.contains(&needed)
+    }
+
+    /// Whether bytes are looked up in a table of 128 by one instruction.
+    pub fn looks_up_bytes(&self) -> bool {
+        self.isa == Isa::Avx512 && self.features.contains(&"avx512vbmi")
     }
 
     /// Whether code for this target runs on the machine at hand.

@@ -115,6 +115,21 @@ pub fn dot_words(b: &mut FunctionBuilder<'_>, sums: Value, w: Value, x: Value) -
     b.ins().iadd(two, sums)
 }
 
+/// The bytes of a table of 256 at the places that those of `places` say: 16 entries at a time, of which others give 0.
+pub fn translate(b: &mut FunctionBuilder<'_>, places: Value, table: Value, displacement: i32) -> Value {
+    let mut places = cast(b, I8X16, places);
+    let sixteen = b.ins().iconst(I8, 16);
+    let sixteen = b.ins().splat(I8X16, sixteen);
+    let mut all = None;
+    for part in 0..16 {
+        let entries = b.ins().load(I8X16, flags(), table, displacement.wrapping_add(16 * part));
+        let found = b.ins().swizzle(entries, places);
+        all = Some(all.map_or(found, |all| b.ins().bor(all, found)));
+        places = b.ins().isub(places, sixteen);
+    }
+    all.unwrap_or(places)
+}
+
 /// Four bytes as F32X4.
 fn numbers(b: &mut FunctionBuilder<'_>, bits: Value) -> Value {
     let lanes = b.ins().scalar_to_vector(I32X4, bits);

@@ -6,12 +6,12 @@
 //!               └─────────────────┘
 //! ```
 //!
-//! A function of a few products and sums, as that of bytes that are requantised, is left as it is: a vector of it takes less than looking up
-//! each byte. A table that only keeps its operand between two bounds becomes the bounds of the layer of integers in front of it.
+//! Another scale is such a function, too. A table that only keeps its operand between two bounds becomes the bounds of the layer of integers
+//! in front of it.
 
 use std::collections::BTreeMap;
 
-use nnc_ir::op::{ByteTable, Dequantize, IntegerConv, Quantize, Requantize, Unary};
+use nnc_ir::op::{ByteTable, Dequantize, IntegerConv, Quantize, Requantize};
 use nnc_ir::{DType, Graph, NodeId, Op, Tensor, Value};
 
 use super::edit::{each_node, replace, rewrite};
@@ -80,11 +80,9 @@ impl ByteFunction {
 /// The function of bytes that ends with a Quantize.
 fn function(graph: &Graph, id: NodeId) -> Option<(Value, ByteFunction)> {
     let Op::Quantize(Quantize { to: DType::U8 }) = graph.node(id).op else { return None };
-    let mut numbers = Numbers { graph, bytes: None, of: BTreeMap::new(), is_slow: false };
+    let mut numbers = Numbers { graph, bytes: None, of: BTreeMap::new() };
     let table = numbers.of_node(id, DEPTH)?;
-    let function = ByteFunction::of(&table)?;
-    let is_none = !function.changes() || function.bounds().is_some();
-    (numbers.is_slow || is_none).then_some((numbers.bytes?, function))
+    Some((numbers.bytes?, ByteFunction::of(&table)?))
 }
 
 /// A table behind another one.
@@ -117,8 +115,6 @@ struct Numbers<'g> {
     bytes: Option<Value>,
     /// What was computed already.
     of: BTreeMap<Value, Tensor>,
-    /// Whether it takes more than a few operations.
-    is_slow: bool,
 }
 
 impl Numbers<'_> {
@@ -134,14 +130,9 @@ impl Numbers<'_> {
                 if !same || is_known || self.graph.ty(bytes).dtype != DType::U8 {
                     return None;
                 }
-                self.is_slow |= function.changes();
                 function.tensor().ok()
             }
-            Op::Unary(unary) => {
-                self.is_slow |= !is_light(*unary);
-                None
-            }
-            Op::Quantize(_) | Op::Binary(_) => None,
+            Op::Quantize(_) | Op::Unary(_) | Op::Binary(_) => None,
             _ => return None,
         };
         let floats = matches!(op, Op::Quantize(_)) || self.graph.ty(id.into()).dtype == DType::F32;
@@ -171,23 +162,6 @@ impl Numbers<'_> {
         self.of.insert(value, numbers.clone());
         Some(numbers)
     }
-}
-
-/// Whether a function is a few products, sums and bounds.
-fn is_light(function: Unary) -> bool {
-    use Unary::*;
-    matches!(
-        function,
-        Relu | Clip { .. }
-            | LeakyRelu { .. }
-            | HardSigmoid { .. }
-            | HardSwish
-            | Abs
-            | Neg
-            | Floor
-            | Ceil
-            | Round
-    )
 }
 
 /// The layer of integers in front of a table that does nothing but bound what it makes, with these bounds.

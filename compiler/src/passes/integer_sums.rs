@@ -1,14 +1,12 @@
-//! Makes sums of integers of additions between Dequantize and Quantize, and of steps that only get another scale.
+//! Makes sums of integers of additions between Dequantize and Quantize.
 //!
 //! ```text
 //!   a ─▶ dequantize ─┐
 //!   b ─▶ dequantize ─┴▶ add [relu] ─▶ quantize      becomes      a, b ─▶ integer sum
-//!
-//!   a ─▶ dequantize [relu] ─▶ quantize              becomes      a ─▶ integer sum
 //! ```
 //!
-//! A step of an operand is worth its scale over that of the result, so neither is divided by. Of one operand, a sum is made where all 256
-//! results are those of the graph; of several, it rounds once where the graph rounds several times.
+//! A step of an operand is worth its scale over that of the result, so neither is divided by. The sum rounds once where the graph rounds
+//! several times. What has one operand is a [table](super::byte_tables).
 
 use nnc_ir::op::{BinaryFn, IntegerSum, Requantize, Unary};
 use nnc_ir::{DType, Graph, NodeId, Op, Value};
@@ -20,14 +18,11 @@ use super::{EditError, Notes};
 /// The most operands of a sum.
 const MOST: usize = 4;
 
-/// So many numbers of `f32` to both sides are tried for the shift of one operand, until all results are right.
-const TRIES: i32 = 4;
-
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
     each_node(graph, notes, |graph, notes, id| {
         let Some((op, operands)) = sum(graph, id) else { return Ok(()) };
         let operands: Vec<Option<Value>> = operands.into_iter().map(Some).collect();
-        notes.count(if operands.len() == 1 { "of one operand" } else { "of several" });
+        notes.count("sums");
         rewrite(graph, id, op, &operands)
     })
 }
@@ -47,7 +42,7 @@ fn sum(graph: &Graph, id: NodeId) -> Option<(IntegerSum, Vec<Value>)> {
     let mut addends = Vec::new();
     addends_of(graph, value, reader, &mut addends)?;
     let shape = &graph.ty(id.into()).shape;
-    if addends.iter().any(|addend| graph.ty(addend.steps).shape != *shape) {
+    if addends.len() < 2 || addends.iter().any(|addend| graph.ty(addend.steps).shape != *shape) {
         return None;
     }
     let result = Requantize {
@@ -62,9 +57,8 @@ fn sum(graph: &Graph, id: NodeId) -> Option<(IntegerSum, Vec<Value>)> {
     if !factors.iter().chain([&shift]).all(|v| v.is_finite()) {
         return None;
     }
-    let op = IntegerSum { factors, shift, result };
-    let op = if let [addend] = addends[..] { exact(op, addend.grain, to, bounds)? } else { op };
-    Some((op, addends.into_iter().map(|addend| addend.steps).collect()))
+    let steps = addends.into_iter().map(|addend| addend.steps).collect();
+    Some((IntegerSum { factors, shift, result }, steps))
 }
 
 /// What a Quantize reads, without the bounds in front of it; the node that reads it; and these bounds.
@@ -108,21 +102,4 @@ fn addends_of(graph: &Graph, value: Value, reader: NodeId, addends: &mut Vec<Add
         }
         _ => None,
     }
-}
-
-/// The sum of one operand with a shift that gives the results of the graph for all steps; `None` if there is none, or nothing changes.
-fn exact(op: IntegerSum, from: Grain, to: Grain, bounds: (f32, f32)) -> Option<IntegerSum> {
-    let wanted: Vec<f64> = (0..=u8::MAX)
-        .map(|step| to.step(from.number(step.into()).max(bounds.0).min(bounds.1)))
-        .collect::<Option<_>>()?;
-    if (0..=u8::MAX).zip(&wanted).all(|(step, &wanted)| f64::from(step) == wanted) {
-        return None;
-    }
-    let near = |by: i32| f32::from_bits(op.shift.to_bits().wrapping_add_signed(by));
-    let mut tries = (0..=TRIES).flat_map(|by| [near(by), near(-by)]).filter(|shift| shift.is_finite());
-    tries.find_map(|shift| {
-        let op = IntegerSum { shift, ..op.clone() };
-        let right = (0..=u8::MAX).zip(&wanted).all(|(step, &wanted)| op.step([step]) == wanted);
-        right.then_some(op)
-    })
 }

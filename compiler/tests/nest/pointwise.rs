@@ -1,7 +1,7 @@
 //! Unary, Binary, Where and Cast.
 
 use nnc_ir::op::elementwise::BinaryFn;
-use nnc_ir::op::{Binary, Cast, Dequantize, IntegerSum, Requantize, Unary, Where};
+use nnc_ir::op::{Binary, ByteTable, Cast, Dequantize, IntegerSum, Requantize, Unary, Where};
 use nnc_ir::{DType, Tensor};
 
 use crate::harness::{Layout, Random, check, layouts};
@@ -47,6 +47,23 @@ fn short_rows_follow_each_other_in_one_kernel() {
         let (scale, zero) = (random.tensor(DType::F32, &[rows, 1]), random.tensor(DType::U8, &[]));
         for (inputs, out) in layouts() {
             check(Dequantize, &[&steps, &scale, &zero], &inputs, out, 0.0);
+        }
+    }
+}
+
+#[test]
+fn bytes_are_looked_up_in_a_table() {
+    let mut random = Random::new(7);
+    let shapes: [&[usize]; 10] =
+        [&[], &[3], &[4], &[61], &[64], &[700], &[40_000], &[1, 5, 7, 9], &[2, 64, 4, 3], &[1, 37, 20, 20]];
+    for shape in shapes {
+        let places = random.tensor(DType::U8, shape);
+        for entries in [DType::U8, DType::I8, DType::F32, DType::I16] {
+            let table = random.tensor(entries, &[ByteTable::LEN]);
+            for (mut inputs, out) in layouts() {
+                inputs[1] = Layout::Dense;
+                check(ByteTable, &[&places, &table], &inputs, out, 0.0);
+            }
         }
     }
 }

@@ -67,6 +67,13 @@ fn expected(op: BinOp, a: f32, b: f32) -> f32 {
         BinOp::And => f32::from_bits(a.to_bits() & b.to_bits()),
         BinOp::Or => f32::from_bits(a.to_bits() | b.to_bits()),
         BinOp::Xor => f32::from_bits(a.to_bits() ^ b.to_bits()),
+        BinOp::MaxBytes => {
+            let bytes = |shift: u32| {
+                let of = |x: f32| (x.to_bits() >> shift) & 0xff;
+                of(a).max(of(b)) << shift
+            };
+            f32::from_bits([0, 8, 16, 24].map(bytes).iter().sum())
+        }
     }
 }
 
@@ -75,7 +82,7 @@ fn special_values_give_the_same_on_every_lowering() {
     let pairs: Vec<(f32, f32)> = SPECIAL.iter().flat_map(|&a| SPECIAL.map(|b| (a, b))).collect();
     for engine in Engine::all() {
         let arithmetic = [BinOp::Add, BinOp::Sub, BinOp::Mul, BinOp::Div, BinOp::Max, BinOp::Min];
-        for op in arithmetic.into_iter().chain([BinOp::And, BinOp::Or, BinOp::Xor]) {
+        for op in arithmetic.into_iter().chain([BinOp::And, BinOp::Or, BinOp::Xor, BinOp::MaxBytes]) {
             for from_memory in [false, true] {
                 let found = apply(&engine, op, from_memory, &pairs);
                 for (&(a, b), found) in pairs.iter().zip(found) {

@@ -189,9 +189,14 @@ impl Maker {
                     let addr = self.address(self.input).of(Float::F32);
                     let bytes =
                         [Source::Mem(addr), Source::Splat(addr), Source::Reg(b), Source::Imm(0x80ff_7f01)];
-                    match self.random.below(2) {
+                    match self.random.below(4) {
                         0 => self.b.dot(acc, a, bytes[self.random.below(4)]),
-                        _ => self.b.dot_words(acc, a, bytes[self.random.below(4)]),
+                        1 => self.b.dot_words(acc, a, bytes[self.random.below(4)]),
+                        2 => self.b.bin(BinOp::MaxBytes, acc, a, bytes[2 * self.random.below(2)]),
+                        _ => {
+                            let table = self.address(self.input).of(Float::U8);
+                            self.b.push(Inst::Translate { dst: acc, src: a, table });
+                        }
                     }
                     self.b.push(Inst::Un { op: UnOp::Number, dst: acc, src: acc });
                 }

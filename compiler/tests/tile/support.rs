@@ -14,6 +14,7 @@ pub fn targets() -> Vec<Target> {
         "x86-64-v3-clif",
         "x86-64-v3+vnni",
         "x86-64-v4+vnni",
+        "znver4",
         "aarch64",
     ];
     let all = names.map(|name| Target::named(name).expect("a known name"));

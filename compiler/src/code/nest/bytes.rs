@@ -117,7 +117,8 @@ fn number(e: &Expr, operands: &[DType]) -> Option<(Expr, Kind)> {
             }
             (x.binary(*test, y).select(a, b), kind)
         }
-        Expr::Const(Constant::F64(_) | Constant::Int(..)) | Expr::Index(_) | Expr::Acc(_) => return None,
+        Expr::Const(Constant::F64(_) | Constant::Int(..)) => return None,
+        Expr::Index(_) | Expr::Acc(_) | Expr::Entry(..) => return None,
     })
 }
 

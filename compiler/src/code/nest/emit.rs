@@ -379,10 +379,12 @@ impl<'f> NestEmitter<'_, 'f> {
         let nest = self.nest;
         let extent = nest.loops.get(axis).copied().unwrap_or(1);
         match (nest.loops.len() - axis, nest.vectorised) {
-            (2, Vectorised::Kernel) if nest.reduce.is_empty() && nest.map_rows() == Some(axis) => {
+            (2, Vectorised::Kernel | Vectorised::Bytes)
+                if nest.reduce.is_empty() && nest.map_rows() == Some(axis) =>
+            {
                 self.row(place)
             }
-            (0 | 1, Vectorised::Kernel) | (1, Vectorised::Scan) => self.row(place),
+            (0 | 1, Vectorised::Kernel) | (1, Vectorised::Scan | Vectorised::Bytes) => self.row(place),
             (2, Vectorised::Windows) => self.row(place),
             (0, _) => self.elements(std::slice::from_ref(place), Width::One),
             (1, _) => self.innermost(axis, std::slice::from_ref(place)),
@@ -453,6 +455,7 @@ impl<'f> NestEmitter<'_, 'f> {
             Vectorised::Scalar
             | Vectorised::Reduce { .. }
             | Vectorised::Kernel
+            | Vectorised::Bytes
             | Vectorised::Transpose
             | Vectorised::Windows
             | Vectorised::Scan => {
@@ -578,9 +581,11 @@ impl<'f> NestEmitter<'_, 'f> {
             Vectorised::Scalar | Vectorised::Loop { .. } | Vectorised::Groups { .. } => {
                 (self.reduced(places, width), width)
             }
-            Vectorised::Kernel | Vectorised::Transpose | Vectorised::Windows | Vectorised::Scan => {
-                (self.reduced(places, width), width)
-            }
+            Vectorised::Kernel
+            | Vectorised::Bytes
+            | Vectorised::Transpose
+            | Vectorised::Windows
+            | Vectorised::Scan => (self.reduced(places, width), width),
         };
         let inner = nest.loops.len().checked_sub(1);
         self.loaded.clear();
@@ -860,6 +865,15 @@ impl<'f> NestEmitter<'_, 'f> {
                 let from = self.dtype(x);
                 let x = self.value(x, at, accumulators);
                 scalar::cast(self.b, from, *to, x)
+            }
+            Expr::Entry(table, place) => {
+                let place = self.value(place, at, accumulators);
+                let (Expr::Operand(i), true) = (&**table, !at.lanes) else { return place };
+                let operand = &self.nest.operands[*i];
+                let place = self.b.ins().uextend(types::I64, place);
+                let place = self.times(place, operand.dtype.bytes() as i64);
+                let address = self.b.ins().iadd(at.place.at[*i], place);
+                self.load(operand, address, 0)
             }
             Expr::Select(c, x, y) => {
                 let c = self.value(c, at, accumulators);

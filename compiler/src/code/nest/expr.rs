@@ -157,6 +157,8 @@ pub enum Expr {
     Cast(DType, Box<Expr>),
     /// `condition ? then : otherwise`
     Select(Box<Expr>, Box<Expr>, Box<Expr>),
+    /// The element behind that of an operand by as many as an unsigned byte says: the operand is the first of 256 entries.
+    Entry(Box<Expr>, Box<Expr>),
 }
 
 impl Expr {
@@ -188,6 +190,11 @@ impl Expr {
         if computed(from) == computed(to) { self } else { Expr::Cast(to, Box::new(self)) }
     }
 
+    /// The entry of a table, whose first one is an operand, at the place that `self` says.
+    pub fn entry_of(self, table: usize) -> Expr {
+        Expr::Entry(Box::new(Expr::Operand(table)), Box::new(self))
+    }
+
     /// `self ? then : otherwise`
     pub fn select(self, then: Expr, otherwise: Expr) -> Expr {
         Expr::Select(Box::new(self), Box::new(then), Box::new(otherwise))
@@ -202,7 +209,7 @@ impl Expr {
         match self {
             Expr::Operand(_) | Expr::Const(_) | Expr::Index(_) | Expr::Acc(_) => {}
             Expr::Unary(_, x) | Expr::Cast(_, x) => x.replace(with),
-            Expr::Binary(_, a, b) => {
+            Expr::Binary(_, a, b) | Expr::Entry(a, b) => {
                 a.replace(with);
                 b.replace(with);
             }
@@ -220,7 +227,7 @@ impl Expr {
         match self {
             Expr::Operand(_) | Expr::Const(_) | Expr::Index(_) | Expr::Acc(_) => {}
             Expr::Unary(_, x) | Expr::Cast(_, x) => x.walk(visit),
-            Expr::Binary(_, a, b) => {
+            Expr::Binary(_, a, b) | Expr::Entry(a, b) => {
                 a.walk(visit);
                 b.walk(visit);
             }
@@ -247,6 +254,10 @@ impl Expr {
                 f.result_dtype(a, b)
             }
             Expr::Cast(to, x) => of(x).map(|_| computed(*to)),
+            Expr::Entry(table, place) => {
+                let is_table = matches!(**table, Expr::Operand(_)) && of(place)? == DType::U8;
+                is_table.then(|| of(table)).flatten()
+            }
             Expr::Select(c, a, b) => {
                 let (a, b) = (of(a)?, of(b)?);
                 (of(c)? == DType::Bool && a == b).then_some(a)

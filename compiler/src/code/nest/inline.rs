@@ -57,7 +57,7 @@ impl Nest {
         let mut nest = self.clone();
         for &operand in operands {
             let read = nest.operands.get(operand)?;
-            if read.dtype != producer.result.dtype || !read.tables.is_empty() {
+            if read.dtype != producer.result.dtype || !read.tables.is_empty() || self.is_table(operand) {
                 return None;
             }
             while let Some((axis, extent)) = nest.axis_to_split(operand, &digits)? {

@@ -14,7 +14,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::line::{Line, name};
-use super::{Nest, Vectorised, row, scan, window};
+use super::{Nest, Vectorised, byte_rows, row, scan, window};
 use crate::code::float::Float;
 use crate::code::tile::ir::{self, TileProgram, Trips};
 use crate::code::tile::{self, verify, x86};
@@ -28,6 +28,7 @@ impl Nest {
         match (self.vectorised, self.reduce.is_empty()) {
             (Vectorised::Kernel, true) => map(self, widest),
             (Vectorised::Kernel, false) => row::program(self, widest),
+            (Vectorised::Bytes, _) => byte_rows::program(self, widest),
             (Vectorised::Windows, _) => window::program(self, widest),
             (Vectorised::Scan, _) => scan::program(self, widest),
             _ => None,
@@ -46,7 +47,8 @@ impl Nest {
 
     /// Whether the kernel that the nest asks for, if it does, can be written for every target: with Cranelift, any can.
     pub fn kernel_fits(&self) -> bool {
-        if !matches!(self.vectorised, Vectorised::Kernel | Vectorised::Windows | Vectorised::Scan) {
+        use Vectorised::{Bytes, Kernel, Scan, Windows};
+        if !matches!(self.vectorised, Kernel | Bytes | Windows | Scan) {
             return true;
         }
         let nest = self.nowhere();
@@ -66,7 +68,8 @@ impl Nest {
     fn fits_every_target(&self) -> bool {
         let fits = |(lanes, level): (ir::Lanes, x86::Level)| {
             self.kernel(lanes).is_some_and(|program| {
-                verify::verify(&program).is_ok() && x86::fits(&program, level, false).is_ok()
+                verify::verify(&program).is_ok()
+                    && x86::fits(&program, level, x86::Extensions::default()).is_ok()
             })
         };
         [(ir::Lanes::X8, x86::Level::Avx2), (ir::Lanes::X16, x86::Level::Avx512)].into_iter().all(fits)

@@ -29,7 +29,7 @@ pub(super) fn has(e: &Expr, accumulators: usize) -> bool {
         Expr::Binary(f, a, b) => is_arithmetic(*f) && has(a) && has(b),
         Expr::Select(c, a, b) => comparison(c).is_some_and(|(_, x, y)| has(x) && has(y)) && has(a) && has(b),
         Expr::Const(Constant::F64(_) | Constant::Int(..)) => false,
-        Expr::Index(_) | Expr::Cast(..) => false,
+        Expr::Index(_) | Expr::Cast(..) | Expr::Entry(..) => false,
     }
 }
 
@@ -285,7 +285,7 @@ impl Line {
                 return Some(());
             }
             Expr::Unary(_, x) | Expr::Cast(_, x) => vec![x],
-            Expr::Binary(_, x, y) => vec![x, y],
+            Expr::Binary(_, x, y) | Expr::Entry(x, y) => vec![x, y],
             Expr::Select(c, then, otherwise) => {
                 let (_, x, y) = comparison(c)?;
                 vec![x, y, then, otherwise]
@@ -459,6 +459,7 @@ impl Line {
                 VectorMath::new(&mut self.b, lanes).select(test, [x, y], then, otherwise)
             }
             Expr::Operand(_) | Expr::Acc(_) | Expr::Index(_) | Expr::Cast(..) => return None,
+            Expr::Entry(..) => return None,
             Expr::Const(Constant::F64(_) | Constant::Int(..)) => return None,
         };
         known.push((e.clone(), value));
@@ -502,7 +503,8 @@ pub(super) fn name<'e>(
             Expr::Unary(f, _) => format!("{:?}", f.0),
             Expr::Binary(f, ..) => format!("{f:?}"),
             Expr::Select(..) => "Select".to_owned(),
-            Expr::Operand(_) | Expr::Const(_) | Expr::Index(_) | Expr::Acc(_) | Expr::Cast(..) => return,
+            Expr::Operand(_) | Expr::Const(_) | Expr::Index(_) | Expr::Acc(_) => return,
+            Expr::Cast(..) | Expr::Entry(..) => return,
         };
         words.extend(word.split(' ').next().map(str::to_lowercase));
     };

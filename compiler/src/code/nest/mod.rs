@@ -26,6 +26,7 @@
 //! ```
 
 mod axes;
+mod byte_rows;
 mod bytes;
 pub mod emit;
 pub mod expr;
@@ -52,6 +53,9 @@ pub use scan::COLUMNS;
 
 /// Lanes of a vector of `f32`.
 pub const LANES: usize = 4;
+
+/// Entries of a table that is read at the places that bytes say.
+pub const ENTRIES: usize = 256;
 
 /// A loop nest over one result.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -206,6 +210,8 @@ pub enum Vectorised {
     /// A copy of elements of 2 or 4 bytes by blocks of 4 × 4: the innermost loop is dense in the result, the loop before it, which
     /// may have only 2 or 3 steps of 4 bytes, in the only operand.
     Transpose,
+    /// The innermost loop, whose bytes are moved or looked up, by a tile program: see [`byte_rows`].
+    Bytes,
 }
 
 /// Bytes that an operand or the result of a nest touches.
@@ -343,9 +349,8 @@ impl Nest {
                 Expr::Binary(f, x, y) => (format!("{f:?}"), [dtype(x), dtype(y)]),
                 Expr::Cast(to, x) => ("Cast".to_owned(), [dtype(x), Some(computed(*to))]),
                 Expr::Const(c) => ("a constant".to_owned(), [Some(c.dtype()), None]),
-                Expr::Unary(..) | Expr::Operand(_) | Expr::Index(_) | Expr::Acc(_) | Expr::Select(..) => {
-                    return;
-                }
+                Expr::Unary(..) | Expr::Operand(_) | Expr::Index(_) | Expr::Acc(_) => return,
+                Expr::Entry(..) | Expr::Select(..) => return,
             };
             let unary = matches!(e, Expr::Unary(..));
             let bad = types.into_iter().flatten().find(|&t| unary || scalar::element_type(t).is_none());
@@ -388,7 +393,7 @@ impl Nest {
                 Vectorised::Scalar => true,
                 Vectorised::Reduce { unroll } => unroll > 0 && self.reduces_in_vectors(),
                 Vectorised::Loop { .. } | Vectorised::Groups { .. } => false,
-                Vectorised::Kernel | Vectorised::Transpose => false,
+                Vectorised::Kernel | Vectorised::Bytes | Vectorised::Transpose => false,
                 Vectorised::Windows | Vectorised::Scan => false,
             };
         };
@@ -431,6 +436,7 @@ impl Nest {
                     && !self.moves().is_some_and(Float::is_half)
                     && self.mapped().is_some()
             }
+            Vectorised::Bytes => self.is_byte_rows(),
             Vectorised::Windows => self.is_windows(),
             Vectorised::Scan => self.is_scan(),
             Vectorised::Transpose => {
@@ -490,6 +496,16 @@ impl Nest {
         indices.into_iter().filter_map(|i| self.operands.get(i))
     }
 
+    /// Whether an operand is the first entry of a table.
+    pub(in crate::code) fn is_table(&self, operand: usize) -> bool {
+        let mut is_table = false;
+        let mut visit =
+            |e: &Expr| is_table |= matches!(e, Expr::Entry(table, _) if **table == Expr::Operand(operand));
+        self.value.walk(&mut visit);
+        self.accumulators.iter().for_each(|a| a.value.walk(&mut visit));
+        is_table
+    }
+
     /// Whether an expression can be computed in vectors: all its parts are `f32` or conditions on them.
     fn is_vector(&self, e: &Expr) -> bool {
         let (operands, accumulators) = self.dtypes();
@@ -499,7 +515,7 @@ impl Nest {
                 Expr::Operand(i) => operands.get(*i) == Some(&DType::F32),
                 Expr::Acc(i) => accumulators.get(*i) == Some(&DType::F32),
                 Expr::Const(c) => c.dtype() == DType::F32,
-                Expr::Index(_) => false,
+                Expr::Index(_) | Expr::Entry(..) => false,
                 // Between floats that are all `f32` here.
                 Expr::Cast(to, x) => {
                     [x.dtype(&operands, &accumulators), Some(computed(*to))] == [Some(DType::F32); 2]
@@ -518,8 +534,8 @@ impl Nest {
     /// What each operand and the result touch.
     pub fn accesses(&self) -> Result<Vec<Touched>, NestError> {
         let mut all = Vec::new();
-        for operand in &self.operands {
-            let Some(bytes) = self.touched_by(operand)? else { continue };
+        for (number, operand) in self.operands.iter().enumerate() {
+            let Some(bytes) = self.touched_by(number, operand)? else { continue };
             for table in &operand.tables {
                 if let Some(bytes) = self.touched(table.offset, DType::I32.bytes(), &table.strides)? {
                     all.push(Touched { arg: table.arg, bytes, written: false });
@@ -535,8 +551,9 @@ impl Nest {
     }
 
     /// From the lowest to one past the highest byte of an operand, wherever its tables lead.
-    fn touched_by(&self, operand: &Operand) -> Result<Option<Range<i64>>, NestError> {
-        let bytes = self.touched(operand.offset, operand.dtype.bytes(), &operand.strides)?;
+    fn touched_by(&self, number: usize, operand: &Operand) -> Result<Option<Range<i64>>, NestError> {
+        let entries = if self.is_table(number) { ENTRIES } else { 1 };
+        let bytes = self.touched(operand.offset, entries * operand.dtype.bytes(), &operand.strides)?;
         let Some(mut bytes) = bytes else { return Ok(None) };
         for table in &operand.tables {
             bytes.start = bytes.start.checked_add(table.low.into()).ok_or(NestError::Overflow)?;
@@ -599,7 +616,8 @@ impl Nest {
     ///   3 × 3, pad 1, rows forward:    base 0,   offset −32      rows backward:    base 192, offset +28
     /// ```
     pub fn relocate(&mut self) -> Result<Vec<(usize, u64)>, NestError> {
-        let read = self.operands.iter().map(|o| self.touched_by(o)).collect::<Result<Vec<_>, _>>()?;
+        let read = self.operands.iter().enumerate().map(|(number, o)| self.touched_by(number, o));
+        let read = read.collect::<Result<Vec<_>, _>>()?;
         let written = self.touched(self.result.offset, self.result.dtype.bytes(), &self.result.strides)?;
         let mut args: Vec<(usize, u64)> = Vec::new();
         let mut place = |arg: &mut usize, offset: &mut i64, touched: Option<&Range<i64>>| {

@@ -72,8 +72,8 @@ pub(super) fn program(nest: &Nest, widest: ir::Lanes) -> Option<TileProgram> {
     let mut programs =
         [4, 2].into_iter().filter(|&rows| short || rows < 4).map(|rows| some(nest, widest, rows));
     let fits = |program: &TileProgram| match widest {
-        ir::Lanes::X16 => x86::fits(program, x86::Level::Avx512, false).is_ok(),
-        ir::Lanes::X8 => x86::fits(program, x86::Level::Avx2, false).is_ok(),
+        ir::Lanes::X16 => x86::fits(program, x86::Level::Avx512, x86::Extensions::default()).is_ok(),
+        ir::Lanes::X8 => x86::fits(program, x86::Level::Avx2, x86::Extensions::default()).is_ok(),
         ir::Lanes::X4 => clif::fits(program, FEW_REGISTERS).is_ok(),
     };
     programs.find_map(|program| program.filter(fits)).or_else(|| some(nest, widest, 1))

@@ -67,6 +67,7 @@ pub fn fits(program: &TileProgram, vectors: u32) -> Result<(), TileError> {
         Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => 0,
         Inst::Fold { .. } | Inst::Shl { .. } | Inst::Shr { .. } | Inst::Un { .. } => 0,
         Inst::Pick { .. } => 1,
+        Inst::Translate { .. } => 3,
         // Halves of f64, and what a polynomial of them takes.
         Inst::Sine { .. } => 5,
         Inst::Select { .. } | Inst::Fill { .. } => 1,
@@ -328,6 +329,14 @@ impl ClifEmitter<'_> {
                     self.b.def_var(var, value);
                 }
             }
+            Inst::Translate { dst, src, table } => {
+                for (i, var) in self.pieces(*dst).into_iter().enumerate() {
+                    let (places, at) = (self.get(*src, i), self.int(table.base));
+                    let value = bytes::translate(&mut self.b, places, at, table.disp);
+                    let value = self.cast(F32X4, value);
+                    self.b.def_var(var, value);
+                }
+            }
             Inst::MulAdd { dst, x, add } => {
                 let shared = self.shared(add);
                 for (i, var) in self.pieces(*dst).into_iter().enumerate() {
@@ -538,6 +547,11 @@ impl ClifEmitter<'_> {
                     _ => self.b.ins().bxor(x, y),
                 };
                 return self.cast(F32X4, bits);
+            }
+            BinOp::MaxBytes => {
+                let (x, y) = (self.cast(I8X16, x), self.cast(I8X16, y));
+                let larger = self.b.ins().umax(x, y);
+                return self.cast(F32X4, larger);
             }
             BinOp::Max => self.b.ins().fcmp(FloatCC::LessThan, y, x),
             BinOp::Min => self.b.ins().fcmp(FloatCC::LessThan, x, y),

@@ -149,6 +149,18 @@ impl Interpreter<'_, '_> {
                 }
                 self.set(*acc, sum)
             }
+            Inst::Translate { dst, src, table } => {
+                let (param, range) = self.locate(table.of(Float::U8), 256)?;
+                let Some(KernelArg::Memory { bytes, .. }) = self.args.get(param) else {
+                    return Err(self.fail("a table is no memory"));
+                };
+                let entries = &bytes[range];
+                let value = self.get(*src)?.map(|x| {
+                    let places = x.to_bits().to_le_bytes();
+                    f32::from_bits(u32::from_le_bytes(places.map(|place| entries[usize::from(place)])))
+                });
+                self.set(*dst, value)
+            }
             Inst::MulAdd { dst, x, add } => {
                 let (x, add) = (self.get(*x)?, self.operand(add, *dst)?);
                 let mut product = self.get(*dst)?;

@@ -245,6 +245,8 @@ pub enum BinOp {
     Or,
     /// The bits that one of them has.
     Xor,
+    /// The larger of each two unsigned bytes, of which a lane has four. The second source is a register, or memory.
+    MaxBytes,
 }
 
 impl BinOp {
@@ -272,6 +274,11 @@ impl BinOp {
             BinOp::And => f32::from_bits(a.to_bits() & b.to_bits()),
             BinOp::Or => f32::from_bits(a.to_bits() | b.to_bits()),
             BinOp::Xor => f32::from_bits(a.to_bits() ^ b.to_bits()),
+            BinOp::MaxBytes => {
+                let (mut a, b) = (a.to_bits().to_le_bytes(), b.to_bits().to_le_bytes());
+                a.iter_mut().zip(b).for_each(|(a, b)| *a = b.max(*a));
+                f32::from_bits(u32::from_le_bytes(a))
+            }
         }
     }
 }
@@ -480,6 +487,15 @@ pub enum Inst {
         a: Vector,
         /// Those of the other.
         b: Source,
+    },
+    /// `dst` = the bytes of a table of 256 at the places that the bytes of `src` say, of which a lane has four.
+    Translate {
+        /// Result.
+        dst: Vector,
+        /// Places in the table.
+        src: Vector,
+        /// The first byte of the table.
+        table: Addr,
     },
     /// `dst` = `dst` · `x` + `add`, which rounds as `fma` does: a step of Horner's scheme.
     MulAdd {
@@ -746,6 +762,13 @@ impl Builder {
         self.push(Inst::DotWords { acc, a, b });
     }
 
+    /// A fresh register with bytes of a table of 256, at the places that the bytes of `src` say.
+    pub fn translate(&mut self, src: Vector, table: Addr) -> Vector {
+        let dst = self.vector(self.lanes(src));
+        self.push(Inst::Translate { dst, src, table });
+        dst
+    }
+
     /// `dst` = `dst` · `x` + `add`.
     pub fn mul_add(&mut self, dst: Vector, x: Vector, add: Source) {
         self.push(Inst::MulAdd { dst, x, add });
@@ -836,6 +859,7 @@ impl Inst {
             }
             Inst::Scale { src, by, .. } => [*src, *by].into_iter().for_each(f),
             Inst::Pick { low, high, .. } => [*low, *high].into_iter().for_each(f),
+            Inst::Translate { src, .. } => f(*src),
             Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } => {}
             Inst::Spread { .. } | Inst::Const { .. } => {}
             Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => {}
@@ -854,6 +878,7 @@ impl Inst {
             | Inst::Const { dst, .. }
             | Inst::Copy { dst, .. }
             | Inst::Bin { dst, .. }
+            | Inst::Translate { dst, .. }
             | Inst::MulAdd { dst, .. }
             | Inst::Scale { dst, .. }
             | Inst::Shl { dst, .. }
@@ -873,6 +898,7 @@ impl Inst {
             Inst::Load { addr, .. } | Inst::LoadPart { addr, .. } | Inst::Splat { addr, .. } => f(addr.base),
             Inst::Store { addr, .. } | Inst::StorePart { addr, .. } | Inst::Pack { addr, .. } => f(addr.base),
             Inst::Prefetch { addr } | Inst::Spread { addr, .. } => f(addr.base),
+            Inst::Translate { table, .. } => f(table.base),
             Inst::Fma { b, .. }
             | Inst::Dot { b, .. }
             | Inst::DotWords { b, .. }
@@ -904,7 +930,7 @@ impl Inst {
             Inst::Fold { .. } | Inst::Fma { .. } | Inst::Bin { .. } | Inst::Shl { .. } => None,
             Inst::Dot { .. } | Inst::DotWords { .. } | Inst::Pack { .. } => None,
             Inst::Across { .. } | Inst::Fill { .. } | Inst::MulAdd { .. } | Inst::Scale { .. } => None,
-            Inst::Pick { .. } => None,
+            Inst::Pick { .. } | Inst::Translate { .. } => None,
             Inst::Shr { .. } | Inst::Un { .. } | Inst::Sine { .. } | Inst::Select { .. } => None,
             Inst::Prefetch { .. } | Inst::Loop { .. } => None,
         }

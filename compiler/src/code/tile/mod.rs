@@ -56,17 +56,22 @@ pub fn widest(target: &Target) -> ir::Lanes {
 pub fn lower(program: &TileProgram, target: &Target) -> Result<Vec<u8>, TileError> {
     verify::verify(program)?;
     match target.isa {
-        Isa::Avx512 => x86::lower(program, x86::Level::Avx512, target.has_dot()),
-        Isa::Avx2 => x86::lower(program, x86::Level::Avx2, target.has_dot()),
+        Isa::Avx512 => x86::lower(program, x86::Level::Avx512, extensions(target)),
+        Isa::Avx2 => x86::lower(program, x86::Level::Avx2, extensions(target)),
         Isa::Clif128 => lower_clif(program, target),
     }
+}
+
+/// What x86 machines of a target do in one instruction.
+fn extensions(target: &Target) -> x86::Extensions {
+    x86::Extensions { dot: target.has_dot(), look_up: target.looks_up_bytes() }
 }
 
 /// Whether a program fits the registers of a target. Always so with Cranelift, which can spill.
 pub fn fits(program: &TileProgram, target: &Target) -> Result<(), TileError> {
     match target.isa {
-        Isa::Avx512 => x86::fits(program, x86::Level::Avx512, target.has_dot()),
-        Isa::Avx2 => x86::fits(program, x86::Level::Avx2, target.has_dot()),
+        Isa::Avx512 => x86::fits(program, x86::Level::Avx512, extensions(target)),
+        Isa::Avx2 => x86::fits(program, x86::Level::Avx2, extensions(target)),
         Isa::Clif128 => Ok(()),
     }
 }

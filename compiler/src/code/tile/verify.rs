@@ -6,7 +6,7 @@
 //! in `p + [min(0, (n-1)·d.lo), max(0, (n-1)·d.hi)]`: no fixpoint is needed.
 
 use super::error::TileError;
-use super::ir::{Addr, ByteRange, Inst, Int, ParamKind, Source, TileProgram, Trips, Vector};
+use super::ir::{Addr, BinOp, ByteRange, Inst, Int, ParamKind, Source, TileProgram, Trips, Vector};
 use crate::code::float::Float;
 
 /// Checks registers, widths, constants and ranges.
@@ -166,6 +166,9 @@ impl TileCheck<'_> {
                 self.wide_enough(*src, *dst)?;
                 self.wide_enough(*by, *dst)?;
             }
+            Inst::Bin { op: BinOp::MaxBytes, b: Source::Splat(_) | Source::Imm(_), .. } => {
+                return Err(self.bad("one element beside bytes"));
+            }
             Inst::Fma { acc: dst, a, b, .. }
             | Inst::Dot { acc: dst, a, b }
             | Inst::DotWords { acc: dst, a, b }
@@ -178,6 +181,10 @@ impl TileCheck<'_> {
                     Source::Splat(addr) => self.access(*addr, 1, false, state)?,
                     Source::Imm(_) => {}
                 }
+            }
+            Inst::Translate { dst, src, table } => {
+                self.wide_enough(*src, *dst)?;
+                self.access(table.of(Float::U8), 256, false, state)?;
             }
             Inst::Copy { dst, src } => self.wide_enough(*src, *dst)?,
             Inst::Across { .. } => {}
@@ -451,7 +458,7 @@ fn lookups(body: &[Inst], f: &mut dyn FnMut(Int)) {
             | Inst::Sine { .. }
             | Inst::Select { .. } => {}
             Inst::Across { .. } | Inst::Fill { .. } | Inst::MulAdd { .. } | Inst::Scale { .. } => {}
-            Inst::Pick { .. } => {}
+            Inst::Pick { .. } | Inst::Translate { .. } => {}
             Inst::Prefetch { .. } | Inst::Advance { .. } => {}
         }
     }

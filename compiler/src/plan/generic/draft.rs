@@ -467,6 +467,7 @@ impl NestDraft {
         let candidates = [
             (self.windows, Vectorised::Windows),
             (n.accumulators.iter().any(|a| a.fold.goes_on()), Vectorised::Scan),
+            (inner >= least, Vectorised::Bytes),
             (if n.reduce.is_empty() { inner >= least } else { reduced >= row }, Vectorised::Kernel),
             (inner >= LANES, Vectorised::Loop { unroll, rows: 1 }),
             (inner >= GROUP, Vectorised::Groups { unroll: groups(n) }),
@@ -538,9 +539,9 @@ impl NestDraft {
         // The loops that lanes need stay inside of the units.
         let kept = match n.vectorised {
             Vectorised::Kernel if !n.reduce.is_empty() => 0,
-            Vectorised::Kernel if n.map_rows().is_some() => 2,
+            Vectorised::Kernel | Vectorised::Bytes if n.map_rows().is_some() => 2,
             Vectorised::Loop { rows: 1, .. } | Vectorised::Kernel | Vectorised::Groups { .. } => 1,
-            Vectorised::Scan => 1,
+            Vectorised::Scan | Vectorised::Bytes => 1,
             Vectorised::Loop { .. } | Vectorised::Transpose | Vectorised::Windows => 2,
             Vectorised::Scalar | Vectorised::Reduce { .. } => 0,
         };
@@ -643,7 +644,7 @@ pub(in crate::plan) fn weight(n: &Nest) -> usize {
                 }
             }
             Expr::Binary(BinaryFn::Pow | BinaryFn::Mod { .. }, _, _) => 48,
-            Expr::Binary(..) | Expr::Select(..) | Expr::Cast(..) | Expr::Operand(_) => 1,
+            Expr::Binary(..) | Expr::Entry(..) | Expr::Select(..) | Expr::Cast(..) | Expr::Operand(_) => 1,
             Expr::Const(_) | Expr::Index(_) | Expr::Acc(_) => 0,
         }
     };

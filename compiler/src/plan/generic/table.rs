@@ -1,26 +1,15 @@
 //! Functions of a byte, read from their table.
 
-use nnc_ir::DType;
 use nnc_ir::op::ByteTable;
 
+use super::draft::NestDraft;
 use super::{GenericError, Lowering};
-use crate::code::routine::{MemoryUse, Writer};
-
-/// Operations for each element.
-const WORK: usize = 2;
+use crate::code::nest::Expr;
+use crate::code::view::View;
 
 pub(super) fn byte_table(l: &mut Lowering<'_>) -> Result<(), GenericError> {
     let (x, table, y) = (l.input(ByteTable::X)?, l.input(ByteTable::TABLE)?, l.output()?);
-    if y.is_empty() {
-        return Ok(());
-    }
-    let mut w = Writer::new();
-    let (from, table) = (w.memory(&x, MemoryUse::Read), w.moved(&table, MemoryUse::Read));
-    let to = w.moved(&y, MemoryUse::Write);
-    w.over(&y.shape, WORK, |w, at| {
-        let byte = w.load(from, at);
-        let entry = w.load(table, &[byte.cast(DType::I64)]);
-        w.store(to, at, entry);
-    });
-    l.push_routine(w)
+    let first = View { shape: Vec::new(), strides: Vec::new(), ..table };
+    let first = l.broadcast(&first, &y.shape)?;
+    l.push(NestDraft::map(&[x, first], &y, Expr::Operand(0).entry_of(1)))
 }

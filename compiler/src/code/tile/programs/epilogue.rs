@@ -406,7 +406,7 @@ mod tests {
             for (i, &x) in sums.iter().enumerate() {
                 b.store(x, 8, at(output, 32 * i as i32));
             }
-            let fits = x86::fits(&b.finish(), x86::Level::Avx2, false);
+            let fits = x86::fits(&b.finish(), x86::Level::Avx2, x86::Extensions::default());
             assert!(fits.is_ok(), "{activation:?}: {fits:?}");
         }
     }

@@ -441,7 +441,7 @@ impl X86Emitter<'_> {
                 self.asm.emit(&Instruction::with3(form(ADD_INTEGERS, width, evex), rd, rd, rt)?)?;
                 continue;
             }
-            if self.has_dot {
+            if self.with.dot {
                 // The encoding without EVEX is an extension of its own.
                 let code = form(DOT, width, self.level == Level::Avx512);
                 self.asm.emit(&Instruction::with3(code, width.reg(d), width.reg(x), width.reg(a))?)?;

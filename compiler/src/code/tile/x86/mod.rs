@@ -17,6 +17,7 @@ mod bytes;
 mod halves;
 mod literals;
 mod sine;
+mod translate;
 
 use iced_x86::{Code, Instruction, MemoryOperand, Register};
 
@@ -86,27 +87,35 @@ pub const fn store_scratch(float: Float, level: Level, part: bool) -> usize {
     }
 }
 
-/// The machine code of a verified program. `has_dot` says that the machine multiplies bytes and adds them up in one instruction.
-pub fn lower(program: &TileProgram, level: Level, has_dot: bool) -> Result<Vec<u8>, TileError> {
+/// What a machine does in one instruction, beyond its level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extensions {
+    /// Multiplies four bytes of each lane and adds them up.
+    pub dot: bool,
+    /// Looks up bytes in a table of 128.
+    pub look_up: bool,
+}
+
+/// The machine code of a verified program.
+pub fn lower(program: &TileProgram, level: Level, with: Extensions) -> Result<Vec<u8>, TileError> {
     let encode = |e: AsmError| TileError::Encode { program: program.name.clone(), message: e.to_string() };
     let masks = if level == Level::Avx512 { masks(program)? } else { Vec::new() };
     let asm = Asm::new().map_err(encode)?;
     let lifetimes = Lifetimes::of(program);
-    let used =
-        measure(program, &lifetimes, level.registers(), &|inst| scratch(inst, program, level, has_dot))?;
+    let used = measure(program, &lifetimes, level.registers(), &|inst| scratch(inst, program, level, with))?;
     let literals = literals::choose(program, used, level.registers().vectors);
-    let mut emitter = X86Emitter { program, level, has_dot, asm, masks, literals, loops: Vec::new() };
+    let mut emitter = X86Emitter { program, level, with, asm, masks, literals, loops: Vec::new() };
     assign(program, &lifetimes, level.registers(), &mut emitter)?;
     emitter.leave().map_err(encode)?;
     Ok(emitter.asm.finish())
 }
 
 /// Whether a program fits the registers of a level.
-pub fn fits(program: &TileProgram, level: Level, has_dot: bool) -> Result<(), TileError> {
+pub fn fits(program: &TileProgram, level: Level, with: Extensions) -> Result<(), TileError> {
     if level == Level::Avx512 {
         masks(program)?;
     }
-    let scratch = |inst: &Inst| scratch(inst, program, level, has_dot);
+    let scratch = |inst: &Inst| scratch(inst, program, level, with);
     measure(program, &Lifetimes::of(program), level.registers(), &scratch).map(|_| ())
 }
 
@@ -143,7 +152,7 @@ fn masks(program: &TileProgram) -> Result<Vec<u16>, TileError> {
                 Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Spread { .. } => {}
                 Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => {}
                 Inst::Pack { .. } => {}
-                Inst::DotWords { .. } => {}
+                Inst::DotWords { .. } | Inst::Translate { .. } => {}
                 Inst::Fma { .. } | Inst::Dot { .. } | Inst::Bin { .. } | Inst::Shl { .. } => {}
                 Inst::MulAdd { .. } | Inst::Scale { .. } => {}
                 Inst::Shr { .. } | Inst::Un { .. } | Inst::Sine { .. } | Inst::Select { .. } => {}
@@ -166,14 +175,14 @@ fn masks(program: &TileProgram) -> Result<Vec<u16>, TileError> {
 /// Whether a mask register is needed for comparisons.
 fn compares(body: &[Inst]) -> bool {
     body.iter().any(|inst| match inst {
-        Inst::Select { .. } => true,
+        Inst::Select { .. } | Inst::Translate { .. } => true,
         Inst::Loop { body, .. } => compares(body),
         _ => false,
     })
 }
 
 /// Number of scratch registers that an instruction needs.
-fn scratch(inst: &Inst, program: &TileProgram, level: Level, has_dot: bool) -> usize {
+fn scratch(inst: &Inst, program: &TileProgram, level: Level, with: Extensions) -> usize {
     let narrow = |addr: &Addr| addr.float.is_narrow();
     let upper_half = |v: &Vector, n: u8| program.lanes(*v) != Lanes::X4 && n % 8 > 4;
     match inst {
@@ -190,7 +199,7 @@ fn scratch(inst: &Inst, program: &TileProgram, level: Level, has_dot: bool) -> u
                 0
             }
         }
-        Inst::Dot { b, .. } => bytes::dot_scratch(b, has_dot),
+        Inst::Dot { b, .. } => bytes::dot_scratch(b, with.dot),
         Inst::DotWords { b, .. } => 1 + usize::from(!matches!(b, Source::Reg(_))),
         Inst::Fma { b, .. } | Inst::Bin { b, .. } | Inst::MulAdd { add: b, .. } => match (b, level) {
             (Source::Mem(addr) | Source::Splat(addr), _) if narrow(addr) => 1,
@@ -201,6 +210,7 @@ fn scratch(inst: &Inst, program: &TileProgram, level: Level, has_dot: bool) -> u
             usize::from(level == Level::Avx2 && !narrow(addr) && upper_half(v, *n))
         }
         Inst::Sine { .. } => sine::SCRATCH,
+        Inst::Translate { .. } => translate::scratch(with),
         Inst::Select { .. } => usize::from(level == Level::Avx2),
         Inst::Load { .. } | Inst::Splat { .. } | Inst::Spread { .. } => 0,
         Inst::Const { .. } | Inst::Copy { .. } | Inst::Shl { .. } | Inst::Shr { .. } | Inst::Un { .. } => 0,
@@ -428,6 +438,13 @@ const fn arithmetic(op: BinOp) -> Forms {
             Code::EVEX_Vpord_zmm_k1z_zmm_zmmm512b32,
         ],
         BinOp::Xor => XOR,
+        BinOp::MaxBytes => [
+            Code::VEX_Vpmaxub_xmm_xmm_xmmm128,
+            Code::VEX_Vpmaxub_ymm_ymm_ymmm256,
+            Code::EVEX_Vpmaxub_xmm_k1z_xmm_xmmm128,
+            Code::EVEX_Vpmaxub_ymm_k1z_ymm_ymmm256,
+            Code::EVEX_Vpmaxub_zmm_k1z_zmm_zmmm512,
+        ],
     }
 }
 
@@ -449,8 +466,8 @@ fn high(regs: &[u8]) -> bool {
 struct X86Emitter<'a> {
     program: &'a TileProgram,
     level: Level,
-    /// Whether there is an instruction for products of bytes.
-    has_dot: bool,
+    /// What there are instructions for.
+    with: Extensions,
     asm: Asm,
     /// The lanes of partial accesses; `masks[i]` is in `k(i+1)`.
     masks: Vec<u16>,
@@ -461,7 +478,7 @@ struct X86Emitter<'a> {
 
 impl Sink for X86Emitter<'_> {
     fn temps(&self, inst: &Inst, program: &TileProgram) -> usize {
-        scratch(inst, program, self.level, self.has_dot)
+        scratch(inst, program, self.level, self.with)
     }
 
     fn enter(&mut self, regs: &Regs) -> Result<(), TileError> {
@@ -682,6 +699,7 @@ impl X86Emitter<'_> {
             Inst::Fma { acc, a, b, .. } => self.ternary(FMA, *acc, *a, *b, regs)?,
             Inst::Dot { acc, a, b } => self.dot(*acc, *a, *b, false, regs)?,
             Inst::DotWords { acc, a, b } => self.dot(*acc, *a, *b, true, regs)?,
+            Inst::Translate { dst, src, table } => self.translate(*dst, *src, *table, regs)?,
             Inst::MulAdd { dst, x, add } => self.ternary(MUL_ADD, *dst, *x, *add, regs)?,
             Inst::Scale { dst, src, by } => match self.level {
                 Level::Avx512 => self.ternary(SCALE, *dst, *src, Source::Reg(*by), regs)?,
