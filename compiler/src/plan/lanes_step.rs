@@ -16,6 +16,7 @@ use super::own::{ComputedPanel, Own, Parameter};
 use super::panels::f32_elems;
 use super::pitch::{LANES, Pitch};
 use super::planner::{ARENA_START, Place, Planner};
+use super::quad_lanes::LaneSlots;
 use super::sweep::{Axis, BytePitch};
 use super::tiling::{Folding, Registers};
 use super::{LayerCode, PlanError, Traffic};
@@ -184,6 +185,12 @@ impl Planner<'_> {
         let registers = Registers::of(self.target);
         let exact =
             matches!(self.at(self.root(buffer)).home, Home::Output(_)) || residual.is_some() || each > 1;
+        let bare = (prologue, epilogue) == (KernelPrologue::default(), KernelEpilogue::default());
+        let in_bytes = LaneSlots { runs, target, pitches, output: out_pitch };
+        let is_max = op == LanesOp::Pool(PoolFunction::Max);
+        let quads = (is_max && bare && each == 1).then(|| in_bytes.in_quads(exact)).flatten();
+        let op = if quads.is_some() { LanesOp::Pool(PoolFunction::MaxBytes) } else { op };
+        let LaneSlots { runs, target, pitches, output: out_pitch } = quads.unwrap_or(in_bytes);
         let vectors = self.cut_vectors(&runs, &sources, &pitches, &target, exact, registers);
 
         let name = self.graph.node(id).name.clone();

@@ -49,6 +49,7 @@ pub mod pitch;
 mod planner;
 mod print;
 mod product_step;
+mod quad_lanes;
 mod quads;
 mod repeat;
 mod schedule;

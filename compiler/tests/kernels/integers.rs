@@ -3,7 +3,10 @@
 use nnc::plan::Winograd;
 use nnc::target::Target;
 use nnc::{InputRef, Pool, Session, emit};
-use nnc_ir::op::{ChannelSelect, ChannelSource, Dequantize, IntegerConv, Quantize, Requantize, Window};
+use nnc_ir::op::{
+    ChannelSelect, ChannelSource, Dequantize, Epilogue, IntegerConv, PoolKind, Prologue, Quantize,
+    Requantize, Window,
+};
 use nnc_ir::{DType, Graph, Tensor, TensorType, Value, eval, text};
 use nnc_runtime::abi::ElemType;
 
@@ -237,6 +240,37 @@ fn pictures_of_a_few_planes() {
         let odd = case([1, channels, 12, 5], [5, channels, 1, 3]);
         check(&Case { pads: [0, 3, 0, 2], x_zero: 1, ..odd.clone() }.graph());
         check(&Case { pads: [-1, -1, 0, -1], ..odd }.graph());
+    }
+}
+
+#[test]
+fn pools_take_the_largest_bytes() {
+    for channels in [1, 3, 4, 11, 24, 70] {
+        for (kernel, stride, pad) in [(2, 2, 0), (3, 2, 1), (3, 1, 1), (5, 3, 2)] {
+            let window = Window {
+                kernel: vec![kernel; 2],
+                strides: vec![stride; 2],
+                dilations: vec![1; 2],
+                pads_begin: vec![pad; 2],
+                pads_end: vec![pad; 2],
+            };
+            let mut graph = Graph::new();
+            let x = graph.add_input("x", TensorType::new(DType::U8, [2, channels, 9, 11]));
+            let first = case([2, channels, 9, 11], [channels, channels, 1, 1]).add(&mut graph, x);
+            let pool = nnc_ir::op::Pool {
+                kind: PoolKind::Max,
+                window,
+                ceil_pads: vec![0; 2],
+                prologue: Prologue::default(),
+                epilogue: Epilogue::default(),
+            };
+            let pooled: Value = graph.add("pooled", pool.into(), &[Some(first)]).expect("a pool").into();
+            let [_, _, h, w] = graph.ty(pooled).shape[..] else { panic!("an image") };
+            let y = case([2, channels, h, w], [5, channels, 1, 1]).add(&mut graph, pooled);
+            graph.add_output("pooled", pooled);
+            graph.add_output("y", y);
+            check(&graph);
+        }
     }
 }
 

@@ -158,6 +158,7 @@ fn reference(layer: &Layer, data: &Data) -> Vec<f64> {
                     }
                     Kind::Pool(PoolFunction::MeanInside) => sum / seen.len().max(1) as f64,
                     Kind::Pool(PoolFunction::MeanOf(n)) => sum / f64::from(n),
+                    Kind::Pool(PoolFunction::MaxBytes) => panic!("the reference knows no bytes"),
                     Kind::Depthwise(_, epilogue) => {
                         let mut y = seen.iter().map(|(x, w)| x * w).sum::<f64>();
                         if epilogue.bias {
@@ -526,6 +527,7 @@ fn global(
                 .map(|i| data.prologue(prologue, data.input[i], c));
             let expected = match pool {
                 PoolFunction::Max => pixels.fold(f64::NEG_INFINITY, f64::max),
+                PoolFunction::MaxBytes => panic!("the reference knows no bytes"),
                 PoolFunction::MeanInside | PoolFunction::MeanOf(_) => {
                     pixels.sum::<f64>() / f64::from(width * height)
                 }

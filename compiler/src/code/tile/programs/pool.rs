@@ -41,6 +41,8 @@ pub enum PoolFunction {
     MeanInside,
     /// The sum over a fixed number of pixels: the kernel's, where padding counts.
     MeanOf(u32),
+    /// The largest unsigned byte, of which each element has four. A window without any pixel gives 0.
+    MaxBytes,
 }
 
 /// A block of a pool; the geometry is that of a depthwise convolution.
@@ -114,7 +116,7 @@ impl PoolTile {
                         b.bin(BinOp::Max, next, x, Source::Reg(so_far.unwrap_or(m.least)));
                         b.bin(BinOp::Add, next, next, Source::Reg(poison));
                     }
-                    (_, _, Some(sum)) => b.bin(BinOp::Add, next, sum, Source::Reg(x)),
+                    (_, _, Some(so_far)) => b.bin(join(self.pool), next, so_far, Source::Reg(x)),
                     (_, _, None) => {}
                 }
                 results[u.output] = Some(next);
@@ -174,6 +176,7 @@ impl Maximum {
 fn word(pool: PoolFunction) -> &'static str {
     match pool {
         PoolFunction::Max => "max",
+        PoolFunction::MaxBytes => "maxbytes",
         PoolFunction::MeanInside | PoolFunction::MeanOf(_) => "mean",
     }
 }
@@ -182,14 +185,19 @@ fn word(pool: PoolFunction) -> &'static str {
 fn start(pool: PoolFunction) -> f32 {
     match pool {
         PoolFunction::Max => f32::NEG_INFINITY,
-        PoolFunction::MeanInside | PoolFunction::MeanOf(_) => 0.0,
+        PoolFunction::MeanInside | PoolFunction::MeanOf(_) | PoolFunction::MaxBytes => 0.0,
     }
+}
+
+/// What takes in another pixel, of all but maxima of floats.
+fn join(pool: PoolFunction) -> BinOp {
+    if pool == PoolFunction::MaxBytes { BinOp::MaxBytes } else { BinOp::Add }
 }
 
 /// Turns a sum into a mean.
 fn scale(b: &mut Builder, pool: PoolFunction, sum: Vector, inside: u64) {
     let pixels = match pool {
-        PoolFunction::Max => return,
+        PoolFunction::Max | PoolFunction::MaxBytes => return,
         PoolFunction::MeanInside => inside.max(1),
         PoolFunction::MeanOf(pixels) => u64::from(pixels),
     };
@@ -293,7 +301,7 @@ impl GlobalPoolTile {
                         b.bin(BinOp::Max, part, x, Source::Reg(part));
                         b.bin(BinOp::Add, part, part, Source::Reg(poison));
                     }
-                    None => b.bin(BinOp::Add, part, part, Source::Reg(x)),
+                    None => b.bin(join(self.pool), part, part, Source::Reg(x)),
                 }
             }
         };
@@ -322,7 +330,7 @@ impl GlobalPoolTile {
                         b.bin(BinOp::Max, into, from, Source::Reg(into));
                         b.bin(BinOp::Add, into, into, Source::Reg(poison));
                     }
-                    None => b.bin(BinOp::Add, into, into, Source::Reg(from)),
+                    None => b.bin(join(self.pool), into, into, Source::Reg(from)),
                 }
             };
             join(0, 1);
