@@ -6,6 +6,7 @@
 pub(in crate::onnx) mod activation;
 pub(in crate::onnx) mod attention;
 pub(in crate::onnx) mod fused;
+mod halfway;
 pub(in crate::onnx) mod norm;
 pub(in crate::onnx) mod packed;
 pub(in crate::onnx) mod product;

@@ -9,8 +9,8 @@ use crate::onnx::ops::quantize::{
     along, bias_of_products, bytes_multiplied, dynamically_quantised, integer_product, is_known_f32, real,
     saturated, steps,
 };
-use crate::op::MatMul;
 use crate::op::elementwise::BinaryFn;
+use crate::op::{MatMul, Quantize};
 use crate::types::DType;
 
 /// QGemm: `alpha · a_scale · b_scale · ((A′ − a_zero) · (B′ − b_zero) + C)`, quantised where Y has a scale.
@@ -28,19 +28,16 @@ pub(in crate::onnx) fn q_gemm(n: &mut NodeReader<'_, '_>) -> Results {
     let alpha = n.attributes.float("alpha")?.unwrap_or(1.0);
     let parameters = [Some(a_scale), Some(a_zero), Some(b_scale), Some(b_zero), y_scale, y_zero];
     let known = parameters.into_iter().flatten().all(|v| is_known_f32(n, v));
-    let columns = n.shape(b)[1];
-    let has_bias = c.is_none_or(|c| n.constant_of(c).is_some() && n.shape(c)[..] == [columns]);
     let one_of_a = [a_scale, a_zero].into_iter().all(|v| n.shape(v).elems() == 1);
-    if let (true, true, Some(y_zero)) =
-        (known && has_bias && one_of_a && alpha == 1.0, y_scale.is_some(), y_zero)
-    {
-        bytes_multiplied(n, [a, b])?;
-        let bias = c.map(|c| bias_of_products(n, c, a_scale, b_scale)).transpose()?;
-        let a = real(n, a, [a_scale, a_zero], |n, v| along(n, v, false))?;
-        let b = real(n, b, [b_scale, b_zero], |n, v| along(n, v, false))?;
-        let y = n.emit_optional(MatMul::default(), &[Some(a), Some(b), bias])?;
-        let y_scale = y_scale.map_or_else(|| n.scalar(DType::F32, 1.0), Ok)?;
-        return Ok(vec![steps(n, y, [y_scale, y_zero], |n, v| along(n, v, false))?]);
+    let sums_known = c.is_none_or(|c| n.constant_of(c).is_some());
+    if known && one_of_a && sums_known && alpha > 0.0 {
+        return Ok(vec![gemm_of_floats(
+            n,
+            [a, a_scale, a_zero],
+            [b, b_scale, b_zero],
+            alpha,
+            [c, y_scale, y_zero],
+        )?]);
     }
     let mut sums = integer_product(n, [a, b], [Some(a_zero), Some(b_zero)])?;
     if let Some(c) = c {
@@ -58,6 +55,42 @@ pub(in crate::onnx) fn q_gemm(n: &mut NodeReader<'_, '_>) -> Results {
     let y = n.binary(BinaryFn::Mul, sums, factor)?;
     let to = y_zero.map_or(n.dtype(a), |zero| n.dtype(zero));
     Ok(vec![saturated(n, y, y_zero, to)?])
+}
+
+/// QGemm of matrices that lie as they are multiplied, as a product of floats: `C` is in steps of the products.
+fn gemm_of_floats(
+    n: &mut NodeReader<'_, '_>,
+    [a, a_scale, a_zero]: [Value; 3],
+    [b, b_scale, b_zero]: [Value; 3],
+    alpha: f32,
+    [c, y_scale, y_zero]: [Option<Value>; 3],
+) -> Result<Value, NodeFault> {
+    bytes_multiplied(n, [a, b])?;
+    let b_scale =
+        if alpha == 1.0 { b_scale } else { n.binary_with(BinaryFn::Mul, b_scale, f64::from(alpha))? };
+    let columns = n.shape(b)[1];
+    let c = c.map(|c| bias_of_products(n, c, a_scale, b_scale)).transpose()?;
+    let a = real(n, a, [a_scale, a_zero], |n, v| along(n, v, false))?;
+    let b = real(n, b, [b_scale, b_zero], |n, v| along(n, v, false))?;
+    let y = match c {
+        Some(c) if n.shape(c).elems() == columns => {
+            let bias = n.reshape(c, [columns])?;
+            n.emit(MatMul::default(), &[a, b, bias])?
+        }
+        Some(c) => {
+            let y = n.mat_mul(a, b)?;
+            n.binary(BinaryFn::Add, y, c)?
+        }
+        None => n.mat_mul(a, b)?,
+    };
+    let Some(y_scale) = y_scale else { return Ok(y) };
+    match y_zero {
+        Some(y_zero) => steps(n, y, [y_scale, y_zero], |n, v| along(n, v, false)),
+        None => {
+            let y_scale = along(n, y_scale, false)?;
+            n.emit(Quantize { to: DType::U8 }, &[y, y_scale])
+        }
+    }
 }
 
 /// MatMulIntegerToFloat: `(A − a_zero) · (B − b_zero) · (a_scale · b_scale) + bias`.

@@ -1,26 +1,26 @@
 //! Quantised operators between those of ONNX: `(q − zero point) · scale` goes in and comes out.
 //!
 //! ```text
-//!   q ─ i32 ─ (− zero point) ─ f32 ─ · scale ─▶ what the operator computes of floats ─ / scale ─ saturated
+//!   q ─ Dequantize ─▶ what the operator computes of floats ─▶ Quantize
 //! ```
 //!
-//! Where scale and zero point are known, the first half is a Dequantize and the second a Quantize, which say just that, and passes make
-//! bytes of what lies between. QLinearAdd, QLinearMul and QLinearGlobalAveragePool round elsewhere, and stay as they are written below.
+//! So they are the same graph as QuantizeLinear and DequantizeLinear around common operators, and passes make bytes of what lies between.
 //!
-//! Sums of integers stay integers: they are exact. All else is `f32`, rounded to the nearest and to even. Halfway between two steps it
-//! matters whether that happens before the zero point is added, as mostly, or with it (QLinearAdd, QLinearMul,
-//! QLinearAveragePool), and near it in which order factors are multiplied: as in ONNX Runtime's kernels for x86-64. Its other kernels for
-//! QLinearAdd may be off by one step; so may all for QLinearSoftmax, which divide integers, and for QLinearAveragePool, which round each
-//! sum of a window to `f32`.
+//! QLinearAdd, QLinearMul and QLinearGlobalAveragePool are computed otherwise by ONNX Runtime: of integers, with one factor, and rounded
+//! together with the zero point. That shows where results fall halfway between two steps: next to never, or, as with equal scales, of every
+//! second sum. Where it shows (`halfway`), or the scales are not known, they are what ONNX Runtime's kernels for x86-64 compute, to the bit.
+//! Its other kernels for QLinearAdd may be off by one step; so may all for QLinearSoftmax, which divide integers, and for
+//! QLinearAveragePool, which round each sum of a window to `f32`.
 
+use super::halfway::{self, KnownScale};
 use crate::graph::Value;
 use crate::onnx::attribute::value;
 use crate::onnx::error::NodeFault;
 use crate::onnx::node::{NodeReader, axis};
-use crate::onnx::ops::quantize::{self, centred, is_known_f32, saturated};
+use crate::onnx::ops::quantize::{self, centred, saturated};
 use crate::onnx::ops::{Results, pool, product};
 use crate::op::elementwise::BinaryFn;
-use crate::op::{Dequantize, Quantize, ReduceKind, Softmax, Unary};
+use crate::op::{Dequantize, GlobalPool, PoolKind, Prologue, Quantize, ReduceKind, Softmax, Unary, number};
 use crate::types::DType;
 
 /// A scale and a zero point, each one number for all elements.
@@ -41,35 +41,33 @@ impl Scale {
         })
     }
 
-    /// Whether scale and zero point are known: then what is written with a Dequantize and a Quantize can be bytes throughout.
-    fn is_known(self, n: &NodeReader<'_, '_>) -> bool {
-        [Some(self.scale), self.zero].into_iter().flatten().all(|v| is_known_f32(n, v))
+    /// Scale and zero point, if they are known.
+    fn known(self, n: &NodeReader<'_, '_>) -> Option<KnownScale> {
+        let &[scale] = n.constant_of(self.scale)?.elems::<f32>().ok()?.as_ref() else { return None };
+        let zero = match self.zero {
+            Some(zero) => *number::integers(n.constant_of(zero)?).ok()?.first()?,
+            None => 0,
+        };
+        Some(KnownScale { scale, zero: zero as i32 })
     }
 
-    /// Whether the zero point is known to be 0.
-    fn is_around_zero(self, n: &NodeReader<'_, '_>) -> bool {
-        self.zero.is_none_or(|zero| n.constant_of(zero).is_some_and(|t| t.bytes().iter().all(|&b| b == 0)))
+    /// Whether the zero point is known to be an even number.
+    fn is_around_even(self, n: &NodeReader<'_, '_>) -> bool {
+        let is_even =
+            |zero: Value| n.constant_of(zero).is_some_and(|t| t.bytes().iter().all(|&b| b % 2 == 0));
+        self.zero.is_none_or(is_even)
     }
 
     /// The numbers that `q` stands for.
     fn real(self, n: &mut NodeReader<'_, '_>, q: Value) -> Result<Value, NodeFault> {
         bytes(n, q)?;
-        if self.is_known(n) {
-            return n.emit_optional(Dequantize, &[Some(q), Some(self.scale), self.zero]);
-        }
-        let centred = centred(n, q, self.zero)?;
-        let numbers = n.cast(centred, DType::F32)?;
-        n.binary(BinaryFn::Mul, numbers, self.scale)
+        n.emit_optional(Dequantize, &[Some(q), Some(self.scale), self.zero])
     }
 
     /// What stands for numbers, in elements of the zero point's type, or of `to` where there is none.
     fn quantised(self, n: &mut NodeReader<'_, '_>, x: Value, to: DType) -> Result<Value, NodeFault> {
         let to = self.zero.map_or(to, |zero| n.dtype(zero));
-        if self.is_known(n) {
-            return n.emit_optional(Quantize { to }, &[Some(x), Some(self.scale), self.zero]);
-        }
-        let steps = n.binary(BinaryFn::Div, x, self.scale)?;
-        saturated(n, steps, self.zero, to)
+        n.emit_optional(Quantize { to }, &[Some(x), Some(self.scale), self.zero])
     }
 
     /// What stands for so many steps; they are rounded together with the zero point.
@@ -112,6 +110,12 @@ pub(in crate::onnx) fn multiply(n: &mut NodeReader<'_, '_>) -> Results {
     let [(a, a_scale), (b, b_scale)] = two_operands(n)?;
     let c_scale = Scale::read(n, 6, "C_scale")?;
     let to = n.dtype(a);
+    let is_rare = |[a_known, b_known, c_known]: [KnownScale; 3]| {
+        halfway::is_rare_in_products([n.dtype(a), n.dtype(b)], [a_known, b_known], c_known)
+    };
+    if known(n, [a_scale, b_scale, c_scale]).is_some_and(is_rare) {
+        return of_floats(n, BinaryFn::Mul, [(a, a_scale), (b, b_scale)], c_scale);
+    }
     let factor = n.binary(BinaryFn::Mul, a_scale.scale, b_scale.scale)?;
     let factor = n.binary(BinaryFn::Div, factor, c_scale.scale)?;
     let (a, b) = (centred(n, a, a_scale.zero)?, centred(n, b, b_scale.zero)?);
@@ -133,6 +137,12 @@ pub(in crate::onnx) fn add(n: &mut NodeReader<'_, '_>) -> Results {
     let [(a, a_scale), (b, b_scale)] = two_operands(n)?;
     let c_scale = Scale::read(n, 6, "C_scale")?;
     let to = c_scale.zero.map_or(n.dtype(a), |zero| n.dtype(zero));
+    let is_rare = |[a_known, b_known, c_known]: [KnownScale; 3]| {
+        halfway::is_rare_in_sums([n.dtype(a), n.dtype(b)], [a_known, b_known], c_known)
+    };
+    if known(n, [a_scale, b_scale, c_scale]).is_some_and(is_rare) {
+        return of_floats(n, BinaryFn::Add, [(a, a_scale), (b, b_scale)], c_scale);
+    }
     let mut terms = Vec::new();
     for (x, scale) in [(a, a_scale), (b, b_scale)] {
         let ratio = n.binary(BinaryFn::Div, scale.scale, c_scale.scale)?;
@@ -159,6 +169,25 @@ pub(in crate::onnx) fn add(n: &mut NodeReader<'_, '_>) -> Results {
         sum = product_and_sum(n, x, ratio, sum)?;
     }
     Ok(vec![saturated(n, sum, None, to)?])
+}
+
+/// Scales and zero points, if all are known.
+fn known<const N: usize>(n: &NodeReader<'_, '_>, scales: [Scale; N]) -> Option<[KnownScale; N]> {
+    let scales: Vec<KnownScale> = scales.iter().map(|scale| scale.known(n)).collect::<Option<_>>()?;
+    scales.try_into().ok()
+}
+
+/// A function of two numbers, quantised.
+fn of_floats(
+    n: &mut NodeReader<'_, '_>,
+    function: BinaryFn,
+    [(a, a_scale), (b, b_scale)]: [(Value, Scale); 2],
+    c_scale: Scale,
+) -> Results {
+    let to = n.dtype(a);
+    let (a, b) = (a_scale.real(n, a)?, b_scale.real(n, b)?);
+    let c = n.binary(function, a, b)?;
+    Ok(vec![c_scale.quantised(n, c, to)?])
 }
 
 /// Whether rows of a result have one element of `a` and several of `b`.
@@ -300,8 +329,10 @@ pub(in crate::onnx) fn average_pool(n: &mut NodeReader<'_, '_>) -> Results {
     let real = if last { channels_second(n, real)? } else { real };
     let y = pool::average(n, real)?;
     let y = if last { channels_last(n, y)? } else { y };
-    // Rounded before 0 is added, or with it.
-    if y_scale.is_around_zero(n) {
+    let window = n.attributes.ints("kernel_shape")?.unwrap_or_default().iter().product::<i64>();
+    let is_rare = |[x, y]: [KnownScale; 2]| halfway::is_rare_in_means(to, x, y, window.max(1) as usize);
+    // Rounded before an even number is added, or with it.
+    if y_scale.is_around_even(n) || known(n, [x_scale, y_scale]).is_some_and(is_rare) {
         return Ok(vec![y_scale.quantised(n, y, to)?]);
     }
     let steps = n.binary(BinaryFn::Div, y, y_scale.scale)?;
@@ -321,6 +352,17 @@ pub(in crate::onnx) fn global_average_pool(n: &mut NodeReader<'_, '_>) -> Result
     }
     let axes: Vec<usize> = if last { (1..rank - 1).collect() } else { (2..rank).collect() };
     let count = axes.iter().map(|&axis| n.shape(x)[axis]).product::<usize>();
+    let is_rare =
+        |[x_known, y_known]: [KnownScale; 2]| halfway::is_rare_in_means(n.dtype(x), x_known, y_known, count);
+    if known(n, [x_scale, y_scale]).is_some_and(is_rare) {
+        let to = n.dtype(x);
+        let real = x_scale.real(n, x)?;
+        let real = if last { channels_second(n, real)? } else { real };
+        let kind = PoolKind::Average { count_include_pad: false };
+        let y = n.emit(GlobalPool { kind, prologue: Prologue::default(), activation: None }, &[real])?;
+        let y = if last { channels_last(n, y)? } else { y };
+        return Ok(vec![y_scale.quantised(n, y, to)?]);
+    }
     let centred = centred(n, x, x_scale.zero)?;
     let sums = n.reduce(ReduceKind::Sum, centred, axes, true)?;
     let sums = n.cast(sums, DType::F32)?;
