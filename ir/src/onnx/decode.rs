@@ -14,6 +14,7 @@ use super::dtype::dtype;
 use super::error::Fault;
 use super::functions::{self, FunctionDef, FunctionId};
 use super::model::{Dim, Model, NodeDef, PortInfo};
+use super::narrow::{self, Narrow};
 use super::source::ModelSource;
 use super::split::Initializer;
 use super::subgraph::{self, GraphDef};
@@ -67,6 +68,7 @@ pub(super) fn model(
     let first_constant = initializers.len() - constants;
     let parts = initializers.into_iter().enumerate();
     let (mut initializers, mut constants) = (BTreeMap::new(), BTreeSet::new());
+    let mut narrows: BTreeMap<String, Narrow> = BTreeMap::new();
     for (number, part) in parts {
         let proto = parse_message::<TensorProto>(&part.header)?;
         let name = proto.name.clone();
@@ -74,7 +76,14 @@ pub(super) fn model(
             return Err(Fault::Tensor { tensor: name, what: "an initializer needs a name".into() });
         }
         let raw = part.raw.map(|place| (&source, place));
-        let weights = tensors.weights(proto, raw).map_err(|fault| tensor_fault(fault, &name))?;
+        let weights = match Narrow::of(proto.data_type.into()) {
+            Some(narrow) => {
+                narrows.insert(name.clone(), narrow);
+                tensors.narrow(narrow, proto, raw)
+            }
+            None => tensors.weights(proto, raw),
+        };
+        let weights = weights.map_err(|fault| tensor_fault(fault, &name))?;
         if initializers.contains_key(&name) {
             let by = "an initializer".to_string();
             return Err(Fault::Duplicate { value: name, first: by.clone(), second: by });
@@ -128,6 +137,11 @@ pub(super) fn model(
     }
     let mut nodes = functions::inline(nodes, &known, tensors.limits.nodes)?;
     subgraph::capture(&mut nodes);
+    narrow::check_readers(&nodes, |name| narrows.get(name).copied())?;
+    if let Some((output, narrow)) = outputs.iter().find_map(|o| Some((o, narrows.get(&o.name)?))) {
+        let what = format!("is a constant of {}, which no caller can read", narrow.name);
+        return Err(Fault::Port { kind: "output", name: output.name.clone(), what });
+    }
     let producer = format!("{} {}", proto.producer_name, proto.producer_version).trim().to_string();
     Ok(Model {
         file: file.to_string(),

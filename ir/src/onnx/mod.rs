@@ -41,6 +41,7 @@ mod external;
 mod functions;
 mod import;
 mod model;
+mod narrow;
 mod nested;
 mod node;
 mod ops;

@@ -133,7 +133,7 @@ pub(super) const TABLE: &[Row] = &[
     row("DFT", 17, NOW, Floats, signal::dft).limits("dft_length and axis at compile time; length bounded, as a matrix product"),
     row("DeformConv", 19, NOW, Floats, sample::deform_conv),
     row("DepthToSpace", 1, NOW, Any, reshape::depth_to_space),
-    row("DequantizeLinear", 10, NOW, Integers, quantize::dequantize_linear).limits("from 8, 16 and 32 bits"),
+    row("DequantizeLinear", 10, NOW, Integers, quantize::dequantize_linear).limits("from 8, 16 and 32 bits; from 2 and 4 of constants"),
     row("Det", 11, NOW, Floats, sample::det),
     row("Div", 1, NOW, Numbers, elementwise::binary),
     row("Dropout", 7, NOW, Floats, random::dropout).limits("training_mode at compile time; what training drops is drawn then, too"),

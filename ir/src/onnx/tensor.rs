@@ -11,6 +11,7 @@ use onnx_protobuf::TensorProto;
 use super::dtype::dtype;
 use super::error::Fault;
 use super::external::{External, Location};
+use super::narrow::Narrow;
 use super::source::ModelSource;
 use super::weights::{StoredTensor, Weights, normalise};
 use crate::block::Block;
@@ -61,10 +62,38 @@ impl TensorReader<'_> {
     /// Turns a message into constant data; the raw data may be a part of the model's source.
     pub(super) fn weights(
         &mut self,
-        mut proto: TensorProto,
+        proto: TensorProto,
         raw: Option<(&ModelSource, Range<usize>)>,
     ) -> Result<Weights, TensorFault> {
         let ty = tensor_type(&proto)?;
+        self.whole(proto, ty, raw)
+    }
+
+    /// Constants whose elements share bytes.
+    pub(super) fn narrow(
+        &mut self,
+        narrow: Narrow,
+        proto: TensorProto,
+        raw: Option<(&ModelSource, Range<usize>)>,
+    ) -> Result<Weights, TensorFault> {
+        let name = proto.name.clone();
+        let ty = TensorType::new(narrow.dtype(), dims(&proto)?);
+        self.limits.admit(&ty, || format!("tensor \"{name}\"")).map_err(TensorFault::Large)?;
+        let elems = ty.shape.elems();
+        let packed = TensorType::new(DType::U8, [narrow.bytes(elems)]);
+        let packed = self.whole(proto, packed, raw)?.tensor(&name).map_err(TensorFault::Unread)?;
+        let data = Block::from(narrow.unpacked(packed.bytes(), elems));
+        let tensor = Tensor::from_shared(ty, &Arc::new(data), 0..elems);
+        Ok(Weights::Here(tensor.map_err(|e| TensorFault::Bad(e.to_string()))?))
+    }
+
+    /// Constant data of a type whose elements are whole bytes.
+    fn whole(
+        &mut self,
+        mut proto: TensorProto,
+        ty: TensorType,
+        raw: Option<(&ModelSource, Range<usize>)>,
+    ) -> Result<Weights, TensorFault> {
         self.limits.admit(&ty, || format!("tensor \"{}\"", proto.name)).map_err(TensorFault::Large)?;
         let bytes = ty.bytes();
         self.total = self.total.saturating_add(bytes as u64);
@@ -119,12 +148,16 @@ impl TensorReader<'_> {
 }
 
 fn tensor_type(proto: &TensorProto) -> Result<TensorType, String> {
+    Ok(TensorType::new(dtype(i64::from(proto.data_type))?, dims(proto)?))
+}
+
+fn dims(proto: &TensorProto) -> Result<Shape, String> {
     let dims: Result<Vec<usize>, String> = proto
         .dims
         .iter()
         .map(|&d| usize::try_from(d).map_err(|_| format!("a dim of {d} makes no sense for constant data")))
         .collect();
-    Ok(TensorType::new(dtype(i64::from(proto.data_type))?, Shape::new(dims?)))
+    Ok(Shape::new(dims?))
 }
 
 /// Lengths of the ways to give data in the message itself.
@@ -236,6 +269,29 @@ mod tests {
         assert_eq!(t.elems::<u32>().unwrap()[0], 9);
         let t = read(TensorProto { uint64_data: vec![u64::MAX], ..proto(13, &[1]) }).unwrap();
         assert_eq!(t.elems::<u64>().unwrap()[0], u64::MAX);
+    }
+
+    #[test]
+    fn elements_that_share_bytes_become_bytes() {
+        let limits = Limits { tensor_bytes: 64, ..Limits::default() };
+        let read = |code: i32, proto: TensorProto| {
+            let narrow = Narrow::of(code.into()).unwrap();
+            match TensorReader::new(External::new(None), &limits).narrow(narrow, proto, None) {
+                Ok(weights) => Ok(weights.tensor("w").unwrap()),
+                Err(TensorFault::Bad(what)) => Err(what),
+                Err(TensorFault::Large(exceeded)) => Err(exceeded.what),
+                Err(TensorFault::Unread(fault)) => Err(fault.to_string()),
+            }
+        };
+        let t = read(22, TensorProto { raw_data: vec![0x2f, 0x08], ..proto(22, &[3]) }).unwrap();
+        assert_eq!(t.elems::<i8>().unwrap()[..], [-1, 2, -8]);
+        // In a list, too, bytes are full.
+        let t = read(21, TensorProto { int32_data: vec![0x2f, 0x18], ..proto(21, &[2, 2]) }).unwrap();
+        assert_eq!(t.elems::<u8>().unwrap()[..], [15, 2, 8, 1]);
+        let little = read(21, TensorProto { raw_data: vec![0], ..proto(21, &[3]) });
+        assert_eq!(little.unwrap_err(), "u8[2] needs 2 bytes of data, it has 1");
+        let large = read(21, TensorProto { name: "w".into(), ..proto(21, &[65]) });
+        assert_eq!(large.unwrap_err(), "tensor \"w\" of type u8[65] and 65 bytes");
     }
 
     #[test]

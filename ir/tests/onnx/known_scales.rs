@@ -143,17 +143,66 @@ fn a_fully_connected_layer_is_a_product_between_a_dequantize_and_a_quantize() {
     for bias in [bias, None] {
         let weights = [int("transB", 1)];
         let graph = read((MICROSOFT, "QGemm"), &operands(bias.clone()), &[0], &weights);
-        let bias = bias.map_or(vec![], |_| vec!["Dequantize"]);
-        let expected = [&bias[..], &["Dequantize", "Dequantize", "MatMul", "Quantize"]].concat();
+        let of_bias = if bias.is_some() { vec!["Dequantize"] } else { vec![] };
+        let expected = [&of_bias[..], &["Dequantize", "Dequantize", "MatMul", "Quantize"]].concat();
         let mut got = names(&graph);
         got.retain(|name| *name != "Transpose");
         assert_eq!(got.len(), expected.len(), "{got:?}");
         assert!(got.ends_with(&["MatMul", "Quantize"]), "{got:?}");
-        // Times a factor, sums are no steps of the products.
+        // A factor goes into the scale of the weights.
         let times = [int("transB", 1), float("alpha", 0.5)];
-        let graph = read((MICROSOFT, "QGemm"), &operands(None), &[0], &times);
-        assert!(!names(&graph).contains(&"Dequantize"));
+        let graph = read((MICROSOFT, "QGemm"), &operands(bias.clone()), &[0], &times);
+        assert!(names(&graph).ends_with(&["MatMul", "Quantize"]));
+        // Without a scale, results are numbers.
+        let floats = &operands(bias)[..7];
+        let graph = read((MICROSOFT, "QGemm"), floats, &[0], &weights);
+        assert!(names(&graph).ends_with(&["MatMul"]));
     }
+    // A bias for each element is added behind.
+    let mut each = operands(None);
+    each[6] = Tensor::new([3, 2], &[300i32, -70, 1, 2, 5000, 0]).ok();
+    let graph = read((MICROSOFT, "QGemm"), &each, &[0], &[int("transB", 1)]);
+    assert!(names(&graph).ends_with(&["Add", "Quantize"]));
+    // What comes from outside is added to the sums.
+    let graph = read((MICROSOFT, "QGemm"), &each, &[0, 6], &[int("transB", 1)]);
+    assert!(!names(&graph).contains(&"Dequantize"));
+}
+
+#[test]
+fn sums_products_and_means_are_those_of_floats_unless_many_fall_halfway() {
+    let of = |op: &str, scales: [f32; 3]| {
+        let [a, b, c] = scales.map(scale);
+        let two = [bytes(&[2, 3]), a, zero(120), bytes(&[3]), b, zero(7), c, zero(131)];
+        names(&read((MICROSOFT, op), &two, &[0, 3], &[]))
+    };
+    let odd = [0.0173, 0.0251, 0.0389];
+    assert_eq!(of("QLinearAdd", odd), ["Dequantize", "Dequantize", "Add", "Quantize"]);
+    assert_eq!(of("QLinearMul", odd), ["Dequantize", "Dequantize", "Mul", "Quantize"]);
+    let even = [0.25, 0.25, 0.5];
+    assert!(!of("QLinearAdd", even).contains(&"Quantize"));
+    assert!(!of("QLinearMul", even).contains(&"Quantize"));
+    let mean = |extent: usize| {
+        let x = [bytes(&[1, 2, extent, extent]), scale(0.03), zero(120), scale(0.03), zero(7)];
+        names(&read((MICROSOFT, "QLinearGlobalAveragePool"), &x, &[0], &[]))
+    };
+    assert_eq!(mean(7), ["Dequantize", "GlobalAveragePool", "Quantize"]);
+    assert!(!mean(8).contains(&"Quantize"), "of 64 sums, one is halfway");
+    let last = [bytes(&[1, 7, 7, 2]), scale(0.03), zero(120), scale(0.03), zero(7)];
+    let graph = read((MICROSOFT, "QLinearGlobalAveragePool"), &last, &[0], &[int("channels_last", 1)]);
+    assert_eq!(names(&graph), ["Dequantize", "Transpose", "GlobalAveragePool", "Transpose", "Quantize"]);
+}
+
+#[test]
+fn a_softmax_has_as_many_steps_as_one_has_whole_ones() {
+    let x = bytes(&[2, 3]).unwrap();
+    let of = |given: f32| {
+        let operands = [Some(x.clone()), scale(0.01), zero(0), scale(given), zero(0)];
+        let known = |index: usize| index != 0;
+        let attributes = [int("axis", 1), int("opset", 13)];
+        model((MICROSOFT, "QLinearSoftmax"), &operands, known, &attributes).run([x.clone()])
+    };
+    assert_eq!(of(1.0 / 256.0), of(1.0 / 256.9), "256 steps");
+    assert_ne!(of(1.0 / 256.0), of(1.0 / 100.0));
 }
 
 #[test]

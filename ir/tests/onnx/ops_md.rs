@@ -14,7 +14,7 @@ of ONNX's own domain come first, then [those of ONNX Runtime](#commicrosoft). Wr
 ops_md` from `ir/src/onnx/table.rs` and what lies below it; a test fails when it differs from them.
 
 *Elements*: floats are f32, f64, f16 and bf16; numbers are floats and integers of 8 to 64 bits; any is numbers and bool. Not read at all
-are strings, complex numbers and elements of less than 8 bits. *At compile time* means that the operand is a constant of the model,
+are strings, complex numbers and elements of less than 8 bits, but for constants that DequantizeLinear reads. *At compile time* means that the operand is a constant of the model,
 follows from constants and shapes, or is bound with `--const NAME=FILE` or `Options::bind`. *From sizes* means that it may also be
 computed of how many there are of something at run time: rows that NonMaxSuppression, NonZero, Compress or Unique find, the Min of that and a
 constant, and so on. Functions that a model defines are put in place of their calls. What is asked for and not read is an error that
@@ -37,11 +37,10 @@ const DOMAINS: [(&str, &str); 2] = [
 Operators that ONNX Runtime's quantiser and optimiser write. They are compositions of ONNX's own: what is fused in them is taken apart and
 fused again as nnc's kernels have it. Their domain has version 1, which a model need not import.
 
-Results of 8 bits are onnxruntime's to the bit, with three exceptions. QLinearAveragePool takes the mean of a window to the precision of f32,
-where onnxruntime adds up in f32, so one may be one step off the other near the half of a step. QLinearSoftmax is the formula, and onnxruntime, which divides integers, may
-be one step off it. QLinearAdd multiplies and adds as onnxruntime's kernel for x86-64 with AVX2 does; its kernels for other processors may
-be one step off that. Halfway between two steps QLinearAdd, QLinearMul and QLinearAveragePool round together with the zero point, all
-others before it is added. MatMulNBits never rounds A, whatever `accuracy_level` allows.
+Operators of bytes are read as operators of floats between DequantizeLinear and QuantizeLinear, and are a step off onnxruntime's in less than one of a thousand results. Where
+scales are such that many results fall halfway between two steps, QLinearAdd, QLinearMul, QLinearAveragePool and QLinearGlobalAveragePool round
+together with the zero point and multiply in the order in which onnxruntime's kernels for x86-64 with AVX2 do; its kernels for other processors may be one step off that.
+QLinearSoftmax has so many steps as 1 has whole ones of its scale. MatMulNBits never rounds A, whatever `accuracy_level` allows.
 
 Other domains are refused. One of them is `com.microsoft.nchwc`, a layout for one kind of processor that onnxruntime writes when a model is
 saved with all its optimisations: save it with `graph_optimization_level = ORT_ENABLE_EXTENDED`, or take the model that was optimised.

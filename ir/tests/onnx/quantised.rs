@@ -85,6 +85,35 @@ fn scales_lie_along_an_axis_or_are_those_of_blocks() {
     assert!(error.contains("one for each block of 2 along axis 1"), "{error}");
 }
 
+/// A model with a constant `w` of four bits, [2, 3], and a node that reads it.
+fn of_four_bits(op: &str, inputs: &[&str], attributes: &[onnx_protobuf::AttributeProto]) -> Onnx {
+    let mut model = onnx(21).output("y");
+    let w = onnx_protobuf::TensorProto {
+        name: "w".into(),
+        data_type: 22,
+        dims: vec![2, 3],
+        // 1 -2 3, -4 5 -8
+        raw_data: vec![0xe1, 0xc3, 0x85],
+        ..Default::default()
+    };
+    model.graph_mut().initializer.push(w);
+    let model = model.floats("scale", &[2, 1], &[0.5, 2.0]);
+    model.node(op, inputs, &["y"], attributes)
+}
+
+#[test]
+fn constants_of_four_bits_are_dequantised_and_read_by_nothing_else() {
+    let attributes = [int("axis", 1), int("block_size", 3)];
+    let y = of_four_bits("DequantizeLinear", &["w", "scale"], &attributes).run([]);
+    assert_eq!(f32s(&y), [0.5, -1.0, 1.5, -8.0, 10.0, -16.0]);
+    let error = of_four_bits("Cast", &["w"], &[int("to", 1)]).error();
+    assert!(error.contains("reads \"w\", whose elements are int4; only DequantizeLinear can"), "{error}");
+    let error = of_four_bits("QuantizeLinear", &["scale", "scale", "w"], &[]).error();
+    assert!(error.contains("(QuantizeLinear) reads \"w\""), "{error}");
+    let error = of_four_bits("DequantizeLinear", &["w", "scale"], &attributes).output("w").error();
+    assert!(error.contains("output \"w\": is a constant of int4"), "{error}");
+}
+
 #[test]
 fn integers_are_multiplied_around_their_zero_points() {
     // ONNX MatMulInteger, example matmulinteger.

@@ -234,7 +234,8 @@ pub(in crate::onnx) fn unary(n: &mut NodeReader<'_, '_>) -> Results {
     Ok(vec![y_scale.quantised(n, y, n.dtype(x))?])
 }
 
-/// QLinearSoftmax. An attribute says by which version of Softmax the axis counts.
+/// QLinearSoftmax. An attribute says by which version of Softmax the axis counts. Of the scale of the result, onnxruntime takes so many
+/// steps as 1 has whole ones.
 pub(in crate::onnx) fn softmax(n: &mut NodeReader<'_, '_>) -> Results {
     let (x, x_scale, y_scale) = one_operand(n)?;
     let opset = n.attributes.int("opset")?.ok_or_else(|| value("opset", "is missing"))?;
@@ -247,7 +248,11 @@ pub(in crate::onnx) fn softmax(n: &mut NodeReader<'_, '_>) -> Results {
     let real = n.reshape(real, flat)?;
     let y = n.emit(Softmax { axis: 1 }, &[real])?;
     let y = n.reshape(y, shape.to_vec())?;
-    Ok(vec![y_scale.quantised(n, y, n.dtype(x))?])
+    let one = n.scalar(DType::F32, 1.0)?;
+    let steps = n.binary(BinaryFn::Div, one, y_scale.scale)?;
+    let steps = n.unary(Unary::Floor, steps)?;
+    let scale = n.binary(BinaryFn::Div, one, steps)?;
+    Ok(vec![Scale { scale, ..y_scale }.quantised(n, y, n.dtype(x))?])
 }
 
 /// QLinearConcat: `Y_scale, Y_zero_point`, then each operand with its own.
