@@ -14,7 +14,7 @@
 use nnc_ir::op::{
     Concat, Conv, ConvTranspose, Pad, Pool, Reduce, Reshape, Resize, Slice, Softmax, Split, Window,
 };
-use nnc_ir::{Graph, NodeId, Op, Value};
+use nnc_ir::{DType, Graph, NodeId, Op, Value};
 
 use super::edit::{input_of, producer};
 use super::{EditError, Notes};
@@ -24,7 +24,7 @@ const ROW: usize = 2;
 
 pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError> {
     for id in graph.order()? {
-        if !graph.contains(id) || !is_signal(graph, id.into()) {
+        if !graph.contains(id) || !is_signal(graph, id.into()) || has_weights_of_bytes(graph, id) {
             continue;
         }
         let Some(op) = with_row(&graph.node(id).op) else { continue };
@@ -41,7 +41,18 @@ pub(super) fn run(graph: &mut Graph, notes: &mut Notes) -> Result<(), EditError>
 /// Whether a value has the shape [N, C, L], and elements that images may have.
 fn is_signal(graph: &Graph, value: Value) -> bool {
     let ty = graph.ty(value);
-    ty.shape.rank() == 3 && ty.dtype.is_float() && ty.shape.elems() > 0
+    let of_images = ty.dtype.is_float() || ty.dtype == DType::U8;
+    ty.shape.rank() == 3 && of_images && ty.shape.elems() > 0
+}
+
+/// Whether a layer's weights are steps yet. `integer_layers` makes an image of its signal, or numbers of its weights.
+fn has_weights_of_bytes(graph: &Graph, id: NodeId) -> bool {
+    let weights = match graph.node(id).op {
+        Op::Conv(_) => graph.operand(id, Conv::W),
+        Op::ConvTranspose(_) => graph.operand(id, 1),
+        _ => None,
+    };
+    weights.is_some_and(|weights| matches!(producer(graph, weights), Op::Dequantize(_)))
 }
 
 /// Operators that are worth a reshape.
