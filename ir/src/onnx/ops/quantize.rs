@@ -12,7 +12,7 @@
 //!
 //! In the first form a model of QLinear operators is the same graph as one with QuantizeLinear and DequantizeLinear around common
 //! ones, of which passes make layers of integers. In the second, scales and zero points may come from anywhere, padding is zero after
-//! the subtraction as ONNX wants it, and sums are exact in `i32`.
+//! the subtraction as ONNX wants it, and sums are exact: of few products in floats, else in `i32`.
 
 use super::Results;
 use super::convolution;
@@ -258,8 +258,16 @@ pub(super) fn integer_product(
     let a_zero = a_zero.map(|z| along(n, z, n_rank(n, a) > 1)).transpose()?;
     let b_zero = b_zero.map(|z| along(n, z, false)).transpose()?;
     let (a, b) = (centred(n, a, a_zero)?, centred(n, b, b_zero)?);
+    if n.shape(a).last().is_some_and(|&products| products <= MOST_IN_F32) {
+        let (a, b) = (cast(n, a, DType::F32)?, cast(n, b, DType::F32)?);
+        let sums = n.emit(MatMul::default(), &[a, b])?;
+        return cast(n, sums, DType::I32);
+    }
     n.emit(MatMul::default(), &[a, b])
 }
+
+/// So many products of bytes around zero points are less than 2²⁴ together: floats, whose layers are fast, add them up exactly.
+const MOST_IN_F32: usize = 257;
 
 fn n_rank(n: &NodeReader<'_, '_>, v: Value) -> usize {
     n.ty(v).shape.rank()
@@ -403,7 +411,23 @@ fn integer_convolution(
     let w_zero = w_zero.map(|z| per_output(n, z, rank, 0)).transpose()?;
     let (x, w) = (centred(n, x, x_zero)?, centred(n, w, w_zero)?);
     let op = Conv { window, groups, prologue: Prologue::default(), epilogue: Epilogue::default() };
-    n.emit_optional(op, &[Some(x), Some(w), bias])
+    // Known weights that channels meet may be transformed, which rounds.
+    let is_known = n.constant_of(w).is_some() && n.shape(w)[1] > 1;
+    if is_known || n.shape(w)[1..].iter().product::<usize>() > MOST_IN_F32 {
+        return n.emit_optional(op, &[Some(x), Some(w), bias]);
+    }
+    let (x, w) = (cast(n, x, DType::F32)?, cast(n, w, DType::F32)?);
+    let sums = n.emit(op, &[x, w])?;
+    let sums = cast(n, sums, DType::I32)?;
+    match bias {
+        Some(bias) => {
+            let mut along = vec![1; rank - 1];
+            along[0] = n.shape(bias).elems();
+            let bias = reshaped(n, bias, along)?;
+            apply(n, BinaryFn::Add, sums, bias)
+        }
+        None => Ok(sums),
+    }
 }
 
 /// ConvInteger, since 10.
