@@ -8,14 +8,20 @@
 //!
 //! Weights, scales and zero points are constants. Sums are exact then, and what becomes of a sum is one multiplication: by the scales of
 //! both operands over that of the result. A bias in steps of the products is where sums start; bounds of an activation are bounds of the
-//! steps. Where no Quantize follows, the result are real numbers. A product of matrices is a 1×1 convolution whose pixels are its rows.
+//! steps; factors and terms of a channel between the layer and its Quantize, as of a batch norm, go into its own. Where no Quantize
+//! follows, the result are real numbers. A product of matrices is a 1×1 convolution whose pixels are its rows.
 //!
 //! Weights that no such layer reads become floats here, and not before.
 
-use nnc_ir::op::{Conv, Dequantize, IntegerConv, MatMul, Quantize, Requantize, Reshape, Unary, Window};
+use nnc_ir::op::byte_weights::weights_of_columns;
+use nnc_ir::op::{
+    Binary, BinaryFn, ByteWeights, Conv, Dequantize, Gather, IntegerConv, MatMul, Quantize, Requantize,
+    Reshape, Unary, Window,
+};
 use nnc_ir::{DType, Graph, NodeId, Op, Tensor, TensorType, Value};
 
-use super::edit::{bounds, each_node, floats, replace, rewrite, vector};
+use super::edit::{bounds, channel_axis, each_node, floats, per_channel, replace, rewrite, vector};
+use super::steps::integers;
 use super::{EditError, Notes};
 
 /// Sums of so many products of bytes stay within `i32`.
@@ -44,6 +50,8 @@ struct IntegerLayer {
     /// The steps that it reads, and their shape as an image.
     x: Value,
     image: Vec<usize>,
+    /// The channels that it reads, if some are read again.
+    selected: Option<Vec<usize>>,
     /// `[M, C / groups, ky, kx]` of `i8`.
     weights: Tensor,
     /// `i32` where sums start, or real numbers that are added behind.
@@ -117,21 +125,6 @@ fn along(shape: &[usize], like: &TensorType) -> Option<Option<usize>> {
     }
 }
 
-/// The elements of a constant of integers of up to 32 bits.
-fn integers(tensor: &Tensor) -> Option<Vec<i32>> {
-    fn all<T: nnc_ir::tensor::Element + Into<i32>>(tensor: &Tensor) -> Option<Vec<i32>> {
-        Some(tensor.elems::<T>().ok()?.iter().map(|&v| v.into()).collect())
-    }
-    match tensor.dtype() {
-        DType::I8 => all::<i8>(tensor),
-        DType::U8 => all::<u8>(tensor),
-        DType::I16 => all::<i16>(tensor),
-        DType::U16 => all::<u16>(tensor),
-        DType::I32 => all::<i32>(tensor),
-        _ => None,
-    }
-}
-
 /// The steps of a value that a Dequantize makes.
 fn dequantised(graph: &Graph, value: Value) -> Option<Steps> {
     match graph.node(value.node).op {
@@ -140,24 +133,12 @@ fn dequantised(graph: &Graph, value: Value) -> Option<Steps> {
     }
 }
 
-/// Weights as `i8` around a zero point of 0, and the axis of their scales.
-fn weights(graph: &Graph, value: Value, results: usize) -> Option<(Vec<i8>, Steps)> {
+/// Weights as bytes, and the axis of their scales.
+fn weights(graph: &Graph, value: Value, results: usize) -> Option<(Tensor, Steps)> {
     let steps = dequantised(graph, value)?;
-    let tensor = graph.constant(steps.q).filter(|t| matches!(t.dtype(), DType::I8 | DType::U8))?;
-    if steps.axis.is_some_and(|axis| axis != results) {
-        return None;
-    }
-    if tensor.dtype() == DType::I8 && steps.zero.iter().all(|&zero| zero == 0) {
-        return Some((tensor.elems::<i8>().ok()?.into_owned(), steps));
-    }
-    let shape = tensor.shape();
-    let inner: usize = shape[results + 1..].iter().product();
-    let elems = integers(tensor)?.into_iter().enumerate();
-    let centred = elems.map(|(i, w)| {
-        let result = i / inner.max(1) % shape[results].max(1);
-        i8::try_from(w.checked_sub(steps.zero_at(result))?).ok()
-    });
-    Some((centred.collect::<Option<Vec<i8>>>()?, steps))
+    let tensor = graph.constant(steps.q).filter(|t| is_byte(t.dtype()))?;
+    let along_results = steps.axis.is_none_or(|axis| axis == results);
+    along_results.then(|| (tensor.clone(), steps))
 }
 
 /// The layer of integers that a node can be.
@@ -175,7 +156,7 @@ fn convolution(graph: &Graph, id: NodeId, conv: &Conv) -> Option<IntegerLayer> {
         return None;
     }
     let x = dequantised(graph, operand(Conv::X)?)?;
-    let (elems, w) = weights(graph, operand(Conv::W)?, 0)?;
+    let (weights, w) = weights(graph, operand(Conv::W)?, 0)?;
     // Signals are images with one row.
     let two = |shape: &[usize]| match *shape {
         [n, c, l] => Some(vec![n, c, 1, l]),
@@ -190,9 +171,9 @@ fn convolution(graph: &Graph, id: NodeId, conv: &Conv) -> Option<IntegerLayer> {
         _ => conv.window.clone(),
     };
     let bias = operand(Conv::B);
-    let tensor = Tensor::new(kernel, &elems).ok()?;
+    let weights = ByteWeights::around(&w.zero, &weights.reshaped(kernel).ok()?).ok()??;
     let layer = Around { x, w, bias, activation: conv.epilogue.activation, image, result };
-    layer.around(graph, id, tensor, (window, conv.groups))
+    layer.around(graph, id, weights, (window, conv.groups))
 }
 
 /// The window over one row that a window over one axis is.
@@ -221,12 +202,13 @@ fn product(graph: &Graph, id: NodeId, product: &MatMul) -> Option<IntegerLayer> 
     }
     let columns = if product.trans_b { 0 } else { 1 };
     let (n, k) = (b_shape[columns], b_shape[1 - columns]);
-    let (mut elems, w) = weights(graph, b, columns)?;
-    if !product.trans_b {
-        elems = (0..n * k).map(|i| elems[i % k * n + i / k]).collect();
-    }
+    let (matrix, w) = weights(graph, b, columns)?;
+    let weights = match product.trans_b {
+        true => matrix.reshaped([n, k, 1, 1]).ok()?,
+        false => weights_of_columns(&matrix).ok()??,
+    };
+    let weights = ByteWeights::around(&w.zero, &weights).ok()??;
     let rows = a_shape[..a_shape.rank() - 1].iter().product();
-    let tensor = Tensor::new([n, k, 1, 1], &elems).ok()?;
     let window = Window {
         kernel: vec![1; 2],
         strides: vec![1; 2],
@@ -242,7 +224,7 @@ fn product(graph: &Graph, id: NodeId, product: &MatMul) -> Option<IntegerLayer> 
         image: vec![rows, k, 1, 1],
         result: vec![rows, n, 1, 1],
     };
-    layer.around(graph, id, tensor, (window, 1))
+    layer.around(graph, id, weights, (window, 1))
 }
 
 /// A layer of floats, by what it has.
@@ -261,77 +243,173 @@ impl Around {
         self,
         graph: &Graph,
         id: NodeId,
-        weights: Tensor,
+        weights: ByteWeights,
         (window, groups): (Window, usize),
     ) -> Option<IntegerLayer> {
+        let selected = weights.selected(groups, self.image[1]);
+        let weights = weights.weights;
         let (x_scale, x_zero) = self.x.one()?;
-        let is_bytes = matches!(graph.ty(self.x.q).dtype, DType::U8 | DType::I8);
+        let is_bytes = is_byte(graph.ty(self.x.q).dtype);
         let some = [&self.image, &self.result].into_iter().all(|shape| shape.iter().all(|&n| n > 0));
         let products = weights.shape().elems() / weights.shape()[0].max(1);
         if !is_bytes || !some || products > MOST_PRODUCTS || graph.constant(self.x.q).is_some() {
             return None;
         }
-        let (last, result, y_scale) = match self.quantised(graph, id) {
-            Some((last, result, scale)) => (last, result, f64::from(scale)),
-            None => (id, Requantize::REAL, 1.0),
-        };
         let channels = weights.shape()[0];
-        let scale = |m: usize| (f64::from(x_scale) * f64::from(self.w.scale_at(m)) / y_scale) as f32;
+        let tail = self.tail(graph, id, channels).unwrap_or_else(|| Tail::none(id, channels));
+        let y_scale = tail.y_scale;
+        let scale =
+            |m: usize| (f64::from(x_scale) * f64::from(self.w.scale_at(m)) * tail.factor[m] / y_scale) as f32;
         let scale: Vec<f32> = (0..channels).map(scale).collect();
         let mut layer = IntegerLayer {
-            op: IntegerConv { window, groups, x_zero, result },
+            op: IntegerConv { window, groups, x_zero, result: tail.result },
             x: self.x.q,
             image: self.image,
+            selected,
             bias: None,
             shift: None,
             scale,
             result: self.result,
-            activation: self.activation.filter(|_| last == id),
-            last,
+            activation: self.activation.filter(|_| tail.last == id),
+            last: tail.last,
             weights,
         };
+        let mut added = tail.added;
         if let Some(bias) = self.bias {
             let summed = |m: usize| f64::from(x_scale) as f32 * self.w.scale_at(m);
             match steps_of_products(graph, bias, channels, &layer.weights, summed) {
                 Some(steps) => layer.bias = Some(Tensor::new([channels], &steps).ok()?),
                 None => {
                     let real = real_bias(graph, bias, channels)?;
-                    layer.shift = Some(real.iter().map(|b| (b / y_scale) as f32).collect());
+                    let behind = added.unwrap_or_else(|| vec![0.0; channels]);
+                    let all = real.iter().zip(&tail.factor).zip(&behind);
+                    added = Some(all.map(|((bias, factor), behind)| bias * factor + behind).collect());
                 }
             }
         }
+        layer.shift = added.map(|added| added.iter().map(|b| (b / y_scale) as f32).collect());
         let finite = layer.scale.iter().chain(layer.shift.iter().flatten()).all(|v| v.is_finite());
         finite.then_some(layer)
     }
 
-    /// The Quantize behind the layer, if it is the only reader and an activation between is bounds, and the scale of its steps.
-    fn quantised(&self, graph: &Graph, id: NodeId) -> Option<(NodeId, Requantize, f32)> {
-        let mut limits = match self.activation {
-            Some(activation) => bounds(activation)?,
-            None => (f32::NEG_INFINITY, f32::INFINITY),
+    /// What is done to the numbers of a layer up to the Quantize behind it, if each is the only reader of the one before.
+    fn tail(&self, graph: &Graph, id: NodeId, channels: usize) -> Option<Tail> {
+        let like = graph.ty(id.into());
+        let axis = channel_axis(graph, id)?;
+        let per_channel = |value: Value| -> Option<Vec<f64>> {
+            Some(per_channel(graph, value, like, axis)?.into_iter().map(f64::from).collect())
         };
-        let (mut reader, mut index) = graph.single_consumer(id.into())?;
-        if let Op::Unary(function) = graph.node(reader).op {
-            let (low, high) = bounds(function)?;
-            limits = (limits.0.max(low).min(high), limits.1.max(low).min(high));
-            (reader, index) = graph.single_consumer(reader.into())?;
+        let mut tail = Tail::none(id, channels);
+        let mut limits = Limits::NONE;
+        limits.hold(self.activation)?;
+        loop {
+            let (reader, index) = graph.single_consumer(tail.last.into())?;
+            let other = |index: usize| per_channel(graph.operand(reader, index)?);
+            let (factor, term, activation) = match &graph.node(reader).op {
+                Op::Unary(function) => (None, None, Some(*function)),
+                Op::Binary(Binary { function, activation }) => {
+                    let one = other(1 - index.min(1))?;
+                    let inverse = |of: Vec<f64>| of.into_iter().map(|x| 1.0 / x).collect();
+                    let negative = |of: Vec<f64>| of.into_iter().map(|x| -x).collect();
+                    match (function, index) {
+                        (BinaryFn::Mul, _) => (Some(one), None, *activation),
+                        (BinaryFn::Div, 0) => (Some(inverse(one)), None, *activation),
+                        (BinaryFn::Add, _) => (None, Some(one), *activation),
+                        (BinaryFn::Sub, 0) => (None, Some(negative(one)), *activation),
+                        _ => return None,
+                    }
+                }
+                Op::ChannelAffine(affine) if index == 0 && axis == 1 => {
+                    let each = |index: usize| -> Option<Vec<f64>> {
+                        let elems = floats(graph, graph.operand(reader, index)?)?;
+                        Some(elems.iter().map(|&x| f64::from(x)).collect())
+                    };
+                    (Some(each(1)?), Some(each(2)?), affine.activation)
+                }
+                Op::Quantize(Quantize { to }) if index == Quantize::X && is_byte(*to) => {
+                    let (scale, zero) = Steps::of(graph, reader)?.one()?;
+                    tail.result = limits.of_steps(*to, scale, zero);
+                    (tail.last, tail.y_scale) = (reader, f64::from(scale));
+                    return Some(tail);
+                }
+                _ => return None,
+            };
+            // Bounds are those of what is quantised.
+            if limits != Limits::NONE && (factor.is_some() || term.is_some()) {
+                return None;
+            }
+            tail.scale(factor);
+            tail.add(term);
+            limits.hold(activation)?;
+            tail.last = reader;
         }
-        let Op::Quantize(Quantize { to }) = graph.node(reader).op else { return None };
-        let (scale, zero) = Steps::of(graph, reader)?.one()?;
-        if index != Quantize::X
-            || !matches!(to, DType::U8 | DType::I8)
-            || limits.0.is_nan()
-            || limits.1.is_nan()
-        {
-            return None;
+    }
+}
+
+/// Whether elements of a type are bytes.
+fn is_byte(dtype: DType) -> bool {
+    matches!(dtype, DType::U8 | DType::I8)
+}
+
+/// What becomes of the numbers of a layer: `y = x · factor + added`, for each channel, then steps.
+struct Tail {
+    last: NodeId,
+    result: Requantize,
+    /// What a step is worth; 1 of real numbers.
+    y_scale: f64,
+    factor: Vec<f64>,
+    added: Option<Vec<f64>>,
+}
+
+impl Tail {
+    /// Of real numbers as they are.
+    fn none(last: NodeId, channels: usize) -> Tail {
+        Tail { last, result: Requantize::REAL, y_scale: 1.0, factor: vec![1.0; channels], added: None }
+    }
+
+    fn scale(&mut self, factor: Option<Vec<f64>>) {
+        for (i, by) in factor.iter().flatten().enumerate() {
+            self.factor[i] *= by;
+            self.added.iter_mut().for_each(|added| added[i] *= by);
         }
+    }
+
+    fn add(&mut self, term: Option<Vec<f64>>) {
+        let Some(term) = term else { return };
+        match &mut self.added {
+            Some(added) => added.iter_mut().zip(term).for_each(|(added, term)| *added += term),
+            None => self.added = Some(term),
+        }
+    }
+}
+
+/// Bounds of numbers.
+#[derive(Clone, Copy, PartialEq)]
+struct Limits {
+    low: f32,
+    high: f32,
+}
+
+impl Limits {
+    const NONE: Limits = Limits { low: f32::NEG_INFINITY, high: f32::INFINITY };
+
+    /// Narrower by those of an activation. `None` if it does anything else.
+    fn hold(&mut self, activation: Option<Unary>) -> Option<()> {
+        let Some(activation) = activation else { return Some(()) };
+        let (low, high) = bounds(activation).filter(|(low, high)| !low.is_nan() && !high.is_nan())?;
+        let within = |bound: f32| bound.max(low).min(high);
+        *self = Limits { low: within(self.low), high: within(self.high) };
+        Some(())
+    }
+
+    /// The same of steps.
+    fn of_steps(self, to: DType, scale: f32, zero: i32) -> Requantize {
         let whole = Requantize::steps(to, zero);
         let step = |bound: f32| {
             let step = f64::from((bound / scale).round_ties_even()) + f64::from(zero);
             step.clamp(whole.low.into(), whole.high.into()) as i32
         };
-        let result = Requantize { low: step(limits.0), high: step(limits.1), ..whole };
-        Some((reader, result, scale))
+        Requantize { low: step(self.low), high: step(self.high), ..whole }
     }
 }
 
@@ -382,6 +460,11 @@ fn apply(graph: &mut Graph, id: NodeId, layer: IntegerLayer) -> Result<(), EditE
     if graph.ty(x).shape[..] != layer.image[..] {
         let op = Reshape { shape: layer.image };
         x = graph.add(format!("{name}:image"), op.into(), &[Some(x)])?.into();
+    }
+    if let Some(channels) = layer.selected {
+        let channels: Vec<i64> = channels.into_iter().map(|channel| channel as i64).collect();
+        let op = Gather { axis: 1, indices: Tensor::new([channels.len()], &channels)? };
+        x = graph.add(format!("{name}:channels"), op.into(), &[Some(x)])?.into();
     }
     let weights = graph.add_constant(format!("{name}:weights"), layer.weights);
     let bias = layer.bias.map(|bias| graph.add_constant(format!("{name}:bias"), bias));

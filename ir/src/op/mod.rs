@@ -16,6 +16,7 @@
 //! residual and applies an activation to what it has in registers; with a [`Prologue`] it normalises what it reads.
 
 pub mod byte_table;
+pub mod byte_weights;
 pub(crate) mod check;
 pub mod col2im;
 pub mod control;
@@ -52,6 +53,7 @@ mod windows;
 use std::fmt;
 
 pub use byte_table::ByteTable;
+pub use byte_weights::ByteWeights;
 pub use col2im::Col2Im;
 pub use control::{Body, If, Loop};
 pub use conv::{Conv, ConvTranspose, Epilogue, Prologue, Residual, Window};

@@ -222,8 +222,10 @@ fn sums_of_bytes_by_known_weights_are_layers_of_integers() {
     // A zero point from the data: times the sums of the weights.
     let by_data = product([zero(120), none()], &[0, 2]);
     assert!(by_data.contains(&"IntegerConv") && by_data.contains(&"Sub") && !by_data.contains(&"MatMul"));
-    // Weights beyond an i8 around their zero point, a zero point for each row, and weights that are not known.
-    assert!(product([zero(3), Tensor::new([], &[100i8]).ok()], &[0]).contains(&"MatMul"));
+    // Weights beyond an i8 around their zero point.
+    let far = Tensor::new([], &[100i8]).ok();
+    assert_eq!(product([zero(3), far], &[0]), ["Reshape", "Gather", "IntegerConv", "Reshape"]);
+    // A zero point for each row, and weights that are not known.
     assert!(product([zero(3), none()], &[0, 1]).contains(&"MatMul"));
     let each_row = Tensor::new([2, 3, 1], &[1u8, 2, 3, 4, 5, 6]).ok();
     let operands = [a.clone(), weights.clone(), each_row, none()];
@@ -243,4 +245,34 @@ fn convolutions_of_bytes_take_away_what_the_window_reads_of_a_zero_point() {
         let given = read(("", "ConvInteger"), &operands(zero(120)), &[0, 2], &attributes);
         assert!(names(&given).contains(&"IntegerConv") && !names(&given).contains(&"Conv"));
     }
+}
+
+#[test]
+fn sums_of_few_products_are_floats_and_as_exact_as_those_of_many() {
+    let sums = |products: usize| {
+        let bytes = |shape: [usize; 2]| Tensor::new(shape, &vec![255u8; products]).ok();
+        let operands = [bytes([1, products]), bytes([products, 1])];
+        let model = model(("", "MatMulInteger"), &operands, |_| false, &[]);
+        let graph = model.graph();
+        let product =
+            graph.order().unwrap().into_iter().find(|&id| matches!(graph.node(id).op, Op::MatMul(_)));
+        let sum = model.run(operands.map(Option::unwrap)).elems::<i32>().unwrap()[0];
+        (graph.ty(product.unwrap().into()).dtype, sum)
+    };
+    assert_eq!(sums(257), (DType::F32, 257 * 255 * 255));
+    assert_eq!(sums(258), (DType::I32, 258 * 255 * 255));
+
+    // Windows by weights that are not known, with a zero point for each result.
+    let operands =
+        [bytes(&[1, 2, 4, 4]), signed(&[3, 2, 3, 3]), zero(120), Tensor::new([3], &[1i8, 0, -128]).ok()];
+    let of = |known: fn(usize) -> bool| {
+        let model = model(("", "ConvInteger"), &operands, known, &[]);
+        let inputs = operands.iter().enumerate().filter(|(i, _)| !known(*i)).filter_map(|(_, x)| x.clone());
+        (names(&model.graph()), model.run(inputs.collect::<Vec<_>>()))
+    };
+    let (all, by_layer) = of(|index| index != 0);
+    assert_eq!(all, ["Gather", "IntegerConv"]);
+    let (all, by_floats) = of(|_| false);
+    assert!(all.contains(&"Conv"));
+    assert_eq!(by_floats, by_layer);
 }

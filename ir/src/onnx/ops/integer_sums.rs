@@ -6,13 +6,15 @@
 //!
 //! A zero point of `x` that is known is the layer's own. One that comes from the data, as in models whose activations are quantised by
 //! their extremes, takes away the sums of the weights, which are known; where the window reads padding, only of what it reads.
-//! All of it wraps around in `i32`, as the plain sums do.
+//! All of it wraps around in `i32`, as the plain sums do. Weights that are more than a byte around their zero point meet their channels
+//! twice ([`ByteWeights`]).
 
 use crate::graph::Value;
 use crate::onnx::error::NodeFault;
 use crate::onnx::node::NodeReader;
+use crate::op::byte_weights::weights_of_columns;
 use crate::op::elementwise::BinaryFn;
-use crate::op::{IntegerConv, Requantize, Window, number};
+use crate::op::{ByteWeights, Gather, IntegerConv, Requantize, Window, number};
 use crate::tensor::Tensor;
 use crate::types::DType;
 
@@ -37,33 +39,20 @@ impl Zero {
     }
 }
 
-/// Weights less their zero point, which has one number for each index along an axis, or one for all; `None` where they are no `i8`.
+/// Weights `[M, C, kernel…]` around their zero point, if both are known.
 fn weights(
     n: &NodeReader<'_, '_>,
-    w: Value,
+    weights: &Tensor,
     zero: Option<Value>,
-    axis: usize,
-) -> Result<Option<Vec<i8>>, NodeFault> {
-    let Some(tensor) = n.constant_of(w) else { return Ok(None) };
+) -> Result<Option<ByteWeights>, NodeFault> {
     let zero = match zero {
         None => vec![0],
         Some(zero) => match n.constant_of(zero) {
-            Some(known) => number::integers(known)?,
+            Some(known) => number::integers(known)?.into_iter().map(|zero| zero as i32).collect(),
             None => return Ok(None),
         },
     };
-    let extent = tensor.shape()[axis];
-    if zero.len() != 1 && zero.len() != extent {
-        return Ok(None);
-    }
-    let inner: usize = tensor.shape()[axis + 1..].iter().product();
-    let at = |i: usize| zero[if zero.len() == 1 { 0 } else { i / inner.max(1) % extent.max(1) }];
-    let less = |(i, w): (usize, i16)| i8::try_from(i128::from(w) - at(i)).ok();
-    Ok(match tensor.dtype() {
-        DType::I8 => tensor.elems::<i8>()?.iter().map(|&w| w.into()).enumerate().map(less).collect(),
-        DType::U8 => tensor.elems::<u8>()?.iter().map(|&w| w.into()).enumerate().map(less).collect(),
-        _ => None,
-    })
+    Ok(ByteWeights::around(&zero, weights)?)
 }
 
 /// The product of `a − a_zero` and `b − b_zero` in `i32`. `None` if it is no layer of integers.
@@ -81,9 +70,9 @@ pub(super) fn product(
         return Ok(None);
     }
     let Some(zero) = Zero::of(n, a_zero)? else { return Ok(None) };
-    let Some(elems) = weights(n, b, b_zero, 1)? else { return Ok(None) };
-    let turned: Vec<i8> = (0..k * columns).map(|i| elems[i % k * columns + i / k]).collect();
-    let turned = n.add_constant(Tensor::new([columns, k, 1, 1], &turned)?);
+    let Some(matrix) = n.constant_of(b) else { return Ok(None) };
+    let Some(turned) = weights_of_columns(matrix)? else { return Ok(None) };
+    let Some(turned) = weights(n, &turned, b_zero)? else { return Ok(None) };
     let rows = a_shape.elems() / k;
     let pixels = n.reshape(a, [rows, k, 1, 1])?;
     let window = Window {
@@ -93,7 +82,7 @@ pub(super) fn product(
         pads_begin: vec![0; 2],
         pads_end: vec![0; 2],
     };
-    let sums = layer(n, [pixels, turned], (&window, 1), zero, None)?;
+    let sums = layer(n, pixels, turned, (&window, 1), zero, None)?;
     let shape = [&a_shape[..a_shape.rank() - 1], &[columns]].concat();
     Ok(Some(n.reshape(sums, shape)?))
 }
@@ -109,18 +98,25 @@ pub(super) fn convolution(
     let shape = n.shape(w);
     let some = n.shape(x).elems() > 0 && shape.elems() > 0;
     let Some(zero) = Zero::of(n, x_zero)?.filter(|_| some) else { return Ok(None) };
-    let Some(elems) = weights(n, w, w_zero, 0)? else { return Ok(None) };
-    let w = n.add_constant(Tensor::new(shape.to_vec(), &elems)?);
-    Ok(Some(layer(n, [x, w], (window, groups), zero, bias)?))
+    let Some(weights) = n.constant_of(w).map(|w| weights(n, w, w_zero)).transpose()?.flatten() else {
+        return Ok(None);
+    };
+    Ok(Some(layer(n, x, weights, (window, groups), zero, bias)?))
 }
 
 fn layer(
     n: &mut NodeReader<'_, '_>,
-    [x, w]: [Value; 2],
+    mut x: Value,
+    weights: ByteWeights,
     (window, groups): (&Window, usize),
     zero: Zero,
     bias: Option<Value>,
 ) -> Result<Value, NodeFault> {
+    if let Some(channels) = weights.selected(groups, n.shape(x)[1]) {
+        let channels: Vec<i64> = channels.iter().map(|&channel| channel as i64).collect();
+        x = n.emit(Gather { axis: 1, indices: Tensor::new([channels.len()], &channels)? }, &[x])?;
+    }
+    let w = n.add_constant(weights.weights);
     let conv = |x_zero: i32| IntegerConv { window: window.clone(), groups, x_zero, result: Requantize::SUMS };
     let zero = match zero {
         Zero::Known(x_zero) => return n.emit_optional(conv(x_zero), &[Some(x), Some(w), bias]),
