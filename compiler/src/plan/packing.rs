@@ -173,12 +173,16 @@ impl Packing {
         let mut weights = vec![0; row];
         for (lane, &channel) in panel.channels.iter().take(lanes).enumerate() {
             self.weights.read(channel * row..(channel + 1) * row, &mut weights);
-            for (at, &k) in order.iter().enumerate().filter(|(_, k)| **k != HOLE) {
+            for (place, channels) in order.chunks(together).enumerate() {
                 for tap in 0..self.taps {
-                    let lane = (tap * self.depth + at / together) * lanes + lane;
-                    let weight = i32::from(weights[k * self.taps + tap] as i8).to_le_bytes();
-                    let first = at % together * BYTES;
-                    to[lane][first..first + BYTES].copy_from_slice(&weight[..BYTES]);
+                    let mut element = [0; 4];
+                    for (bytes, &k) in element.as_chunks_mut::<BYTES>().0.iter_mut().zip(channels) {
+                        if k != HOLE {
+                            let weight = i32::from(weights[k * self.taps + tap] as i8).to_le_bytes();
+                            bytes.copy_from_slice(&weight[..BYTES]);
+                        }
+                    }
+                    to[(tap * self.depth + place) * lanes + lane] = element;
                 }
             }
         }
