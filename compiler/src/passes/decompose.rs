@@ -20,6 +20,8 @@
 //! Exporters write products in any order and divide where others multiply. So a product is read as a coefficient and a
 //! list of factors ([`product`]), and the spellings are told apart by those.
 
+use std::iter::successors;
+
 use nnc_ir::op::{
     Binary, BinaryFn, ChannelAffine, GlobalPool, PoolKind, Prologue, Reduce, ReduceKind, Reshape, Unary,
 };
@@ -317,6 +319,9 @@ fn to_affine(graph: &mut Graph, id: NodeId) -> Result<bool, EditError> {
     Ok(true)
 }
 
+/// How far away the steps are that a number is made of, and becomes.
+const DEPTH: usize = 16;
+
 /// Whether a channel affine would round another number, or read a constant for each element of a row where there is one for all.
 fn stays_arithmetic(graph: &Graph, id: NodeId) -> bool {
     let operands = [0, 1].map(|i| graph.operand(id, i));
@@ -326,6 +331,27 @@ fn stays_arithmetic(graph: &Graph, id: NodeId) -> bool {
     is_rounded
         || operands.into_iter().flatten().any(rounds)
         || (is_row && operands.into_iter().flatten().any(|v| scalar(graph, v).is_some()))
+        || is_between_steps(graph, id)
+}
+
+/// Whether all that happens to steps until they are steps again is such arithmetic: all pixels of a picture around 127.5 lie halfway
+/// between two steps, and which of them is taken depends on each product.
+fn is_between_steps(graph: &Graph, id: NodeId) -> bool {
+    let passes = |node: NodeId| {
+        matches!(graph.node(node).op, Op::Binary(_) | Op::Unary(_) | Op::Transpose(_) | Op::Reshape(_))
+    };
+    let computed = |node: NodeId| {
+        let mut operands =
+            graph.operands(node).into_iter().flatten().filter(|&v| graph.constant(v).is_none());
+        operands.next().filter(|_| operands.next().is_none()).map(|value| value.node)
+    };
+    let behind = |node: NodeId| Some(graph.single_consumer(node.into())?.0);
+    let last = |next: &dyn Fn(NodeId) -> Option<NodeId>| {
+        let mut chain = successors(Some(id), |&node| next(node)).take(DEPTH);
+        chain.find(|&node| !passes(node))
+    };
+    last(&computed).is_some_and(|first| matches!(graph.node(first).op, Op::Dequantize(_)))
+        && last(&behind).is_some_and(|end| matches!(graph.node(end).op, Op::Quantize(_)))
 }
 
 /// Division by powers of two, which is about to be rounded, as multiplication.

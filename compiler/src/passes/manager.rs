@@ -41,6 +41,7 @@ passes! {
     identities: "drops operators that change nothing, merges reshapes and transposes that follow each other",
     cse: "computes once what is computed twice",
     layer_norm: "turns a normalisation of rows that is written out into the operator",
+    byte_pictures: "takes pictures of bytes for the steps that they are",
     quantised_moves: "lets what only moves elements move bytes",
     unsigned_bytes: "makes the bytes between layers unsigned",
     byte_tables: "makes a table of a function of one byte",

@@ -30,6 +30,7 @@ mod notes;
 mod order;
 mod steps;
 
+pub mod byte_pictures;
 pub mod byte_tables;
 pub mod captures;
 pub mod channel_views;
