@@ -76,6 +76,8 @@ pub(super) const HOLE: usize = usize::MAX;
 /// Input channels that are packed at a time: a cache line of each output channel's weights is read at once, whatever the
 /// distance between channels.
 const BLOCK: usize = 16;
+/// Quads or pairs that are packed at a time: all taps of theirs are in the first cache meanwhile.
+const PLACES: usize = 16;
 /// Output channels that are packed at a time: together they fill cache lines of packed weights, and those of a large matrix
 /// are half a megabyte.
 const ROWS: usize = 16;
@@ -168,21 +170,24 @@ impl Packing {
     /// Writes all lanes of integers of so many bytes, `[tap][quad or pair][lane][4 bytes]`: what fills up the last one is zero, so that it adds
     /// nothing whatever the image has there.
     fn write_integers<const BYTES: usize>(&self, panel: &PackedPanel, order: &[usize], to: &mut [[u8; 4]]) {
-        let (lanes, row) = (panel.lanes(), self.weights.shape()[1] * self.taps);
+        let lanes = panel.lanes();
+        let channels = &panel.channels[..panel.channels.len().min(lanes)];
+        let rows = Rows::read(&self.weights, channels, self.weights.shape()[1] * self.taps);
         let together = QUAD / BYTES;
-        let mut weights = vec![0; row];
-        for (lane, &channel) in panel.channels.iter().take(lanes).enumerate() {
-            self.weights.read(channel * row..(channel + 1) * row, &mut weights);
-            for (place, channels) in order.chunks(together).enumerate() {
-                for tap in 0..self.taps {
-                    let mut element = [0; 4];
-                    for (bytes, &k) in element.as_chunks_mut::<BYTES>().0.iter_mut().zip(channels) {
-                        if k != HOLE {
-                            let weight = i32::from(weights[k * self.taps + tap] as i8).to_le_bytes();
-                            bytes.copy_from_slice(&weight[..BYTES]);
+        for (block, order) in order.chunks(together * PLACES).enumerate() {
+            for tap in 0..self.taps {
+                let to = &mut to[(tap * self.depth + block * PLACES) * lanes..];
+                for (lane, row) in rows.each_in_bytes().enumerate() {
+                    for (place, channels) in order.chunks(together).enumerate() {
+                        let mut element = [0; 4];
+                        for (bytes, &k) in element.as_chunks_mut::<BYTES>().0.iter_mut().zip(channels) {
+                            if k != HOLE {
+                                let weight = i32::from(row[k * self.taps + tap] as i8).to_le_bytes();
+                                bytes.copy_from_slice(&weight[..BYTES]);
+                            }
                         }
+                        to[place * lanes + lane] = element;
                     }
-                    to[(tap * self.depth + place) * lanes + lane] = element;
                 }
             }
         }
@@ -237,7 +242,7 @@ impl Packing {
     }
 }
 
-/// The weights of some output channels, `[k][ky][kx]` each, as `f32`.
+/// The weights of some output channels, `[k][ky][kx]` each, as `f32` or bytes.
 struct Rows<'w> {
     /// Bytes in which they are, and where each begins.
     bytes: Cow<'w, [u8]>,
@@ -247,12 +252,23 @@ struct Rows<'w> {
 }
 
 impl<'w> Rows<'w> {
+    /// Those of floats, as `f32`.
     fn of(packing: &'w Packing, channels: &[usize]) -> Rows<'w> {
         let float = Float::of(packing.weights.dtype()).unwrap_or_default();
         let elems = packing.depth * packing.taps;
-        let len = elems * float.bytes() as usize;
-        let all = packing.weights.ty().bytes();
-        if let (Float::F32, Some(bytes)) = (float, packing.weights.at_hand(0..all)) {
+        let rows = Rows::read(&packing.weights, channels, elems * float.bytes() as usize);
+        if !float.is_half() {
+            return rows;
+        }
+        let halves = rows.each_in_bytes().flat_map(|row| row.chunks_exact(float.bytes() as usize));
+        let bytes: Vec<u8> = halves.flat_map(|half| float.read(half).to_le_bytes()).collect();
+        let len = elems * 4;
+        Rows { starts: (0..channels.len()).map(|row| row * len).collect(), bytes: bytes.into(), len }
+    }
+
+    /// Those of so many bytes each, as they are.
+    fn read(weights: &'w Tensor, channels: &[usize], len: usize) -> Rows<'w> {
+        if let Some(bytes) = weights.at_hand(0..weights.ty().bytes()) {
             let starts = channels.iter().map(|channel| channel * len).collect();
             return Rows { bytes: bytes.into(), starts, len };
         }
@@ -260,20 +276,19 @@ impl<'w> Rows<'w> {
         let mut rest = &mut bytes[..];
         for run in channels.chunk_by(|a, b| a + 1 == *b) {
             let (piece, after) = rest.split_at_mut(run.len() * len);
-            packing.weights.read(run[0] * len..(run[0] + run.len()) * len, piece);
+            weights.read(run[0] * len..(run[0] + run.len()) * len, piece);
             rest = after;
         }
-        if float.is_half() {
-            let widened = bytes.chunks_exact(float.bytes() as usize);
-            bytes = widened.flat_map(|half| float.read(half).to_le_bytes()).collect();
-        }
-        let len = elems * 4;
         Rows { starts: (0..channels.len()).map(|row| row * len).collect(), bytes: bytes.into(), len }
     }
 
     /// Those of each channel.
     fn each(&self) -> impl Iterator<Item = &[[u8; 4]]> {
-        self.starts.iter().map(|&start| self.bytes[start..start + self.len].as_chunks::<4>().0)
+        self.each_in_bytes().map(|row| row.as_chunks::<4>().0)
+    }
+
+    fn each_in_bytes(&self) -> impl Iterator<Item = &[u8]> {
+        self.starts.iter().map(|&start| &self.bytes[start..start + self.len])
     }
 }
 
