@@ -624,6 +624,36 @@ def chain(m):
     return m.quantized(z)
 
 
+def picture(m):
+    """A picture of bytes, prepared in the model, and the first layer."""
+    c, inner, last = m.pick(1, 3, 3, 4), image(m), m.chance(2)
+    x = m.given(m.data([1, *inner, c] if last else [1, c, *inner], np.uint8))
+    y = m.node("Cast", x, to=TensorProto.FLOAT)
+    turned_first = m.chance(2)
+    if last and turned_first:
+        y = m.node("Transpose", y, perm=[0, 3, 1, 2])
+    each = [c] if last and not turned_first else [c, 1, 1]
+    if m.chance(3):
+        mean, scale = m.random.uniform(90, 140, each), m.random.uniform(0.01, 0.02, each)
+    else:
+        mean, scale = m.pick((0, 1 / 255), (127.5, 1 / 127.5), (128, 1 / 128), (127.5, 127.5), (0, 255), (100, 1), (0, 1))
+    if np.any(mean):
+        y = m.node("Sub", y, m.f32(mean))
+    if np.any(np.asarray(scale) != 1):
+        y = m.node("Div" if np.max(scale) > 1 else "Mul", y, m.f32(scale))
+    if last and not turned_first:
+        y = m.node("Transpose", y, perm=[0, 3, 1, 2])
+    if not m.chance(3):
+        low, high = float(m.values(y).min()), float(m.values(y).max())
+        most = max(high - low, 1e-3) / 255
+        usual = [(scale, zero) for scale, zero in [(1 / 255, 0), (2 / 255, 128), (1 / 128, 128)] if 0.5 < scale / most < 2]
+        steps = Steps(*m.pick(*usual, (most, 100)), np.uint8)
+        y = m.dequantize(m.node("QuantizeLinear", y, *m.operands(steps)), steps)
+    attributes = window(m, 2, inner)
+    w, _ = m.dequantized_weights([m.extent(40), c, *attributes["kernel_shape"]], 0)
+    return m.quantized(m.bounded(m.node("Conv", y, w, **attributes)))
+
+
 # QOperator forms
 
 
@@ -793,6 +823,7 @@ KINDS = {
     "moves": moved,
     "Where": chosen,
     "chain": chain,
+    "picture": picture,
     "QLinearConv": q_linear_conv,
     "QLinearMatMul": q_linear_mat_mul,
     "QGemm": q_gemm,
