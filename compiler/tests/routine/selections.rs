@@ -141,5 +141,43 @@ fn boxes_of_nan_and_without_area_do_no_harm() {
     let boxes = Tensor::new([1, 5, 4], &corners.concat()).unwrap();
     let scores = Tensor::new([1, 1, 5], &[0.5f32, f32::NAN, f32::INFINITY, 0.5, f32::NEG_INFINITY]).unwrap();
     let op = NonMaxSuppression { most: 5, center_point_box: false };
-    check(op, &[&boxes, &scores], &[], Layout::Dense, 0.0);
+    check(op.clone(), &[&boxes, &scores], &[], Layout::Dense, 0.0);
+    let (iou, least) = (Tensor::new([], &[0.5f32]).unwrap(), Tensor::new([], &[0.4f32]).unwrap());
+    check(op, &[&boxes, &scores, &iou, &least], &[], Layout::Dense, 0.0);
+}
+
+/// So many that blocks of blocks have blocks, of which some have no box that counts; their number is no multiple of anything.
+#[test]
+fn few_of_very_many_boxes_count() {
+    let mut random = Random::new(17);
+    let n = 1237;
+    let corners: Vec<f32> = (0..n)
+        .flat_map(|_| {
+            let [y, x] = [(); 2].map(|()| random.float(0.0, 40.0) as f32);
+            [y, x, y + 3.0, x + 3.0]
+        })
+        .collect();
+    let boxes = Tensor::new([1, n, 4], &corners).unwrap();
+    let scores: Vec<f32> = (0..n)
+        .map(|i| match i % 19 {
+            4 => f32::NAN,
+            7 => -0.0,
+            11 => 0.0,
+            _ => random.below(900) as f32 / 450.0 - 1.0,
+        })
+        .collect();
+    let scores = Tensor::new([1, 1, n], &scores).unwrap();
+    let iou = Tensor::new([], &[0.2f32]).unwrap();
+    for least in [-2.0f32, -0.01, 0.8, 5.0] {
+        let least = Tensor::new([], &[least]).unwrap();
+        for most in [1, 60, n] {
+            let op = Op::from(NonMaxSuppression { most, center_point_box: false });
+            for operands in [
+                vec![Some(&boxes), Some(&scores), Some(&iou), Some(&least)],
+                vec![Some(&boxes), Some(&scores), Some(&iou)],
+            ] {
+                check_optional(&op, &operands, &[Layout::Dense; 4], Layout::Dense, 0.0);
+            }
+        }
+    }
 }

@@ -28,7 +28,9 @@ mod sample;
 mod scan;
 mod scatter;
 mod select;
+mod suppress;
 mod table;
+mod tournament;
 mod transposed;
 mod unpool;
 mod window;
@@ -227,7 +229,7 @@ pub(super) fn open(
         Op::NonZero(_) => select::non_zero(&mut lowering)?,
         Op::Compress(op) => select::compress(&mut lowering, op)?,
         Op::Unique(op) => select::unique(&mut lowering, op)?,
-        Op::NonMaxSuppression(op) => select::non_max_suppression(&mut lowering, op)?,
+        Op::NonMaxSuppression(op) => suppress::non_max_suppression(&mut lowering, op)?,
         Op::Prefix(op) => select::prefix(&mut lowering, op)?,
         Op::Pad(op) => copy::pad(&mut lowering, op)?,
         Op::Reduce(op) => reduce::reduce(&mut lowering, op)?,

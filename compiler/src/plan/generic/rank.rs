@@ -13,7 +13,7 @@ use nnc_ir::op::elementwise::BinaryFn;
 use nnc_ir::op::{TopK, Unary};
 
 use super::{GenericError, Lowering};
-use crate::code::routine::write::{Local, Mem};
+use crate::code::routine::write::Mem;
 use crate::code::routine::{MemoryUse, RoutineExpr, Writer};
 use crate::code::view::View;
 use nnc_ir::DType;
@@ -98,16 +98,6 @@ impl Heap<'_> {
             self.put(w, RoutineExpr::int(0), index);
             self.sink(w, RoutineExpr::int(0), size);
         });
-    }
-
-    /// Takes the root away; what is left of `size` slots is a heap.
-    pub(super) fn pop(&self, w: &mut Writer, size: Local) -> RoutineExpr {
-        let root = self.get(w, RoutineExpr::int(0));
-        w.set(size, size.get() - RoutineExpr::int(1));
-        let last = self.get(w, size.get());
-        self.put(w, RoutineExpr::int(0), last);
-        self.sink(w, RoutineExpr::int(0), &size.get());
-        root
     }
 
     /// Turns a heap into a list, the best first.
