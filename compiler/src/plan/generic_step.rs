@@ -126,7 +126,7 @@ impl Planner<'_> {
         }
         // As an image, a reduction of one is fast, and its result small: it is copied to the caller afterwards.
         let as_caller_wants = !(as_image && reduces_pixels(&node.op));
-        if let Some(i) = self.output_index(value).filter(|_| as_caller_wants && !self.is_wide(value)) {
+        if let Some(i) = self.row_major_output(value).filter(|_| as_caller_wants && !self.is_wide(value)) {
             let buffer = self.buffer(&node.name, Home::Output(i), ty.bytes() as u64, None);
             let view = View::dense(buffer.0 as usize, ty.dtype, ty.shape.to_vec());
             self.place(value, Place::Window(view.clone()));

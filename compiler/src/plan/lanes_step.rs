@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use nnc_ir::op::Op;
+use nnc_ir::op::{Conv, Op};
 use nnc_ir::{NodeId, Tensor, Value};
 
 use super::buffer::{BufferId, Home};
@@ -65,7 +65,7 @@ impl Planner<'_> {
         epilogue: KernelEpilogue,
     ) -> Result<(), PlanError> {
         let (id, output) = (layer.node, Value::from(layer.node));
-        if self.pools_planes(layer) {
+        if self.stays_in_planes(layer) {
             return self.generic(id);
         }
         let image = self.image_or_copy(id, layer.x)?;
@@ -401,15 +401,33 @@ pub(super) fn traffic(plan: &LanesPlan, shared: usize) -> Traffic {
 }
 
 impl Planner<'_> {
-    /// Whether a pool reads planes where they lie, and leaves such to the caller.
-    pub(super) fn pools_planes(&mut self, layer: &KernelLayer) -> bool {
-        let Op::Pool(pool) = &self.graph.node(layer.node).op else { return false };
+    /// Whether a pool, or a convolution of each channel by itself, reads planes where they lie, and leaves such to the caller.
+    pub(super) fn stays_in_planes(&mut self, layer: &KernelLayer) -> bool {
         let output = Value::from(layer.node);
         let planes: usize = self.graph.ty(output).shape[..2].iter().product();
-        let leads_out = self.output_index(output).is_some() && !self.is_wide(output);
+        let leads_out = self.row_major_output(output).is_some() && !self.is_wide(output);
         let Some(x) = self.view(layer.x).filter(|_| leads_out && planes >= FEW_PLANES) else { return false };
-        let ty = self.graph.ty(output);
-        generic::pools_planes(pool, &x, &View::dense(x.arg, ty.dtype, ty.shape.to_vec()))
+        let residual = layer.residual.map(|residual| self.view(residual));
+        if residual == Some(None) {
+            return false;
+        }
+        let dense = |value: Value| {
+            let ty = self.graph.ty(value);
+            View::dense(x.arg, ty.dtype, ty.shape.to_vec())
+        };
+        match &self.graph.node(layer.node).op {
+            Op::Pool(pool) => generic::pools_planes(pool, &x, &dense(output)),
+            Op::Conv(conv) => {
+                let mut operands: Vec<Option<View>> =
+                    self.graph.operands(layer.node).into_iter().map(|operand| operand.map(dense)).collect();
+                operands[Conv::X] = Some(x.clone());
+                if let (Some(place), Some(residual)) = (operands.get_mut(Conv::RESIDUAL), residual) {
+                    *place = residual;
+                }
+                generic::weighs_planes(conv, &operands, &dense(output))
+            }
+            _ => false,
+        }
     }
 
     /// Whether each channel's pixels are a dense row in memory, and enough of them for a kernel.

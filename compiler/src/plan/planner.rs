@@ -329,6 +329,11 @@ impl<'g> Planner<'g> {
         if pixels != 1 && shape.get(1) != Some(&1) {
             return None;
         }
+        self.row_major_output(value)
+    }
+
+    /// The graph output that a value may be written to where it lies row-major: it, or a reshape of it, is one.
+    pub fn row_major_output(&self, value: Value) -> Option<u32> {
         self.output_index(value).or_else(|| {
             let (reader, _) = self.graph.single_consumer(value)?;
             matches!(self.graph.node(reader).op, Op::Reshape(_)).then(|| self.output_index(reader.into()))?
@@ -372,7 +377,7 @@ impl<'g> Planner<'g> {
 
     /// Adds a nest whose loops are put in order when all steps are known.
     pub fn loops(&mut self, mut draft: LoopsDraft) {
-        self.abouts.push(self.about(draft.node, true));
+        self.abouts.push(self.about(draft.node, !draft.nest.goes_over_windows()));
         draft.node = draft.node.filter(|_| self.depth == 0);
         self.drafts.push(StepDraft::Loops(Box::new(draft)));
     }

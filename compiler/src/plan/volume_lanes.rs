@@ -31,7 +31,7 @@ impl Planner<'_> {
         (op, prologue, epilogue): LanesWork,
     ) -> Result<(), PlanError> {
         let (id, output) = (layer.node, Value::from(layer.node));
-        if self.pools_planes(layer) {
+        if self.stays_in_planes(layer) {
             return self.generic(id);
         }
         let mut image = self.image_or_copy(id, layer.x)?;

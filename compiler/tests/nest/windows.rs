@@ -250,6 +250,72 @@ fn a_pool_over_planes_goes_by_windows() {
     }
 }
 
+/// Planes of at least 128 windows: strides of one and two, padding of all kinds, few taps and many, one row, slices of volumes' rows.
+fn weighed_planes() -> Vec<(Vec<usize>, Window)> {
+    vec![
+        (vec![2, 3, 13, 17], window(&[3, 3], &[1, 1], &[1, 1], &[1, 1], &[1, 1])),
+        (vec![1, 3, 23, 70], window(&[3, 3], &[2, 2], &[1, 1], &[1, 1], &[0, 1])),
+        (vec![1, 2, 22, 67], window(&[3, 3], &[2, 2], &[1, 1], &[0, 2], &[1, 0])),
+        (vec![1, 3, 29, 31], window(&[5, 5], &[1, 1], &[2, 2], &[4, 4], &[4, 4])),
+        (vec![1, 3, 20, 33], window(&[7, 7], &[1, 1], &[1, 1], &[3, 3], &[3, 3])),
+        (vec![1, 2, 20, 100], window(&[5, 4], &[3, 2], &[1, 3], &[2, 5], &[2, 4])),
+        (vec![1, 3, 12, 16], window(&[1, 11], &[1, 1], &[1, 1], &[0, 5], &[0, 5])),
+        (vec![2, 3, 1, 300], window(&[1, 31], &[1, 1], &[1, 1], &[0, 15], &[0, 15])),
+        (vec![1, 3, 1, 500], window(&[1, 3], &[1, 2], &[1, 8], &[0, 16], &[0, 0])),
+        (vec![1, 3, 20, 19], window(&[4, 1], &[1, 1], &[1, 1], &[30, 0], &[3, 0])),
+        (vec![1, 2, 9, 20], window(&[2, 2], &[1, 1], &[1, 1], &[3, 20], &[3, 20])),
+    ]
+}
+
+fn weighed(window: &Window, shape: &[usize], epilogue: Epilogue) -> Op {
+    Op::from(Conv { window: window.clone(), groups: shape[1], prologue: Prologue::default(), epilogue })
+}
+
+#[test]
+fn a_convolution_of_each_plane_by_itself_is_as_evaluated() {
+    let mut random = Random::new(39);
+    for (shape, window) in weighed_planes() {
+        for (multiplier, dtype) in [(1, DType::F32), (2, DType::F32), (1, DType::F16), (1, DType::BF16)] {
+            let results = shape[1] * multiplier;
+            let x = random.tensor(dtype, &shape);
+            let w = random.tensor(dtype, &[&[results, 1][..], &window.kernel].concat());
+            let b = random.tensor(dtype, &[results]);
+            let tolerance = if dtype == DType::F32 { 1e-5 } else { 2e-2 };
+            let plain = weighed(&window, &shape, Epilogue::default());
+            check_optional(&plain, &[Some(&x), Some(&w), None], &[], Layout::Dense, tolerance);
+            let y = plain.infer(&[Some(x.ty()), Some(w.ty())]).unwrap().remove(0);
+            let r = random.tensor(dtype, &y.shape);
+            for residual in [Residual::BeforeActivation, Residual::AfterActivation] {
+                let epilogue = Epilogue {
+                    residual: Some(residual),
+                    activation: Some(Unary::Clip { min: -0.5, max: 0.9 }),
+                };
+                let op = weighed(&window, &shape, epilogue);
+                let operands = [Some(&x), Some(&w), Some(&b), Some(&r)];
+                check_optional(&op, &operands, &[], Layout::Dense, tolerance);
+                // As they lie in larger pictures, and in a result whose rows are apart.
+                let apart = [Layout::Strided(4), Layout::Dense, Layout::Dense, Layout::Strided(3)];
+                check_optional(&op, &operands, &apart, Layout::Strided(4), tolerance);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_convolution_of_each_plane_by_itself_goes_by_windows() {
+    for (shape, window) in weighed_planes() {
+        let op = weighed(&window, &shape, Epilogue::default());
+        let x = TensorType::f32(shape.clone());
+        let w = TensorType::f32([&[shape[1], 1][..], &window.kernel].concat());
+        let y = op.infer(&[Some(&x), Some(&w)]).unwrap().remove(0);
+        let [x, w, y] =
+            [(0, &x), (1, &w), (2, &y)].map(|(arg, ty)| View::dense(arg, ty.dtype, ty.shape.to_vec()));
+        let steps = lowered(&op, &[Some(x), Some(w)], &[y]).unwrap().steps;
+        let by_windows = |step: &GenericStep| matches!(step, GenericStep::Nest(nest) if nest.vectorised == Vectorised::Windows);
+        assert!(steps.iter().all(by_windows), "{op} of {shape:?}: {steps:?}");
+    }
+}
+
 #[test]
 fn a_maximum_over_planes_is_nan_where_any_element_is_and_else_exact() {
     let mut random = Random::new(38);

@@ -38,6 +38,7 @@ pub mod row;
 pub(in crate::code) mod scalar;
 mod scan;
 mod traffic;
+mod weighted;
 mod window;
 
 use std::borrow::Cow;

@@ -127,6 +127,11 @@ impl NestDraft {
         all.then_some(windows)
     }
 
+    /// Whether a kernel does all of it, window by window.
+    pub(in crate::plan) fn goes_over_windows(&self) -> bool {
+        self.windows
+    }
+
     /// The draft, if its sums go on across rows in vectors; `None` where strides or types do not allow it.
     pub(super) fn across_rows(self) -> Option<NestDraft> {
         let nests = self.clone().schedule();
@@ -369,8 +374,11 @@ impl NestDraft {
     }
 
     fn drop_single_steps(&mut self) {
-        let order: Vec<usize> = (0..self.nest.loops.len())
-            .filter(|&a| self.nest.loops[a] > 1 || self.nest.names(a) || self.has_table(a))
+        let loops = self.nest.loops.len();
+        // Each plane has its own factors, so a plane of one row keeps it.
+        let is_row = |a: usize| self.windows && self.nest.weighs() && a + 2 >= loops;
+        let order: Vec<usize> = (0..loops)
+            .filter(|&a| self.nest.loops[a] > 1 || self.nest.names(a) || self.has_table(a) || is_row(a))
             .collect();
         self.take_loops(&order);
     }

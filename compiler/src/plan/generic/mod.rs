@@ -46,7 +46,7 @@ use crate::code::view::View;
 use crate::plan::{LayerCode, Traffic};
 pub(super) use deform::{SampleLayout, samples};
 pub(super) use draft::{NestDraft, ROW_ELEMENTS, weight};
-pub(super) use window::pools_planes;
+pub(super) use window::{pools_planes, weighs_planes};
 
 /// Why an operator cannot be compiled.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

@@ -55,10 +55,14 @@ fn epilogued(
 ) -> Result<Expr, GenericError> {
     let Some(place) = epilogue.residual else { return Ok(value.activated(epilogue.activation)) };
     let residual = push(operands, view(&l.input(residual)?));
-    Ok(match place {
+    Ok(with_residual(place, epilogue, value, residual))
+}
+
+fn with_residual(place: Residual, epilogue: &Epilogue, value: Expr, residual: Expr) -> Expr {
+    match place {
         Residual::BeforeActivation => value.add(residual).activated(epilogue.activation),
         Residual::AfterActivation => value.activated(epilogue.activation).add(residual),
-    })
+    }
 }
 
 /// Bounds of the kernel axes whose taps may lie outside of an image, by loop `first_axis + axis`.
@@ -168,7 +172,62 @@ fn convolved(
     l.push(draft)
 }
 
+/// Windows of a plane below which channels fill vectors better than columns do.
+const SMALL_PLANE: usize = 128;
+
+/// A convolution of each channel by itself whose operand and result lie plane by plane, where a nest of windows does it. As images have
+/// channels innermost, it would be between two copies, which take longer than itself.
+pub(in crate::plan) fn weighs_planes(op: &Conv, operands: &[Option<View>], y: &View) -> bool {
+    weighed(op, operands, y).is_some()
+}
+
+/// Loops [N, channels of x, results of each, positions…], reduction [taps…].
+fn weighed(op: &Conv, operands: &[Option<View>], y: &View) -> Option<NestDraft> {
+    let view = |index: usize| operands.get(index).and_then(Option::as_ref);
+    let (x, w) = (view(Conv::X)?, view(Conv::W)?);
+    if !op.prologue.is_none() || w.shape[1] != 1 || op.groups != x.shape[1] {
+        return None;
+    }
+    let (image, positions) = (&x.shape[2..], &y.shape[2..]);
+    if positions.iter().product::<usize>() < SMALL_PLANE {
+        return None;
+    }
+    let y = grouped(y, 1, op.groups);
+    let all = [&y.shape[..], &op.window.kernel].concat();
+    let (offset, by_position, by_tap) = slid(x, &op.window);
+    let strides = [&[x.strides[0], x.strides[1], 0], &by_position[..], &by_tap].concat();
+    let from = View { arg: x.arg, offset, dtype: x.dtype, shape: all.clone(), strides };
+    let out = y.shape[2] as i64;
+    let per_result = |s: i64, taps: &[i64]| [&[0, s * out, s], &vec![0; positions.len()][..], taps].concat();
+    let strides = per_result(w.strides[0], &w.strides[2..]);
+    let mut operands = vec![from, View { shape: all, strides, ..w.clone() }];
+    let mut value = Expr::Acc(0);
+    if let Some(b) = view(Conv::B) {
+        let strides = per_result(b.strides.first().copied().unwrap_or(0), &[]);
+        value = value.add(push(&mut operands, View { shape: y.shape.clone(), strides, ..b.clone() }));
+    }
+    value = match op.epilogue.residual {
+        Some(place) => {
+            let residual = push(&mut operands, grouped(view(Conv::RESIDUAL)?, 1, op.groups));
+            with_residual(place, &op.epilogue, value, residual)
+        }
+        None => value.activated(op.epilogue.activation),
+    };
+    let terms = vec![sum(y.dtype, Expr::Operand(0).mul(Expr::Operand(1)))];
+    let mut draft = NestDraft::reduce(&operands, &y, &op.window.kernel, terms, value);
+    for (axis, bound) in bounds(&op.window, image, positions, 3).into_iter().enumerate() {
+        if let Some(bound) = bound {
+            draft = draft.bounded(axis, bound);
+        }
+    }
+    draft.over_windows()
+}
+
 pub(super) fn conv(l: &mut Lowering<'_>, op: &Conv) -> Result<(), GenericError> {
+    let operands: Vec<Option<View>> = (0..=Conv::RESIDUAL).map(|index| l.optional(index)).collect();
+    if let Some(draft) = weighed(op, &operands, &l.output()?) {
+        return l.push(draft);
+    }
     let dtype = l.output()?.dtype;
     let term = |l: &Lowering<'_>, over: &Convolved, operands: &mut Vec<View>| {
         let affine = [Conv::SCALE, Conv::SHIFT];
