@@ -50,6 +50,15 @@ const FEW_ROWS: usize = 4;
 /// Columns that fill vectors of every target.
 const WHOLE_VECTORS: usize = 16;
 
+/// Bytes between rows of which each line falls into the same set of the nearest cache, which has eight of them or twelve; and elements
+/// by which a copy moves them apart.
+const SAME_SETS: i64 = 4096;
+const APART: usize = 16;
+
+/// Rows and columns of a product from which on such a copy is worth its time.
+const MANY_ROWS: usize = 32;
+const MANY_COLUMNS: usize = 128;
+
 /// Positions in [`LeadingAxis::strides`].
 const A: usize = 0;
 const B: usize = 1;
@@ -307,6 +316,9 @@ impl Planner<'_> {
             let dtype = a.dtype;
             a = self.dense_copy(layer, &a, dtype, "neither its rows nor its columns lie together")?;
         }
+        if shares_sets(&a) && rows >= MANY_ROWS && n >= MANY_COLUMNS {
+            a = self.copy_apart(layer, &a)?;
+        }
         if let Some(r) = residual.take() {
             residual = Some(match near(r.strides[rank - 1], n, float_of(&r)) {
                 true => r,
@@ -330,6 +342,23 @@ impl Planner<'_> {
         let name = format!("{}.gather", self.graph.node(layer.node).name);
         let copy = self.temporary(&name, &TensorType::new(dtype, view.shape.clone()));
         self.copy(layer.node, &name, view.clone(), copy.clone(), why)?;
+        Ok(copy)
+    }
+
+    /// A copy of a matrix whose rows do not begin in the same sets of a cache.
+    fn copy_apart(&mut self, layer: &ProductLayer, view: &View) -> Result<View, PlanError> {
+        let name = format!("{}.gather", self.graph.node(layer.node).name);
+        let (mut shape, columns) = (view.shape.clone(), view.rank() - 1);
+        shape[columns] += APART;
+        let copy = self.temporary(&name, &TensorType::new(view.dtype, shape));
+        let copy = View { shape: view.shape.clone(), ..copy };
+        self.copy(
+            layer.node,
+            &name,
+            view.clone(),
+            copy.clone(),
+            "its rows lie in the same sets of the cache",
+        )?;
         Ok(copy)
     }
 
@@ -380,6 +409,12 @@ impl Planner<'_> {
         }
         Ok(buffer)
     }
+}
+
+/// Whether the rows that a tile reads at once, a few bytes of each, are more than have room in the sets that they share.
+fn shares_sets(a: &View) -> bool {
+    let [.., row, column] = a.strides[..] else { return false };
+    column == a.dtype.bytes() as i64 && row != 0 && row % SAME_SETS == 0
 }
 
 /// Whether kernels read a matrix that is computed row by row, for so many rows of A.
