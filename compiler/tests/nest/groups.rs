@@ -104,9 +104,7 @@ fn is_floats(types: &[DType]) -> bool {
 /// Casts that go one by one.
 fn is_single(from: DType, to: DType) -> bool {
     let halves = matches!(to, DType::F16 | DType::BF16);
-    (from == DType::U64 && to.is_float())
-        || (to == DType::U64 && from.is_float())
-        || (halves && !from.is_float() && from.bytes() > 2)
+    (from == DType::U64 && to.is_float()) || (halves && !from.is_float() && from.bytes() > 2)
 }
 
 #[test]
@@ -127,6 +125,18 @@ fn a_cast_from_any_type_to_any_other_is_as_evaluated() {
             check_groups(Cast { to }, &[&random.tensor(from, &LONG)]);
         }
     }
+}
+
+#[test]
+fn a_cast_to_or_from_long_floats_is_as_evaluated() {
+    let mut random = Random::new(3);
+    let x = bits(&mut random, DType::F32, &LONG);
+    check_groups(Cast { to: DType::F64 }, &[&x]);
+    check_groups(Cast { to: DType::F64 }, &[&random.tensor(DType::F16, &LONG)]);
+    let known = x.elems::<f32>().unwrap().into_owned();
+    let wide = known.into_iter().map(f64::from).chain([0.1, -1e300, 1e-300, f64::MAX, 16777217.0, 1e-40]);
+    let wide: Vec<f64> = wide.cycle().take(LONG.iter().product()).collect();
+    check_groups(Cast { to: DType::F32 }, &[&Tensor::new(LONG.to_vec(), &wide).unwrap()]);
 }
 
 #[test]

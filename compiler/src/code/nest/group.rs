@@ -64,13 +64,13 @@ fn has_binary(function: BinaryFn, dtype: DType) -> bool {
     }
 }
 
-/// Numbers of 64 bits become floats, and floats those, where they are signed; all else goes.
+/// Numbers of 64 bits become floats where they are signed, and floats of 64 bits those of 32, and the other way around; all else goes.
 fn has_cast(from: DType, to: DType) -> bool {
     let is_long = |dtype| matches!(dtype, DType::I64 | DType::U64);
     match (from, to) {
-        (DType::F64, _) | (_, DType::F64) => false,
+        (DType::F64, to) => to == DType::F32,
+        (from, DType::F64) => from.is_float(),
         (DType::U64, _) if to.is_float() => false,
-        (_, DType::U64) if from.is_float() => false,
         // What rounds to `f32` on its way rounds twice.
         (_, DType::F16 | DType::BF16) => from.is_float() || (from.bytes() < 4 && !is_long(from)),
         _ => true,
@@ -548,6 +548,8 @@ impl GroupWriter<'_, '_> {
         let parts = self.elements(&x);
         match (from.is_float(), to.is_float()) {
             (_, false) if to == DType::Bool => ElementGroup::Mask(self.not_zero(from, &parts)),
+            (true, true) if to == DType::F64 => ElementGroup::Elements(self.promoted(&parts)),
+            (true, true) => ElementGroup::Elements(self.demoted(&parts)),
             (true, false) => ElementGroup::Elements(self.float_to_int(to, &parts)),
             (false, true) => ElementGroup::Elements(self.int_to_float(from, &parts)),
             _ => ElementGroup::Elements(self.resized(from, to.bytes(), parts)),
@@ -576,9 +578,7 @@ impl GroupWriter<'_, '_> {
     fn float_to_int(&mut self, to: DType, parts: &[Value]) -> Vec<Value> {
         match to {
             DType::I64 => return self.float_to_long(parts),
-            DType::U32 => {
-                return parts.iter().map(|&x| self.b.ins().fcvt_to_uint_sat(types::I32X4, x)).collect();
-            }
+            DType::U32 | DType::U64 => return self.float_to_natural(to, parts),
             _ => {}
         }
         let limited = self.at_most_the_largest(to, parts);
@@ -635,6 +635,55 @@ impl GroupWriter<'_, '_> {
         let least = self.int(4, i64::from(i32::MIN));
         let outside: Vec<Value> = words.iter().map(|&x| self.b.ins().icmp(IntCC::Equal, x, least)).collect();
         self.unless_any(&outside, |_| words, saturated)
+    }
+
+    /// Integers of 32 or 64 bits without signs. Negative numbers and NaN are 0; what is left goes by way of 31 bits where all have room
+    /// there, as most have.
+    fn float_to_natural(&mut self, to: DType, parts: &[Value]) -> Vec<Value> {
+        let zero = self.bytes_of(types::F32X4, &[0]);
+        let beyond = self.bytes_of(types::F32X4, &2f32.powi(31).to_le_bytes());
+        let positive = parts.iter().map(|&x| {
+            let above = self.b.ins().fcmp(FloatCC::GreaterThan, x, zero);
+            let above = self.seen_as(types::F32X4, above);
+            self.b.ins().band(x, above)
+        });
+        let positive: Vec<Value> = positive.collect();
+        let outside = positive.iter().map(|&x| self.b.ins().fcmp(FloatCC::GreaterThanOrEqual, x, beyond));
+        let outside: Vec<Value> = outside.collect();
+        self.unless_any(
+            &outside,
+            |w| {
+                let words = match w.arch {
+                    Arch::X86_64 => w.cut_to_word(&positive),
+                    _ => positive.iter().map(|&x| w.b.ins().fcvt_to_sint_sat(types::I32X4, x)).collect(),
+                };
+                w.resized(DType::U32, to.bytes(), words)
+            },
+            |w| match to {
+                DType::U32 => parts.iter().map(|&x| w.b.ins().fcvt_to_uint_sat(types::I32X4, x)).collect(),
+                _ => w.by_lanes(DType::F32, to, parts),
+            },
+        )
+    }
+
+    /// Floats of 64 bits of such of 32.
+    fn promoted(&mut self, parts: &[Value]) -> Vec<Value> {
+        let order: Vec<u8> = (8..16).chain(0..8).collect();
+        let halves = parts.iter().flat_map(|&x| {
+            let upper = self.shuffled([x, x], &order);
+            [x, upper].map(|half| self.b.ins().fvpromote_low(half))
+        });
+        halves.collect()
+    }
+
+    /// Floats of 32 bits of such of 64.
+    fn demoted(&mut self, parts: &[Value]) -> Vec<Value> {
+        let both: Vec<u8> = (0..8).chain(16..24).collect();
+        let pairs = parts.chunks_exact(2).map(|pair| {
+            let [low, high] = [pair[0], pair[1]].map(|half| self.b.ins().fvdemote(half));
+            self.shuffled([low, high], &both)
+        });
+        pairs.collect()
     }
 
     fn int_to_float(&mut self, from: DType, parts: &[Value]) -> Vec<Value> {
