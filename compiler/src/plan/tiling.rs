@@ -44,6 +44,11 @@ impl Registers {
         Lanes::holding(self.lanes as u32).unwrap_or(Lanes::X4)
     }
 
+    /// Whether instructions take a broadcast from memory as an operand: those of AVX-512 do.
+    pub fn embed(self) -> bool {
+        self.lanes == Lanes::X16.count() as usize
+    }
+
     /// Whether a dense tile of `rows` pixels by `vectors` fits: accumulators, and beside them first the weights' vectors
     /// and one broadcast, then what the epilogue needs.
     pub fn hold(self, rows: usize, vectors: usize, epilogue: usize) -> bool {

@@ -241,7 +241,9 @@ fn stage(
 pub(super) fn sums(registers: Registers, rows: usize, vectors: usize) -> (u32, Broadcast) {
     let split = registers.split(rows, vectors);
     let free = registers.count.saturating_sub(rows * vectors * split + vectors);
-    (split as u32, if free >= 2 { Broadcast::Register } else { Broadcast::Embedded })
+    // Where no instruction has a broadcast as its operand, each of them would take the register, and a load, anew.
+    let enough = if registers.embed() { 2 } else { 1 };
+    (split as u32, if free >= enough { Broadcast::Register } else { Broadcast::Embedded })
 }
 
 /// The kernel of a tile and a panel.
