@@ -1,13 +1,13 @@
-//! The best of many items, again and again: each block of sixteen says which is its best one, and so do sixteen blocks together.
+//! The best of many items, again and again: each block of eight says which is its best one, and so do eight blocks together.
 //!
 //! ```text
 //!   the best            9
-//!   of sixteen blocks   9               7
-//!   of sixteen items    5    9    2     7   …
+//!   of eight blocks     9               7
+//!   of eight items      5    9    2     7   …
 //!   items               …   9 4 1 …         9 is taken: only the maxima above it are found anew
 //! ```
 //!
-//! What a heap asks of two items at a time, and guesses wrong half of the time, is asked here of sixteen without a branch.
+//! What a heap asks of two items at a time, and guesses wrong half of the time, is asked here of eight without a branch.
 
 use nnc_ir::DType;
 
@@ -71,7 +71,7 @@ impl Tournament {
         [at, &[RoutineExpr::index(start) + slot]].concat()
     }
 
-    /// The items of a block come in; where there are fewer than sixteen, nothing stands in the other slots.
+    /// The items of a block come in; where there are fewer than eight, nothing stands in the other slots.
     pub(super) fn enter(
         &self,
         w: &mut Writer,
