@@ -438,8 +438,13 @@ impl Planner<'_> {
         let channels = self.graph.ty(output).shape[1];
         if let Some(r) = residual {
             let buffer = r.slots[0].buffer;
-            let free =
-                self.dies_at(buffer, id) && !self.is_wide(output) && self.direct_output(output).is_none();
+            // Where images between are larger than those at both ends, pictures of a batch go through all layers one by one, and the
+            // first one reads what the residual is.
+            let by_pictures = extent.n > 1 && input.channels() > channels;
+            let free = !by_pictures
+                && self.dies_at(buffer, id)
+                && !self.is_wide(output)
+                && self.direct_output(output).is_none();
             // The input may be the residual under other pitches: a transposed picture.
             if free && !input.buffers().iter().any(|&of| self.root(of) == self.root(buffer)) {
                 return (r.clone(), buffer);

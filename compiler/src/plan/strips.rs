@@ -13,6 +13,9 @@
 //! Rows that two strips need are computed by both. The more strips, the more of that; the fewer, the more rows. What is
 //! won and lost is estimated in cycles, and layers run in strips only where that is a gain ([`Costs`]).
 //!
+//! A strip that is too large for the second-level cache may stay in the last one: of a batch, whose images would go to memory, that is worth
+//! as much as it is that those of a single picture do not.
+//!
 //! Layers qualify that go through their units in the order of pixels: tiles of a dense layer, rows of a layer with channels
 //! in lanes, picture by picture. A batch is a tall picture whose windows stay in theirs: strips are parts of a picture, or some
 //! pictures where these are small. An image between them may be read by any layer of the group, but by no other, and not through a
@@ -42,6 +45,8 @@ const MOST_STRIPS: usize = 64;
 const MOST_OF_BATCH: usize = 4096;
 /// The part of the second-level cache that a strip may fill: its images, and what it reads and writes of others.
 const PART_OF_L2: u64 = 3;
+/// The part of what a core has of the last-level cache that a strip may fill in its place.
+const PART_OF_L3: u64 = 2;
 /// Cycles that a byte costs that leaves the second-level cache and comes back. (Measured on MobileNet's first layers, whose
 /// times were compared with those of layers of the same kind that fit.)
 const CYCLES_PER_BYTE: f64 = 0.075;
@@ -262,6 +267,13 @@ fn touches(draft: &Draft, buffers: &[Buffer]) -> Vec<(BufferId, Touch)> {
     touches
 }
 
+/// Where the images of a strip stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cache {
+    Second,
+    Last,
+}
+
 /// What is won and lost, in cycles.
 struct Costs {
     rule: StripRule,
@@ -302,28 +314,30 @@ impl Costs {
         }
     }
 
-    /// What is won if an image stays in the cache.
-    fn image(&self, bytes: u64) -> f64 {
-        match self.rule {
-            StripRule::Always(_) => 1.0,
-            StripRule::WhereFaster if 2 * bytes > self.l3 => bytes as f64 * CYCLES_PER_BYTE_OF_MEMORY,
-            StripRule::WhereFaster if 2 * bytes > self.l2 => bytes as f64 * CYCLES_PER_BYTE,
-            StripRule::WhereFaster | StripRule::Never => 0.0,
-        }
+    /// What is won if an image stays in a cache.
+    fn image(&self, bytes: u64, cache: Cache) -> f64 {
+        let per_byte = match self.rule {
+            StripRule::Always(_) => return 1.0,
+            StripRule::WhereFaster if 2 * bytes > self.l3 => CYCLES_PER_BYTE_OF_MEMORY,
+            StripRule::WhereFaster if 2 * bytes > self.l2 => CYCLES_PER_BYTE,
+            StripRule::WhereFaster | StripRule::Never => return 0.0,
+        };
+        let there = if cache == Cache::Last { CYCLES_PER_BYTE } else { 0.0 };
+        bytes as f64 * (per_byte - there)
     }
 
-    /// Whether a strip that touches so many bytes does not stay in the cache.
-    fn is_too_large(&self, bytes: u64) -> bool {
-        self.rule == StripRule::WhereFaster && PART_OF_L2 * bytes > self.l2
+    /// The cache that a strip stays in which touches so many bytes.
+    fn cache(&self, bytes: u64) -> Option<Cache> {
+        if self.rule != StripRule::WhereFaster || PART_OF_L2 * bytes <= self.l2 {
+            return Some(Cache::Second);
+        }
+        (PART_OF_L3 * bytes <= self.l3 / self.cores as u64).then_some(Cache::Last)
     }
 
     /// What a group of `count` strips loses, of which these are some that are like all.
     fn group(&self, steps: &Steps<'_>, some: &Group, sweeps: &[&Sweep], count: usize) -> f64 {
         if let StripRule::Always(_) = self.rule {
             return 0.0;
-        }
-        if self.is_too_large(steps.outside(some, sweeps) + some.bytes) {
-            return f64::INFINITY;
         }
         let part = some.strips.len() as f64 / count as f64;
         let (mut whole, mut again) = (0.0, 0.0);
@@ -341,7 +355,7 @@ impl Costs {
     /// What it costs to read the weights for each strip that are read once for a whole batch, unless they stay in the cache.
     fn weights(&self, steps: &Steps<'_>, group: &Group, count: usize) -> f64 {
         let bytes: u64 = group.steps.clone().map(|step| steps.weights(step)).sum();
-        let stay = steps.images(group.steps.clone()) == 1 || !self.is_too_large(bytes);
+        let stay = steps.images(group.steps.clone()) == 1 || self.cache(bytes) == Some(Cache::Second);
         if stay { 0.0 } else { (count - 1) as f64 * bytes as f64 * CYCLES_PER_BYTE }
     }
 
@@ -408,8 +422,10 @@ impl Steps<'_> {
     /// Into how many strips some steps are best cut, and how many cycles that wins; `None` if none do.
     fn best(&self, steps: Range<usize>, sweeps: &[&Sweep], costs: &Costs) -> Option<(f64, usize)> {
         let between = self.between(&steps)?;
-        let near: f64 = between.iter().map(|id| costs.image(self.buffers[id.0 as usize].bytes)).sum();
-        if near == 0.0 {
+        let won = |cache: Cache| -> f64 {
+            between.iter().map(|id| costs.image(self.buffers[id.0 as usize].bytes, cache)).sum()
+        };
+        if won(Cache::Second) == 0.0 {
             return None;
         }
         let images = self.images(steps.clone());
@@ -419,11 +435,13 @@ impl Steps<'_> {
             // are for most counts.
             let of_picture = (count / images).max(1);
             let middle = self.band(&steps, &between, sweeps, count, of_picture / 2);
-            if costs.is_too_large(self.least(&steps, &between, sweeps, &middle)) {
+            let least = costs.cache(self.least(&steps, &between, sweeps, &middle));
+            if least.is_none_or(|cache| won(cache) <= 0.0) {
                 continue;
             }
             let some = self.cut(steps.clone(), &between, sweeps, count, of_picture);
-            let gain = near - costs.group(self, &some, sweeps, count);
+            let Some(cache) = costs.cache(self.outside(&some, sweeps) + some.bytes) else { continue };
+            let gain = won(cache) - costs.group(self, &some, sweeps, count);
             if gain > best.map_or(0.0, |(known, _)| known) {
                 best = Some((gain, count));
             }
@@ -590,15 +608,16 @@ mod tests {
     fn what_leaves_the_last_cache_costs_more() {
         let target = Target::named("x86-64-v3").unwrap();
         let costs = Costs::of(StripRule::WhereFaster, &target);
-        assert!(costs.image(target.l3) > 3.0 * costs.image(target.l3 / 2));
+        let image = |bytes: u64| costs.image(bytes, Cache::Second);
+        assert!(image(target.l3) > 3.0 * image(target.l3 / 2));
     }
 
     #[test]
     fn what_costs_more_than_it_wins_is_left_alone() {
         let target = Target::named("x86-64-v3").unwrap();
         let costs = Costs::of(StripRule::WhereFaster, &target);
-        assert_eq!(costs.image(target.l2 / 2), 0.0, "it stays in the cache anyway");
-        assert!(costs.image(target.l2) > 0.0);
+        assert_eq!(costs.image(target.l2 / 2, Cache::Second), 0.0, "it stays in the cache anyway");
+        assert!(costs.image(target.l2, Cache::Second) > 0.0);
         assert!(costs.counts(5, 1).is_empty(), "too few rows for strips");
         assert!(costs.counts(100, 1).iter().all(|count| count.is_multiple_of(target.cores as usize)));
     }
@@ -607,14 +626,24 @@ mod tests {
     fn what_an_image_wins_is_the_way_of_its_bytes_from_where_it_would_be() {
         let target = Target::named("x86-64-v3").unwrap();
         let costs = Costs::of(StripRule::WhereFaster, &target);
-        let (l2, l3) = (target.l2, target.l3);
-        assert_eq!(costs.image(l3), l3 as f64 * CYCLES_PER_BYTE_OF_MEMORY);
-        assert_eq!(costs.image(l3 / 2), (l3 / 2) as f64 * CYCLES_PER_BYTE);
-        assert_eq!(
-            [costs.is_too_large(l2 / PART_OF_L2), costs.is_too_large(l2 / PART_OF_L2 + 1)],
-            [false, true]
-        );
-        assert!(!Costs::of(StripRule::Always(2), &target).is_too_large(l2), "who asks for strips has them");
+        let l3 = target.l3;
+        assert_eq!(costs.image(l3, Cache::Second), l3 as f64 * CYCLES_PER_BYTE_OF_MEMORY);
+        assert_eq!(costs.image(l3 / 2, Cache::Second), (l3 / 2) as f64 * CYCLES_PER_BYTE);
+        let from_memory = CYCLES_PER_BYTE_OF_MEMORY - CYCLES_PER_BYTE;
+        assert_eq!(costs.image(l3, Cache::Last), l3 as f64 * from_memory);
+        assert_eq!(costs.image(l3 / 2, Cache::Last), 0.0, "it is there anyway");
+    }
+
+    #[test]
+    fn a_strip_stays_in_the_second_cache_or_in_what_its_core_has_of_the_last_one() {
+        let mut target = Target::named("x86-64-v3").unwrap();
+        target.cores = 2;
+        let costs = Costs::of(StripRule::WhereFaster, &target);
+        let (l2, of_l3) = (target.l2 / PART_OF_L2, target.l3 / 2 / PART_OF_L3);
+        assert_eq!([l2, l2 + 1].map(|bytes| costs.cache(bytes)), [Some(Cache::Second), Some(Cache::Last)]);
+        assert_eq!([of_l3, of_l3 + 1].map(|bytes| costs.cache(bytes)), [Some(Cache::Last), None]);
+        let always = Costs::of(StripRule::Always(2), &target);
+        assert_eq!(always.cache(target.l3), Some(Cache::Second), "who asks for strips has them");
     }
 
     #[test]

@@ -45,6 +45,30 @@ fn strips_of_a_batch_compute_every_picture() {
     same_in_strips(&LAYERS.replace(": f32[1x", ": f32[4x"), &[2, 3, 4, 5, 8, 16, 17, 40]);
 }
 
+/// An inverted residual, whose first layer reads what its last one adds.
+const BOTTLENECK: &str = "%x = input : f32[4x3x9x7]
+%w0 = const f32[6x3x3x3] hash(seed=4, scale=1)
+%c0 = conv %x, %w0 {pads=1x1:1x1} : f32[4x6x9x7]
+%w1 = const f32[24x6x1x1] hash(seed=1, scale=1)
+%c1 = conv %c0, %w1 {epilogue=relu} : f32[4x24x9x7]
+%w2 = const f32[24x1x3x3] hash(seed=2, scale=1)
+%c2 = conv %c1, %w2 {pads=1x1:1x1, groups=24, epilogue=relu} : f32[4x24x9x7]
+%w3 = const f32[6x24x1x1] hash(seed=3, scale=1)
+%c3 = conv %c2, %w3, _, %c0 {epilogue=residual} : f32[4x6x9x7]
+%p = max_pool %c3 {kernel=3x3, pads=1x1:1x1} : f32[4x6x9x7]
+output y = %p
+";
+
+#[test]
+fn pictures_of_a_batch_go_through_a_whole_bottleneck() {
+    same_in_strips(BOTTLENECK, &[2, 4, 5, 9]);
+    let target = Target::host().expect("a target");
+    let (plan, _) = run(BOTTLENECK, &target, StripRule::Always(4), 1);
+    let named = |name: &str| plan.steps.iter().position(|step| step.name.contains(name));
+    let (first, last) = (named("c1").expect("a layer"), named("c3").expect("a layer"));
+    assert!(plan.strips.iter().any(|group| group.steps().start <= first && last < group.steps().end));
+}
+
 fn same_in_strips(text: &str, counts: &[usize]) {
     let target = Target::host().expect("a target");
     let (_, whole) = run(text, &target, StripRule::Never, 1);
