@@ -80,6 +80,7 @@ impl Planner<'_> {
                 operands: Operands { a, b, out, residual: None },
                 constant: Some((part(&weights, &[columns, layout.depth()])?, true)),
                 bias: bias.map(|bias| part(bias, &[columns])).transpose()?,
+                of_rows: None,
                 epilogue: KernelEpilogue { bias: bias.is_some(), ..KernelEpilogue::default() },
                 counts: group == 0,
             })?;

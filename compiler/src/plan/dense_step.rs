@@ -123,6 +123,9 @@ impl Planner<'_> {
         epilogue: KernelEpilogue,
     ) -> Result<(), PlanError> {
         let (id, output) = (layer.node, Value::from(layer.node));
+        if self.over_planes(layer, epilogue)? {
+            return Ok(());
+        }
         let mut image = self.image_or_copy(id, layer.x)?;
         let own = self.own(layer)?;
         let results = self.graph.ty(output).shape[1];

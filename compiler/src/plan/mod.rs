@@ -46,6 +46,7 @@ pub mod packing;
 mod panels;
 mod pieces;
 pub mod pitch;
+mod plane_step;
 mod planner;
 mod print;
 mod product_step;

@@ -17,7 +17,7 @@
 use nnc_ir::{DType, NodeId, Tensor, TensorType, Value};
 
 use super::buffer::{BufferId, Home};
-use super::dense::{Ahead, DenseArg, DensePlan, LoopOrder, PanelRun, WeightsPitch};
+use super::dense::{Ahead, DenseArg, DensePlan, LoopOrder, PanelRun, Progression, WeightsPitch};
 use super::dense_step::{FEW_PIXELS, GroupInput, merge_panels};
 use super::draft::Draft;
 use super::fits::ProductLayer;
@@ -81,9 +81,24 @@ pub(super) struct Multiplication {
     /// The second matrix, if it is known, and whether it is given as its transpose.
     pub constant: Option<(Tensor, bool)>,
     pub bias: Option<Tensor>,
+    /// What is added to all elements of a row, in place of a residual.
+    pub of_rows: Option<RowBias>,
     pub epilogue: KernelEpilogue,
     /// Whether its first step counts as the node.
     pub counts: bool,
+}
+
+/// One element for each row of a product: from one to the next along the axes before the columns.
+pub(super) struct RowBias {
+    pub values: Vec<f32>,
+    pub strides: Vec<i64>,
+}
+
+impl RowBias {
+    /// Each element for all lanes of a panel.
+    fn in_lanes(&self, lanes: usize) -> Vec<f32> {
+        self.values.iter().flat_map(|&value| std::iter::repeat_n(value, lanes)).collect()
+    }
 }
 
 impl Planner<'_> {
@@ -93,12 +108,13 @@ impl Planner<'_> {
         let constant = self.graph.constant(layer.b).cloned().map(|tensor| (tensor, layer.trans_b));
         let bias = layer.bias.map(|bias| self.parameter(Some(bias))).transpose()?;
         let (node, epilogue) = (layer.node, layer.epilogue);
-        self.multiplied(Multiplication { node, operands, constant, bias, epilogue, counts: true })
+        let of_rows = None;
+        self.multiplied(Multiplication { node, operands, constant, bias, of_rows, epilogue, counts: true })
     }
 
     /// Plans a product whose operands have their places.
     pub(super) fn multiplied(&mut self, product: Multiplication) -> Result<(), PlanError> {
-        let Multiplication { node, operands, constant, bias, epilogue, counts } = product;
+        let Multiplication { node, operands, constant, bias, of_rows, epilogue, counts } = product;
         let (a, b, out) = (&operands.a, &operands.b, &operands.out);
         let rank = out.rank();
         let (k, n) = (a.shape[rank - 1], out.shape[rank - 1]);
@@ -117,13 +133,16 @@ impl Planner<'_> {
                         _ => matrices.stride_of(axis),
                     },
                     out.strides[axis],
-                    operands.residual.as_ref().map_or(0, |r| r.strides[axis]),
+                    match (&of_rows, &operands.residual) {
+                        (Some(of_rows), _) => of_rows.strides[axis],
+                        (None, residual) => residual.as_ref().map_or(0, |r| r.strides[axis]),
+                    },
                 ],
             })
             .collect();
         let axes = merged(&axes);
         let (outer, swept) = axes.split_at(axes.len().saturating_sub(SWEPT));
-        let [images, y, x] = last_three(swept);
+        let [mut images, mut y, mut x] = last_three(swept);
         let registers = Registers::of(self.target);
         let runs = OutputRun::all(n);
         let folding = match &constant {
@@ -158,6 +177,14 @@ impl Planner<'_> {
         };
         let residual_float = operands.residual.as_ref().map_or(output, float_of);
         let mut panels = merge_panels(&cut, &[group], (output, residual_float), &[0], k);
+        let of_rows = of_rows.map(|of_rows| {
+            let lanes = cut.iter().map(Panel::lanes).max().unwrap_or(0);
+            for axis in [&mut images, &mut y, &mut x] {
+                axis.strides[RESIDUAL] *= Float::F32.span(lanes as u32);
+            }
+            panels.iter_mut().for_each(|run| run.residual = Progression::default());
+            of_rows.in_lanes(lanes)
+        });
         let matrix_bytes: i64 = panels.iter().map(|p| panel_bytes(p, k) * p.count as i64).sum();
         let name = self.graph.node(node).name.clone();
         let weights = match constant {
@@ -185,6 +212,7 @@ impl Planner<'_> {
             }
             None => self.packed_by_step(node, b, output, (&matrices, &panels, matrix_bytes))?,
         };
+        let of_rows = of_rows.map(|of_rows| self.constant_buffer(&name, bytemuck::cast_slice(&of_rows)));
         let has_bias = bias.is_some();
         let bias = match bias {
             None => ARENA_START,
@@ -257,6 +285,9 @@ impl Planner<'_> {
             if let Some(residual) = &operands.residual {
                 args[DenseArg::Residual as usize] =
                     (buffer(residual), (residual.offset + offset(RESIDUAL)) as u64);
+            }
+            if let Some(of_rows) = of_rows {
+                args[DenseArg::Residual as usize] = (of_rows, 0);
             }
             let first = at.iter().all(|&i| i == 0);
             self.step(Draft {
@@ -412,7 +443,7 @@ impl Planner<'_> {
 }
 
 /// Whether the rows that a tile reads at once, a few bytes of each, are more than have room in the sets that they share.
-fn shares_sets(a: &View) -> bool {
+pub(super) fn shares_sets(a: &View) -> bool {
     let [.., row, column] = a.strides[..] else { return false };
     column == a.dtype.bytes() as i64 && row != 0 && row % SAME_SETS == 0
 }

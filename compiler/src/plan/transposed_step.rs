@@ -42,6 +42,9 @@ impl Planner<'_> {
         epilogue: KernelEpilogue,
     ) -> Result<(), PlanError> {
         let (id, output) = (layer.node, Value::from(layer.node));
+        if self.transposed_over_planes(layer, epilogue)? {
+            return Ok(());
+        }
         let conv = transposed_conv(self.graph, layer)?;
         let own = self.own(layer)?;
         let shape = &self.graph.ty(output).shape;

@@ -60,6 +60,9 @@ impl Planner<'_> {
     /// Plans a convolution over volumes that sums over channels.
     pub(super) fn volumes(&mut self, layer: &KernelLayer, epilogue: KernelEpilogue) -> Result<(), PlanError> {
         let (id, output) = (layer.node, Value::from(layer.node));
+        if self.over_planes(layer, epilogue)? {
+            return Ok(());
+        }
         let own = self.own(layer)?;
         let image = self.volume_input(id, layer.x, own.is_computed(), output, false)?;
         let residual = layer.residual.map(|r| self.residual_image(id, output, r)).transpose()?;

@@ -9,6 +9,7 @@ mod fusions;
 mod integers;
 mod layouts;
 mod networks;
+mod planes;
 mod products;
 mod refusals;
 mod strips;
