@@ -377,7 +377,7 @@ impl<'g> Planner<'g> {
 
     /// Adds a nest whose loops are put in order when all steps are known.
     pub fn loops(&mut self, mut draft: LoopsDraft) {
-        self.abouts.push(self.about(draft.node, !draft.nest.goes_over_windows()));
+        self.abouts.push(self.about(draft.node, !draft.nest.goes_through_kernels()));
         draft.node = draft.node.filter(|_| self.depth == 0);
         self.drafts.push(StepDraft::Loops(Box::new(draft)));
     }

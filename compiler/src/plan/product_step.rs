@@ -10,10 +10,12 @@
 //!              of the run, each once for all rows that read it
 //! ```
 //!
-//! A matrix that is computed and read by few rows is not packed, where it lies row by row: its kernels read it once, as packing would.
+//! A matrix that is computed and read by few rows is not packed, where it lies row by row: its kernels read it once, as packing would. Nor is one
+//! for a single row that lies column by column, as the keys of a decoder do: the product is a nest of sums along rows.
 //!
 //! What lies in another way than kernels read or write it is copied; [`fits`](super::fits) has said that there is a kernel.
 
+use nnc_ir::op::{MatMul, Op};
 use nnc_ir::{DType, NodeId, Tensor, TensorType, Value};
 
 use super::buffer::{BufferId, Home};
@@ -21,6 +23,7 @@ use super::dense::{Ahead, DenseArg, DensePlan, LoopOrder, PanelRun, Progression,
 use super::dense_step::{FEW_PIXELS, GroupInput, merge_panels};
 use super::draft::Draft;
 use super::fits::ProductLayer;
+use super::generic::ROW_ELEMENTS;
 use super::packing::{PackedPanel, Packing};
 use super::panels::{OutputRun, Panel, cut_panels, packed_bias};
 use super::planner::{ARENA_START, Planner};
@@ -104,6 +107,9 @@ impl RowBias {
 impl Planner<'_> {
     /// Plans a product of matrices.
     pub(super) fn product(&mut self, layer: &ProductLayer) -> Result<(), PlanError> {
+        if self.is_along_rows(layer) {
+            return self.along_rows(layer);
+        }
         let operands = self.operands(layer)?;
         let constant = self.graph.constant(layer.b).cloned().map(|tensor| (tensor, layer.trans_b));
         let bias = layer.bias.map(|bias| self.parameter(Some(bias))).transpose()?;
@@ -303,6 +309,42 @@ impl Planner<'_> {
             });
         }
         Ok(())
+    }
+
+    /// Whether rows are multiplied with matrices of their own that are computed, and whose columns are rows in memory: read once, they are
+    /// not worth packing.
+    fn is_along_rows(&mut self, layer: &ProductLayer) -> bool {
+        let graph = self.graph;
+        let Op::MatMul(product) = &graph.node(layer.node).op else { return false };
+        let types = [layer.a, layer.b, Value::from(layer.node)].map(|value| graph.ty(value));
+        let [a, b, y] = types.map(|ty| &ty.shape);
+        let plain = product.epilogue.activation.is_none() && types.iter().all(|ty| ty.dtype == DType::F32);
+        let own =
+            |rank: usize| a[..rank - 2] == b[..rank - 2] && a[rank - 2] == 1 && a[rank - 1] >= ROW_ELEMENTS;
+        if !plain || graph.constant(layer.b).is_some() || a.len() < 2 || a.len() != b.len() || !own(a.len()) {
+            return false;
+        }
+        let Some(view) = self.view(layer.b) else { return false };
+        let [.., row, column] = view.strides[..] else { return false };
+        let k = if layer.trans_b { column } else { row };
+        k == Float::F32.span(1) && y.iter().all(|&extent| extent > 0)
+    }
+
+    /// Plans products of one row as a nest: each element of a result is a sum along a row in memory.
+    fn along_rows(&mut self, layer: &ProductLayer) -> Result<(), PlanError> {
+        let id = layer.node;
+        let node = self.graph.node(id);
+        let mut inputs = Vec::new();
+        for operand in self.graph.operands(id) {
+            inputs.push(operand.map(|operand| self.view_or_gather(id, operand)).transpose()?);
+        }
+        if let Some(Some(a)) = inputs.get_mut(MatMul::A)
+            && a.strides.last() != Some(&(a.dtype.bytes() as i64))
+        {
+            *a = self.dense_copy(layer, a, a.dtype, "its elements lie apart")?;
+        }
+        let out = self.generic_output(id, id.into(), &node.outputs[0], false, &[]);
+        self.generic_steps(id, &node.name, &node.op, &inputs, &[out], None)
     }
 
     /// Where operands and result are, with the axes that vectors lack, as kernels read and write them.

@@ -1,6 +1,9 @@
 //! Products of matrices: of constants and of what is computed, of any rank and extent, however operands lie.
 
-use super::support::keeps_its_kernel;
+use nnc::plan::Winograd;
+use nnc::target::Target;
+
+use super::support::{graph, keeps_its_kernel, planned};
 
 /// `x` by a constant and by an input, each given as it is and as its transpose.
 fn all_forms(batch: &[usize], b_batch: &[usize], [m, k, n]: [usize; 3], dtype: &str) {
@@ -227,4 +230,32 @@ output last = %y
 output u = %y:1
 output g = %y:2",
     );
+}
+
+/// The keys of a decoder lie row by row, and each is multiplied with one row of queries, which lies between the heads.
+#[test]
+fn one_row_by_rows_that_are_computed_is_not_packed() {
+    let text = "%q = input : f32[3x1x5x70]
+%keys = input : f32[3x5x41x70]
+%mask = input : f32[3x5x1x41]
+%row = transpose %q {perm=[0, 2, 1, 3]} : f32[3x5x1x70]
+%scores = mat_mul %row, %keys, _, %mask {trans_b=true, epilogue=residual} : f32[3x5x1x41]
+%turned = transpose %keys {perm=[0, 1, 3, 2]} : f32[3x5x70x41]
+%again = mat_mul %row, %turned : f32[3x5x1x41]
+output scores = %scores
+output again = %again";
+    keeps_its_kernel(text);
+    let plan = planned(&graph(text), &Target::named("x86-64-v4").expect("a target"), Winograd::Never);
+    assert!(!plan.steps.iter().any(|step| step.name.ends_with(".pack")));
+}
+
+#[test]
+fn rows_that_share_a_matrix_have_it_packed() {
+    let text = "%x = input : f32[6x1x64]
+%m = input : f32[40x64]
+%y = mat_mul %x, %m {trans_b=true} : f32[6x1x40]
+output y = %y";
+    keeps_its_kernel(text);
+    let plan = planned(&graph(text), &Target::named("x86-64-v4").expect("a target"), Winograd::Never);
+    assert!(plan.steps.iter().any(|step| step.name.ends_with(".pack")));
 }

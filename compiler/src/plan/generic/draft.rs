@@ -127,9 +127,9 @@ impl NestDraft {
         all.then_some(windows)
     }
 
-    /// Whether a kernel does all of it, window by window.
-    pub(in crate::plan) fn goes_over_windows(&self) -> bool {
-        self.windows
+    /// Whether kernels are known to do all of it.
+    pub(in crate::plan) fn goes_through_kernels(&self) -> bool {
+        self.windows || self.known.is_some()
     }
 
     /// The draft, if its sums go on across rows in vectors; `None` where strides or types do not allow it.

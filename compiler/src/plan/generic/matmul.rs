@@ -58,5 +58,7 @@ pub(super) fn matmul(l: &mut Lowering<'_>, op: &MatMul) -> Result<(), GenericErr
         _ => value.activated(activation),
     };
     let terms = vec![sum(y.dtype, Expr::Operand(0).mul(Expr::Operand(1)))];
-    l.push(NestDraft::reduce(&operands, &y, &[k], terms, value))
+    let draft = NestDraft::reduce(&operands, &y, &[k], terms, value);
+    let in_kernels = if m == 1 { draft.clone().in_kernels() } else { None };
+    l.push(in_kernels.unwrap_or(draft))
 }
