@@ -293,6 +293,8 @@ impl Planner<'_> {
             )));
         };
         let gathered = self.relayout(id, &image, "its operator reads channels at equal distances")?;
+        // Others that read the value find them together.
+        self.place(value, Place::Image(gathered.clone()));
         self.value_view(value, &gathered)
             .ok_or_else(|| PlanError::Internal("a gathered image is not regular".into()))
     }

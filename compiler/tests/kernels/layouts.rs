@@ -91,3 +91,22 @@ fn rows_of_pixels_are_pooled_where_they_lie() {
         }
     }
 }
+
+/// Rolled along both axes: both slices read the channels side by side, which lie in two runs.
+#[test]
+fn channels_that_several_read_together_are_gathered_once() {
+    let text = "%x = input : f32[1x8x6x5]
+%w = const f32[8x8x1x1] hash(seed=1, scale=1)
+%c = conv %x, %w : f32[1x8x6x5]
+%s = channel_select %c {select=[0[3..8], 0[0..3]]} : f32[1x8x6x5]
+%low = slice %s {axes=[2:4..6 by 1]} : f32[1x8x2x5]
+%high = slice %s {axes=[2:0..4 by 1]} : f32[1x8x4x5]
+%rolled = concat %low, %high {axis=2} : f32[1x8x6x5]
+%after = softmax %s {axis=3} : f32[1x8x6x5]
+output rolled = %rolled
+output after = %after";
+    keeps_its_kernel(text);
+    let plan = planned(&graph(text), &Target::named("x86-64-v4").expect("a target"), Winograd::Never);
+    let gathered = |layer: &str| plan.steps.iter().any(|step| step.name == format!("{layer}.gather"));
+    assert_eq!(["low", "high", "after"].map(gathered), [true, false, false]);
+}
