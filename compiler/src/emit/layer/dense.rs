@@ -243,7 +243,9 @@ pub(super) fn sums(registers: Registers, rows: usize, vectors: usize) -> (u32, B
     let free = registers.count.saturating_sub(rows * vectors * split + vectors);
     // Where no instruction has a broadcast as its operand, each of them would take the register, and a load, anew.
     let enough = if registers.embed() { 2 } else { 1 };
-    (split as u32, if free >= enough { Broadcast::Register } else { Broadcast::Embedded })
+    // What is read once needs no register of its own where an instruction reads it.
+    let again = vectors > 1 || !registers.embed();
+    (split as u32, if free >= enough && again { Broadcast::Register } else { Broadcast::Embedded })
 }
 
 /// The kernel of a tile and a panel.
@@ -336,5 +338,23 @@ fn ahead(e: &mut LayerEmitter<'_, '_, '_>, plan: &DensePlan, base: Value, call: 
             let (_, share) = e.div_rem(call, plan.ahead.period);
             e.offset(base, share, plan.ahead_share())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::Target;
+
+    #[test]
+    fn a_broadcast_has_a_register_where_several_multiply_by_it_or_none_reads_memory() {
+        let of = |name: &str, rows, vectors| {
+            sums(Registers::of(&Target::named(name).expect("a target")), rows, vectors).1
+        };
+        assert_eq!(of("x86-64-v4", 14, 2), Broadcast::Register);
+        assert_eq!(of("x86-64-v4", 28, 1), Broadcast::Embedded, "once");
+        assert_eq!(of("x86-64-v4", 15, 2), Broadcast::Embedded, "no register is left");
+        assert_eq!(of("x86-64-v3", 4, 3), Broadcast::Register, "the last one");
+        assert_eq!(of("x86-64-v3", 12, 1), Broadcast::Register, "each would be a load");
     }
 }
