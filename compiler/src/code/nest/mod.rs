@@ -34,6 +34,7 @@ mod group;
 mod inline;
 pub mod kernel;
 mod line;
+mod plane_windows;
 pub mod row;
 pub(in crate::code) mod scalar;
 mod scan;

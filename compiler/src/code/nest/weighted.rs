@@ -14,14 +14,11 @@ use std::ops::Range;
 
 use super::Expr;
 use super::line::Line;
-use super::window::{TapRow, Windows};
+use super::plane_windows::{PlaneWindows, TapRow};
 use crate::code::float::Float;
 use crate::code::tile::ir::{
     self, BinOp, Builder, ByteRange, Int, ParamKind, ParamRole, Source, TileProgram, Trips, Vector, at,
 };
-
-/// The most taps of a window: each is an instruction of its own, for each row of windows that are taken together.
-pub(super) const MOST_TAPS: usize = 64;
 
 /// Rows of windows that are taken together: as many as there are registers for their sums, beside the factors of all taps.
 const ROWS: [usize; 2] = [8, 4];
@@ -36,18 +33,18 @@ const WRITTEN_OUT: u32 = 2;
 const ALIGNED: u32 = 16;
 
 /// Bytes of scratch that a kernel needs, for any vectors.
-pub(super) fn scratch(windows: &Windows<'_>) -> usize {
+pub(super) fn scratch(windows: &PlaneWindows<'_>) -> usize {
     let slots = ROWS.iter().map(|&rows| slots(windows, rows)).max().unwrap_or(0);
     4 * slots * row(windows) as usize
 }
 
 /// The rows of the plane that so many rows of windows see at most.
-fn slots(windows: &Windows<'_>, rows: usize) -> usize {
+fn slots(windows: &PlaneWindows<'_>, rows: usize) -> usize {
     windows.blocks(rows).iter().map(|(taps, _)| places(windows, taps).len()).max().unwrap_or(0)
 }
 
 /// Bytes to the rows of the plane that some rows of windows see, from the first row's first tap.
-fn places(windows: &Windows<'_>, taps: &[Range<i64>]) -> Vec<i64> {
+fn places(windows: &PlaneWindows<'_>, taps: &[Range<i64>]) -> Vec<i64> {
     let row = |(row, taps): (usize, &Range<i64>)| {
         let first = row as i64 * windows.stride();
         windows.tap_rows(taps).into_iter().map(move |tap| first + tap.place)
@@ -59,7 +56,7 @@ fn places(windows: &Windows<'_>, taps: &[Range<i64>]) -> Vec<i64> {
 }
 
 /// Floats of each part of a row in scratch: whole vectors are read of it, wherever the last window is.
-fn part(windows: &Windows<'_>) -> u32 {
+fn part(windows: &PlaneWindows<'_>) -> u32 {
     let last = (windows.nest.loops[windows.rows() + 1] as u32).next_multiple_of(ALIGNED);
     let reach = windows.along.last().copied().unwrap_or(0) / windows.step;
     let columns = windows.columns.div_ceil(windows.step);
@@ -67,12 +64,12 @@ fn part(windows: &Windows<'_>) -> u32 {
 }
 
 /// Floats of a row in scratch.
-fn row(windows: &Windows<'_>) -> u32 {
+fn row(windows: &PlaneWindows<'_>) -> u32 {
     windows.step * part(windows)
 }
 
 /// The kernel of a plane.
-pub(super) fn program(windows: &Windows<'_>, widest: ir::Lanes) -> Option<TileProgram> {
+pub(super) fn program(windows: &PlaneWindows<'_>, widest: ir::Lanes) -> Option<TileProgram> {
     let weights = windows.weights.as_ref()?;
     let taps = windows.all_taps();
     let registers = if widest == ir::Lanes::X16 { 32 } else { 16 };
@@ -129,7 +126,7 @@ struct Pointers {
 }
 
 struct WeightedWriter<'w, 'n> {
-    windows: &'w Windows<'n>,
+    windows: &'w PlaneWindows<'n>,
     line: Line,
     at: Pointers,
     /// The factors of taps in registers, by the bytes to them.
