@@ -7,7 +7,7 @@ use crate::artefact::LinkError;
 use crate::artefact::driver::DriverError;
 use crate::emit::CodegenError;
 use crate::emit::disassemble::DisassembleError;
-use crate::passes::PassError;
+use crate::passes::{NarrowError, PassError};
 use crate::plan::PlanError;
 use crate::target::TargetError;
 
@@ -87,13 +87,16 @@ impl Error {
         Error::InPass { file: file.to_string(), source: source.into() }
     }
 
-    /// Whether the options are at fault and not the model: they name a target, pass, input or dim that does not exist,
+    /// Whether the options are at fault and not the model: they name a target, pass, layer, input or dim that does not exist,
     /// or leave a dim open.
     pub fn is_usage(&self) -> bool {
         match self {
             Error::Read(e) => matches!(*e.fault, onnx::Fault::Binding { .. } | onnx::Fault::Unbound(_)),
             Error::Target(e) => matches!(e, TargetError::Unknown { .. }),
             Error::Pass(e) => matches!(**e, PassError::Unknown { .. }),
+            Error::InPass { source, .. } => {
+                matches!(**source, PassError::Narrow(NarrowError::Unknown { .. }))
+            }
             _ => false,
         }
     }

@@ -43,4 +43,5 @@ pub use nnc_ir::Limits;
 pub use nnc_runtime::abi::Denormals;
 pub use nnc_runtime::{InputRef, OutputMut, Outputs, Pool, Program, Session};
 pub use options::Options;
+pub use passes::Precision;
 pub use report::{CompileReport, CompileTimes, SlowLayer};

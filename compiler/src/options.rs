@@ -116,6 +116,19 @@ impl Options {
         self
     }
 
+    /// What weights and what lies between layers are stored in: `f32` unless this says otherwise. Sums are `f32`, rounded once, to nearest
+    /// even, when they are stored; inputs and outputs stay as the model has them.
+    pub fn precision(mut self, precision: passes::Precision) -> Options {
+        self.passes.precision = precision;
+        self
+    }
+
+    /// Keeps a layer in `f32` whatever the precision, by its name in the model; may be said several times.
+    pub fn keep_f32(mut self, layer: impl Into<String>) -> Options {
+        self.passes.keep_f32.push(layer.into());
+        self
+    }
+
     /// What runs of the program do with denormals, numbers nearer to zero than 2⁻¹²⁶ in `f32`. Unless this says otherwise,
     /// arithmetic takes them for zero: many processors take a hundred cycles for each, and weights and activations of trained
     /// networks run into them. The results are the same bits for any number of threads either way, and the environment of the

@@ -298,6 +298,53 @@ fn inspect_names_the_layers_by_winograds_algorithm_unless_it_is_forbidden() {
 }
 
 #[test]
+fn a_precision_is_what_layers_are_stored_in_but_for_those_that_are_named() {
+    let folder = Folder::with_net();
+    let net = folder.net();
+    let table = |flags: &[&str]| -> Vec<(String, String)> {
+        let report: serde_json::Value =
+            serde_json::from_str(&well(&[&["inspect", &net, "--json"], flags].concat())).expect("JSON");
+        let layers = report["layers"].as_array().expect("layers").iter();
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_string();
+        layers.map(|layer| (text(&layer["name"]), text(&layer["result"]))).collect()
+    };
+    assert!(!table(&[]).iter().any(|(_, result)| result.contains("bf16")));
+    let narrow = table(&["--precision", "bf16"]);
+    let count =
+        |table: &[(String, String)]| table.iter().filter(|(_, result)| result.starts_with("bf16")).count();
+    assert!(count(&narrow) > 40, "{narrow:?}");
+    assert_eq!(narrow.last().expect("a classifier").1, "f32[1x10x1x1]", "outputs stay f32");
+    let (first, _) = &narrow[0];
+    let near = format!("{first}x");
+    fails(
+        2,
+        &["compile", &net, "--precision", "bf16", "--keep-f32", &near],
+        &["net.onnx", &near, "did you mean", first],
+    );
+    fails(
+        2,
+        &["compile", &net, "--precision", "f16", "--keep-f32", "?"],
+        &["\"?\"", "layers are", "and", "more"],
+    );
+    assert_eq!(run(&["compile", &net, "--precision", "f8"]).code, Some(2));
+    assert_eq!(
+        run(&["compile", &net, "--keep-f32", first]).code,
+        Some(2),
+        "without a precision it says nothing"
+    );
+    let input = format!("input={}", input(&folder));
+    for precision in ["bf16", "f16"] {
+        let (so, a, b) = (folder.path("half.so"), folder.path("a.npz"), folder.path("b.npz"));
+        well(&["compile", &net, "--precision", precision, "--keep-f32", first, "-o", &so]);
+        let flags = ["--precision", precision, "--keep-f32", first];
+        well(&[&["run", &net, "--input", &input, "--output", &a, "--threads", "1"], &flags[..]].concat());
+        well(&["run", &so, "--input", &input, "--output", &b, "--threads", "2"]);
+        assert_eq!(fs::read(a).expect("a.npz"), fs::read(b).expect("b.npz"));
+        fails(2, &["bench", &so, "--precision", precision], &["compiled already", "--precision"]);
+    }
+}
+
+#[test]
 fn bench_prints_every_sample_as_json() {
     let folder = Folder::with_net();
     let out = well(&["bench", &folder.net(), "--json", "--seconds", "0.05", "--threads", "1"]);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use nnc::{Denormals, Limits};
+use nnc::{Denormals, Limits, Precision};
 use nnc_ir::LimitName;
 
 use super::flag::limit_flag;
@@ -33,6 +33,14 @@ pub struct CompileArgs {
     /// Compile for this machine; `native` is the one at hand [default: native]
     #[arg(long, value_name = "NAME")]
     pub target: Option<String>,
+
+    /// Store weights and what lies between layers in 16 bits; sums stay f32, and so do inputs and outputs [default: f32]
+    #[arg(long, value_name = "f32|bf16|f16", value_parser = precision)]
+    pub precision: Option<Precision>,
+
+    /// Keep a layer in f32 whatever the precision (repeatable), by its name as `nnc inspect` shows it
+    #[arg(long, value_name = "NAME", requires = "precision")]
+    pub keep_f32: Vec<String>,
 
     /// Leave out a pass (repeatable), to see what it is worth
     #[arg(long = "disable-pass", value_name = "PASS")]
@@ -174,6 +182,8 @@ impl CompileArgs {
             (!self.constants.is_empty(), "--const"),
             (!self.until.is_empty(), "--until"),
             (self.target.is_some(), "--target"),
+            (self.precision.is_some(), "--precision"),
+            (!self.keep_f32.is_empty(), "--keep-f32"),
             (!self.disabled.is_empty(), "--disable-pass"),
             (self.no_winograd, "--no-winograd"),
             (self.most_constants.is_some(), "--most-constants"),
@@ -221,6 +231,11 @@ fn denormals(text: &str) -> Result<Denormals, String> {
         "keep" => Ok(Denormals::Keep),
         _ => Err("write flush or keep".into()),
     }
+}
+
+/// `f32`, `bf16` or `f16`
+fn precision(text: &str) -> Result<Precision, String> {
+    Precision::from_name(text).ok_or_else(|| "write f32, bf16 or f16".into())
 }
 
 /// `NAME=N`

@@ -293,6 +293,8 @@ pub fn options(args: &CompileArgs) -> Result<Options> {
         .denormals(args.denormals.unwrap_or_default())
         .clamp_indices(args.clamp_indices)
         .threads(args.jobs.unwrap_or(0).into());
+    options = options.precision(args.precision.unwrap_or_default());
+    options = args.keep_f32.iter().fold(options, |options, layer| options.keep_f32(layer));
     if let Some(percent) = args.most_constants {
         options = options.most_constants(percent);
     }

@@ -122,8 +122,9 @@ fn becoming(graph: &Graph, node: NodeId, op: &Op) -> Option<Layer> {
         }
         _ => false,
     };
-    let stored = if chooses { Float::stored(x.dtype) } else { Float::of(x.dtype) };
-    if x.dtype != y.dtype || stored.is_none() || ![x, y].iter().all(|ty| picture(&ty.shape)) {
+    let bytes = chooses && x.dtype == y.dtype && Float::stored(x.dtype).is_some();
+    let floats = [x, y].iter().all(|ty| Float::of(ty.dtype).is_some());
+    if !(floats || bytes) || ![x, y].iter().all(|ty| picture(&ty.shape)) {
         return None;
     }
     let float = |tensor: &Tensor| Float::of(tensor.dtype()).is_some();
@@ -139,7 +140,7 @@ fn becoming(graph: &Graph, node: NodeId, op: &Op) -> Option<Layer> {
             convolution(conv, channels, bias).filter(|layer| !is_volume || fits_volumes(layer))
         }
         Op::ConvTranspose(conv) if floats(&[1, 2]) => {
-            let epilogue = Epilogue { residual: None, activation: conv.activation };
+            let epilogue = Epilogue { residual: None, activation: conv.activation, stored: None };
             let epilogue = before_storing(&epilogue, operand(2).is_some())?;
             let by_lanes = !is_volume && in_lanes(conv.groups, (x.shape[1], y.shape[1]));
             let few = parts(&conv.window, &y.shape, by_lanes).is_some_and(|parts| parts <= MOST_PARTS);

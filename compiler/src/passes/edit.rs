@@ -237,6 +237,9 @@ pub(super) fn with_activation(graph: &Graph, layer: NodeId, op: &Op, next: Unary
 }
 
 fn epilogue_slot(epilogue: &mut Epilogue) -> Option<&mut Option<Unary>> {
+    if epilogue.stored.is_some() {
+        return None;
+    }
     if epilogue.residual == Some(Residual::AfterActivation) {
         if epilogue.activation.is_some() {
             return None;

@@ -75,9 +75,10 @@ fn with_residual(op: &Op, activation: Option<Unary>) -> Option<(Op, usize)> {
 
 fn add_after(epilogue: Epilogue, activation: Option<Unary>) -> Option<Epilogue> {
     let (residual, activation) = match (epilogue.residual, epilogue.activation, activation) {
+        _ if epilogue.stored.is_some() => return None,
         (None, None, after) => (Residual::BeforeActivation, after),
         (None, Some(before), None) => (Residual::AfterActivation, Some(before)),
         _ => return None,
     };
-    Some(Epilogue { residual: Some(residual), activation })
+    Some(Epilogue { residual: Some(residual), activation, stored: None })
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nnc_ir::nearest::Hint;
+use nnc_ir::{DType, Graph, GraphError};
 use nnc_ir::{Deadline, Exceeded};
-use nnc_ir::{Graph, GraphError};
 
 use super::edit::EditError;
 use super::known_sums::KnownSums;
+use super::narrow::{NarrowError, Precision, narrowed};
 use super::notes::{FusionLog, Notes, RefusedEdit, add_count, write_counts};
 use super::order::in_order;
 use super::*;
@@ -85,6 +86,9 @@ pub enum PassError {
         /// What is wrong.
         source: EditError,
     },
+    /// What lies between layers could not be stored in sixteen bits.
+    #[error(transparent)]
+    Narrow(#[from] NarrowError),
     /// The graph has no order.
     #[error(transparent)]
     Graph(#[from] GraphError),
@@ -141,10 +145,14 @@ pub struct OptimiseReport {
     pub fusions: FusionLog,
 }
 
-/// Which passes [`optimise`] leaves out.
+/// Which passes [`optimise`] leaves out, and what layers are stored in behind them.
 #[derive(Clone, Debug, Default)]
 pub struct PassOptions {
     disabled: Vec<&'static str>,
+    /// What lies between layers.
+    pub precision: Precision,
+    /// Names of layers that stay `f32` whatever the precision.
+    pub keep_f32: Vec<String>,
 }
 
 impl PassOptions {
@@ -213,6 +221,10 @@ pub fn optimise_before(
             break;
         }
     }
+    if let Some(to) = options.precision.dtype() {
+        report.passes.push(narrow(graph, to, &options.keep_f32)?);
+        observer(NARROW, graph);
+    }
     put_in_order(graph)?;
     let mut names = BTreeSet::new();
     collect_names(graph, &mut names);
@@ -221,6 +233,17 @@ pub fn optimise_before(
         tracing::debug!(time_us = pass.time.as_micros() as u64, "{pass}");
     }
     Ok(report)
+}
+
+/// The name of what stores layers in sixteen bits: it is no pass, as it changes types.
+const NARROW: &str = "narrow";
+
+/// Stores what lies between the layers of a graph in sixteen bits.
+pub fn narrow(graph: &mut Graph, to: DType, keep: &[String]) -> Result<PassReport, PassError> {
+    let (start, mut notes) = (Instant::now(), Notes::default());
+    *graph = narrowed(graph, to, keep, &mut notes)?;
+    let (counts, _, refused) = notes.into_parts();
+    Ok(PassReport { name: NARROW, counts, refused, time: start.elapsed() })
 }
 
 /// Runs one pass, once.

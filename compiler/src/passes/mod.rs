@@ -50,6 +50,7 @@ pub mod integer_layers;
 pub mod integer_sums;
 pub mod known_sums;
 pub mod layer_norm;
+pub mod narrow;
 pub mod pool_stride;
 pub mod quantised_moves;
 pub mod scale_product;
@@ -62,7 +63,8 @@ pub use edit::EditError;
 pub use fuse_activation::is_fusable;
 pub use known_sums::KnownSums;
 pub use manager::{
-    OptimiseReport, PASSES, Pass, PassError, PassOptions, PassReport, find, optimise, optimise_before,
-    optimise_observed, run,
+    OptimiseReport, PASSES, Pass, PassError, PassOptions, PassReport, find, narrow, optimise,
+    optimise_before, optimise_observed, run,
 };
+pub use narrow::{NarrowError, Precision};
 pub use notes::{Absorbed, FusionLog, Notes, RefusedEdit};

@@ -30,7 +30,7 @@ pub fn stay_what_they_are() -> Result<(), String> {
         if let Some(refusal) = report.passes.iter().flat_map(|pass| &pass.refused).next() {
             return Err(fault(refusal.to_string()));
         }
-        compare(&before, &after).map_err(fault)?;
+        compare(&before, &after, 1e-5).map_err(fault)?;
     }
     Ok(())
 }

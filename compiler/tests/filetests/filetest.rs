@@ -15,13 +15,14 @@
 //! …
 //! ```
 //!
-//! `// run: all` stands for the whole pipeline. Besides the comparison of the text, the graph is evaluated before and
+//! `// run: all` stands for the whole pipeline. With a line `// precision: bf16`, what lies between layers is stored so behind the passes, but
+//! for those that a line `// keep: LAYER …` names. Besides the comparison of the text, the graph is evaluated before and
 //! after. With `NNC_BLESS=1` in the environment, what comes out is written behind the `----` instead of being compared.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use nnc::passes::{self, PassOptions};
+use nnc::passes::{self, PassOptions, Precision};
 use nnc_ir::{DType, Graph, Tensor, eval, text};
 
 /// The line between a graph and what becomes of it.
@@ -46,10 +47,38 @@ pub fn run(path: &Path) -> Result<(), String> {
     let given = file.split_once(SEPARATOR).map_or(&*file, |(given, _)| given);
     let before = text::parse(given).map_err(|e| e.to_string())?;
     let mut after = before.clone();
-    let got = run_passes(given, &mut after)?;
+    let mut got = run_passes(given, &mut after)?;
+    let precision =
+        setting(given, "// precision:").map(|name| Precision::from_name(name.trim()).ok_or("no precision"));
+    let precision = precision.transpose()?.unwrap_or_default();
+    if let Some(to) = precision.dtype() {
+        let keep = setting(given, "// keep:")
+            .unwrap_or("")
+            .split_whitespace()
+            .map(str::to_string)
+            .collect::<Vec<_>>();
+        let report = passes::narrow(&mut after, to, &keep).map_err(|e| chain(&e))?;
+        got = format!("// {report}\n{}", got + &text::print(&after));
+    } else {
+        got += &text::print(&after);
+    }
     after.verify().map_err(|e| e.to_string())?;
-    compare(&before, &after)?;
+    compare(&before, &after, rounding(precision))?;
     accept(path, &file, &got)
+}
+
+/// By how much of the largest element a result may differ: some units of the last place that is stored.
+fn rounding(precision: Precision) -> f32 {
+    match precision {
+        Precision::F32 => 1e-5,
+        Precision::F16 => 4.0 * 2f32.powi(-11),
+        Precision::Bf16 => 4.0 * 2f32.powi(-8),
+    }
+}
+
+/// What a line of a file's first part says.
+fn setting<'f>(given: &'f str, name: &str) -> Option<&'f str> {
+    given.lines().find_map(|line| line.strip_prefix(name))
 }
 
 /// Compares what came out of a file's first part with its second one; writes it there where that is asked for.
@@ -65,12 +94,9 @@ pub fn accept(path: &Path, file: &str, got: &str) -> Result<(), String> {
     }
 }
 
-/// Runs the passes that the file names; returns their reports and the graph as text.
+/// Runs the passes that the file names; returns their reports as text.
 fn run_passes(given: &str, graph: &mut Graph) -> Result<String, String> {
-    let run = given
-        .lines()
-        .find_map(|line| line.strip_prefix("// run:"))
-        .ok_or("no line \"// run: PASS …\" says which passes to run")?;
+    let run = setting(given, "// run:").ok_or("no line \"// run: PASS …\" says which passes to run")?;
     let reports = if run.trim() == "all" {
         let report = passes::optimise(graph, &PassOptions::default()).map_err(|e| chain(&e))?;
         report.passes.into_iter().filter(|p| !p.is_silent()).collect()
@@ -82,7 +108,7 @@ fn run_passes(given: &str, graph: &mut Graph) -> Result<String, String> {
     for report in reports {
         writeln!(out, "// {report}").map_err(|e| e.to_string())?;
     }
-    Ok(out + &text::print(graph))
+    Ok(out)
 }
 
 pub fn chain(error: &dyn std::error::Error) -> String {
@@ -92,8 +118,8 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
 }
 
-/// Evaluates both graphs on the same pseudo-random inputs; outputs agree within 1e-5 of the largest element.
-pub fn compare(before: &Graph, after: &Graph) -> Result<(), String> {
+/// Evaluates both graphs on the same pseudo-random inputs; outputs agree within so much of the largest element.
+pub fn compare(before: &Graph, after: &Graph, tolerance: f32) -> Result<(), String> {
     let inputs: Result<Vec<Tensor>, _> = before
         .inputs()
         .iter()
@@ -116,8 +142,9 @@ pub fn compare(before: &Graph, after: &Graph) -> Result<(), String> {
         let (a, b) = (expected.elems::<f32>(), got.elems::<f32>());
         let (a, b) = (a.map_err(|e| e.to_string())?, b.map_err(|e| e.to_string())?);
         let largest = a.iter().filter(|x| x.is_finite()).fold(0.0f32, |m, x| m.max(x.abs()));
-        let close =
-            |(a, b): (&f32, &f32)| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-5 * largest;
+        let close = |(a, b): (&f32, &f32)| {
+            a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance * largest
+        };
         if let Some(i) = a.iter().zip(&*b).position(|pair| !close(pair)) {
             return Err(format!("output {name}[{i}] was {}, is {}", a[i], b[i]));
         }

@@ -206,7 +206,7 @@ fn products_convolutions_and_pools_of_half_floats_are_as_evaluated() {
             window: window.clone(),
             groups: 1,
             prologue: Prologue::default(),
-            epilogue: Epilogue { residual: None, activation: Some(Unary::Relu) },
+            epilogue: Epilogue { residual: None, activation: Some(Unary::Relu), stored: None },
         };
         let bias = random.tensor(dtype, &[6]);
         for (inputs, out) in layouts() {

@@ -171,7 +171,7 @@ fn products_take_transposed_operands_a_bias_and_a_residual() {
             let bias = random.tensor(DType::F32, &[n]);
             let addend = random.tensor(DType::F32, &[2, m, n]);
             for residual in [None, Some(Residual::BeforeActivation), Some(Residual::AfterActivation)] {
-                let epilogue = Epilogue { residual, activation: Some(Unary::Relu) };
+                let epilogue = Epilogue { residual, activation: Some(Unary::Relu), stored: None };
                 let op = Op::from(MatMul { trans_b, epilogue });
                 let operands = [Some(&a), Some(&b), Some(&bias), residual.map(|_| &addend)];
                 for (inputs, out) in layouts().take(7) {

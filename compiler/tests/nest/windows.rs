@@ -86,7 +86,7 @@ fn a_convolution_has_prologue_epilogue_and_any_number_of_axes() {
             let (scale, shift) = (random.tensor(dtype, &[4]), random.tensor(dtype, &[4]));
             let prologue = Prologue { affine: true, activation: Some(Unary::Relu) };
             for residual in [None, Some(Residual::BeforeActivation), Some(Residual::AfterActivation)] {
-                let epilogue = Epilogue { residual, activation: Some(Unary::HardSwish) };
+                let epilogue = Epilogue { residual, activation: Some(Unary::HardSwish), stored: None };
                 let op = Op::from(Conv { window: window.clone(), groups: 2, prologue, epilogue });
                 let plain = Op::from(Conv {
                     window: window.clone(),
@@ -174,7 +174,11 @@ fn pools_of_every_kind_skip_what_lies_outside() {
         for (i, window) in windows().into_iter().enumerate() {
             let ceil_pads: Vec<usize> = window.pads_end.iter().map(|&p| usize::from(p > 0)).collect();
             let prologue = Prologue { affine: i % 2 == 1, activation: (i % 3 == 0).then_some(Unary::Relu) };
-            let epilogue = Epilogue { residual: None, activation: Some(Unary::Clip { min: -1.0, max: 2.0 }) };
+            let epilogue = Epilogue {
+                residual: None,
+                activation: Some(Unary::Clip { min: -1.0, max: 2.0 }),
+                stored: None,
+            };
             let op = Op::from(Pool { kind, window, ceil_pads, prologue, epilogue });
             let affine = prologue.affine;
             let operands = [Some(&x), None, affine.then_some(&scale), affine.then_some(&shift)];
@@ -222,8 +226,11 @@ fn a_pool_over_planes_is_as_evaluated() {
             for kind in kinds {
                 let ceil_pads = window.pads_end.iter().map(|&p| usize::from(p > 0)).collect();
                 let prologue = Prologue { affine: false, activation: Some(Unary::Abs) };
-                let epilogue =
-                    Epilogue { residual: None, activation: Some(Unary::Clip { min: 0.1, max: 2.0 }) };
+                let epilogue = Epilogue {
+                    residual: None,
+                    activation: Some(Unary::Clip { min: 0.1, max: 2.0 }),
+                    stored: None,
+                };
                 let op = Op::from(Pool { kind, window: window.clone(), ceil_pads, prologue, epilogue });
                 let tolerance = if dtype == DType::F32 { 1e-5 } else { 1e-2 };
                 check(op.clone(), &[&x], &[], Layout::Dense, tolerance);

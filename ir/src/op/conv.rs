@@ -56,12 +56,25 @@ pub struct Epilogue {
     pub residual: Option<Residual>,
     /// The activation.
     pub activation: Option<Unary>,
+    /// What the result is stored as, where that is another float than what the layer reads: it is rounded once, at the end.
+    pub stored: Option<DType>,
 }
 
 impl Epilogue {
     /// Whether it does nothing.
     pub fn is_none(&self) -> bool {
-        self.residual.is_none() && self.activation.is_none()
+        self.residual.is_none() && self.activation.is_none() && self.stored.is_none()
+    }
+
+    /// The element type of the result of a layer that reads elements of a type.
+    pub(crate) fn result(&self, read: DType) -> Result<DType, OpError> {
+        match self.stored {
+            Some(stored) if !stored.is_float() => Err(OpError::Mismatch(format!(
+                "results are stored as {stored}, expected a floating-point type"
+            ))),
+            Some(stored) => Ok(stored),
+            None => Ok(read),
+        }
     }
 }
 
@@ -237,7 +250,8 @@ impl Operator for Conv {
         if optional(operands, Self::B).is_some() {
             check::parameters(operands, Self::B, "b", x.dtype, w.shape[0])?;
         }
-        let y = check::result(x.dtype, [&[x.shape[0], w.shape[0]], &positions[..]].concat())?;
+        let dtype = self.epilogue.result(x.dtype)?;
+        let y = check::result(dtype, [&[x.shape[0], w.shape[0]], &positions[..]].concat())?;
         self.epilogue.check(operands, Self::RESIDUAL, &y)?;
         self.prologue.check(operands, [Self::SCALE, Self::SHIFT], x)?;
         Ok(vec![y])

@@ -143,7 +143,7 @@ impl Operator for MatMul {
             }
             check::parameters(operands, Self::BIAS, "bias", a.dtype, product.n)?;
         }
-        let y = check::result(a.dtype, product.result)?;
+        let y = check::result(self.epilogue.result(a.dtype)?, product.result)?;
         self.epilogue.check(operands, Self::RESIDUAL, &y)?;
         Ok(vec![y])
     }

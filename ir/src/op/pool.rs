@@ -176,7 +176,8 @@ impl Operator for Pool {
                 positions.len()
             )));
         }
-        let y = check::result(x.dtype, [&x.shape[..2], &positions].concat())?;
+        let dtype = self.epilogue.result(x.dtype)?;
+        let y = check::result(dtype, [&x.shape[..2], &positions].concat())?;
         self.epilogue.check(operands, Self::RESIDUAL, &y)?;
         self.prologue.check(operands, [Self::SCALE, Self::SHIFT], x)?;
         Ok(vec![y])

@@ -303,25 +303,33 @@ impl Attr for Prologue {
     }
 }
 
-/// `relu`, `residual`, `residual+relu` (added before), `relu+residual` (after), `none+residual`.
+/// `relu`, `residual`, `residual+relu` (added before), `relu+residual` (after), `none+residual`; what is stored comes last: `relu+bf16`, `bf16`.
 impl Attr for Epilogue {
     fn write(&self) -> String {
         let activation = self.activation.write();
-        match (self.residual, self.activation) {
+        let computed = match (self.residual, self.activation) {
             (None, _) => activation,
             (Some(Residual::BeforeActivation), None) => "residual".to_string(),
             (Some(Residual::BeforeActivation), Some(_)) => format!("residual+{activation}"),
             (Some(Residual::AfterActivation), _) => format!("{activation}+residual"),
+        };
+        match self.stored {
+            None => computed,
+            Some(stored) if self.residual.is_none() && self.activation.is_none() => stored.write(),
+            Some(stored) => format!("{computed}+{}", stored.write()),
         }
     }
 
     fn read(text: &str) -> Result<Self, String> {
+        let (computed, last) = text.rsplit_once('+').unwrap_or(("none", text));
+        let stored = DType::from_name(last);
+        let text = if stored.is_some() { computed } else { text };
         let (residual, activation) = match (text.strip_prefix("residual+"), text.strip_suffix("+residual")) {
             _ if text == "residual" => (Some(Residual::BeforeActivation), "none"),
             (Some(rest), _) => (Some(Residual::BeforeActivation), rest),
             (_, Some(rest)) => (Some(Residual::AfterActivation), rest),
             _ => (None, text),
         };
-        Ok(Epilogue { residual, activation: Attr::read(activation)? })
+        Ok(Epilogue { residual, activation: Attr::read(activation)?, stored })
     }
 }

@@ -97,6 +97,21 @@ fn operands_may_be_left_out() {
     );
 }
 
+#[test]
+fn what_a_layer_stores_comes_last_in_its_epilogue() {
+    for (epilogue, residual) in
+        [("bf16", false), ("relu+bf16", false), ("residual+bf16", true), ("relu6+residual+bf16", true)]
+    {
+        let (r, operand) = if residual { ("%r = input : bf16[1x2x4]\n", ", _, %r") } else { ("", "") };
+        let text = format!(
+            "%x = input : f32[1x2x4]\n{r}%w = const f32[2x2x1] {{1, 2, 3, 4}}\n\
+             %y = conv %x, %w{operand} {{epilogue={epilogue}}} : bf16[1x2x4]\noutput y = %y\n"
+        );
+        assert_fixpoint(&text);
+        assert_eq!(print(&parse(&text).unwrap()), text);
+    }
+}
+
 /// Every operator at least once, with attributes that are not defaults, and types of operands that it takes.
 fn samples() -> Vec<(Op, Vec<Option<TensorType>>)> {
     let f = |dims: &[usize]| Some(TensorType::f32(dims));
@@ -109,7 +124,7 @@ fn samples() -> Vec<(Op, Vec<Option<TensorType>>)> {
     };
     let clip = Some(Unary::Clip { min: -1.5, max: f32::INFINITY });
     let affine = Prologue { affine: true, activation: Some(Unary::Relu) };
-    let epilogue = |residual| Epilogue { residual: Some(residual), activation: clip };
+    let epilogue = |residual| Epilogue { residual: Some(residual), activation: clip, stored: None };
     let image = || f(&[1, 4, 9, 9]);
     let mut samples: Vec<(Op, Vec<Option<TensorType>>)> = vec![
         (
@@ -128,7 +143,8 @@ fn samples() -> Vec<(Op, Vec<Option<TensorType>>)> {
             vec![image(), f(&[4, 3, 3, 3])],
         ),
         (
-            MatMul { trans_b: true, epilogue: Epilogue { residual: None, activation: clip } }.into(),
+            MatMul { trans_b: true, epilogue: Epilogue { residual: None, activation: clip, stored: None } }
+                .into(),
             vec![f(&[5, 2, 3]), f(&[4, 3]), f(&[4])],
         ),
         (MatMul::default().into(), vec![f(&[2, 3]), f(&[3])]),
@@ -567,7 +583,7 @@ proptest! {
         prop_assume!(plain.is_ok());
         let y = plain.unwrap().remove(0);
         let place = if before { Residual::BeforeActivation } else { Residual::AfterActivation };
-        conv.epilogue = Epilogue { residual: residual.then_some(place), activation };
+        conv.epilogue = Epilogue { residual: residual.then_some(place), activation, stored: None };
         let operands = [Some(x), Some(w), None, residual.then_some(y)];
         let text = print_full(&graph_of(conv.into(), &operands));
         let again = parse(&text).map_err(|e| TestCaseError::fail(format!("{e} in\n{text}")))?;

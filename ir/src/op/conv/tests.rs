@@ -64,10 +64,23 @@ fn a_residual_is_added_on_the_side_of_the_activation_that_the_epilogue_says() {
         [(Residual::BeforeActivation, [0.0, 3.0]), (Residual::AfterActivation, [1.0, 3.0])]
     {
         let mut conv = plain(window(&[1], &[1], &[1], &[0], &[0]), 1);
-        conv.epilogue = Epilogue { residual: Some(residual), activation: Some(Unary::Relu) };
+        conv.epilogue = Epilogue { residual: Some(residual), activation: Some(Unary::Relu), stored: None };
         let y = Op::from(conv).eval(&[Some(&x), Some(&w), None, Some(&r)]).unwrap().remove(0);
         assert_eq!(*y.elems::<f32>().unwrap(), expected);
     }
+}
+
+#[test]
+fn a_result_is_stored_as_the_epilogue_says_and_rounded_once() {
+    let mut conv = plain(window(&[2], &[1], &[1], &[0], &[0]), 1);
+    conv.epilogue.stored = Some(DType::BF16);
+    // 257 lies between two bf16; the sum of the rounded products would be 256.
+    let (x, w) = (tensor([1, 1, 2], &[257.0f32, 0.5]), tensor([1, 1, 2], &[1.0f32, 2.0]));
+    assert_eq!(elems::<half::bf16>(conv.clone(), &[&x, &w]), [half::bf16::from_f32(258.0)]);
+    conv.epilogue.stored = Some(DType::I32);
+    let types = [Some(x.ty()), Some(w.ty())];
+    let error = Op::from(conv).infer(&types).unwrap_err().to_string();
+    assert!(error.contains("stored as i32"), "{error}");
 }
 
 #[test]
@@ -240,7 +253,7 @@ fn a_bias_an_activation_and_a_prologue_count_as_operations() {
     let plain = conv_3x3(2);
     assert_eq!(counted(&plain, &[Some(&x), Some(&w)]), 0);
     assert_eq!(counted(&plain, &[Some(&x), Some(&w), Some(&b)]), 150, "one for each result");
-    let epilogue = Epilogue { residual: None, activation: Some(Unary::Relu) };
+    let epilogue = Epilogue { residual: None, activation: Some(Unary::Relu), stored: None };
     let activated = Conv { epilogue, ..plain.clone() };
     assert_eq!(counted(&activated, &[Some(&x), Some(&w), Some(&b)]), 300);
     let prologue = Prologue { affine: false, activation: Some(Unary::Relu) };

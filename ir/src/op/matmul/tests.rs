@@ -9,7 +9,7 @@ fn turned() -> MatMul {
 
 #[test]
 fn a_product_has_a_bias_for_each_column_a_residual_and_an_activation() {
-    let relu = |residual| Epilogue { residual, activation: Some(Unary::Relu) };
+    let relu = |residual| Epilogue { residual, activation: Some(Unary::Relu), stored: None };
     let (a, b) = (tensor([1, 2], &[1.0f32, 2.0]), tensor([2, 2], &[1.0f32, -1.0, 3.0, -4.0]));
     let (bias, residual) = (tensor([2], &[2.0f32, 4.0]), tensor([1, 2], &[-10.0f32, 9.0]));
     let op = MatMul { epilogue: relu(None), ..MatMul::default() };
