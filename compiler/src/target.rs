@@ -7,7 +7,7 @@
 use std::str::FromStr;
 
 use nnc_ir::Setting;
-use nnc_runtime::abi::CpuFeatures;
+use nnc_runtime::abi::{CpuFeatures, Denormals};
 use target_lexicon::{Architecture, Triple};
 
 /// Processor architecture.
@@ -68,6 +68,11 @@ pub struct Target {
     pub isa: Isa,
     /// Whether multiply-add rounds once.
     pub fma: bool,
+    /// Whether products of pairs of `bf16` are twice as fast as those of `f32`, where there is an instruction for them: they are half as
+    /// fast on other processors.
+    pub fast_halves: bool,
+    /// What becomes of denormals: instructions for `bf16` take them for zero whatever the thread does.
+    pub denormals: Denormals,
     /// CPU features that the code uses, by the names of `is_x86_feature_detected!` and its kin.
     pub features: &'static [&'static str],
     /// First-level data cache of a core, in bytes.
@@ -112,12 +117,16 @@ struct Named {
     arch: Arch,
     isa: Isa,
     fma: bool,
+    fast_halves: bool,
     features: &'static [&'static str],
     l1d: u64,
     l2: u64,
     l3: u64,
     cores: u32,
 }
+
+/// The feature that adds up products of pairs of `bf16`, and rounds to them.
+const BF16: &str = "avx512bf16";
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -153,7 +162,28 @@ const V4_VNNI: &[&str] = &[
     "avx512vnni",
 ];
 
-const V4_VBMI: &[&str] = &[
+const V4_BF16: &[&str] = &[
+    "sse3",
+    "ssse3",
+    "sse4.1",
+    "sse4.2",
+    "popcnt",
+    "avx",
+    "avx2",
+    "fma",
+    "f16c",
+    "bmi1",
+    "bmi2",
+    "lzcnt",
+    "avx512f",
+    "avx512vl",
+    "avx512dq",
+    "avx512bw",
+    "avx512vnni",
+    "avx512bf16",
+];
+
+const V4_VBMI_BF16: &[&str] = &[
     "sse3",
     "ssse3",
     "sse4.1",
@@ -172,16 +202,18 @@ const V4_VBMI: &[&str] = &[
     "avx512bw",
     "avx512vnni",
     "avx512vbmi",
+    "avx512bf16",
 ];
 
-/// The levels of the x86-64 psABI, without and with the instructions for products of bytes, what processors are that have them, and
+/// The levels of the x86-64 psABI, without and with the instructions for products of bytes and of halves, what processors are that have them, and
 /// Armv8-A. The best comes last of each architecture. Caches are those of a common server of each level.
-const NAMED: [Named; 9] = [
+const NAMED: [Named; 10] = [
     Named {
         name: "x86-64-v2",
         arch: Arch::X86_64,
         isa: Isa::Clif128,
         fma: false,
+        fast_halves: false,
         features: V2,
         l1d: 32 * KIB,
         l2: 256 * KIB,
@@ -193,6 +225,7 @@ const NAMED: [Named; 9] = [
         arch: Arch::X86_64,
         isa: Isa::Avx2,
         fma: true,
+        fast_halves: false,
         features: V3,
         l1d: 32 * KIB,
         l2: 512 * KIB,
@@ -204,6 +237,7 @@ const NAMED: [Named; 9] = [
         arch: Arch::X86_64,
         isa: Isa::Avx2,
         fma: true,
+        fast_halves: false,
         features: V3_VNNI,
         l1d: 32 * KIB,
         l2: 512 * KIB,
@@ -215,6 +249,7 @@ const NAMED: [Named; 9] = [
         arch: Arch::X86_64,
         isa: Isa::Avx2,
         fma: true,
+        fast_halves: false,
         features: V3_VNNI,
         l1d: 48 * KIB,
         l2: 1280 * KIB,
@@ -226,6 +261,7 @@ const NAMED: [Named; 9] = [
         arch: Arch::X86_64,
         isa: Isa::Avx512,
         fma: true,
+        fast_halves: false,
         features: V4,
         l1d: 32 * KIB,
         l2: MIB,
@@ -237,7 +273,20 @@ const NAMED: [Named; 9] = [
         arch: Arch::X86_64,
         isa: Isa::Avx512,
         fma: true,
+        fast_halves: false,
         features: V4_VNNI,
+        l1d: 32 * KIB,
+        l2: MIB,
+        l3: 32 * MIB,
+        cores: 4,
+    },
+    Named {
+        name: "x86-64-v4+bf16",
+        arch: Arch::X86_64,
+        isa: Isa::Avx512,
+        fma: true,
+        fast_halves: true,
+        features: V4_BF16,
         l1d: 32 * KIB,
         l2: MIB,
         l3: 32 * MIB,
@@ -248,7 +297,8 @@ const NAMED: [Named; 9] = [
         arch: Arch::X86_64,
         isa: Isa::Avx512,
         fma: true,
-        features: V4_VBMI,
+        fast_halves: true,
+        features: V4_VBMI_BF16,
         l1d: 32 * KIB,
         l2: MIB,
         l3: 32 * MIB,
@@ -259,7 +309,8 @@ const NAMED: [Named; 9] = [
         arch: Arch::X86_64,
         isa: Isa::Avx512,
         fma: true,
-        features: V4_VBMI,
+        fast_halves: false,
+        features: V4_VBMI_BF16,
         l1d: 48 * KIB,
         l2: 2 * MIB,
         l3: 105 * MIB,
@@ -270,6 +321,7 @@ const NAMED: [Named; 9] = [
         arch: Arch::Aarch64,
         isa: Isa::Clif128,
         fma: true,
+        fast_halves: false,
         features: &[],
         l1d: 64 * KIB,
         l2: 512 * KIB,
@@ -304,6 +356,7 @@ impl Target {
         let mut target = named.target(triple);
         target.name = "native".into();
         let cache = |level, fallback| host_cache(level).unwrap_or(fallback);
+        target.fast_halves = target.features.contains(&BF16) && host_is_amd();
         (target.l1d, target.l2) = (cache(1, target.l1d), cache(2, target.l2));
         target.l3 = cache(3, target.l3);
         target.cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
@@ -342,6 +395,22 @@ impl Target {
         self.features.contains(&needed)
     }
 
+    /// Whether two products of `bf16` are added up by one instruction, and fast.
+    pub fn has_dot_of_halves(&self) -> bool {
+        self.fast_halves && self.rounds_to_halves()
+    }
+
+    /// Whether there is an instruction that rounds to `bf16`, for code that may use it.
+    pub fn rounds_to_halves(&self) -> bool {
+        let flushes = self.denormals == Denormals::Flush;
+        flushes && self.isa == Isa::Avx512 && self.features.contains(&BF16)
+    }
+
+    /// The same target, for programs that treat denormals so.
+    pub fn treating(&self, denormals: Denormals) -> Target {
+        Target { denormals, ..self.clone() }
+    }
+
     /// Whether bytes are looked up in a table of 128 by one instruction.
     pub fn looks_up_bytes(&self) -> bool {
         self.isa == Isa::Avx512 && self.features.contains(&"avx512vbmi")
@@ -366,6 +435,8 @@ impl Named {
             arch: self.arch,
             isa: self.isa,
             fma: self.fma,
+            fast_halves: self.fast_halves,
+            denormals: Denormals::Flush,
             features: self.features,
             l1d: self.l1d,
             l2: self.l2,
@@ -379,6 +450,19 @@ impl Named {
 /// Whether the machine at hand has a feature of [`NAMED`], by the runtime's name for it.
 fn host_has(feature: &str) -> bool {
     CpuFeatures::named(feature).is_some_and(|needed| CpuFeatures::detect().contains(needed))
+}
+
+/// Whether the machine at hand is AMD's, whose processors start a product of pairs wherever they start one of `f32`; Intel's take twice as long.
+#[cfg(target_arch = "x86_64")]
+fn host_is_amd() -> bool {
+    let vendor = std::arch::x86_64::__cpuid(0);
+    [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD"
+}
+
+/// None is.
+#[cfg(not(target_arch = "x86_64"))]
+fn host_is_amd() -> bool {
+    false
 }
 
 /// Size of the data cache of a level of the first core, from sysfs; `None` where there is none.

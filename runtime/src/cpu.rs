@@ -55,6 +55,7 @@ features! {
     AVX512VBMI = 18, "avx512vbmi", "x86_64", is_x86_feature_detected!("avx512vbmi");
     AVX512BITALG = 19, "avx512bitalg", "x86_64", is_x86_feature_detected!("avx512bitalg");
     AVXVNNI = 20, "avxvnni", "x86_64", is_x86_feature_detected!("avxvnni");
+    AVX512BF16 = 21, "avx512bf16", "x86_64", is_x86_feature_detected!("avx512bf16");
     NEON = 40, "neon", "aarch64", is_aarch64_feature_detected!("neon");
     FP16 = 41, "fp16", "aarch64", is_aarch64_feature_detected!("fp16");
     DOTPROD = 42, "dotprod", "aarch64", is_aarch64_feature_detected!("dotprod");

@@ -44,7 +44,7 @@ const AVX_STATE: u32 = 0b110;
 const AVX512_STATE: u32 = 0b1110_0110;
 
 /// Where CPUID tells of a feature, and the state that it uses.
-const FEATURES: [(CpuFeatures, Question, u32, u32); 21] = [
+const FEATURES: [(CpuFeatures, Question, u32, u32); 22] = [
     (CpuFeatures::SSE3, BASIC, 0, 0),
     (CpuFeatures::SSSE3, BASIC, 9, 0),
     (CpuFeatures::SSE4_1, BASIC, 19, 0),
@@ -66,6 +66,7 @@ const FEATURES: [(CpuFeatures, Question, u32, u32); 21] = [
     (CpuFeatures::AVX512VBMI, EXTENDED_MORE, 1, AVX512_STATE),
     (CpuFeatures::AVXVNNI, SECOND, 4, AVX_STATE),
     (CpuFeatures::AVX512BITALG, EXTENDED_MORE, 12, AVX512_STATE),
+    (CpuFeatures::AVX512BF16, SECOND, 5, AVX512_STATE),
 ];
 
 /// A function of System V's convention, without parameters, that returns 1 if this processor and its operating system

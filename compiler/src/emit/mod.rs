@@ -174,7 +174,7 @@ pub fn emit(
     deadline: Deadline,
     known: Option<&KnownKernels>,
 ) -> Result<Functions, CodegenError> {
-    let start = Instant::now();
+    let (start, target) = (Instant::now(), &target.treating(plan.denormals));
     let Layers { distinct, step_functions, users } = Layers::of(plan);
     let isa = module.isa();
     let loops = isa::for_loops(target, isa.flags().is_pic())?;

@@ -204,22 +204,31 @@ impl PanelRun {
     /// Bytes of one panel's weights.
     pub fn bytes(&self, plan: &DensePlan) -> i64 {
         let taps = plan.y.kernel as i64 * plan.x.kernel as i64;
-        4 * i64::from(panel_width(&self.cols)) * taps * self.k.channels() as i64
+        let row = plan.products.weights().span(panel_width(&self.cols));
+        row * taps * self.k.rows(plan.products) as i64
     }
 }
 
 impl DensePlan {
-    /// What the kernels read and write: what was copied to scratch is `f32`, and quads of bytes, or pairs of words, are as wide.
+    /// What the kernels read and write: what was copied to scratch is as wide as it is multiplied, and quads of bytes, or pairs of words, are as wide.
     pub fn kernel_floats(&self) -> Floats {
-        let as_f32 = self.stage.is_some() || self.products != Products::Floats;
-        let input = if as_f32 { Float::F32 } else { self.input.float };
+        let input = match (self.products, &self.stage) {
+            (Products::Bytes | Products::Words, _) => Float::F32,
+            (_, Some(_)) => self.staged(),
+            (_, None) => self.input.float,
+        };
         Floats { input, output: self.output.float, residual: self.residual.float }
+    }
+
+    /// What channels are copied to scratch as.
+    pub fn staged(&self) -> Float {
+        if self.products == Products::Halves { Float::Bf16 } else { Float::F32 }
     }
 
     /// Rounds of the loops over channels that one call of a kernel runs through.
     pub fn rounds(&self) -> u64 {
-        let channels = self.panels.first().map_or(0, |p| p.k.channels());
-        self.y.kernel as u64 * self.x.kernel as u64 * channels / u64::from(UNROLL)
+        let rows = self.panels.first().map_or(0, |p| p.k.rows(self.products));
+        self.y.kernel as u64 * self.x.kernel as u64 * rows / u64::from(UNROLL)
     }
 
     /// Bytes that one call asks for.

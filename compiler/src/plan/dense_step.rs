@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use nnc_ir::{DType, NodeId, Tensor, Value};
+use nnc_runtime::abi::Denormals;
 
 use super::buffer::{BufferId, Home};
 use super::channels::output_order;
@@ -14,7 +15,7 @@ use super::draft::Draft;
 use super::fits::KernelLayer;
 use super::image::{Image, Slot, SlotRun, runs_of};
 use super::own::{ComputedPanel, Own, Parameter};
-use super::packing::{PackedPanel, Packing, QUAD, WORD};
+use super::packing::{HOLE, PackedPanel, Packing, QUAD, WORD};
 use super::panels::{Panel, cut_panels, f32_elems, output_runs, packed_bias, packed_words};
 use super::pitch::{LANES, Pitch};
 use super::planner::{ARENA_START, Place, Planner, RunTable};
@@ -24,7 +25,7 @@ use super::tiling::{self, Folding, LayerShape, Registers};
 use super::{LayerCode, PanelWidth, PlanError, Traffic};
 use crate::code::float::Float;
 use crate::code::tile::programs::dense::{Products, RunClass, Runs, UNROLL};
-use crate::code::tile::programs::epilogue::KernelEpilogue;
+use crate::code::tile::programs::epilogue::{Activation, KernelEpilogue};
 use crate::code::tile::programs::window::KernelPrologue;
 use crate::code::tile::store_registers;
 
@@ -52,6 +53,31 @@ pub(super) struct GroupInput {
     pub table: Vec<Slot>,
     /// Which of the group's channels come first, second, …
     pub order: Vec<usize>,
+}
+
+impl GroupInput {
+    /// The order in which weights are packed: a channel of a run that has no partner is the second one of a pair.
+    pub fn packed_order(&self, products: Products) -> Vec<usize> {
+        if products != Products::Halves {
+            return self.order.clone();
+        }
+        let lengths: Vec<usize> = match &self.k {
+            Runs::Contiguous(count) | Runs::Stepped { count, .. } => vec![*count as usize],
+            Runs::Table(classes) => {
+                let runs = classes.iter().flat_map(|c| std::iter::repeat_n(c.length, c.count as usize));
+                runs.map(|length| length as usize).collect()
+            }
+        };
+        let (mut order, mut rest) = (Vec::new(), &self.order[..]);
+        for length in lengths {
+            let (run, after) = rest.split_at(length);
+            let (pairs, alone) = run.as_chunks::<2>();
+            order.extend_from_slice(pairs.as_flattened());
+            order.extend(alone.iter().flat_map(|&k| [HOLE, k]));
+            rest = after;
+        }
+        order
+    }
 }
 
 /// Where half floats that a layer reads become `f32`. Dense kernels read each element once for each panel and tap; widened
@@ -177,6 +203,7 @@ impl Planner<'_> {
         is_first: bool,
     ) -> Result<(), PlanError> {
         let id = layer.node;
+        let own = &self.with_products(layer, own, prologue, placed);
         let widening = self.widening(layer, placed, own);
         let widened = match widening {
             Widening::Image => Some(self.widened(id, placed.input, "its half floats are widened once")?),
@@ -197,7 +224,8 @@ impl Planner<'_> {
         };
         let placed = Placed { input: gathered.as_ref().unwrap_or(placed.input), ..placed };
         let cin = input.groups.first().map_or(0, |group| group.k.channels() as usize);
-        let cut = self.cut(layer, &input, &placed, epilogue, own, cin);
+        let rows = input.groups.first().map_or(0, |group| group.k.rows(products) as usize);
+        let cut = self.cut(layer, &input, &placed, epilogue, own, rows);
         let mut tables = Vec::new();
         let mut table_at = Vec::new();
         for group in &input.groups {
@@ -210,10 +238,11 @@ impl Planner<'_> {
         let residual_pitch = residual_buffer.and_then(|b| self.pitch(b));
         let outer = (output_pitch, residual_pitch.unwrap_or(output_pitch));
         let outer = (outer.0.float, outer.1.float);
-        let panels = merge_panels(&cut.panels, &input.groups, outer, &table_at, taps * cin);
+        let lane = taps * rows * products.weights().bytes() as usize;
+        let panels = merge_panels(&cut.panels, &input.groups, outer, &table_at, lane);
         let table_entries = tables.len();
         let parameters = self.parameters(layer, own, &cut, &input, tables)?;
-        let stage = self.stage(prologue, &input, cin);
+        let stage = self.stage(prologue, &input, cin, products);
         let tiles = x_tiles(&cut.x, cut.rows);
         let tile_units = cut.images * cut.y.output * tiles.iter().map(|t| t.count).sum::<usize>();
         let panel_units: usize = panels.iter().map(|p| p.count).sum();
@@ -268,10 +297,55 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// What a layer has of its own, with what is multiplied: where its weights are half floats, these, or pairs of them.
+    fn with_products(
+        &self,
+        layer: &KernelLayer,
+        own: &Own,
+        prologue: KernelPrologue,
+        placed: &Placed<'_>,
+    ) -> Own {
+        let products = match &own.weights {
+            Parameter::Known(weights) if own.products == Products::Floats => {
+                match Float::of(weights.dtype()) {
+                    Some(Float::Bf16) if self.in_pairs(layer, prologue, placed) => Products::Halves,
+                    Some(half @ (Float::F16 | Float::Bf16)) => Products::Widened(half),
+                    _ => Products::Floats,
+                }
+            }
+            _ => own.products,
+        };
+        Own { products, ..own.clone() }
+    }
+
+    /// Whether neighbouring channels that a layer reads are multiplied two by two, and all of its groups read as many pairs.
+    fn in_pairs(&self, layer: &KernelLayer, prologue: KernelPrologue, placed: &Placed<'_>) -> bool {
+        // What is copied to scratch is rounded there: bounds change no bf16 that they let through.
+        let exact = !prologue.affine && matches!(prologue.activation, Activation::None | Activation::Relu);
+        let floats = self.float_of(placed.input) == Float::Bf16;
+        if !(exact && floats && self.multiplies_pairs()) {
+            return false;
+        }
+        // What cannot be read where it lies is brought together.
+        let Some(input) = self.dense_input(layer, placed.input, !prologue.is_none(), Products::Halves) else {
+            return true;
+        };
+        let rows = |group: &GroupInput| group.k.rows(Products::Halves);
+        let stepped = |group: &GroupInput| matches!(group.k, Runs::Stepped { .. });
+        let first = input.groups.first().map(rows);
+        input.groups.iter().all(|group| Some(rows(group)) == first && !stepped(group))
+    }
+
+    /// Whether the target multiplies pairs of `bf16`; that takes denormals for zero.
+    pub(super) fn multiplies_pairs(&self) -> bool {
+        self.target.has_dot_of_halves() && self.options.denormals == Denormals::Flush
+    }
+
     /// Where half floats of a layer's input become `f32`.
     fn widening(&self, layer: &KernelLayer, placed: &Placed<'_>, own: &Own) -> Widening {
         let pixels = placed.output.extent.pixels();
-        if !self.float_of(placed.input).is_half() || pixels <= FEW_PIXELS {
+        let in_pairs = own.products == Products::Halves;
+        if in_pairs || !self.float_of(placed.input).is_half() || pixels <= FEW_PIXELS {
             return Widening::None;
         }
         // Layers of many weights and few tiles are done panel by panel, which leaves no tile in scratch.
@@ -290,7 +364,7 @@ impl Planner<'_> {
         placed: &Placed<'_>,
         epilogue: KernelEpilogue,
         own: &Own,
-        cin: usize,
+        rows: usize,
     ) -> Cut {
         let (y, x) = layer.axes;
         let out = placed.output.extent;
@@ -311,16 +385,16 @@ impl Planner<'_> {
         let runs = output_runs(placed.output, placed.residual, layer.groups, padding);
         let taps = y.kernel * x.kernel;
         let lengths: Vec<usize> = runs.iter().map(|r| r.channels.len()).collect();
-        let most = match own.is_computed() || own.products != Products::Floats {
+        let most = match own.is_computed() || !own.products.is_of_floats() {
             true => 1,
             false => input.groups.iter().map(|group| most_folded(&group.k)).min().unwrap_or(1),
         };
-        let folding = Folding { most, products: taps * cin };
+        let folding = Folding { most, products: taps * rows };
         let layer = LayerShape {
             folding,
             row: x.output,
             rows: images * y.output,
-            k: taps * cin,
+            k: taps * rows,
             runs: &lengths,
             epilogue: epilogue.registers(store_registers(self.float(layer.node.into()), self.target)),
         };
@@ -343,7 +417,7 @@ impl Planner<'_> {
     ) -> Result<Parameters, PlanError> {
         let name = self.graph.node(layer.node).name.clone();
         let taps = cut.y.kernel * cut.x.kernel;
-        let depth = input.groups.first().map_or(0, |group| group.k.channels() as usize);
+        let depth = input.groups.first().map_or(0, |group| group.k.rows(own.products) as usize);
         let weights = match &own.weights {
             Parameter::Known(tensor) => {
                 self.packed_buffer(&name, packing(&cut.panels, input, tensor, (taps, depth), own.products))
@@ -395,7 +469,13 @@ impl Planner<'_> {
     }
 
     /// How channels are copied to scratch, if they are.
-    fn stage(&self, prologue: KernelPrologue, input: &DenseInput, cin: usize) -> Option<Stage> {
+    fn stage(
+        &self,
+        prologue: KernelPrologue,
+        input: &DenseInput,
+        cin: usize,
+        products: Products,
+    ) -> Option<Stage> {
         let runs = input.staged.as_ref()?;
         let sources = runs.iter().zip(&input.buffers).map(|(runs, &buffer)| StageSource {
             pitch: self.pitch(buffer).map(BytePitch::from).unwrap_or_default(),
@@ -405,7 +485,7 @@ impl Planner<'_> {
             sources: sources.collect(),
             affine: prologue.affine,
             activation: prologue.activation,
-            pixel: staged_pitch(cin),
+            pixel: staged_pitch(cin, if products == Products::Halves { Float::Bf16 } else { Float::F32 }),
         })
     }
 
@@ -491,7 +571,7 @@ impl Planner<'_> {
         let buffers = image.buffers();
         let pitch = self.pitch(*buffers.first()?)?;
         let per_group = image.channels() / groups;
-        if products != Products::Floats {
+        if products.is_of_integers() {
             return self.together(layer, image, pitch, products);
         }
         let one = buffers.len() == 1;
@@ -626,7 +706,8 @@ fn traffic(plan: &DensePlan, image: &Image, residual: Option<&Image>, table: usi
     for panels in &plan.panels {
         let count = panels.count as u64;
         let lanes: u64 = panels.cols.iter().map(|c| u64::from(c.lanes.count())).sum();
-        weights += count * lanes * taps * panels.k.channels() * 4;
+        let row = lanes * u64::from(plan.products.weights().bytes());
+        weights += count * row * taps * panels.k.rows(plan.products);
         bias += count * lanes * 4;
         stored += count * panels.cols.iter().map(|c| u64::from(c.used)).sum::<u64>();
     }
@@ -729,9 +810,9 @@ fn inside_unit(axis: &Axis) -> bool {
 }
 
 /// Bytes from pixel to pixel in scratch: off the powers of two.
-fn staged_pitch(channels: usize) -> i64 {
+fn staged_pitch(channels: usize, float: Float) -> i64 {
     let elems = channels.next_multiple_of(16) + 16;
-    elems as i64 * 4
+    float.span(elems as u32)
 }
 
 /// Which of the input's orders a panel has.
@@ -764,18 +845,18 @@ fn packing(
         columns: false,
         products,
         depth,
-        orders: input.groups.iter().map(|group| group.order.clone()).collect(),
+        orders: input.groups.iter().map(|group| group.packed_order(products)).collect(),
         panels: packed.collect(),
     }
 }
 
-/// Puts panels together that follow each other at constant distances.
+/// Puts panels together that follow each other at constant distances. Weights of one lane take so many bytes.
 pub(super) fn merge_panels(
     panels: &[Panel],
     groups: &[GroupInput],
     (output, residual): (Float, Float),
     table_at: &[i64],
-    k: usize,
+    lane: usize,
 ) -> Vec<PanelRun> {
     let mut runs: Vec<PanelRun> = Vec::new();
     let (mut weights, mut bias) = (0i64, 0i64);
@@ -791,7 +872,7 @@ pub(super) fn merge_panels(
             residual.span(panel.residual_at as u32),
             table_at[g],
         ];
-        weights += (lanes * k) as i64 * 4;
+        weights += (lanes * lane) as i64;
         bias += lanes as i64 * 4;
         let follows =
             runs.last_mut().filter(|run| run.cols == panel.cols && run.k == group.k).is_some_and(|run| {

@@ -17,7 +17,7 @@ use crate::code::tile::programs::winograd::{Form, KernelTransform};
 /// Weights of a convolution, `[channel][k][ky][kx]`, or of products of matrices, to be packed.
 #[derive(Clone, Debug)]
 pub struct Packing {
-    /// As the model has them, of any [`Float`], which are packed as `f32`; or of `i8`, of which four are packed in the place of one.
+    /// As the graph has them, of any [`Float`]; or of `i8`, of which four are packed in the place of one.
     pub weights: Tensor,
     /// Whether they are matrices with a column for each channel, `[matrix][k][channel]`; channels are counted on from one to the next.
     pub columns: bool,
@@ -27,9 +27,9 @@ pub struct Packing {
     pub taps: usize,
     /// Whether 3×3 kernels are transformed, and how.
     pub winograd: Option<Form>,
-    /// Input channels of a group, or quads of them: the extent of `k`.
+    /// Input channels of a group, or quads or pairs of them: the extent of `k`.
     pub depth: usize,
-    /// Orders of input channels that panels name by number; of bytes, a [`HOLE`] is what fills up a quad.
+    /// Orders of input channels that panels name by number; a [`HOLE`] is what fills up a quad or a pair.
     pub orders: Vec<Vec<usize>>,
     /// The panels, in order.
     pub panels: Vec<PackedPanel>,
@@ -70,7 +70,9 @@ impl PartialEq for Packing {
 pub(super) const QUAD: usize = 4;
 /// Bytes of a word.
 pub(super) const WORD: usize = 2;
-/// In the order of input channels, a byte of a quad that is no channel of them.
+/// Bytes of a half float.
+const HALF: usize = 2;
+/// In the order of input channels, a part of a quad or a pair that is no channel of them.
 pub(super) const HOLE: usize = usize::MAX;
 
 /// Input channels that are packed at a time: a cache line of each output channel's weights is read at once, whatever the
@@ -113,18 +115,29 @@ impl Packing {
 
     /// Size of a panel in bytes.
     pub fn panel_bytes(&self, panel: &PackedPanel) -> usize {
-        panel.lanes() * self.winograd.map_or(self.taps, Form::elements) * self.depth * 4
+        let size = self.products.weights().bytes() as usize;
+        panel.lanes() * self.winograd.map_or(self.taps, Form::elements) * self.depth * size
     }
 
     /// Writes a panel to zeroed bytes, as many as [`Packing::panel_bytes`].
     pub fn write(&self, panel: &PackedPanel, to: &mut [u8]) {
-        let to = to.as_chunks_mut::<4>().0;
         let Some(order) = self.orders.get(panel.order) else { return };
         match self.products {
-            Products::Floats => {}
-            Products::Bytes => return self.write_integers::<1>(panel, order, to),
-            Products::Words => return self.write_integers::<2>(panel, order, to),
+            Products::Floats => self.write_floats(panel, order, to.as_chunks_mut().0),
+            Products::Bytes => self.write_integers::<1>(panel, order, to.as_chunks_mut().0),
+            Products::Words => self.write_integers::<2>(panel, order, to.as_chunks_mut().0),
+            Products::Halves => self.write_pairs(panel, order, to.as_chunks_mut().0),
+            Products::Widened(float) => {
+                let size = float.bytes() as usize;
+                let mut wide = vec![[0; 4]; to.len() / size];
+                self.write_floats(panel, order, &mut wide);
+                let floats = wide.into_iter().map(f32::from_le_bytes);
+                floats.zip(to.chunks_exact_mut(size)).for_each(|(value, to)| float.write(value, to));
+            }
         }
+    }
+
+    fn write_floats(&self, panel: &PackedPanel, order: &[usize], to: &mut [[u8; 4]]) {
         if self.columns {
             return self.write_columns(panel, order, to);
         }
@@ -188,6 +201,33 @@ impl Packing {
                         }
                         to[place * lanes + lane] = element;
                     }
+                }
+            }
+        }
+    }
+
+    /// Writes all lanes of pairs of half floats, `[tap][pair][lane][2]`: what has no partner is the upper one of a pair whose lower one is zero.
+    fn write_pairs(&self, panel: &PackedPanel, order: &[usize], to: &mut [[u8; 4]]) {
+        let (lanes, depth) = (panel.lanes(), order.iter().filter(|k| **k != HOLE).count());
+        let width = self.weights.shape().last().copied().unwrap_or(1).max(1);
+        let bytes = if self.columns { self.weights.bytes() } else { &[] };
+        let mut row = vec![0; depth * self.taps * HALF];
+        for (lane, &channel) in panel.channels.iter().take(lanes).enumerate() {
+            if self.columns {
+                let first = (channel / width * depth) * width + channel % width;
+                for (k, to) in row.chunks_exact_mut(HALF).enumerate() {
+                    let from = (first + k * width) * HALF;
+                    to.copy_from_slice(&bytes[from..from + HALF]);
+                }
+            } else {
+                let len = row.len();
+                self.weights.read(channel * len..(channel + 1) * len, &mut row);
+            }
+            for (at, &k) in order.iter().enumerate().filter(|(_, k)| **k != HOLE) {
+                for tap in 0..self.taps {
+                    let to = &mut to[(tap * self.depth + at / 2) * lanes + lane];
+                    let from = (k * self.taps + tap) * HALF;
+                    to[at % 2 * HALF..][..HALF].copy_from_slice(&row[from..from + HALF]);
                 }
             }
         }

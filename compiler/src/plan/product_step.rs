@@ -151,25 +151,22 @@ impl Planner<'_> {
         let [mut images, mut y, mut x] = last_three(swept);
         let registers = Registers::of(self.target);
         let runs = OutputRun::all(n);
+        let side_by_side = a.strides[rank - 1] == input.span(1) || k == 1;
+        // What is packed by the run is `f32`.
+        let products = match constant.as_ref().and_then(|(tensor, _)| Float::of(tensor.dtype())) {
+            Some(Float::Bf16) if input == Float::Bf16 && side_by_side && self.multiplies_pairs() => {
+                Products::Halves
+            }
+            Some(half @ (Float::F16 | Float::Bf16)) => Products::Widened(half),
+            _ => Products::Floats,
+        };
         let folding = match &constant {
+            _ if products == Products::Halves => Folding::NONE,
             Some(_) if k.is_multiple_of(4) => Folding { most: 4, products: k },
             Some(_) if k.is_multiple_of(2) => Folding { most: 2, products: k },
             _ => Folding::NONE,
         };
         let folding = if a.strides[rank - 1] == input.span(1) { folding } else { Folding::NONE };
-        let shape = LayerShape {
-            folding,
-            row: x.extent,
-            rows: images.extent * y.extent,
-            k,
-            runs: &[n],
-            epilogue: epilogue.registers(store_registers(output, self.target)),
-        };
-        let tile = match self.options.panels {
-            PanelWidth::Fastest => tiling::choose(registers, &shape),
-            PanelWidth::Common => tiling::choose_common(registers, &shape),
-        };
-        let cut = cut_panels(&[runs], registers, tile.vectors, folding);
         let group = GroupInput {
             start: 0,
             k: match a.strides[rank - 1] {
@@ -181,8 +178,24 @@ impl Planner<'_> {
             table: Vec::new(),
             order: (0..k).collect(),
         };
+        let depth = group.k.rows(products) as usize;
+        let lane = depth * products.weights().bytes() as usize;
+        let shape = LayerShape {
+            folding,
+            row: x.extent,
+            rows: images.extent * y.extent,
+            k: depth,
+            runs: &[n],
+            epilogue: epilogue.registers(store_registers(output, self.target)),
+        };
+        let tile = match self.options.panels {
+            PanelWidth::Fastest => tiling::choose(registers, &shape),
+            PanelWidth::Common => tiling::choose_common(registers, &shape),
+        };
+        let cut = cut_panels(&[runs], registers, tile.vectors, folding);
+        let order = group.packed_order(products);
         let residual_float = operands.residual.as_ref().map_or(output, float_of);
-        let mut panels = merge_panels(&cut, &[group], (output, residual_float), &[0], k);
+        let mut panels = merge_panels(&cut, &[group], (output, residual_float), &[0], lane);
         let of_rows = of_rows.map(|of_rows| {
             let lanes = cut.iter().map(Panel::lanes).max().unwrap_or(0);
             for axis in [&mut images, &mut y, &mut x] {
@@ -191,19 +204,19 @@ impl Planner<'_> {
             panels.iter_mut().for_each(|run| run.residual = Progression::default());
             of_rows.in_lanes(lanes)
         });
-        let matrix_bytes: i64 = panels.iter().map(|p| panel_bytes(p, k) * p.count as i64).sum();
+        let matrix_bytes: i64 = panels.iter().map(|p| panel_bytes(p, lane) * p.count as i64).sum();
         let name = self.graph.node(node).name.clone();
         let weights = match constant {
             Some((tensor, transposed)) => {
                 let packing = Packing {
                     // A vector is one column, as it lies.
                     columns: !transposed && tensor.shape().rank() > 1,
-                    products: Products::Floats,
+                    products,
                     weights: tensor,
                     taps: 1,
                     winograd: None,
-                    depth: k,
-                    orders: vec![(0..k).collect()],
+                    depth,
+                    orders: vec![order],
                     panels: packed_panels(&cut, matrices.count, n),
                 };
                 self.packed_buffer(&name, packing)
@@ -247,7 +260,7 @@ impl Planner<'_> {
             image: images.strides[which],
         };
         let plan = DensePlan {
-            products: Products::Floats,
+            products,
             images: images.extent,
             y: Axis::point(y.extent),
             x: x_axis,
@@ -379,9 +392,11 @@ impl Planner<'_> {
         let rows = out.shape[..rank - 1].to_vec();
         a = a.broadcast(&[&rows[..], &[k]].concat()).ok_or_else(fault)?;
         b = b.broadcast(&[&rows[..rank - 2], &[k, n]].concat()).ok_or_else(fault)?;
-        // Of half floats, each element is widened once, and not for each panel.
+        // Of half floats that are multiplied one by one, each element is widened once, and not for each panel.
         let rows = rows.iter().product::<usize>();
-        if float_of(&a).is_half() && rows > FEW_PIXELS {
+        let known = graph.constant(layer.b).map(|b| b.dtype());
+        let in_pairs = known == Some(DType::BF16) && a.dtype == DType::BF16 && self.multiplies_pairs();
+        if float_of(&a).is_half() && rows > FEW_PIXELS && !in_pairs {
             a = self.dense_copy(layer, &a, DType::F32, "its half floats are widened once")?;
         } else if !near(a.strides[rank - 1], k, float_of(&a))
             && !near(a.strides[rank - 2], a.shape[rank - 2], float_of(&a))
@@ -570,8 +585,9 @@ fn packed_panels(cut: &[Panel], matrices: usize, n: usize) -> Vec<PackedPanel> {
     (0..matrices).flat_map(of).collect()
 }
 
-fn panel_bytes(run: &PanelRun, k: usize) -> i64 {
-    4 * i64::from(panel_width(&run.cols)) * k as i64
+/// Bytes of a panel, of which each lane takes so many.
+fn panel_bytes(run: &PanelRun, lane: usize) -> i64 {
+    i64::from(panel_width(&run.cols)) * lane as i64
 }
 
 fn float_of(view: &View) -> Float {

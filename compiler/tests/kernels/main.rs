@@ -6,6 +6,7 @@ mod computed;
 mod constants;
 mod deform;
 mod fusions;
+mod halves;
 mod integers;
 mod layouts;
 mod networks;

@@ -262,11 +262,13 @@ fn copies_to_scratch_and_the_transforms_of_winograds_algorithm() {
     let stage = |floats: Floats| {
         let size = floats.input.bytes() as i32;
         let runs = vec![(3 * size, 21), (40 * size, 4)];
-        let (input_pixel, output_pixel, activation) = (50 * size, 128, Activation::Relu);
-        let (rows, affine, input) = (5, true, floats.input);
-        StageTile { rows, runs, input, input_pixel, output_pixel, affine, activation }.program(Lanes::X8)
+        let (input_pixel, activation) = (50 * size, Activation::Relu);
+        let Floats { input, output, .. } = floats;
+        let (rows, affine, output_pixel) = (5, true, 32 * output.bytes() as i32);
+        StageTile { rows, runs, input, output, input_pixel, output_pixel, affine, activation }
+            .program(Lanes::X8)
     };
-    check(&stage, &of_input(), &[], &[]);
+    check(&stage, &mixtures(), &[], &[]);
     for form in [Form::F2, Form::F4] {
         for (lanes, used, vectors) in [(Lanes::X8, 8, 2), (Lanes::X4, 3, 1)] {
             let input = |floats: Floats| {

@@ -89,7 +89,9 @@ fn floats_are_rounded_to_the_nearest_half_float_and_nan_keeps_its_sign_and_first
                 let found = run(&engine, &program, &bytes(&numbers), &vec![0; 2 * numbers.len()]);
                 for (x, found) in numbers.iter().zip(found.as_chunks::<2>().0) {
                     let mut exact = [0; 2];
-                    float.write(*x, &mut exact);
+                    let flushes = matches!(&engine, Engine::Native(target) if target.rounds_to_halves());
+                    let zero = x.is_subnormal() && float == Float::Bf16 && flushes;
+                    float.write(if zero { 0f32.copysign(*x) } else { *x }, &mut exact);
                     let bits = x.to_bits();
                     assert_eq!(found, &exact, "{}: {x:e} ({bits:#x}) as {float:?}", engine.name());
                 }

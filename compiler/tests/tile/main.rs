@@ -7,6 +7,7 @@ mod functions;
 mod halves;
 mod object;
 mod operators;
+mod pairs;
 mod random;
 mod refuse;
 mod rows;

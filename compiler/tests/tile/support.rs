@@ -14,6 +14,7 @@ pub fn targets() -> Vec<Target> {
         "x86-64-v3-clif",
         "x86-64-v3+vnni",
         "x86-64-v4+vnni",
+        "x86-64-v4+bf16",
         "znver4",
         "aarch64",
     ];

@@ -59,7 +59,7 @@ pub fn fits(program: &TileProgram, vectors: u32) -> Result<(), TileError> {
             Source::Mem(addr) | Source::Splat(addr) if addr.float.is_narrow() => CONVERSION,
             Source::Mem(_) | Source::Splat(_) | Source::Imm(_) => 1,
         },
-        Inst::Dot { .. } | Inst::DotWords { .. } => PRODUCTS,
+        Inst::Dot { .. } | Inst::DotWords { .. } | Inst::DotHalves { .. } => PRODUCTS,
         Inst::Pack { .. } => CONVERSION,
         Inst::Store { addr, .. } | Inst::StorePart { addr, .. } if addr.float.is_narrow() => CONVERSION,
         Inst::Load { addr, .. } | Inst::LoadPart { addr, .. } if addr.float.is_narrow() => CONVERSION - 1,
@@ -329,6 +329,17 @@ impl ClifEmitter<'_> {
                     self.b.def_var(var, value);
                 }
             }
+            Inst::DotHalves { acc, a, b } => {
+                let shared = self.shared(b);
+                for (i, var) in self.pieces(*acc).into_iter().enumerate() {
+                    let (mut sum, x, y) = (self.get(*acc, i), self.get(*a, i), self.operand(b, shared, i));
+                    for upper in [true, false] {
+                        let [x, y] = [x, y].map(|pairs| self.widened_halves(pairs, upper));
+                        sum = self.mul_add(x, y, sum);
+                    }
+                    self.b.def_var(var, sum);
+                }
+            }
             Inst::Translate { dst, src, table } => {
                 for (i, var) in self.pieces(*dst).into_iter().enumerate() {
                     let (places, at) = (self.get(*src, i), self.int(table.base));
@@ -454,6 +465,14 @@ impl ClifEmitter<'_> {
             }
             Inst::Loop { trips: count, body } => self.repeat(*count, body),
         }
+    }
+
+    /// The upper or the lower `bf16` of each lane.
+    fn widened_halves(&mut self, pairs: Value, upper: bool) -> Value {
+        let bits = self.cast(I32X4, pairs);
+        let bits = if upper { self.b.ins().ushr_imm_s(bits, 16) } else { bits };
+        let bits = self.b.ins().ishl_imm_s(bits, 16);
+        self.cast(F32X4, bits)
     }
 
     /// `x` · `y` + `sum`, rounded once where the target does that.

@@ -7,6 +7,17 @@ use crate::code::float::Float;
 /// No `f32` from here on is an `i32`.
 const LARGE: f32 = 2_147_483_648.0;
 
+/// The upper and the lower `bf16` of a lane, denormals as zero.
+fn halves(pair: f32) -> [f32; 2] {
+    let bits = pair.to_bits();
+    [bits & 0xffff_0000, bits << 16].map(|bits| flushed(f32::from_bits(bits)))
+}
+
+/// Zero of its sign for a denormal.
+fn flushed(x: f32) -> f32 {
+    if x.is_subnormal() { 0f32.copysign(x) } else { x }
+}
+
 /// An argument of a call.
 #[derive(Debug)]
 pub enum KernelArg<'a> {
@@ -146,6 +157,18 @@ impl Interpreter<'_, '_> {
                     let ([a, c], [b, d]) = (words(a), words(b));
                     let products = (a * b).wrapping_add(c * d);
                     *s = f32::from_bits((s.to_bits() as i32).wrapping_add(products) as u32);
+                }
+                self.set(*acc, sum)
+            }
+            Inst::DotHalves { acc, a, b } => {
+                let (a, b) = (self.get(*a)?, self.operand(b, *acc)?);
+                let mut sum = self.get(*acc)?;
+                for ((s, a), b) in sum.iter_mut().zip(a).zip(b) {
+                    let (a, b) = (halves(a), halves(b));
+                    for (a, b) in a.into_iter().zip(b) {
+                        let total = if self.fused { a.mul_add(b, flushed(*s)) } else { flushed(*s) + a * b };
+                        *s = flushed(total);
+                    }
                 }
                 self.set(*acc, sum)
             }

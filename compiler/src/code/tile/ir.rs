@@ -488,6 +488,16 @@ pub enum Inst {
         /// Those of the other.
         b: Source,
     },
+    /// Sums of products of `bf16`, of which each lane has two: `acc`, an `f32`, += the product of the upper ones, then that of the lower ones.
+    /// Each addition is fused and rounds to nearest even; denormals are taken for zero. In memory, `b` lies as `f32` do.
+    DotHalves {
+        /// Summand and result.
+        acc: Vector,
+        /// The pairs of one side.
+        a: Vector,
+        /// Those of the other.
+        b: Source,
+    },
     /// `dst` = the bytes of a table of 256 at the places that the bytes of `src` say, of which a lane has four.
     Translate {
         /// Result.
@@ -762,6 +772,11 @@ impl Builder {
         self.push(Inst::DotWords { acc, a, b });
     }
 
+    /// `acc` += two products of `bf16` in each lane.
+    pub fn dot_halves(&mut self, acc: Vector, a: Vector, b: Source) {
+        self.push(Inst::DotHalves { acc, a, b });
+    }
+
     /// A fresh register with bytes of a table of 256, at the places that the bytes of `src` say.
     pub fn translate(&mut self, src: Vector, table: Addr) -> Vector {
         let dst = self.vector(self.lanes(src));
@@ -843,7 +858,10 @@ impl Inst {
             Inst::Select { x, y, then, otherwise, .. } => [*x, *y, *then, *otherwise].into_iter().for_each(f),
             Inst::Store { src, .. } | Inst::StorePart { src, .. } => f(*src),
             Inst::Pack { parts, .. } => parts.iter().copied().for_each(f),
-            Inst::Fma { acc, a, b, .. } | Inst::Dot { acc, a, b } | Inst::DotWords { acc, a, b } => {
+            Inst::Fma { acc, a, b, .. }
+            | Inst::Dot { acc, a, b }
+            | Inst::DotWords { acc, a, b }
+            | Inst::DotHalves { acc, a, b } => {
                 f(*acc);
                 f(*a);
                 operand(b, &mut f);
@@ -886,7 +904,8 @@ impl Inst {
             | Inst::Un { dst, .. }
             | Inst::Sine { dst, .. }
             | Inst::Select { dst, .. } => Some(*dst),
-            Inst::Fma { acc, .. } | Inst::Dot { acc, .. } | Inst::DotWords { acc, .. } => Some(*acc),
+            Inst::Fma { acc, .. } | Inst::Dot { acc, .. } => Some(*acc),
+            Inst::DotWords { acc, .. } | Inst::DotHalves { acc, .. } => Some(*acc),
             Inst::Store { .. } | Inst::StorePart { .. } | Inst::Pack { .. } => None,
             Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => None,
         }
@@ -902,6 +921,7 @@ impl Inst {
             Inst::Fma { b, .. }
             | Inst::Dot { b, .. }
             | Inst::DotWords { b, .. }
+            | Inst::DotHalves { b, .. }
             | Inst::Bin { b, .. }
             | Inst::MulAdd { add: b, .. } => match b {
                 Source::Mem(addr) | Source::Splat(addr) => f(addr.base),
@@ -928,7 +948,7 @@ impl Inst {
             Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Spread { .. } => None,
             Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => None,
             Inst::Fold { .. } | Inst::Fma { .. } | Inst::Bin { .. } | Inst::Shl { .. } => None,
-            Inst::Dot { .. } | Inst::DotWords { .. } | Inst::Pack { .. } => None,
+            Inst::Dot { .. } | Inst::DotWords { .. } | Inst::DotHalves { .. } | Inst::Pack { .. } => None,
             Inst::Across { .. } | Inst::Fill { .. } | Inst::MulAdd { .. } | Inst::Scale { .. } => None,
             Inst::Pick { .. } | Inst::Translate { .. } => None,
             Inst::Shr { .. } | Inst::Un { .. } | Inst::Sine { .. } | Inst::Select { .. } => None,

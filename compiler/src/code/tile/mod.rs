@@ -64,7 +64,12 @@ pub fn lower(program: &TileProgram, target: &Target) -> Result<Vec<u8>, TileErro
 
 /// What x86 machines of a target do in one instruction.
 fn extensions(target: &Target) -> x86::Extensions {
-    x86::Extensions { dot: target.has_dot(), look_up: target.looks_up_bytes() }
+    x86::Extensions {
+        dot: target.has_dot(),
+        look_up: target.looks_up_bytes(),
+        dot_of_halves: target.has_dot_of_halves(),
+        rounds_to_halves: target.rounds_to_halves(),
+    }
 }
 
 /// Whether a program fits the registers of a target. Always so with Cranelift, which can spill.

@@ -172,6 +172,7 @@ impl TileCheck<'_> {
             Inst::Fma { acc: dst, a, b, .. }
             | Inst::Dot { acc: dst, a, b }
             | Inst::DotWords { acc: dst, a, b }
+            | Inst::DotHalves { acc: dst, a, b }
             | Inst::Bin { dst, a, b, .. }
             | Inst::MulAdd { dst, x: a, add: b } => {
                 self.wide_enough(*a, *dst)?;
@@ -451,7 +452,7 @@ fn lookups(body: &[Inst], f: &mut dyn FnMut(Int)) {
             Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => {}
             Inst::Fold { .. } | Inst::Fma { .. } | Inst::Bin { .. } | Inst::Shl { .. } => {}
             Inst::Pack { .. } => {}
-            Inst::DotWords { .. } => {}
+            Inst::DotWords { .. } | Inst::DotHalves { .. } => {}
             Inst::Dot { .. }
             | Inst::Shr { .. }
             | Inst::Un { .. }

@@ -207,6 +207,7 @@ fn stage(
                 rows: inside.len() as u32,
                 runs: source.runs.iter().map(|&(offset, len)| (offset as i32, len as u32)).collect(),
                 input: source.pitch.float,
+                output: plan.staged(),
                 input_pixel: (source.pitch.pixel * plan.x.stride as i64) as i32,
                 output_pixel: stage.pixel as i32,
                 affine: stage.affine,
@@ -218,7 +219,8 @@ fn stage(
             let input = e.offset(input, y, source.pitch.row * plan.y.stride as i64);
             let input = e.add(input, left * source.pitch.pixel - top * source.pitch.row);
             let input = e.offset(input, index, (tiles.width * plan.x.stride) as i64 * source.pitch.pixel);
-            let output = e.add(scratch, inside.start as i64 * stage.pixel + channels * 4);
+            let before = plan.staged().span(channels as u32);
+            let output = e.add(scratch, inside.start as i64 * stage.pixel + before);
             let scale = e.add(bases.scale, channels * 4);
             let shift = e.add(bases.shift, channels * 4);
             e.call(&kernel, &|role| {
@@ -260,7 +262,9 @@ fn descriptor(registers: Registers, plan: &DensePlan, tiles: &XTiles, panels: &P
         rows: columns.start as u32..columns.end as u32,
     });
     let (split, broadcast) = match plan.products {
-        Products::Floats => sums(registers, tiles.width, panels.cols.len()),
+        Products::Floats | Products::Widened(_) | Products::Halves => {
+            sums(registers, tiles.width, panels.cols.len())
+        }
         // Those of the input are no operand in memory of the instruction that multiplies them.
         Products::Bytes | Products::Words => (1, Broadcast::Register),
     };
@@ -295,8 +299,7 @@ fn call(
     panels: &PanelRun,
     (panel, ahead): (Value, Value),
 ) -> Result<(), CodegenError> {
-    let lanes: u32 = panels.cols.iter().map(|c| c.lanes.count()).sum();
-    let kernel_row = i64::from(lanes) * 4 * plan.x.kernel as i64 * panels.k.channels() as i64;
+    let kernel_row = panels.bytes(plan) / plan.y.kernel as i64;
     let mut step = |base: Value, s: crate::plan::dense::Progression| {
         let base = e.add(base, s.start);
         e.offset(base, panel, s.step)

@@ -25,8 +25,10 @@ pub struct StageTile {
     pub rows: u32,
     /// Byte offset in a pixel, and number of channels, of each run.
     pub runs: Vec<(i32, u32)>,
-    /// What lies in the input; the copy has `f32`.
+    /// What lies in the input.
     pub input: Float,
+    /// What the copy has.
+    pub output: Float,
     /// Bytes from one pixel to the next in the input.
     pub input_pixel: i32,
     /// Bytes from one pixel to the next in the copy.
@@ -43,7 +45,11 @@ impl StageTile {
         let channels: u32 = self.runs.iter().map(|r| r.1).sum();
         let word = self.activation.word();
         let affine = if self.affine { "_affine" } else { "" };
-        let name = format!("stage_{}_{}x{channels}{affine}{word}", self.input.word(), self.rows);
+        let floats = match self.output {
+            Float::F32 => self.input.word().to_string(),
+            output => format!("{}to{}", self.input.word(), output.word()),
+        };
+        let name = format!("stage_{floats}_{}x{channels}{affine}{word}", self.rows);
         let mut b = Builder::new(name.clone());
         let mut displacements = Displacements::default();
         let bytes = 4 * i64::from(channels);
@@ -51,7 +57,7 @@ impl StageTile {
             let pixels = strided(self.rows, i64::from(self.input_pixel), self.input.span(len));
             e.union(ByteRange::new(i64::from(offset) + pixels.lo, i64::from(offset) + pixels.hi))
         });
-        let copy = strided(self.rows, i64::from(self.output_pixel), bytes);
+        let copy = strided(self.rows, i64::from(self.output_pixel), self.output.span(channels));
         let input = b.param(ParamRole::Input, ParamKind::Read { range: source });
         let output = b.param(ParamRole::Output, ParamKind::Write { range: copy });
         let constants = ParamKind::Read { range: ByteRange::new(0, bytes) };
@@ -68,16 +74,17 @@ impl StageTile {
                 let lanes = Lanes::holding((len - c).min(widest.count())).unwrap_or(Lanes::X4);
                 let n = lanes.count().min(len - c);
                 let from = displacements.get(i64::from(offset) + self.input.span(c));
-                let to = displacements.get(4 * i64::from(done + c));
+                let of = displacements.get(4 * i64::from(done + c));
+                let to = displacements.get(self.output.span(done + c));
                 let mut x = b.load(lanes, n, at(input, from).of(self.input));
                 if let Some((scale, shift)) = affine {
-                    let sum = b.load(lanes, n, at(shift, to));
-                    let factor = b.load(lanes, n, at(scale, to));
+                    let sum = b.load(lanes, n, at(shift, of));
+                    let factor = b.load(lanes, n, at(scale, of));
                     b.fma(sum, x, Source::Reg(factor));
                     x = sum;
                 }
                 epilogue.apply(&mut b, bounds, x, None);
-                b.store(x, n, at(output, to));
+                b.store(x, n, at(output, to).of(self.output));
                 c += n;
             }
             done += len;

@@ -5,7 +5,7 @@
 //! | `f16` | `vcvtph2ps`, from memory or a register of half the width | `vcvtps2ph`, to nearest even |
 //! | `bf16` | `vpmovzxwd`, then a shift by 16 bits | by integers, as below |
 //!
-//! There is an instruction that rounds to `bf16`, on few machines, and it flushes denormals. By integers it is
+//! There is an instruction that rounds to `bf16`, on few machines, and it flushes denormals: it is for programs that do so, too. By integers it is
 //! `(bits + 0x7fff + (bits >> 16 & 1)) >> 16`, and `bits >> 16` with the quiet bit for NaN.
 //!
 //! AVX-512 masks the lanes of a partial access. AVX2 puts them together in the lower half of a register, from pieces of 8, 4
@@ -15,10 +15,11 @@ use iced_x86::{Code, Instruction, MemoryOperand, Register};
 
 use super::asm::AsmError;
 use super::{
-    Forms, Level, RegisterWidth, SHL, SPLAT, SPREAD_TWO, X86Emitter, XOR, broadcast, first_lanes, form, high,
+    FMA, Forms, Level, RegisterWidth, SHL, SPLAT, SPREAD_TWO, X86Emitter, XOR, broadcast, first_lanes, form,
+    high,
 };
 use crate::code::float::Float;
-use crate::code::tile::ir::{Addr, Vector};
+use crate::code::tile::ir::{Addr, Source, Vector};
 use crate::code::tile::registers::Regs;
 
 /// The mask register that rounding to `bf16` uses; [`super::masks`] leaves it free.
@@ -105,6 +106,25 @@ impl RegisterWidth {
     }
 }
 
+/// Two products of `bf16` added to each lane; there is no encoding without EVEX.
+const DOT: Forms = [
+    Code::EVEX_Vdpbf16ps_xmm_k1z_xmm_xmmm128b32,
+    Code::EVEX_Vdpbf16ps_ymm_k1z_ymm_ymmm256b32,
+    Code::EVEX_Vdpbf16ps_xmm_k1z_xmm_xmmm128b32,
+    Code::EVEX_Vdpbf16ps_ymm_k1z_ymm_ymmm256b32,
+    Code::EVEX_Vdpbf16ps_zmm_k1z_zmm_zmmm512b32,
+];
+
+/// Scratch registers that products of pairs take, given what the second source is.
+pub(super) fn dot_scratch(b: &Source, has_dot: bool) -> usize {
+    match b {
+        Source::Mem(addr) | Source::Splat(addr) if has_dot => usize::from(addr.float.is_narrow()),
+        _ if has_dot => 0,
+        Source::Reg(_) => 2,
+        Source::Mem(_) | Source::Splat(_) | Source::Imm(_) => 3,
+    }
+}
+
 /// Scratch registers that storing takes: all lanes, or a part of them.
 pub(super) const fn store_scratch(float: Float, level: Level, part: bool) -> usize {
     match (float, level) {
@@ -127,6 +147,54 @@ impl X86Emitter<'_> {
         let code = form(from_halves(float), width, high(&[d]));
         self.asm.emit(&Instruction::with2(code, width.reg(d), m)?)?;
         self.widened(float, width, d)
+    }
+
+    /// Adds the products of the upper and of the lower `bf16` of `a` and `b` to each lane. Without the instruction they are widened, and take
+    /// two multiply-adds; denormals are then taken for zero where the thread does that.
+    pub(super) fn dot_halves(
+        &mut self,
+        acc: Vector,
+        a: Vector,
+        b: Source,
+        regs: &Regs,
+    ) -> Result<(), AsmError> {
+        if self.with.dot_of_halves {
+            return self.ternary(DOT, acc, a, b, regs);
+        }
+        let width = self.width(acc);
+        let &[t, u, ref more @ ..] = regs.temps() else { return Ok(()) };
+        let in_memory = more.first().copied();
+        match (b, in_memory) {
+            (Source::Splat(addr), Some(x)) => self.spread(width, x, addr, 1, regs)?,
+            (Source::Imm(bits), Some(x)) => self.constant(width, x, bits)?,
+            _ => {}
+        }
+        for (i, (&d, &a)) in regs.vector(acc).iter().zip(regs.vector(a)).enumerate() {
+            let x = match (b, in_memory) {
+                (Source::Reg(b), _) => regs.vector(b).get(i).copied(),
+                (Source::Mem(addr), Some(x)) => {
+                    self.load_piece(width, x, addr, i, regs)?;
+                    Some(x)
+                }
+                (_, x) => x,
+            };
+            let Some(x) = x else { continue };
+            let evex = high(&[d, a, x, t, u]);
+            let [rd, rt, ru] = [d, t, u].map(|r| width.reg(r));
+            for upper in [true, false] {
+                for (half, pair) in [(rt, a), (ru, x)] {
+                    let pair = width.reg(pair);
+                    if upper {
+                        self.asm.emit(&Instruction::with3(form(SHR, width, evex), half, pair, 16u32)?)?;
+                        self.asm.emit(&Instruction::with3(form(SHL, width, evex), half, half, 16u32)?)?;
+                    } else {
+                        self.asm.emit(&Instruction::with3(form(SHL, width, evex), half, pair, 16u32)?)?;
+                    }
+                }
+                self.asm.emit(&Instruction::with3(form(FMA, width, evex), rd, rt, ru)?)?;
+            }
+        }
+        Ok(())
     }
 
     /// `n` half floats (1, 2 or 4) over and over in all lanes of a machine register.
@@ -261,6 +329,28 @@ impl X86Emitter<'_> {
         regs: &Regs,
     ) -> Result<(), AsmError> {
         let mut inst = match (float, regs.temps().first()) {
+            (Float::Bf16, Some(&t)) if self.with.rounds_to_halves => {
+                let (round, store) = match width {
+                    RegisterWidth::Xmm => {
+                        (Code::EVEX_Vcvtneps2bf16_xmm_k1z_xmmm128b32, Code::EVEX_Vmovdqu16_xmmm128_k1z_xmm)
+                    }
+                    RegisterWidth::Ymm => {
+                        (Code::EVEX_Vcvtneps2bf16_xmm_k1z_ymmm256b32, Code::EVEX_Vmovdqu16_xmmm128_k1z_xmm)
+                    }
+                    RegisterWidth::Zmm => {
+                        (Code::EVEX_Vcvtneps2bf16_ymm_k1z_zmmm512b32, Code::EVEX_Vmovdqu16_ymmm256_k1z_ymm)
+                    }
+                };
+                let rounded = width.half().reg(t);
+                self.asm.emit(&Instruction::with2(round, rounded, width.reg(s))?)?;
+                match width {
+                    // Four of them are half of the narrowest register.
+                    RegisterWidth::Xmm if mask.is_none() => {
+                        Instruction::with2(Code::EVEX_Vmovq_xmmm64_xmm, m, rounded)?
+                    }
+                    _ => Instruction::with2(store, m, rounded)?,
+                }
+            }
             (Float::Bf16, Some(&t)) => {
                 self.mark_and_round_to_bf16(width, s, t)?;
                 let code = match width {

@@ -94,6 +94,10 @@ pub struct Extensions {
     pub dot: bool,
     /// Looks up bytes in a table of 128.
     pub look_up: bool,
+    /// Multiplies two `bf16` of each lane and adds them up.
+    pub dot_of_halves: bool,
+    /// Rounds to `bf16`, denormals to zero.
+    pub rounds_to_halves: bool,
 }
 
 /// The machine code of a verified program.
@@ -152,7 +156,7 @@ fn masks(program: &TileProgram) -> Result<Vec<u16>, TileError> {
                 Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } | Inst::Spread { .. } => {}
                 Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => {}
                 Inst::Pack { .. } => {}
-                Inst::DotWords { .. } | Inst::Translate { .. } => {}
+                Inst::DotWords { .. } | Inst::DotHalves { .. } | Inst::Translate { .. } => {}
                 Inst::Fma { .. } | Inst::Dot { .. } | Inst::Bin { .. } | Inst::Shl { .. } => {}
                 Inst::MulAdd { .. } | Inst::Scale { .. } => {}
                 Inst::Shr { .. } | Inst::Un { .. } | Inst::Sine { .. } | Inst::Select { .. } => {}
@@ -200,6 +204,7 @@ fn scratch(inst: &Inst, program: &TileProgram, level: Level, with: Extensions) -
             }
         }
         Inst::Dot { b, .. } => bytes::dot_scratch(b, with.dot),
+        Inst::DotHalves { b, .. } => halves::dot_scratch(b, with.dot_of_halves),
         Inst::DotWords { b, .. } => 1 + usize::from(!matches!(b, Source::Reg(_))),
         Inst::Fma { b, .. } | Inst::Bin { b, .. } | Inst::MulAdd { add: b, .. } => match (b, level) {
             (Source::Mem(addr) | Source::Splat(addr), _) if narrow(addr) => 1,
@@ -699,6 +704,7 @@ impl X86Emitter<'_> {
             Inst::Fma { acc, a, b, .. } => self.ternary(FMA, *acc, *a, *b, regs)?,
             Inst::Dot { acc, a, b } => self.dot(*acc, *a, *b, false, regs)?,
             Inst::DotWords { acc, a, b } => self.dot(*acc, *a, *b, true, regs)?,
+            Inst::DotHalves { acc, a, b } => self.dot_halves(*acc, *a, *b, regs)?,
             Inst::Translate { dst, src, table } => self.translate(*dst, *src, *table, regs)?,
             Inst::MulAdd { dst, x, add } => self.ternary(MUL_ADD, *dst, *x, *add, regs)?,
             Inst::Scale { dst, src, by } => match self.level {

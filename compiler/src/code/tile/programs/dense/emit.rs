@@ -211,7 +211,7 @@ impl<'a> DenseEmitter<'a> {
                 Some(last)
                     if last.rows == rows
                         && last.disp + self.tile.floats.input.span(k) * i64::from(last.taps) == disp
-                        && k.is_multiple_of(self.tile.split) =>
+                        && k.is_multiple_of(self.tile.split * self.tile.products.together()) =>
                 {
                     last.taps += 1;
                 }
@@ -239,11 +239,14 @@ impl<'a> DenseEmitter<'a> {
     /// `count` channels `step` bytes apart.
     fn evenly(&mut self, count: u32, step: i32, disp: i64, rows: Range<u32>) {
         let panel_row = self.tile.channel_row();
+        let pair = self.tile.products.together();
         if rows.is_empty() {
-            self.panel_used += panel_row * i64::from(count);
+            self.panel_used += panel_row * i64::from(count.div_ceil(pair));
             return;
         }
-        let step = i64::from(step);
+        // Pairs are gone through as channels are, and what has no partner comes last.
+        let alone = count % pair;
+        let (count, step) = (count / pair, i64::from(step) * i64::from(pair));
         let mut from = disp - self.input_moved;
         let mut done = 0;
         let rounds = count / UNROLL;
@@ -273,14 +276,19 @@ impl<'a> DenseEmitter<'a> {
             self.round(&RoundAt { base: self.input, disp, step, panel, position: k }, rows.clone(), false);
             self.panel_used += panel_row * i64::from(self.together);
         }
+        if alone > 0 {
+            let panel = self.panel_used - self.weights_moved;
+            self.step(self.input, from + i64::from(count) * step, panel, rows, (count, true));
+            self.panel_used += panel_row;
+        }
     }
 
     /// Runs of channels from the table, class by class.
     fn by_table(&mut self, classes: &[RunClass], disp: i64, rows: Range<u32>) {
         let Some(table) = self.table else { return };
-        let panel_row = 4 * i64::from(panel_width(&self.tile.cols));
+        let panel_row = self.tile.panel_step();
         if rows.is_empty() {
-            self.panel_used += panel_row * self.tile.k.channels() as i64;
+            self.panel_used += panel_row * self.tile.k.rows(self.tile.products) as i64;
             return;
         }
         // The table starts over for each tap, from wherever the last one left the pointer.
@@ -294,7 +302,8 @@ impl<'a> DenseEmitter<'a> {
             // Entries in one round: as many as make about four channels. With several sums a round must keep each
             // channel's part, so it covers a multiple of them.
             let mut together = UNROLL.div_ceil(length);
-            while !(together * length).is_multiple_of(self.tile.split) {
+            let steps = length.div_ceil(self.tile.products.together());
+            while !(together * steps).is_multiple_of(self.tile.split) {
                 together += 1;
             }
             let rounds = count / together;
@@ -302,7 +311,7 @@ impl<'a> DenseEmitter<'a> {
                 for e in 0..entries {
                     let at_entry = at(table, emit.displacements.get(entry + 4 * i64::from(e)));
                     emit.run(at_entry, length, disp, rows.clone(), position);
-                    position += length;
+                    position += steps;
                 }
             };
             if rounds > 1 {
@@ -327,21 +336,23 @@ impl<'a> DenseEmitter<'a> {
                 round(self, entry, rounds * together, position);
                 entry += 4 * i64::from(rounds * together);
             }
-            position += rounds * together * length;
+            position += rounds * together * steps;
             let left = count - rounds * together;
             round(self, entry, left, position);
             entry += 4 * i64::from(left);
-            position += left * length;
+            position += left * steps;
         }
     }
 
     /// One run of contiguous channels whose displacement is at `entry`; `position` is its first channel's place in the
     /// tap.
     fn run(&mut self, entry: Addr, length: u32, disp: i64, rows: Range<u32>, position: u32) {
-        let panel_row = 4 * i64::from(panel_width(&self.tile.cols));
+        let panel_row = self.tile.panel_step();
         let run = self.b.pointer();
         self.b.push(Inst::Lookup { dst: run, base: self.input, entry });
-        let float = self.tile.floats.input;
+        let pair = self.tile.products.together();
+        let alone = length % pair == 1 && pair > 1;
+        let (length, step) = (length / pair, self.tile.floats.input.span(pair));
         let disp = disp - self.input_moved;
         let (mut done, mut moved) = (0, 0);
         if length > UNROLL_RUN {
@@ -350,32 +361,35 @@ impl<'a> DenseEmitter<'a> {
             self.b.begin();
             for u in 0..UNROLL {
                 let k = i64::from(u);
-                self.step(run, disp + float.span(u), panel + k * panel_row, rows.clone(), position + u);
+                let at = (position + u, false);
+                self.step(run, disp + k * step, panel + k * panel_row, rows.clone(), at);
             }
             let w = i64::from(UNROLL) * panel_row;
             let move_w = self.displacements.get(w);
-            self.b.advance(run, float.span(UNROLL) as i32);
+            self.b.advance(run, (i64::from(UNROLL) * step) as i32);
             self.b.advance(self.weights, move_w);
             self.b.end(Trips::Imm(rounds));
             self.weights_moved += i64::from(rounds) * w;
             self.panel_used += i64::from(rounds) * w;
             done = rounds * UNROLL;
-            moved = float.span(done);
+            moved = i64::from(done) * step;
         }
-        for k in done..length {
+        for k in done..length + u32::from(alone) {
             let panel = self.panel_used - self.weights_moved;
-            self.step(run, disp + float.span(k) - moved, panel, rows.clone(), position + k);
+            let at = (position + k, k == length);
+            self.step(run, disp + i64::from(k) * step - moved, panel, rows.clone(), at);
             self.panel_used += panel_row;
         }
     }
 
     /// As many channels as columns are folded by, `step` bytes apart: all rows of the panel that come together.
     fn round(&mut self, place: &RoundAt, rows: Range<u32>, prefetch: bool) {
-        let panel_row = 4 * flat_width(&self.tile.cols);
+        let weights = self.tile.products.weights();
+        let panel_row = weights.span(1) * flat_width(&self.tile.cols);
         for u in 0..self.together {
             let (disp, panel) =
                 (place.disp + i64::from(u) * place.step, place.panel + i64::from(u) * panel_row);
-            self.step(place.base, disp, panel, rows.clone(), place.position + u);
+            self.step(place.base, disp, panel, rows.clone(), (place.position + u, false));
             if prefetch {
                 self.prefetch((place.position + u) % UNROLL);
             }
@@ -384,9 +398,9 @@ impl<'a> DenseEmitter<'a> {
         for (v, col) in self.tile.cols.iter().enumerate().filter(|(_, col)| col.fold > 1) {
             for k in (0..self.together).step_by(col.fold as usize) {
                 let register = col.register();
-                let addr = at(self.weights, self.displacements.get(panel));
+                let addr = at(self.weights, self.displacements.get(panel)).of(weights);
                 let column = self.b.load(register, register.count(), addr);
-                panel += i64::from(register.bytes());
+                panel += weights.span(register.count());
                 let part = ((place.position + k) / col.fold % self.tile.split) as usize;
                 for r in rows.clone() {
                     let disp = place.disp + i64::from(k) * place.step;
@@ -399,31 +413,39 @@ impl<'a> DenseEmitter<'a> {
         }
     }
 
-    /// One channel: a row of the panel times one value of each pixel, for the columns that are not folded. `position` is
-    /// the channel's place in its tap.
-    fn step(&mut self, base: Int, disp: i64, panel: i64, rows: Range<u32>, position: u32) {
+    /// One channel, or a pair: a row of the panel times one value of each pixel, for the columns that are not folded. `position` is its place
+    /// in its tap; a channel without a partner is `alone`.
+    fn step(&mut self, base: Int, disp: i64, panel: i64, rows: Range<u32>, (position, alone): (u32, bool)) {
         let part = (position % self.tile.split) as usize;
+        let weights = self.tile.products.weights();
+        let (input, broadcast) = match (self.tile.products, alone) {
+            (Products::Halves, false) => (Float::F32, self.tile.broadcast),
+            // Widened, it has zero as its lower half.
+            (Products::Halves, true) => (Float::Bf16, Broadcast::Register),
+            _ => (self.tile.floats.input, self.tile.broadcast),
+        };
         let mut offset = panel;
         let mut columns = Vec::new();
         for (v, col) in self.tile.cols.iter().enumerate().filter(|(_, col)| col.fold == 1) {
-            let addr = at(self.weights, self.displacements.get(offset));
+            let addr = at(self.weights, self.displacements.get(offset)).of(weights);
             columns.push((v, self.b.load(col.lanes, col.lanes.count(), addr)));
-            offset += i64::from(col.lanes.bytes());
+            offset += weights.span(col.lanes.count());
         }
         if columns.is_empty() {
             return;
         }
         for r in rows {
             let disp = self.displacements.get(disp + i64::from(r) * i64::from(self.tile.a_pixel));
-            let addr = at(base, disp).of(self.tile.floats.input);
-            let value = match self.tile.broadcast {
+            let addr = at(base, disp).of(input);
+            let value = match broadcast {
                 Broadcast::Embedded => Source::Splat(addr),
                 Broadcast::Register => Source::Reg(self.b.splat(self.widest, addr)),
             };
             for &(v, column) in &columns {
                 let sum = self.sums[part][r as usize][v];
                 match self.tile.products {
-                    Products::Floats => self.b.fma(sum, column, value),
+                    Products::Floats | Products::Widened(_) => self.b.fma(sum, column, value),
+                    Products::Halves => self.b.dot_halves(sum, column, value),
                     Products::Bytes => self.b.dot(sum, column, value),
                     Products::Words => self.b.dot_words(sum, column, value),
                 }
@@ -504,7 +526,7 @@ impl<'a> DenseEmitter<'a> {
                     (at_float(base, self.displacements.get(at), floats.residual), col.used)
                 });
                 if let Some((rescale, params)) = self.rescale {
-                    if self.tile.products != Products::Floats {
+                    if self.tile.products.is_of_integers() {
                         self.b.push(Inst::Un { op: UnOp::Number, dst: sum, src: sum });
                     }
                     let place = |base: Int| at(base, lane);

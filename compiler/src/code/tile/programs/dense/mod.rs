@@ -121,6 +121,15 @@ impl Runs {
         }
     }
 
+    /// Rows of a panel for the channels of a tap.
+    pub fn rows(&self, products: Products) -> u64 {
+        let of_run = |length: u32| u64::from(length.div_ceil(products.together()));
+        match self {
+            Runs::Contiguous(count) | Runs::Stepped { count, .. } => of_run(*count),
+            Runs::Table(classes) => classes.iter().map(|c| of_run(c.length) * u64::from(c.count)).sum(),
+        }
+    }
+
     /// Bytes that the channels of a tap occupy, from its displacement.
     fn range(&self, float: Float) -> ByteRange {
         match self {
@@ -155,6 +164,39 @@ pub enum Products {
     Bytes,
     /// Words, likewise: a pair of channels takes the place of one.
     Words,
+    /// Floats, by weights that lie as half floats and are widened when they are loaded.
+    Widened(Float),
+    /// `bf16`: two neighbouring channels of a run are multiplied together. The last one of a run of odd length is by itself: widened to
+    /// `f32`, it is a pair whose lower half is zero.
+    Halves,
+}
+
+impl Products {
+    /// Whether they are of floats, one by one.
+    pub const fn is_of_floats(self) -> bool {
+        matches!(self, Products::Floats | Products::Widened(_))
+    }
+
+    /// Whether sums are integers.
+    pub const fn is_of_integers(self) -> bool {
+        matches!(self, Products::Bytes | Products::Words)
+    }
+
+    /// What lanes of a panel are loaded as.
+    pub const fn weights(self) -> Float {
+        match self {
+            Products::Widened(float) => float,
+            Products::Floats | Products::Bytes | Products::Words | Products::Halves => Float::F32,
+        }
+    }
+
+    /// Channels in a run that a row of a panel is for.
+    const fn together(self) -> u32 {
+        match self {
+            Products::Halves => 2,
+            _ => 1,
+        }
+    }
 }
 
 /// A register block of a dense layer; see the module's documentation.
@@ -211,18 +253,25 @@ impl DenseTile {
             Products::Floats => self.floats.word(),
             Products::Bytes => format!("bytesto{}", self.floats.output.word()),
             Products::Words => format!("wordsto{}", self.floats.output.word()),
+            Products::Widened(weights) => format!("{}by{}", self.floats.word(), weights.word()),
+            Products::Halves => format!("pairsto{}", self.floats.output.word()),
         };
         format!("dense_{floats}_{rows}x{width}_k{}x{taps}x{k}{epilogue}", self.kernel_rows)
     }
 
     /// Bytes of the panel for one kernel row.
     pub fn panel_row_bytes(&self) -> i64 {
-        4 * i64::from(panel_width(&self.cols)) * self.taps.len() as i64 * self.k.channels() as i64
+        self.panel_step() * self.taps.len() as i64 * self.k.rows(self.products) as i64
+    }
+
+    /// Bytes of a row of the panel.
+    fn panel_step(&self) -> i64 {
+        self.products.weights().span(panel_width(&self.cols))
     }
 
     /// Bytes from one channel to the next in the weights.
     fn channel_row(&self) -> i64 {
-        self.weights_row.map_or(4 * i64::from(panel_width(&self.cols)), i64::from)
+        self.weights_row.map_or(self.panel_step(), i64::from)
     }
 
     /// The weights that a call reads.
@@ -261,10 +310,16 @@ impl DenseTile {
         if self.taps.iter().any(|t| t.rows.end > self.rows) {
             return wrong("a tap names a pixel that the tile does not have");
         }
-        if self.products != Products::Floats
-            && (self.split > 1 || round > 1 || self.floats.input != Float::F32)
+        if self.products.is_of_integers() && (self.split > 1 || round > 1 || self.floats.input != Float::F32)
         {
             return wrong("integers are multiplied four bytes at a time, into one sum for each output");
+        }
+        let neighbours = self.floats.input == Float::Bf16 && !matches!(self.k, Runs::Stepped { .. });
+        if self.products == Products::Halves && (round > 1 || !neighbours) {
+            return wrong("pairs are of neighbouring channels of bf16, by a panel without folded columns");
+        }
+        if self.weights_row.is_some() && self.products != Products::Floats {
+            return wrong("the rows of a matrix are f32");
         }
         if !matches!(self.split, 1 | 2 | 4) {
             return wrong("the number of sums per output must be 1, 2 or 4");
