@@ -442,6 +442,43 @@ fn verify_tells_right_from_wrong() {
 }
 
 #[test]
+fn verify_tells_what_a_precision_loses_and_in_which_layers() {
+    let folder = Folder::with_net();
+    let net = folder.net();
+    let out = well(&["verify", &net, "--precision", "bf16"]);
+    assert!(out.contains("made by formula") && out.contains("from f32") && out.contains("1 of 1"), "{out}");
+    let loss = |out: &str| -> f64 {
+        let row = out.lines().find(|line| line.trim_start().starts_with("logits")).expect("a row");
+        row.split_whitespace().nth(2).and_then(|field| field.parse().ok()).expect("a deviation")
+    };
+    let bf16 = loss(&out);
+    let f16 = loss(&well(&["verify", &net, "--precision", "f16"]));
+    assert!(f16 > 0.0 && 2.0 * f16 < bf16 && bf16 < 0.5, "{f16} {bf16}");
+    fails(1, &["verify", &net, "--precision", "bf16", "--rtol", "1e-7"], &["loses too much", "logits"]);
+    let layers = well(&["verify", &net, "--precision", "bf16", "--layers"]);
+    let listed: Vec<(&str, f64)> = layers
+        .lines()
+        .filter_map(|line| line.trim().rsplit_once(' '))
+        .filter_map(|(layer, loss)| Some((layer.trim(), loss.parse().ok()?)))
+        .filter(|(layer, _)| layer.starts_with('/'))
+        .collect();
+    assert!(listed.len() > 40 && listed.is_sorted_by(|a, b| a.1 >= b.1) && listed[0].1 > 0.0, "{layers}");
+    // With all of them kept, nothing is lost.
+    let keep = listed.iter().flat_map(|(layer, _)| ["--keep-f32", layer]);
+    let kept: Vec<&str> = ["verify", &net, "--precision", "bf16"].into_iter().chain(keep).collect();
+    assert_eq!(loss(&well(&kept)), 0.0);
+    // Somebody else's outputs are shown beside.
+    let (file, case) = (input(&folder), folder.path("case.npz"));
+    well(&["run", &net, "--input", &format!("input={file}"), "--output", &case]);
+    let input = nnc::npz::read_npy(Path::new(&file)).expect("the input");
+    let (_, logits) = nnc::npz::read_npz(Path::new(&case)).expect("the result").remove(0);
+    npz(&case, &[("input", input), ("logits", logits)]);
+    let out = well(&["verify", &net, &case, "--precision", "bf16"]);
+    assert!(out.contains("case.npz") && out.contains("f32 from that") && out.contains("0.000e0"), "{out}");
+    assert_eq!(run(&["verify", &net, &case, "--layers"]).code, Some(2), "it is of a precision");
+}
+
+#[test]
 fn verify_reads_folders_of_the_onnx_test_suite() {
     let folder = Folder::with_net();
     // A TensorProto: dims 1, data type 1 (float), raw data.

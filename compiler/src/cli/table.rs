@@ -3,7 +3,7 @@
 use comfy_table::{CellAlignment, ContentArrangement, Row, Table};
 
 /// A table with these headings.
-pub fn new<const N: usize>(headings: [&str; N]) -> Table {
+pub fn new<'h>(headings: impl IntoIterator<Item = &'h str>) -> Table {
     let mut table = Table::new();
     table.load_preset("     ──            ").set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(Row::from(headings));

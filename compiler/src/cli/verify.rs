@@ -4,6 +4,9 @@
 //! come out. `input:NAME` and `output:NAME` say which when the model has both under one name. Inputs that the file does
 //! not have are made by formula. Or it is a folder of the ONNX test suite: `input_0.pb` … `output_0.pb` …, by position.
 //!
+//! With a precision, the program is compared with its own form in `f32`; outputs of somebody else's are only shown beside that, as they
+//! are further away by what the precision loses.
+//!
 //! An output agrees when it has the reference's type, and max |a − b| ≤ rtol · max |b| + atol, the maximum over the
 //! finite elements; NaN and infinities must stand where they stand in the reference. Whole numbers agree when equal.
 
@@ -12,21 +15,23 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{ArgGroup, Args};
-use nnc::{Pool, Session};
-use nnc_ir::{DType, Tensor};
+use nnc::Precision;
+use nnc_ir::Tensor;
 use nnc_runtime::abi::Port;
 
 use super::args::{CacheArgs, CompileArgs, ThreadArgs};
 use super::failure::usage;
+use super::numbers::numbers;
+use super::precision::{PrecisionCheck, results};
 use super::source::{self, How};
 use super::table;
-use super::tensors::{self, InputTensors, by_formula, type_of};
+use super::tensors::{self, by_formula, type_of};
 
 /// Compare what a model computes with golden outputs
 #[derive(Args, Clone, Debug)]
 #[command(
-    group(ArgGroup::new("reference").required(true).args(["case", "data"])),
-    override_usage = "nnc verify [OPTIONS] <MODEL> <CASE.npz|--data <FOLDER>>"
+    group(ArgGroup::new("reference").args(["case", "data"])),
+    override_usage = "nnc verify [OPTIONS] <MODEL> <CASE.npz|--data <FOLDER>>\n       nnc verify [OPTIONS] <MODEL> [CASE.npz] --precision <bf16|f16>"
 )]
 pub struct Verify {
     /// An ONNX model, or a program compiled by `nnc compile`
@@ -40,13 +45,17 @@ pub struct Verify {
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<PathBuf>,
 
-    /// Largest error, as a fraction of the largest element of the reference
-    #[arg(long, value_name = "R", default_value_t = 1e-4, value_parser = tolerance)]
-    pub rtol: f64,
+    /// Largest error, as a fraction of the largest element of the reference [default: 1e-4, or any for a precision]
+    #[arg(long, value_name = "R", value_parser = tolerance)]
+    pub rtol: Option<f64>,
 
     /// Largest error besides
     #[arg(long, value_name = "A", default_value_t = 0.0, value_parser = tolerance)]
     pub atol: f64,
+
+    /// With a precision, also show how far outputs are when one layer alone has it, for each layer: which ones lose most
+    #[arg(long, requires = "precision")]
+    pub layers: bool,
 
     #[command(flatten)]
     pub threads: ThreadArgs,
@@ -77,10 +86,15 @@ struct Example {
 impl Verify {
     /// Runs the command.
     pub fn run(&self, out: &mut dyn Write) -> Result<()> {
+        let narrow = self.compile.precision.is_some_and(|precision| precision != Precision::F32);
+        let nothing = PathBuf::from("the command");
         let (reference, file) = match (&self.case, &self.data) {
             (Some(file), _) => (Reference::Named(nnc::npz::read_npz(file)?), file),
             (None, Some(folder)) => (read_folder(folder)?, folder),
-            (None, None) => usage!("give a CASE.npz or --data FOLDER to compare with"),
+            (None, None) if narrow => (Reference::Named(Vec::new()), &nothing),
+            (None, None) => {
+                usage!("give a CASE.npz or --data FOLDER to compare with, or --precision to compare with f32")
+            }
         };
         let given = reference.may_be_inputs();
         let how = How::from(&self.compile).cache(&self.cache).arrays(&given);
@@ -95,7 +109,7 @@ impl Verify {
             },
         };
         let shown = file.display();
-        if case.outputs.is_empty() {
+        if case.outputs.is_empty() && !narrow {
             let names: Vec<String> = outputs.iter().map(|p| format!("\"{}\"", p.name)).collect();
             bail!(
                 "\"{shown}\" has no array for any output of the model, so there is nothing to compare; name one {}",
@@ -123,17 +137,20 @@ impl Verify {
             )?;
         }
 
-        let mut session = Session::new(&ready.program, &Pool::new(self.threads.count())?)?;
-        let inputs = InputTensors::new(ready.program.inputs(), &tensors);
-        let results = tensors::outputs(outputs, &session.run(&inputs.refs())?)?;
-
+        if narrow {
+            let check =
+                PrecisionCheck { path: &self.model, how: &how, inputs: &tensors, threads: self.threads };
+            return check.run(out, &ready, (&case.outputs, &shown.to_string()), (self.rtol, self.layers));
+        }
+        let results = results(&ready.program, &tensors, self.threads)?;
+        let rtol = self.rtol.unwrap_or(1e-4);
         let mut rows = table::new(["output", "type", "max abs error", "max rel error", ""]);
         table::numbers(&mut rows, &[2, 3]);
         let mut failed = Vec::new();
         for (name, reference) in &case.outputs {
             let Some((_, result)) = results.iter().find(|(n, _)| n == name) else { continue };
             let difference = compare(result, reference).with_context(|| format!("output \"{name}\""))?;
-            let agrees = difference.agrees(self.rtol, self.atol);
+            let agrees = difference.agrees(rtol, self.atol);
             rows.add_row([
                 name.clone(),
                 reference.ty().to_string(),
@@ -152,7 +169,7 @@ impl Verify {
                 "{} does not compute what {shown} says: {} (tolerance {:e} of the largest element, plus {:e})",
                 ready.name,
                 failed.join("; "),
-                self.rtol,
+                rtol,
                 self.atol
             );
         }
@@ -292,30 +309,6 @@ fn compare(result: &Tensor, reference: &Tensor) -> Result<Difference> {
         }
     }
     Ok(difference)
-}
-
-/// All elements as `f64`.
-fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
-    macro_rules! to_f64 {
-        ($t:ty) => {
-            tensor.elems::<$t>()?.iter().map(|&e| e as f64).collect()
-        };
-    }
-    Ok(match tensor.dtype() {
-        DType::F32 => to_f64!(f32),
-        DType::F64 => to_f64!(f64),
-        DType::F16 => tensor.elems::<half::f16>()?.iter().map(|e| e.to_f64()).collect(),
-        DType::BF16 => tensor.elems::<half::bf16>()?.iter().map(|e| e.to_f64()).collect(),
-        DType::I8 => to_f64!(i8),
-        DType::U8 => to_f64!(u8),
-        DType::I16 => to_f64!(i16),
-        DType::U16 => to_f64!(u16),
-        DType::I32 => to_f64!(i32),
-        DType::U32 => to_f64!(u32),
-        DType::I64 => to_f64!(i64),
-        DType::U64 => to_f64!(u64),
-        DType::Bool => tensor.to_bools()?.into_iter().map(|b| f64::from(u8::from(b))).collect(),
-    })
 }
 
 #[cfg(test)]

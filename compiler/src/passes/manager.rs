@@ -143,6 +143,8 @@ pub struct OptimiseReport {
     pub rounds: usize,
     /// Which nodes went into which layer.
     pub fusions: FusionLog,
+    /// Names of the layers that read sixteen bits because the precision says so.
+    pub narrowed: Vec<String>,
 }
 
 /// Which passes [`optimise`] leaves out, and what layers are stored in behind them.
@@ -222,7 +224,9 @@ pub fn optimise_before(
         }
     }
     if let Some(to) = options.precision.dtype() {
-        report.passes.push(narrow(graph, to, &options.keep_f32)?);
+        let (narrow, layers) = narrow(graph, to, &options.keep_f32)?;
+        report.passes.push(narrow);
+        report.narrowed = layers;
         observer(NARROW, graph);
     }
     put_in_order(graph)?;
@@ -238,12 +242,14 @@ pub fn optimise_before(
 /// The name of what stores layers in sixteen bits: it is no pass, as it changes types.
 const NARROW: &str = "narrow";
 
-/// Stores what lies between the layers of a graph in sixteen bits.
-pub fn narrow(graph: &mut Graph, to: DType, keep: &[String]) -> Result<PassReport, PassError> {
+/// Stores what lies between the layers of a graph in sixteen bits, but for those that are named; returns the names of those that read
+/// that.
+pub fn narrow(graph: &mut Graph, to: DType, keep: &[String]) -> Result<(PassReport, Vec<String>), PassError> {
     let (start, mut notes) = (Instant::now(), Notes::default());
-    *graph = narrowed(graph, to, keep, &mut notes)?;
+    let narrowed = narrowed(graph, to, keep, &mut notes)?;
+    *graph = narrowed.graph;
     let (counts, _, refused) = notes.into_parts();
-    Ok(PassReport { name: NARROW, counts, refused, time: start.elapsed() })
+    Ok((PassReport { name: NARROW, counts, refused, time: start.elapsed() }, narrowed.layers))
 }
 
 /// Runs one pass, once.

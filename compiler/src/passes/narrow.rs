@@ -84,6 +84,13 @@ pub enum NarrowError {
     Tensor(#[from] TensorError),
 }
 
+/// A graph that was narrowed.
+pub(super) struct Narrowed {
+    pub graph: Graph,
+    /// Names of the layers that read sixteen bits.
+    pub layers: Vec<String>,
+}
+
 /// How many names an error lists.
 const LISTED: usize = 5;
 
@@ -93,7 +100,7 @@ pub(super) fn narrowed(
     to: DType,
     keep: &[String],
     notes: &mut Notes,
-) -> Result<Graph, NarrowError> {
+) -> Result<Narrowed, NarrowError> {
     let order = graph.order()?;
     let layer = |id: NodeId| is_layer(graph, id);
     let known: Vec<&str> = order
@@ -108,8 +115,8 @@ pub(super) fn narrowed(
         return Err(NarrowError::Unknown { name: name.clone(), hint: hint(name, &known, &layers) });
     }
     let behind = behind_layers(graph, &order);
-    let wanted = wanted(graph, &order, &behind);
     let kept = order.iter().copied().filter(|&id| keep.contains(&graph.node(id).name)).collect();
+    let wanted = wanted(graph, &order, (&behind, &kept));
     let narrow = Narrow {
         from: graph,
         graph: Graph::new(),
@@ -120,6 +127,7 @@ pub(super) fn narrowed(
         values: BTreeMap::new(),
         casts: BTreeMap::new(),
         narrow_weights: BTreeMap::new(),
+        layers: Vec::new(),
     };
     narrow.run(&order, notes)
 }
@@ -187,11 +195,18 @@ fn behind_layers(graph: &Graph, order: &[NodeId]) -> BTreeSet<NodeId> {
     behind
 }
 
-/// Nodes whose results a layer reads, as they are or moved.
-fn wanted(graph: &Graph, order: &[NodeId], behind: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+/// Nodes whose results a layer that is not kept reads, as they are or moved.
+fn wanted(
+    graph: &Graph,
+    order: &[NodeId],
+    (behind, kept): (&BTreeSet<NodeId>, &BTreeSet<NodeId>),
+) -> BTreeSet<NodeId> {
     let mut wanted = BTreeSet::new();
     for &id in order.iter().rev() {
         let reads: Vec<usize> = if is_layer(graph, id) {
+            if kept.contains(&id) {
+                continue;
+            }
             activations(graph, id)
         } else if only_moves(&graph.node(id).op) && wanted.contains(&id) {
             (0..graph.operands(id).len()).collect()
@@ -218,10 +233,12 @@ struct Narrow<'g> {
     /// What was cast already.
     casts: BTreeMap<(Value, DType), Value>,
     narrow_weights: BTreeMap<Value, Value>,
+    /// Names of the layers that read sixteen bits.
+    layers: Vec<String>,
 }
 
 impl Narrow<'_> {
-    fn run(mut self, order: &[NodeId], notes: &mut Notes) -> Result<Graph, NarrowError> {
+    fn run(mut self, order: &[NodeId], notes: &mut Notes) -> Result<Narrowed, NarrowError> {
         let from = self.from;
         for &id in from.inputs() {
             let node = from.node(id);
@@ -247,7 +264,7 @@ impl Narrow<'_> {
             self.graph.add_output(name.clone(), output);
         }
         self.graph.verify()?;
-        Ok(self.graph)
+        Ok(Narrowed { graph: self.graph, layers: self.layers })
     }
 
     /// A value in the new graph, as it is there; a constant is added when it is first asked for.
@@ -352,6 +369,9 @@ impl Narrow<'_> {
                 self.as_type(value, DType::F32)?
             };
             operands.push(Some(new));
+        }
+        if narrows {
+            self.layers.push(from.node(id).name.clone());
         }
         notes.count(match (narrows, self.kept.contains(&id)) {
             (true, _) => "layers",

@@ -57,7 +57,7 @@ pub fn run(path: &Path) -> Result<(), String> {
             .split_whitespace()
             .map(str::to_string)
             .collect::<Vec<_>>();
-        let report = passes::narrow(&mut after, to, &keep).map_err(|e| chain(&e))?;
+        let (report, _) = passes::narrow(&mut after, to, &keep).map_err(|e| chain(&e))?;
         got = format!("// {report}\n{}", got + &text::print(&after));
     } else {
         got += &text::print(&after);
