@@ -96,11 +96,12 @@ pub(super) fn walk(plan: &DensePlan, bases: Bases<'_>) -> Result<Walk, String> {
     let (mut output, mut residual) = (Intervals::default(), Intervals::default());
     for panels in &plan.panels {
         let lanes: i64 = panels.cols.iter().map(lanes).sum();
-        let tap = 4 * lanes * panels.k.channels() as i64;
+        let (rows, row) = (panels.k.rows(plan.products), plan.products.weights().span(lanes as u32));
+        let tap = row * rows as i64;
         // The rows of a matrix, where that is not packed.
         let of_tap = match plan.weights.channel {
             0 => Intervals::first(tap),
-            row => Intervals::first(4 * lanes).spread(steps(panels.k.channels() as usize, row)),
+            pitch => Intervals::first(row).spread(steps(rows as usize, pitch)),
         };
         let weights = of_tap
             .spread(sweep.kernel_columns.iter().map(|t| t * tap))
@@ -202,7 +203,7 @@ fn staged(
 mod tests {
     use nnc::code::float::Float;
     use nnc::code::tile::ir::Lanes;
-    use nnc::code::tile::programs::dense::RunClass;
+    use nnc::code::tile::programs::dense::{Products, RunClass};
     use nnc::code::tile::programs::epilogue::{Activation, KernelEpilogue};
     use nnc::plan::Traffic;
     use nnc::plan::dense::{Ahead, LoopOrder, StageSource, WeightsPitch};
@@ -277,6 +278,17 @@ mod tests {
         assert_eq!(walk.traffic(), Traffic { read: 48 + 864 + 32, written: 80 });
         assert_eq!(walk.read[&Region::Arena], Intervals::first(12).spread([0, 16, 32, 48]));
         assert_eq!(walk.written[&Region::Arena], Intervals::first(20).spread([4096, 4128, 4160, 4192]));
+    }
+
+    #[test]
+    fn weights_of_half_floats_take_half_and_a_pair_of_channels_the_place_of_one() {
+        for products in [Products::Widened(Float::F16), Products::Halves] {
+            let walk = walked(&DensePlan { products, ..convolution(1) }, &[]);
+            let (lanes, rows) = if products == Products::Halves { (32, 2) } else { (16, 3) };
+            // The tap in the middle, and the bias.
+            let taps = [4 * lanes * rows..5 * lanes * rows, 65536..65568];
+            assert_eq!(walk.read[&Region::Const], taps.into_iter().collect(), "{products:?}");
+        }
     }
 
     #[test]

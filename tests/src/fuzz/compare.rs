@@ -25,12 +25,12 @@ pub fn inputs(graph: &Graph) -> Result<Vec<Tensor>, String> {
         .collect()
 }
 
-/// What is different; outputs are named as the graph does.
+/// What is different, by more than `least` and more than rounding; outputs are named as the graph does.
 ///
 /// # Errors
 ///
 /// Types, numbers of results or results differ: floats by more than rounding does, others at all.
-pub fn close(graph: &Graph, expected: &[Tensor], got: &[Tensor]) -> Result<(), String> {
+pub fn close(graph: &Graph, expected: &[Tensor], got: &[Tensor], least: f64) -> Result<(), String> {
     if expected.len() != got.len() {
         return Err(format!("{} outputs where {} were expected", got.len(), expected.len()));
     }
@@ -39,7 +39,7 @@ pub fn close(graph: &Graph, expected: &[Tensor], got: &[Tensor]) -> Result<(), S
             return Err(format!("{name} is of type {} where {} was expected", got.ty(), expected.ty()));
         }
         let off = off(expected, got)?;
-        if off > tolerance(expected.dtype()) {
+        if off > tolerance(expected.dtype()).max(least) {
             return Err(format!("{name} (node \"{}\") is off by {off:.1e}", graph.node(value.node).name));
         }
     }
@@ -80,9 +80,9 @@ pub fn magnified(
     inputs: &[Tensor],
     expected: &[Tensor],
     got: &[Tensor],
-    rounding: Rounding,
+    (rounding, least): (Rounding, f64),
 ) -> Result<bool, String> {
-    let mut bounds: Vec<f64> = expected.iter().map(|t| tolerance(t.dtype())).collect();
+    let mut bounds: Vec<f64> = expected.iter().map(|t| tolerance(t.dtype()).max(least)).collect();
     for pattern in 0..NUDGES {
         let nudged = nudged(graph, Nudge { rounding, pattern })?;
         let nudge = Nudge { rounding: Rounding::Products, pattern };
@@ -143,8 +143,8 @@ fn decides(op: &Op) -> bool {
             matches!(b.function, Mod { .. } | Equal | Less | LessOrEqual | Greater | GreaterOrEqual)
         }
         Op::Reduce(r) => matches!(r.kind, ReduceKind::ArgMax { .. } | ReduceKind::ArgMin { .. }),
-        Op::Cast(_)
-        | Op::Quantize(_)
+        Op::Cast(cast) => !cast.to.is_float(),
+        Op::Quantize(_)
         | Op::IntegerConv(_)
         | Op::IntegerSum(_)
         | Op::TopK(_)
@@ -175,7 +175,8 @@ fn off(expected: &Tensor, got: &Tensor) -> Result<f64, String> {
     Ok(if difference == 0.0 { 0.0 } else { difference / scale.max(1e-30) })
 }
 
-fn tolerance(dtype: DType) -> f64 {
+/// What rounding to a type may change, relative to the largest element.
+pub fn tolerance(dtype: DType) -> f64 {
     match dtype {
         // Half floats may be rounded to either neighbour.
         DType::F16 => 2e-3,
@@ -206,8 +207,21 @@ struct Nudge {
 }
 
 impl Nudge {
-    /// Each `f32` moved by one or two units in the last place: its own, or that of the largest element of its filter.
+    /// Each `f32` moved by one or two units in the last place: its own, or that of the largest element of its filter. A half float becomes a
+    /// neighbour, or stays.
     fn of(self, tensor: &Tensor) -> Result<Tensor, String> {
+        if matches!(tensor.dtype(), DType::F16 | DType::BF16) {
+            let mut rng = Rng::new(1, self.pattern);
+            let infinite = if tensor.dtype() == DType::F16 { 0x7c00 } else { 0x7f80 };
+            // Zero and infinity have a neighbour on one side only, and stay.
+            let next = |bits: u16| match bits & 0x7fff {
+                magnitude if (1..infinite - 1).contains(&magnitude) => bits + [0, 1, 2][rng.below(3)] - 1,
+                _ => bits,
+            };
+            let halves = tensor.bytes().as_chunks::<2>().0.iter().map(|half| u16::from_le_bytes(*half));
+            let moved = halves.map(next).flat_map(u16::to_le_bytes).collect();
+            return Tensor::from_bytes(tensor.ty().clone(), moved).map_err(|e| e.to_string());
+        }
         let Ok(elems) = tensor.elems::<f32>() else { return Ok(tensor.clone()) };
         let shape = tensor.shape();
         let filter = match self.rounding {

@@ -9,6 +9,9 @@
 //!   graph after all passes ─▶ plan ─▶ addresses stay inside, and read what was written
 //!                              ├─▶ JIT       ─▶ run on 1 and 2 threads ─▶ the same bits; as evaluated
 //!                              └─▶ artefact  ─▶ load, run              ─▶ the same bits
+//!
+//! graph after all passes, its layers stored in 16 bits ─▶ with all layers kept: as before, exactly
+//!                                                      └─▶ plan, JIT and artefact, as above, beside what it evaluates to itself
 //! ```
 
 use std::collections::BTreeMap;
@@ -17,7 +20,7 @@ use nnc::passes::{self, PASSES};
 use nnc::plan::{LayerCode, PlanOptions, StripRule, Winograd};
 use nnc::target::Target;
 use nnc_ir::eval::EvalError;
-use nnc_ir::{Graph, OpError, Tensor, eval, text};
+use nnc_ir::{DType, Graph, OpError, Tensor, eval, text};
 use nnc_runtime::RunError;
 
 use super::compare::{self, Rounding, close, equal, inputs, jumps, magnified, overflows};
@@ -80,7 +83,7 @@ pub fn check(
         Err(error) if leads_outside(&error) => return refused(graph, &inputs, targets, turn, tally),
         Err(error) => return Err(format!("eval: {error}")),
     };
-    let oracle = Oracle { graph, inputs: &inputs, expected: &expected, jumping };
+    let oracle = Oracle { graph, inputs: &inputs, expected: &expected, jumping, least: 0.0 };
     each_pass(&oracle, tally)?;
     let optimised = all_passes(&oracle, tally)?;
     for target in targets {
@@ -89,6 +92,38 @@ pub fn check(
             lower(&oracle, &optimised, &lowering, &mut plain, tally)?;
         }
     }
+    let to = [DType::BF16, DType::F16][turn % 2];
+    narrow(&oracle, &optimised, to, targets, tally)
+}
+
+/// Layers stored in 16 bits: a graph of its own, which is what programs are compared with.
+fn narrow(
+    oracle: &Oracle<'_>,
+    optimised: &Graph,
+    to: DType,
+    targets: &[Target],
+    tally: &mut Tally,
+) -> Result<(), String> {
+    let stage = format!("narrow to {to}");
+    let fault = |e: passes::PassError| format!("{stage}: {}", chain(&e));
+    let mut graph = optimised.clone();
+    let (_, layers) = passes::narrow(&mut graph, to, &[]).map_err(fault)?;
+    if layers.is_empty() {
+        return Ok(());
+    }
+    let mut kept = optimised.clone();
+    passes::narrow(&mut kept, to, &layers).map_err(fault)?;
+    if !equal(&oracle.eval(&stage, optimised)?, &oracle.eval(&stage, &kept)?) {
+        return Err(format!("{stage}: with all layers kept in f32, results are others"));
+    }
+    let expected = oracle.eval(&stage, &graph)?;
+    let oracle = Oracle { graph: &graph, expected: &expected, least: compare::tolerance(to), ..*oracle };
+    for target in targets {
+        for lowering in lowerings(target, 0).into_iter().take(1) {
+            lower(&oracle, &graph, &lowering, &mut None, tally).map_err(|e| format!("{stage}, {e}"))?;
+        }
+    }
+    count(tally, &stage);
     Ok(())
 }
 
@@ -139,6 +174,8 @@ struct Oracle<'a> {
     /// What comes out.
     expected: &'a [Tensor],
     jumping: Jumps,
+    /// How far off results may be in any case, relative to the largest element.
+    least: f64,
 }
 
 impl Oracle<'_> {
@@ -150,9 +187,9 @@ impl Oracle<'_> {
         rounding: Rounding,
         tally: &mut Tally,
     ) -> Result<(), String> {
-        let Err(difference) = close(self.graph, self.expected, got) else { return Ok(()) };
+        let Err(difference) = close(self.graph, self.expected, got, self.least) else { return Ok(()) };
         let jumps = self.jumping == Jumps::Anywhere && (jumps(self.graph) || overflows(self.graph));
-        if jumps || magnified(self.graph, self.inputs, self.expected, got, rounding)? {
+        if jumps || magnified(self.graph, self.inputs, self.expected, got, (rounding, self.least))? {
             count(tally, "ill-conditioned");
             return Ok(());
         }
