@@ -15,6 +15,7 @@
 //! | inputs and outputs, and what no layer is in front of or behind | it is the caller's, or numbers such as coordinates, of which eight bits are too few |
 //! | what operators read and make that are no layers (softmax, normalisations, exponentials …) | they lose too much; their loop nests convert while they load and store |
 //! | bias, scale and shift, weights of depthwise layers | they are small |
+//! | what is added to a result that stays `f32` | it would be rounded for nothing: the sums that run through a transformer |
 //! | a layer that is named, and the first ones, which read what is `f32` | so it was asked; rounding the picture would be a pass over it |
 //! | what is inside of loops and branches | states are rounded again and again there |
 //!
@@ -23,7 +24,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use nnc_ir::nearest::nearest;
-use nnc_ir::op::{Cast, Conv, Epilogue, MatMul};
+use nnc_ir::op::{Cast, Conv, Epilogue, MatMul, Pool};
 use nnc_ir::{DType, Graph, GraphError, NodeId, Op, Tensor, TensorError, Value};
 
 use super::Notes;
@@ -115,13 +116,16 @@ pub(super) fn narrowed(
         return Err(NarrowError::Unknown { name: name.clone(), hint: hint(name, &known, &layers) });
     }
     let behind = behind_layers(graph, &order);
-    let kept = order.iter().copied().filter(|&id| keep.contains(&graph.node(id).name)).collect();
-    let wanted = wanted(graph, &order, (&behind, &kept));
+    let kept: BTreeSet<NodeId> =
+        order.iter().copied().filter(|&id| keep.contains(&graph.node(id).name)).collect();
+    let reading = order.iter().copied().filter(|&id| layer(id) && reads_narrow(graph, id, &behind));
+    let reading: BTreeSet<NodeId> = reading.filter(|id| !kept.contains(id)).collect();
+    let wanted = wanted(graph, &order, (&behind, &reading, &kept));
     let narrow = Narrow {
         from: graph,
         graph: Graph::new(),
         to,
-        behind,
+        reading,
         wanted,
         kept,
         values: BTreeMap::new(),
@@ -171,16 +175,22 @@ fn only_moves(op: &Op) -> bool {
     )
 }
 
-/// The operands of a layer that are images or matrices, and no parameters.
-fn activations(graph: &Graph, id: NodeId) -> Vec<usize> {
-    let count = graph.operands(id).len();
-    let all: &[usize] = match &graph.node(id).op {
-        Op::Conv(_) => &[Conv::X, Conv::RESIDUAL],
-        Op::MatMul(_) => &[MatMul::A, MatMul::B, MatMul::RESIDUAL],
-        Op::Pool(_) => &[nnc_ir::op::Pool::X, nnc_ir::op::Pool::RESIDUAL],
+/// The operands of a layer that are images or matrices which it multiplies, or pools.
+fn factors(op: &Op) -> &'static [usize] {
+    match op {
+        Op::MatMul(_) => &[MatMul::A, MatMul::B],
         _ => &[0],
-    };
-    all.iter().copied().filter(|&index| index < count).collect()
+    }
+}
+
+/// The operand that a layer adds to its result.
+fn residual(op: &Op) -> Option<usize> {
+    match op {
+        Op::Conv(_) => Some(Conv::RESIDUAL),
+        Op::MatMul(_) => Some(MatMul::RESIDUAL),
+        Op::Pool(_) => Some(Pool::RESIDUAL),
+        _ => None,
+    }
 }
 
 /// Values that a layer is in front of.
@@ -195,24 +205,34 @@ fn behind_layers(graph: &Graph, order: &[NodeId]) -> BTreeSet<NodeId> {
     behind
 }
 
-/// Nodes whose results a layer that is not kept reads, as they are or moved.
+/// Whether layers are in front of all that a layer multiplies, or pools, and that is no constant: what no layer is in front of is not
+/// rounded for this one alone.
+fn reads_narrow(graph: &Graph, id: NodeId, behind: &BTreeSet<NodeId>) -> bool {
+    let values = factors(&graph.node(id).op).iter().filter_map(|&index| graph.operand(id, index));
+    let mut computed = values.filter(|value| graph.constant(*value).is_none()).peekable();
+    computed.peek().is_some() && computed.all(|value| behind.contains(&value.node))
+}
+
+/// Nodes whose results are stored in sixteen bits: layers read them so, as they are or moved, or add them to what they store so.
 fn wanted(
     graph: &Graph,
     order: &[NodeId],
-    (behind, kept): (&BTreeSet<NodeId>, &BTreeSet<NodeId>),
+    (behind, reading, kept): (&BTreeSet<NodeId>, &BTreeSet<NodeId>, &BTreeSet<NodeId>),
 ) -> BTreeSet<NodeId> {
     let mut wanted = BTreeSet::new();
     for &id in order.iter().rev() {
-        let reads: Vec<usize> = if is_layer(graph, id) {
-            if kept.contains(&id) {
-                continue;
+        let op = &graph.node(id).op;
+        let mut reads: Vec<usize> = Vec::new();
+        if is_layer(graph, id) {
+            if reading.contains(&id) {
+                reads.extend(factors(op));
             }
-            activations(graph, id)
-        } else if only_moves(&graph.node(id).op) && wanted.contains(&id) {
-            (0..graph.operands(id).len()).collect()
-        } else {
-            continue;
-        };
+            if wanted.contains(&id) && !kept.contains(&id) {
+                reads.extend(residual(op));
+            }
+        } else if only_moves(op) && wanted.contains(&id) {
+            reads.extend(0..graph.operands(id).len());
+        }
         let values = reads.into_iter().filter_map(|index| graph.operand(id, index));
         let narrows = |value: &Value| graph.ty(*value).dtype == DType::F32 && behind.contains(&value.node);
         wanted.extend(values.filter(narrows).map(|value| value.node));
@@ -225,7 +245,7 @@ struct Narrow<'g> {
     from: &'g Graph,
     graph: Graph,
     to: DType,
-    behind: BTreeSet<NodeId>,
+    reading: BTreeSet<NodeId>,
     wanted: BTreeSet<NodeId>,
     kept: BTreeSet<NodeId>,
     /// The values of the new graph.
@@ -321,18 +341,7 @@ impl Narrow<'_> {
     /// A layer: it reads what there is, or all of it as `f32`, and stores what its readers want.
     fn layer(&mut self, id: NodeId, notes: &mut Notes) -> Result<NodeId, NarrowError> {
         let from = self.from;
-        let activations = activations(from, id);
-        // What no layer is in front of is not rounded for this one alone.
-        let computed = |index: usize| {
-            from.operand(id, index).filter(|value| from.constant(*value).is_none()).map(|value| value.node)
-        };
-        let narrows = match &from.node(id).op {
-            Op::MatMul(_) => {
-                let factors: Vec<NodeId> = [MatMul::A, MatMul::B].into_iter().filter_map(computed).collect();
-                !factors.is_empty() && factors.iter().all(|node| self.behind.contains(node))
-            }
-            _ => computed(0).is_some_and(|node| self.behind.contains(&node)),
-        } && !self.kept.contains(&id);
+        let narrows = self.reading.contains(&id);
         let read = if narrows { self.to } else { DType::F32 };
         let stored = if self.wanted.contains(&id) { self.to } else { DType::F32 };
         let mut op = from.node(id).op.clone();
@@ -342,12 +351,7 @@ impl Narrow<'_> {
         if let Some(epilogue) = epilogue.filter(|_| stored != read) {
             epilogue.stored = Some(stored);
         }
-        let residual = match &from.node(id).op {
-            Op::Conv(_) => Some(Conv::RESIDUAL),
-            Op::MatMul(_) => Some(MatMul::RESIDUAL),
-            Op::Pool(_) => Some(nnc_ir::op::Pool::RESIDUAL),
-            _ => None,
-        };
+        let (factors, residual) = (factors(&from.node(id).op), residual(&from.node(id).op));
         let weights = match layers::of(from, id) {
             Some(Layer::Dense { .. }) => Some(Conv::W),
             Some(Layer::Transposed { .. }) => Some(1),
@@ -361,9 +365,7 @@ impl Narrow<'_> {
             };
             let new = if Some(index) == residual {
                 self.as_type(value, result)?
-            } else if activations.contains(&index)
-                || (Some(index) == weights && from.constant(value).is_some())
-            {
+            } else if factors.contains(&index) || (Some(index) == weights && from.constant(value).is_some()) {
                 self.as_type(value, read)?
             } else {
                 self.as_type(value, DType::F32)?
