@@ -110,7 +110,7 @@ impl Options {
 
     /// How large the program's constants may become, in hundredths of the model's weights: Winograd's algorithm is faster with kernels
     /// that are transformed when the model is compiled, and two to four times as large then. 150 unless this says otherwise; 100
-    /// keeps them as they are. It bounds what there is a choice of.
+    /// keeps them as they are. Kernels for it are `f32`: those that are half floats elsewhere count as that.
     pub fn most_constants(mut self, percent: u32) -> Options {
         self.plan.constants = plan::ConstantsLimit { percent };
         self

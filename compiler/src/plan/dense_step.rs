@@ -183,7 +183,8 @@ impl Planner<'_> {
         placed: &Placed<'_>,
         is_first: bool,
     ) -> Result<(), PlanError> {
-        let decision = self.fits_winograd(layer, prologue, epilogue, placed);
+        let own = &self.with_products(layer, own, prologue, placed);
+        let decision = self.fits_winograd(layer, own.products, prologue, epilogue, placed);
         match (decision, &own.weights) {
             (Some(decision), Parameter::Known(weights)) => {
                 self.winograd(layer, (weights, own.bias.as_ref()), placed, decision, epilogue, is_first)
@@ -203,7 +204,6 @@ impl Planner<'_> {
         is_first: bool,
     ) -> Result<(), PlanError> {
         let id = layer.node;
-        let own = &self.with_products(layer, own, prologue, placed);
         let widening = self.widening(layer, placed, own);
         let widened = match widening {
             Widening::Image => Some(self.widened(id, placed.input, "its half floats are widened once")?),

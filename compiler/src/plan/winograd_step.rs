@@ -3,7 +3,8 @@
 //! The estimate counts cycles: of the products, over the whole layer, by the same model that chooses dense tiles; of the
 //! transforms, for each vector; and of the weights' way from the cache that holds them, once for each block of tiles. So it
 //! weighs what decides: outputs that tiles waste at the border (13 = 3·4 + 1), transforms that outweigh what few channels
-//! save, and weights that are four times as large, or are transformed anew for each block.
+//! save, and weights that are four times as large, or are transformed anew for each block. The direct form multiplies `bf16` by pairs
+//! where that is fast, and Winograd's algorithm `f32`: it then saves half as much.
 //!
 //! ```text
 //!                       megacycles of products          of fetching weights from memory
@@ -38,7 +39,7 @@ use super::winograd::{
     ChannelRun, ScratchPitch, StoredKernels, WinogradArg, WinogradPanels, WinogradPlan, spans,
 };
 use super::{LayerCode, PlanError, Traffic, Winograd};
-use crate::code::tile::programs::dense::{Products, panel_channels, panel_width};
+use crate::code::tile::programs::dense::{Products, Runs, panel_channels, panel_width};
 use crate::code::tile::programs::epilogue::KernelEpilogue;
 use crate::code::tile::programs::window::KernelPrologue;
 use crate::code::tile::programs::winograd::{Form, KERNEL, Sweeps};
@@ -62,10 +63,11 @@ pub(super) struct Decision {
 }
 
 impl Planner<'_> {
-    /// How a convolution is done by Winograd's algorithm; `None` when it is none for it, or the direct form is as fast.
+    /// How a convolution is done by Winograd's algorithm; `None` when it is none for it, or the direct form, by so many products, is as fast.
     pub(super) fn fits_winograd(
         &self,
         layer: &fits::KernelLayer,
+        products: Products,
         prologue: KernelPrologue,
         epilogue: KernelEpilogue,
         placed: &Placed<'_>,
@@ -92,6 +94,7 @@ impl Planner<'_> {
             axes: layer.axes,
             input_vectors: channels.iter().map(|c| c.vectors).sum(),
             depth: order.len(),
+            products,
             runs: runs.iter().map(|r| r.channels.len()).collect(),
             epilogue: epilogue.registers(store_registers(output.float, self.target)),
             weights_of_all: self.weights,
@@ -252,6 +255,8 @@ struct WinogradShape {
     axes: (Axis, Axis),
     input_vectors: usize,
     depth: usize,
+    /// What the direct form multiplies.
+    products: Products,
     /// Lengths, in channels, of the runs that the output is cut into.
     runs: Vec<usize>,
     epilogue: usize,
@@ -262,7 +267,24 @@ struct WinogradShape {
 }
 
 impl WinogradShape {
-    /// Bytes that its weights become more if they are stored in some way.
+    /// Rows of a panel for a tap of the direct form.
+    fn direct_rows(&self) -> usize {
+        Runs::Contiguous(self.depth as u32).rows(self.products) as usize
+    }
+
+    /// How many times as long as estimated products take: processors that are fast at those of pairs start one of 512 bits in a cycle, of `f32`
+    /// as of pairs, and transforms are none.
+    fn pace(&self) -> f64 {
+        if self.products == Products::Halves { 2.0 } else { 1.0 }
+    }
+
+    /// Bytes of the weights of the direct form.
+    fn direct_bytes(&self) -> usize {
+        let lane = self.products.weights().bytes() as usize;
+        KERNEL * KERNEL * self.direct_rows() * self.runs.iter().sum::<usize>() * lane
+    }
+
+    /// Bytes that its weights become more if they are stored in some way; kernels are `f32` here, so what they were before counts as that.
     fn growth(&self, form: Form, kernels: StoredKernels) -> u64 {
         let more = kernels.floats(form).saturating_sub(KERNEL * KERNEL);
         (more * self.depth * self.runs.iter().sum::<usize>() * 4) as u64
@@ -291,14 +313,13 @@ fn choose(
     let layer = LayerShape {
         row: x.output,
         rows: shape.images * y.output,
-        k: y.kernel * x.kernel * shape.depth,
+        k: y.kernel * x.kernel * shape.direct_rows(),
         runs: &shape.runs,
         folding: Folding::NONE,
         epilogue: shape.epilogue,
     };
-    let direct = tiling::cycles(registers, &layer, tiling::choose(registers, &layer));
-    let channels: usize = shape.runs.iter().sum();
-    let bytes = KERNEL * KERNEL * shape.depth * channels * 4;
+    let direct = shape.pace() * tiling::cycles(registers, &layer, tiling::choose(registers, &layer));
+    let bytes = shape.direct_bytes();
     let direct = with_weights(target, shape, direct, bytes, 1) + bytes as f64 * STORED_BYTE;
     let (limit, forms) = match allowed {
         Winograd::Never => return None,
@@ -422,6 +443,7 @@ fn cost(
     let of_rest = TileShape { rows: kernel.rows.min(rest), ..kernel };
     let products = tiling::cycles(registers, &layer(block), kernel) * (blocks - 1) as f64
         + tiling::cycles(registers, &layer(rest), of_rest);
+    let products = shape.pace() * products;
     let columns = |&run: &usize| run.div_ceil(registers.lanes);
     let output_vectors: usize = shape.runs.iter().map(columns).sum();
     let panels: usize = shape.runs.iter().map(|run| columns(run).div_ceil(kernel.vectors)).sum();
