@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use criterion::measurement::{Measurement, ValueFormatter};
 use criterion::{Criterion, Throughput};
+use nnc::code::tile::programs::dense::Products;
 use nnc::code::tile::programs::winograd::{Form, Sweeps};
 use nnc::emit::jit;
 use nnc::plan::winograd::StoredKernels;
@@ -109,7 +110,7 @@ impl Limits {
     /// Measures the peak once more. The machine may be shared, and its clock changes: the best counts.
     fn measure(&self) -> Result<Roofline, Box<dyn Error>> {
         let roofline = Roofline::measure(&self.target)?;
-        self.flops.set(self.flops.get().max(roofline.flops()));
+        self.flops.set(self.flops.get().max(roofline.flops(Products::Floats)));
         Ok(roofline)
     }
 

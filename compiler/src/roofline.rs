@@ -6,10 +6,11 @@
 //! rounds counts.
 //!
 //! ```text
-//!   time ≥ max(2 · MACC / peak,  activations / rate(arena) + weights / rate(constants))
+//!   time ≥ max(2 · MACC / peak(products),  activations / rate(arena) + weights / rate(constants))
 //! ```
 //!
-//! where `rate(n)` is that of reading `n` bytes again and again: what stays in a cache between two runs comes fast.
+//! where `peak(products)` is that of floats, of pairs of `bf16`, or of bytes or words, whichever the layer multiplies, and `rate(n)`
+//! that of reading `n` bytes again and again: what stays in a cache between two runs comes fast.
 
 use std::time::{Duration, Instant};
 
@@ -18,11 +19,14 @@ use crate::code::tile::interp::KernelArg;
 use crate::code::tile::ir::{
     BinOp, Builder, ByteRange, Lanes, ParamKind, ParamRole, Source, TileProgram, Trips, at,
 };
+use crate::code::tile::programs::dense::Products;
 use crate::code::tile::run::Kernel;
 use crate::target::Target;
 
 /// Sums that hide the latency of a multiply-add on every machine known.
 const SUMS: u32 = 12;
+/// Rounds of a loop of multiply-adds.
+const TIMES: u32 = 100_000;
 /// Vectors that one round of the reading loop loads.
 const LOADS: i64 = 8;
 /// Rounds of measuring, of which the best counts.
@@ -38,25 +42,41 @@ const LARGEST: u64 = 256 << 20;
 #[derive(Debug)]
 pub struct Roofline {
     target: Target,
-    flops: f64,
+    floats: f64,
+    halves: f64,
+    bytes: f64,
+    words: f64,
 }
 
 impl Roofline {
-    /// Measures the arithmetic peak. The target must be one that runs here.
+    /// Measures the arithmetic peaks. The target must be one that runs here.
     pub fn measure(target: &Target) -> Result<Roofline, TileError> {
         let lanes = widest(target);
-        let times = 100_000;
-        let kernel = Kernel::new(&multiply_adds(lanes, times), target)?;
-        let mut bytes = aligned(64);
-        let seconds =
-            best(|| kernel.call(&mut [KernelArg::Memory { bytes: window(&mut bytes, 64), origin: 0 }]))?;
-        let flops = f64::from(2 * lanes.count() * SUMS * times);
-        Ok(Roofline { target: target.clone(), flops: flops / seconds })
+        let peak = |products: Products| -> Result<f64, TileError> {
+            let kernel = Kernel::new(&multiply_adds(lanes, TIMES, products), target)?;
+            let mut bytes = aligned(64);
+            let seconds =
+                best(|| kernel.call(&mut [KernelArg::Memory { bytes: window(&mut bytes, 64), origin: 0 }]))?;
+            let macc = products.in_a_lane() * lanes.count() * SUMS;
+            Ok(2.0 * f64::from(macc) * f64::from(TIMES) / seconds)
+        };
+        Ok(Roofline {
+            target: target.clone(),
+            floats: peak(Products::Floats)?,
+            halves: peak(Products::Halves)?,
+            bytes: peak(Products::Bytes)?,
+            words: peak(Products::Words)?,
+        })
     }
 
-    /// Floating-point operations a second; a multiply-add is two.
-    pub fn flops(&self) -> f64 {
-        self.flops
+    /// Arithmetic operations a second; a multiply-add is two.
+    pub fn flops(&self, products: Products) -> f64 {
+        match products {
+            Products::Floats | Products::Widened(_) => self.floats,
+            Products::Halves => self.halves,
+            Products::Bytes => self.bytes,
+            Products::Words => self.words,
+        }
     }
 
     /// Bytes a second when so many bytes are read again and again.
@@ -83,13 +103,20 @@ fn widest(target: &Target) -> Lanes {
 }
 
 /// `SUMS` independent multiply-adds on registers, so many times.
-fn multiply_adds(lanes: Lanes, times: u32) -> TileProgram {
+fn multiply_adds(lanes: Lanes, times: u32, products: Products) -> TileProgram {
     let mut b = Builder::new("peak");
     let place = b.param(ParamRole::Output, ParamKind::Write { range: ByteRange::new(0, 64) });
     let x = b.constant(lanes, 1.0);
     let sums: Vec<_> = (0..SUMS).map(|_| b.constant(lanes, 0.0)).collect();
     b.begin();
-    sums.iter().for_each(|&sum| b.fma(sum, x, Source::Reg(x)));
+    for &sum in &sums {
+        match products {
+            Products::Floats | Products::Widened(_) => b.fma(sum, x, Source::Reg(x)),
+            Products::Halves => b.dot_halves(sum, x, Source::Reg(x)),
+            Products::Bytes => b.dot(sum, x, Source::Reg(x)),
+            Products::Words => b.dot_words(sum, x, Source::Reg(x)),
+        }
+    }
     b.end(Trips::Imm(times));
     sums.iter().for_each(|&sum| b.store(sum, lanes.count(), at(place, 0)));
     b.finish()
@@ -156,7 +183,9 @@ mod tests {
             let target = Target::named(name).unwrap();
             if target.runs_here() {
                 let roofline = Roofline::measure(&target).unwrap();
-                assert!(roofline.flops() > 0.0, "{name}");
+                for products in [Products::Floats, Products::Halves, Products::Bytes, Products::Words] {
+                    assert!(roofline.flops(products) > 0.0, "{name}, {products:?}");
+                }
                 // Less than one round of the loop, and a number of bytes that is no multiple of it.
                 assert!(roofline.read_rate(1).unwrap() > 0.0, "{name}");
                 assert!(roofline.read_rate(100_000).unwrap() > 0.0, "{name}");

@@ -412,10 +412,12 @@ fn profile_measures_every_step_against_its_limit_and_writes_a_trace() {
 }
 
 #[test]
-fn the_roofline_names_the_peak_and_a_rate_for_each_size() {
+fn the_roofline_names_the_peaks_and_a_rate_for_each_size() {
     let text = well(&["bench", "--roofline", "--json"]);
     let report: serde_json::Value = serde_json::from_str(&text).expect("one JSON object");
-    assert!(report["flops"].as_f64() > Some(0.0), "{text}");
+    for peak in ["flops", "flops_of_bf16_pairs", "ops_of_bytes", "ops_of_words"] {
+        assert!(report[peak].as_f64() > Some(0.0), "{peak}: {text}");
+    }
     assert!(report["bytes_per_second"].as_array().is_some_and(|rates| rates.len() > 3), "{text}");
     fails(2, &["bench", "--roofline", "--target", "pdp-11"], &["pdp-11"]);
 }

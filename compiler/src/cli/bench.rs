@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
+use nnc::code::tile::programs::dense::Products;
 use nnc::roofline::Roofline;
 use nnc::target::Target;
 use nnc::{CacheUse, Pool, Session};
@@ -125,7 +126,7 @@ impl Bench {
         writeln!(out, "  p95      {:>9}", units::ms(percentile(&runs_ms, 95.0)))?;
         Ok(())
     }
-    /// The arithmetic peak of a core, and how fast it reads working sets of several sizes.
+    /// The arithmetic peaks of a core, and how fast it reads working sets of several sizes.
     fn roofline(&self, out: &mut dyn Write) -> Result<()> {
         let target =
             Target::named(self.compile.target.as_deref().unwrap_or("native")).map_err(nnc::Error::from)?;
@@ -136,17 +137,24 @@ impl Bench {
         let sizes = [16 << 10, 256 << 10, 1 << 20, 8 << 20, 64 << 20, 256 << 20];
         let rates =
             sizes.iter().map(|&size| Ok((size, roofline.read_rate(size)?))).collect::<Result<Vec<_>>>()?;
+        let peak = |products| roofline.flops(products);
         if self.json {
             let report = serde_json::json!({
                 "target": target.name,
-                "flops": roofline.flops(),
+                "flops": peak(Products::Floats),
+                "flops_of_bf16_pairs": peak(Products::Halves),
+                "ops_of_bytes": peak(Products::Bytes),
+                "ops_of_words": peak(Products::Words),
                 "bytes_per_second": rates.iter().map(|(size, rate)| serde_json::json!({"bytes": size, "rate": rate})).collect::<Vec<_>>(),
             });
             writeln!(out, "{report}")?;
             return Ok(());
         }
         writeln!(out, "one core on {}", target.name)?;
-        writeln!(out, "  multiply-adds {:>14.1} GFLOP/s", roofline.flops() / 1e9)?;
+        writeln!(out, "  multiply-adds {:>14.1} GFLOP/s", peak(Products::Floats) / 1e9)?;
+        writeln!(out, "  of bf16 pairs {:>14.1} GFLOP/s", peak(Products::Halves) / 1e9)?;
+        writeln!(out, "  of bytes {:>19.1} GOP/s", peak(Products::Bytes) / 1e9)?;
+        writeln!(out, "  of words {:>19.1} GOP/s", peak(Products::Words) / 1e9)?;
         for (size, rate) in rates {
             writeln!(out, "  reading {:>10} {:>9.1} GB/s", units::bytes(size), rate / 1e9)?;
         }

@@ -29,8 +29,8 @@ const MAX_RUNS: usize = 20_000;
 
 /// Show where the time of a model goes: each step's time, rate, and share of what this machine could do
 ///
-/// The limit of a step is its multiply-accumulates at the peak of the cores, or its bytes at the rate at which they read
-/// working sets of the program's size, whichever takes longer; both are measured first. Shares are those of the fastest
+/// The limit of a step is its multiply-accumulates at the peak of the cores for what it multiplies (floats, pairs of bf16, bytes or
+/// words), or its bytes at the rate at which they read working sets of the program's size, whichever takes longer; all are measured first. Shares are those of the fastest
 /// run or, with several threads, of the median one. Layers by Winograd's algorithm need fewer products than are counted,
 /// and data that are still in a near cache come faster, so a share can exceed 100 %.
 #[derive(Args, Clone, Debug)]
@@ -262,7 +262,8 @@ fn rows(ready: &Ready, runs: &[Vec<u64>], threads: usize) -> Result<Vec<Measured
 
 /// What the machine can do, in operations and bytes a nanosecond.
 struct Peaks {
-    flops: f64,
+    roofline: Roofline,
+    cores: f64,
     activations: f64,
     weights: f64,
 }
@@ -276,18 +277,16 @@ impl Peaks {
         }
         let roofline = Roofline::measure(&target)?;
         let rate = |bytes: u64| -> Result<f64> { Ok(roofline.read_rate(bytes)? / 1e9 * threads as f64) };
-        Ok(Peaks {
-            flops: roofline.flops() / 1e9 * threads as f64,
-            activations: rate(desc.arena_bytes)?,
-            weights: rate(desc.const_bytes)?,
-        })
+        let (activations, weights) = (rate(desc.arena_bytes)?, rate(desc.const_bytes)?);
+        Ok(Peaks { roofline, cores: threads as f64, activations, weights })
     }
 
     fn nanoseconds(&self, work: &StepWork) -> f64 {
-        let weights = work.params * 4;
+        let weights = work.weights();
         let activations = work.bytes().saturating_sub(weights);
         let data = activations as f64 / self.activations + weights as f64 / self.weights;
-        data.max(2.0 * work.macc as f64 / self.flops)
+        let flops = self.roofline.flops(work.products) / 1e9 * self.cores;
+        data.max(2.0 * work.macc as f64 / flops)
     }
 }
 

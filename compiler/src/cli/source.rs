@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use nnc::code::tile::programs::dense::Products;
 use nnc::plan::PlanStep;
 use nnc::{CacheUse, Compilation, CompileReport, Compiled, Model, Options, Program};
 use nnc_ir::Tensor;
@@ -114,6 +115,8 @@ pub struct StepWork {
     pub kind: &'static str,
     /// Multiply-accumulates.
     pub macc: u64,
+    /// Of what.
+    pub products: Products,
     /// Elements of constants.
     pub params: u64,
     /// Bytes read, constants included.
@@ -129,10 +132,17 @@ impl StepWork {
             result: step.shape.clone(),
             kind: step.code.kind(),
             macc: step.macc,
+            products: step.code.products(),
             params: step.params,
             read: step.traffic.read,
             written: step.traffic.written,
         }
+    }
+
+    /// Bytes of constants.
+    pub fn weights(&self) -> u64 {
+        let lane = u64::from(self.products.weights().bytes());
+        self.params * lane / u64::from(self.products.in_a_lane())
     }
 
     /// Bytes moved.
@@ -355,5 +365,16 @@ mod tests {
             let sent = remedy(&flag).contains("nnc compile");
             assert_eq!(sent, compile.contains(&flag), "{flag}: {}", remedy(&flag));
         }
+    }
+
+    #[test]
+    fn weights_take_what_is_multiplied_takes() {
+        let of = |products| {
+            let (op, result, kind) = (String::new(), String::new(), "dense");
+            StepWork { op, result, kind, macc: 0, products, params: 10, read: 0, written: 0 }.weights()
+        };
+        let half = Products::Widened(nnc::code::float::Float::F16);
+        let all = [Products::Floats, half, Products::Halves, Products::Words, Products::Bytes];
+        assert_eq!(all.map(of), [40, 20, 20, 20, 10]);
     }
 }

@@ -77,6 +77,7 @@ use nnc_runtime::{Constants, MemoryError};
 
 use crate::code::nest::Nest;
 use crate::code::routine::Routine;
+use crate::code::tile::programs::dense::Products;
 use crate::code::tile::programs::winograd::Form;
 use crate::parallel;
 use crate::target::Target;
@@ -213,6 +214,14 @@ impl LayerCode {
             },
             LayerCode::Nest(_) => "nest",
             LayerCode::Routine(_) => "routine",
+        }
+    }
+
+    /// What it multiplies.
+    pub fn products(&self) -> Products {
+        match self {
+            LayerCode::Dense(plan) => plan.products,
+            _ => Products::Floats,
         }
     }
 }

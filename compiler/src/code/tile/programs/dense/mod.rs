@@ -190,6 +190,15 @@ impl Products {
         }
     }
 
+    /// Multiply-adds of a lane in one step.
+    pub const fn in_a_lane(self) -> u32 {
+        match self {
+            Products::Floats | Products::Widened(_) => 1,
+            Products::Halves | Products::Words => 2,
+            Products::Bytes => 4,
+        }
+    }
+
     /// Channels in a run that a row of a panel is for.
     const fn together(self) -> u32 {
         match self {
