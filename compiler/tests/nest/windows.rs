@@ -296,6 +296,7 @@ fn a_convolution_of_each_plane_by_itself_is_as_evaluated() {
                 let epilogue = Epilogue {
                     residual: Some(residual),
                     activation: Some(Unary::Clip { min: -0.5, max: 0.9 }),
+                    ..Epilogue::default()
                 };
                 let op = weighed(&window, &shape, epilogue);
                 let operands = [Some(&x), Some(&w), Some(&b), Some(&r)];
