@@ -12,7 +12,10 @@ use super::tensors::type_of;
 /// What a model says of itself.
 pub fn heading(out: &mut dyn Write, path: &Path, model: &nnc_ir::onnx::Model) -> std::io::Result<()> {
     let (opset, nodes) = (model.opset(), model.node_count());
-    let producer = if model.producer().is_empty() { "no producer named" } else { model.producer() };
+    let producer = match model.producer() {
+        none if none.is_empty() => "no producer named".into(),
+        named => named,
+    };
     writeln!(out, "{}: opset {opset}, {nodes} nodes, {producer}", path.display())
 }
 

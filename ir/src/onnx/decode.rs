@@ -9,6 +9,7 @@ use onnx_protobuf::{
     TensorProto, TypeProto, ValueInfoProto, type_proto,
 };
 
+use super::about::ModelInfo;
 use super::attribute::Attribute;
 use super::dtype::dtype;
 use super::error::Fault;
@@ -57,6 +58,7 @@ pub(super) fn model(
     file: &str,
     tensors: &mut TensorReader<'_>,
 ) -> Result<Model, Fault> {
+    let about = ModelInfo::new(&proto);
     let Some(graph) = proto.graph.into_option() else {
         return Err(Fault::NotOnnx("it is a protocol buffer, but holds no graph".into()));
     };
@@ -142,11 +144,10 @@ pub(super) fn model(
         let what = format!("is a constant of {}, which no caller can read", narrow.name);
         return Err(Fault::Port { kind: "output", name: output.name.clone(), what });
     }
-    let producer = format!("{} {}", proto.producer_name, proto.producer_version).trim().to_string();
     Ok(Model {
         file: file.to_string(),
         limits: Limits::default(),
-        producer,
+        about,
         ir_version: proto.ir_version,
         opsets,
         inputs,

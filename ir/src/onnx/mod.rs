@@ -31,6 +31,7 @@
 //! not. Constants of a model, of `Shape` nodes and of small computations over them all count. One that may be computed of sizes that only
 //! the run knows is asked for with `NodeReader::amounts`, and `varying/carry.rs` says of each operator what of its operands may vary.
 
+mod about;
 mod attribute;
 mod bindings;
 mod decode;
@@ -56,6 +57,7 @@ mod varying;
 mod weights;
 mod wire;
 
+pub use about::ModelInfo;
 pub use bindings::Bindings;
 pub use error::{Fault, Link, NodeFault, OnnxError, Origin, Remedy, UnboundInput, UnsupportedOperator};
 pub use model::{Dim, Model, PortInfo, SourcePart, read_tensor};

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::about::ModelInfo;
 use super::attribute::Attribute;
 use super::bindings::Bindings;
 use super::decode;
@@ -33,7 +34,7 @@ use crate::types::DType;
 pub struct Model {
     pub(super) file: String,
     pub(super) limits: Limits,
-    pub(super) producer: String,
+    pub(super) about: ModelInfo,
     pub(super) ir_version: i64,
     /// Version of each imported operator set, by domain; `""` is ONNX's own.
     pub(super) opsets: BTreeMap<String, i64>,
@@ -181,8 +182,13 @@ impl Model {
     }
 
     /// The program that wrote the model and its version, as far as given.
-    pub fn producer(&self) -> &str {
-        &self.producer
+    pub fn producer(&self) -> String {
+        format!("{} {}", self.about.producer_name, self.about.producer_version).trim().to_string()
+    }
+
+    /// What the model says about itself beside its graph.
+    pub fn about(&self) -> &ModelInfo {
+        &self.about
     }
 
     /// Version of the file format.

@@ -1,5 +1,6 @@
 //! The ONNX reader, from bytes to graphs.
 
+mod about;
 mod batch_norm;
 mod bindings;
 mod build;
