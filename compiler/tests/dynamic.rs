@@ -9,7 +9,9 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use nnc::plan::PanelWidth;
-use nnc::{DynamicModel, InputRef, Limits, Model, Options, Pool, Program, Session, TensorRef, Usage};
+use nnc::{
+    DynamicModel, InputRef, Limits, Model, Options, OutputMut, Pool, Program, Session, TensorRef, Usage,
+};
 use nnc_models::Spec;
 use onnx_protobuf::tensor_shape_proto::{Dimension, dimension};
 use onnx_protobuf::{Message, ModelProto};
@@ -70,6 +72,21 @@ fn blocks(programs: &[&Program]) -> BTreeMap<usize, u64> {
 }
 
 const SHAPES: [[usize; 4]; 4] = [[1, 3, 64, 64], [1, 3, 96, 64], [2, 3, 64, 96], [1, 3, 33, 47]];
+
+#[test]
+fn a_host_with_memory_of_its_own_learns_how_much_a_run_needs_and_gets_the_same_bits() {
+    let model = model("squeezenet-1.1");
+    let mut session = model.session(&Pool::new(1).expect("a pool"));
+    for shape in [[1, 3, 64, 64], [2, 3, 48, 64]] {
+        let picture = picture(&shape);
+        let inputs = [TensorRef::new(&shape, &picture)];
+        let expected = bits(session.run(&inputs).expect("results").get(0).expect("floats"));
+        let ready = session.ready(&inputs).expect("a program");
+        let mut result = vec![0f32; ready.program().outputs()[0].elems()];
+        ready.run_into(&[inputs[0].data()], &mut [OutputMut::new(&mut result)]).expect("results");
+        assert_eq!(bits(&result), expected);
+    }
+}
 
 #[test]
 fn every_shape_gives_the_bits_of_a_program_compiled_alone() {

@@ -32,6 +32,11 @@ impl<'a> TensorRef<'a> {
     pub fn named(self, name: &'a str) -> TensorRef<'a> {
         TensorRef { data: self.data.named(name), ..self }
     }
+
+    /// It without its shape, as a program takes it that is made for that shape.
+    pub fn data(&self) -> InputRef<'a> {
+        self.data
+    }
 }
 
 /// One caller's state for running a [`DynamicModel`].
@@ -67,6 +72,13 @@ impl DynamicSession {
     /// Runs the model; the outputs are in memory of the session's own, until the next run. Their shapes are those that the
     /// inputs' shapes, or data, have led to.
     pub fn run(&mut self, inputs: &[TensorRef<'_>]) -> Result<Outputs<'_>, DynamicError> {
+        let data: Vec<InputRef<'_>> = inputs.iter().map(TensorRef::data).collect();
+        Ok(self.ready(inputs)?.run(&data)?)
+    }
+
+    /// The session of the program for the shapes of these inputs, ready to run on their [data](TensorRef::data): for hosts that
+    /// have memory of their own for the outputs, whose sizes it knows. Nothing is computed yet.
+    pub fn ready(&mut self, inputs: &[TensorRef<'_>]) -> Result<&mut Session, DynamicError> {
         self.take_shapes(inputs)?;
         let current = match self.current.take() {
             Some(mut current) => match self.turn(&mut current) {
@@ -82,8 +94,7 @@ impl DynamicSession {
                 Current { key: self.key.clone(), entry, session }
             }
         };
-        let data: Vec<InputRef<'_>> = inputs.iter().map(|input| input.data).collect();
-        Ok(self.current.insert(current).session.run(&data)?)
+        Ok(&mut self.current.insert(current).session)
     }
 
     /// Turns to the program for the shapes in `key`, if it is not the one that ran last.
