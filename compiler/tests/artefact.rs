@@ -239,10 +239,15 @@ fn an_artefact_runs_in_the_runtime() {
     let (_folder, path) = on_disk(&artefact());
     // SAFETY: this test made the file.
     let program = unsafe { Program::load(&path) }.unwrap();
+    run_and_compare(&program);
+}
+
+/// Runs a program in the runtime, on several numbers of threads.
+fn run_and_compare(program: &Program) {
     assert_eq!(program.desc(), &desc());
     for threads in [1, 2, 3] {
         let pool = Pool::new(threads).unwrap();
-        let mut session = Session::new(&program, &pool).unwrap();
+        let mut session = Session::new(program, &pool).unwrap();
         let x = input();
         let outputs = session.run(&[InputRef::new(&x)]).unwrap();
         for (at, expected) in expected().iter().enumerate() {
@@ -508,13 +513,72 @@ fn nothing_is_writable_and_executable() {
     assert_eq!(constants.data().unwrap(), consts());
 }
 
+/// How many bytes of a file are loaded.
+fn loaded(file: &[u8]) -> usize {
+    u64::from_le_bytes(file[HEADER_OFFSET + 16..HEADER_OFFSET + 24].try_into().unwrap()) as usize
+}
+
+/// What takes symbols away, where it is installed.
+const STRIPPERS: [(&str, &[&str]); 4] = [
+    ("strip", &[]),
+    ("strip", &["--strip-debug"]),
+    ("llvm-strip", &[]),
+    ("llvm-strip", &["--strip-sections"]),
+];
+
+/// Loads a file as C hosts do, and runs it.
+fn run_in_the_dynamic_loader(path: &Path) {
+    let library = Library::open(path);
+    // SAFETY: the symbol has the type that the generated header gives it.
+    let run = unsafe { std::mem::transmute::<*mut c_void, Run>(library.symbol("net_run")) };
+    let x = input();
+    let (mut y, mut z) = (vec![0.0_f32; N], vec![0.0_f32; N]);
+    let mut workspace = Workspace([0; 1024]);
+    let outputs = [y.as_mut_ptr().cast(), z.as_mut_ptr().cast()];
+    // SAFETY: the buffers have the sizes of the ports.
+    let status =
+        unsafe { run([x.as_ptr().cast()].as_ptr(), outputs.as_ptr(), workspace.0.as_mut_ptr().cast()) };
+    assert_eq!((status, [y, z]), (0, expected()));
+}
+
+#[test]
+fn a_stripped_artefact_runs_in_the_runtime_and_a_cut_one_is_refused() {
+    let mut stripped = 0;
+    for (tool, flags) in STRIPPERS {
+        let (_folder, path) = on_disk(&artefact());
+        let Ok(done) = std::process::Command::new(tool).args(flags).arg(&path).output() else {
+            eprintln!("{tool} is not installed, so nothing is said about it");
+            continue;
+        };
+        assert!(done.status.success(), "{tool}: {}", String::from_utf8_lossy(&done.stderr));
+        stripped += 1;
+        let file = std::fs::read(&path).unwrap();
+        if flags.is_empty() {
+            assert!(file.len() < artefact().len(), "{tool} took nothing away");
+        }
+        let program = from_bytes(&file).unwrap_or_else(|error| panic!("{tool} {flags:?}: {error}"));
+        run_and_compare(&program);
+        for len in [file.len() - 1, loaded(&file), loaded(&file) - 1] {
+            if len < file.len() {
+                assert!(matches!(from_bytes(&file[..len]), Err(LoadError::Length { .. })), "{tool}: {len}");
+            }
+        }
+        run_in_the_dynamic_loader(&path);
+    }
+    assert!(stripped > 0, "install binutils or llvm");
+}
+
 #[test]
 fn every_header_byte_and_a_sample_of_the_others_is_guarded() {
     let file = artefact();
+    let loaded = loaded(&file);
+    // Of ELF's header, the magic and where the file ends.
     let places = (0..4)
+        .chain(40..48)
+        .chain(58..62)
         .chain(HEADER_OFFSET..HEADER_OFFSET + HEADER_BYTES)
-        .chain((0..file.len()).step_by(101))
-        .chain([file.len() - 1]);
+        .chain((HEADER_OFFSET..loaded).step_by(101))
+        .chain([loaded - 1]);
     for at in places {
         for bit in [0, 7] {
             let mut file = file.clone();

@@ -32,7 +32,7 @@ def test_programs_for_other_machines_and_damaged_ones_are_refused(fixed, tmp_pat
     with pytest.raises(nnc.ArtefactError, match="compiled for aarch64, but this is x86_64"):
         nnc.load(nnc.compile(fixed, target="aarch64"))
     artefact = bytearray(nnc.compile(fixed))
-    artefact[-100] ^= 1
+    artefact[5000] ^= 1
     with pytest.raises(nnc.ArtefactError, match="damaged"):
         nnc.load(bytes(artefact))
     with pytest.raises(nnc.ArtefactError, match="should have [0-9]+ bytes but has 5000"):

@@ -12,7 +12,7 @@
 //!     page  text                                 r-x
 //!     page  .dynamic                             r-- here; relocated by the dynamic loader, then r--
 //!     page  constants                            r--
-//!           section headers, symbols             not loaded
+//!           section headers, symbols             not loaded; `strip` takes them away
 //! ```
 //!
 //! Every byte has the same place in the file and in memory, relative to its start. So loading is: read the file into
@@ -144,9 +144,10 @@ impl Program {
     ///
     /// As for [`Program::load`].
     pub unsafe fn from_bytes(file: &[u8]) -> Result<Program, LoadError> {
-        header::identify(file)?;
-        let pages = Pages::copy_of(file, "the program")?;
-        let checksum = checksum::of(&pages);
+        let loaded = header::loaded_bytes(file, file.len() as u64)?;
+        let loaded = file.get(..loaded).ok_or(LoadError::NotAnArtefact)?;
+        let pages = Pages::copy_of(loaded, "the program")?;
+        let checksum = checksum::of(pages.get(HEADER_OFFSET..).unwrap_or_default());
         // SAFETY: the caller's promise.
         unsafe { from_pages(pages, &checksum) }
     }
@@ -163,7 +164,7 @@ impl From<io::Error> for ReadError {
     }
 }
 
-/// Reads a whole file, but no more than its start if it is no artefact, and computes its checksum on the way.
+/// Reads what is loaded of a file, but no more than its start if it is no artefact, and computes its checksum on the way.
 fn read(path: &Path) -> Result<(Pages, [u8; 32]), ReadError> {
     // Asked before opening: opening a pipe would wait for its writer.
     if !path.metadata()?.is_file() {
@@ -173,11 +174,14 @@ fn read(path: &Path) -> Result<(Pages, [u8; 32]), ReadError> {
     let metadata = file.metadata()?;
     let mut start = Vec::with_capacity(HEADER_OFFSET + HEADER_BYTES);
     file.by_ref().take(start.capacity() as u64).read_to_end(&mut start)?;
-    header::identify(&start).map_err(ReadError::Load)?;
+    let loaded = header::loaded_bytes(&start, metadata.len()).map_err(ReadError::Load)?;
 
     let mut pages =
-        Pages::zeroed(metadata.len(), "the program").map_err(|error| ReadError::Load(error.into()))?;
-    let checksum = checksum::of_filled(&mut pages, |offset, block| file.read_exact_at(block, offset as u64))?;
+        Pages::zeroed(loaded as u64, "the program").map_err(|error| ReadError::Load(error.into()))?;
+    let (front, rest) = pages.split_at_mut(HEADER_OFFSET.min(loaded));
+    file.read_exact_at(front, 0)?;
+    let read = |offset: usize, block: &mut [u8]| file.read_exact_at(block, (HEADER_OFFSET + offset) as u64);
+    let checksum = checksum::of_filled(rest, read)?;
     Ok((pages, checksum))
 }
 

@@ -55,7 +55,8 @@ fn file(change: impl FnOnce(&mut Header, &mut ProgramDesc, &mut Vec<u8>)) -> Vec
         header.desc = 1024..1024 + encoded.len() as u64;
     }
     file[1024..1024 + encoded.len()].copy_from_slice(&encoded);
-    assert!(artefact::header::seal(&mut file, &header));
+    let loaded = file.len();
+    assert!(artefact::header::seal(&mut file, loaded, &header));
     file
 }
 
@@ -133,9 +134,10 @@ fn a_file_cut_on_disk_is_refused() {
 }
 
 #[test]
-fn a_bit_changed_anywhere_is_refused() {
+fn a_bit_changed_anywhere_in_what_is_used_is_refused() {
     let file = file(|_, _, _| {});
-    let places = (0..HEADER_OFFSET + HEADER_BYTES)
+    let places = (0..4)
+        .chain(HEADER_OFFSET..HEADER_OFFSET + HEADER_BYTES)
         .chain((800..1100).step_by(7))
         .chain((TEXT..TEXT + 40).step_by(3))
         .chain([TEXT - 1, CONSTS - 1, CONSTS, CONSTS + 50, file.len() - 1]);
@@ -153,13 +155,42 @@ fn a_bit_changed_anywhere_is_refused() {
     }
 }
 
+/// What tools like `strip` change: ELF's headers, and all behind what is loaded.
+#[test]
+fn what_is_not_used_may_be_taken_away_or_changed_but_not_cut_off() {
+    let whole = file(|_, _, _| {});
+    let with_sections = |count: u16, rest: usize| {
+        let mut file = whole.clone();
+        file[40..48].copy_from_slice(&(whole.len() as u64 + 8).to_le_bytes());
+        file[58..60].copy_from_slice(&64u16.to_le_bytes());
+        file[60..62].copy_from_slice(&count.to_le_bytes());
+        file[64..HEADER_OFFSET].fill(7);
+        file.resize(whole.len() + rest, 1);
+        file
+    };
+    assert_eq!(load(&with_sections(3, 8 + 3 * 64)).unwrap().desc(), &desc());
+    for (count, rest) in [(3, 0), (3, 8), (3, 8 + 3 * 64 - 1), (3, 8 + 3 * 64 + 1), (u16::MAX, 200)] {
+        let cut = with_sections(count, rest);
+        match load(&cut).unwrap_err() {
+            LoadError::Length { expected, found } => {
+                assert_eq!(expected, whole.len() as u64 + 8 + u64::from(count) * 64);
+                assert_eq!(found, cut.len() as u64);
+            }
+            other => panic!("{count}, {rest}: {other}"),
+        }
+    }
+    let mut nowhere = with_sections(3, 200);
+    nowhere[40..48].fill(0xff);
+    assert!(matches!(load(&nowhere), Err(LoadError::Length { expected: u64::MAX, .. })));
+}
+
 #[test]
 fn another_version_is_refused_with_both_numbers() {
     let mut other = file(|_, _, _| {});
     other[HEADER_OFFSET + 8] = 9;
     assert_eq!(
         refusal(&other),
-        "the program has format version 9, but this runtime reads 1; compile the model again with the nnc that \
+        "the program has format version 9, but this runtime reads 2; compile the model again with the nnc that \
          this runtime belongs to"
     );
     let mut other = file(|_, _, _| {});
@@ -176,7 +207,7 @@ fn another_version_is_refused_with_both_numbers() {
 fn reseal(file: &mut [u8]) {
     let checksum = HEADER_OFFSET + 96..HEADER_OFFSET + 128;
     let mut hash = blake3::Hasher::new();
-    hash.update(&file[..checksum.start]);
+    hash.update(&file[HEADER_OFFSET..checksum.start]);
     hash.update(&file[checksum.end..]);
     file[checksum].copy_from_slice(hash.finalize().as_bytes());
 }

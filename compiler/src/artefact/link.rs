@@ -95,7 +95,8 @@ pub fn write_shared_object(
         text: layout.text,
         consts: layout.consts,
     };
-    match header::seal(&mut file, &header) {
+    // The constants come last of what is loaded; behind them are symbols.
+    match header::seal(&mut file, header.consts.end as usize, &header) {
         true => Ok(file),
         false => Err(LinkError::TooLarge(file.len() as u64)),
     }

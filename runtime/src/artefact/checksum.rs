@@ -1,11 +1,11 @@
-//! The checksum of an artefact: BLAKE3 of the file without the bytes that hold it.
+//! The checksum of an artefact: BLAKE3 of what is loaded, from nnc's header on, without the bytes that hold it.
 //!
 //! Most of a large artefact are weights, and most of the time until its first result goes into bringing them into memory
 //! and hashing them. BLAKE3 is a tree: blocks can be read and hashed in any order, by several threads, each block while
 //! it lies in the cache of the core that has read it.
 //!
 //! ```text
-//!   file      0 … 608 ┆checksum┆ 640 …              2 MiB + 32 …       4 MiB + 32 …
+//!   header    0 … 96 ┆checksum┆ 128 …               2 MiB + 32 …       4 MiB + 32 …
 //!   hashed    └──────── block 0 ──────────────────┘ └── block 1 ──┘    └ block 2 ┘
 //!                          └────────── parent ────────────┘                │
 //!                                        └──────────── root ───────────────┘
@@ -13,20 +13,21 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::ops::Range;
 use std::sync::Mutex;
 use std::thread;
 
 use blake3::Hasher;
 use blake3::hazmat::{self, ChainingValue, HasherExt, Mode};
 
-use super::header::CHECKSUM;
-
+/// Where the checksum is, from the start of the header.
+const CHECKSUM: Range<usize> = 96..128;
 /// What one thread takes at a time: a whole subtree, so a power of two of 1 KiB; about what a core's cache holds.
 const BLOCK: usize = 2 << 20;
 /// Memory is saturated by few threads.
 const MOST_THREADS: usize = 4;
 
-/// The checksum of a file whose bytes are at hand.
+/// The checksum of a file whose bytes are at hand, all of it from the header on.
 pub(super) fn of(file: &[u8]) -> [u8; 32] {
     match hash(blocks(file), file.len(), threads(), |_, block| Ok::<_, Infallible>(block)) {
         Ok(hash) => hash,
@@ -34,7 +35,8 @@ pub(super) fn of(file: &[u8]) -> [u8; 32] {
     }
 }
 
-/// Fills `file` by `read`, which gets an offset and the bytes to read there, and tells the checksum of what it has read.
+/// Fills `file`, all of it from the header on, by `read`, which gets an offset and the bytes to read there, and tells the checksum of what
+/// it has read.
 pub(super) fn of_filled(
     file: &mut [u8],
     read: impl Fn(usize, &mut [u8]) -> io::Result<()> + Sync,
@@ -153,7 +155,7 @@ mod tests {
 
     #[test]
     fn blocks_in_any_order_have_the_hash_of_the_whole() {
-        let around = [0, 1, 607, 608, 639, 640, 641, 1024, BLOCK, BLOCK + 31, BLOCK + 32, BLOCK + 33];
+        let around = [0, 1, 95, 96, 127, 128, 129, 1024, BLOCK, BLOCK + 31, BLOCK + 32, BLOCK + 33];
         let larger = [2, 3, 4, 5, 7, 8].map(|n| n * BLOCK + 32);
         for len in around.into_iter().chain(larger.iter().flat_map(|n| [n - 1, *n, n + 1, n + 5000])) {
             let file: Vec<u8> = (0..len as u32).map(|i| (i.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect();

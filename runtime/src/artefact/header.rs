@@ -4,7 +4,7 @@
 //!     0  magic              "nnc" CR LF 26 LF 0
 //!     8  format version     u32       how to read the rest of this header
 //!    12  ABI version        u32       how steps and functions work together
-//!    16  file length        u64
+//!    16  length             u64       of what is loaded: from the start of the file to the end of the constants
 //!    24  machine            u32       as in the ELF header: 62 x86-64, 183 AArch64
 //!    28  functions          u32       entries of the function table
 //!    32  CPU features       u64       what the code needs, one bit each
@@ -12,10 +12,14 @@
 //!    56  function table     u64 offset                 u32 each: bytes from the start of the text
 //!    64  text               u64 offset, u64 length
 //!    80  constants          u64 offset, u64 length
-//!    96  checksum           32 bytes  BLAKE3 of the whole file, with these 32 bytes left out
+//!    96  checksum           32 bytes  BLAKE3 of what is loaded, from this header on, with these 32 bytes left out
 //! ```
 //!
 //! Offsets count from the start of the file, numbers are little-endian.
+//!
+//! In front of this header is ELF's, and behind what is loaded are names of functions, for debuggers and profilers. Tools take those
+//! away (`strip`) and change the front accordingly; nothing of either is used to load the program. Where the file ends, ELF's header
+//! says: with the table of its sections.
 
 use std::ops::Range;
 
@@ -23,7 +27,7 @@ use super::{LoadError, checksum};
 use crate::abi::CpuFeatures;
 
 /// How the header and the file are laid out. Raised when that changes.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 /// How a program and its runtime work together: [`LayerFn`](crate::abi::LayerFn), steps, regions, and the C functions of
 /// an artefact. Raised when that changes.
 pub const ABI_VERSION: u32 = 7;
@@ -35,7 +39,11 @@ pub const HEADER_BYTES: usize = 128;
 /// Damaged by a transfer that changes line ends or ends a text at 26, as PNG's is.
 const MAGIC: [u8; 8] = *b"nnc\r\n\x1a\n\0";
 const ELF_MAGIC: [u8; 4] = *b"\x7fELF";
-pub(super) const CHECKSUM: Range<usize> = HEADER_OFFSET + 96..HEADER_OFFSET + 128;
+const CHECKSUM: Range<usize> = HEADER_OFFSET + 96..HEADER_OFFSET + 128;
+/// ELF's header: where the table of sections begins, and the size of its entries and their number.
+const ELF_SECTIONS: Range<usize> = 40..48;
+const ELF_SECTION_BYTES: Range<usize> = 58..60;
+const ELF_SECTION_COUNT: Range<usize> = 60..62;
 
 /// The instruction set of an artefact's code, as the ELF header numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,14 +99,16 @@ pub struct Header {
     pub consts: Range<u64>,
 }
 
-/// Writes the header, with checksum, into a file that is complete but for it. Returns false if the file has no room.
+/// Writes the header, with checksum, into a file that is complete but for it, and of which `loaded` bytes are loaded. Returns false
+/// if the file has no room.
 #[must_use]
-pub fn seal(file: &mut [u8], header: &Header) -> bool {
+pub fn seal(file: &mut [u8], loaded: usize, header: &Header) -> bool {
+    let Some(file) = file.get_mut(..loaded) else { return false };
     let mut bytes = Vec::with_capacity(HEADER_BYTES);
     bytes.extend(MAGIC);
     bytes.extend(FORMAT_VERSION.to_le_bytes());
     bytes.extend(ABI_VERSION.to_le_bytes());
-    bytes.extend((file.len() as u64).to_le_bytes());
+    bytes.extend((loaded as u64).to_le_bytes());
     bytes.extend(u32::from(header.machine.0).to_le_bytes());
     bytes.extend(header.functions.to_le_bytes());
     bytes.extend(header.features.0.to_le_bytes());
@@ -109,13 +119,39 @@ pub fn seal(file: &mut [u8], header: &Header) -> bool {
     }
     let Some(room) = file.get_mut(HEADER_OFFSET..CHECKSUM.start) else { return false };
     room.copy_from_slice(&bytes);
-    let checksum = checksum::of(file);
+    let checksum = checksum::of(file.get(HEADER_OFFSET..).unwrap_or_default());
     let Some(room) = file.get_mut(CHECKSUM) else { return false };
     room.copy_from_slice(&checksum);
     true
 }
 
-/// Reads and verifies the header of `file`, a complete artefact of this checksum: magic, versions, length, checksum, and
+/// How much of a file of `len` bytes is loaded, by its start: less than all of it. Refuses one that was cut off, or that something was
+/// added to.
+pub(super) fn loaded_bytes(start: &[u8], len: u64) -> Result<usize, LoadError> {
+    let mut from = identify(start)?;
+    let found = from.u32()?;
+    if found != FORMAT_VERSION {
+        return Err(LoadError::FormatVersion { found, expected: FORMAT_VERSION });
+    }
+    from.u32()?;
+    let loaded = from.u64()?;
+    let sections = number(start, ELF_SECTIONS);
+    let table = number(start, ELF_SECTION_BYTES).saturating_mul(number(start, ELF_SECTION_COUNT));
+    // There may be no sections at all.
+    let expected = if sections == 0 { loaded } else { sections.saturating_add(table).max(loaded) };
+    match usize::try_from(loaded) {
+        Ok(loaded) if expected == len => Ok(loaded),
+        _ => Err(LoadError::Length { expected, found: len }),
+    }
+}
+
+/// A number of ELF's header.
+fn number(start: &[u8], place: Range<usize>) -> u64 {
+    let bytes = start.get(place).unwrap_or_default();
+    bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
+}
+
+/// Reads and verifies the header of `file`, all that is loaded of an artefact, of this checksum: magic, versions, length, checksum, and
 /// that all places lie inside the file. What it returns can be relied on, except for what this machine may lack.
 pub(super) fn verify(file: &[u8], checksum: &[u8; 32]) -> Result<Header, LoadError> {
     let mut from = identify(file)?;
