@@ -20,11 +20,13 @@ mod input;
 mod json;
 mod link;
 mod name;
+mod parallel;
 mod relocate;
 
 pub use fault::LinkError;
 pub use link::write_shared_object;
 pub use name::{CName, CNameError};
+pub use parallel::PARTS;
 
 /// The symbol of the constants: the driver uses it, the linker says where it is.
 pub const CONSTS: &str = "nnc_consts";

@@ -321,7 +321,7 @@ fn an_artefact_runs_in_the_dynamic_loader() {
     assert_eq!(
         info,
         "{\"abi_version\":7,\"target\":\"x86-64\",\"cpu_features\":\"\",\"denormals\":\"flush\",\"workspace_bytes\":576,\
-         \"workspace_align\":64,\"inputs\":[{\"name\":\"x\",\"type\":\"f32\",\"shape\":[1, 50],\"bytes\":200}],\
+         \"parallel_workspace_bytes\":3456,\"workspace_align\":64,\"inputs\":[{\"name\":\"x\",\"type\":\"f32\",\"shape\":[1, 50],\"bytes\":200}],\
          \"outputs\":[{\"name\":\"y\",\"type\":\"f32\",\"shape\":[1, 50],\"bytes\":200},\
          {\"name\":\"z\",\"type\":\"f32\",\"shape\":[1, 50],\"bytes\":200}]}"
     );
@@ -349,7 +349,107 @@ fn an_artefact_runs_in_the_dynamic_loader() {
     assert!(workspace.0[untouched..].iter().all(|&b| b == 0), "the workspace ends where it says");
 }
 
-/// What `net_run` of a program that needs `features` returns, in two runs in the same workspace.
+type Task = unsafe extern "C" fn(*mut c_void, usize);
+type ParallelFor = unsafe extern "C" fn(*mut c_void, usize, Task, *mut c_void);
+type RunParallel = unsafe extern "C" fn(
+    *const *const c_void,
+    *const *mut c_void,
+    *mut c_void,
+    Option<ParallelFor>,
+    *mut c_void,
+) -> c_int;
+
+/// A host's function that takes the last part first, and notes in its context how many parts it was asked for.
+unsafe extern "C" fn backwards(context: *mut c_void, parts: usize, task: Task, argument: *mut c_void) {
+    // SAFETY: the tests pass a list, which nobody else uses now.
+    unsafe { (*context.cast::<Vec<usize>>()).push(parts) };
+    for part in (0..parts).rev() {
+        // SAFETY: the program's promise.
+        unsafe { task(argument, part) };
+    }
+}
+
+/// A host's function that has a thread for each part.
+unsafe extern "C" fn at_once(_: *mut c_void, parts: usize, task: Task, argument: *mut c_void) {
+    let argument = argument.expose_provenance();
+    std::thread::scope(|scope| {
+        for part in 0..parts {
+            // SAFETY: the program's promise: parts may be done at once, on any threads.
+            scope.spawn(move || unsafe { task(std::ptr::with_exposed_provenance_mut(argument), part) });
+        }
+    });
+}
+
+#[repr(C, align(64))]
+struct ParallelWorkspace([u8; 4096]);
+
+/// Runs `net_run_parallel` of a program twice in the same workspace; returns what it returned, the results and how many parts
+/// the host was asked for.
+fn run_parallel(desc: &ProgramDesc, host: Option<ParallelFor>) -> (c_int, [Vec<f32>; 2], Vec<usize>) {
+    let mut module = module();
+    let funcs = [define_product(&mut module), define_sum(&mut module)];
+    driver::define(&mut module, &name(), desc, &funcs).unwrap();
+    let file = write_shared_object(&module.finish().emit().unwrap(), &names(), desc, &consts()).unwrap();
+    let (_folder, path) = on_disk(&file);
+    let library = Library::open(&path);
+    let x = input();
+    let (mut y, mut z) = (vec![0.0_f32; N], vec![0.0_f32; N]);
+    let mut workspace = ParallelWorkspace([0; 4096]);
+    let mut asked = Vec::<usize>::new();
+    let outputs = [y.as_mut_ptr().cast(), z.as_mut_ptr().cast()];
+    let mut status = 0;
+    for _ in 0..2 {
+        asked.clear();
+        // SAFETY: the symbol has the type that the generated header gives it, the buffers have the sizes of the ports.
+        status = unsafe {
+            let run = std::mem::transmute::<*mut c_void, RunParallel>(library.symbol("net_run_parallel"));
+            let memory = workspace.0.as_mut_ptr().cast();
+            run([x.as_ptr().cast()].as_ptr(), outputs.as_ptr(), memory, host, (&raw mut asked).cast())
+        };
+    }
+    let bytes = driver::parallel_workspace_bytes(desc).unwrap() as usize;
+    assert!(workspace.0[bytes..].iter().all(|&b| b == 0), "the workspace ends where it says");
+    (status, [y, z], asked)
+}
+
+#[test]
+fn threads_of_the_host_compute_what_one_thread_does() {
+    let most = nnc::artefact::PARTS as usize;
+    let strips = N.div_ceil(STRIP);
+    assert_eq!(run_parallel(&desc(), Some(backwards)), (0, expected(), vec![most, most, strips]));
+    let _watchdog = Watchdog::seconds(60);
+    assert_eq!(run_parallel(&desc(), Some(at_once)), (0, expected(), Vec::new()));
+}
+
+#[test]
+fn a_host_that_has_no_threads_is_told_so_before_anything_is_computed() {
+    let zeros = [vec![0.0; N], vec![0.0; N]];
+    assert_eq!(run_parallel(&desc(), None), (1, zeros.clone(), Vec::new()));
+    let foreign = ProgramDesc { features: CpuFeatures::NEON, ..desc() };
+    assert_eq!(run_parallel(&foreign, Some(backwards)), (2, zeros, Vec::new()));
+}
+
+#[test]
+fn steps_of_few_units_have_no_more_parts_than_units() {
+    let with_units = |units| {
+        let mut desc = desc();
+        desc.strips.clear();
+        desc.steps.iter_mut().for_each(|step| step.units = units);
+        desc.steps.iter_mut().flat_map(|step| &mut step.args).for_each(|arg| {
+            if matches!(arg.region, Region::Strip(_)) {
+                *arg = Arg { region: Region::Arena, offset: 192 };
+            }
+        });
+        run_parallel(&desc, Some(backwards))
+    };
+    let first = |n: usize| expected().map(|all| [&all[..n], &vec![0.0; N - n]].concat());
+    assert_eq!(with_units(0), (0, first(0), vec![]));
+    assert_eq!(with_units(1), (0, first(1), vec![]), "which the caller does");
+    assert_eq!(with_units(3), (0, first(3), vec![3; 4]));
+    assert_eq!(with_units(17), (0, first(17), vec![16; 4]));
+}
+
+/// What `net_run` of a program that needs `features` returns, in two runs in the same workspace, if `net_supported` says the same.
 fn run_needing(features: CpuFeatures) -> [c_int; 2] {
     let desc = ProgramDesc { features, ..desc() };
     let mut module = module();
@@ -366,7 +466,11 @@ fn run_needing(features: CpuFeatures) -> [c_int; 2] {
     // SAFETY: the symbol has the type that the generated header gives it, the buffers have the sizes of the ports.
     let found = unsafe {
         let run = std::mem::transmute::<*mut c_void, Run>(library.symbol("net_run"));
-        [(); 2].map(|()| run(inputs.as_ptr(), outputs.as_ptr(), workspace.0.as_mut_ptr().cast()))
+        let found = [(); 2].map(|()| run(inputs.as_ptr(), outputs.as_ptr(), workspace.0.as_mut_ptr().cast()));
+        let supported = library.symbol("net_supported");
+        let supported = std::mem::transmute::<*mut c_void, unsafe extern "C" fn() -> c_int>(supported);
+        assert_eq!(supported(), c_int::from(found[0] == 0), "{features}");
+        found
     };
     match found {
         [0, _] => assert_eq!([y, z], expected()),

@@ -221,6 +221,103 @@ int main(void) {
 }
 
 #[test]
+fn a_c_host_with_threads_computes_the_same_bytes() {
+    // As one would write it without a pool: a thread for each part but the first.
+    const HOST: &str = r#"
+#include "net.nnc.h"
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+struct call { void (*task)(void *argument, size_t part); void *argument; size_t part; };
+static size_t asked;
+
+static void *one(void *given) {
+    struct call *call = (struct call *)given;
+    call->task(call->argument, call->part);
+    return NULL;
+}
+
+static void threads(void *context, size_t parts, void (*task)(void *argument, size_t part), void *argument) {
+    pthread_t ids[NET_MOST_PARTS];
+    struct call calls[NET_MOST_PARTS];
+    size_t part;
+    ++*(size_t *)context;
+    for (part = 0; part < parts; ++part) {
+        calls[part].task = task;
+        calls[part].argument = argument;
+        calls[part].part = part;
+        if (part) pthread_create(&ids[part], NULL, one, &calls[part]);
+    }
+    one(&calls[0]);
+    for (part = 1; part < parts; ++part) pthread_join(ids[part], NULL);
+}
+
+static NET_INPUT_0_TYPE input[NET_INPUT_0_ELEMENTS];
+static NET_OUTPUT_0_TYPE output[NET_OUTPUT_0_ELEMENTS];
+static char room[NET_PARALLEL_WORKSPACE_BYTES + NET_WORKSPACE_ALIGN];
+
+int main(void) {
+    char *workspace = room + (NET_WORKSPACE_ALIGN - (uintptr_t)room % NET_WORKSPACE_ALIGN) % NET_WORKSPACE_ALIGN;
+    const void *inputs[1];
+    void *outputs[1];
+    int status, round;
+    FILE *file = fopen("net.in", "rb");
+    if (!file || fread(input, 1, NET_INPUT_0_BYTES, file) != NET_INPUT_0_BYTES || fclose(file)) return 10;
+    if (!net_supported()) return 11;
+    inputs[0] = input;
+    outputs[0] = output;
+    for (round = 0; round < 2; ++round) {
+        memset(output, 0, NET_OUTPUT_0_BYTES);
+        status = net_run_parallel(inputs, outputs, workspace, threads, &asked);
+        if (status != NET_OK) return status;
+    }
+    if (!asked) return 12;
+    if (net_run_parallel(inputs, outputs, workspace, NULL, &asked) != NET_ERROR_BUFFER) return 13;
+    file = fopen("net.out", "wb");
+    return !file || fwrite(output, 1, NET_OUTPUT_0_BYTES, file) != NET_OUTPUT_0_BYTES || fclose(file) ? 14 : 0;
+}
+"#;
+    // With strips, and with a recurrence, which repeats steps.
+    for spec in [
+        Spec::new("mobilenet-v2").width(0.35).resolution(96).classes(10),
+        Spec::new("crnn").resolution(32).classes(12),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let expected = put(folder.path(), "net", &spec);
+        for compiler in compilers() {
+            let built = build(folder.path(), compiler, HOST, &["net.nnc.o", "-pthread", "-o", "host"]);
+            assert!(built.status.success(), "{compiler:?}: {}", text(&built));
+            let host = folder.path().join("host");
+            let ran = Command::new(host).current_dir(folder.path()).status().expect("a program");
+            assert_eq!(ran.code(), Some(0), "{compiler:?}");
+            let found = fs::read(folder.path().join("net.out")).expect("net.out");
+            assert!(found == expected, "{compiler:?}");
+        }
+    }
+}
+
+#[test]
+fn the_programs_of_the_documents_build_and_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    put(folder.path(), "model", &Spec::new("mobilenet-v2").width(0.35).resolution(32).classes(10));
+    let documents = [include_str!("../../README.md"), include_str!("../../docs/embedding.md")];
+    let programs = documents.iter().flat_map(|text| text.split("```c\n").skip(1));
+    let programs: Vec<&str> = programs.filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(programs.len(), 2);
+    for (compiler, _, language) in compilers() {
+        for program in programs.iter().filter(|_| language == "c") {
+            // Pragmas of OpenMP mean nothing without it.
+            let rest = ["model.nnc.o", "-Wno-unknown-pragmas", "-o", "host"];
+            let built = build(folder.path(), (compiler, "c11", "c"), program, &rest);
+            assert!(built.status.success(), "{compiler}: {}", text(&built));
+            let ran = Command::new(folder.path().join("host")).status().expect("a program");
+            assert_eq!(ran.code(), Some(0), "{compiler}: {program}");
+        }
+    }
+}
+
+#[test]
 fn two_models_with_one_name_in_one_translation_unit_are_an_error() {
     let folder = tempfile::tempdir().expect("a folder");
     for (place, resolution) in [("a", 32), ("b", 64)] {
@@ -250,5 +347,6 @@ fn an_object_shows_nothing_but_what_its_header_declares() {
         .map(|symbol| symbol.name().expect("a name"))
         .collect();
     names.sort_unstable();
-    assert_eq!(names, ["first_abi_version", "first_info", "first_run", "first_workspace_bytes"]);
+    let endings = ["abi_version", "info", "run", "run_parallel", "supported", "workspace_bytes"];
+    assert_eq!(names, endings.map(|ending| format!("first_{ending}")));
 }

@@ -2,6 +2,7 @@
 //!
 //! ```c
 //! int NAME_run(const void *const *inputs, void *const *outputs, void *workspace);
+//! int NAME_supported(void);
 //! ```
 //!
 //! It is generated code like the layers, so it imports nothing. A network has hundreds of steps; a call spelt out for each
@@ -32,8 +33,11 @@
 //! with that workspace finds it there:
 //!
 //! ```text
-//!   workspace   0 arena … │ scratch … │ notes: checked u64, 56 bytes unused
+//!   workspace   0 arena … │ scratch … │ notes: checked u64, 56 bytes unused │ scratch of other parts …
 //! ```
+//!
+//! `NAME_supported` asks the same of nobody's workspace. `NAME_run_parallel` has the steps done on threads of the host
+//! ([`parallel`](super::parallel)); the last part of the workspace is for it alone.
 //!
 //! Layers run with the floating-point environment that the program asks for, as in a session; the caller's is back when it
 //! returns ([`float_mode`](super::float_mode)).
@@ -52,12 +56,13 @@ use cranelift_codegen::ir::{
 };
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use cranelift_module::{DataDescription, FuncId, Linkage, Module, ModuleError};
+use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module, ModuleError};
 use nnc_runtime::abi::{Arg, CpuFeatures, Denormals, IndexCheck, Port, ProgramDesc, Region, Repeat, Step};
 use nnc_runtime::artefact::ABI_VERSION;
 use target_lexicon::Architecture;
 
 use super::name::Export;
+use super::parallel::{self, Host, ITEM, PARTS, PartFunction, SCRATCH_GAP, job_slot};
 use super::{CName, CONSTS, cpu_check, float_mode, json};
 
 /// Alignment of the workspace: that of the arena and of scratch.
@@ -67,7 +72,7 @@ const NOTES_BYTES: u64 = 64;
 /// The note that the processor has been found to be right: nothing that memory contains by chance.
 const CHECKED: u64 = u64::from_le_bytes(*b"nnc: cpu");
 /// A record of a step, and of an argument.
-const RECORD: u32 = 16;
+pub(super) const RECORD: u32 = 16;
 
 /// What `NAME_run` returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,10 +110,14 @@ impl From<ModuleError> for DriverError {
 }
 
 /// Where things are in the memory that `NAME_run` works in, each from a multiple of 64. The arena comes first.
+#[derive(Clone, Copy)]
 struct Workspace {
     scratch: u64,
     notes: u64,
     end: u64,
+    /// From the scratch of one part to that of the next, and where it ends.
+    stride: u64,
+    parallel_end: u64,
 }
 
 impl Workspace {
@@ -118,7 +127,10 @@ impl Workspace {
             let bytes = desc.scratch_bytes.checked_next_multiple_of(WORKSPACE_ALIGN)?;
             let notes = scratch.checked_add(bytes)?;
             let end = notes.checked_add(NOTES_BYTES)?;
-            i64::try_from(end).is_ok().then_some(Workspace { scratch, notes, end })
+            let stride = bytes.checked_add(SCRATCH_GAP)?;
+            let parallel_end = stride.checked_mul(PARTS - 1)?.checked_add(end)?;
+            let workspace = Workspace { scratch, notes, end, stride, parallel_end };
+            i64::try_from(parallel_end).is_ok().then_some(workspace)
         };
         lay_out().ok_or(DriverError::TooLarge { what: "more memory than there are addresses" })
     }
@@ -129,7 +141,12 @@ pub fn workspace_bytes(desc: &ProgramDesc) -> Result<u64, DriverError> {
     Ok(Workspace::of(desc)?.end)
 }
 
-/// Adds `NAME_run` and the data symbols to `module`, for a program that is called `name`. `funcs` are the layer functions in
+/// Size of the memory that `NAME_run_parallel` works in.
+pub fn parallel_workspace_bytes(desc: &ProgramDesc) -> Result<u64, DriverError> {
+    Ok(Workspace::of(desc)?.parallel_end)
+}
+
+/// Adds the C functions and the data symbols to `module`, for a program that is called `name`. `funcs` are the layer functions in
 /// the order of the function table, of type `(bases, begin, end, scratch)`, all `i64`, System V, and defined in `module`.
 pub fn define(
     module: &mut dyn Module,
@@ -143,36 +160,160 @@ pub fn define(
     };
     export(Export::AbiVersion, 4, &ABI_VERSION.to_le_bytes())?;
     export(Export::WorkspaceBytes, 8, &workspace.end.to_le_bytes())?;
-    export(Export::Info, 1, &[info(desc, workspace.end).as_bytes(), &[0]].concat())?;
+    export(Export::Info, 1, &[info(desc, &workspace).as_bytes(), &[0]].concat())?;
     let table = StepTable::of(desc)?;
     let steps = define_data(module, "nnc_steps", Linkage::Local, 16, table.bytes.clone())?;
     let consts = module.declare_data(CONSTS, Linkage::Import, false, false)?;
     let cpu_check = define_cpu_check(module, desc)?;
     let float_mode = FloatMode::define(module, desc.denormals)?;
 
+    let items = define_data(module, "nnc_items", Linkage::Local, 16, table.items.clone())?;
+    define_supported(module, name, cpu_check)?;
+    let part = define_part(module, desc, funcs, &float_mode, &workspace)?;
+
+    let shared = Shared { desc, table: &table, workspace: &workspace, steps, consts, cpu_check, funcs };
+    shared.define(module, name, Way::Alone(&float_mode))?;
+    shared.define(module, name, Way::Parallel { part, items })
+}
+
+/// How the steps are done.
+enum Way<'a> {
+    /// By the calling thread.
+    Alone(&'a FloatMode),
+    /// In parts, by threads of the host.
+    Parallel { part: FuncId, items: DataId },
+}
+
+/// What the functions that run the program have in common.
+struct Shared<'a> {
+    desc: &'a ProgramDesc,
+    table: &'a StepTable,
+    workspace: &'a Workspace,
+    steps: DataId,
+    consts: DataId,
+    cpu_check: Option<FuncId>,
+    funcs: &'a [FuncId],
+}
+
+impl Shared<'_> {
+    /// Defines `NAME_run` or `NAME_run_parallel`.
+    fn define(&self, module: &mut dyn Module, name: &CName, way: Way<'_>) -> Result<(), DriverError> {
+        let (symbol, params) = match way {
+            Way::Alone(_) => (Export::Run, 3),
+            Way::Parallel { .. } => (Export::RunParallel, 5),
+        };
+        let mut signature = Signature::new(CallConv::SystemV);
+        signature.params = vec![AbiParam::new(types::I64); params];
+        signature.returns = vec![AbiParam::new(types::I32)];
+        let id = module.declare_function(&name.symbol(symbol), Linkage::Export, &signature)?;
+        let mut context = Context::new();
+        context.func.signature = signature;
+        let func = &mut context.func;
+        let steps = module.declare_data_in_func(self.steps, func);
+        let consts = module.declare_data_in_func(self.consts, func);
+        // The linker puts the constants into the same file, so their address is a distance from the code.
+        if let GlobalValueData::Symbol { colocated, .. } = &mut func.global_values[consts] {
+            *colocated = true;
+        }
+        let cpu_check = self.cpu_check.map(|check| module.declare_func_in_func(check, func));
+        let (mode, callees) = match &way {
+            Way::Alone(float) => {
+                let switch = module.declare_func_in_func(float.switch, func);
+                let callees = self.funcs.iter().map(|&callee| module.declare_func_in_func(callee, func));
+                (Mode::Alone { switch, wanted: float.wanted }, callees.collect())
+            }
+            Way::Parallel { part, items } => {
+                let part = module.declare_func_in_func(*part, func);
+                let items = module.declare_data_in_func(*items, func);
+                (Mode::Parallel { part, items }, Vec::new())
+            }
+        };
+        let mut frontend = FunctionBuilderContext::new();
+        let builder = FunctionBuilder::new(func, &mut frontend);
+        let run = RunFunction::new(builder, self.desc, self.table, *self.workspace, steps, consts, callees)?;
+        run.build(self.desc, self.table, cpu_check, mode, module);
+        module.define_function(id, &mut context)?;
+        Ok(())
+    }
+}
+
+/// How the function at hand does the steps.
+#[derive(Clone, Copy)]
+enum Mode {
+    /// By itself, in a floating-point environment that it switches to.
+    Alone { switch: FuncRef, wanted: u64 },
+    /// By asking its host, for parts of items.
+    Parallel { part: FuncRef, items: GlobalValue },
+}
+
+/// `NAME_supported`: whether the processor is right, 1 or 0.
+fn define_supported(
+    module: &mut dyn Module,
+    name: &CName,
+    cpu_check: Option<FuncId>,
+) -> Result<(), DriverError> {
     let mut signature = Signature::new(CallConv::SystemV);
-    signature.params = vec![AbiParam::new(types::I64); 3];
     signature.returns = vec![AbiParam::new(types::I32)];
-    let id = module.declare_function(&name.symbol(Export::Run), Linkage::Export, &signature)?;
+    let id = module.declare_function(&name.symbol(Export::Supported), Linkage::Export, &signature)?;
+    let mut context = Context::new();
+    context.func.signature = signature;
+    let check = cpu_check.map(|check| module.declare_func_in_func(check, &mut context.func));
+    let mut frontend = FunctionBuilderContext::new();
+    let mut builder = FunctionBuilder::new(&mut context.func, &mut frontend);
+    let entry = builder.create_block();
+    builder.switch_to_block(entry);
+    let called = check.map(|check| builder.ins().call(check, &[]));
+    let verdict = called.and_then(|call| builder.inst_results(call).first().copied());
+    let right = match verdict {
+        Some(verdict) => {
+            let right = builder.ins().icmp_imm_s(IntCC::NotEqual, verdict, 0);
+            builder.ins().uextend(types::I32, right)
+        }
+        None => builder.ins().iconst(types::I32, 1),
+    };
+    builder.ins().return_(&[right]);
+    builder.seal_all_blocks();
+    builder.finalize(module.target_config());
+    module.define_function(id, &mut context)?;
+    Ok(())
+}
+
+/// The function that does a part of an item.
+fn define_part(
+    module: &mut dyn Module,
+    desc: &ProgramDesc,
+    funcs: &[FuncId],
+    float_mode: &FloatMode,
+    workspace: &Workspace,
+) -> Result<FuncId, DriverError> {
+    let signature = parallel::part_signature();
+    let id = module.declare_function("nnc_part", Linkage::Local, &signature)?;
     let mut context = Context::new();
     context.func.signature = signature;
     let func = &mut context.func;
-    let steps = module.declare_data_in_func(steps, func);
-    let consts = module.declare_data_in_func(consts, func);
-    // The linker puts the constants into the same file, so their address is a distance from the code.
-    if let GlobalValueData::Symbol { colocated, .. } = &mut func.global_values[consts] {
-        *colocated = true;
-    }
-    let cpu_check = cpu_check.map(|check| module.declare_func_in_func(check, func));
-    let float_mode = (module.declare_func_in_func(float_mode.switch, func), float_mode.wanted);
     let callees = funcs.iter().map(|&callee| module.declare_func_in_func(callee, func)).collect();
-
+    let float_mode = (module.declare_func_in_func(float_mode.switch, func), float_mode.wanted);
     let mut frontend = FunctionBuilderContext::new();
-    let builder = FunctionBuilder::new(func, &mut frontend);
-    let run = RunFunction::new(builder, desc, &table, workspace, steps, consts, callees)?;
-    run.build(desc, &table, cpu_check, float_mode, module);
+    let mut builder = FunctionBuilder::new(func, &mut frontend);
+    let bases = pointers(&mut builder, most_args(desc))?;
+    let part = PartFunction { builder, callees, bases, float_mode, scratch_stride: workspace.stride };
+    let PartFunction { mut builder, .. } = part.build();
+    builder.seal_all_blocks();
+    builder.finalize(module.target_config());
     module.define_function(id, &mut context)?;
-    Ok(())
+    Ok(id)
+}
+
+/// Room for some pointers on the stack.
+fn pointers(builder: &mut FunctionBuilder<'_>, count: usize) -> Result<StackSlot, DriverError> {
+    let bytes = u32::try_from(count.max(1)).ok().filter(|&count| count < 1 << 16).map(|count| count * 8);
+    let bytes = bytes.ok_or(DriverError::TooLarge { what: "more than 65535 buffers" })?;
+    Ok(builder.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 3)))
+}
+
+/// The most base pointers that a step has.
+fn most_args(desc: &ProgramDesc) -> usize {
+    desc.steps.iter().map(|step| step.args.len()).max().unwrap_or(0)
 }
 
 /// The function that looks whether the processor is right; `None` where every processor is.
@@ -226,7 +367,7 @@ fn define_data(
     linkage: Linkage,
     align: u64,
     bytes: Vec<u8>,
-) -> Result<cranelift_module::DataId, DriverError> {
+) -> Result<DataId, DriverError> {
     let id = module.declare_data(name, linkage, false, false)?;
     let mut data = DataDescription::new();
     data.set_align(align);
@@ -238,12 +379,14 @@ fn define_data(
 /// Places of the first regions.
 const ARENA: u32 = 0;
 const CONSTANTS: u32 = 1;
-const SCRATCH: u32 = 2;
+pub(super) const SCRATCH: u32 = 2;
 const PORTS: u32 = 3;
 
 /// The table that the loop walks, and how it is walked through.
 struct StepTable {
     bytes: Vec<u8>,
+    /// What can be divided between threads: see [`parallel`](super::parallel).
+    items: Vec<u8>,
     way: Vec<Stop>,
     /// Base pointers that move on in loops, in the order of their steps.
     moving: Vec<Moving>,
@@ -253,8 +396,9 @@ struct StepTable {
 
 /// What `nnc_run` does, one thing after the other.
 enum Stop {
-    /// Walks over the records from a byte of the table on, after it has computed some of the moving base pointers.
-    Walk { at: usize, moving: Range<usize> },
+    /// Walks over the records from a byte of the table on, or over the items that stand for them, after it has computed some of
+    /// the moving base pointers.
+    Walk { at: usize, items: usize, moving: Range<usize> },
     /// Begins the repeat of this number.
     Enter(usize),
     /// Ends an iteration of it.
@@ -271,7 +415,8 @@ struct Moving {
 
 impl StepTable {
     fn of(desc: &ProgramDesc) -> Result<StepTable, DriverError> {
-        let mut table = StepTable { bytes: Vec::new(), way: Vec::new(), moving: Vec::new(), trips: 0 };
+        let mut table =
+            StepTable { bytes: Vec::new(), items: Vec::new(), way: Vec::new(), moving: Vec::new(), trips: 0 };
         let mut groups = desc.strips.iter().peekable();
         let mut repeats = desc.repeats.iter().enumerate().peekable();
         let mut inside: Vec<(usize, &Repeat)> = Vec::new();
@@ -285,10 +430,13 @@ impl StepTable {
             }
             if !walks {
                 let moving = table.moving.len();
-                table.way.push(Stop::Walk { at: table.bytes.len(), moving: moving..moving });
+                let (at, items) = (table.bytes.len(), table.items.len());
+                table.way.push(Stop::Walk { at, items, moving: moving..moving });
                 walks = true;
             }
+            let start = table.bytes.len();
             let Some(group) = groups.next_if(|group| group.first as usize == at) else {
+                table.item(start, 0);
                 table.step(desc, at, step, &inside)?;
                 at += 1;
                 while let Some((number, _)) = inside.pop_if(|(_, repeat)| repeat.steps().end == at) {
@@ -298,6 +446,7 @@ impl StepTable {
                 continue;
             };
             let steps = desc.steps.get(group.steps()).unwrap_or_default();
+            table.item(start, group.strips.len());
             for strip in &group.strips {
                 for (step, units) in steps.iter().zip(&strip.units) {
                     table.record(step, units.clone(), &|_, arg| {
@@ -305,12 +454,30 @@ impl StepTable {
                     });
                 }
             }
+            // The records of all strips are equally many, of the same steps.
+            let strip_bytes = (table.bytes.len() - start) / group.strips.len().max(1);
+            table.set_strip_bytes(strip_bytes);
             at += steps.len().max(1);
         }
         table.end(&mut walks);
         table.trips = table.bytes.len();
         table.bytes.extend(desc.repeats.iter().flat_map(|repeat| repeat.trips.to_le_bytes()));
         Ok(table)
+    }
+
+    /// Adds an item whose records begin at a byte of the table: a step, or so many strips.
+    fn item(&mut self, at: usize, strips: usize) {
+        // What is larger has no place in the address space of a distance: the linker refuses it.
+        let words = [at as u32, strips as u32, 0, 0];
+        self.items.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+    }
+
+    /// How many bytes of records a strip of the last item has.
+    fn set_strip_bytes(&mut self, bytes: usize) {
+        let at = self.items.len().saturating_sub(ITEM as usize) + 8;
+        if let Some(place) = self.items.get_mut(at..at + 4) {
+            place.copy_from_slice(&(bytes as u32).to_le_bytes());
+        }
     }
 
     fn words(&mut self, words: [u32; 4]) {
@@ -361,8 +528,9 @@ impl StepTable {
     /// Ends a walk, if there is one.
     fn end(&mut self, walks: &mut bool) {
         if std::mem::take(walks) {
-            // No function has this index.
+            // No function has this index, and no record begins there.
             self.words([u32::MAX, 0, 0, 0]);
+            self.item(u32::MAX as usize, 0);
         }
     }
 }
@@ -384,8 +552,9 @@ fn region_index(desc: &ProgramDesc, region: Region) -> u32 {
 }
 
 /// `NAME_info`: what a host that knows nothing of the model needs to call `NAME_run`.
-fn info(desc: &ProgramDesc, workspace: u64) -> String {
+fn info(desc: &ProgramDesc, workspace: &Workspace) -> String {
     let mut out = String::new();
+    let Workspace { end, parallel_end, .. } = workspace;
     let target = json::string(&desc.target);
     let features = json::string(&desc.features.to_string());
     let denormals = match desc.denormals {
@@ -396,7 +565,7 @@ fn info(desc: &ProgramDesc, workspace: u64) -> String {
     let _ = write!(
         out,
         "{{\"abi_version\":{ABI_VERSION},\"target\":{target},\"cpu_features\":{features},\"denormals\":\"{denormals}\",\
-         \"workspace_bytes\":{workspace},\"workspace_align\":{WORKSPACE_ALIGN}"
+         \"workspace_bytes\":{end},\"parallel_workspace_bytes\":{parallel_end},\"workspace_align\":{WORKSPACE_ALIGN}"
     );
     for (key, ports) in [("inputs", &desc.inputs), ("outputs", &desc.outputs)] {
         let _ = write!(out, ",\"{key}\":[");
@@ -413,6 +582,13 @@ fn info(desc: &ProgramDesc, workspace: u64) -> String {
     }
     out.push('}');
     out
+}
+
+/// How the steps are done, with what that takes.
+#[derive(Clone, Copy)]
+enum Doing {
+    Alone { switch: FuncRef, wanted: u64, scratch: Value },
+    Parallel(Host),
 }
 
 /// The function while it is built.
@@ -442,20 +618,10 @@ impl<'a> RunFunction<'a> {
         consts: GlobalValue,
         callees: Vec<FuncRef>,
     ) -> Result<RunFunction<'a>, DriverError> {
-        let mut pointers = |count: usize| {
-            let bytes =
-                u32::try_from(count.max(1)).ok().filter(|&count| count < 1 << 16).map(|count| count * 8);
-            let bytes = bytes.ok_or(DriverError::TooLarge { what: "more than 65535 buffers" })?;
-            Ok::<_, DriverError>(builder.create_sized_stack_slot(StackSlotData::new(
-                StackSlotKind::ExplicitSlot,
-                bytes,
-                3,
-            )))
-        };
-        let regions = pointers(fixed_regions(desc).saturating_add(table.moving.len()))?;
-        let iterations = pointers(desc.repeats.len())?;
-        let walk = pointers(1)?;
-        let bases = pointers(desc.steps.iter().map(|step| step.args.len()).max().unwrap_or(0))?;
+        let regions = pointers(&mut builder, fixed_regions(desc).saturating_add(table.moving.len()))?;
+        let iterations = pointers(&mut builder, desc.repeats.len())?;
+        let walk = pointers(&mut builder, 1)?;
+        let bases = pointers(&mut builder, most_args(desc))?;
         let refuse = builder.create_block();
         Ok(RunFunction {
             builder,
@@ -476,13 +642,14 @@ impl<'a> RunFunction<'a> {
         desc: &ProgramDesc,
         table: &StepTable,
         cpu_check: Option<FuncRef>,
-        float_mode: (FuncRef, u64),
+        mode: Mode,
         module: &dyn Module,
     ) {
         let entry = self.builder.create_block();
         self.builder.append_block_params_for_function_params(entry);
         self.builder.switch_to_block(entry);
-        if let &[inputs, outputs, workspace] = self.builder.block_params(entry) {
+        if let &[inputs, outputs, workspace, ref host @ ..] = self.builder.block_params(entry) {
+            let host: Vec<Value> = host.to_vec();
             self.keep_region(ARENA, workspace, WORKSPACE_ALIGN, true);
             let consts = self.builder.ins().symbol_value(types::I64, self.consts);
             self.keep_region(CONSTANTS, consts, 1, false);
@@ -495,7 +662,15 @@ impl<'a> RunFunction<'a> {
             }
             let records = desc.index_records();
             self.clear_records(workspace, &records);
-            let done = self.way(desc, table, (workspace, scratch), float_mode);
+            let doing = match (mode, host.as_slice()) {
+                (Mode::Parallel { part, items }, &[parallel_for, context]) => {
+                    Doing::Parallel(self.ask_host(workspace, parallel_for, context, part, items))
+                }
+                (Mode::Alone { switch, wanted }, _) => Doing::Alone { switch, wanted, scratch },
+                // `Shared::define` gives a function that asks its host both.
+                (Mode::Parallel { .. }, _) => return,
+            };
+            let done = self.way(desc, table, workspace, doing);
             self.builder.switch_to_block(done);
             self.look_at_records(workspace, &records);
             self.leave(Status::Ok);
@@ -565,22 +740,23 @@ impl<'a> RunFunction<'a> {
 
     /// Walks and loops, one after the other; returns the block behind them. There is one loop over records, which all walks go
     /// through.
-    fn way(
-        &mut self,
-        desc: &ProgramDesc,
-        table: &StepTable,
-        (arena, scratch): (Value, Value),
-        (switch, wanted): (FuncRef, u64),
-    ) -> Block {
-        let wanted = self.builder.ins().iconst(types::I64, wanted as i64);
-        let switched = self.builder.ins().call(switch, &[wanted]);
+    fn way(&mut self, desc: &ProgramDesc, table: &StepTable, arena: Value, doing: Doing) -> Block {
+        // Parts switch the environment themselves, each on the thread that does it.
+        let switched = match doing {
+            Doing::Alone { switch, wanted, .. } => {
+                let wanted = self.builder.ins().iconst(types::I64, wanted as i64);
+                let switched = self.builder.ins().call(switch, &[wanted]);
+                self.builder.inst_results(switched).first().map(|&before| (switch, before))
+            }
+            Doing::Parallel(_) => None,
+        };
         let record = self.builder.create_block();
         let mut behind = Vec::new();
         // For each repeat that is open, the block of its first stop and the one behind it.
         let mut open = Vec::new();
         for stop in &table.way {
             match stop {
-                Stop::Walk { at, moving } => {
+                Stop::Walk { at, items, moving } => {
                     for index in moving.clone() {
                         if let Some(moving) = table.moving.get(index) {
                             self.move_on(fixed_regions(desc) + index, moving);
@@ -588,8 +764,12 @@ impl<'a> RunFunction<'a> {
                     }
                     let number = self.builder.ins().iconst(types::I32, behind.len() as i64);
                     self.builder.ins().stack_store(types::I64, number, self.walk, 0);
-                    let first = self.builder.ins().symbol_value(types::I64, self.steps);
-                    let first = self.builder.ins().iadd_imm_s(first, *at as i64);
+                    let (start, at) = match doing {
+                        Doing::Alone { .. } => (self.steps, *at),
+                        Doing::Parallel(host) => (host.items, *items),
+                    };
+                    let first = self.builder.ins().symbol_value(types::I64, start);
+                    let first = self.builder.ins().iadd_imm_s(first, at as i64);
                     self.builder.ins().jump(record, &[BlockArg::from(first)]);
                     let next = self.builder.create_block();
                     behind.push(next);
@@ -617,13 +797,35 @@ impl<'a> RunFunction<'a> {
                 }
             }
         }
-        if let &[before] = self.builder.inst_results(switched) {
+        if let Some((switch, before)) = switched {
             self.builder.ins().call(switch, &[before]);
         }
         let done = self.builder.create_block();
         self.builder.ins().jump(done, &[]);
-        self.walk(record, &behind, scratch);
+        let ended = match doing {
+            Doing::Alone { scratch, .. } => self.walk(record, scratch),
+            Doing::Parallel(host) => host.walk(&mut self.builder, record, self.steps),
+        };
+        self.go_on(ended, &behind);
         done
+    }
+
+    /// Makes ready what parts of items are asked for with.
+    fn ask_host(
+        &mut self,
+        workspace: Value,
+        parallel_for: Value,
+        context: Value,
+        part: FuncRef,
+        items: GlobalValue,
+    ) -> Host {
+        self.refuse_if_null(parallel_for);
+        let signature = self.builder.import_signature(parallel::host_signature());
+        let job = job_slot(&mut self.builder);
+        let host = Host { parallel_for, context, signature, part, items, job };
+        let more = self.builder.ins().iadd_imm_s(workspace, self.workspace.end as i64);
+        host.prepare(&mut self.builder, self.regions, more);
+        host
     }
 
     /// Goes on in `body` if there is an iteration, and else in `end`. `going` is where a byte is that says so, too.
@@ -665,8 +867,9 @@ impl<'a> RunFunction<'a> {
         self.builder.ins().stack_store(types::I64, start, self.regions, index as i32 * 8);
     }
 
-    /// The loop over the records, which begins at `step` with the first of them. At the end of a walk it goes on behind that.
-    fn walk(&mut self, step: Block, behind: &[Block], scratch: Value) {
+    /// The loop over the records, which begins at `step` with the first of them. At the end of a walk it goes on in the block that is
+    /// returned.
+    fn walk(&mut self, step: Block, scratch: Value) -> Block {
         let [arg, take_arg, dispatch, done] = [(); 4].map(|()| self.builder.create_block());
         let trusted = MemFlagsData::trusted();
         let record = self.start(step);
@@ -711,7 +914,12 @@ impl<'a> RunFunction<'a> {
             self.builder.ins().call(callee, &[bases, begin, end, scratch]);
             self.builder.ins().jump(step, &[BlockArg::from(next_record)]);
         }
-        self.builder.switch_to_block(done);
+        done
+    }
+
+    /// Goes on behind the walk that has ended.
+    fn go_on(&mut self, ended: Block, behind: &[Block]) {
+        self.builder.switch_to_block(ended);
         let number = self.builder.ins().stack_load(types::I64, types::I32, self.walk, 0);
         let pool = &mut self.builder.func.dfg.value_lists;
         let table = behind.iter().map(|&block| BlockCall::new(block, [], pool)).collect::<Vec<_>>();

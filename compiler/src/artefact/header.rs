@@ -13,7 +13,8 @@ use nnc_runtime::abi::{Count, Denormals, ElemType, Port, ProgramDesc};
 use nnc_runtime::artefact::ABI_VERSION;
 
 use super::CName;
-use super::driver::{DriverError, Status, WORKSPACE_ALIGN, workspace_bytes};
+use super::PARTS;
+use super::driver::{DriverError, Status, WORKSPACE_ALIGN, parallel_workspace_bytes, workspace_bytes};
 
 /// `@` stands for the name as it is, `%` for that of macros, `!` for what is done with denormals.
 const DECLARATIONS: &str = r"
@@ -22,7 +23,7 @@ const DECLARATIONS: &str = r"
 /* Equal to %_ABI_VERSION if this header belongs to the artefact. */
 extern const uint32_t @_abi_version;
 
-/* Size of the workspace that @_run needs, in bytes. */
+/* Size of the workspace that @_run needs, in bytes: %_WORKSPACE_BYTES. */
 extern const uint64_t @_workspace_bytes;
 
 /* What the program is, as JSON: target, CPU features, names, types and shapes of inputs and outputs. */
@@ -39,6 +40,18 @@ extern const char @_info[];
  *
  * Returns one of these. */
 int @_run(const void *const *inputs, void *const *outputs, void *workspace);
+
+/* Whether @_run can do anything on this processor: 1, or 0 if it would return %_ERROR_CPU. */
+int @_supported(void);
+
+/* A function of the host that calls task(argument, part) once for each part from 0 to parts - 1, at once or one after the
+ * other, on any threads, and returns when all calls have returned and what they have written can be read. */
+typedef void @_parallel_for(void *context, size_t parts, void (*task)(void *argument, size_t part), void *argument);
+
+/* As @_run, with the same results bit for bit, but lets parallel_for(context, ...) do the work, in %_MOST_PARTS
+ * parts at most. workspace has %_PARALLEL_WORKSPACE_BYTES bytes; all else is as above. */
+int @_run_parallel(const void *const *inputs, void *const *outputs, void *workspace,
+                   @_parallel_for *parallel_for, void *context);
 
 ";
 
@@ -85,10 +98,14 @@ fn body(desc: &ProgramDesc, name: &CName) -> Result<String, DriverError> {
     };
     let named =
         |text: &str| text.replace('@', &name.to_string()).replace('%', &macros).replace('!', denormals);
-    let mut out = String::from("#include <stdint.h>\n\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");
+    let mut out = String::from(
+        "#include <stddef.h>\n#include <stdint.h>\n\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n",
+    );
     // Writing to a string cannot fail.
     let _ = writeln!(out, "#define {macros}_ABI_VERSION {ABI_VERSION}u");
     let _ = writeln!(out, "#define {macros}_WORKSPACE_BYTES {workspace}ull");
+    let _ = writeln!(out, "#define {macros}_PARALLEL_WORKSPACE_BYTES {}ull", parallel_workspace_bytes(desc)?);
+    let _ = writeln!(out, "#define {macros}_MOST_PARTS {PARTS}u");
     let _ = writeln!(out, "#define {macros}_WORKSPACE_ALIGN {WORKSPACE_ALIGN}u");
     for (role, ports) in [("INPUT", &desc.inputs), ("OUTPUT", &desc.outputs)] {
         let _ = writeln!(out, "\n#define {macros}_{role}S {}u", ports.len());
@@ -212,7 +229,9 @@ mod tests {
             "#define NET_INPUT_0_BYTES 12ull",
             "#define NET_INPUT_DATA_0 0u",
             "#define NET_OUTPUTS 0u",
+            "#define NET_PARALLEL_WORKSPACE_BYTES 3136ull",
             "int Net_run(const void *const *inputs, void *const *outputs, void *workspace);",
+            "int Net_supported(void);",
             "#define NET_ERROR_BUFFER 1 /* a pointer is null or not aligned; nothing was computed */",
         ] {
             assert!(header.lines().any(|found| found == line), "no {line} in\n{header}");

@@ -4,7 +4,8 @@
 //! name, and nothing else of it is visible:
 //!
 //! ```text
-//!   CName "resnet"   functions and data   resnet_run  resnet_info  resnet_abi_version  resnet_workspace_bytes
+//!   CName "resnet"   functions and data   resnet_run  resnet_run_parallel  resnet_supported
+//!                                         resnet_info  resnet_abi_version  resnet_workspace_bytes
 //!                    macros               RESNET_INPUT_0_ELEMENTS …
 //!                    guard                NNC_MODEL_RESNET_H
 //! ```
@@ -96,17 +97,28 @@ impl CName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Export {
     Run,
+    RunParallel,
+    Supported,
     Info,
     AbiVersion,
     WorkspaceBytes,
 }
 
 impl Export {
-    const ALL: [Export; 4] = [Export::Run, Export::Info, Export::AbiVersion, Export::WorkspaceBytes];
+    const ALL: [Export; 6] = [
+        Export::Run,
+        Export::RunParallel,
+        Export::Supported,
+        Export::Info,
+        Export::AbiVersion,
+        Export::WorkspaceBytes,
+    ];
 
     fn ending(self) -> &'static str {
         match self {
             Export::Run => "run",
+            Export::RunParallel => "run_parallel",
+            Export::Supported => "supported",
             Export::Info => "info",
             Export::AbiVersion => "abi_version",
             Export::WorkspaceBytes => "workspace_bytes",
