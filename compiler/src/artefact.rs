@@ -10,6 +10,7 @@
 //!   header::write   ──────────────────────────────────────────────────────────→ C header for it
 //! ```
 
+mod archive;
 mod cpu_check;
 pub mod driver;
 mod elf;
@@ -21,12 +22,13 @@ mod json;
 mod link;
 mod name;
 mod parallel;
+mod pkg_config;
+mod records;
 mod relocate;
 
+pub use archive::write_archive;
 pub use fault::LinkError;
 pub use link::write_shared_object;
 pub use name::{CName, CNameError};
 pub use parallel::PARTS;
-
-/// The symbol of the constants: the driver uses it, the linker says where it is.
-pub const CONSTS: &str = "nnc_consts";
+pub use pkg_config::{Linked, write_pkg_config};

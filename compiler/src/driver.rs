@@ -8,7 +8,7 @@
 //! ```
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use nnc_ir::Graph;
@@ -252,8 +252,13 @@ impl Compilation {
         &self.report
     }
 
+    /// On how many threads code is made.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads
+    }
+
     /// When code must be made: what passes and plan have left of the time.
-    fn deadline(&self) -> Deadline {
+    pub(crate) fn deadline(&self) -> Deadline {
         Deadline::after_some(self.compile_time, self.spent)
     }
 
@@ -295,7 +300,7 @@ impl Compilation {
             self.deadline(),
         )
         .map_err(fault)?;
-        Ok(Code { compilation: self, name: name.clone(), object })
+        Ok(Code { compilation: self, name: name.clone(), object, for_linkers: OnceLock::new() })
     }
 }
 
@@ -305,6 +310,8 @@ pub struct Code<'c> {
     compilation: &'c Compilation,
     name: CName,
     object: Object,
+    /// The object with its constants, once it was asked for.
+    for_linkers: OnceLock<Vec<u8>>,
 }
 
 impl Code<'_> {
@@ -332,10 +339,19 @@ impl Code<'_> {
     pub fn object(&self) -> Result<Vec<u8>, Error> {
         let Compilation { file, plan, target, threads, .. } = self.compilation;
         let deadline = self.compilation.deadline();
+        if let Some(object) = self.for_linkers.get() {
+            return Ok(object.clone());
+        }
         match emit::object::compile_on(plan, target, &self.name, ConstantPlace::Inside, *threads, deadline) {
-            Ok(object) => Ok(object.bytes),
+            Ok(object) => Ok(self.for_linkers.get_or_init(|| object.bytes).clone()),
             Err(source) => Err(Error::Code { file: file.clone(), source: source.into() }),
         }
+    }
+
+    /// A static library: an archive with the object.
+    pub fn static_library(&self) -> Result<Vec<u8>, Error> {
+        artefact::write_archive(&self.object()?, &format!("{}.nnc.o", self.name))
+            .map_err(|source| Error::Link { file: self.compilation.file.clone(), source: source.into() })
     }
 
     /// A C header for the artefact or object.

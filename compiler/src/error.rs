@@ -3,8 +3,8 @@
 use nnc_ir::onnx::{self, OnnxError};
 use nnc_runtime::LoadError;
 
-use crate::artefact::LinkError;
 use crate::artefact::driver::DriverError;
+use crate::artefact::{CName, LinkError};
 use crate::emit::CodegenError;
 use crate::emit::disassemble::DisassembleError;
 use crate::passes::{NarrowError, PassError};
@@ -71,6 +71,9 @@ pub enum Error {
         /// What is wrong.
         source: Box<LoadError>,
     },
+    /// Several models cannot be put into one file.
+    #[error(transparent)]
+    Library(Box<LibraryFault>),
     /// The code cannot be shown.
     #[error("{file}: {source}")]
     Disassemble {
@@ -93,6 +96,7 @@ impl Error {
         match self {
             Error::Read(e) => matches!(*e.fault, onnx::Fault::Binding { .. } | onnx::Fault::Unbound(_)),
             Error::Target(e) => matches!(e, TargetError::Unknown { .. }),
+            Error::Library(e) => matches!(**e, LibraryFault::Models(_)),
             Error::Pass(e) => matches!(**e, PassError::Unknown { .. }),
             Error::InPass { source, .. } => {
                 matches!(**source, PassError::Narrow(NarrowError::Unknown { .. }))
@@ -114,5 +118,41 @@ impl Error {
 impl From<PassError> for Error {
     fn from(error: PassError) -> Error {
         Error::Pass(Box::new(error))
+    }
+}
+
+/// Models that cannot be in one library.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LibraryError {
+    /// There are none.
+    #[error("a library needs a model; give one")]
+    Empty,
+    /// C could not tell two of them apart.
+    #[error("two models of the library have the name \"{0}\" in C; rename the file of one of them")]
+    Name(CName),
+    /// They are for different machines.
+    #[error(
+        "one model of the library is compiled for {0}, another for {1}; compile them for the same target"
+    )]
+    Target(String, String),
+}
+
+/// Why no library can be made of models that each can be compiled.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub enum LibraryFault {
+    /// They do not fit together.
+    Models(#[from] LibraryError),
+    /// Code cannot be made.
+    Code(CodegenError),
+    /// The code cannot be put into a file.
+    Link(LinkError),
+    /// No C function can run a program.
+    Header(DriverError),
+}
+
+impl From<LibraryError> for Error {
+    fn from(error: LibraryError) -> Error {
+        Error::Library(LibraryFault::Models(error).into())
     }
 }

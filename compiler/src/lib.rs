@@ -23,6 +23,7 @@ mod driver;
 mod dynamic;
 pub mod emit;
 mod error;
+mod library;
 #[cfg(feature = "npz")]
 pub mod npz;
 mod options;
@@ -38,7 +39,8 @@ pub use artefact::{CName, CNameError};
 pub use cache::CacheUse;
 pub use driver::{Code, Compilation, Compiled, Model};
 pub use dynamic::{DynamicError, DynamicModel, DynamicSession, ShapeError, TensorRef, Unfit, Usage};
-pub use error::Error;
+pub use error::{Error, LibraryError, LibraryFault};
+pub use library::Library;
 pub use nnc_ir::Limits;
 pub use nnc_runtime::abi::Denormals;
 pub use nnc_runtime::{InputRef, OutputMut, Outputs, Pool, Program, Session};

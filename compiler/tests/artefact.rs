@@ -305,7 +305,7 @@ fn an_artefact_runs_in_the_dynamic_loader() {
     let (_folder, path) = on_disk(&artefact());
     let library = Library::open(&path);
     assert!(library.symbol("product").is_null(), "only the C functions are visible");
-    assert!(library.symbol("nnc_steps").is_null());
+    assert!(library.symbol("nnc_steps_net").is_null());
     // SAFETY: the symbols have the types that the generated header gives them.
     let (version, bytes, info, run) = unsafe {
         (

@@ -1,5 +1,5 @@
-//! C and C++ programs that hold two models: in one translation unit, as objects and as shared objects, and each computes
-//! what the runtime computes.
+//! C and C++ programs that hold several models: in one translation unit, as objects, shared objects and libraries, and each
+//! computes what the runtime computes.
 #![cfg(all(feature = "cli", target_arch = "x86_64", target_os = "linux"))]
 
 #[path = "../../runtime/tests/common/watchdog.rs"]
@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use nnc::{CName, InputRef, Model, Options, Pool, Session};
+use nnc::{CName, InputRef, Library, Model, Options, Pool, Session};
 use nnc_models::Spec;
 use watchdog::Watchdog;
 
@@ -18,19 +18,20 @@ const COMPILERS: [(&str, &str, &str); 4] =
     [("gcc", "c99", "c"), ("clang", "c99", "c"), ("g++", "c++17", "c++"), ("clang++", "c++17", "c++")];
 const STRICT: [&str; 5] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1"];
 
-/// A program that runs both models on the bytes of `first.in` and `second.in` and writes what comes out.
-const HOST: &str = r#"
-#include "first.nnc.h"
-#include "second.nnc.h"
-#include "first.nnc.h"
-#include <stdio.h>
+/// A program that runs models on the bytes of `NAME.in` and writes what comes out; each header is included twice.
+fn host(names: &[&str], headers: &[&str]) -> String {
+    let includes: String =
+        headers.iter().chain(headers).map(|header| format!("#include \"{header}\"\n")).collect();
+    let runs: String =
+        names.iter().map(|name| RUN.replace('@', name).replace('%', &name.to_uppercase())).collect();
+    let calls: String = names.iter().map(|name| format!("    if (!status) status = {name}();\n")).collect();
+    format!(
+        "{includes}{FILES}{runs}\nint main(void) {{\n    int status = 0;\n{calls}    return status;\n}}\n"
+    )
+}
 
-static FIRST_INPUT_0_TYPE first_input[FIRST_INPUT_0_ELEMENTS];
-static FIRST_OUTPUT_0_TYPE first_output[FIRST_OUTPUT_0_ELEMENTS];
-static SECOND_INPUT_0_TYPE second_input[SECOND_INPUT_0_ELEMENTS];
-static SECOND_OUTPUT_0_TYPE second_output[SECOND_OUTPUT_0_ELEMENTS];
-static char first_room[FIRST_WORKSPACE_BYTES + FIRST_WORKSPACE_ALIGN];
-static char second_room[SECOND_WORKSPACE_BYTES + SECOND_WORKSPACE_ALIGN];
+const FILES: &str = r#"
+#include <stdio.h>
 
 static void *aligned(char *room, uintptr_t align) {
     return room + (align - (uintptr_t)room % align) % align;
@@ -49,23 +50,24 @@ static int write_all(const char *path, const void *bytes, size_t count) {
     if (file) fclose(file);
     return done == count ? 0 : 11;
 }
+"#;
 
-int main(void) {
-    const void *first_inputs[1], *second_inputs[1];
-    void *first_outputs[1], *second_outputs[1];
+/// What a host has for each model: `@` stands for its name, `%` for that of macros.
+const RUN: &str = r#"
+static %_INPUT_0_TYPE @_input[%_INPUT_0_ELEMENTS];
+static %_OUTPUT_0_TYPE @_output[%_OUTPUT_0_ELEMENTS];
+static char @_room[%_WORKSPACE_BYTES + %_WORKSPACE_ALIGN];
+
+static int @(void) {
+    const void *inputs[1];
+    void *outputs[1];
     int status;
-    if (first_abi_version != FIRST_ABI_VERSION || second_workspace_bytes != SECOND_WORKSPACE_BYTES) return 12;
-    first_inputs[0] = first_input;
-    second_inputs[0] = second_input;
-    first_outputs[0] = first_output;
-    second_outputs[0] = second_output;
-    status = read_all("first.in", first_input, FIRST_INPUT_0_BYTES);
-    if (!status) status = read_all("second.in", second_input, SECOND_INPUT_0_BYTES);
-    if (!status) status = first_run(first_inputs, first_outputs, aligned(first_room, FIRST_WORKSPACE_ALIGN));
-    if (!status) status = second_run(second_inputs, second_outputs, aligned(second_room, SECOND_WORKSPACE_ALIGN));
-    if (status != FIRST_OK) return status;
-    status = write_all("first.out", first_output, FIRST_OUTPUT_0_BYTES);
-    return status ? status : write_all("second.out", second_output, SECOND_OUTPUT_0_BYTES);
+    if (@_abi_version != %_ABI_VERSION || @_workspace_bytes != %_WORKSPACE_BYTES || !@_supported()) return 12;
+    inputs[0] = @_input;
+    outputs[0] = @_output;
+    status = read_all("@.in", @_input, %_INPUT_0_BYTES);
+    if (!status) status = @_run(inputs, outputs, aligned(@_room, %_WORKSPACE_ALIGN));
+    return status != %_OK ? status : write_all("@.out", @_output, %_OUTPUT_0_BYTES);
 }
 "#;
 
@@ -80,6 +82,7 @@ fn put(folder: &Path, name: &str, spec: &Spec) -> Vec<u8> {
     };
     write("nnc.o", &code.object().expect("an object"));
     write("nnc.so", &code.artefact().expect("an artefact"));
+    write("nnc.a", &code.static_library().expect("an archive"));
     write("nnc.h", code.header().expect("a header").as_bytes());
 
     let program = model.compile(&options).expect("a program");
@@ -92,14 +95,50 @@ fn put(folder: &Path, name: &str, spec: &Spec) -> Vec<u8> {
     bytes(outputs.get::<f32>(0).expect("floats"))
 }
 
-fn two_models() -> (tempfile::TempDir, [Vec<u8>; 2]) {
+/// Networks by the names that C has for them. The first two have layers in common; sizes differ, so that a workspace of one is none
+/// of another.
+fn networks() -> [(&'static str, Spec); 3] {
+    [
+        ("first", Spec::new("mobilenet-v2").width(0.35).resolution(32).classes(10)),
+        ("second", Spec::new("mobilenet-v2").width(0.35).resolution(32).classes(16).seed(7)),
+        ("third", Spec::new("shufflenet-v2").width(0.5).resolution(64).classes(7)),
+    ]
+}
+
+const NAMES: [&str; 3] = ["first", "second", "third"];
+
+/// A folder with three models, each for itself and all in a library, and what each computes.
+fn three_models() -> (tempfile::TempDir, [Vec<u8>; 3]) {
     let folder = tempfile::tempdir().expect("a folder");
-    // Sizes differ, so that a workspace of one is none of the other.
-    let first =
-        put(folder.path(), "first", &Spec::new("mobilenet-v2").width(0.35).resolution(32).classes(10));
-    let second =
-        put(folder.path(), "second", &Spec::new("shufflenet-v2").width(0.5).resolution(64).classes(7));
-    (folder, [first, second])
+    let expected = networks().map(|(name, spec)| put(folder.path(), name, &spec));
+    let compilations = networks().map(|(name, spec)| {
+        let model = Model::from_bytes(nnc_models::encode(&spec).expect("a network")).expect("a model");
+        (CName::new(name).expect("a name"), model.lower(&Options::default()).expect("a plan"))
+    });
+    let programs = compilations.each_ref().map(|(name, compilation)| (name.clone(), compilation));
+    let library = Library::new(&programs).expect("a library");
+    let write = |ending: &str, bytes: &[u8]| {
+        fs::write(folder.path().join(format!("models.{ending}")), bytes).expect("written");
+    };
+    write("nnc.o", library.object());
+    write("nnc.a", &library.static_library("models.nnc.o").expect("an archive"));
+    write("nnc.h", library.header().expect("a header").as_bytes());
+    (folder, expected)
+}
+
+/// Builds a host with all compilers and some files, runs it, and compares what it writes.
+fn build_and_run(folder: &Path, expected: &[Vec<u8>], source: &str, with: &[&str]) {
+    for compiler in compilers() {
+        let built = build(folder, compiler, source, &[with, &["-o", "host"]].concat());
+        assert!(built.status.success(), "{compiler:?} with {with:?}: {}", text(&built));
+        let ran = Command::new(folder.join("host")).current_dir(folder).status().expect("a program");
+        assert_eq!(ran.code(), Some(0), "{compiler:?} with {with:?}");
+        for (name, expected) in NAMES.into_iter().zip(expected) {
+            let path: PathBuf = folder.join(format!("{name}.out"));
+            assert!(fs::read(&path).expect(name) == *expected, "{name}, {compiler:?} with {with:?}");
+            fs::remove_file(path).expect("removed");
+        }
+    }
 }
 
 /// The compilers that are there. One for C has to be, as Rust links with it.
@@ -135,24 +174,87 @@ fn text(output: &Output) -> String {
 }
 
 #[test]
-fn two_models_in_one_program_each_compute_their_results() {
-    let (folder, expected) = two_models();
-    let objects: &[&str] = &["first.nnc.o", "second.nnc.o", "-Wl,--fatal-warnings"];
-    let shared: &[&str] = &["first.nnc.so", "second.nnc.so", "-Wl,-rpath,$ORIGIN"];
-    let mixed: &[&str] = &["first.nnc.o", "second.nnc.so", "-Wl,-rpath,$ORIGIN"];
-    for compiler in compilers() {
-        for with in [objects, shared, mixed] {
-            let host = folder.path().join("host");
-            let built = build(folder.path(), compiler, HOST, &[with, &["-o", "host"]].concat());
-            assert!(built.status.success(), "{compiler:?} with {with:?}: {}", text(&built));
-            let ran = Command::new(&host).current_dir(folder.path()).status().expect("a program");
-            assert_eq!(ran.code(), Some(0), "{compiler:?} with {with:?}");
-            for (file, expected) in ["first.out", "second.out"].into_iter().zip(&expected) {
-                let path: PathBuf = folder.path().join(file);
-                assert!(fs::read(&path).expect(file) == *expected, "{file}, {compiler:?} with {with:?}");
-                fs::remove_file(path).expect("removed");
-            }
-        }
+fn three_models_in_one_program_each_compute_their_results() {
+    let (folder, expected) = three_models();
+    let source = host(&NAMES, &["first.nnc.h", "second.nnc.h", "third.nnc.h"]);
+    for with in [
+        &["first.nnc.o", "second.nnc.o", "third.nnc.o", "-Wl,--fatal-warnings"][..],
+        &["first.nnc.so", "second.nnc.so", "third.nnc.so", "-Wl,-rpath,$ORIGIN"],
+        &["first.nnc.o", "second.nnc.a", "third.nnc.so", "-Wl,-rpath,$ORIGIN"],
+    ] {
+        build_and_run(folder.path(), &expected, &source, with);
+    }
+}
+
+#[test]
+fn three_models_of_one_library_each_compute_their_results() {
+    let (folder, expected) = three_models();
+    let source = host(&NAMES, &["models.nnc.h"]);
+    let shared = Command::new("cc")
+        .current_dir(folder.path())
+        .args([
+            "-shared",
+            "-o",
+            "libmodels.so",
+            "-Wl,--fatal-warnings",
+            "-Wl,--whole-archive",
+            "models.nnc.a",
+            "-Wl,--no-whole-archive",
+        ])
+        .output()
+        .expect("the linker");
+    assert!(shared.status.success(), "{}", text(&shared));
+    for with in [
+        &["models.nnc.a", "-Wl,--fatal-warnings"][..],
+        &["models.nnc.a", "-static", "-Wl,--gc-sections"],
+        &["models.nnc.o", "-Wl,--fatal-warnings"],
+        &["libmodels.so", "-Wl,-rpath,$ORIGIN"],
+    ] {
+        build_and_run(folder.path(), &expected, &source, with);
+    }
+}
+
+#[test]
+fn pkg_config_tells_how_to_build_with_what_lies_beside_it() {
+    let Ok(version) = Command::new("pkg-config").arg("--version").output() else {
+        return eprintln!("pkg-config is not installed, so nothing is said about it");
+    };
+    assert!(version.status.success());
+    let (folder, expected) = three_models();
+    let place = folder.path().join("with space");
+    fs::create_dir(&place).expect("a folder");
+    for (file, name) in [("models.nnc.a", "my models.nnc.a"), ("models.nnc.h", "models.nnc.h")] {
+        fs::rename(folder.path().join(file), place.join(name)).expect("moved");
+    }
+    let written =
+        nnc::artefact::write_pkg_config("models", "three", nnc::artefact::Linked::Static("my models.nnc.a"));
+    fs::write(place.join("models.pc"), written).expect("written");
+    let told = Command::new("pkg-config")
+        .args(["--cflags", "--libs", "models"])
+        .env("PKG_CONFIG_PATH", &place)
+        .output()
+        .expect("pkg-config");
+    assert!(told.status.success(), "{}", text(&told));
+    let told = String::from_utf8(told.stdout).expect("text");
+    // As a shell would take it apart.
+    let words: Vec<String> =
+        told.trim().replace("\\ ", "\0").split_whitespace().map(|word| word.replace('\0', " ")).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    build_and_run(folder.path(), &expected, &host(&NAMES, &["models.nnc.h"]), &words);
+}
+
+#[test]
+fn what_is_linked_needs_nothing_from_others() {
+    use object::{Object, ObjectSymbol};
+    let (folder, _) = three_models();
+    for name in ["first.nnc.o", "models.nnc.o"] {
+        let bytes = fs::read(folder.path().join(name)).expect("the object");
+        let file = object::File::parse(&*bytes).expect("an object");
+        let named = file
+            .symbols()
+            .filter(|symbol| symbol.is_undefined())
+            .map(|s| s.name().expect("a name").to_string());
+        assert_eq!(named.filter(|name| !name.is_empty()).collect::<Vec<_>>(), Vec::<String>::new(), "{name}");
     }
 }
 
@@ -338,7 +440,7 @@ fn two_models_with_one_name_in_one_translation_unit_are_an_error() {
 #[test]
 fn an_object_shows_nothing_but_what_its_header_declares() {
     use object::{Object, ObjectSymbol};
-    let (folder, _) = two_models();
+    let (folder, _) = three_models();
     let bytes = fs::read(folder.path().join("first.nnc.o")).expect("the object");
     let file = object::File::parse(&*bytes).expect("an object");
     let mut names: Vec<&str> = file

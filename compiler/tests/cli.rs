@@ -227,6 +227,53 @@ fn a_name_names_what_c_sees_and_the_files() {
 }
 
 #[test]
+fn several_models_become_one_library() {
+    let folder = Folder::with_net();
+    let spec = nnc_models::Spec::new("shufflenet-v2").width(0.5).resolution(32).classes(10);
+    let other = folder.write("other-net.onnx", &nnc_models::encode(&spec).expect("a network"));
+    let base = folder.path("both");
+    let models = ["compile", &folder.net(), &other];
+    let out = well(&[&models[..], &["--emit", "static,header,pc,obj", "-o", &base]].concat());
+    assert!(out.contains("program  net: ") && out.contains("program  other_net: "), "{out}");
+    assert_eq!(
+        folder.names(),
+        ["both.nnc.a", "both.nnc.h", "both.nnc.o", "both.pc", "net.onnx", "other-net.onnx"]
+    );
+    let header = fs::read_to_string(folder.path("both.nnc.h")).expect("the header");
+    assert!(header.contains("int net_run(") && header.contains("int other_net_run("), "{header}");
+    let pc = fs::read_to_string(folder.path("both.pc")).expect("the file");
+    assert!(
+        pc.contains("Description: net, other_net, compiled by nnc\n")
+            && pc.contains("Libs: ${pcfiledir}/both.nnc.a\n"),
+        "{pc}"
+    );
+
+    fails(2, &models, &["static,header"]);
+    fails(2, &[&models[..], &["--emit", "static"]].concat(), &["-o models"]);
+    fails(2, &[&models[..], &["--emit", "pc", "-o", &base]].concat(), &["--emit pc", "static,header,pc"]);
+    fails(2, &[&models[..], &["--emit", "obj", "-o", &base, "--name", "all"]].concat(), &["--name"]);
+    let twice = ["compile", &folder.net(), &folder.net(), "--emit", "obj", "-o", &base];
+    fails(2, &twice, &["two models", "\"net\""]);
+    let folder = folder.path("");
+    fails(2, &[&models[..], &["--emit", "obj", "-o", &folder]].concat(), &["is a folder", "-o models"]);
+}
+
+#[test]
+fn a_static_library_and_what_pkg_config_tells_of_it() {
+    let folder = Folder::with_net();
+    well(&["compile", &folder.net(), "--emit", "static,header,pc"]);
+    assert_eq!(folder.names(), ["net.nnc.a", "net.nnc.h", "net.onnx", "net.pc"]);
+    let pc = |emit: &str| {
+        well(&["compile", &folder.net(), "--emit", emit, "--name", "Tiny"]);
+        fs::read_to_string(folder.path("Tiny.pc")).expect("the file")
+    };
+    assert!(pc("so,header,pc").contains("Libs: ${pcfiledir}/Tiny.nnc.so -Wl,-rpath,${pcfiledir}\n"));
+    assert!(pc("pc,so,obj").contains("Libs: ${pcfiledir}/Tiny.nnc.o\n"));
+    assert!(pc("pc,so,static").contains("Libs: ${pcfiledir}/Tiny.nnc.a\n"));
+    fails(2, &["compile", &folder.net(), "--emit", "header,pc"], &["--emit pc", "static,header,pc"]);
+}
+
+#[test]
 fn every_stage_can_be_printed() {
     let folder = Folder::with_net();
     for (emit, words) in

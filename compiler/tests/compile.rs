@@ -9,7 +9,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nnc::emit::object::{self, ConstantPlace};
-use nnc::{CacheUse, Compiled, InputRef, Model, Options, Pool, Program, Session};
+use nnc::{
+    CName, CacheUse, Compilation, Compiled, InputRef, Library, Model, Options, Pool, Program, Session,
+};
 use nnc_models::Spec;
 use watchdog::Watchdog;
 
@@ -231,4 +233,64 @@ fn executable() -> Vec<std::ops::Range<usize>> {
         }
     }
     code
+}
+
+/// A model on its way to code, by a name for C.
+fn lowered(name: &str, spec: &Spec) -> (CName, Compilation) {
+    let model = Model::from_bytes(nnc_models::encode(spec).expect("a network")).expect("a model");
+    (CName::new(name).expect("a name"), model.lower(&Options::default()).expect("a plan"))
+}
+
+fn library(programs: &[(CName, Compilation)]) -> Result<Library, nnc::Error> {
+    let programs: Vec<_> = programs.iter().map(|(name, compilation)| (name.clone(), compilation)).collect();
+    Library::new(&programs)
+}
+
+#[test]
+fn a_library_has_once_what_its_models_have_in_common() {
+    let _watchdog = Watchdog::seconds(600);
+    let net = || small("mobilenet-v2");
+    let one = library(&[lowered("a", &net())]).expect("a library");
+    let trained_otherwise =
+        library(&[lowered("a", &net()), lowered("b", &net().seed(9))]).expect("a library");
+    assert_eq!(trained_otherwise.functions(), one.functions());
+    // What is there twice are the C functions, and tables.
+    assert!(trained_otherwise.bytes() < one.bytes() + 16384, "{} {}", trained_otherwise.bytes(), one.bytes());
+    let c = || lowered("c", &net().resolution(64));
+    let [larger, both] =
+        [vec![c()], vec![lowered("a", &net()), c()]].map(|all| library(&all).expect("a library"));
+    let apart = one.functions() + larger.functions();
+    assert!((one.functions() + 1..apart).contains(&both.functions()), "{} of {apart}", both.functions());
+}
+
+#[test]
+fn a_library_of_one_model_is_its_object() {
+    let (name, compilation) = lowered("a", &small("squeezenet-1.1"));
+    let code = compilation.code_called(&name).expect("code");
+    let library = Library::new(&[(name, &compilation)]).expect("a library");
+    assert!(library.object() == code.object().expect("an object"));
+    assert_eq!(library.header().expect("a header"), code.header().expect("a header"));
+    assert!(
+        library.static_library("a.nnc.o").expect("an archive") == code.static_library().expect("an archive")
+    );
+}
+
+#[test]
+fn models_that_cannot_be_in_one_library_are_refused() {
+    let says = |programs: &[(CName, Compilation)]| {
+        let error = library(programs).expect_err("a refusal");
+        assert!(error.is_usage());
+        error.to_string()
+    };
+    assert_eq!(says(&[]), "a library needs a model; give one");
+    let net = small("squeezenet-1.1");
+    assert_eq!(
+        says(&[lowered("net", &net), lowered("NET", &net)]),
+        "two models of the library have the name \"NET\" in C; rename the file of one of them"
+    );
+    let model = Model::from_bytes(nnc_models::encode(&net).expect("a network")).expect("a model");
+    let options = Options::default().target("x86-64-v3").expect("a target");
+    let other = (CName::new("other").expect("a name"), model.lower(&options).expect("a plan"));
+    let refused = says(&[lowered("net", &net), other]);
+    assert!(refused.ends_with("another for x86-64-v3; compile them for the same target"), "{refused}");
 }

@@ -63,7 +63,8 @@ use target_lexicon::Architecture;
 
 use super::name::Export;
 use super::parallel::{self, Host, ITEM, PARTS, PartFunction, SCRATCH_GAP, job_slot};
-use super::{CName, CONSTS, cpu_check, float_mode, json};
+use super::records::{ARENA, CONSTANTS, PORTS, RECORD, SCRATCH};
+use super::{CName, cpu_check, float_mode, json};
 
 /// Alignment of the workspace: that of the arena and of scratch.
 pub const WORKSPACE_ALIGN: u64 = 64;
@@ -71,8 +72,6 @@ pub const WORKSPACE_ALIGN: u64 = 64;
 const NOTES_BYTES: u64 = 64;
 /// The note that the processor has been found to be right: nothing that memory contains by chance.
 const CHECKED: u64 = u64::from_le_bytes(*b"nnc: cpu");
-/// A record of a step, and of an argument.
-pub(super) const RECORD: u32 = 16;
 
 /// What `NAME_run` returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,14 +161,14 @@ pub fn define(
     export(Export::WorkspaceBytes, 8, &workspace.end.to_le_bytes())?;
     export(Export::Info, 1, &[info(desc, &workspace).as_bytes(), &[0]].concat())?;
     let table = StepTable::of(desc)?;
-    let steps = define_data(module, "nnc_steps", Linkage::Local, 16, table.bytes.clone())?;
-    let consts = module.declare_data(CONSTS, Linkage::Import, false, false)?;
-    let cpu_check = define_cpu_check(module, desc)?;
-    let float_mode = FloatMode::define(module, desc.denormals)?;
+    let steps = define_data(module, &name.local("steps"), Linkage::Local, 16, table.bytes.clone())?;
+    let consts = module.declare_data(&name.constants(), Linkage::Import, false, false)?;
+    let cpu_check = define_cpu_check(module, name, desc)?;
+    let float_mode = FloatMode::define(module, name, desc.denormals)?;
 
-    let items = define_data(module, "nnc_items", Linkage::Local, 16, table.items.clone())?;
+    let items = define_data(module, &name.local("items"), Linkage::Local, 16, table.items.clone())?;
     define_supported(module, name, cpu_check)?;
-    let part = define_part(module, desc, funcs, &float_mode, &workspace)?;
+    let part = define_part(module, name, desc, funcs, &float_mode, &workspace)?;
 
     let shared = Shared { desc, table: &table, workspace: &workspace, steps, consts, cpu_check, funcs };
     shared.define(module, name, Way::Alone(&float_mode))?;
@@ -281,13 +280,14 @@ fn define_supported(
 /// The function that does a part of an item.
 fn define_part(
     module: &mut dyn Module,
+    name: &CName,
     desc: &ProgramDesc,
     funcs: &[FuncId],
     float_mode: &FloatMode,
     workspace: &Workspace,
 ) -> Result<FuncId, DriverError> {
     let signature = parallel::part_signature();
-    let id = module.declare_function("nnc_part", Linkage::Local, &signature)?;
+    let id = module.declare_function(&name.local("part"), Linkage::Local, &signature)?;
     let mut context = Context::new();
     context.func.signature = signature;
     let func = &mut context.func;
@@ -317,7 +317,11 @@ fn most_args(desc: &ProgramDesc) -> usize {
 }
 
 /// The function that looks whether the processor is right; `None` where every processor is.
-fn define_cpu_check(module: &mut dyn Module, desc: &ProgramDesc) -> Result<Option<FuncId>, DriverError> {
+fn define_cpu_check(
+    module: &mut dyn Module,
+    name: &CName,
+    desc: &ProgramDesc,
+) -> Result<Option<FuncId>, DriverError> {
     if desc.features == CpuFeatures::default() {
         return Ok(None);
     }
@@ -328,7 +332,7 @@ fn define_cpu_check(module: &mut dyn Module, desc: &ProgramDesc) -> Result<Optio
     };
     let mut signature = Signature::new(CallConv::SystemV);
     signature.returns = vec![AbiParam::new(types::I32)];
-    let id = module.declare_function("nnc_cpu_check", Linkage::Local, &signature)?;
+    let id = module.declare_function(&name.local("cpu_check"), Linkage::Local, &signature)?;
     module.define_function_bytes(id, 16, &code, &[])?;
     Ok(Some(id))
 }
@@ -340,7 +344,7 @@ struct FloatMode {
 }
 
 impl FloatMode {
-    fn define(module: &mut dyn Module, denormals: Denormals) -> Result<FloatMode, DriverError> {
+    fn define(module: &mut dyn Module, name: &CName, denormals: Denormals) -> Result<FloatMode, DriverError> {
         let (code, wanted) = match module.isa().triple().architecture {
             Architecture::X86_64 => (float_mode::X86_64, u64::from(denormals.mxcsr())),
             // The only other one that targets have.
@@ -349,15 +353,15 @@ impl FloatMode {
         let mut signature = Signature::new(CallConv::SystemV);
         signature.params = vec![AbiParam::new(types::I64)];
         signature.returns = vec![AbiParam::new(types::I64)];
-        let switch = module.declare_function("nnc_float_mode", Linkage::Local, &signature)?;
+        let switch = module.declare_function(&name.local("float_mode"), Linkage::Local, &signature)?;
         module.define_function_bytes(switch, 16, code, &[])?;
         Ok(FloatMode { switch, wanted })
     }
 }
 
-/// Puts the constants into `module` itself, for an object that goes to a linker instead of into an artefact.
-pub fn define_constants(module: &mut dyn Module, consts: &[u8]) -> Result<(), DriverError> {
-    define_data(module, CONSTS, Linkage::Local, nnc_runtime::PAGE as u64, consts.to_vec())?;
+/// Puts the constants of a program into `module` itself, for an object that goes to a linker instead of into an artefact.
+pub fn define_constants(module: &mut dyn Module, name: &CName, consts: &[u8]) -> Result<(), DriverError> {
+    define_data(module, &name.constants(), Linkage::Local, nnc_runtime::PAGE as u64, consts.to_vec())?;
     Ok(())
 }
 
@@ -375,12 +379,6 @@ fn define_data(
     module.define_data(id, &data)?;
     Ok(id)
 }
-
-/// Places of the first regions.
-const ARENA: u32 = 0;
-const CONSTANTS: u32 = 1;
-pub(super) const SCRATCH: u32 = 2;
-const PORTS: u32 = 3;
 
 /// The table that the loop walks, and how it is walked through.
 struct StepTable {

@@ -10,8 +10,8 @@ use object::{
     SymbolIndex, SymbolKind, SymbolSection, elf,
 };
 
+use super::CName;
 use super::fault::LinkError;
-use super::{CName, CONSTS};
 
 /// Distances are 32 bits with a sign; what has to reach all of the code and its data stays well below.
 const MAX_BYTES: usize = 1 << 30;
@@ -87,7 +87,7 @@ impl LinkInput {
         };
         let sections = input.place_sections(&object)?;
         input.read_symbols(&object, &sections, name)?;
-        input.read_fixups(&object, &sections)?;
+        input.read_fixups(&object, &sections, name)?;
         Ok(input)
     }
 
@@ -164,6 +164,7 @@ impl LinkInput {
         &mut self,
         object: &Elf<'_>,
         sections: &BTreeMap<usize, SectionOffset>,
+        program: &CName,
     ) -> Result<(), LinkError> {
         for section in object.sections() {
             let Some(place) = sections.get(&section.index().0) else { continue };
@@ -177,7 +178,7 @@ impl LinkInput {
                     section: name(&section),
                     place: place.plus(offset),
                     r_type,
-                    target: target(object, sections, symbol)?,
+                    target: target(object, sections, symbol, program)?,
                     addend: relocation.addend(),
                 });
             }
@@ -191,6 +192,7 @@ fn target(
     object: &Elf<'_>,
     sections: &BTreeMap<usize, SectionOffset>,
     symbol: SymbolIndex,
+    program: &CName,
 ) -> Result<SectionOffset, LinkError> {
     let symbol = object.symbol_by_index(symbol)?;
     let section = match symbol.section() {
@@ -199,7 +201,7 @@ fn target(
     };
     match section {
         Some(section) => Ok(section.plus(symbol.address())),
-        None if symbol.name_bytes()? == CONSTS.as_bytes() => {
+        None if symbol.name_bytes()? == program.constants().as_bytes() => {
             Ok(SectionOffset { section: Section::Constants, offset: 0 })
         }
         None => {

@@ -8,7 +8,7 @@
 //!   .text     f0 f1 NAME_run               512  header, description, function table [f0, f1]
 //!   .rodata   NAME_info, step records           .rodata
 //!   calls, and addresses of data          page  .text            distances filled in
-//!   nnc_consts  undefined                 page  constants        here is nnc_consts
+//!   its constants  undefined              page  constants        here they are
 //! ```
 
 use nnc_runtime::abi::ProgramDesc;

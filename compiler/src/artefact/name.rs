@@ -15,7 +15,7 @@ use std::path::Path;
 
 /// What a program that has no name of its own is called; what is no identifier is made one with it.
 const DEFAULT: &str = "model";
-/// Names that the runtime library's own functions begin with.
+/// What the runtime library's own functions begin with, and symbols that nobody sees.
 const RUNTIME: &str = "nnc";
 
 /// The name of a program in C: an identifier that is also a good beginning of one.
@@ -80,6 +80,16 @@ impl CName {
     /// Whether `symbol` is one of these.
     pub(super) fn exports(&self, symbol: &[u8]) -> bool {
         Export::ALL.iter().any(|&what| self.symbol(what).as_bytes() == symbol)
+    }
+
+    /// The symbol of the program's constants: the driver uses it, the linker says where it is.
+    pub(super) fn constants(&self) -> String {
+        self.local("consts")
+    }
+
+    /// A symbol that nobody sees, but which has to differ from those of other programs in one object.
+    pub(super) fn local(&self, what: &str) -> String {
+        format!("{RUNTIME}_{what}_{self}")
     }
 
     /// What the program's macros begin with.

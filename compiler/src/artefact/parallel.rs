@@ -33,7 +33,7 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
 
-use super::driver::{RECORD, SCRATCH};
+use super::records::{RECORD, SCRATCH};
 
 /// Into how many parts an item is divided at most: enough that threads of different speed end at about the same time, and few
 /// enough that their scratch is small beside the arena.

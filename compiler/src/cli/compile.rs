@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use nnc::artefact::{Linked, write_pkg_config};
 use nnc::passes;
 use nnc::{CName, Code, Compilation, Model};
 use nnc_ir::dot::dot;
@@ -21,13 +22,15 @@ use super::stats::timed;
 use super::timings;
 use super::units;
 
-/// Compile a model to a file that `nnc run`, a Rust host or a C host loads
+/// Compile a model to a file that `nnc run`, a Rust host or a C host loads; or several models to one library
 #[derive(Args, Clone, Debug)]
 pub struct Compile {
-    /// An ONNX model
-    pub model: PathBuf,
+    /// An ONNX model. Several become one library, with `--emit static,header -o NAME`
+    #[arg(required = true, value_name = "MODEL")]
+    pub models: Vec<PathBuf>,
 
-    /// Where to write; `-` is standard output [default: beside the model, MODEL.nnc.so; text to standard output]
+    /// Where to write; `-` is standard output. Of several models, what the names of the files begin with [default: beside the
+    /// model, MODEL.nnc.so; text to standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
@@ -62,8 +65,12 @@ pub enum Emit {
     So,
     /// A relocatable object, for a linker (MODEL.nnc.o)
     Obj,
+    /// A static library, for a linker (MODEL.nnc.a)
+    Static,
     /// The C header of the program (MODEL.nnc.h)
     Header,
+    /// What pkg-config tells of the library that is written, too (MODEL.pc)
+    Pc,
     /// The graph after all passes, as text
     Ir,
     /// The plan: steps, tiles, memory
@@ -78,18 +85,20 @@ pub enum Emit {
 
 impl Emit {
     /// The ending of its file beside the model; `None` for text, which goes to standard output.
-    fn ending(self) -> Option<&'static str> {
+    pub(super) fn ending(self) -> Option<&'static str> {
         match self {
             Emit::So => Some("nnc.so"),
             Emit::Obj => Some("nnc.o"),
+            Emit::Static => Some("nnc.a"),
             Emit::Header => Some("nnc.h"),
+            Emit::Pc => Some("pc"),
             Emit::Ir | Emit::Plan | Emit::Clif | Emit::Asm | Emit::Dot => None,
         }
     }
 
     /// Whether code must be made for it.
     fn needs_code(self) -> bool {
-        !matches!(self, Emit::Ir | Emit::Plan | Emit::Dot)
+        !matches!(self, Emit::Ir | Emit::Plan | Emit::Dot | Emit::Pc)
     }
 }
 
@@ -103,34 +112,36 @@ impl Destination {
     /// The name of a file that others will look for.
     fn file_name(&self) -> Option<String> {
         match self {
-            Destination::File(output) => Some(output.path().file_name()?.to_string_lossy().into_owned()),
+            Destination::File(output) => Some(output.file_name()),
             Destination::Stdout => None,
         }
     }
 }
 
 impl Compile {
-    /// Runs the command.
+    /// Runs the command for one model.
     pub fn run(&self, out: &mut dyn Write) -> Result<()> {
-        if source::is_artefact(&self.model) {
-            usage!("\"{}\" is compiled already; run it with `nnc run`", self.model.display());
-        }
+        self.refuse_artefacts()?;
+        // Several are a matter of `compile_library`.
+        let Some(file) = self.models.first() else { return Ok(()) };
         if let Some(pass) = &self.print_after {
             passes::find(pass).map_err(nnc::Error::from)?;
         }
         let options = source::options(&self.compile)?;
 
         let progress = Progress::new("reading the model");
-        let (model, load_ms) = timed(|| Model::open_with(&self.model, self.compile.limits.limits()));
+        let (model, load_ms) = timed(|| Model::open_with(file, self.compile.limits.limits()));
         let model = model?;
-        let destinations = self.destinations()?;
+        let destinations = self.destinations(file)?;
+        let library = self.library(&destinations)?;
         let mut stages = Stages::new(self)?;
         progress.say("compiling");
         let (compilation, lower_ms) =
             timed(|| model.lower_observed(&options, &mut |pass, graph| stages.see(pass, graph)));
         let compilation = compilation?;
         let needs_code = self.dump_to.is_some() || self.emit.iter().any(|e| e.needs_code());
-        let (code, code_ms) = timed(|| needs_code.then(|| compilation.code_called(&self.name())).transpose());
+        let (code, code_ms) =
+            timed(|| needs_code.then(|| compilation.code_called(&self.name(file))).transpose());
         let code = code?;
         progress.say("writing");
         let needs_graph =
@@ -144,7 +155,10 @@ impl Compile {
             if emit == Emit::Ir && self.print_after.is_some() && matches!(destination, Destination::Stdout) {
                 continue;
             }
-            let bytes = self.render(emit, destination, graph.as_ref(), &compilation, code.as_ref())?;
+            let bytes = match emit {
+                Emit::Pc => self.pkg_config(file, library.as_deref(), &compilation),
+                _ => self.render(emit, destination, graph.as_ref(), &compilation, code.as_ref())?,
+            };
             match destination {
                 Destination::Stdout => out.write_all(&bytes)?,
                 Destination::File(output) => {
@@ -161,34 +175,68 @@ impl Compile {
         Ok(())
     }
 
+    /// What is compiled already is not compiled again.
+    pub(super) fn refuse_artefacts(&self) -> Result<()> {
+        if let Some(artefact) = self.models.iter().find(|model| source::is_artefact(model)) {
+            usage!("\"{}\" is compiled already; run it with `nnc run`", artefact.display());
+        }
+        Ok(())
+    }
+
     /// Finds out where everything goes and whether it can go there, before the work begins.
-    fn destinations(&self) -> Result<Vec<Destination>> {
+    fn destinations(&self, model: &Path) -> Result<Vec<Destination>> {
         if self.output.is_some() && self.emit.len() > 1 {
             usage!(
                 "-o names one file, but --emit asks for {}; give one of them, or leave -o out",
                 self.emit.len()
             );
         }
-        let model = [self.model.as_path()];
+        let read = [model];
         let destination = |emit: &Emit| match (&self.output, emit.ending()) {
             (Some(path), _) if path == Path::new("-") => Ok(Destination::Stdout),
-            (Some(path), _) => Output::check(path, &model).map(Destination::File),
+            (Some(path), _) => Output::check(path, &read).map(Destination::File),
             (None, None) => Ok(Destination::Stdout),
-            (None, Some(ending)) => Output::check(&self.beside(ending), &model).map(Destination::File),
+            (None, Some(ending)) => Output::check(&self.beside(model, ending), &read).map(Destination::File),
         };
         self.emit.iter().map(destination).collect()
     }
 
     /// What C knows the program by.
-    fn name(&self) -> CName {
-        self.name.clone().unwrap_or_else(|| CName::of_file(&self.model))
+    fn name(&self, model: &Path) -> CName {
+        self.name.clone().unwrap_or_else(|| CName::of_file(model))
+    }
+
+    /// The file of the library that is written, for `--emit pc`: static where there are both kinds.
+    fn library(&self, destinations: &[Destination]) -> Result<Option<String>> {
+        let file = |kind| {
+            let written = self.emit.iter().zip(destinations).find(|(emit, _)| **emit == kind);
+            written.and_then(|(_, destination)| destination.file_name())
+        };
+        let found = [Emit::Static, Emit::Obj, Emit::So].into_iter().find_map(file);
+        if found.is_none() && self.emit.contains(&Emit::Pc) {
+            usage!(
+                "--emit pc tells of a library, but writes none; ask for one, too: --emit static,header,pc"
+            );
+        }
+        Ok(found)
+    }
+
+    /// What pkg-config tells of the library.
+    fn pkg_config(&self, model: &Path, library: Option<&str>, compilation: &Compilation) -> Vec<u8> {
+        let file = library.unwrap_or_default();
+        let linked = match self.emit.iter().any(|emit| matches!(emit, Emit::Static | Emit::Obj)) {
+            true => Linked::Static(file),
+            false => Linked::Shared(file),
+        };
+        let about = format!("compiled by nnc for {}", compilation.target().name);
+        write_pkg_config(&self.name(model).to_string(), &about, linked).into_bytes()
     }
 
     /// The file beside the model for a result.
-    fn beside(&self, ending: &str) -> PathBuf {
+    fn beside(&self, model: &Path, ending: &str) -> PathBuf {
         match &self.name {
-            Some(name) => self.model.with_file_name(format!("{name}.{ending}")),
-            None => source::beside(&self.model, ending),
+            Some(name) => model.with_file_name(format!("{name}.{ending}")),
+            None => source::beside(model, ending),
         }
     }
 
@@ -209,10 +257,11 @@ impl Compile {
                 None => code.artefact()?,
             },
             (Emit::Obj, Some(code)) => code.object()?,
+            (Emit::Static, Some(code)) => code.static_library()?,
             (Emit::Header, Some(code)) => code.header()?.into_bytes(),
             (Emit::Clif, Some(code)) => code.clif()?.into_bytes(),
             (Emit::Asm, Some(code)) => code.asm()?.into_bytes(),
-            (_, None) => Vec::new(),
+            (Emit::Pc, _) | (_, None) => Vec::new(),
         })
     }
 

@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod classes;
 mod compile;
+mod compile_library;
 mod failure;
 mod flag;
 mod inspect;
@@ -87,6 +88,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: &Command, out: &mut dyn Write) -> Result<()> {
     match command {
+        Command::Compile(compile) if compile.models.len() > 1 => compile_library::run(compile, out),
         Command::Compile(compile) => compile.run(out),
         Command::Run(run) => run.run(out),
         Command::Verify(verify) => verify.run(out),

@@ -59,6 +59,11 @@ impl Output {
         &self.path
     }
 
+    /// The name that others will look for.
+    pub fn file_name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     fn write_whole(&self, bytes: &[u8]) -> io::Result<()> {
         if self.device {
             return File::options().write(true).open(&self.path)?.write_all(bytes);

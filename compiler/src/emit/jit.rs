@@ -77,18 +77,19 @@ pub fn compile_timed(
         .map_err(|e| CodegenError::Module(format!("no address space for code: {e}")))?;
     builder.memory_provider(Box::new(memory));
     let mut module = JITModule::new(builder);
-    let emitted = emit(&mut module, &plan, target, threads, deadline, known)?;
+    let mut emitted = emit(&mut module, &[&plan], target, threads, deadline, known)?;
+    let table = emitted.programs.pop().unwrap_or_default();
     // From here on the code is read and executed, never written.
     module.finalize_definitions()?;
     if perf_map {
-        let named = emitted.layers.iter().chain(&emitted.kernels);
+        let named = table.layers.iter().chain(&emitted.kernels);
         perf_map::append(named.map(|f| perf_map::MappedFunction {
             address: module.get_finalized_function(f.id) as usize,
             bytes: f.bytes,
             name: &f.name,
         }))?;
     }
-    let functions: Vec<LayerFn> = emitted
+    let functions: Vec<LayerFn> = table
         .layers
         .iter()
         .map(|layer| {
@@ -98,7 +99,7 @@ pub fn compile_timed(
             unsafe { std::mem::transmute::<*const u8, LayerFn>(code) }
         })
         .collect();
-    let desc = describe(&plan, &emitted, target);
+    let desc = describe(&plan, &table, target);
     let constants = plan.constants;
     let owner: Arc<dyn Any + Send + Sync> = Arc::new(JitCode(Mutex::new(Some(module))));
     // SAFETY: the functions are the plan's, generated for exactly this description, and the owner keeps them mapped.

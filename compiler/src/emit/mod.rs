@@ -5,6 +5,8 @@
 //!   equal LayerCode → one function        equal tile program → one kernel
 //! ```
 //!
+//! An object may have several plans; what these have in common is there once, too.
+//!
 //! The same [`emit`] fills a JIT module and an object module, so both hold the same code. Functions are compiled on all
 //! cores, and put into the module in the plan's order.
 
@@ -22,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use cranelift_module::{FuncId, Linkage, Module, ModuleError};
 use nnc_ir::{Deadline, Exceeded};
-use nnc_runtime::abi::{CpuFeatures, ProgramDesc, Step};
+use nnc_runtime::abi::{CpuFeatures, Denormals, ProgramDesc, Step};
 
 use crate::code::isa;
 use crate::code::kernels::TilePrograms;
@@ -100,17 +102,24 @@ pub struct Emitted {
     pub bytes: usize,
 }
 
-/// Functions of a plan in a module.
+/// Functions of some plans in a module.
 #[derive(Debug, Default)]
 pub struct Functions {
-    /// The function table: one entry for each distinct layer.
-    pub layers: Vec<Emitted>,
+    /// Those of each plan.
+    pub programs: Vec<FunctionTable>,
     /// What the layers call.
     pub kernels: Vec<Emitted>,
-    /// For each step, its function's place in the table.
-    pub step_functions: Vec<u32>,
     /// What it took to make them.
     pub times: CodeTimes,
+}
+
+/// The functions of one plan. Several plans may have some of them in common.
+#[derive(Debug, Default)]
+pub struct FunctionTable {
+    /// One entry for each distinct layer.
+    pub layers: Vec<Emitted>,
+    /// For each step, its function's place in the table.
+    pub step_functions: Vec<u32>,
 }
 
 /// What the time to make code went into.
@@ -131,29 +140,62 @@ impl CodeTimes {
     }
 }
 
-/// The distinct layers of a plan: each code with the first step that has it.
+/// The distinct layers of some plans.
 struct Layers<'p> {
-    distinct: Vec<&'p PlanStep>,
+    distinct: Vec<DistinctLayer<'p>>,
+    /// For each plan.
+    tables: Vec<LayerTable>,
+}
+
+/// A layer's code, as the first step that has it says it.
+struct DistinctLayer<'p> {
+    step: &'p PlanStep,
+    /// The steps that have it, of each plan that has some.
+    users: Vec<(&'p Plan, Vec<usize>)>,
+}
+
+/// The layers of one plan.
+#[derive(Default)]
+struct LayerTable {
+    /// Places among the distinct layers of all plans, in the order in which the plan has them.
+    layers: Vec<usize>,
+    /// For each step, the place of its layer in that list.
     step_functions: Vec<u32>,
-    /// The steps that have each code.
-    users: Vec<Vec<usize>>,
 }
 
 impl<'p> Layers<'p> {
-    fn of(plan: &'p Plan) -> Layers<'p> {
-        let mut known: HashMap<&LayerCode, u32> = HashMap::new();
-        let mut layers = Layers { distinct: vec![], step_functions: vec![], users: vec![] };
-        for (number, step) in plan.steps.iter().enumerate() {
-            let next = layers.distinct.len() as u32;
-            let index = *known.entry(&step.code).or_insert(next);
-            if index == next {
-                layers.distinct.push(step);
-                layers.users.push(vec![]);
+    fn of(plans: &[&'p Plan]) -> Layers<'p> {
+        let mut known: HashMap<&LayerCode, usize> = HashMap::new();
+        let mut layers = Layers { distinct: vec![], tables: vec![] };
+        for &plan in plans {
+            let mut table = LayerTable::default();
+            let mut places: HashMap<usize, u32> = HashMap::new();
+            for (number, step) in plan.steps.iter().enumerate() {
+                let next = layers.distinct.len();
+                let index = *known.entry(&step.code).or_insert(next);
+                if index == next {
+                    layers.distinct.push(DistinctLayer { step, users: vec![] });
+                }
+                let place = *places.entry(index).or_insert(table.layers.len() as u32);
+                let users = &mut layers.distinct[index].users;
+                if place as usize == table.layers.len() {
+                    table.layers.push(index);
+                    users.push((plan, vec![]));
+                }
+                // The last plan that has this layer is the one at hand.
+                users.last_mut().into_iter().for_each(|(_, steps)| steps.push(number));
+                table.step_functions.push(place);
             }
-            layers.users[index as usize].push(number);
-            layers.step_functions.push(index);
+            layers.tables.push(table);
         }
         layers
+    }
+}
+
+impl DistinctLayer<'_> {
+    /// Proves that no step with this layer touches memory that is not its own.
+    fn check(&self, emitted: &layer::LayerIr) -> Result<(), CodegenError> {
+        self.users.iter().try_for_each(|(plan, steps)| bounds::check(plan, steps, emitted))
     }
 }
 
@@ -162,27 +204,31 @@ fn symbol(index: usize, step: &PlanStep) -> String {
     format!("layer_{index}_{}_{}", symbol_part(step.code.kind()), symbol_part(&step.name))
 }
 
-/// Generates every function of a plan into a module, on up to `threads` threads. Kernels that are `known` are not made again.
+/// Generates every function of some plans into a module, on up to `threads` threads. Kernels that are `known` are not made again.
+/// What plans have in common is there once.
 ///
-/// Layers and kernels are compiled each on its own and then put into the module in the order of the plan, so that the
+/// Layers and kernels are compiled each on its own and then put into the module in the order of the plans, so that the
 /// module's bytes do not depend on the number of threads.
 pub fn emit(
     module: &mut dyn Module,
-    plan: &Plan,
+    plans: &[&Plan],
     target: &Target,
     threads: usize,
     deadline: Deadline,
     known: Option<&KnownKernels>,
 ) -> Result<Functions, CodegenError> {
-    let (start, target) = (Instant::now(), &target.treating(plan.denormals));
-    let Layers { distinct, step_functions, users } = Layers::of(plan);
+    let start = Instant::now();
+    // What keeps denormals in one plan does no harm in another.
+    let kept = plans.iter().find(|plan| plan.denormals == Denormals::Keep);
+    let target = &target.treating(kept.map_or(Denormals::Flush, |plan| plan.denormals));
+    let Layers { distinct, tables } = Layers::of(plans);
     let isa = module.isa();
     let loops = isa::for_loops(target, isa.flags().is_pic())?;
-    let work: Vec<_> = distinct.iter().zip(&users).collect();
-    let compiled = parallel::map(threads, &work, |(step, users)| {
+    let compiled = parallel::map(threads, &distinct, |layer| {
+        let step = layer.step;
         deadline.check(|| format!("the code of layer \"{}\"", step.name))?;
         let emitted = layer::emit(&step.name, &step.code, target, isa.frontend_config())?;
-        bounds::check(plan, users, &emitted)?;
+        layer.check(&emitted)?;
         let own_work = matches!(step.code, LayerCode::Nest(_) | LayerCode::Routine(_));
         let isa = if own_work && emitted.programs.is_empty() { &*loops } else { isa };
         emitted.compile(&step.name, isa)
@@ -194,7 +240,7 @@ pub fn emit(
     let mut programs = TilePrograms::default();
     let mut calls: Vec<Vec<usize>> = Vec::with_capacity(compiled.len());
     let mut callers: Vec<&str> = Vec::new();
-    for (layer, step) in compiled.iter_mut().zip(&distinct) {
+    for (layer, DistinctLayer { step, .. }) in compiled.iter_mut().zip(&distinct) {
         calls.push(std::mem::take(&mut layer.programs).into_iter().map(|p| programs.number(p)).collect());
         callers.resize(programs.len(), &step.name);
     }
@@ -211,9 +257,11 @@ pub fn emit(
     });
 
     let times = CodeTimes { layers, kernels: start.elapsed() - layers, ..CodeTimes::default() };
-    let mut functions = Functions { step_functions, times, ..Functions::default() };
+    let mut functions = Functions { times, ..Functions::default() };
+    let mut emitted = Vec::with_capacity(compiled.len());
     let mut lowered = lowered.into_iter().enumerate();
-    for ((index, (layer, step)), calls) in compiled.iter().zip(&distinct).enumerate().zip(&calls) {
+    let compiled = compiled.iter().zip(&distinct);
+    for ((index, (layer, DistinctLayer { step, .. })), calls) in compiled.enumerate().zip(&calls) {
         let name = symbol(index, step);
         let id = module.declare_function(&name, Linkage::Local, &layer_signature())?;
         // Each kernel stands in front of the first layer that calls it.
@@ -227,32 +275,37 @@ pub fn emit(
         let callees: Vec<FuncId> =
             calls.iter().filter_map(|&n| functions.kernels.get(n)).map(|k| k.id).collect();
         module.define_function_bytes(id, layer.align, &layer.bytes, &layer.relocs(id, &callees))?;
-        functions.layers.push(Emitted { id, name, bytes: layer.bytes.len() });
+        emitted.push(Emitted { id, name, bytes: layer.bytes.len() });
     }
+    let programs = tables.into_iter().map(|table| FunctionTable {
+        layers: table.layers.iter().filter_map(|&index| emitted.get(index).cloned()).collect(),
+        step_functions: table.step_functions,
+    });
+    functions.programs = programs.collect();
     Ok(functions)
 }
 
 /// Proves that no step of a plan touches memory that is not its own, as [`emit`] does before it makes code of it.
 pub fn prove(plan: &Plan, target: &Target) -> Result<(), CodegenError> {
     let config = isa::for_layers(target, true)?.frontend_config();
-    let Layers { distinct, users, .. } = Layers::of(plan);
-    distinct.iter().zip(&users).try_for_each(|(step, users)| {
-        bounds::check(plan, users, &layer::emit(&step.name, &step.code, target, config)?)
-    })
+    Layers::of(&[plan])
+        .distinct
+        .iter()
+        .try_for_each(|layer| layer.check(&layer::emit(&layer.step.name, &layer.step.code, target, config)?))
 }
 
 /// The Cranelift IR of each distinct layer, as text.
 pub fn clif(plan: &Plan, target: &Target) -> Result<Vec<String>, CodegenError> {
     let config = isa::for_layers(target, true)?.frontend_config();
-    let distinct = Layers::of(plan).distinct;
-    let text = |(index, step): (usize, &&PlanStep)| {
+    let distinct = Layers::of(&[plan]).distinct;
+    let text = |(index, DistinctLayer { step, .. }): (usize, &DistinctLayer<'_>)| {
         Ok(layer::emit(&step.name, &step.code, target, config)?.text(&symbol(index, step)))
     };
     distinct.iter().enumerate().map(text).collect()
 }
 
 /// The description of the program that the runtime needs.
-pub fn describe(plan: &Plan, functions: &Functions, target: &Target) -> ProgramDesc {
+pub fn describe(plan: &Plan, functions: &FunctionTable, target: &Target) -> ProgramDesc {
     let steps = plan.steps.iter().zip(&functions.step_functions).map(|(step, &func)| Step {
         name: step.name.clone(),
         func,

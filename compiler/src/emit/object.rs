@@ -1,5 +1,6 @@
 //! Code in a file: a plan becomes a relocatable object.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use cranelift_module::default_libcall_names;
@@ -50,18 +51,54 @@ pub fn compile_on(
     threads: usize,
     deadline: Deadline,
 ) -> Result<Object, CodegenError> {
+    let library = compile_library(&[(name, plan)], target, constants, threads, deadline)?;
+    let LibraryObject { bytes, mut programs, times, .. } = library;
+    let (functions, desc) =
+        programs.pop().ok_or_else(|| CodegenError::Module("an object without a program".into()))?;
+    Ok(Object { bytes, functions, desc, times })
+}
+
+/// A relocatable object with the code of some plans, and a C function for each.
+#[derive(Debug)]
+pub struct LibraryObject {
+    /// The object file.
+    pub bytes: Vec<u8>,
+    /// For each plan, the symbols of its function table, and what they are for.
+    pub programs: Vec<(Vec<String>, ProgramDesc)>,
+    /// How many functions there are, of layers and kernels.
+    pub functions: usize,
+    /// What it took to make them.
+    pub times: CodeTimes,
+}
+
+/// Compiles some plans into one object, in which what their code has in common is once. Names are those by which C knows the
+/// programs; no two are the same.
+pub fn compile_library(
+    programs: &[(&CName, &Plan)],
+    target: &Target,
+    constants: ConstantPlace,
+    threads: usize,
+    deadline: Deadline,
+) -> Result<LibraryObject, CodegenError> {
     let start = Instant::now();
     let isa = isa::for_layers(target, true)?;
     let mut builder = ObjectBuilder::new(isa, "nnc", default_libcall_names())?;
     builder.per_function_section(false);
     let mut module = ObjectModule::new(builder);
-    let functions = emit(&mut module, plan, target, threads, deadline, None)?;
-    let (desc, times) = (describe(plan, &functions, target), functions.times);
-    let (ids, names): (Vec<_>, Vec<_>) = functions.layers.into_iter().map(|f| (f.id, f.name)).unzip();
-    driver::define(&mut module, name, &desc, &ids)?;
-    if constants == ConstantPlace::Inside {
-        driver::define_constants(&mut module, &plan.constants.bytes())?;
+    let plans: Vec<&Plan> = programs.iter().map(|(_, plan)| *plan).collect();
+    let functions = emit(&mut module, &plans, target, threads, deadline, None)?;
+    let layers = functions.programs.iter().flat_map(|table| &table.layers).map(|layer| layer.id);
+    let count = layers.collect::<BTreeSet<_>>().len() + functions.kernels.len();
+    let mut described = Vec::with_capacity(programs.len());
+    for ((name, plan), table) in programs.iter().zip(functions.programs) {
+        let desc = describe(plan, &table, target);
+        let (ids, names): (Vec<_>, Vec<_>) = table.layers.into_iter().map(|f| (f.id, f.name)).unzip();
+        driver::define(&mut module, name, &desc, &ids)?;
+        if constants == ConstantPlace::Inside {
+            driver::define_constants(&mut module, name, &plan.constants.bytes())?;
+        }
+        described.push((names, desc));
     }
     let bytes = module.finish().emit().map_err(|e| CodegenError::Module(e.to_string()))?;
-    Ok(Object { bytes, functions: names, desc, times: times.since(start) })
+    Ok(LibraryObject { bytes, programs: described, functions: count, times: functions.times.since(start) })
 }
