@@ -242,6 +242,39 @@ fn an_artefact_runs_in_the_runtime() {
     run_and_compare(&program);
 }
 
+#[test]
+fn a_mapped_program_and_one_that_is_part_of_the_host_compute_the_same() {
+    let _watchdog = Watchdog::seconds(60);
+    let (_folder, path) = on_disk(&artefact());
+    // SAFETY: this test made the file, and leaves it alone.
+    let mapped = unsafe { Program::map(&path) }.unwrap();
+    run_and_compare(&mapped);
+    // What the kernel says of each range of addresses: a line with the file, and some with numbers.
+    let ranges = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut ours = 0;
+    let mut inside = false;
+    for line in ranges.lines() {
+        match line.split_once(' ') {
+            Some((name, rest)) if name.ends_with(':') => {
+                let own = inside && name == "Anonymous:";
+                assert!(!own || rest.trim() == "0 kB", "pages of its own: {line}");
+                ours += usize::from(own);
+            }
+            _ => inside = line.ends_with(path.to_str().unwrap()),
+        }
+    }
+    assert!(ours >= 3, "in front of the code, code, and behind it");
+    drop(mapped);
+    for offset in [0, 16] {
+        let memory = vec![0; artefact().len() + offset + 64].leak();
+        let start = memory.as_ptr().addr().next_multiple_of(64) - memory.as_ptr().addr() + offset;
+        memory[start..start + artefact().len()].copy_from_slice(&artefact());
+        // SAFETY: this test made it.
+        let program = unsafe { Program::from_static(&memory[start..start + artefact().len()]) };
+        run_and_compare(&program.unwrap());
+    }
+}
+
 /// Runs a program in the runtime, on several numbers of threads.
 fn run_and_compare(program: &Program) {
     assert_eq!(program.desc(), &desc());
@@ -561,30 +594,34 @@ fn an_artefact_runs_through_the_c_interface() {
     let (_folder, path) = on_disk(&artefact());
     let path = CString::new(path.to_str().unwrap()).unwrap();
     let x = input();
-    let (mut y, mut z) = (vec![0.0_f32; N], vec![0.0_f32; N]);
-    let mut tensor = std::mem::MaybeUninit::<TensorInfo>::uninit();
     // SAFETY: this test made the file; the models are open, the buffers have their sizes, each model is closed once.
     unsafe {
-        let first = nnc_model_open(path.as_ptr(), 2);
-        assert!(!first.is_null(), "{:?}", CStr::from_ptr(nnc_last_error()));
-        let model = nnc_model_share(first);
-        nnc_model_close(first);
-        assert_eq!((nnc_model_inputs(model), nnc_model_outputs(model)), (1, 2));
-        assert_eq!(nnc_model_output(model, 1, tensor.as_mut_ptr()), 0);
-        let tensor = tensor.assume_init();
-        assert_eq!(CStr::from_ptr(tensor.name), c"z");
-        assert_eq!(std::slice::from_raw_parts(tensor.shape, tensor.rank as usize), [1, N as u64]);
-        assert_eq!((tensor.elem, tensor.bytes), (ElemType::F32 as u32, 200));
+        let file = artefact();
+        for first in
+            [nnc_model_open(path.as_ptr(), 2), nnc_model_open_memory(file.as_ptr().cast(), file.len(), 2)]
+        {
+            assert!(!first.is_null(), "{:?}", CStr::from_ptr(nnc_last_error()));
+            let (mut y, mut z) = (vec![0.0_f32; N], vec![0.0_f32; N]);
+            let mut tensor = std::mem::MaybeUninit::<TensorInfo>::uninit();
+            let model = nnc_model_share(first);
+            nnc_model_close(first);
+            assert_eq!((nnc_model_inputs(model), nnc_model_outputs(model)), (1, 2));
+            assert_eq!(nnc_model_output(model, 1, tensor.as_mut_ptr()), 0);
+            let tensor = tensor.assume_init();
+            assert_eq!(CStr::from_ptr(tensor.name), c"z");
+            assert_eq!(std::slice::from_raw_parts(tensor.shape, tensor.rank as usize), [1, N as u64]);
+            assert_eq!((tensor.elem, tensor.bytes), (ElemType::F32 as u32, 200));
 
-        let inputs = [x.as_ptr().cast()];
-        let outputs = [y.as_mut_ptr().cast(), z.as_mut_ptr().cast()];
-        assert_eq!(nnc_model_run(model, inputs.as_ptr(), outputs.as_ptr()), 0);
-        assert_eq!(nnc_model_run(model, inputs.as_ptr(), [outputs[0], std::ptr::null_mut()].as_ptr()), 1);
-        assert_eq!(CStr::from_ptr(nnc_last_error()), c"output \"z\" is null; pass a buffer");
-        assert_eq!(nnc_model_input(model, 1, std::ptr::null_mut()), 1);
-        nnc_model_close(model);
+            let inputs = [x.as_ptr().cast()];
+            let outputs = [y.as_mut_ptr().cast(), z.as_mut_ptr().cast()];
+            assert_eq!(nnc_model_run(model, inputs.as_ptr(), outputs.as_ptr()), 0);
+            assert_eq!(nnc_model_run(model, inputs.as_ptr(), [outputs[0], std::ptr::null_mut()].as_ptr()), 1);
+            assert_eq!(CStr::from_ptr(nnc_last_error()), c"output \"z\" is null; pass a buffer");
+            assert_eq!(nnc_model_input(model, 1, std::ptr::null_mut()), 1);
+            nnc_model_close(model);
+            assert_eq!([&y, &z], expected().each_ref());
+        }
     }
-    assert_eq!([y, z], expected());
 }
 
 #[test]

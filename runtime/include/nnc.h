@@ -10,6 +10,7 @@
 #ifndef NNC_H
 #define NNC_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -50,6 +51,9 @@ typedef struct nnc_tensor {
  * The file is verified: a damaged or incomplete one, one of another version, or for another CPU is refused. But its code
  * will run in this process, so it must come from somebody you trust. */
 nnc_model *nnc_model_open(const char *path, uint32_t threads);
+
+/* The same for a program in memory: the bytes of such a file, which are copied. */
+nnc_model *nnc_model_open_memory(const void *artefact, size_t bytes, uint32_t threads);
 
 /* Another model of the same program, for another thread. Code, constants and threads are shared. Returns null on
  * failure. */

@@ -19,6 +19,9 @@
 //! anonymous memory, verify that memory, take away the right to write, give the text the right to run. No byte is copied
 //! twice or relocated, what was verified is what runs, and a file that changes or shrinks later does no harm.
 //!
+//! A host that vouches for a file may also have it mapped ([`Program::map`]), and one that has a program in itself has its
+//! constants used where they are ([`Program::from_static`]).
+//!
 //! The checksum shows that the file is as the compiler wrote it. It does not show who wrote it: see [`Program::load`].
 
 mod checksum;
@@ -32,10 +35,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use self::header::{ABI_VERSION, FORMAT_VERSION, HEADER_BYTES, HEADER_OFFSET, Header, Machine};
-use crate::abi::{CpuFeatures, LayerFn};
+use crate::abi::{CpuFeatures, LayerFn, ProgramDesc};
 use crate::constants::Constants;
 use crate::encode::{self, DecodeError};
-use crate::memory::{LoadedFile, MemoryError, PAGE, Pages, system_page};
+use crate::memory::{Block, LoadedFile, MemoryError, PAGE, Pages, system_page};
 use crate::program::{Program, ProgramError};
 
 /// A file that is not loaded.
@@ -151,7 +154,79 @@ impl Program {
         // SAFETY: the caller's promise.
         unsafe { from_pages(pages, &checksum) }
     }
+
+    /// Loads a program that is part of the host, as [`include_program!`](crate::include_program) puts it there. Its constants are used
+    /// where they lie, so that they are in memory once, however many processes of the host there are; code is copied. Without
+    /// the alignment that the macro gives, constants are copied as well.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Program::load`].
+    pub unsafe fn from_static(file: &'static [u8]) -> Result<Program, LoadError> {
+        let loaded = header::loaded_bytes(file, file.len() as u64)?;
+        let loaded = file.get(..loaded).ok_or(LoadError::NotAnArtefact)?;
+        let checksum = checksum::of(loaded.get(HEADER_OFFSET..).unwrap_or_default());
+        let content = Content::new(loaded, Some(&checksum))?;
+        let FileParts { text, consts, .. } = &content.parts;
+        let in_place = loaded.get(consts.clone()).unwrap_or_default();
+        if in_place.as_ptr().addr() % CONSTANTS_ALIGN != 0 || consts.start < text.end {
+            // SAFETY: the caller's promise.
+            return unsafe { from_pages(Pages::copy_of(loaded, "the program")?, &checksum) };
+        }
+        let code = loaded.get(..text.end).unwrap_or_default();
+        let code = LoadedFile::new(Pages::copy_of(code, "code")?, text.clone())?;
+        let constants = Constants::in_block(Arc::new(Block::of_host(in_place)), 0..in_place.len());
+        // SAFETY: the caller's promise; what was verified cannot change.
+        unsafe { content.program(code, constants) }
+    }
+
+    /// Loads a program from a file that `nnc compile` wrote, without reading it: its pages are mapped, come into memory when they are
+    /// touched, and are shared by all processes that map the file.
+    ///
+    /// The checksum is not computed, as that would read all of it. That the file is complete, of this version and for this
+    /// CPU, and that its description fits, is verified.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Program::load`]; and the file is undamaged, and nobody changes or shortens it while the program lives: its code
+    /// would be other code, or the process would end. Who replaces such a file renames another one to its name.
+    pub unsafe fn map(path: impl AsRef<Path>) -> Result<Program, LoadError> {
+        let path = path.as_ref();
+        let failed = |error| match error {
+            ReadError::Io(source) => LoadError::Read { path: path.to_owned(), source },
+            ReadError::Load(error) => error,
+        };
+        let (file, loaded) = open(path).map_err(failed)?;
+        // SAFETY: the caller's promise.
+        let block = unsafe { Block::of_file(&file, loaded, "the program") }?;
+        let content = Content::new(&block, None)?;
+        let (text, consts) = (content.parts.text.clone(), content.parts.consts.clone());
+        let code = LoadedFile::in_block(block, text)?;
+        let constants = Constants::in_block(Arc::clone(code.block()), consts);
+        // SAFETY: the caller's promise.
+        unsafe { content.program(code, constants) }
+    }
 }
+
+/// The bytes of an artefact as part of the host, aligned so that [`Program::from_static`] uses its constants where they lie. The path is
+/// one that `include_bytes!` takes.
+///
+/// ```text
+/// static MODEL: &[u8] = nnc_runtime::include_program!("model.nnc.so");
+/// ```
+#[macro_export]
+macro_rules! include_program {
+    ($path:expr $(,)?) => {{
+        /// On pages of their own.
+        #[repr(C, align(4096))]
+        struct Aligned<T: ?Sized>(T);
+        const PROGRAM: &Aligned<[u8]> = &Aligned(*include_bytes!($path));
+        &PROGRAM.0
+    }};
+}
+
+/// As sessions expect constants to be aligned.
+const CONSTANTS_ALIGN: usize = 64;
 
 enum ReadError {
     Io(io::Error),
@@ -164,8 +239,8 @@ impl From<io::Error> for ReadError {
     }
 }
 
-/// Reads what is loaded of a file, but no more than its start if it is no artefact, and computes its checksum on the way.
-fn read(path: &Path) -> Result<(Pages, [u8; 32]), ReadError> {
+/// Opens a file, and tells how much of it is loaded. Reads no more than its start.
+fn open(path: &Path) -> Result<(File, usize), ReadError> {
     // Asked before opening: opening a pipe would wait for its writer.
     if !path.metadata()?.is_file() {
         return Err(ReadError::Load(LoadError::NotAnArtefact));
@@ -175,7 +250,12 @@ fn read(path: &Path) -> Result<(Pages, [u8; 32]), ReadError> {
     let mut start = Vec::with_capacity(HEADER_OFFSET + HEADER_BYTES);
     file.by_ref().take(start.capacity() as u64).read_to_end(&mut start)?;
     let loaded = header::loaded_bytes(&start, metadata.len()).map_err(ReadError::Load)?;
+    Ok((file, loaded))
+}
 
+/// Reads what is loaded of a file, and computes its checksum on the way.
+fn read(path: &Path) -> Result<(Pages, [u8; 32]), ReadError> {
+    let (file, loaded) = open(path)?;
     let mut pages =
         Pages::zeroed(loaded as u64, "the program").map_err(|error| ReadError::Load(error.into()))?;
     let (front, rest) = pages.split_at_mut(HEADER_OFFSET.min(loaded));
@@ -188,32 +268,53 @@ fn read(path: &Path) -> Result<(Pages, [u8; 32]), ReadError> {
 /// # Safety
 /// The memory holds what nnc wrote, if its checksum matches.
 unsafe fn from_pages(pages: Pages, checksum: &[u8; 32]) -> Result<Program, LoadError> {
-    let header = header::verify(&pages, checksum)?;
-    if Some(header.machine) != Machine::host() {
-        return Err(LoadError::Machine { found: header.machine });
-    }
-    let parts = FileParts::new(&header, pages.len())?;
-    let desc = encode::decode(bytes(&pages, &parts.desc)?)?;
-    desc.verify()?;
-    let missing = header.features.with(desc.features).missing_from(CpuFeatures::detect());
-    if missing != CpuFeatures::default() {
-        return Err(LoadError::MissingFeatures { target: desc.target, missing });
-    }
-    let offsets = function_offsets(bytes(&pages, &parts.table)?, &parts.text)?;
+    let content = Content::new(&pages, Some(checksum))?;
+    let (text, consts) = (content.parts.text.clone(), content.parts.consts.clone());
+    let code = LoadedFile::new(pages, text)?;
+    let constants = Constants::in_block(Arc::clone(code.block()), consts);
+    // SAFETY: the caller's promise.
+    unsafe { content.program(code, constants) }
+}
 
-    let file = LoadedFile::new(pages, parts.text.clone())?;
-    let funcs = offsets
-        .into_iter()
-        .map(|offset| {
-            let address = file.base().wrapping_add(parts.text.start + offset);
+/// What is in a file, verified.
+struct Content {
+    parts: FileParts,
+    desc: ProgramDesc,
+    /// Where functions begin, from the start of the text.
+    functions: Vec<usize>,
+}
+
+impl Content {
+    /// Of all that is loaded of a file; without a checksum, that is not looked at.
+    fn new(file: &[u8], checksum: Option<&[u8; 32]>) -> Result<Content, LoadError> {
+        let header = header::verify(file, checksum)?;
+        if Some(header.machine) != Machine::host() {
+            return Err(LoadError::Machine { found: header.machine });
+        }
+        let parts = FileParts::new(&header, file.len())?;
+        let desc = encode::decode(bytes(file, &parts.desc)?)?;
+        desc.verify()?;
+        let missing = header.features.with(desc.features).missing_from(CpuFeatures::detect());
+        if missing != CpuFeatures::default() {
+            return Err(LoadError::MissingFeatures { target: desc.target, missing });
+        }
+        let functions = function_offsets(bytes(file, &parts.table)?, &parts.text)?;
+        Ok(Content { parts, desc, functions })
+    }
+
+    /// # Safety
+    /// `code` has the file's text at its place, as nnc wrote it, and neither it nor the constants change.
+    unsafe fn program(self, code: LoadedFile, constants: Constants) -> Result<Program, LoadError> {
+        let function = |offset| {
+            let address = code.base().wrapping_add(self.parts.text.start + offset);
             // SAFETY: the compiler put a function of this type there, by the caller's promise. It is callable while
-            // the file lives, and the program holds the file.
+            // the code lives, and the program holds it.
             unsafe { std::mem::transmute::<*mut u8, LayerFn>(address) }
-        })
-        .collect();
-    let consts = Constants::in_block(Arc::clone(file.block()), parts.consts);
-    // SAFETY: the file keeps the code; that the code keeps the contract is the caller's promise.
-    Ok(unsafe { Program::from_parts(desc, funcs, consts, Arc::new(file)) }?)
+        };
+        let functions = self.functions.into_iter().map(function).collect();
+        // SAFETY: the owner keeps the code; that the code keeps the contract is the caller's promise.
+        Ok(unsafe { Program::from_parts(self.desc, functions, constants, Arc::new(code)) }?)
+    }
 }
 
 /// The parts of a file, all inside it, those with a protection of their own on pages of their own.

@@ -24,6 +24,18 @@ pub struct Model {
     tensors: Arc<CTensors>,
 }
 
+impl Model {
+    /// A program with threads of its own.
+    fn new(program: Program, threads: u32) -> Result<Model, Box<dyn std::error::Error>> {
+        let pool = if threads == 0 { Pool::for_this_machine()? } else { Pool::new(threads as usize)? };
+        let tensors = CTensors {
+            inputs: program.inputs().iter().map(CTensor::new).collect(),
+            outputs: program.outputs().iter().map(CTensor::new).collect(),
+        };
+        Ok(Model { session: Session::new(&program, &pool)?, pool, tensors: Arc::new(tensors) })
+    }
+}
+
 struct CTensors {
     inputs: Vec<CTensor>,
     outputs: Vec<CTensor>,
@@ -97,15 +109,31 @@ pub unsafe extern "C" fn nnc_model_open(path: *const c_char, threads: u32) -> *m
     let path = unsafe { CStr::from_ptr(path) };
     let open = || -> Result<Model, Box<dyn std::error::Error>> {
         // SAFETY: the caller trusts the file.
-        let program = unsafe { Program::load(std::ffi::OsStr::from_bytes(path.to_bytes())) }?;
-        let pool = if threads == 0 { Pool::for_this_machine()? } else { Pool::new(threads as usize)? };
-        let tensors = CTensors {
-            inputs: program.inputs().iter().map(CTensor::new).collect(),
-            outputs: program.outputs().iter().map(CTensor::new).collect(),
-        };
-        Ok(Model { session: Session::new(&program, &pool)?, pool, tensors: Arc::new(tensors) })
+        Model::new(unsafe { Program::load(std::ffi::OsStr::from_bytes(path.to_bytes())) }?, threads)
     };
     into_handle(open())
+}
+
+/// Opens a program that is in memory; see `nnc.h`.
+///
+/// # Safety
+///
+/// `artefact` is null or has `bytes` bytes. They are trusted, as for [`Program::from_bytes`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nnc_model_open_memory(
+    artefact: *const c_void,
+    bytes: usize,
+    threads: u32,
+) -> *mut Model {
+    if artefact.is_null() {
+        keep(&CallError::Null("artefact"));
+        return std::ptr::null_mut();
+    }
+    // SAFETY: so many bytes, by the caller's promise.
+    let artefact = unsafe { std::slice::from_raw_parts(artefact.cast::<u8>(), bytes) };
+    // SAFETY: the caller trusts them.
+    let program = unsafe { Program::from_bytes(artefact) };
+    into_handle(program.map_err(Into::into).and_then(|program| Model::new(program, threads)))
 }
 
 /// Makes another session of an open program; see `nnc.h`.
@@ -336,7 +364,7 @@ mod tests {
             assert!(HEADER.contains(&format!("{name}(")), "{name}");
             count += 1;
         }
-        assert_eq!(count, 10);
+        assert_eq!(count, 11);
         for code in 0..=u8::MAX {
             if let Some(elem) = ElemType::from_code(code) {
                 let constant = format!("NNC_{} = {code},", elem.to_string().to_uppercase());
@@ -352,6 +380,8 @@ mod tests {
         unsafe {
             assert!(nnc_model_open(std::ptr::null(), 1).is_null());
             assert_eq!(message(), "path is null");
+            assert!(nnc_model_open_memory(std::ptr::null(), 0, 1).is_null());
+            assert_eq!(message(), "artefact is null");
             assert!(nnc_model_share(null).is_null());
             assert_eq!(message(), "model is null");
             assert_eq!(nnc_model_inputs(null), 0);
@@ -360,6 +390,14 @@ mod tests {
             assert_eq!(nnc_model_run(null, std::ptr::null(), std::ptr::null()), 1);
             nnc_model_close(null);
         }
+    }
+
+    #[test]
+    fn bytes_that_are_no_program_are_refused() {
+        // SAFETY: as many bytes as there are.
+        let model = unsafe { nnc_model_open_memory(HEADER.as_ptr().cast(), HEADER.len(), 1) };
+        assert!(model.is_null());
+        assert!(message().starts_with("this is not a program compiled by nnc"), "{}", message());
     }
 
     #[test]

@@ -2,10 +2,13 @@
 //!
 //! Arenas, scratch, constants and code all live in [`Pages`]. Anonymous mappings, not mapped files: a mapped file that
 //! another process shortens kills the reader, and memory that was read stays as it was verified. Pages that nobody
-//! touches cost nothing.
+//! touches cost nothing. A [`Block`] may also be a mapped file, where a host asks for that and vouches for the file, or part of
+//! the host itself.
 
+use std::fs::File;
 use std::io;
 use std::ops::{Deref, DerefMut, Range};
+use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -187,25 +190,84 @@ impl Drop for Pages {
     }
 }
 
-/// Pages that can no longer be written to, so that a layer function that stores to them faults where it does.
+/// Memory that can no longer be written to, so that a layer function that stores to it faults where it does.
 #[derive(Debug)]
-pub struct Block(Pages);
+pub struct Block(Memory);
+
+#[derive(Debug)]
+enum Memory {
+    /// Without the right to write.
+    Pages(Pages),
+    /// Of the host: read-only data of the program or library that it is.
+    Host(&'static [u8]),
+}
 
 impl Block {
     /// Takes the right to write.
     pub fn new(pages: Pages) -> Result<Block, MemoryError> {
         pages.forbid_writing("constants")?;
-        Ok(Block(pages))
+        Ok(Block(Memory::Pages(pages)))
     }
 
-    /// Bytes of memory that it takes.
+    /// Memory of the host, as it lies there.
+    pub(crate) fn of_host(bytes: &'static [u8]) -> Block {
+        Block(Memory::Host(bytes))
+    }
+
+    /// The first bytes of a file, which are read when they are touched, and shared with whoever else has mapped it.
+    ///
+    /// # Safety
+    ///
+    /// Nobody changes or shortens the file while the block lives.
+    pub(crate) unsafe fn of_file(
+        file: &File,
+        bytes: usize,
+        purpose: &'static str,
+    ) -> Result<Block, MemoryError> {
+        let fail = |source| MemoryError { purpose, bytes: bytes as u64, source };
+        // SAFETY: a mapping at an address that the kernel chooses touches no memory of ours.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes.max(1),
+                libc::PROT_READ,
+                libc::MAP_PRIVATE,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(fail(io::Error::last_os_error()));
+        }
+        let base = NonNull::new(base.cast::<u8>()).ok_or_else(|| fail(io::ErrorKind::OutOfMemory.into()))?;
+        let mapped = bytes.max(1).next_multiple_of(system_page());
+        Ok(Block(Memory::Pages(Pages { base, len: bytes, start: base, mapped })))
+    }
+
+    /// Lets the pages of `text` be executed; nothing else lies on its last page.
+    fn allow_executing(&self, text: Range<usize>) -> Result<(), MemoryError> {
+        let fail = |source| MemoryError { purpose: "code", bytes: self.len() as u64, source };
+        match &self.0 {
+            Memory::Pages(_) if text.is_empty() => Ok(()),
+            Memory::Pages(pages) => pages.protect(text, libc::PROT_READ | libc::PROT_EXEC).map_err(fail),
+            Memory::Host(_) => Err(fail(io::ErrorKind::PermissionDenied.into())),
+        }
+    }
+
+    /// Bytes of memory that it takes; those of the host count as the host's.
     pub fn mapped(&self) -> u64 {
-        self.0.mapped as u64
+        match &self.0 {
+            Memory::Pages(pages) => pages.mapped as u64,
+            Memory::Host(_) => 0,
+        }
     }
 
-    /// The first byte.
+    /// The first byte. Nobody writes to it.
     pub(crate) fn base(&self) -> *mut u8 {
-        self.0.base()
+        match &self.0 {
+            Memory::Pages(pages) => pages.base(),
+            Memory::Host(bytes) => bytes.as_ptr().cast_mut(),
+        }
     }
 }
 
@@ -213,7 +275,10 @@ impl Deref for Block {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Memory::Pages(pages) => pages,
+            Memory::Host(bytes) => bytes,
+        }
     }
 }
 
@@ -226,12 +291,14 @@ impl LoadedFile {
     /// Takes the right to write from all pages and gives those of `text` the right to execute. `text` begins at a
     /// page of its own and nothing else lies on its last page.
     pub(crate) fn new(pages: Pages, text: Range<usize>) -> Result<LoadedFile, MemoryError> {
-        let fail = |source| MemoryError { purpose: "code", bytes: pages.len as u64, source };
         pages.forbid_writing("code")?;
-        if !text.is_empty() {
-            pages.protect(text, libc::PROT_READ | libc::PROT_EXEC).map_err(fail)?;
-        }
-        Ok(LoadedFile(Arc::new(Block(pages))))
+        LoadedFile::in_block(Block(Memory::Pages(pages)), text)
+    }
+
+    /// The same for what cannot be written to anyway.
+    pub(crate) fn in_block(block: Block, text: Range<usize>) -> Result<LoadedFile, MemoryError> {
+        block.allow_executing(text)?;
+        Ok(LoadedFile(Arc::new(block)))
     }
 
     /// The first byte.

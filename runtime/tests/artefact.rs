@@ -74,6 +74,20 @@ fn load_path(path: &Path) -> Result<Program, LoadError> {
     unsafe { Program::load(path) }
 }
 
+fn map(path: &Path) -> Result<Program, LoadError> {
+    // SAFETY: the program is never run, and its file stays as it is.
+    unsafe { Program::map(path) }
+}
+
+/// Loads bytes that live as long as the process, which begin so many bytes behind a page.
+fn load_static(file: &[u8], offset: usize) -> Result<Program, LoadError> {
+    let memory = vec![0_u8; file.len() + offset + nnc_runtime::PAGE].leak();
+    let start = memory.as_ptr().addr().next_multiple_of(nnc_runtime::PAGE) - memory.as_ptr().addr() + offset;
+    memory[start..start + file.len()].copy_from_slice(file);
+    // SAFETY: the program is never run.
+    unsafe { Program::from_static(&memory[start..start + file.len()]) }
+}
+
 #[test]
 fn a_complete_file_loads_from_memory_and_from_disk() {
     let file = file(|_, _, _| {});
@@ -81,7 +95,59 @@ fn a_complete_file_loads_from_memory_and_from_disk() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("program.so");
     std::fs::write(&path, &file).unwrap();
-    assert_eq!(load_path(&path).unwrap().desc(), &desc());
+    for program in [load_path(&path), map(&path), load_static(&file, 0), load_static(&file, 16)] {
+        let program = program.unwrap();
+        assert_eq!(program.desc(), &desc());
+        assert_eq!(program.constants().len(), 100);
+    }
+}
+
+#[test]
+fn constants_of_the_host_are_used_where_they_lie_if_they_are_aligned() {
+    let file = file(|_, _, _| {});
+    let mapped =
+        |program: Program| program.constants().pieces().iter().map(|p| p.block.mapped()).sum::<u64>();
+    assert_eq!(mapped(load_static(&file, 0).unwrap()), 0);
+    assert_eq!(mapped(load_static(&file, 64).unwrap()), 0);
+    assert_eq!(mapped(load_static(&file, 16).unwrap()), file.len().next_multiple_of(4096) as u64);
+}
+
+#[test]
+fn what_is_included_lies_at_a_page() {
+    static HERE: &[u8] = nnc_runtime::include_program!("artefact.rs");
+    assert_eq!(HERE, include_bytes!("artefact.rs"));
+    assert!(HERE.as_ptr().addr().is_multiple_of(4096));
+}
+
+#[test]
+fn what_is_mapped_is_verified_but_for_its_checksum() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("program.so");
+    let refused = |file: &[u8]| {
+        std::fs::write(&path, file).unwrap();
+        map(&path).unwrap_err()
+    };
+    let whole = file(|_, _, _| {});
+    for len in [0, 600, HEADER_OFFSET + HEADER_BYTES, whole.len() - 1] {
+        assert!(
+            matches!(refused(&whole[..len]), LoadError::NotAnArtefact | LoadError::Length { .. }),
+            "{len}"
+        );
+    }
+    let with = |at: usize, byte: u8| {
+        let mut file = whole.clone();
+        file[at] = byte;
+        file
+    };
+    assert!(matches!(refused(&with(HEADER_OFFSET + 8, 9)), LoadError::FormatVersion { found: 9, .. }));
+    assert!(matches!(refused(&with(HEADER_OFFSET + 12, 99)), LoadError::AbiVersion { found: 99, .. }));
+    assert!(matches!(refused(&with(HEADER_OFFSET + 24, 3)), LoadError::Machine { .. }));
+    assert!(matches!(refused(&with(1024, 0xff)), LoadError::Description(_)));
+    assert!(matches!(refused(&with(804, 32)), LoadError::Inconsistent("a function outside its code")));
+    assert!(matches!(map(&folder.path().join("missing")).unwrap_err(), LoadError::Read { .. }));
+    assert!(matches!(map(folder.path()).unwrap_err(), LoadError::NotAnArtefact));
+    std::fs::write(&path, with(CONSTS + 50, 1)).unwrap();
+    assert_eq!(map(&path).unwrap().desc(), &desc(), "the constants are not looked at");
 }
 
 #[test]

@@ -151,9 +151,9 @@ fn number(start: &[u8], place: Range<usize>) -> u64 {
     bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
 }
 
-/// Reads and verifies the header of `file`, all that is loaded of an artefact, of this checksum: magic, versions, length, checksum, and
-/// that all places lie inside the file. What it returns can be relied on, except for what this machine may lack.
-pub(super) fn verify(file: &[u8], checksum: &[u8; 32]) -> Result<Header, LoadError> {
+/// Reads and verifies the header of `file`, all that is loaded of an artefact, of this checksum: magic, versions, length, checksum.
+/// Without a checksum, that is not looked at.
+pub(super) fn verify(file: &[u8], checksum: Option<&[u8; 32]>) -> Result<Header, LoadError> {
     let mut from = identify(file)?;
     let found = from.u32()?;
     if found != FORMAT_VERSION {
@@ -164,7 +164,7 @@ pub(super) fn verify(file: &[u8], checksum: &[u8; 32]) -> Result<Header, LoadErr
     if expected != file.len() as u64 {
         return Err(LoadError::Length { expected, found: file.len() as u64 });
     }
-    if file.get(CHECKSUM) != Some(checksum) {
+    if checksum.is_some_and(|checksum| file.get(CHECKSUM) != Some(checksum)) {
         return Err(LoadError::Checksum);
     }
     if abi != ABI_VERSION {
