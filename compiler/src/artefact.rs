@@ -25,6 +25,7 @@ mod parallel;
 mod pkg_config;
 mod records;
 mod relocate;
+mod rust_module;
 
 pub use archive::write_archive;
 pub use fault::LinkError;
@@ -32,3 +33,4 @@ pub use link::write_shared_object;
 pub use name::{CName, CNameError};
 pub use parallel::PARTS;
 pub use pkg_config::{Linked, write_pkg_config};
+pub use rust_module::write_rust_module;

@@ -360,6 +360,11 @@ impl Code<'_> {
             .map_err(|source| Error::Header { file: self.compilation.file.clone(), source: source.into() })
     }
 
+    /// A Rust module for the artefact in `file`, which lies beside it: the program, with the types of its inputs and outputs.
+    pub fn rust_module(&self, file: &str) -> String {
+        artefact::write_rust_module(&self.object.desc, &self.name, file)
+    }
+
     /// The machine code of all functions, disassembled.
     pub fn asm(&self) -> Result<String, Error> {
         disassemble(&self.object.bytes).map_err(|source| Error::Disassemble {

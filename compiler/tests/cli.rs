@@ -274,6 +274,24 @@ fn a_static_library_and_what_pkg_config_tells_of_it() {
 }
 
 #[test]
+fn a_rust_module_names_its_shared_object_and_several_files_go_to_a_folder() {
+    let folder = Folder::with_net();
+    fs::create_dir(folder.path("out")).expect("a folder");
+    let out = folder.path("out");
+    well(&["compile", &folder.net(), "--emit", "so,rust,pc", "--name", "Tiny", "-o", &out]);
+    let text = |name: &str| fs::read_to_string(Path::new(&out).join(name)).expect("the file");
+    assert!(text("Tiny.rs").contains("include_program!(\"Tiny.nnc.so\")"), "{}", text("Tiny.rs"));
+    assert!(
+        text("Tiny.rs").contains("pub input: &'a [f32; 3072],") && text("Tiny.pc").contains("/Tiny.nnc.so")
+    );
+    assert!(Path::new(&out).join("Tiny.nnc.so").exists());
+    assert_eq!(folder.names(), ["net.onnx", "out"]);
+    fails(2, &["compile", &folder.net(), "--emit", "rust"], &["--emit so,rust"]);
+    let file = folder.path("one");
+    fails(2, &["compile", &folder.net(), "--emit", "so,rust", "-o", &file], &["a folder with -o"]);
+}
+
+#[test]
 fn every_stage_can_be_printed() {
     let folder = Folder::with_net();
     for (emit, words) in

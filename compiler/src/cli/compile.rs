@@ -29,7 +29,7 @@ pub struct Compile {
     #[arg(required = true, value_name = "MODEL")]
     pub models: Vec<PathBuf>,
 
-    /// Where to write; `-` is standard output. Of several models, what the names of the files begin with [default: beside the
+    /// Where to write: a file, or a folder if several are written; `-` is standard output. Of several models, what the names of the files begin with [default: beside the
     /// model, MODEL.nnc.so; text to standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -69,6 +69,8 @@ pub enum Emit {
     Static,
     /// The C header of the program (MODEL.nnc.h)
     Header,
+    /// A Rust module with the shared object that is written, too, and the types of its inputs and outputs (MODEL.rs)
+    Rust,
     /// What pkg-config tells of the library that is written, too (MODEL.pc)
     Pc,
     /// The graph after all passes, as text
@@ -91,6 +93,7 @@ impl Emit {
             Emit::Obj => Some("nnc.o"),
             Emit::Static => Some("nnc.a"),
             Emit::Header => Some("nnc.h"),
+            Emit::Rust => Some("rs"),
             Emit::Pc => Some("pc"),
             Emit::Ir | Emit::Plan | Emit::Clif | Emit::Asm | Emit::Dot => None,
         }
@@ -134,6 +137,7 @@ impl Compile {
         let model = model?;
         let destinations = self.destinations(file)?;
         let library = self.library(&destinations)?;
+        let shared = self.shared_object(&destinations)?;
         let mut stages = Stages::new(self)?;
         progress.say("compiling");
         let (compilation, lower_ms) =
@@ -157,6 +161,11 @@ impl Compile {
             }
             let bytes = match emit {
                 Emit::Pc => self.pkg_config(file, library.as_deref(), &compilation),
+                Emit::Rust => {
+                    let module =
+                        code.as_ref().map(|code| code.rust_module(shared.as_deref().unwrap_or_default()));
+                    module.unwrap_or_default().into_bytes()
+                }
                 _ => self.render(emit, destination, graph.as_ref(), &compilation, code.as_ref())?,
             };
             match destination {
@@ -185,14 +194,23 @@ impl Compile {
 
     /// Finds out where everything goes and whether it can go there, before the work begins.
     fn destinations(&self, model: &Path) -> Result<Vec<Destination>> {
-        if self.output.is_some() && self.emit.len() > 1 {
+        let folder = self.output.as_deref().filter(|path| self.emit.len() > 1 && path.is_dir());
+        if self.output.is_some() && folder.is_none() && self.emit.len() > 1 {
             usage!(
-                "-o names one file, but --emit asks for {}; give one of them, or leave -o out",
+                "-o names one file, but --emit asks for {}; give one of them, or a folder with -o, or leave -o out",
                 self.emit.len()
             );
         }
         let read = [model];
+        let in_folder = |folder: &Path, ending| {
+            let name = self.beside(model, ending);
+            folder.join(name.file_name().unwrap_or_default())
+        };
         let destination = |emit: &Emit| match (&self.output, emit.ending()) {
+            (Some(_), None) if folder.is_some() => Ok(Destination::Stdout),
+            (Some(folder), Some(ending)) if self.emit.len() > 1 => {
+                Output::check(&in_folder(folder, ending), &read).map(Destination::File)
+            }
             (Some(path), _) if path == Path::new("-") => Ok(Destination::Stdout),
             (Some(path), _) => Output::check(path, &read).map(Destination::File),
             (None, None) => Ok(Destination::Stdout),
@@ -206,12 +224,24 @@ impl Compile {
         self.name.clone().unwrap_or_else(|| CName::of_file(model))
     }
 
+    /// The name of a file that is written.
+    fn file_of(&self, kind: Emit, destinations: &[Destination]) -> Option<String> {
+        let written = self.emit.iter().zip(destinations).find(|(emit, _)| **emit == kind);
+        written.and_then(|(_, destination)| destination.file_name())
+    }
+
+    /// The shared object that a Rust module holds.
+    fn shared_object(&self, destinations: &[Destination]) -> Result<Option<String>> {
+        let found = self.file_of(Emit::So, destinations);
+        if found.is_none() && self.emit.contains(&Emit::Rust) {
+            usage!("--emit rust holds a shared object, but writes none; ask for both: --emit so,rust");
+        }
+        Ok(found)
+    }
+
     /// The file of the library that is written, for `--emit pc`: static where there are both kinds.
     fn library(&self, destinations: &[Destination]) -> Result<Option<String>> {
-        let file = |kind| {
-            let written = self.emit.iter().zip(destinations).find(|(emit, _)| **emit == kind);
-            written.and_then(|(_, destination)| destination.file_name())
-        };
+        let file = |kind| self.file_of(kind, destinations);
         let found = [Emit::Static, Emit::Obj, Emit::So].into_iter().find_map(file);
         if found.is_none() && self.emit.contains(&Emit::Pc) {
             usage!(
@@ -261,7 +291,7 @@ impl Compile {
             (Emit::Header, Some(code)) => code.header()?.into_bytes(),
             (Emit::Clif, Some(code)) => code.clif()?.into_bytes(),
             (Emit::Asm, Some(code)) => code.asm()?.into_bytes(),
-            (Emit::Pc, _) | (_, None) => Vec::new(),
+            (Emit::Pc | Emit::Rust, _) | (_, None) => Vec::new(),
         })
     }
 
