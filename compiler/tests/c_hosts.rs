@@ -5,9 +5,12 @@
 #[path = "../../runtime/tests/common/watchdog.rs"]
 mod watchdog;
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::LazyLock;
 
 use nnc::{CName, InputRef, Library, Model, Options, Pool, Session};
 use nnc_models::Spec;
@@ -107,8 +110,23 @@ fn networks() -> [(&'static str, Spec); 3] {
 
 const NAMES: [&str; 3] = ["first", "second", "third"];
 
-/// A folder with three models, each for itself and all in a library, and what each computes.
+/// A folder with three models, each for itself and all in a library, and what each computes. They are compiled once for all tests.
 fn three_models() -> (tempfile::TempDir, [Vec<u8>; 3]) {
+    static COMPILED: LazyLock<(BTreeMap<OsString, Vec<u8>>, [Vec<u8>; 3])> = LazyLock::new(|| {
+        let (folder, expected) = compile_three_models();
+        let entries = fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("an entry"));
+        let files = entries.map(|entry| (entry.file_name(), fs::read(entry.path()).expect("a file")));
+        (files.collect(), expected)
+    });
+    let (files, expected) = &*COMPILED;
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, bytes) in files {
+        fs::write(folder.path().join(name), bytes).expect("written");
+    }
+    (folder, expected.clone())
+}
+
+fn compile_three_models() -> (tempfile::TempDir, [Vec<u8>; 3]) {
     let folder = tempfile::tempdir().expect("a folder");
     let expected = networks().map(|(name, spec)| put(folder.path(), name, &spec));
     let compilations = networks().map(|(name, spec)| {
