@@ -1,7 +1,7 @@
 //! Sums of steps: what becomes of additions between a Dequantize and a Quantize, and of steps that get another scale.
 //!
 //! ```text
-//!   real  = x0 · factor0 + x1 · factor1 + … + shift           in f32, from left to right, each product and sum rounded
+//!   real  = … + x1 · factor1 + (x0 · factor0 + shift)         in f32, each product and sum rounded together, where the target does that
 //!   steps = clamp(round(real) + zero, low, high)              ties to even
 //! ```
 //!
@@ -25,9 +25,8 @@ pub struct IntegerSum {
 impl IntegerSum {
     /// The sum of one element of each operand.
     pub fn real(&self, steps: impl IntoIterator<Item = u8>) -> f32 {
-        let products = steps.into_iter().zip(&self.factors).map(|(step, factor)| f32::from(step) * factor);
-        // Not from 0 on: there is no product to which nothing is added.
-        products.reduce(|sum, product| sum + product).unwrap_or(0.0) + self.shift
+        let products = steps.into_iter().zip(&self.factors);
+        products.fold(self.shift, |sum, (step, factor)| f32::from(step).mul_add(*factor, sum))
     }
 
     /// The steps of the result.

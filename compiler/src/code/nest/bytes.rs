@@ -100,6 +100,14 @@ fn number(e: &Expr, operands: &[DType]) -> Option<(Expr, Kind)> {
             };
             (Expr::Binary(*f, Box::new(a), Box::new(b)), kind)
         }
+        Expr::MulAdd(x, y, z) => {
+            let all = [number(x)?, number(y)?, number(z)?];
+            if all.iter().any(|(_, kind)| matches!(kind, Kind::Integer(..))) {
+                return None;
+            }
+            let [x, y, z] = all.map(|(e, _)| e);
+            (x.mul_add(y, z), Kind::Float)
+        }
         Expr::Select(c, a, b) => {
             let Expr::Binary(test, x, y) = &**c else { return None };
             let ((x, of_x), (y, of_y)) = (number(x)?, number(y)?);

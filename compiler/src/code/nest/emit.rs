@@ -47,9 +47,8 @@ pub fn emit(
             .map_err(refused)?,
         None => FuncId::from_u32(0),
     };
-    let arch = target.arch;
     define(module, name, |function, context, config| {
-        build(nest, kernel.as_u32(), arch, function, context, config);
+        build(nest, kernel.as_u32(), target, function, context, config);
     })
 }
 
@@ -104,7 +103,7 @@ impl LayerArgs {
 pub fn build(
     nest: &Nest,
     kernel: u32,
-    arch: Arch,
+    target: &Target,
     function: &mut Function,
     context: &mut FunctionBuilderContext,
     config: TargetFrontendConfig,
@@ -114,7 +113,8 @@ pub fn build(
     let mut emitter = NestEmitter {
         nest,
         kernel,
-        arch,
+        arch: target.arch,
+        fused: target.fma,
         scratch,
         b: &mut b,
         streams: streams(nest),
@@ -208,6 +208,8 @@ struct NestEmitter<'a, 'f> {
     nest: &'a Nest,
     kernel: u32,
     arch: Arch,
+    /// Whether multiply-add rounds once.
+    fused: bool,
     scratch: Value,
     b: &'a mut FunctionBuilder<'f>,
     streams: Vec<Stream>,
@@ -874,6 +876,14 @@ impl<'f> NestEmitter<'_, 'f> {
                 let place = self.times(place, operand.dtype.bytes() as i64);
                 let address = self.b.ins().iadd(at.place.at[*i], place);
                 self.load(operand, address, 0)
+            }
+            Expr::MulAdd(x, y, z) => {
+                let [x, y, z] = [x, y, z].map(|e| self.value(e, at, accumulators));
+                if self.fused {
+                    return self.b.ins().fma(x, y, z);
+                }
+                let product = self.b.ins().fmul(x, y);
+                self.b.ins().fadd(product, z)
             }
             Expr::Select(c, x, y) => {
                 let c = self.value(c, at, accumulators);

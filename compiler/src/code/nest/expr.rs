@@ -159,6 +159,8 @@ pub enum Expr {
     Select(Box<Expr>, Box<Expr>, Box<Expr>),
     /// The element behind that of an operand by as many as an unsigned byte says: the operand is the first of 256 entries.
     Entry(Box<Expr>, Box<Expr>),
+    /// `x · y + z` of `f32`, rounded once where the target has fused multiply-add.
+    MulAdd(Box<Expr>, Box<Expr>, Box<Expr>),
 }
 
 impl Expr {
@@ -190,6 +192,11 @@ impl Expr {
         if computed(from) == computed(to) { self } else { Expr::Cast(to, Box::new(self)) }
     }
 
+    /// `self · factor + addend`
+    pub fn mul_add(self, factor: Expr, addend: Expr) -> Expr {
+        Expr::MulAdd(Box::new(self), Box::new(factor), Box::new(addend))
+    }
+
     /// The entry of a table, whose first one is an operand, at the place that `self` says.
     pub fn entry_of(self, table: usize) -> Expr {
         Expr::Entry(Box::new(Expr::Operand(table)), Box::new(self))
@@ -213,7 +220,7 @@ impl Expr {
                 a.replace(with);
                 b.replace(with);
             }
-            Expr::Select(c, a, b) => {
+            Expr::Select(c, a, b) | Expr::MulAdd(c, a, b) => {
                 c.replace(with);
                 a.replace(with);
                 b.replace(with);
@@ -231,7 +238,7 @@ impl Expr {
                 a.walk(visit);
                 b.walk(visit);
             }
-            Expr::Select(c, a, b) => {
+            Expr::Select(c, a, b) | Expr::MulAdd(c, a, b) => {
                 c.walk(visit);
                 a.walk(visit);
                 b.walk(visit);
@@ -257,6 +264,10 @@ impl Expr {
             Expr::Entry(table, place) => {
                 let is_table = matches!(**table, Expr::Operand(_)) && of(place)? == DType::U8;
                 is_table.then(|| of(table)).flatten()
+            }
+            Expr::MulAdd(x, y, z) => {
+                let all = [of(x)?, of(y)?, of(z)?];
+                (all == [DType::F32; 3]).then_some(DType::F32)
             }
             Expr::Select(c, a, b) => {
                 let (a, b) = (of(a)?, of(b)?);

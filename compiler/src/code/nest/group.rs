@@ -32,7 +32,7 @@ pub(super) fn has(e: &Expr, operands: &[DType]) -> bool {
     let dtype = |e: &Expr| e.dtype(operands, &[]);
     match e {
         Expr::Operand(_) | Expr::Const(_) => dtype(e).is_some(),
-        Expr::Index(_) | Expr::Acc(_) | Expr::Entry(..) => false,
+        Expr::Index(_) | Expr::Acc(_) | Expr::Entry(..) | Expr::MulAdd(..) => false,
         Expr::Unary(f, x) => has(x) && dtype(x).is_some_and(|x| has_unary(f.0, x)),
         Expr::Binary(f, x, y) => {
             has(x) && has(y) && dtype(x) == dtype(y) && dtype(x).is_some_and(|x| has_binary(*f, x))
@@ -238,7 +238,9 @@ impl GroupWriter<'_, '_> {
                 ElementGroup::Elements(chosen)
             }
             // `has` refuses them.
-            Expr::Index(_) | Expr::Acc(_) | Expr::Entry(..) => self.constant(Constant::F32(0)),
+            Expr::Index(_) | Expr::Acc(_) | Expr::Entry(..) | Expr::MulAdd(..) => {
+                self.constant(Constant::F32(0))
+            }
         }
     }
 

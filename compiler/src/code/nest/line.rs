@@ -6,9 +6,10 @@
 //!   parts of an expression    computed once, where no operand that varies is in them
 //! ```
 
+use nnc_ir::op::Unary;
 use nnc_ir::op::elementwise::BinaryFn;
 
-use super::{Constant, Expr, Nest};
+use super::{Constant, Expr, Nest, UnaryFn};
 use crate::code::float::Float;
 use crate::code::tile::ir::{
     self, BinOp, Builder, ByteRange, Int, ParamKind, ParamRole, Source, Test, Trips, Vector, at,
@@ -17,6 +18,12 @@ use crate::code::tile::programs::functions::{self, VectorMath};
 
 /// Instructions of a round, beyond which more vectors in a round gain nothing: the loop itself counts for three.
 const ROUND: usize = 32;
+
+/// Vectors that are stored together as bytes, where they are near enough to be [packed](ir::Inst::Pack).
+const PACKED: u32 = 4;
+
+/// What packing looks at.
+const NEAR: f64 = 1_073_741_824.0;
 
 /// Whether a kernel can compute an expression: in `f32`, whatever floats lie in memory, and comparisons where something depends on them.
 /// It may name the first `accumulators`.
@@ -27,6 +34,7 @@ pub(super) fn has(e: &Expr, accumulators: usize) -> bool {
         Expr::Acc(i) => *i < accumulators,
         Expr::Unary(f, x) => functions::has(f.0) && has(x),
         Expr::Binary(f, a, b) => is_arithmetic(*f) && has(a) && has(b),
+        Expr::MulAdd(x, y, z) => [x, y, z].into_iter().all(|e| has(e)),
         Expr::Select(c, a, b) => comparison(c).is_some_and(|(_, x, y)| has(x) && has(y)) && has(a) && has(b),
         Expr::Const(Constant::F64(_) | Constant::Int(..)) => false,
         Expr::Index(_) | Expr::Cast(..) | Expr::Entry(..) => false,
@@ -286,6 +294,7 @@ impl Line {
             }
             Expr::Unary(_, x) | Expr::Cast(_, x) => vec![x],
             Expr::Binary(_, x, y) | Expr::Entry(x, y) => vec![x, y],
+            Expr::MulAdd(x, y, z) => vec![x, y, z],
             Expr::Select(c, then, otherwise) => {
                 let (_, x, y) = comparison(c)?;
                 vec![x, y, then, otherwise]
@@ -423,10 +432,24 @@ impl Line {
         moving.push(self.result);
         // Pieces that are not in memory have to be known by their numbers.
         let held = self.pieces.get(self.turn).map_or(0, Vec::len) as u32;
-        self.sweep(self.together(e)?.max(held), true, &moving, &mut |line, piece| {
+        let near = self.result.float == Float::U8 && self.largest(e).is_some_and(|largest| largest < NEAR);
+        let packs = near && self.extent >= PACKED * self.widest.count();
+        let together = if packs { PACKED } else { self.together(e)?.max(held) };
+        // Those of a round, which come before what is left over.
+        let mut packed: Vec<Vector> = Vec::new();
+        let mut first = None;
+        self.sweep(together, true, &moving, &mut |line, piece| {
             let known = line.load(e, piece)?;
             let value = line.value(e, &known, piece.lanes)?;
             let to = line.place(line.result, piece)?;
+            if packs && packed.len() < PACKED as usize {
+                packed.push(value);
+                let first = *first.get_or_insert(to);
+                if packed.len() == PACKED as usize {
+                    line.b.pack(&packed, first);
+                }
+                return Some(());
+            }
             line.b.store(value, piece.used, to);
             Some(())
         })
@@ -448,9 +471,21 @@ impl Line {
                 let x = self.part(x, known, lanes)?;
                 VectorMath::new(&mut self.b, lanes).apply(f.0, x)?
             }
+            Expr::Binary(f, x, y) if plain(*f).is_some() => {
+                let (x, y) = (self.part(x, known, lanes)?, self.source(y, known, lanes)?);
+                VectorMath::new(&mut self.b, lanes).bin(plain(*f)?, x, y)
+            }
             Expr::Binary(f, x, y) => {
                 let (x, y) = (self.part(x, known, lanes)?, self.part(y, known, lanes)?);
                 arithmetic(&mut VectorMath::new(&mut self.b, lanes), *f, x, y)?
+            }
+            Expr::MulAdd(x, y, z) => {
+                let (x, z) = (self.part(x, known, lanes)?, self.part(z, known, lanes)?);
+                let y = self.source(y, known, lanes)?;
+                let sum = self.b.vector(lanes);
+                self.b.push(ir::Inst::Copy { dst: sum, src: z });
+                self.b.fma(sum, x, y);
+                sum
             }
             Expr::Select(c, then, otherwise) => {
                 let (test, x, y) = comparison(c)?;
@@ -465,15 +500,49 @@ impl Line {
         known.push((e.clone(), value));
         Some(value)
     }
+
+    /// An expression as the second source of an instruction: constants are part of it.
+    fn source(&mut self, e: &Expr, known: &mut Vec<(Expr, Vector)>, lanes: ir::Lanes) -> Option<Source> {
+        match e {
+            Expr::Const(Constant::F32(bits)) if !self.is_held(e) => Some(Source::Imm(*bits)),
+            _ => Some(Source::Reg(self.part(e, known, lanes)?)),
+        }
+    }
+
+    /// A bound on what an expression can be, where its operands are bytes; NaN it is never.
+    fn largest(&self, e: &Expr) -> Option<f64> {
+        let largest = |e: &Expr| self.largest(e);
+        Some(match e {
+            Expr::Operand(i) if self.operands.get(*i)?.float == Float::U8 => u8::MAX.into(),
+            Expr::Const(Constant::F32(bits)) => {
+                Some(f64::from(f32::from_bits(*bits)).abs()).filter(|v| v.is_finite())?
+            }
+            Expr::MulAdd(x, y, z) => largest(x)? * largest(y)? + largest(z)?,
+            Expr::Binary(BinaryFn::Mul, x, y) => largest(x)? * largest(y)?,
+            Expr::Binary(BinaryFn::Add | BinaryFn::Sub, x, y) => largest(x)? + largest(y)?,
+            Expr::Unary(UnaryFn(Unary::Round), x) => largest(x)? + 1.0,
+            Expr::Unary(UnaryFn(Unary::Clip { min, max }), x) => {
+                let bound = |v: f32| if v.is_finite() { f64::from(v).abs() } else { 0.0 };
+                largest(x)?.max(bound(*min)).max(bound(*max))
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// Sums and products as one instruction.
+fn plain(function: BinaryFn) -> Option<BinOp> {
+    match function {
+        BinaryFn::Add => Some(BinOp::Add),
+        BinaryFn::Sub => Some(BinOp::Sub),
+        BinaryFn::Mul => Some(BinOp::Mul),
+        BinaryFn::Div => Some(BinOp::Div),
+        _ => None,
+    }
 }
 
 fn arithmetic(f: &mut VectorMath<'_>, function: BinaryFn, x: Vector, y: Vector) -> Option<Vector> {
-    let plain = |f: &mut VectorMath<'_>, op| f.bin(op, x, Source::Reg(y));
     Some(match function {
-        BinaryFn::Add => plain(f, BinOp::Add),
-        BinaryFn::Sub => plain(f, BinOp::Sub),
-        BinaryFn::Mul => plain(f, BinOp::Mul),
-        BinaryFn::Div => plain(f, BinOp::Div),
         BinaryFn::Min | BinaryFn::Max => {
             let op = if function == BinaryFn::Min { BinOp::Min } else { BinOp::Max };
             // NaN in `x` goes through the comparison, NaN in `y` through the selection.
@@ -482,7 +551,7 @@ fn arithmetic(f: &mut VectorMath<'_>, function: BinaryFn, x: Vector, y: Vector) 
         }
         BinaryFn::Pow => f.pow(x, y),
         BinaryFn::PRelu => {
-            let scaled = plain(f, BinOp::Mul);
+            let scaled = f.bin(BinOp::Mul, x, Source::Reg(y));
             let zero = f.constant(0.0);
             f.select(Test::Less, [x, zero], scaled, x)
         }
@@ -503,6 +572,7 @@ pub(super) fn name<'e>(
             Expr::Unary(f, _) => format!("{:?}", f.0),
             Expr::Binary(f, ..) => format!("{f:?}"),
             Expr::Select(..) => "Select".to_owned(),
+            Expr::MulAdd(..) => "MulAdd".to_owned(),
             Expr::Operand(_) | Expr::Const(_) | Expr::Index(_) | Expr::Acc(_) => return,
             Expr::Cast(..) | Expr::Entry(..) => return,
         };

@@ -47,6 +47,7 @@ use std::ops::Range;
 
 use crate::code::float::Float;
 use nnc_ir::DType;
+use nnc_ir::op::Unary;
 use nnc_ir::op::elementwise::BinaryFn;
 
 pub use expr::{Constant, Expr, UnaryFn, computed};
@@ -352,7 +353,7 @@ impl Nest {
                 Expr::Cast(to, x) => ("Cast".to_owned(), [dtype(x), Some(computed(*to))]),
                 Expr::Const(c) => ("a constant".to_owned(), [Some(c.dtype()), None]),
                 Expr::Unary(..) | Expr::Operand(_) | Expr::Index(_) | Expr::Acc(_) => return,
-                Expr::Entry(..) | Expr::Select(..) => return,
+                Expr::Entry(..) | Expr::MulAdd(..) | Expr::Select(..) => return,
             };
             let unary = matches!(e, Expr::Unary(..));
             let bad = types.into_iter().flatten().find(|&t| unary || scalar::element_type(t).is_none());
@@ -465,7 +466,11 @@ impl Nest {
         let all = operands.iter().chain([&result]).all(|dtype| Float::of(*dtype).is_some());
         let value = match all {
             true => Cow::Borrowed(&self.value),
-            false => Cow::Owned(bytes::in_floats(&self.value, &operands, result)?),
+            false => match bytes::in_floats(&self.value, &operands, result)? {
+                // Storing bytes rounds.
+                Expr::Unary(UnaryFn(Unary::Round), value) if result == DType::U8 => Cow::Owned(*value),
+                value => Cow::Owned(value),
+            },
         };
         line::has(&value, 0).then_some(value)
     }
@@ -527,7 +532,7 @@ impl Nest {
                     let both = [a, b].map(|e| e.dtype(&operands, &accumulators));
                     scalar::has_vector_binary(*f) && both != [Some(DType::Bool); 2]
                 }
-                Expr::Select(..) => true,
+                Expr::MulAdd(..) | Expr::Select(..) => true,
             };
         });
         fits

@@ -63,7 +63,7 @@ pub fn emit(
     let mut trace = Trace::default();
     if let LayerCode::Nest(n) = code {
         let kernel = n.kernel_for(target).map_or(0, |program| kernels.programs.number(program));
-        nest::emit::build(n, kernel as u32, target.arch, &mut function, &mut scratch, config);
+        nest::emit::build(n, kernel as u32, target, &mut function, &mut scratch, config);
     } else if let LayerCode::Routine(r) = code {
         routine::emit::build(r, &mut function, &mut scratch, config);
     } else {

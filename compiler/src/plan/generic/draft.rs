@@ -652,7 +652,12 @@ pub(in crate::plan) fn weight(n: &Nest) -> usize {
                 }
             }
             Expr::Binary(BinaryFn::Pow | BinaryFn::Mod { .. }, _, _) => 48,
-            Expr::Binary(..) | Expr::Entry(..) | Expr::Select(..) | Expr::Cast(..) | Expr::Operand(_) => 1,
+            Expr::MulAdd(..)
+            | Expr::Binary(..)
+            | Expr::Entry(..)
+            | Expr::Select(..)
+            | Expr::Cast(..)
+            | Expr::Operand(_) => 1,
             Expr::Const(_) | Expr::Index(_) | Expr::Acc(_) => 0,
         }
     };

@@ -54,11 +54,12 @@ pub(super) fn integer_sum(l: &mut Lowering<'_>, op: &IntegerSum) -> Result<(), G
     let number = |v: f32| Expr::Const(Constant::from(v));
     let result = op.result;
     map(l, op.factors.len(), |from| {
-        let products = op.factors.iter().enumerate();
-        let product =
-            |(i, &factor): (usize, &f32)| Expr::Operand(i).cast(from, DType::F32).mul(number(factor));
-        let sum = products.map(product).reduce(Expr::add).unwrap_or_else(|| number(0.0));
-        let steps = sum.add(number(op.shift)).unary(Unary::Round).add(number(result.zero as f32));
+        let factors = op.factors.iter().enumerate();
+        let sum = factors.fold(number(op.shift), |sum, (i, &factor)| {
+            Expr::Operand(i).cast(from, DType::F32).mul_add(number(factor), sum)
+        });
+        let steps = sum.unary(Unary::Round);
+        let steps = if result.zero == 0 { steps } else { steps.add(number(result.zero as f32)) };
         // Bounds of the type are those of the cast.
         let bounds = Unary::Clip { min: result.low as f32, max: result.high as f32 };
         let whole = result == Requantize::steps(result.to, result.zero);
