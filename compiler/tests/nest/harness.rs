@@ -8,7 +8,7 @@ use nnc::code::{nest, routine};
 use nnc::plan::generic::{GenericError, GenericStep, lower};
 use nnc::target::Target;
 use nnc_ir::{DType, Op, Tensor, TensorType};
-use nnc_runtime::abi::LayerFn;
+use nnc_runtime::abi::{Denormals, LayerFn};
 
 /// A small generator of numbers, the same on every run.
 pub struct Random(u64);
@@ -223,7 +223,8 @@ pub fn run_steps(steps: &[GenericStep], windows: &mut [&mut GuardedWindow]) {
 
 /// The layer functions of steps, and how many units each has.
 fn emitted(steps: &[GenericStep], module: &mut JITModule, what: &str) -> Vec<(LayerFn, usize)> {
-    let target = Target::host().unwrap();
+    // Functions are called as they are, without what a run does to denormals.
+    let target = Target::host().unwrap().treating(Denormals::Keep);
     let ids: Vec<_> = (steps.iter().enumerate())
         .map(|(i, step)| {
             let name = format!("step{i}");
