@@ -11,6 +11,7 @@
 
 use nnc::code::float::Float;
 use nnc::code::tile::programs::epilogue::KernelResidual;
+use nnc::code::tile::programs::pool::PoolFunction;
 use nnc::plan::dense::Progression;
 use nnc::plan::lanes::{AxisBlocks, LanesArg, LanesOp, LanesPlan, VectorRun};
 use nnc::plan::sweep::Axis;
@@ -115,6 +116,7 @@ fn activations(plan: &LanesPlan, bases: Bases<'_>) -> Result<Walk, String> {
 
 /// The activations that each lane by itself reads and writes, vector by vector.
 pub(super) fn lanes(plan: &LanesPlan, bases: Bases<'_>) -> Result<Vec<Vec<Walk>>, String> {
+    let plan = &byte_by_byte(plan);
     let mut all = Vec::new();
     for vectors in &plan.vectors {
         for vector in 0..vectors.count as i64 {
@@ -139,6 +141,20 @@ pub(super) fn lanes(plan: &LanesPlan, bases: Bases<'_>) -> Result<Vec<Vec<Walk>>
     }
     Ok(all)
 }
+
+/// A layer whose lanes have four bytes each as one of bytes.
+fn byte_by_byte(plan: &LanesPlan) -> LanesPlan {
+    let mut plan = plan.clone();
+    if plan.op == LanesOp::Pool(PoolFunction::MaxBytes) {
+        let pitches = plan.inputs.iter_mut().chain([&mut plan.output, &mut plan.residual]);
+        pitches.for_each(|pitch| pitch.float = Float::U8);
+        plan.vectors.iter_mut().for_each(|vectors| vectors.used *= QUAD);
+    }
+    plan
+}
+
+/// Bytes of a lane.
+const QUAD: u32 = 4;
 
 #[cfg(test)]
 pub(super) mod sample {

@@ -270,7 +270,8 @@ impl KeptBoxes {
             (*extent, *stride) = (*extent / 2, *stride * 2);
         }
         let [sides, hits] = [&sides, &hits].map(|view| w.memory(view, MemoryUse::Write));
-        let pairs = w.memory(&pairs, MemoryUse::Read);
+        // The same memory as the hits, which are written before.
+        let pairs = w.memory(&pairs, MemoryUse::Write);
         KeptBoxes { sides, hits, pairs, most }
     }
 
