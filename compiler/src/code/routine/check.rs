@@ -230,17 +230,18 @@ impl RoutineCheck<'_> {
         Ok(memory)
     }
 
-    /// Whether some statement stores to a memory.
+    /// Whether some statement stores to a memory, or to the same bytes as elements of another type.
     fn stores(&self, memory: usize) -> bool {
-        fn any(body: &[Stmt], memory: usize) -> bool {
+        fn any(body: &[Stmt], of: &dyn Fn(usize) -> bool) -> bool {
             body.iter().any(|stmt| match stmt {
                 Stmt::Set { .. } => false,
-                Stmt::Store { to, .. } => to.memory == memory,
-                Stmt::For { body, .. } | Stmt::While { body, .. } => any(body, memory),
-                Stmt::If { then, otherwise, .. } => any(then, memory) || any(otherwise, memory),
+                Stmt::Store { to, .. } => of(to.memory),
+                Stmt::For { body, .. } | Stmt::While { body, .. } => any(body, of),
+                Stmt::If { then, otherwise, .. } => any(then, of) || any(otherwise, of),
             })
         }
-        any(&self.routine.body, memory)
+        let place = |memory: usize| self.routine.memory.get(memory).map(|m| (m.arg, m.extent()));
+        any(&self.routine.body, &|stored| place(stored) == place(memory))
     }
 }
 
@@ -321,5 +322,20 @@ mod tests {
         let mut routine = fill();
         routine.memory[0].usage = MemoryUse::Read;
         assert_eq!(checked(&routine), Err(RoutineError::Role("stores to what it only reads")));
+    }
+
+    #[test]
+    fn what_is_read_behind_writing_is_written_under_one_name_or_another() {
+        let mut routine = fill();
+        let pairs =
+            Memory { dtype: DType::I64, shape: vec![2], strides: vec![8], ..routine.memory[0].clone() };
+        routine.memory.push(pairs);
+        let pair = RoutineExpr::Load(Access { memory: 1, index: vec![RoutineExpr::int(0)] });
+        routine.body.push(Stmt::Set { local: 1, value: pair });
+        assert_eq!(checked(&routine), Ok(()));
+        routine.memory[1].shape = vec![1];
+        assert_eq!(checked(&routine), Err(RoutineError::Role("reads what nothing writes")));
+        routine.memory[1].usage = MemoryUse::Read;
+        assert_eq!(checked(&routine), Ok(()));
     }
 }
