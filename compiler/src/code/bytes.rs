@@ -3,7 +3,7 @@
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::immediates::Ieee32;
 use cranelift_codegen::ir::types::{F32X4, I8, I8X16, I16, I16X8, I32, I32X4};
-use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData, Type, Value};
+use cranelift_codegen::ir::{ConstantData, Endianness, InstBuilder, MemFlagsData, Type, Value};
 use cranelift_frontend::FunctionBuilder;
 
 /// The first `n` (1 to 4) of four bytes from memory as F32X4, the others 0.
@@ -130,6 +130,28 @@ pub fn translate(b: &mut FunctionBuilder<'_>, places: Value, table: Value, displ
     all.unwrap_or(places)
 }
 
+/// The rows of a block of bytes whose columns these 4, 8 or 16 vectors are, one row behind another. Bytes of the first half of the
+/// vectors and of the second go by turns, until neighbours of a column are as far apart as there are columns.
+///
+/// ```text
+///   a0 a1 a2 …               a0 c0 a1 c1 …               a0 b0 c0 d0 a1 b1 …
+///   b0 b1 b2 …    a with c   a8 c8 a9 c9 …               a4 b4 c4 d4 a5 b5 …
+///   c0 c1 c2 …  ─────────▶   b0 d0 b1 d1 …  ─────────▶   a8 …
+///   d0 d1 d2 …    b with d   b8 d8 b9 d9 …               ac …
+/// ```
+pub fn transposed(b: &mut FunctionBuilder<'_>, columns: Vec<Value>) -> Vec<Value> {
+    let (half, rounds) = (columns.len() / 2, columns.len().ilog2());
+    let turns = |from: u8| (from..from + 8).flat_map(|i| [i, i + 16]).collect::<Vec<u8>>();
+    let masks = [0, 8].map(|from| b.func.dfg.immediates.push(ConstantData::from(turns(from))));
+    let mut vectors = columns;
+    for _ in 0..rounds {
+        let (first, second) = vectors.split_at(half);
+        let pairs = first.iter().zip(second);
+        vectors = pairs.flat_map(|(&x, &y)| masks.map(|mask| b.ins().shuffle(x, y, mask))).collect();
+    }
+    vectors
+}
+
 /// Four bytes as F32X4.
 fn numbers(b: &mut FunctionBuilder<'_>, bits: Value) -> Value {
     let lanes = b.ins().scalar_to_vector(I32X4, bits);
@@ -140,7 +162,8 @@ fn numbers(b: &mut FunctionBuilder<'_>, bits: Value) -> Value {
     b.ins().fcvt_from_sint(F32X4, numbers)
 }
 
-fn cast(b: &mut FunctionBuilder<'_>, ty: Type, value: Value) -> Value {
+/// The same bits as another type.
+pub fn cast(b: &mut FunctionBuilder<'_>, ty: Type, value: Value) -> Value {
     if b.func.dfg.value_type(value) == ty {
         return value;
     }

@@ -46,10 +46,27 @@ fn a_transpose_moves_every_element_whatever_its_size() {
 #[test]
 fn a_transpose_leaves_any_number_of_rows_to_its_last_unit() {
     let mut random = Random::new(13);
-    for dtype in [DType::F32, DType::F16, DType::F64] {
+    for dtype in [DType::F32, DType::F16, DType::U8, DType::F64] {
         for rows in 256..=266 {
             let x = random.tensor(dtype, &[250, rows]);
             check(Transpose { perm: vec![1, 0] }, &[&x], &[Layout::Dense], Layout::Dense, 0.0);
+        }
+    }
+}
+
+/// Of bytes, blocks have 4, 8 or 16 rows and columns, and the last ones reach back over what was moved before.
+#[test]
+fn blocks_of_any_extents_are_transposed() {
+    let mut random = Random::new(21);
+    let extents = [3, 4, 5, 8, 11, 13, 16, 21, 33];
+    for dtype in [DType::U8, DType::I8, DType::U16] {
+        for rows in extents {
+            for columns in extents {
+                let x = random.tensor(dtype, &[2, rows, columns]);
+                for layout in [Layout::Dense, Layout::Strided(3)] {
+                    check(Transpose { perm: vec![0, 2, 1] }, &[&x], &[layout], layout, 0.0);
+                }
+            }
         }
     }
 }

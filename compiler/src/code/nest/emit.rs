@@ -20,6 +20,7 @@ use nnc_ir::op::elementwise::BinaryFn;
 use super::expr::Expr;
 use super::group::{self, GROUP, GroupWriter};
 use super::{Accumulator, Bound, Fold, LANES, Nest, Operand, Vectorised, scalar};
+use crate::code::bytes;
 use crate::code::float::Float;
 use crate::code::half;
 use crate::code::math::Math;
@@ -938,6 +939,9 @@ impl<'f> NestEmitter<'_, 'f> {
     fn transposed(&mut self, axis: usize, place: &Position) {
         let nest = self.nest;
         let (rows, columns) = (nest.loops[axis], nest.loops[axis + 1]);
+        if nest.result.dtype.bytes() == 1 {
+            return self.transposed_bytes(axis, place);
+        }
         if rows < LANES {
             return self.transposed_few(axis, place);
         }
@@ -988,6 +992,57 @@ impl<'f> NestEmitter<'_, 'f> {
                 Vec::new()
             })
         });
+    }
+
+    /// The same of bytes, by blocks as large as there is room for. What they leave is done by a block that ends with the last row or
+    /// column, so some bytes are moved twice.
+    fn transposed_bytes(&mut self, axis: usize, place: &Position) {
+        let (rows, columns) = (self.nest.loops[axis], self.nest.loops[axis + 1]);
+        for (low, steps, height) in byte_blocks(rows) {
+            self.fixed((low, steps, height), &[], |e, row, _| {
+                let place = e.entered(place, axis, row);
+                for (low, steps, width) in byte_blocks(columns) {
+                    e.fixed((low, steps, width), &[], |e, column, _| {
+                        let place = e.entered(&place, axis + 1, column);
+                        e.block_of_bytes(axis, &place, (height, width));
+                        Vec::new()
+                    });
+                }
+                Vec::new()
+            });
+        }
+    }
+
+    /// Columns are read, 4, 8 or 16 bytes of each, and rows are written, of as many.
+    fn block_of_bytes(&mut self, axis: usize, place: &Position, (rows, columns): (usize, usize)) {
+        let nest = self.nest;
+        let part = |size: usize| match size {
+            16 => (types::I8X16, types::I8X16),
+            8 => (types::I64, types::I64X2),
+            _ => (types::I32, types::I32X4),
+        };
+        let (step, (narrow, lanes)) = (nest.operands[0].strides[axis + 1], part(rows));
+        let mut read = Vec::new();
+        for column in 0..columns {
+            let at = self.displaced(place.at[0], step * column as i64);
+            let loaded = self.b.ins().load(narrow, memory(), at, 0);
+            let vector = match rows {
+                16 => loaded,
+                _ => self.b.ins().scalar_to_vector(lanes, loaded),
+            };
+            read.push(bytes::cast(self.b, types::I8X16, vector));
+        }
+        let turned = bytes::transposed(self.b, read);
+        let (step, (_, lanes), each) = (nest.result.strides[axis], part(columns), 16 / columns);
+        for row in 0..rows {
+            let at = self.displaced(place.at[1], step * row as i64);
+            let vector = bytes::cast(self.b, lanes, turned[row / each]);
+            let stored = match columns {
+                16 => vector,
+                _ => self.b.ins().extractlane(vector, (row % each) as u8),
+            };
+            self.b.ins().store(memory(), stored, at, 0);
+        }
     }
 
     /// Of which the first few are stored:
@@ -1072,6 +1127,16 @@ impl<'f> NestEmitter<'_, 'f> {
         let shuffled = self.b.ins().shuffle(x, y, mask);
         self.b.ins().bitcast(types::I32X4, little(), shuffled)
     }
+}
+
+/// The blocks of bytes of a loop that is transposed: where the first is, how many there are, and how many steps they have.
+fn byte_blocks(extent: usize) -> Vec<(usize, usize, usize)> {
+    let sizes = [4, 8, 16];
+    let Some(size) = sizes.into_iter().rfind(|&size| size <= extent) else { return Vec::new() };
+    let rest = extent % size;
+    let last = sizes.into_iter().find(|&size| size >= rest).filter(|_| rest > 0);
+    let last = last.map(|size| (extent - size, 1, size));
+    [(0, extent / size, size)].into_iter().chain(last).collect()
 }
 
 /// Where an expression is evaluated.

@@ -210,8 +210,8 @@ pub enum Vectorised {
     Scan,
     /// The last two loops and the reduction by a tile program, as windows over planes: see [`window`].
     Windows,
-    /// A copy of elements of 2 or 4 bytes by blocks of 4 × 4: the innermost loop is dense in the result, the loop before it, which
-    /// may have only 2 or 3 steps of 4 bytes, in the only operand.
+    /// A copy of elements of 2 or 4 bytes by blocks of 4 × 4, of bytes by blocks of up to 16 × 16: the innermost loop is dense in the
+    /// result, the loop before it, which may have only 2 or 3 steps of 4 bytes, in the only operand.
     Transpose,
     /// The innermost loop, whose bytes are moved or looked up, by a tile program: see [`byte_rows`].
     Bytes,
@@ -443,21 +443,26 @@ impl Nest {
             Vectorised::Windows => self.is_windows(),
             Vectorised::Scan => self.is_scan(),
             Vectorised::Transpose => {
-                let (Some(float), [operand]) = (self.moves(), self.operands.as_slice()) else { return false };
+                let (Some(size), [operand]) = (self.moved_bytes(), self.operands.as_slice()) else {
+                    return false;
+                };
                 inner > self.unit_axes
-                    && self.blocks_fit(float, operand)
+                    && self.blocks_fit(size, operand)
                     && operand.tables.is_empty()
-                    && operand.strides[inner - 1] == float.span(1)
-                    && self.result.strides[inner] == float.span(1)
+                    && operand.strides[inner - 1] == size
+                    && self.result.strides[inner] == size
             }
         }
     }
 
     /// Whether a block of a transposing copy may read whole vectors: those of fewer elements end in the elements behind.
-    fn blocks_fit(&self, float: Float, operand: &Operand) -> bool {
-        let [.., rows, _] = self.loops[..] else { return false };
+    fn blocks_fit(&self, size: i64, operand: &Operand) -> bool {
+        let [.., rows, columns] = self.loops[..] else { return false };
         let step = operand.strides[self.loops.len() - 1];
-        rows >= LANES || (rows > 1 && float == Float::F32 && step >= float.span((LANES - rows) as u32))
+        match size {
+            1 => rows >= LANES && columns >= LANES,
+            _ => rows >= LANES || (rows > 1 && size == 4 && step >= size * (LANES - rows) as i64),
+        }
     }
 
     /// The value of a map in floats, if kernels have all that is in it.
@@ -480,6 +485,14 @@ impl Nest {
         let [operand] = self.operands.as_slice() else { return None };
         let plain = self.reduce.is_empty() && self.value == Expr::Operand(0);
         Float::of(operand.dtype).filter(|_| plain && operand.dtype == self.result.dtype)
+    }
+
+    /// The bytes of an element, of at most 4, if the nest copies elements and does nothing else.
+    fn moved_bytes(&self) -> Option<i64> {
+        let [operand] = self.operands.as_slice() else { return None };
+        let plain = self.reduce.is_empty() && self.value == Expr::Operand(0);
+        let size = operand.dtype.bytes() as i64;
+        (plain && operand.dtype == self.result.dtype && size <= 4).then_some(size)
     }
 
     fn reduces_in_vectors(&self) -> bool {

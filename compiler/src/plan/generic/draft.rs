@@ -581,9 +581,12 @@ impl NestDraft {
         let parts = ENOUGH_UNITS.div_ceil(self.nest.units());
         let least = UNIT_WORK.div_ceil(inner.max(1));
         let least = extent.div_ceil(parts).max(least);
-        // Sums that go on across rows keep to whole columns of a kernel.
+        // Sums that go on across rows keep to whole columns of a kernel, bytes that are transposed to whole blocks.
         let (grain, whole) = match self.nest.vectorised {
             Vectorised::Scan => (COLUMNS, COLUMNS),
+            Vectorised::Transpose if self.nest.result.dtype.bytes() == 1 => {
+                (if extent.is_multiple_of(4 * LANES) { 4 * LANES } else { 2 * LANES }, 4 * LANES)
+            }
             _ => (LANES, 4 * LANES),
         };
         let least = least.max(grain);
