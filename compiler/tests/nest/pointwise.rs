@@ -1,7 +1,7 @@
 //! Unary, Binary, Where and Cast.
 
 use nnc_ir::op::elementwise::BinaryFn;
-use nnc_ir::op::{Binary, ByteTable, Cast, Dequantize, IntegerSum, Requantize, Unary, Where};
+use nnc_ir::op::{Binary, ByteTable, Cast, Dequantize, IntegerSum, Quantize, Requantize, Unary, Where};
 use nnc_ir::{DType, Tensor};
 
 use crate::harness::{Layout, Random, check, layouts};
@@ -47,6 +47,33 @@ fn short_rows_follow_each_other_in_one_kernel() {
         let (scale, zero) = (random.tensor(DType::F32, &[rows, 1]), random.tensor(DType::U8, &[]));
         for (inputs, out) in layouts() {
             check(Dequantize, &[&steps, &scale, &zero], &inputs, out, 0.0);
+        }
+    }
+}
+
+/// What is smaller, operands or result, is copied.
+#[test]
+fn what_lies_in_another_order_is_turned_before_or_after_a_map() {
+    let mut random = Random::new(8);
+    for shape in [[1, 37, 5, 9], [2, 16, 7, 7], [1, 4, 16, 17], [3, 3, 20, 20]] {
+        let [real, half, wide] = [DType::F32, DType::F16, DType::I64].map(|t| random.tensor(t, &shape));
+        let (steps, scale) = (random.tensor(DType::U8, &shape), random.tensor(DType::F32, &[shape[1], 1, 1]));
+        let zero = random.tensor(DType::U8, &[]);
+        for (inputs, out) in layouts() {
+            check(Dequantize, &[&steps, &scale, &zero], &inputs, out, 0.0);
+            check(Quantize { to: DType::U8 }, &[&real, &scale, &zero], &inputs, out, 0.0);
+            check(Unary::Exp, &[&real], &inputs, out, 1e-6);
+            check(Cast { to: DType::F32 }, &[&half], &inputs, out, 0.0);
+            check(Cast { to: half.dtype() }, &[&real], &inputs, out, 0.0);
+            check(Cast { to: DType::I32 }, &[&wide], &inputs, out, 0.0);
+            check(Cast { to: DType::I64 }, &[&steps], &inputs, out, 0.0);
+        }
+        // Operands in the order of the result, and in another one.
+        let other = random.tensor(DType::F32, &shape);
+        let orders = [Layout::Dense, Layout::ChannelsLast];
+        for (first, second, out) in orders.iter().flat_map(|&a| orders.map(|b| (a, b, orders[0]))) {
+            let op = Binary { function: BinaryFn::Sub, activation: None };
+            check(op, &[&real, &other], &[first, second], out, 0.0);
         }
     }
 }

@@ -9,7 +9,7 @@ use nnc_ir::{DType, Tensor};
 
 use super::draft::NestDraft;
 use super::{GenericError, Lowering};
-use crate::code::nest::Expr;
+use crate::code::nest::{Expr, LANES};
 use crate::code::view::View;
 
 /// Nests into which one copy may fall apart before tables are used.
@@ -42,6 +42,72 @@ pub(super) fn innermost_memory(l: &mut Lowering<'_>, x: &View) -> View {
     let dense = l.temp(x.dtype, &order.iter().map(|&axis| x.shape[axis]).collect::<Vec<usize>>());
     let back: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
     dense.permuted(&back).unwrap_or_else(|| x.clone())
+}
+
+/// The fewest elements that are worth a copy of their own.
+const TURNED_ELEMENTS: usize = 1024;
+
+/// A map whose operands lie in another order than its result: what is smaller is copied, so that all of the map goes in vectors. Blocks
+/// turn fast.
+///
+/// ```text
+///   u8 pixels of channels ─▶ f32 planes        turned: u8 pixels ─▶ u8 planes,  then u8 ─▶ f32, row by row
+///   f32 pixels of channels ─▶ u8 planes        f32 ─▶ u8, pixel by pixel,       then turned: u8 pixels ─▶ u8 planes
+/// ```
+pub(super) fn map(
+    l: &mut Lowering<'_>,
+    operands: Vec<View>,
+    y: &View,
+    value: Expr,
+) -> Result<(), GenericError> {
+    let whole: Vec<&View> = operands.iter().filter(|x| !x.repeats()).collect();
+    let bytes: usize = whole.iter().map(|x| x.dtype.bytes()).sum();
+    if let Some(&first) = whole.first()
+        && whole.iter().all(|x| is_turned(x, y))
+        && y.dtype.bytes() <= bytes.min(4)
+    {
+        let to = memory_like(l, y.dtype, first)?;
+        l.push(NestDraft::map(&operands, &to, value))?;
+        return copy(l, &to, y);
+    }
+    let mut aligned = Vec::new();
+    for x in operands {
+        if x.dtype.bytes() > 4 || !is_turned(&x, y) {
+            aligned.push(x);
+            continue;
+        }
+        let copied = memory_like(l, x.dtype, y)?;
+        copy(l, &x, &copied)?;
+        aligned.push(copied);
+    }
+    l.push(NestDraft::map(&aligned, y, value))
+}
+
+/// Whether neighbours of one view are far from each other in another one, which has its own along another axis.
+fn is_turned(x: &View, y: &View) -> bool {
+    let innermost = |view: &View| {
+        let size = view.dtype.bytes() as i64;
+        (0..y.rank()).find(|&axis| y.shape[axis] > 1 && view.strides[axis] == size)
+    };
+    match (innermost(x), innermost(y)) {
+        (Some(of_x), Some(of_y)) => {
+            of_x != of_y
+                && [of_x, of_y].iter().all(|&axis| y.shape[axis] >= LANES)
+                && !x.repeats()
+                && y.shape.iter().product::<usize>() >= TURNED_ELEMENTS
+        }
+        _ => false,
+    }
+}
+
+/// Dense memory whose elements are in the order of those of a view.
+fn memory_like(l: &mut Lowering<'_>, dtype: DType, view: &View) -> Result<View, GenericError> {
+    let mut order: Vec<usize> = (0..view.rank()).collect();
+    order.sort_by_key(|&axis| std::cmp::Reverse(view.strides[axis].unsigned_abs()));
+    let extents: Vec<usize> = order.iter().map(|&axis| view.shape[axis]).collect();
+    let mut places = vec![0; order.len()];
+    order.iter().enumerate().for_each(|(place, &axis)| places[axis] = place);
+    l.temp_of(dtype, &extents).permuted(&places).ok_or_else(|| l.misfit("no permutation of the axes"))
 }
 
 /// The bytes of an operand, seen as elements of another type.

@@ -317,7 +317,12 @@ impl Lowering<'_> {
 
     /// Memory for intermediate values, half floats as `f32`: what is computed is rounded once, in the result.
     fn temp(&mut self, dtype: DType, shape: &[usize]) -> View {
-        let view = (self.temp)(TensorType::new(computed(dtype), shape));
+        self.temp_of(computed(dtype), shape)
+    }
+
+    /// The same for elements that are kept as they are.
+    fn temp_of(&mut self, dtype: DType, shape: &[usize]) -> View {
+        let view = (self.temp)(TensorType::new(dtype, shape));
         self.extra.push(view.clone());
         view
     }

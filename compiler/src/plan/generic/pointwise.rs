@@ -5,7 +5,7 @@ use std::ops::{Add, Div, Mul, Sub};
 use nnc_ir::DType;
 use nnc_ir::op::{Binary, Dequantize, IntegerSum, Quantize, Requantize, Unary};
 
-use super::draft::NestDraft;
+use super::copy;
 use super::{GenericError, Lowering};
 use crate::code::nest::{Constant, Expr};
 
@@ -75,5 +75,5 @@ fn map(l: &mut Lowering<'_>, count: usize, value: impl Fn(DType) -> Expr) -> Res
         operands.push(l.broadcast(&l.input(i)?, &y.shape)?);
     }
     let value = value(operands.first().map_or(y.dtype, |x| x.dtype));
-    l.push(NestDraft::map(&operands, &y, value))
+    copy::map(l, operands, &y, value)
 }
