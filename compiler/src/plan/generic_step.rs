@@ -49,9 +49,11 @@ impl Planner<'_> {
         let node = self.graph.node(id);
         let operands = self.graph.operands(id);
         let Some((&Some(x), others)) = operands.split_first() else { return Ok(false) };
-        let is_map =
-            matches!(node.op, Op::Unary(_) | Op::Quantize(_) | Op::Dequantize(_) | Op::IntegerSum(_));
-        let one = |value: &Option<Value>| value.is_none_or(|v| self.graph.ty(v).shape.elems() == 1);
+        let is_table = matches!(node.op, Op::ByteTable(_));
+        let is_map = is_table
+            || matches!(node.op, Op::Unary(_) | Op::Quantize(_) | Op::Dequantize(_) | Op::IntegerSum(_));
+        let one =
+            |value: &Option<Value>| is_table || value.is_none_or(|v| self.graph.ty(v).shape.elems() == 1);
         let result = node.outputs[0].dtype;
         let whole = self.is_wide(id.into()) || self.leads_out(id.into());
         if !is_map || whole || !others.iter().all(one) || Float::stored(result).is_none() {
@@ -68,8 +70,8 @@ impl Planner<'_> {
             .iter()
             .map(|value| value.map(|value| self.view_or_gather(id, value)).transpose())
             .collect::<Result<_, _>>()?;
-        let others: Vec<Option<View>> =
-            others.into_iter().map(|view| view.and_then(|view| view.reshaped(&[]))).collect();
+        let single = |view: View| if is_table { Some(view) } else { view.reshaped(&[]) };
+        let others: Vec<Option<View>> = others.into_iter().map(|view| view.and_then(single)).collect();
         let buffer = self.image_buffer(&name, extent, slots, Float::stored(result).unwrap_or_default());
         let mut places = BTreeMap::new();
         let mut next = 0;

@@ -4,7 +4,7 @@ use nnc::plan::Winograd;
 use nnc::target::Target;
 use nnc::{InputRef, Pool, Session, emit};
 use nnc_ir::op::{
-    ChannelSelect, ChannelSource, Dequantize, Epilogue, IntegerConv, PoolKind, Prologue, Quantize,
+    ByteTable, ChannelSelect, ChannelSource, Dequantize, Epilogue, IntegerConv, PoolKind, Prologue, Quantize,
     Requantize, Window,
 };
 use nnc_ir::{DType, Graph, Tensor, TensorType, Value, eval, text};
@@ -324,11 +324,16 @@ fn shuffled_channels_are_read_in_runs() {
         let steps = Quantize { to: DType::U8 }.into();
         let steps = graph.add("steps", steps, &[Some(real), to]).expect("steps").into();
         let again = case([1, all, 6, 7], [9, all, 1, 1]).add(&mut graph, steps);
+        let entries: Vec<u8> = (0..=255).map(|i: u8| i.wrapping_mul(37)).collect();
+        let table = graph.add_constant("table", Tensor::new([ByteTable::LEN], &entries).expect("entries"));
+        let operands = [Some(shuffled), Some(table)];
+        let found = graph.add("found", ByteTable.into(), &operands).expect("bytes").into();
+        let of_found = case([1, all, 6, 7], [9, all, 1, 1]).add(&mut graph, found);
         let whole = case([1, all, 6, 7], [20, all, 3, 3]).padded().add(&mut graph, shuffled);
         let part = case([1, half, 6, 7], [half, half, 1, 1]).add(&mut graph, second);
         let lanes = case([1, half, 6, 7], [half, 1, 3, 3]).padded().add(&mut graph, second);
         let groups = case([1, all, 6, 7], [2 * parts, channels, 1, 1]).add(&mut graph, shuffled);
-        for (index, y) in [whole, part, lanes, groups, again].into_iter().enumerate() {
+        for (index, y) in [whole, part, lanes, groups, again, of_found].into_iter().enumerate() {
             graph.add_output(format!("y{index}"), y);
         }
         check(&graph);
