@@ -284,8 +284,15 @@ impl Planner<'_> {
         let lanes: usize = cut.iter().map(Panel::lanes).sum();
         let size = |elems: usize, float: Float| elems as u64 * u64::from(float.bytes());
         let swept: usize = [images, y, x].iter().map(|axis| axis.extent).product();
+        // The bias of a row fills the lanes of the widest panel.
+        let columns =
+            cut.iter().map(|panel| panel.cols.iter().map(|col| col.used as usize).sum::<usize>()).max();
+        let of_row = [images, y, x].into_iter().filter(|axis| axis.strides[RESIDUAL] != 0);
+        let of_row: usize = of_row.map(|axis| axis.extent).product();
+        let row_bias = of_rows.map_or(0, |_| columns.unwrap_or(0) * of_row);
         let traffic = Traffic {
             read: size(swept * k, input)
+                + size(row_bias, Float::F32)
                 + matrix_bytes as u64 * read_matrices as u64
                 + if has_bias { size(lanes, Float::F32) } else { 0 }
                 + if operands.residual.is_some() { size(swept * n, residual_float) } else { 0 },

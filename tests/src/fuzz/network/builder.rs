@@ -19,8 +19,13 @@ pub struct GraphBuilder {
 impl GraphBuilder {
     /// An input of `f32`.
     pub fn input(&mut self, shape: &[usize]) -> Value {
+        self.input_of(DType::F32, shape)
+    }
+
+    /// An input of any type.
+    pub fn input_of(&mut self, dtype: DType, shape: &[usize]) -> Value {
         let name = format!("x{}", self.graph.inputs().len());
-        let value = self.graph.add_input(name, TensorType::f32(shape));
+        let value = self.graph.add_input(name, TensorType::new(dtype, shape));
         self.exact.insert(value);
         value
     }

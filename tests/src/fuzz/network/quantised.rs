@@ -58,7 +58,10 @@ const SCALES: [f32; 4] = [0.0625, 0.1, 0.037, 0.25];
 
 /// Leads an image through quantised pieces.
 pub(super) fn add(net: &mut Network, x: Value, c: &mut Choices<'_>) -> Vec<Value> {
-    let x = exact(net, x);
+    let mut x = exact(net, x);
+    if c.one_in(4) {
+        x = picture(net, x, c);
+    }
     let mut steps = Steps::chosen(c, &POWERS);
     let mut q = steps.quantize(net, x);
     for _ in 0..c.pick(3) + 1 {
@@ -66,8 +69,9 @@ pub(super) fn add(net: &mut Network, x: Value, c: &mut Choices<'_>) -> Vec<Value
         let power = POWERS.contains(&steps.scale);
         let [n, channels, h, w] = net.b.image(x);
         let small = n * channels * h * w <= 6000;
-        (steps, q) = match c.pick(5) {
+        (steps, q) = match c.pick(6) {
             0 | 1 if power && small => layer(net, x, c),
+            5 if power => added(net, x, c),
             2 => joined(net, x, steps, c),
             3 => function(net, x, steps, c),
             _ => {
@@ -78,6 +82,38 @@ pub(super) fn add(net: &mut Network, x: Value, c: &mut Choices<'_>) -> Vec<Value
         };
     }
     vec![steps.dequantize(net, q)]
+}
+
+/// A picture of bytes as large as an image, as numbers around 0.
+fn picture(net: &mut Network, x: Value, c: &mut Choices<'_>) -> Value {
+    let image = net.b.image(x);
+    let bytes = net.b.input_of(DType::U8, &image);
+    let mut y = net.b.add(Cast { to: DType::F32 }, &[bytes]);
+    if c.one_in(2) {
+        let middle = net.b.scalar(c.of(&[128.0, 127.5, 100.0]));
+        y = net.b.binary(BinaryFn::Sub, y, middle);
+    }
+    let scale = net.b.scalar(c.of(&[0.0078125, 0.015625, 0.0625]));
+    y = net.b.binary(BinaryFn::Mul, y, scale);
+    net.b.is_known_to_be_exact(y);
+    y
+}
+
+/// The sum with another image, whose steps are a power of two as well: no sum is rounded.
+fn added(net: &mut Network, x: Value, c: &mut Choices<'_>) -> (Steps, Value) {
+    let image = net.b.image(x);
+    let alike = |v: &Value| net.b.is_exact(*v) && net.b.image(*v) == image;
+    let other = net.images.iter().rev().copied().find(alike).unwrap_or(x);
+    let own = Steps::chosen(c, &POWERS);
+    let q = own.quantize(net, other);
+    let other = own.dequantize(net, q);
+    let mut y = net.b.binary(BinaryFn::Add, x, other);
+    if c.one_in(2) {
+        y = net.b.add(Unary::Relu, &[y]);
+    }
+    net.b.is_known_to_be_exact(y);
+    let steps = Steps::chosen(c, &POWERS);
+    (steps, steps.quantize(net, y))
 }
 
 /// A convolution with known weights.
