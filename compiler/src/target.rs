@@ -130,79 +130,38 @@ const BF16: &str = "avx512bf16";
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
-const V2: &[&str] = &["sse3", "ssse3", "sse4.1", "sse4.2", "popcnt"];
-const V3: &[&str] =
-    &["sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "avx2", "fma", "f16c", "bmi1", "bmi2", "lzcnt"];
-const V4: &[&str] = &[
-    "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "avx2", "fma", "f16c", "bmi1", "bmi2", "lzcnt",
-    "avx512f", "avx512vl", "avx512dq", "avx512bw",
+/// Features of x86-64 in the order in which levels and processors came to have them: each list is the start of a longer one.
+const X86_64: &[&str] = &[
+    "sse3",
+    "ssse3",
+    "sse4.1",
+    "sse4.2",
+    "popcnt",
+    "avx",
+    "avx2",
+    "fma",
+    "f16c",
+    "bmi1",
+    "bmi2",
+    "lzcnt",
+    "avx512f",
+    "avx512vl",
+    "avx512dq",
+    "avx512bw",
+    "avx512vnni",
+    BF16,
+    "avx512vbmi",
 ];
-
+const V2: &[&str] = X86_64.split_at(5).0;
+const V3: &[&str] = X86_64.split_at(12).0;
+const V4: &[&str] = X86_64.split_at(16).0;
+const V4_VNNI: &[&str] = X86_64.split_at(17).0;
+const V4_BF16: &[&str] = X86_64.split_at(18).0;
+const V4_VBMI_BF16: &[&str] = X86_64;
+/// Products of bytes in vectors of 256 bits are a feature of their own.
 const V3_VNNI: &[&str] = &[
     "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "avx2", "fma", "f16c", "bmi1", "bmi2", "lzcnt",
     "avxvnni",
-];
-const V4_VNNI: &[&str] = &[
-    "sse3",
-    "ssse3",
-    "sse4.1",
-    "sse4.2",
-    "popcnt",
-    "avx",
-    "avx2",
-    "fma",
-    "f16c",
-    "bmi1",
-    "bmi2",
-    "lzcnt",
-    "avx512f",
-    "avx512vl",
-    "avx512dq",
-    "avx512bw",
-    "avx512vnni",
-];
-
-const V4_BF16: &[&str] = &[
-    "sse3",
-    "ssse3",
-    "sse4.1",
-    "sse4.2",
-    "popcnt",
-    "avx",
-    "avx2",
-    "fma",
-    "f16c",
-    "bmi1",
-    "bmi2",
-    "lzcnt",
-    "avx512f",
-    "avx512vl",
-    "avx512dq",
-    "avx512bw",
-    "avx512vnni",
-    "avx512bf16",
-];
-
-const V4_VBMI_BF16: &[&str] = &[
-    "sse3",
-    "ssse3",
-    "sse4.1",
-    "sse4.2",
-    "popcnt",
-    "avx",
-    "avx2",
-    "fma",
-    "f16c",
-    "bmi1",
-    "bmi2",
-    "lzcnt",
-    "avx512f",
-    "avx512vl",
-    "avx512dq",
-    "avx512bw",
-    "avx512vnni",
-    "avx512vbmi",
-    "avx512bf16",
 ];
 
 /// The levels of the x86-64 psABI, without and with the instructions for products of bytes and of halves, what processors are that have them, and

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 
 use super::image::{Slot, SlotRun};
+use super::packing::QUAD;
 use super::pitch::Pitch;
 use crate::code::float::Float;
 
@@ -24,9 +25,6 @@ pub(super) struct LaneSlots {
     /// Of what is written.
     pub output: Pitch,
 }
-
-/// Bytes of a quad.
-const QUAD: usize = 4;
 
 impl LaneSlots {
     /// The same in quads; `None` where these are no bytes, or lie otherwise. `exact` says that nothing may be written behind a run.

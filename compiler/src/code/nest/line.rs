@@ -15,15 +15,13 @@ use crate::code::tile::ir::{
     self, BinOp, Builder, ByteRange, Int, ParamKind, ParamRole, Source, Test, Trips, Vector, at,
 };
 use crate::code::tile::programs::functions::{self, VectorMath};
+use crate::code::tile::programs::rescale::NEAR;
 
 /// Instructions of a round, beyond which more vectors in a round gain nothing: the loop itself counts for three.
 const ROUND: usize = 32;
 
 /// Vectors that are stored together as bytes, where they are near enough to be [packed](ir::Inst::Pack).
 const PACKED: u32 = 4;
-
-/// What packing looks at.
-const NEAR: f64 = 1_073_741_824.0;
 
 /// Whether a kernel can compute an expression: in `f32`, whatever floats lie in memory, and comparisons where something depends on them.
 /// It may name the first `accumulators`.

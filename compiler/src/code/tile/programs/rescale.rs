@@ -38,7 +38,7 @@ pub struct Rescale {
 }
 
 /// What packing looks at, with room for a zero point.
-const NEAR: f64 = 1_073_741_824.0;
+pub(in crate::code) const NEAR: f64 = 1_073_741_824.0;
 
 /// Where a kernel has what it rescales by: one element for each lane of a panel, packed as a bias is.
 #[derive(Clone, Copy, Debug)]
