@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use nnc_ir::op::elementwise::BinaryFn;
 
-use super::line::has;
+use super::line::{Line, has};
 use super::{Bound, Constant, Expr, Fold, Nest, Operand, ReduceAxis};
 use crate::code::float::Float;
-use crate::code::tile::ir::ByteRange;
+use crate::code::tile::ir::{ByteRange, Int, Vector, at};
 
 /// The most taps of a window, so that programs stay short.
 const MOST_TAPS: usize = 256;
@@ -270,6 +270,34 @@ impl<'n> PlaneWindows<'n> {
             }
         }
         blocks
+    }
+
+    /// Stores what follows from the results of some windows of a row, from the first one on. So many operands come before those beside
+    /// them, to which pointers lead, as one does to what is stored.
+    pub(super) fn store(
+        &self,
+        line: &mut Line,
+        (beside, output): (&[Int], Int),
+        (row, first, used): (usize, u32, u32),
+        (result, operands): (Vector, usize),
+    ) -> Option<()> {
+        let lanes = line.b.lanes(result);
+        let mut known = vec![(Expr::Acc(0), result)];
+        for (i, operand) in self.beside.iter().enumerate() {
+            let column = if operand.varies { first } else { 0 };
+            let disp = row as i64 * operand.row + operand.float.span(column);
+            let from = at(*beside.get(i)?, disp.try_into().ok()?).of(operand.float);
+            let x = match operand.varies {
+                true => line.b.load(lanes, used, from),
+                false => line.b.splat(lanes, from),
+            };
+            known.push((Expr::Operand(i + operands), x));
+        }
+        let value = line.value(&self.nest.value, &known, lanes)?;
+        let disp = row as i64 * self.nest.result.strides[self.rows()] + self.output.span(first);
+        let to = at(output, disp.try_into().ok()?).of(self.output);
+        line.b.store(value, used, to);
+        Some(())
     }
 
     /// Bytes of the operand that a plane's kernel reads.

@@ -12,7 +12,6 @@
 
 use std::ops::Range;
 
-use super::Expr;
 use super::line::Line;
 use super::plane_windows::{PlaneWindows, TapRow};
 use crate::code::float::Float;
@@ -275,32 +274,11 @@ impl WeightedWriter<'_, '_> {
             }
             for (row, sum) in sums.into_iter().enumerate() {
                 let sum = sum.unwrap_or_else(|| writer.line.b.constant(lanes, 0.0));
-                writer.store(row, first, used, sum)?;
+                let at = (&writer.at.beside[..], writer.at.output);
+                w.store(&mut writer.line, at, (row, first, used), (sum, 2))?;
             }
             Some(())
         })
-    }
-
-    /// Stores what follows from the sums of some windows.
-    fn store(&mut self, row: usize, first: u32, used: u32, sum: Vector) -> Option<()> {
-        let w = self.windows;
-        let lanes = self.line.b.lanes(sum);
-        let mut known = vec![(Expr::Acc(0), sum)];
-        for (i, beside) in w.beside.iter().enumerate() {
-            let column = if beside.varies { first } else { 0 };
-            let disp = row as i64 * beside.row + beside.float.span(column);
-            let from = at(*self.at.beside.get(i)?, disp.try_into().ok()?).of(beside.float);
-            let x = match beside.varies {
-                true => self.line.b.load(lanes, used, from),
-                false => self.line.b.splat(lanes, from),
-            };
-            known.push((Expr::Operand(i + 2), x));
-        }
-        let value = self.line.value(&w.nest.value, &known, lanes)?;
-        let disp = row as i64 * w.nest.result.strides[w.rows()] + w.output.span(first);
-        let to = at(self.at.output, disp.try_into().ok()?).of(w.output);
-        self.line.b.store(value, used, to);
-        Some(())
     }
 
     /// Writes what is done with some elements, so many at a time: `write` gets the first one, from where the pointers are, and how many

@@ -222,22 +222,8 @@ impl WindowWriter<'_, '_> {
                         Some(so_far) => fold(&mut writer.line.b, w.function, so_far, x),
                     });
                 }
-                let mut known = vec![(Expr::Acc(0), folded?)];
-                for (i, beside) in w.beside.iter().enumerate() {
-                    let column = if beside.varies { first } else { 0 };
-                    let disp = row as i64 * beside.row + beside.float.span(column);
-                    let from = at(*writer.at.beside.get(i)?, disp.try_into().ok()?).of(beside.float);
-                    let x = match beside.varies {
-                        true => writer.line.b.load(lanes, used, from),
-                        false => writer.line.b.splat(lanes, from),
-                    };
-                    known.push((Expr::Operand(i + 1), x));
-                }
-                let value = writer.line.value(&w.nest.value, &known, lanes)?;
-                let disp = row as i64 * w.nest.result.strides[w.rows()] + w.output.span(first);
-                let to = at(writer.at.output, disp.try_into().ok()?).of(w.output);
-                writer.line.b.store(value, used, to);
-                Some(())
+                let at = (&writer.at.beside[..], writer.at.output);
+                w.store(&mut writer.line, at, (row, first, used), (folded?, 1))
             })?;
         }
         Some(())
