@@ -51,7 +51,7 @@ pub fn lower(
 
 /// Whether a program fits that many 128-bit registers, so that Cranelift need not spill.
 pub fn fits(program: &TileProgram, vectors: u32) -> Result<(), TileError> {
-    let file = RegisterFile { isa: "Cranelift", vectors, widest: Lanes::X4, ints: 14 };
+    let file = RegisterFile { isa: "Cranelift", vectors, widest: Lanes::X4, ints: 14, saved: 0 };
     // Operands in memory and constants are loaded into a register first; half floats take some to convert.
     let scratch = |inst: &Inst| match inst {
         Inst::Fma { b, .. } | Inst::Bin { b, .. } | Inst::MulAdd { add: b, .. } => match b {
@@ -68,6 +68,7 @@ pub fn fits(program: &TileProgram, vectors: u32) -> Result<(), TileError> {
         Inst::Fold { .. } | Inst::Shl { .. } | Inst::Shr { .. } | Inst::Un { .. } => 0,
         Inst::Pick { .. } => 1,
         Inst::Translate { .. } => 3,
+        Inst::Gather { .. } => 1,
         // Halves of f64, and what a polynomial of them takes.
         Inst::Sine { .. } => 5,
         Inst::Select { .. } | Inst::Fill { .. } => 1,
@@ -233,6 +234,28 @@ impl ClifEmitter<'_> {
                 let picked = both.chunks_exact(2).map(|pair| self.every_other([pair[0], pair[1]], *first));
                 let picked: Vec<Value> = picked.collect();
                 for (var, value) in self.pieces(*dst).into_iter().zip(picked) {
+                    self.b.def_var(var, value);
+                }
+            }
+            Inst::Gather { dst, addr, places, among } => {
+                let base = self.int(addr.base);
+                let gathered: Vec<Value> = (0..self.pieces(*dst).len())
+                    .map(|i| {
+                        let places = self.get(*places, i);
+                        let places = self.cast(I32X4, places);
+                        let none = self.constant(0);
+                        (0..4).fold(none, |gathered, lane| {
+                            let place = self.b.ins().extractlane(places, lane);
+                            let place = self.b.ins().band_imm_s(place, i64::from(among - 1));
+                            let place = self.b.ins().uextend(I64, place);
+                            let place = self.b.ins().ishl_imm_s(place, 2);
+                            let at = self.b.ins().iadd(base, place);
+                            let float = self.b.ins().load(F32, Self::flags(), at, addr.disp);
+                            self.b.ins().insertlane(gathered, float, lane)
+                        })
+                    })
+                    .collect();
+                for (var, value) in self.pieces(*dst).into_iter().zip(gathered) {
                     self.b.def_var(var, value);
                 }
             }

@@ -94,6 +94,12 @@ impl Interpreter<'_, '_> {
                 let picked = |i: usize| both.get(2 * i + usize::from(*first)).copied().unwrap_or(0.0);
                 self.set(*dst, std::array::from_fn(picked))
             }
+            Inst::Gather { dst, addr, places, among } => {
+                let floats = self.floats_at(addr.of(Float::F32), *among)?;
+                let place = |lane: f32| (lane.to_bits() % among) as usize;
+                let gathered = self.get(*places)?.map(|lane| floats.get(place(lane)).copied().unwrap_or(0.0));
+                self.set(*dst, gathered)
+            }
             Inst::Across { op, dst, src } => {
                 let mut lanes = self.get(*src)?;
                 let mut left = self.program.lanes(*src).count() as usize;
@@ -301,14 +307,15 @@ impl Interpreter<'_, '_> {
     }
 
     fn lanes_at(&self, addr: Addr, n: u32) -> Result<[f32; 16], TileError> {
-        let (param, range) = self.locate(addr, n)?;
         let mut lanes = [0.0; 16];
-        if let Some(KernelArg::Memory { bytes, .. }) = self.args.get(param) {
-            for (lane, float) in lanes.iter_mut().zip(bytes[range].chunks(addr.float.bytes() as usize)) {
-                *lane = addr.float.read(float);
-            }
-        }
+        lanes.iter_mut().zip(self.floats_at(addr, n)?).for_each(|(lane, float)| *lane = float);
         Ok(lanes)
+    }
+
+    fn floats_at(&self, addr: Addr, n: u32) -> Result<Vec<f32>, TileError> {
+        let (param, range) = self.locate(addr, n)?;
+        let Some(KernelArg::Memory { bytes, .. }) = self.args.get(param) else { return Ok(Vec::new()) };
+        Ok(bytes[range].chunks(addr.float.bytes() as usize).map(|float| addr.float.read(float)).collect())
     }
 
     fn store(&mut self, src: Vector, addr: Addr, n: u32) -> Result<(), TileError> {

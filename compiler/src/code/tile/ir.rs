@@ -398,6 +398,18 @@ pub enum Inst {
         /// 0 for the even lanes, 1 for the odd ones.
         first: u8,
     },
+    /// Floats from the places that the bits of `places` say: lane `i` of `dst` = float number `places[i]` modulo `among` of those at
+    /// `addr`, which are `f32`.
+    Gather {
+        /// Result.
+        dst: Vector,
+        /// The first float.
+        addr: Addr,
+        /// Numbers of floats, as integers.
+        places: Vector,
+        /// How many floats are there, all of which may be read: a power of two that is not below the lanes of `dst`.
+        among: u32,
+    },
     /// All lanes of `src` by `op` in every lane of `dst`, which may have any width: lanes of the lower half with those of the
     /// upper one, until one is left.
     Across {
@@ -752,6 +764,13 @@ impl Builder {
         dst
     }
 
+    /// A fresh register with the floats of some at the places that a register says.
+    pub fn gather(&mut self, addr: Addr, places: Vector, among: u32) -> Vector {
+        let dst = self.vector(self.lanes(places));
+        self.push(Inst::Gather { dst, addr, places, among });
+        dst
+    }
+
     /// `acc` += `a` · `b`.
     pub fn fma(&mut self, acc: Vector, a: Vector, b: Source) {
         self.push(Inst::Fma { acc, a, b, once: false });
@@ -877,7 +896,7 @@ impl Inst {
             }
             Inst::Scale { src, by, .. } => [*src, *by].into_iter().for_each(f),
             Inst::Pick { low, high, .. } => [*low, *high].into_iter().for_each(f),
-            Inst::Translate { src, .. } => f(*src),
+            Inst::Translate { src, .. } | Inst::Gather { places: src, .. } => f(*src),
             Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } => {}
             Inst::Spread { .. } | Inst::Const { .. } => {}
             Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => {}
@@ -891,6 +910,7 @@ impl Inst {
             Inst::Spread { dst, .. }
             | Inst::Fold { dst, .. }
             | Inst::Pick { dst, .. }
+            | Inst::Gather { dst, .. }
             | Inst::Across { dst, .. }
             | Inst::Fill { dst, .. }
             | Inst::Const { dst, .. }
@@ -917,7 +937,7 @@ impl Inst {
             Inst::Load { addr, .. } | Inst::LoadPart { addr, .. } | Inst::Splat { addr, .. } => f(addr.base),
             Inst::Store { addr, .. } | Inst::StorePart { addr, .. } | Inst::Pack { addr, .. } => f(addr.base),
             Inst::Prefetch { addr } | Inst::Spread { addr, .. } => f(addr.base),
-            Inst::Translate { table, .. } => f(table.base),
+            Inst::Translate { table: addr, .. } | Inst::Gather { addr, .. } => f(addr.base),
             Inst::Fma { b, .. }
             | Inst::Dot { b, .. }
             | Inst::DotWords { b, .. }
@@ -950,7 +970,7 @@ impl Inst {
             Inst::Fold { .. } | Inst::Fma { .. } | Inst::Bin { .. } | Inst::Shl { .. } => None,
             Inst::Dot { .. } | Inst::DotWords { .. } | Inst::DotHalves { .. } | Inst::Pack { .. } => None,
             Inst::Across { .. } | Inst::Fill { .. } | Inst::MulAdd { .. } | Inst::Scale { .. } => None,
-            Inst::Pick { .. } | Inst::Translate { .. } => None,
+            Inst::Pick { .. } | Inst::Translate { .. } | Inst::Gather { .. } => None,
             Inst::Shr { .. } | Inst::Un { .. } | Inst::Sine { .. } | Inst::Select { .. } => None,
             Inst::Prefetch { .. } | Inst::Loop { .. } => None,
         }

@@ -11,7 +11,7 @@
 use super::error::TileError;
 use super::ir::{Inst, Int, Lanes, TileProgram, Trips, Vector};
 
-/// The registers that a leaf function may use without saving any.
+/// The registers that a leaf function may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RegisterFile {
     /// Name of the instruction set, for errors.
@@ -22,6 +22,17 @@ pub struct RegisterFile {
     pub widest: Lanes,
     /// Number of integer registers.
     pub ints: u32,
+    /// How many of these, the last ones, a function has to save before it uses them.
+    pub saved: u32,
+}
+
+/// What a program takes of a register file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Vector registers: no other than the first ones.
+    pub vectors: u32,
+    /// Integer registers that have to be saved: the first ones of these.
+    pub saved: u32,
 }
 
 impl RegisterFile {
@@ -94,14 +105,13 @@ pub trait Sink {
     fn end(&mut self, counter: Counter) -> Result<(), TileError>;
 }
 
-/// Walks through a verified program. Parameters arrive in integer registers 0, 1, … as far as they fit. Returns how many of the
-/// vector registers are used: no other than the first ones.
+/// Walks through a verified program. Parameters arrive in integer registers 0, 1, … as far as they fit.
 pub fn assign(
     program: &TileProgram,
     lifetimes: &Lifetimes,
     file: RegisterFile,
     sink: &mut dyn Sink,
-) -> Result<u32, TileError> {
+) -> Result<Used, TileError> {
     let mut walk = ProgramWalk {
         program,
         file,
@@ -113,7 +123,7 @@ pub fn assign(
         },
         free_vectors: vec![true; file.vectors as usize],
         free_ints: vec![true; file.ints as usize],
-        used: 0,
+        used: Used::default(),
         notes: &lifetimes.notes,
     };
     walk.parameters(&lifetimes.at_entry)?;
@@ -122,14 +132,13 @@ pub fn assign(
     Ok(walk.used)
 }
 
-/// Only finds out whether a program fits, and how many vector registers it uses, given the scratch registers that each
-/// instruction needs.
+/// Only finds out whether a program fits, and what it takes, given the scratch registers that each instruction needs.
 pub fn measure(
     program: &TileProgram,
     lifetimes: &Lifetimes,
     file: RegisterFile,
     scratch: &dyn Fn(&Inst) -> usize,
-) -> Result<u32, TileError> {
+) -> Result<Used, TileError> {
     struct Measure<'a>(&'a dyn Fn(&Inst) -> usize);
     impl Sink for Measure<'_> {
         fn temps(&self, inst: &Inst, _: &TileProgram) -> usize {
@@ -302,8 +311,7 @@ struct ProgramWalk<'a> {
     regs: Regs,
     free_vectors: Vec<bool>,
     free_ints: Vec<bool>,
-    /// Vector registers up to the last that was taken.
-    used: u32,
+    used: Used,
     /// Those of [`Lifetimes`] that are still to be taken.
     notes: &'a [Index],
 }
@@ -317,16 +325,20 @@ impl ProgramWalk<'_> {
                 available: self.file.vectors,
             })?;
         self.free_vectors[free] = false;
-        self.used = self.used.max(free as u32 + 1);
+        self.used.vectors = self.used.vectors.max(free as u32 + 1);
         Ok(free as u8)
     }
 
     fn take_int(&mut self) -> Result<u8, TileError> {
+        let RegisterFile { ints, saved, .. } = self.file;
+        let first_saved = ints.saturating_sub(saved);
         // From the end, so that parameters which arrive in the first registers are not in the way.
-        let free = self.free_ints.iter().rposition(|free| *free).ok_or_else(|| TileError::IntPressure {
-            program: self.program.name.clone(),
-            available: self.file.ints,
-        })?;
+        let mut order = (0..first_saved).rev().chain(first_saved..ints);
+        let free = order
+            .find(|&reg| self.free_ints[reg as usize])
+            .ok_or_else(|| TileError::IntPressure { program: self.program.name.clone(), available: ints })?;
+        self.used.saved = self.used.saved.max((free + 1).saturating_sub(first_saved));
+        let free = free as usize;
         self.free_ints[free] = false;
         Ok(free as u8)
     }

@@ -187,6 +187,13 @@ impl TileCheck<'_> {
                 self.wide_enough(*src, *dst)?;
                 self.access(table.of(Float::U8), 256, false, state)?;
             }
+            Inst::Gather { dst, addr, places, among } => {
+                self.wide_enough(*places, *dst)?;
+                if !among.is_power_of_two() || i64::from(*among) < self.lanes(*dst)? {
+                    return Err(self.bad(format!("a gather among {among}")));
+                }
+                self.access(addr.of(Float::F32), i64::from(*among), false, state)?;
+            }
             Inst::Copy { dst, src } => self.wide_enough(*src, *dst)?,
             Inst::Across { .. } => {}
             Inst::Fill { dst, src, n, .. } => {
@@ -362,6 +369,8 @@ impl TileCheck<'_> {
                 return Err(TileError::WritesReadOnly { program: self.name(), role });
             }
             Some(ParamKind::Read { .. } | ParamKind::Write { .. }) => {}
+            // The bits of its entries.
+            Some(ParamKind::Table { .. }) if !write => {}
             None | Some(ParamKind::Table { .. } | ParamKind::Count { .. }) => {
                 return Err(self.bad_int(addr.base));
             }
@@ -459,7 +468,7 @@ fn lookups(body: &[Inst], f: &mut dyn FnMut(Int)) {
             | Inst::Sine { .. }
             | Inst::Select { .. } => {}
             Inst::Across { .. } | Inst::Fill { .. } | Inst::MulAdd { .. } | Inst::Scale { .. } => {}
-            Inst::Pick { .. } | Inst::Translate { .. } => {}
+            Inst::Pick { .. } | Inst::Translate { .. } | Inst::Gather { .. } => {}
             Inst::Prefetch { .. } | Inst::Advance { .. } => {}
         }
     }

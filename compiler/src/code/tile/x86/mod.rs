@@ -1,7 +1,6 @@
 //! Tile programs as AVX2 or AVX-512 machine code.
 //!
-//! Kernels are leaves: they use caller-saved registers only, never move the stack pointer, and end with `vzeroupper`
-//! and `ret`. Code is position independent and the same bytes serve the JIT and a file.
+//! Kernels are leaves: they save what they use of the caller's registers, which few need, and end with `vzeroupper` and `ret`. Code is position independent and the same bytes serve the JIT and a file.
 //!
 //! - AVX-512: 4, 8 and 16 lanes are xmm, ymm and zmm. Splat operands are embedded broadcasts; partial loads and stores
 //!   use mask registers, set once at entry, and comparisons the one that these leave.
@@ -14,6 +13,7 @@
 
 mod asm;
 mod bytes;
+mod gather;
 mod halves;
 mod literals;
 mod sine;
@@ -41,16 +41,17 @@ pub enum Level {
 impl Level {
     /// The registers that a kernel may use.
     pub const fn registers(self) -> RegisterFile {
-        let ints = INTS.len() as u32;
+        let (ints, saved) = (INTS.len() as u32, SAVED as u32);
         match self {
-            Level::Avx2 => RegisterFile { isa: "AVX2", vectors: 16, widest: Lanes::X8, ints },
-            Level::Avx512 => RegisterFile { isa: "AVX-512", vectors: 32, widest: Lanes::X16, ints },
+            Level::Avx2 => RegisterFile { isa: "AVX2", vectors: 16, widest: Lanes::X8, ints, saved },
+            Level::Avx512 => RegisterFile { isa: "AVX-512", vectors: 32, widest: Lanes::X16, ints, saved },
         }
     }
 }
 
-/// The caller-saved integer registers of the System V convention, those of parameters first, in order.
-const INTS: [Register; 9] = [
+/// The integer registers of the System V convention: those of parameters in order, others that belong to the callee, and those that belong
+/// to the caller.
+const INTS: [Register; 15] = [
     Register::RDI,
     Register::RSI,
     Register::RDX,
@@ -60,10 +61,19 @@ const INTS: [Register; 9] = [
     Register::RAX,
     Register::R10,
     Register::R11,
+    Register::RBX,
+    Register::RBP,
+    Register::R12,
+    Register::R13,
+    Register::R14,
+    Register::R15,
 ];
 
+/// How many of them, the last ones, belong to the caller.
+const SAVED: usize = 6;
+
 /// The low halves of [`INTS`].
-const INTS32: [Register; 9] = [
+const INTS32: [Register; 15] = [
     Register::EDI,
     Register::ESI,
     Register::EDX,
@@ -73,6 +83,12 @@ const INTS32: [Register; 9] = [
     Register::EAX,
     Register::R10D,
     Register::R11D,
+    Register::EBX,
+    Register::EBP,
+    Register::R12D,
+    Register::R13D,
+    Register::R14D,
+    Register::R15D,
 ];
 
 /// Loops start at a multiple of this many bytes, a line of the decoded-instruction cache.
@@ -107,8 +123,9 @@ pub fn lower(program: &TileProgram, level: Level, with: Extensions) -> Result<Ve
     let asm = Asm::new().map_err(encode)?;
     let lifetimes = Lifetimes::of(program);
     let used = measure(program, &lifetimes, level.registers(), &|inst| scratch(inst, program, level, with))?;
-    let literals = literals::choose(program, used, level.registers().vectors);
-    let mut emitter = X86Emitter { program, level, with, asm, masks, literals, loops: Vec::new() };
+    let literals = literals::choose(program, used.vectors, level.registers().vectors);
+    let saved = INTS[INTS.len() - SAVED..].iter().take(used.saved as usize).copied().collect();
+    let mut emitter = X86Emitter { program, level, with, asm, masks, literals, saved, loops: Vec::new() };
     assign(program, &lifetimes, level.registers(), &mut emitter)?;
     emitter.leave().map_err(encode)?;
     Ok(emitter.asm.finish())
@@ -157,6 +174,7 @@ fn masks(program: &TileProgram) -> Result<Vec<u16>, TileError> {
                 Inst::Store { .. } | Inst::StorePart { .. } | Inst::Const { .. } | Inst::Copy { .. } => {}
                 Inst::Pack { .. } => {}
                 Inst::DotWords { .. } | Inst::DotHalves { .. } | Inst::Translate { .. } => {}
+                Inst::Gather { .. } => {}
                 Inst::Fma { .. } | Inst::Dot { .. } | Inst::Bin { .. } | Inst::Shl { .. } => {}
                 Inst::MulAdd { .. } | Inst::Scale { .. } => {}
                 Inst::Shr { .. } | Inst::Un { .. } | Inst::Sine { .. } | Inst::Select { .. } => {}
@@ -169,7 +187,7 @@ fn masks(program: &TileProgram) -> Result<Vec<u16>, TileError> {
     masks.sort_unstable();
     masks.dedup();
     // Comparisons, and rounding to `bf16`, take the last one for themselves.
-    let taken = usize::from(rounds || compares(&program.body));
+    let taken = usize::from(rounds || compares(program, &program.body));
     match masks.len() + taken {
         0..=7 => Ok(masks),
         _ => Err(TileError::MaskPressure { program: program.name.clone() }),
@@ -177,10 +195,11 @@ fn masks(program: &TileProgram) -> Result<Vec<u16>, TileError> {
 }
 
 /// Whether a mask register is needed for comparisons.
-fn compares(body: &[Inst]) -> bool {
+fn compares(program: &TileProgram, body: &[Inst]) -> bool {
     body.iter().any(|inst| match inst {
         Inst::Select { .. } | Inst::Translate { .. } => true,
-        Inst::Loop { body, .. } => compares(body),
+        Inst::Gather { dst, among, .. } => gather::takes_mask(program.lanes(*dst), *among),
+        Inst::Loop { body, .. } => compares(program, body),
         _ => false,
     })
 }
@@ -192,6 +211,7 @@ fn scratch(inst: &Inst, program: &TileProgram, level: Level, with: Extensions) -
     match inst {
         Inst::Fold { .. } | Inst::Across { .. } => 1,
         Inst::Pick { dst, .. } => level.registers().pieces(program.lanes(*dst)),
+        Inst::Gather { .. } => gather::SCRATCH,
         Inst::Fill { .. } => usize::from(level == Level::Avx2),
         Inst::Pack { .. } => bytes::PACK_SCRATCH,
         Inst::Store { addr, .. } => store_scratch(addr.float, level, false),
@@ -478,6 +498,8 @@ struct X86Emitter<'a> {
     masks: Vec<u16>,
     /// Constants that are in a register from the start.
     literals: Vec<(u32, u8)>,
+    /// What the program takes of the registers that belong to the caller.
+    saved: Vec<Register>,
     loops: Vec<(Label, Option<Forward>)>,
 }
 
@@ -508,8 +530,11 @@ impl X86Emitter<'_> {
         TileError::Encode { program: self.program.name.clone(), message: e.to_string() }
     }
 
-    /// Masks first, through rax while it is free, then the parameters on the stack.
+    /// What belongs to the caller, masks through rax while it is free, then the parameters on the stack.
     fn prologue(&mut self, regs: &Regs) -> Result<(), AsmError> {
+        for &register in &self.saved {
+            self.asm.emit(&Instruction::with1(Code::Push_r64, register)?)?;
+        }
         for (i, mask) in self.masks.clone().into_iter().enumerate() {
             let k = Register::K1 + i as u32;
             self.asm.emit(&Instruction::with2(Code::Mov_r32_imm32, Register::EAX, u32::from(mask))?)?;
@@ -517,8 +542,9 @@ impl X86Emitter<'_> {
         }
         for i in 6..self.program.params.len() as u32 {
             if let Some(reg) = regs.int(super::ir::Int(i)) {
-                // Above the return address, 8 bytes each.
-                let slot = MemoryOperand::with_base_displ(Register::RSP, i64::from(8 * (i - 5)));
+                // Above what was saved and the return address, 8 bytes each.
+                let above = self.saved.len() as i64;
+                let slot = MemoryOperand::with_base_displ(Register::RSP, 8 * (above + i64::from(i) - 5));
                 self.asm.emit(&Instruction::with2(Code::Mov_r64_rm64, INTS[reg as usize], slot)?)?;
             }
         }
@@ -532,6 +558,9 @@ impl X86Emitter<'_> {
 
     fn leave(&mut self) -> Result<(), AsmError> {
         self.asm.emit(&Instruction::with(Code::VEX_Vzeroupper))?;
+        for &register in self.saved.iter().rev() {
+            self.asm.emit(&Instruction::with1(Code::Pop_r64, register)?)?;
+        }
         self.asm.emit(&Instruction::with(Code::Retnq))
     }
 
@@ -656,6 +685,7 @@ impl X86Emitter<'_> {
             }
             Inst::Fold { dst, src } => self.fold(*dst, *src, regs)?,
             Inst::Pick { dst, low, high, first } => self.pick(*dst, [*low, *high], *first, regs)?,
+            Inst::Gather { dst, addr, places, among } => self.gather(*dst, *addr, *places, *among, regs)?,
             Inst::Across { op, dst, src } => self.across(*op, *dst, *src, regs)?,
             Inst::Fill { dst, src, n, bits } => self.fill(*dst, *src, *n, *bits, regs)?,
             Inst::Const { dst, bits } => {
