@@ -347,7 +347,11 @@ fn lanes_of(parts: &[Nest]) -> VectorWidth {
         | Vectorised::Groups { .. }
         | Vectorised::Reduce { .. }
         | Vectorised::Transpose => VectorWidth::Narrow,
-        Vectorised::Kernel | Vectorised::Bytes | Vectorised::Windows | Vectorised::Scan => VectorWidth::Wide,
+        Vectorised::Kernel
+        | Vectorised::Bytes
+        | Vectorised::Windows
+        | Vectorised::Resampled { .. }
+        | Vectorised::Scan => VectorWidth::Wide,
     })
 }
 

@@ -9,5 +9,6 @@ mod places;
 mod pointwise;
 mod products;
 mod reductions;
+mod resamples;
 mod scans;
 mod windows;

@@ -388,7 +388,7 @@ impl<'f> NestEmitter<'_, 'f> {
                 self.row(place)
             }
             (0 | 1, Vectorised::Kernel) | (1, Vectorised::Scan | Vectorised::Bytes) => self.row(place),
-            (2, Vectorised::Windows) => self.row(place),
+            (2, Vectorised::Windows | Vectorised::Resampled { .. }) => self.row(place),
             (0, _) => self.elements(std::slice::from_ref(place), Width::One),
             (1, _) => self.innermost(axis, std::slice::from_ref(place)),
             (2, Vectorised::Transpose) => self.transposed(axis, place),
@@ -421,8 +421,13 @@ impl<'f> NestEmitter<'_, 'f> {
     /// The innermost loops, the reduction, or both, by the nest's kernel.
     fn row(&mut self, place: &Position) {
         let mut args = place.at[..=self.nest.operands.len()].to_vec();
-        if self.nest.vectorised == Vectorised::Windows {
-            args.push(self.scratch);
+        match self.nest.vectorised {
+            Vectorised::Windows => args.push(self.scratch),
+            Vectorised::Resampled { .. } => {
+                args.push(self.scratch);
+                args.extend(&place.at[self.nest.operands.len() + 1..]);
+            }
+            _ => {}
         }
         let signature = self.b.func.import_signature(tile::signature(args.len()));
         let name = UserExternalName { namespace: 0, index: self.kernel };
@@ -461,6 +466,7 @@ impl<'f> NestEmitter<'_, 'f> {
             | Vectorised::Bytes
             | Vectorised::Transpose
             | Vectorised::Windows
+            | Vectorised::Resampled { .. }
             | Vectorised::Scan => {
                 vec![(Width::One, extent)]
             }
@@ -588,6 +594,7 @@ impl<'f> NestEmitter<'_, 'f> {
             | Vectorised::Bytes
             | Vectorised::Transpose
             | Vectorised::Windows
+            | Vectorised::Resampled { .. }
             | Vectorised::Scan => (self.reduced(places, width), width),
         };
         let inner = nest.loops.len().checked_sub(1);

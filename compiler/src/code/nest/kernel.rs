@@ -14,7 +14,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::line::{Line, name};
-use super::{Nest, Vectorised, byte_rows, row, scan, window};
+use super::{Nest, Vectorised, byte_rows, resample, row, scan, window};
 use crate::code::float::Float;
 use crate::code::tile::ir::{self, TileProgram, Trips};
 use crate::code::tile::{self, verify, x86};
@@ -23,13 +23,15 @@ use crate::target::Target;
 impl Nest {
     /// The kernel of the innermost loop or of the reduction, where the nest has one, in vectors of at most `widest` lanes.
     ///
-    /// Its parameters are the addresses of each operand, of the result, and of the scratch that it needs, if it does.
+    /// Its parameters are the addresses of each operand, of the result, of the scratch that it needs, if it does, and of the tables that
+    /// it goes through, if it does.
     pub fn kernel(&self, widest: ir::Lanes) -> Option<TileProgram> {
         match (self.vectorised, self.reduce.is_empty()) {
             (Vectorised::Kernel, true) => map(self, widest),
             (Vectorised::Kernel, false) => row::program(self, widest),
             (Vectorised::Bytes, _) => byte_rows::program(self, widest),
             (Vectorised::Windows, _) => window::program(self, widest),
+            (Vectorised::Resampled { .. }, _) => resample::program(self, widest),
             (Vectorised::Scan, _) => scan::program(self, widest),
             _ => None,
         }
@@ -47,8 +49,8 @@ impl Nest {
 
     /// Whether the kernel that the nest asks for, if it does, can be written for every target: with Cranelift, any can.
     pub fn kernel_fits(&self) -> bool {
-        use Vectorised::{Bytes, Kernel, Scan, Windows};
-        if !matches!(self.vectorised, Kernel | Bytes | Windows | Scan) {
+        use Vectorised::{Bytes, Kernel, Resampled, Scan, Windows};
+        if !matches!(self.vectorised, Kernel | Bytes | Windows | Resampled { .. } | Scan) {
             return true;
         }
         let nest = self.nowhere();

@@ -35,6 +35,7 @@ mod inline;
 pub mod kernel;
 mod line;
 mod plane_windows;
+mod resample;
 pub mod row;
 pub(in crate::code) mod scalar;
 mod scan;
@@ -52,6 +53,7 @@ use nnc_ir::op::elementwise::BinaryFn;
 
 pub use expr::{Constant, Expr, UnaryFn, computed};
 pub use group::GROUP;
+pub use resample::{ColumnReach, MOST_TAPS, reach};
 pub use scan::COLUMNS;
 
 /// Lanes of a vector of `f32`.
@@ -215,6 +217,12 @@ pub enum Vectorised {
     Transpose,
     /// The innermost loop, whose bytes are moved or looked up, by a tile program: see [`byte_rows`].
     Bytes,
+    /// The last two loops and the two axes of the reduction by a tile program, as planes that are made larger or smaller: see
+    /// [`resample`].
+    Resampled {
+        /// How far elements that go together see.
+        reach: ColumnReach,
+    },
 }
 
 /// Bytes that an operand or the result of a nest touches.
@@ -385,6 +393,9 @@ impl Nest {
         if self.vectorised == Vectorised::Windows {
             return self.is_windows();
         }
+        if let Vectorised::Resampled { .. } = self.vectorised {
+            return self.is_resampled();
+        }
         if self.vectorised == Vectorised::Scan || self.accumulators.iter().any(|a| a.fold.goes_on()) {
             return self.is_scan();
         }
@@ -397,7 +408,7 @@ impl Nest {
                 Vectorised::Reduce { unroll } => unroll > 0 && self.reduces_in_vectors(),
                 Vectorised::Loop { .. } | Vectorised::Groups { .. } => false,
                 Vectorised::Kernel | Vectorised::Bytes | Vectorised::Transpose => false,
-                Vectorised::Windows | Vectorised::Scan => false,
+                Vectorised::Windows | Vectorised::Resampled { .. } | Vectorised::Scan => false,
             };
         };
         match self.vectorised {
@@ -441,6 +452,7 @@ impl Nest {
             }
             Vectorised::Bytes => self.is_byte_rows(),
             Vectorised::Windows => self.is_windows(),
+            Vectorised::Resampled { .. } => self.is_resampled(),
             Vectorised::Scan => self.is_scan(),
             Vectorised::Transpose => {
                 let (Some(size), [operand]) = (self.moved_bytes(), self.operands.as_slice()) else {

@@ -10,7 +10,7 @@
 //!
 //! Operands that walk through the same elements, in whatever order of loops, count once. Otherwise this is a bound: what a
 //! table of offsets names twice counts twice, for a nest does not know its tables' entries, and so do elements that two
-//! operands share in part.
+//! operands share in part. Of what tables name, there is no more than from the lowest to the highest of their entries.
 
 use super::{Bound, Nest, Operand, Table};
 
@@ -74,6 +74,10 @@ impl Nest {
             .partition(|&axis| !operand.depends_on_table(axis));
         let extent = |axis: &usize| self.extents().nth(*axis).unwrap_or(0) as u64;
         let named = tabled.iter().map(extent).fold(1, u64::saturating_mul);
+        let reach = |table: &Table| u64::from(table.high.abs_diff(table.low)) / operand.dtype.bytes() as u64;
+        let reached = operand.tables.iter().map(reach).fold(1, u64::saturating_add);
+        let moves = tabled.iter().any(|&axis| operand.strides[axis] != 0);
+        let named = if moves { named } else { named.min(reached) };
         let groups = self.groups(operand, apart).into_iter();
         groups.fold(named, |n, group| n.saturating_mul(group.elements as u64))
     }
@@ -227,6 +231,17 @@ mod tests {
         nest.operands = vec![operand(0, &[4, 0, 32]), operand(0, &[4, 32, 0])];
         nest.value = Expr::Binary(BinaryFn::Add, Box::new(Expr::Acc(0)), Box::new(Expr::Operand(1)));
         assert_eq!(nest.read_bytes(), 3 * 8 * 4);
+    }
+
+    #[test]
+    fn what_tables_name_twice_is_read_once_where_there_is_no_more() {
+        let mut nest = windows(None);
+        nest.operands[0].strides = vec![0, 4, 0];
+        let table =
+            |strides: &[i64], high| Table { arg: 2, offset: 0, strides: strides.to_vec(), low: 0, high };
+        nest.operands[0].tables = vec![table(&[4, 0, 0], 4), table(&[0, 0, 4], 8)];
+        // 0, 4, 8 and 12 bytes, 8 channels of each; the tables have 4 and 3 entries.
+        assert_eq!(nest.read_bytes(), (4 * 8 + 4 + 3) * 4);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use nnc_ir::op::elementwise::BinaryFn;
 
 use super::line::Line;
 use super::plane_windows::PlaneWindows;
-use super::{Expr, Nest, Vectorised, weighted};
+use super::{Expr, Nest, Vectorised, resample, weighted};
 use crate::code::float::Float;
 use crate::code::tile::ir::{
     self, BinOp, Builder, ByteRange, Int, ParamKind, ParamRole, Source, TileProgram, Trips, Vector, at,
@@ -51,6 +51,7 @@ impl Nest {
     pub fn scratch(&self) -> usize {
         match self.vectorised {
             Vectorised::Windows => PlaneWindows::of(self).map_or(0, |windows| windows.scratch()),
+            Vectorised::Resampled { .. } => resample::scratch(self),
             _ => 0,
         }
     }

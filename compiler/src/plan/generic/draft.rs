@@ -35,15 +35,15 @@ const STORED_ROW_ELEMENTS: usize = 8;
 #[derive(Clone, Debug)]
 pub(in crate::plan) struct NestDraft {
     nest: Nest,
-    /// Whether its reduction is over the taps of a window.
-    windows: bool,
+    /// What goes in vectors, where it is decided before its loops are.
+    planes: Option<Vectorised>,
     /// What it is scheduled to, where that was asked before.
     known: Option<Vec<Nest>>,
 }
 
 impl From<Nest> for NestDraft {
     fn from(nest: Nest) -> NestDraft {
-        NestDraft { nest, windows: false, known: None }
+        NestDraft { nest, planes: None, known: None }
     }
 }
 
@@ -55,7 +55,7 @@ impl NestDraft {
 
     /// Whether it may become part of another nest, or another one of it: what is done in one certain way stays as it is.
     pub(in crate::plan) fn is_open(&self) -> bool {
-        !self.windows && !self.nest.accumulators.iter().any(|a| a.fold.goes_on())
+        self.planes.is_none() && !self.nest.accumulators.iter().any(|a| a.fold.goes_on())
     }
 
     /// `result[i] = value(operands[i])`; operands have the shape of the result.
@@ -94,7 +94,7 @@ impl NestDraft {
             value,
             vectorised: Vectorised::Scalar,
         };
-        NestDraft { nest, windows: false, known: None }
+        NestDraft { nest, planes: None, known: None }
     }
 
     /// As [`NestDraft::reduce`], with an element of the result for each index of the reduction: the result has the reduced extents
@@ -121,15 +121,19 @@ impl NestDraft {
 
     /// The draft as windows over planes, which its reduction is; `None` where strides or types do not allow it.
     pub(super) fn over_windows(self) -> Option<NestDraft> {
-        let windows = NestDraft { windows: true, ..self };
-        let nests = windows.clone().schedule();
-        let all = nests.iter().all(|nest| nest.vectorised == Vectorised::Windows);
-        all.then_some(windows)
+        self.over_planes(Vectorised::Windows)
+    }
+
+    /// The draft over rows and columns of planes in a certain way, if that is how all of it is scheduled.
+    pub(super) fn over_planes(self, vectorised: Vectorised) -> Option<NestDraft> {
+        let draft = NestDraft { planes: Some(vectorised), ..self };
+        let nests = draft.clone().schedule();
+        nests.iter().all(|nest| nest.vectorised == vectorised).then_some(draft)
     }
 
     /// Whether kernels are known to do all of it.
     pub(in crate::plan) fn goes_through_kernels(&self) -> bool {
-        self.windows || self.known.is_some()
+        self.planes.is_some() || self.known.is_some()
     }
 
     /// The draft, if its sums go on across rows in vectors; `None` where strides or types do not allow it.
@@ -198,7 +202,7 @@ impl NestDraft {
     /// become a nest of their own, without bound; those before and after them keep it.
     fn split_borders(self) -> Vec<NestDraft> {
         let n = &self.nest;
-        if self.windows {
+        if self.planes.is_some() {
             return vec![self];
         }
         let bounding = n.reduce.iter().enumerate().find_map(|(r, axis)| {
@@ -376,7 +380,8 @@ impl NestDraft {
     fn drop_single_steps(&mut self) {
         let loops = self.nest.loops.len();
         // Each plane has its own factors, so a plane of one row keeps it.
-        let is_row = |a: usize| self.windows && self.nest.weighs() && a + 2 >= loops;
+        let windows = self.planes == Some(Vectorised::Windows);
+        let is_row = |a: usize| windows && self.nest.weighs() && a + 2 >= loops;
         let order: Vec<usize> = (0..loops)
             .filter(|&a| self.nest.loops[a] > 1 || self.nest.names(a) || self.has_table(a) || is_row(a))
             .collect();
@@ -473,7 +478,7 @@ impl NestDraft {
         let row = if n.stores_rows() { STORED_ROW_ELEMENTS } else { ROW_ELEMENTS };
         let least = if n.map_rows().is_some() { SHORT_ROW_ELEMENTS } else { KERNEL_ELEMENTS };
         let candidates = [
-            (self.windows, Vectorised::Windows),
+            (self.planes.is_some(), self.planes.unwrap_or(Vectorised::Scalar)),
             (n.accumulators.iter().any(|a| a.fold.goes_on()), Vectorised::Scan),
             (inner >= least, Vectorised::Bytes),
             (if n.reduce.is_empty() { inner >= least } else { reduced >= row }, Vectorised::Kernel),
@@ -551,6 +556,7 @@ impl NestDraft {
             Vectorised::Loop { rows: 1, .. } | Vectorised::Kernel | Vectorised::Groups { .. } => 1,
             Vectorised::Scan | Vectorised::Bytes => 1,
             Vectorised::Loop { .. } | Vectorised::Transpose | Vectorised::Windows => 2,
+            Vectorised::Resampled { .. } => 2,
             Vectorised::Scalar | Vectorised::Reduce { .. } => 0,
         };
         let work = |n: &Nest| n.loops[n.unit_axes..].iter().product::<usize>().saturating_mul(per_element);

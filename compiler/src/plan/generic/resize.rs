@@ -4,6 +4,8 @@
 //!   rows[i, j] = Σ_s v[i, s] · x[row[i, s], j]        y[i, j] = Σ_t w[j, t] · rows[i, column[j, t]]
 //! ```
 //!
+//! Where neighbours along a row are neighbours in memory, that is one step for rows and columns of a plane.
+//!
 //! Rows and columns come from constant tables of byte offsets, weights are constant operands. Both were computed by
 //! the operator itself, so that coordinates are those of the evaluator to the bit.
 
@@ -16,7 +18,8 @@ use super::copy::{copy, part, picked, with_table};
 use super::draft::NestDraft;
 use super::reduce::sum;
 use super::{GenericError, Lowering};
-use crate::code::nest::{Expr, computed};
+use crate::code::float::Float;
+use crate::code::nest::{Expr, MOST_TAPS, Vectorised, computed, reach};
 use crate::code::view::View;
 
 pub(super) fn resize(l: &mut Lowering<'_>, op: &Resize) -> Result<(), GenericError> {
@@ -58,8 +61,18 @@ fn resampled(l: &mut Lowering<'_>, op: &Resize, x: &View, y: &View) -> Result<()
         let growth = |&axis: &usize| y.shape[axis] as f64 / x.shape[axis].max(1) as f64;
         growth(a).total_cmp(&growth(b))
     });
+    let planes = as_planes(&taps, x, y).filter(|_| order.contains(&(x.rank() - 1)));
+    if planes.is_some() {
+        // They go last, and together.
+        order.sort_by_key(|&axis| axis + 2 >= x.rank());
+    }
     let mut from = x.clone();
     for (i, &axis) in order.iter().enumerate() {
+        if let Some(vectorised) = planes.filter(|_| axis + 2 >= x.rank())
+            && let Some(draft) = over_planes(l, &taps, &from, y, vectorised)?
+        {
+            return l.push(draft);
+        }
         let to = match i + 1 == order.len() {
             true => y.clone(),
             false => {
@@ -150,4 +163,80 @@ fn weighted(
     let steps: &[(usize, i64)] =
         if neighbours { &[(axis, 4)] } else { &[(axis, 4 * count as i64), (rank, 4)] };
     with_table(l, draft, 0, &offsets, steps, rank + 1)
+}
+
+/// The taps of elements along an axis, each with as many, in a table that goes on by element, or by tap.
+struct AxisTaps {
+    offsets: Vec<i32>,
+    weights: Vec<f32>,
+    count: usize,
+    /// Bytes from an entry to that of the next element, and of the next tap.
+    step: i64,
+    tap: i64,
+}
+
+impl AxisTaps {
+    fn of(taps: &[Vec<ResizeTap>], stride: i64, by_tap: bool) -> Option<AxisTaps> {
+        let count = taps.iter().map(Vec::len).max().unwrap_or(1).max(1);
+        // Elements of fewer taps have the rest with weight 0, at an index that counts.
+        let nothing =
+            |element: &[ResizeTap]| ResizeTap { index: element.first().map_or(0, |t| t.index), weight: 0.0 };
+        let tap =
+            |element: &Vec<ResizeTap>, tap: usize| element.get(tap).copied().unwrap_or(nothing(element));
+        let all: Vec<ResizeTap> = match by_tap {
+            true => (0..count).flat_map(|t| taps.iter().map(move |element| tap(element, t))).collect(),
+            false => taps.iter().flat_map(|element| (0..count).map(move |t| tap(element, t))).collect(),
+        };
+        let offset = |t: &ResizeTap| i32::try_from(i64::try_from(t.index).ok()?.checked_mul(stride)?).ok();
+        let (step, tap) = if by_tap { (4, 4 * taps.len() as i64) } else { (4 * count as i64, 4) };
+        let offsets = all.iter().map(offset).collect::<Option<_>>()?;
+        Some(AxisTaps { offsets, weights: all.iter().map(|t| t.weight as f32).collect(), count, step, tap })
+    }
+}
+
+/// How rows and columns of planes, the last two axes, are resampled in one step, if strides and taps allow it.
+fn as_planes(taps: &[Vec<Vec<ResizeTap>>], x: &View, y: &View) -> Option<Vectorised> {
+    let columns = x.rank().checked_sub(1).filter(|&columns| columns > 0)?;
+    let rows = columns - 1;
+    let size = Float::of(x.dtype)?.span(1);
+    let outside = (0..rows).all(|a| y.shape[a] <= 1 || y.strides[a].abs() > y.strides[rows].abs());
+    let many = [rows, columns].iter().any(|&axis| taps[axis].iter().any(|t| t.len() > MOST_TAPS));
+    if !outside || many || (x.strides[columns], y.strides[columns]) != (size, size) {
+        return None;
+    }
+    let seen = |element: &Vec<ResizeTap>| element.iter().map(|t| t.index).collect();
+    let reach = reach(&taps[columns].iter().map(seen).collect::<Vec<Vec<usize>>>())?;
+    Some(Vectorised::Resampled { reach })
+}
+
+/// `y[i, j] = Σ_s Σ_t v[i, s] · w[j, t] · x[row[i, s], column[j, t]]` over the last two axes.
+fn over_planes(
+    l: &mut Lowering<'_>,
+    taps: &[Vec<Vec<ResizeTap>>],
+    x: &View,
+    y: &View,
+    vectorised: Vectorised,
+) -> Result<Option<NestDraft>, GenericError> {
+    let (rows, columns) = (x.rank() - 2, x.rank() - 1);
+    let taps = [rows, columns].map(|axis| AxisTaps::of(&taps[axis], x.strides[axis], axis == columns));
+    let [Some(of_rows), Some(of_columns)] = taps else { return Ok(None) };
+    let rank = x.rank() + 2;
+    let counts = [of_rows.count, of_columns.count];
+    let mut read = View { shape: [&y.shape[..], &counts].concat(), ..x.clone() };
+    read.strides[rows..].fill(0);
+    read.strides.resize(rank, 0);
+    let mut operands = vec![read.clone()];
+    for (axis, taps) in [(rows, &of_rows), (columns, &of_columns)] {
+        let weights = Tensor::new([taps.weights.len()], &taps.weights[..]).map_err(nnc_ir::OpError::from)?;
+        let mut strides = vec![0; rank];
+        (strides[axis], strides[axis + 2]) = (taps.step, taps.tap);
+        operands.push(View { shape: read.shape.clone(), strides, ..l.constant(weights) });
+    }
+    let value = Expr::Operand(0) * (Expr::Operand(1) * Expr::Operand(2));
+    let mut draft = NestDraft::reduce(&operands, y, &counts, vec![sum(DType::F32, value)], Expr::Acc(0));
+    for (axis, taps) in [(rows, &of_rows), (columns, &of_columns)] {
+        let steps = [(axis, taps.step), (axis + 2, taps.tap)];
+        draft = with_table(l, draft, 0, &taps.offsets, &steps, rank)?;
+    }
+    Ok(draft.over_planes(vectorised))
 }
