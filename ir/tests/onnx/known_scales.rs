@@ -4,7 +4,7 @@
 use nnc_ir::{DType, Graph, Op, Tensor, TensorType, eval};
 use onnx_protobuf::{AttributeProto, TensorProto};
 
-use crate::build::{Onnx, float, int, ints, onnx};
+use crate::build::{Onnx, float, int, ints, onnx, string};
 
 /// A model of one node of this domain; `known` says of which operands the values are in the model.
 fn model(
@@ -244,6 +244,38 @@ fn convolutions_of_bytes_take_away_what_the_window_reads_of_a_zero_point() {
         assert_eq!(names(&known), ["IntegerConv"]);
         let given = read(("", "ConvInteger"), &operands(zero(120)), &[0, 2], &attributes);
         assert!(names(&given).contains(&"IntegerConv") && !names(&given).contains(&"Conv"));
+        // What the zero point takes away is the same at all places: one window of ones tells it.
+        let sums =
+            given.order().unwrap().into_iter().filter(|&id| matches!(given.node(id).op, Op::IntegerConv(_)));
+        let places: Vec<usize> = sums.map(|id| given.ty(id.into()).shape[2..].iter().product()).collect();
+        let image = known.ty(known.outputs()[0].1).shape[2..].iter().product();
+        assert!(places == [image] || places == [image, 1] || places == [1, image], "{places:?}");
+    }
+}
+
+#[test]
+fn a_quantised_lstm_multiplies_by_layers_of_integers_within_its_loop_too() {
+    let floats = |shape: &[usize], numbers: &[f32]| Tensor::new(shape.to_vec(), numbers).ok();
+    let of = |zero: Option<Tensor>, weights: fn(&[usize]) -> Option<Tensor>| {
+        let x = floats(&[3, 2, 4], &(0..24).map(|i| (i * 7 % 11) as f32 / 4.0 - 1.0).collect::<Vec<_>>());
+        let mut operands = vec![x, weights(&[2, 4, 12]), weights(&[2, 3, 12])];
+        operands.resize(8, None);
+        let scale = || floats(&[2], &[0.01, 0.02]);
+        operands.extend([scale(), zero.clone(), scale(), zero]);
+        let attributes = [int("hidden_size", 3), string("direction", "bidirectional")];
+        read(("com.microsoft", "DynamicQuantizeLSTM"), &operands, &[0], &attributes)
+    };
+    for graph in
+        [of(Tensor::new([2], &[0i8, 0]).ok(), signed), of(Tensor::new([2], &[120u8, 131]).ok(), bytes)]
+    {
+        assert!(names(&graph).contains(&"IntegerConv") && !names(&graph).contains(&"MatMul"));
+        let loops = graph.order().unwrap().into_iter().filter_map(|id| match &graph.node(id).op {
+            Op::Loop(repeated) => Some(names(repeated.body.graph())),
+            _ => None,
+        });
+        let loops: Vec<_> = loops.collect();
+        assert_eq!(loops.len(), 2);
+        assert!(loops.iter().all(|body| body.contains(&"IntegerConv") && !body.contains(&"MatMul")));
     }
 }
 

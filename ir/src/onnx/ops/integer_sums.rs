@@ -5,8 +5,8 @@
 //! ```
 //!
 //! A zero point of `x` that is known is the layer's own. One that comes from the data, as in models whose activations are quantised by
-//! their extremes, takes away the sums of the weights, which are known; where the window reads padding, only of what it reads.
-//! All of it wraps around in `i32`, as the plain sums do. Weights that are more than a byte around their zero point meet their channels
+//! their extremes, takes away the sums of the weights, which are known; where the window reads padding, the image gets a border of it, so
+//! that these sums are the same at all places. All of it wraps around in `i32`, as the plain sums do. Weights that are more than a byte around their zero point meet their channels
 //! twice ([`ByteWeights`]).
 
 use crate::graph::Value;
@@ -14,9 +14,9 @@ use crate::onnx::error::NodeFault;
 use crate::onnx::node::NodeReader;
 use crate::op::byte_weights::weights_of_columns;
 use crate::op::elementwise::BinaryFn;
-use crate::op::{ByteWeights, Gather, IntegerConv, Requantize, Window, number};
+use crate::op::{ByteWeights, Gather, IntegerConv, Pad, PadMode, Requantize, Window, number};
 use crate::tensor::Tensor;
-use crate::types::DType;
+use crate::types::{DType, TensorType};
 
 /// The zero point of `x`.
 enum Zero {
@@ -117,25 +117,59 @@ fn layer(
         x = n.emit(Gather { axis: 1, indices: Tensor::new([channels.len()], &channels)? }, &[x])?;
     }
     let w = n.add_constant(weights.weights);
-    let conv = |x_zero: i32| IntegerConv { window: window.clone(), groups, x_zero, result: Requantize::SUMS };
     let zero = match zero {
-        Zero::Known(x_zero) => return n.emit_optional(conv(x_zero), &[Some(x), Some(w), bias]),
+        Zero::Known(x_zero) => {
+            let conv = IntegerConv { window: window.clone(), groups, x_zero, result: Requantize::SUMS };
+            return n.emit_optional(conv, &[Some(x), Some(w), bias]);
+        }
         Zero::Computed(zero) => zero,
     };
-    let sums = n.emit_optional(conv(0), &[Some(x), Some(w), bias])?;
-    let shape = n.shape(x);
-    let padded = window.pads_begin.iter().chain(&window.pads_end).any(|&pad| pad != 0);
-    // What ones come to at each place; at all the same where there is no padding, so one window is enough.
-    let spatial: Vec<usize> = match padded {
-        true => shape[2..].to_vec(),
-        false => window.kernel.iter().zip(&window.dilations).map(|(&k, &d)| (k - 1) * d + 1).collect(),
-    };
-    let image = [&[1, shape[1]], &spatial[..]].concat();
-    let ones = Tensor::new(image.clone(), &vec![1u8; image.iter().product()])?;
+    let (x, window) = bordered(n, x, window, zero)?;
+    let conv = IntegerConv { window, groups, x_zero: 0, result: Requantize::SUMS };
+    let sums = n.emit_optional(conv.clone(), &[Some(x), Some(w), bias])?;
+    // What ones come to, which is the same at all places.
+    let spans = conv.window.kernel.iter().zip(&conv.window.dilations).map(|(&taps, &d)| (taps - 1) * d + 1);
+    let one_window: Vec<usize> = [1, n.shape(x)[1]].into_iter().chain(spans).collect();
+    let ones = Tensor::new(one_window.clone(), &vec![1u8; one_window.iter().product()])?;
     let ones = n.add_constant(ones);
-    let of_weights = n.emit(conv(0), &[ones, w])?;
+    let of_weights = n.emit(conv, &[ones, w])?;
     let zero = n.cast(zero, DType::I32)?;
     let zero = n.reshape(zero, [])?;
     let taken = n.binary(BinaryFn::Mul, of_weights, zero)?;
     n.binary(BinaryFn::Sub, sums, taken)
+}
+
+/// An image with the zero point of the run around it, and the window that slides over it without padding.
+fn bordered(
+    n: &mut NodeReader<'_, '_>,
+    x: Value,
+    window: &Window,
+    zero: Value,
+) -> Result<(Value, Window), NodeFault> {
+    let none = vec![0; window.kernel.len()];
+    if window.pads_begin == none && window.pads_end == none {
+        return Ok((x, window.clone()));
+    }
+    let around = |pads: &[isize]| [&[0, 0], pads].concat();
+    let pad = Pad {
+        begin: around(&window.pads_begin),
+        end: around(&window.pads_end),
+        mode: PadMode::Constant(0.0),
+    };
+    let extents = n.shape(x).to_vec();
+    let mut image = n.emit(pad, &[x])?;
+    let zero = n.reshape(zero, [])?;
+    for (axis, (&before, &behind)) in window.pads_begin.iter().zip(&window.pads_end).enumerate() {
+        if before <= 0 && behind <= 0 {
+            continue;
+        }
+        let mut shape = vec![1; extents.len()];
+        shape[2 + axis] = n.shape(image)[2 + axis];
+        let inside = before..before + extents[2 + axis] as isize;
+        let is_outside = (0..shape[2 + axis] as isize).map(|at| u8::from(!inside.contains(&at))).collect();
+        let is_outside = Tensor::from_bytes(TensorType::new(DType::Bool, shape), is_outside)?;
+        let is_outside = n.add_constant(is_outside);
+        image = n.choose(is_outside, zero, image)?;
+    }
+    Ok((image, Window { pads_begin: none.clone(), pads_end: none, ..window.clone() }))
 }

@@ -22,7 +22,7 @@ use crate::onnx::node::{NodeReader, integers};
 use crate::op::elementwise::BinaryFn;
 use crate::op::{Loop, ReverseSequence, Unary};
 use crate::tensor::Tensor;
-use crate::types::{DType, TensorType};
+use crate::types::{DType, Shape, TensorType};
 
 #[derive(Clone, Copy, PartialEq)]
 enum CellKind {
@@ -93,13 +93,14 @@ pub(in crate::onnx) fn recurrent(n: &mut NodeReader<'_, '_>) -> Results {
         ]),
         _ => None,
     };
-    let [w, r] = match bytes {
-        Some(_) => [turned(n, w)?, turned(n, r)?],
-        None => [w, r],
-    };
     let batch_first = n.attributes.flag("layout", false)?;
     let x = if batch_first { n.transpose(x, &[1, 0, 2])? } else { x };
-    let (x_shape, w_shape, r_shape) = (n.shape(x), n.shape(w), n.shape(r));
+    let x_shape = n.shape(x);
+    // Of bytes, matrices are given the other way round.
+    let [w_shape, r_shape] = [w, r].map(|matrices| match (&n.shape(matrices)[..], bytes) {
+        (&[directions, columns, rows], Some(_)) => Shape::new([directions, rows, columns]),
+        (shape, _) => Shape::new(shape),
+    });
     let gates = kind.gates();
     let (&[steps, batch, _], &[directions, rows, _], &[_, _, hidden]) =
         (&x_shape[..], &w_shape[..], &r_shape[..])
@@ -138,18 +139,20 @@ pub(in crate::onnx) fn recurrent(n: &mut NodeReader<'_, '_>) -> Results {
             let part = n.part(v, 0, direction, 1, 1)?;
             n.reshape(part, shape)
         };
-        let w = of_direction(n, w, &w_shape[1..])?;
-        let w = n.transpose(w, &[1, 0])?;
-        let [w_bytes, r_bytes] = match bytes {
-            Some(both) => {
-                let [w, r] = both.map(|bytes| bytes.of_direction(n, direction));
-                [Some(w?), Some(r?)]
+        let [(w, w_bytes), (r, r_bytes)] = match bytes {
+            Some([of_w, of_r]) => [
+                (matrix_of_direction(n, w, direction)?, Some(of_w.of_direction(n, direction)?)),
+                (matrix_of_direction(n, r, direction)?, Some(of_r.of_direction(n, direction)?)),
+            ],
+            None => {
+                let [w, r] = [(w, &w_shape), (r, &r_shape)].map(|(matrices, shape)| {
+                    let own = of_direction(n, matrices, &shape[1..])?;
+                    n.transpose(own, &[1, 0])
+                });
+                [(w?, None), (r?, None)]
             }
-            None => [None, None],
         };
         let mut inputs = product(n, x, w, w_bytes)?;
-        let r = of_direction(n, r, &r_shape[1..])?;
-        let r = n.transpose(r, &[1, 0])?;
         let mut r_bias = None;
         if let Some(bias) = bias {
             let both = of_direction(n, bias, &[super::product(&[2, rows])?])?;
@@ -299,17 +302,22 @@ impl Cell {
             return Ok((n.reshape(y, shown)?, h, c));
         }
         let has_c = self.kind == CellKind::Lstm;
+        // Bytes that are known are so in the body, too, where they make a layer of integers.
+        let known = |value: Value| n.constant_of(value).filter(|_| self.r_bytes.is_some()).cloned();
+        let known = [Some(self.r), self.r_bytes.map(|bytes| bytes.zero)].map(|value| value.and_then(known));
         let nested = n.nested(&[], |n| {
             let step = n.input("step", TensorType::new(DType::I64, []));
             let h = n.input("h", state.clone());
             let c = if has_c { n.input("c", state) } else { h };
             let input = n.input("x", of_step);
+            let [r, zero] = known.map(|tensor| tensor.map(|tensor| n.add_constant(tensor)));
             let mut take = |value: Value| n.captured(value);
             let cell = Cell {
-                r: take(self.r),
-                r_bytes: self
-                    .r_bytes
-                    .map(|Quantised { scale, zero }| Quantised { scale: take(scale), zero: take(zero) }),
+                r: r.unwrap_or_else(|| take(self.r)),
+                r_bytes: self.r_bytes.map(|bytes| Quantised {
+                    scale: take(bytes.scale),
+                    zero: zero.unwrap_or_else(|| take(bytes.zero)),
+                }),
                 r_bias: self.r_bias.map(&mut take),
                 peepholes: self.peepholes.map(&mut take),
                 ..self.clone()
@@ -504,12 +512,22 @@ fn product(
     }
 }
 
-/// `[directions, rows, columns]` of a matrix for each direction that is given the other way round.
-fn turned(n: &mut NodeReader<'_, '_>, matrices: Value) -> Result<Value, NodeFault> {
-    match n.shape(matrices).rank() {
-        3 => n.transpose(matrices, &[0, 2, 1]),
-        _ => Ok(matrices),
-    }
+/// The matrix of one direction, of `[directions, rows, columns]`: known where they are, as layers of integers want their weights.
+fn matrix_of_direction(
+    n: &mut NodeReader<'_, '_>,
+    matrices: Value,
+    direction: usize,
+) -> Result<Value, NodeFault> {
+    let (dtype, shape) = (n.dtype(matrices), n.shape(matrices)[1..].to_vec());
+    let Some(known) = n.constant_of(matrices) else {
+        let own = n.part(matrices, 0, direction, 1, 1)?;
+        return n.reshape(own, shape);
+    };
+    let ty = TensorType::new(dtype, shape);
+    let own = known.bytes().get(direction * ty.bytes()..).and_then(|from| from.get(..ty.bytes()));
+    let own = own.map(<[u8]>::to_vec).unwrap_or_default();
+    let own = Tensor::from_bytes(ty, own)?;
+    Ok(n.add_constant(own))
 }
 
 impl Quantised {
