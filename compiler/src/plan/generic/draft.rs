@@ -249,6 +249,7 @@ impl NestDraft {
         self.drop_single_steps();
         self.order();
         self.merge_loops();
+        self.order_reduction();
         self.merge_reduction();
         self.choose_lanes();
         self.choose_units()
@@ -395,6 +396,33 @@ impl NestDraft {
         let mut order: Vec<usize> = (0..n.loops.len()).collect();
         order.sort_by_key(|&a| std::cmp::Reverse(n.result.strides[a].unsigned_abs()));
         self.take_loops(&order);
+    }
+
+    /// What is folded in any order is read in the order in which it lies, if all that is read lies in the same one: all of an image, say.
+    fn order_reduction(&mut self) {
+        let n = &mut self.nest;
+        let loops = n.loops.len();
+        let in_any_order = n.accumulators.iter().all(|a| matches!(a.fold, Fold::With(_)));
+        let is_plain = !self.windows && !n.stores_rows() && n.reduce.iter().all(|r| r.bound.is_none());
+        let mut reads =
+            n.operands.iter().filter_map(|o| o.strides.get(loops..).filter(|s| s.iter().any(|&s| s != 0)));
+        let Some(lies) = reads.next().map(<[i64]>::to_vec) else { return };
+        let one_order = reads.all(|strides| strides == lies);
+        let named = (loops..loops + lies.len()).any(|axis| n.names(axis));
+        let with_table = n.operands.iter().any(|o| !o.tables.is_empty());
+        if !in_any_order || !is_plain || !one_order || named || with_table {
+            return;
+        }
+        let mut order: Vec<usize> = (0..lies.len()).collect();
+        order.sort_by_key(|&axis| std::cmp::Reverse(lies[axis].unsigned_abs()));
+        for o in &mut n.operands {
+            if let Some(strides) = o.strides.get_mut(loops..) {
+                let before = strides.to_vec();
+                strides.iter_mut().zip(&order).for_each(|(stride, &axis)| *stride = before[axis]);
+            }
+        }
+        let before = std::mem::take(&mut n.reduce);
+        n.reduce = order.iter().map(|&axis| before[axis].clone()).collect();
     }
 
     /// Whether axis `outer` continues axis `inner` (extent `extent`) in a list of strides.
