@@ -20,8 +20,9 @@ def disagreement(found, right, case, row):
         for key, value in (("error", error), ("rms", rms)):
             if not value <= row[key]:  # more, or NaN
                 row[key] = value
-        if not error <= case.tolerance:
-            return f"output{where} differs by {error:.0e} of the largest element"
+        off = rms if case.by_rms else error
+        if not off <= case.tolerance:
+            return f"output{where} differs by {off:.0e} of the largest element"
     return None
 
 

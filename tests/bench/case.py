@@ -21,6 +21,8 @@ class Case:
     """Multiply-accumulates of the model."""
     tolerance: float = 1e-3
     """The largest difference allowed, of the largest absolute value of an output."""
+    by_rms: bool = False
+    """Whether the root of the mean square is held against that, in place of the largest difference."""
     steps: int = 0
     """The largest difference allowed of integers."""
     least: float = 0.0

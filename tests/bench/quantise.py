@@ -105,7 +105,7 @@ def quantise(source, target, scheme="qdq-u8", samples=SAMPLES):
     try:
         with quiet():
             prepare(source, prepared)
-            write(prepared, unfinished, SCHEMES[scheme], samples)
+            write(prepared, unfinished, SCHEMES[scheme], Samples(inputs(prepared), samples))
         model = onnx.load(unfinished)
         model.metadata_props.add(key=ORIGIN, value=wanted)
         unfinished.write_bytes(model.SerializeToString(deterministic=True))
@@ -122,7 +122,8 @@ def prepare(source, target):
     quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
 
 
-def write(source, target, scheme, samples):
+def write(source, target, scheme, samples, **settings):
+    """Quantises a prepared model. Ranges are those that the samples lead to; `settings` are more of the quantiser's own."""
     from onnxruntime import quantization
 
     signed = quantization.QuantType.QInt8
@@ -132,12 +133,13 @@ def write(source, target, scheme, samples):
     quantization.quantize_static(
         str(source),
         str(target),
-        Samples(inputs(source), samples),
+        samples,
         quant_format=quantization.QuantFormat[scheme.format],
         per_channel=True,
         activation_type=signed if scheme.activations == "s8" else quantization.QuantType.QUInt8,
         weight_type=signed,
         extra_options={"ActivationSymmetric": scheme.activations == "s8", "WeightSymmetric": True},
+        **settings,
     )
 
 

@@ -80,8 +80,9 @@ class Models(unittest.TestCase):
 
 
 class Agreement(unittest.TestCase):
-    def wrong(self, found, right, least=0.0, steps=0):
-        return agree.disagreement(found, right, types.SimpleNamespace(tolerance=1e-3, least=least, steps=steps), {})
+    def wrong(self, found, right, least=0.0, steps=0, by_rms=False):
+        case = types.SimpleNamespace(tolerance=1e-3, by_rms=by_rms, least=least, steps=steps)
+        return agree.disagreement(found, right, case, {})
 
     def test_near_floats_agree_and_far_ones_do_not(self):
         right = np.float32([1, -100, 3])
@@ -92,6 +93,15 @@ class Agreement(unittest.TestCase):
         found, right = [np.float32([1e-5])], [np.float32([2e-5])]
         self.assertIsNotNone(self.wrong(found, right))
         self.assertIsNone(self.wrong(found, right, least=1.0))
+
+    def test_few_elements_of_a_quantised_network_may_be_far_off(self):
+        right = np.full(10**6, 2, np.float32)
+        found = right.copy()
+        found[3] = 1.5
+        self.assertIsNotNone(self.wrong([found], [right]))
+        self.assertIsNone(self.wrong([found], [right], by_rms=True))
+        self.assertIn("differs by 2e-03", self.wrong([right + np.float32(0.004)], [right], by_rms=True))
+        self.assertIsNotNone(self.wrong([right * np.nan], [right], by_rms=True))
 
     def test_a_nan_is_wrong(self):
         self.assertIsNotNone(self.wrong([np.float32([1, np.nan])], [np.float32([1, 2])]))
@@ -109,7 +119,7 @@ class Agreement(unittest.TestCase):
         self.assertIn("1 of 3 elements", self.wrong([far], [right], steps=1))
 
     def test_the_row_has_the_worst_of_all_outputs(self):
-        row, case = {}, types.SimpleNamespace(tolerance=1.0, least=0.0)
+        row, case = {}, types.SimpleNamespace(tolerance=1.0, by_rms=False, least=0.0)
         right = [np.float32([1, 0, 0, 0]), np.float32([2, 0, 0, 0])]
         self.assertIsNone(agree.disagreement([right[0] + np.float32([0, 0.5, 0, 0]), right[1]], right, case, row))
         self.assertEqual(row, {"error": 0.5, "rms": 0.25})

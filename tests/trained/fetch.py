@@ -8,9 +8,10 @@ packages.json lists, each out of one version of the package that distributes it.
 
 They go to target/trained/ (or to the folder that the environment variable NNC_TRAINED names) and are not part of the repository.
 The package itself, which reads pages by these networks, goes to target/ocr-venv/ with what it needs: onnxruntime and others, which
-pip installs there with the checksums of requirements.txt. All checksums are verified; what is there already is left as it is,
-without network access. Needs nothing but Python with pip, 3.11 to 3.14 on Linux; with another Python, or elsewhere, the networks are
-fetched and the package is left out.
+pip installs there with the checksums of requirements.txt. There some of the networks are quantised (make_quantised.py), which takes
+half a minute. All checksums are verified; what is there already is left as it is, without network access. Needs nothing but Python with
+pip, 3.11 to 3.14 on Linux; with another Python, or elsewhere, the networks are fetched, and the package and what is quantised are left
+out.
 """
 
 import hashlib
@@ -32,6 +33,7 @@ MODELS = {
     "ch_PP-OCRv4_rec_infer.onnx": "48fc40f24f6d2a207a2b1091d3437eb3cc3eb6b676dc3ef9c37384005483683b",
 }
 PACKAGES = pathlib.Path(__file__).resolve().parent / "packages.json"
+QUANTISED = pathlib.Path(__file__).resolve().parent / "quantised.json"
 REQUIREMENTS = pathlib.Path(__file__).resolve().parent / "requirements.txt"
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -108,9 +110,19 @@ def main():
             fetch_package(package, folder)
     environment = ROOT / "target" / "ocr-venv"
     here = [holds(folder, MODELS), installed(environment)]
-    if all(here):
+    made = {network["file"]: network["sha256"] for network in json.loads(QUANTISED.read_text())}
+    if all(here) and (holds(folder, made) or not suitable()):
         print(f"{folder} holds the trained networks already, {environment} the package that reads pages")
         return
+    if not all(here):
+        fetch_pages(folder, environment, here)
+    if suitable():
+        # What this machine would make otherwise is left out, and its tests are shown as ignored.
+        subprocess.run([str(environment / "bin" / "python"), str(QUANTISED.with_name("make_quantised.py"))], check=True)
+
+
+def fetch_pages(folder, environment, here):
+    """The package that reads pages: its networks, and an environment that it runs in."""
     with tempfile.TemporaryDirectory() as scratch:
         wheel = download(PACKAGE, pathlib.Path(scratch))
         checked(wheel.name, wheel.read_bytes(), WHEEL)
