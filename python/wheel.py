@@ -11,7 +11,6 @@ the packages of requirements.txt and of tests/onnx/requirements.txt, with their 
 is. Needs Rust, and Python 3.11 to 3.14 with pip, on Linux.
 """
 
-import hashlib
 import os
 import pathlib
 import shutil
@@ -20,29 +19,10 @@ import sys
 import tarfile
 import time
 
+from environments import ROOT, TARGET, WHEELS, environment, install_wheel
+
 HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parent
 REQUIREMENTS = (ROOT / "tests" / "onnx" / "requirements.txt", HERE / "requirements.txt")
-TARGET = ROOT / "target"
-
-
-def environment():
-    """The Python of a virtual environment with the pinned packages; makes it if need be."""
-    folder = TARGET / "python-venv"
-    python, installed = folder / "bin" / "python", folder / "installed"
-    wanted = hashlib.sha256(b"".join(file.read_bytes() for file in REQUIREMENTS)).hexdigest()
-    if installed.is_file() and installed.read_text() == wanted:
-        return python
-    print(f"installing the packages of the tests into {folder}")
-    shutil.rmtree(folder, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    for file in REQUIREMENTS:
-        done = subprocess.run([*pip, "--no-deps", "--only-binary=:all:", "--require-hashes", "-r", str(file)])
-        if done.returncode != 0:
-            sys.exit("wheel.py: pip could not install the pinned packages; its messages are above")
-    installed.write_text(wanted)
-    return python
 
 
 def maturin(python, source, *arguments):
@@ -68,22 +48,17 @@ def unpacked(python):
 def main():
     if not set(sys.argv[1:]) <= {"--release", "--from-sdist"}:
         sys.exit(__doc__)
-    if not ((3, 11) <= sys.version_info[:2] <= (3, 14) and sys.platform == "linux"):
-        sys.exit("wheel.py: the packages of the tests are for Python 3.11 to 3.14 on Linux")
-    python = environment()
+    python = environment("python-venv", *REQUIREMENTS)
     source = unpacked(python) if "--from-sdist" in sys.argv else HERE
     profile = "release" if "--release" in sys.argv else "dev"
-    wheels = TARGET / "wheels"
-    shutil.rmtree(wheels, ignore_errors=True)
-    maturin(python, source, "build", "--profile", profile, "--out", wheels, "--interpreter", python)
-    (wheel,) = wheels.glob("*.whl")
+    shutil.rmtree(WHEELS, ignore_errors=True)
+    maturin(python, source, "build", "--profile", profile, "--out", WHEELS, "--interpreter", python)
+    (wheel,) = WHEELS.glob("*.whl")
     audit = subprocess.run([python, "-m", "auditwheel", "show", wheel], capture_output=True, text=True)
     told = " ".join(audit.stdout.split())
     if audit.returncode != 0 or "is consistent with the following platform tag" not in told:
         sys.exit(f"wheel.py: auditwheel is not content with {wheel.name}:\n{audit.stdout}{audit.stderr}")
-    install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--force-reinstall", wheel]
-    if subprocess.run([python, *install]).returncode != 0:
-        sys.exit("wheel.py: pip could not install the wheel; its messages are above")
+    install_wheel(python)
     print(f"{wheel}: {wheel.stat().st_size} bytes, installed into {python.parent.parent}")
 
 
