@@ -1,11 +1,14 @@
 """The package itself: its types, its size, and the documents about it."""
 
 import ast
+import importlib.metadata
 import inspect
+import json
 import pathlib
 import re
 import subprocess
 import sys
+import tomllib
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ import nnc
 from nnc import _nnc
 
 HERE = pathlib.Path(__file__).resolve().parent
-DOCUMENTS = [HERE.parent / "README.md", HERE.parent.parent / "docs" / "python.md"]
+DOCUMENTS = [HERE.parent / "README.md", *(HERE.parent.parent / name for name in ("README.md", "docs/python.md"))]
 
 
 def test_the_stubs_name_what_is_written_in_rust():
@@ -56,7 +59,7 @@ def blocks(document):
     return re.findall(r"^```python\n(.*?)^```", document.read_text(), re.M | re.S)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(HERE.parent.parent)))
 def test_the_code_of_the_documents_runs(document, opened, fixed, picture, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model.onnx").write_bytes(fixed)
@@ -74,3 +77,12 @@ def test_arrays_stay_as_they_are(fixed, picture):
     before = x.copy()
     nnc.InferenceSession(fixed).run(None, {"x": x})
     np.testing.assert_array_equal(x, before)
+
+
+def test_the_wheel_says_what_is_in_it():
+    (bill,) = (file for file in importlib.metadata.files("nnc") if ".dist-info/sboms/" in str(file))
+    parts = {(part["name"], part["version"]): part for part in json.loads(bill.read_text())["components"]}
+    lock = tomllib.loads((HERE.parent.parent / "Cargo.lock").read_text())
+    versions = {package["name"]: package["version"] for package in lock["package"]}
+    for name in ("nnc", "nnc-ir", "nnc-runtime", "cranelift-codegen", "onnx-protobuf", "pyo3"):
+        assert parts[name, versions[name]]["licenses"], name
