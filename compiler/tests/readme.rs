@@ -38,7 +38,8 @@ fn the_first_command_of_the_readme_runs_the_only_binary() {
 }
 
 /// What documents name and the sources do not: names that other people gave.
-const NAMES_OF_OTHERS: [&str; 3] = ["SIGABRT", "PROPTEST_CASES", "dynamic_axes"];
+const NAMES_OF_OTHERS: [&str; 6] =
+    ["SIGABRT", "PROPTEST_CASES", "dynamic_axes", "preprocess_input", "InputSpec", "fetch_name_0"];
 
 fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace")
@@ -133,4 +134,74 @@ fn a_file_or_a_name_that_is_gone_is_seen() {
     let faults: Vec<String> =
         spans(document).into_iter().filter_map(|span| fault(span, &paths, &known)).collect();
     assert_eq!(faults, ["no file op/binary.rs", "no file ops/", "no name Binary in the sources"]);
+}
+
+/// The links of a document to files of the repository or to headings, outside of blocks of code.
+fn links(document: &str) -> Vec<&str> {
+    let mut in_block = false;
+    let mut found = Vec::new();
+    for line in document.lines() {
+        match line.trim_start().starts_with("```") {
+            true => in_block = !in_block,
+            false if !in_block => {
+                let ends = line.match_indices("](").map(|(at, _)| &line[at + 2..]);
+                found.extend(ends.filter_map(|rest| rest.split_once(')').map(|(link, _)| link)));
+            }
+            false => {}
+        }
+    }
+    found.retain(|link| !link.contains("://"));
+    found
+}
+
+/// What leads to each heading of a document.
+fn anchors(document: &str) -> BTreeSet<String> {
+    let headings = document.lines().filter(|line| line.starts_with('#'));
+    let anchor = |heading: &str| {
+        let kept = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = kept.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    headings.map(anchor).collect()
+}
+
+/// Why a link of a document leads nowhere.
+fn loose(link: &str, document: &Path) -> Option<String> {
+    let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+    let file = match path.is_empty() {
+        true => document.to_path_buf(),
+        false => document.parent().expect("a folder").join(path),
+    };
+    if !file.exists() {
+        return Some(format!("no file {path}"));
+    }
+    let headings = |file| anchors(&fs::read_to_string(file).expect("text"));
+    let gone = !anchor.is_empty() && !headings(&file).contains(anchor);
+    gone.then(|| format!("no heading {link}"))
+}
+
+#[test]
+fn the_links_of_the_documents_lead_to_files_and_headings() {
+    let mut paths = Vec::new();
+    files(workspace(), &mut paths);
+    let mut faults = Vec::new();
+    for document in paths.iter().filter(|path| has_ending(path, &["md"])) {
+        let file = workspace().join(document);
+        let text = fs::read_to_string(&file).expect("text");
+        let faulty = links(&text).into_iter().filter_map(|link| loose(link, &file));
+        faults.extend(faulty.map(|fault| format!("{}: {fault}", document.display())));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_seen() {
+    let document =
+        "# A b: `c`\n[x](#a-b-c), [y](#gone) [z](gone.md) and [w](https://e.org)\n```\n[v](none)\n```";
+    assert_eq!(links(document), ["#a-b-c", "#gone", "gone.md"]);
+    assert!(anchors(document).contains("a-b-c") && !anchors(document).contains("gone"));
+    let readme = workspace().join("README.md");
+    assert_eq!(loose("docs/ops.md", &readme), None);
+    assert_eq!(loose("gone.md", &readme).as_deref(), Some("no file gone.md"));
+    assert_eq!(loose("#gone", &readme).as_deref(), Some("no heading #gone"));
 }
