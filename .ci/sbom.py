@@ -4,8 +4,8 @@
     python3 .ci/sbom.py
 
 Each is held against what cargo links: a component for each package, with its version, licence and, if it comes from the registry,
-checksum. Some name a little more, optional parts of packages that only another crate of the workspace asks for. The same commit gives the same bytes, wherever it lies. Needs cargo-cyclonedx, which .ci/tools installs. That of the
-wheel is made by maturin, and in the wheel.
+checksum. Some name a little more, optional parts of packages that only another crate of the workspace asks for. The same commit gives
+the same bytes, wherever it lies. Needs cargo-cyclonedx, which .ci/tools installs. That of the wheel is made by maturin, and in the wheel.
 """
 
 import json
