@@ -9,6 +9,8 @@
 //!   driver::define  ┴→ ObjectModule → object bytes ─ link::write_shared_object → file
 //!   header::write   ──────────────────────────────────────────────────────────→ C header for it
 //! ```
+//!
+//! A file may have several [`versions`] of a program, for processors that have more or less; it runs the best that it can.
 
 mod archive;
 mod cpu_check;
@@ -26,11 +28,12 @@ mod pkg_config;
 mod records;
 mod relocate;
 mod rust_module;
+pub mod versions;
 
 pub use archive::write_archive;
 pub use fault::LinkError;
-pub use link::write_shared_object;
-pub use name::{CName, CNameError};
+pub use link::{LinkedVersion, write_shared_object, write_versions};
+pub use name::{CName, CNameError, MADE_BY};
 pub use parallel::PARTS;
 pub use pkg_config::{Linked, write_pkg_config};
 pub use rust_module::write_rust_module;

@@ -149,6 +149,19 @@ impl Model {
         Ok(self.lower_to(options, &mut |_, _| (), sums, &pack)?.program_with(Some(known))?.0)
     }
 
+    /// Plans the model for a target, with the constants that `shared` has where they are.
+    pub(crate) fn lower_sharing(
+        &self,
+        options: &Options,
+        target: Target,
+        shared: &plan::SharedConstants,
+        sums: &Arc<KnownSums>,
+    ) -> Result<Compilation, Error> {
+        let options = Options { target: Some(target), ..options.clone() };
+        let pack = |plan: plan::Unpacked, threads| plan.pack_shared(threads, shared);
+        self.lower_to(&options, &mut |_, _| (), sums, &pack)
+    }
+
     fn lower_to(
         &self,
         options: &Options,

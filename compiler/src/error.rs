@@ -74,6 +74,9 @@ pub enum Error {
     /// Several models cannot be put into one file.
     #[error(transparent)]
     Library(Box<LibraryFault>),
+    /// No program can be made for these targets together.
+    #[error(transparent)]
+    Versions(#[from] VersionsError),
     /// The code cannot be shown.
     #[error("{file}: {source}")]
     Disassemble {
@@ -97,6 +100,7 @@ impl Error {
             Error::Read(e) => matches!(*e.fault, onnx::Fault::Binding { .. } | onnx::Fault::Unbound(_)),
             Error::Target(e) => matches!(e, TargetError::Unknown { .. }),
             Error::Library(e) => matches!(**e, LibraryFault::Models(_)),
+            Error::Versions(_) => true,
             Error::Pass(e) => matches!(**e, PassError::Unknown { .. }),
             Error::InPass { source, .. } => {
                 matches!(**source, PassError::Narrow(NarrowError::Unknown { .. }))
@@ -135,6 +139,37 @@ pub enum LibraryError {
         "one model of the library is compiled for {0}, another for {1}; compile them for the same target"
     )]
     Target(String, String),
+}
+
+/// Targets that one program cannot be for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VersionsError {
+    /// There are none.
+    #[error("a program needs a target; name one")]
+    Empty,
+    /// One is there twice.
+    #[error("target \"{0}\" is named twice; name it once")]
+    Twice(String),
+    /// They are for different machines.
+    #[error(
+        "targets \"{one}\" and \"{other}\" are of different architectures, which one file cannot hold; write a file for each"
+    )]
+    Architectures {
+        /// A target.
+        one: String,
+        /// One of another architecture.
+        other: String,
+    },
+    /// Every processor that runs code for the one runs code for the other.
+    #[error(
+        "targets \"{one}\" and \"{other}\" need the same of a processor, so that a program could not choose; name one of them"
+    )]
+    Alike {
+        /// A target.
+        one: String,
+        /// One with the same features.
+        other: String,
+    },
 }
 
 /// Why no library can be made of models that each can be compiled.

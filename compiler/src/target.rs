@@ -2,11 +2,14 @@
 //!
 //! A target is named (`x86-64-v3`) or the machine at hand (`native`, which is the best named target that it can run,
 //! with its own caches). Code generation depends on nothing else, so compiling for a named target gives the same bytes
-//! on every machine.
+//! on every machine. Other names of targets, such as triples, are in [`alias`].
+
+pub mod alias;
 
 use std::str::FromStr;
 
 use nnc_ir::Setting;
+use nnc_ir::nearest::nearest;
 use nnc_runtime::abi::{CpuFeatures, Denormals};
 use target_lexicon::{Architecture, Triple};
 
@@ -90,7 +93,7 @@ pub struct Target {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// The name is not known.
-    #[error("unknown target \"{name}\"; known are {}", names().join(", "))]
+    #[error("unknown target \"{name}\"; {}known are {}", meant(name), names().join(", "))]
     Unknown {
         /// The name.
         name: String,
@@ -114,6 +117,7 @@ pub enum TargetError {
 /// A named target: everything but caches.
 struct Named {
     name: &'static str,
+    about: &'static str,
     arch: Arch,
     isa: Isa,
     fma: bool,
@@ -169,6 +173,7 @@ const V3_VNNI: &[&str] = &[
 const NAMED: [Named; 10] = [
     Named {
         name: "x86-64-v2",
+        about: "SSE4.2: 128-bit vectors; any x86-64 since 2009",
         arch: Arch::X86_64,
         isa: Isa::Clif128,
         fma: false,
@@ -181,6 +186,7 @@ const NAMED: [Named; 10] = [
     },
     Named {
         name: "x86-64-v3",
+        about: "AVX2, FMA, F16C: 256-bit vectors; servers and PCs since 2013",
         arch: Arch::X86_64,
         isa: Isa::Avx2,
         fma: true,
@@ -193,6 +199,7 @@ const NAMED: [Named; 10] = [
     },
     Named {
         name: "x86-64-v3+vnni",
+        about: "the same, and products of bytes (AVX-VNNI)",
         arch: Arch::X86_64,
         isa: Isa::Avx2,
         fma: true,
@@ -205,6 +212,7 @@ const NAMED: [Named; 10] = [
     },
     Named {
         name: "alderlake",
+        about: "the same, with the caches of Intel's Core since 2021",
         arch: Arch::X86_64,
         isa: Isa::Avx2,
         fma: true,
@@ -217,6 +225,7 @@ const NAMED: [Named; 10] = [
     },
     Named {
         name: "x86-64-v4",
+        about: "AVX-512 F, VL, DQ, BW: 512-bit vectors",
         arch: Arch::X86_64,
         isa: Isa::Avx512,
         fma: true,
@@ -229,6 +238,7 @@ const NAMED: [Named; 10] = [
     },
     Named {
         name: "x86-64-v4+vnni",
+        about: "the same, and products of bytes (AVX512-VNNI)",
         arch: Arch::X86_64,
         isa: Isa::Avx512,
         fma: true,
@@ -241,6 +251,7 @@ const NAMED: [Named; 10] = [
     },
     Named {
         name: "x86-64-v4+bf16",
+        about: "the same, and products of bf16 (AVX512-BF16) that are twice as fast as those of f32",
         arch: Arch::X86_64,
         isa: Isa::Avx512,
         fma: true,
@@ -253,6 +264,7 @@ const NAMED: [Named; 10] = [
     },
     Named {
         name: "znver4",
+        about: "AVX-512 with VNNI, BF16, VBMI: AMD since 2022",
         arch: Arch::X86_64,
         isa: Isa::Avx512,
         fma: true,
@@ -265,6 +277,7 @@ const NAMED: [Named; 10] = [
     },
     Named {
         name: "sapphirerapids",
+        about: "AVX-512 with VNNI, BF16, VBMI: Intel's servers since 2023",
         arch: Arch::X86_64,
         isa: Isa::Avx512,
         fma: true,
@@ -277,6 +290,7 @@ const NAMED: [Named; 10] = [
     },
     Named {
         name: "aarch64",
+        about: "NEON: 128-bit vectors; 64-bit Arm under Linux",
         arch: Arch::Aarch64,
         isa: Isa::Clif128,
         fma: true,
@@ -289,14 +303,43 @@ const NAMED: [Named; 10] = [
     },
 ];
 
+/// The targets that are levels: what all code for the better ones of their architecture needs, too.
+const LEVELS: [&str; 4] = ["x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"];
+
 /// Appended to a name, lowers tile programs through Cranelift even where there is machine code for them.
 const FORCE_CLIF: &str = "-clif";
 
-/// All names that [`Target::named`] knows.
+/// The machine at hand, by name.
+pub const NATIVE: &str = "native";
+
+/// A target's name, with what a reader wants to know who chooses one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TargetChoice {
+    /// The name.
+    pub name: &'static str,
+    /// What code for it needs and is for, in a line.
+    pub about: &'static str,
+}
+
+/// The targets there are, each under one name; [`alias`] has the others.
+pub fn choices() -> impl Iterator<Item = TargetChoice> {
+    let native = TargetChoice { name: NATIVE, about: "the machine at hand: the best of these that it runs" };
+    let named = NAMED.iter().map(|named| TargetChoice { name: named.name, about: named.about });
+    named.chain([native])
+}
+
+/// What a wrong name was probably meant to be.
+fn meant(name: &str) -> String {
+    let mut known: Vec<&str> = NAMED.iter().map(|named| named.name).chain([NATIVE]).collect();
+    known.extend(alias::aliases());
+    nearest(name, &known).map(|near| format!("did you mean \"{near}\"? ")).unwrap_or_default()
+}
+
+/// All names that [`Target::named`] knows, but for aliases.
 pub fn names() -> Vec<String> {
     let forced = NAMED.iter().filter(|n| n.isa != Isa::Clif128).map(|n| format!("{}{FORCE_CLIF}", n.name));
     let all = NAMED.iter().map(|n| n.name.to_string());
-    all.chain(forced).chain(["native".to_string(), format!("native{FORCE_CLIF}")]).collect()
+    all.chain(forced).chain([NATIVE.to_string(), format!("{NATIVE}{FORCE_CLIF}")]).collect()
 }
 
 impl Target {
@@ -313,7 +356,7 @@ impl Target {
         };
         let named = best.ok_or_else(|| TargetError::UnsupportedHost { machine: triple.to_string() })?;
         let mut target = named.target(triple);
-        target.name = "native".into();
+        target.name = NATIVE.into();
         let cache = |level, fallback| host_cache(level).unwrap_or(fallback);
         target.fast_halves = target.features.contains(&BF16) && host_is_amd();
         (target.l1d, target.l2) = (cache(1, target.l1d), cache(2, target.l2));
@@ -322,12 +365,13 @@ impl Target {
         Ok(target)
     }
 
-    /// A target by its name; see [`names`].
+    /// A target by its name or an alias; see [`names`] and [`alias`].
     pub fn named(name: &str) -> Result<Target, TargetError> {
+        let name = alias::resolve(name);
         let unknown = || TargetError::Unknown { name: name.into() };
         let plain = name.strip_suffix(FORCE_CLIF).unwrap_or(name);
         let mut target = match plain {
-            "native" => Target::host()?,
+            NATIVE => Target::host()?,
             _ => {
                 let named = NAMED.iter().find(|n| n.name == plain).ok_or_else(unknown)?;
                 let triple = match named.arch {
@@ -342,6 +386,19 @@ impl Target {
             target.name = name.into();
         }
         Ok(target)
+    }
+
+    /// The name of the level that code for this target needs at least, whatever its layers are: one that has all of the target's
+    /// features but those that only some layers have a use for.
+    pub fn level(&self) -> &'static str {
+        let levels = NAMED.iter().filter(|named| LEVELS.contains(&named.name) && named.arch == self.arch);
+        let has = |named: &&Named| named.features.iter().all(|feature| self.features.contains(feature));
+        levels.rev().find(has).map_or("", |named| named.name)
+    }
+
+    /// The features of [`Target::level`].
+    pub fn level_features(&self) -> &'static [&'static str] {
+        NAMED.iter().find(|named| named.name == self.level()).map_or(&[], |named| named.features)
     }
 
     /// Whether four products of bytes are added up by one instruction.
@@ -368,6 +425,11 @@ impl Target {
     /// The same target, for programs that treat denormals so.
     pub fn treating(&self, denormals: Denormals) -> Target {
         Target { denormals, ..self.clone() }
+    }
+
+    /// The same target, with nothing that not every machine of its architecture has.
+    pub(crate) fn without_features(&self) -> Target {
+        Target { features: &[], ..self.clone() }
     }
 
     /// Whether bytes are looked up in a table of 128 by one instruction.
@@ -446,6 +508,51 @@ fn host_cache(level: u32) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_alias_is_another_name_of_a_target() {
+        let known = names();
+        let mut seen = std::collections::BTreeSet::new();
+        for alias in alias::aliases() {
+            assert!(seen.insert(alias) && !known.iter().any(|name| name == alias), "{alias} is there twice");
+            assert!(known.iter().any(|name| name == alias::resolve(alias)), "{alias}");
+        }
+        for (alias, name) in [
+            ("arm64", "aarch64"),
+            ("aarch64-unknown-linux-gnu", "aarch64"),
+            ("x86_64-unknown-linux-gnu", "x86-64-v2"),
+            ("haswell", "x86-64-v3"),
+            ("graniterapids", "sapphirerapids"),
+        ] {
+            assert_eq!(Target::named(alias), Target::named(name));
+            assert!(alias::aliases_of(name).any(|other| other == alias));
+        }
+    }
+
+    #[test]
+    fn a_target_has_the_level_whose_features_it_has() {
+        for (name, level) in [
+            ("x86-64-v2", "x86-64-v2"),
+            ("alderlake", "x86-64-v3"),
+            ("znver4", "x86-64-v4"),
+            ("x86-64-v4-clif", "x86-64-v4"),
+            ("aarch64", "aarch64"),
+        ] {
+            let target = Target::named(name).unwrap();
+            assert_eq!(target.level(), level);
+            assert!(target.level_features().iter().all(|feature| target.features.contains(feature)));
+        }
+    }
+
+    #[test]
+    fn a_misspelt_target_gets_the_nearest_name() {
+        let error = |name| Target::named(name).unwrap_err().to_string();
+        assert!(error("sapphirerapid").starts_with(
+            "unknown target \"sapphirerapid\"; did you mean \"sapphirerapids\"? known are x86-64-v2, x86-64-v3, "
+        ));
+        assert!(error("arm46").contains("did you mean \"arm64\"?"));
+        assert!(error("pdp-11").starts_with("unknown target \"pdp-11\"; known are "));
+    }
 
     #[test]
     fn the_runtime_has_a_name_for_every_feature_of_a_target() {

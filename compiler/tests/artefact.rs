@@ -17,7 +17,8 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataDescription, FuncId, Linkage, Module, default_libcall_names};
 use cranelift_object::{ObjectBuilder, ObjectModule};
 use iced_x86::code_asm::*;
-use nnc::artefact::{CName, LinkError, driver};
+use nnc::artefact::driver::{Status, VersionCode};
+use nnc::artefact::{CName, LinkError, LinkedVersion, driver, versions};
 use nnc_runtime::abi::{
     Arg, CpuFeatures, Denormals, ElemType, Port, ProgramDesc, Region, Step, Strip, Strips,
 };
@@ -353,7 +354,7 @@ fn an_artefact_runs_in_the_dynamic_loader() {
     assert_eq!(bytes, 448 + 64 + 64);
     assert_eq!(
         info,
-        "{\"abi_version\":7,\"target\":\"x86-64\",\"cpu_features\":\"\",\"denormals\":\"flush\",\"workspace_bytes\":576,\
+        "{\"made_by\":\"nnc 0.1.0\",\"abi_version\":8,\"target\":\"x86-64\",\"cpu_features\":\"\",\"denormals\":\"flush\",\"workspace_bytes\":576,\
          \"parallel_workspace_bytes\":3456,\"workspace_align\":64,\"inputs\":[{\"name\":\"x\",\"type\":\"f32\",\"shape\":[1, 50],\"bytes\":200}],\
          \"outputs\":[{\"name\":\"y\",\"type\":\"f32\",\"shape\":[1, 50],\"bytes\":200},\
          {\"name\":\"z\",\"type\":\"f32\",\"shape\":[1, 50],\"bytes\":200}]}"
@@ -523,6 +524,97 @@ fn a_processor_that_lacks_a_feature_is_an_error_and_no_signal() {
     assert_eq!(run_needing(here), [0; 2], "all at once");
     assert_eq!(run_needing(here.with(CpuFeatures::NEON)), [2; 2]);
     assert_eq!(run_needing(CpuFeatures::default()), [0; 2]);
+}
+
+/// A program in versions that need these features, the best first: which of them ran, found by `net_run` and `net_run_parallel` in two
+/// runs each in one workspace, and by the runtime; or what they returned.
+fn version_that_runs(features: &[CpuFeatures]) -> Result<usize, c_int> {
+    // Version `n` multiplies by other factors than the others.
+    let factors_of = |n: usize| factors().into_iter().map(move |k| k + n as f32).collect::<Vec<f32>>();
+    let consts: Vec<u8> = (0..features.len()).flat_map(factors_of).flat_map(f32::to_le_bytes).collect();
+    let desc_of = |n: usize| {
+        let mut desc = ProgramDesc { features: features[n], const_bytes: consts.len() as u64, ..desc() };
+        desc.target = n.to_string();
+        // Another size, and so other places in the workspace, for each.
+        desc.arena_bytes += 128 * n as u64;
+        for arg in desc.steps.iter_mut().flat_map(|step| &mut step.args) {
+            if arg.region == Region::Const {
+                arg.offset = (n * N * 4) as u64;
+            }
+        }
+        desc
+    };
+    let descs: Vec<ProgramDesc> = (0..features.len()).map(desc_of).collect();
+    let mut module = module();
+    let funcs = [define_product(&mut module), define_sum(&mut module)];
+    let codes: Vec<_> = descs.iter().map(|desc| VersionCode { desc, functions: &funcs }).collect();
+    versions::define(&mut module, &name(), &codes).unwrap();
+    let functions = names();
+    let linked: Vec<_> = descs.iter().map(|desc| LinkedVersion { functions: &functions, desc }).collect();
+    let object = module.finish().emit().unwrap();
+    let file = nnc::artefact::write_versions(&object, &name(), "libnet.so", &linked, &consts).unwrap();
+    let (_folder, path) = on_disk(&file);
+    let library = Library::open(&path);
+    let x = input();
+    let mut found = Vec::new();
+    let which = |y: &[f32], z: &[f32]| {
+        let of = |n: usize| {
+            let y: Vec<f32> = x.iter().zip(factors_of(n)).map(|(x, k)| x * k + x).collect();
+            let z: Vec<f32> = y.iter().zip(factors_of(n)).zip(&x).map(|((y, k), x)| y * k + x).collect();
+            [y, z]
+        };
+        (0..features.len()).find(|&n| of(n) == [y, z]).expect("results of some version")
+    };
+    // SAFETY: the symbols have the types that the generated header gives them, the buffers have the sizes of the ports.
+    let supported = unsafe {
+        let run = std::mem::transmute::<*mut c_void, Run>(library.symbol("net_run"));
+        let parallel = std::mem::transmute::<*mut c_void, RunParallel>(library.symbol("net_run_parallel"));
+        for on_threads in [false, true] {
+            let mut workspace = ParallelWorkspace([0; 4096]);
+            let memory: *mut c_void = workspace.0.as_mut_ptr().cast();
+            for _ in 0..2 {
+                let (mut y, mut z) = (vec![0.0_f32; N], vec![0.0_f32; N]);
+                let mut asked = Vec::<usize>::new();
+                let inputs = [x.as_ptr().cast()];
+                let outputs = [y.as_mut_ptr().cast(), z.as_mut_ptr().cast()];
+                let status = match on_threads {
+                    false => run(inputs.as_ptr(), outputs.as_ptr(), memory),
+                    true => parallel(
+                        inputs.as_ptr(),
+                        outputs.as_ptr(),
+                        memory,
+                        Some(backwards),
+                        (&raw mut asked).cast(),
+                    ),
+                };
+                found.push(if status == 0 { Ok(which(&y, &z)) } else { Err(status) });
+            }
+        }
+        let supported = library.symbol("net_supported");
+        std::mem::transmute::<*mut c_void, unsafe extern "C" fn() -> c_int>(supported)()
+    };
+    let result = found[0];
+    assert_eq!(found, [result; 4]);
+    assert_eq!(supported, c_int::from(result.is_ok()));
+    match (from_bytes(&file), result) {
+        (Ok(program), Ok(number)) => assert_eq!(program.desc(), &descs[number]),
+        (Err(LoadError::MissingFeatures { target, .. }), Err(2)) => {
+            assert_eq!(target, (features.len() - 1).to_string());
+        }
+        (program, result) => panic!("{program:?} and {result:?}"),
+    }
+    result
+}
+
+#[test]
+fn of_several_versions_the_best_runs_that_the_processor_can() {
+    let (none, here) = (CpuFeatures::default(), CpuFeatures::detect());
+    let future = [CpuFeatures(1 << 63), CpuFeatures(1 << 62).with(here)];
+    assert_eq!(version_that_runs(&[here, none]), Ok(0));
+    assert_eq!(version_that_runs(&[future[0], here, none]), Ok(1));
+    assert_eq!(version_that_runs(&[future[0], future[1], none]), Ok(2));
+    assert_eq!(version_that_runs(&[none, future[0]]), Ok(0));
+    assert_eq!(version_that_runs(&future), Err(Status::Cpu as c_int));
 }
 
 fn mxcsr() -> u32 {

@@ -600,6 +600,42 @@ fn models_are_listed_and_written() {
 }
 
 #[test]
+fn targets_are_listed_and_a_file_may_be_for_several() {
+    let folder = Folder::with_net();
+    let net = folder.net();
+    let help = well(&["compile", "--help"]);
+    for target in ["- x86-64-v3:", "- sapphirerapids:", "arm64", "- native:"] {
+        assert!(help.contains(target), "{target} in {help}");
+    }
+    assert!(well(&["completions", "bash"]).contains("sapphirerapids"));
+    let path = folder.0.path().join("net.nnc.so");
+    let file = path.to_string_lossy().into_owned();
+    let wrote = well(&["compile", &net, "--target", "haswell,x86-64-v2", "-o", &file]);
+    assert!(wrote.contains("version  x86-64-v3: ") && wrote.contains("version  x86-64-v2: "), "{wrote}");
+    let told = well(&["inspect", &file]);
+    assert!(told.contains("by nnc 0.1.0, ABI 8\nversions x86-64-v3, x86-64-v2\n"), "{told}");
+    fails(2, &["compile", &net, "--target", "arm46"], &["did you mean \"arm64\"?"]);
+    fails(2, &["compile", &net, "--target", "arm64,haswell"], &["different architectures"]);
+    fails(2, &["compile", &net, "--target", "haswell,x86-64-v3"], &["\"x86-64-v3\" is named twice"]);
+    fails(2, &["compile", &net, &net, "--target", "haswell,x86-64-v2"], &["library of several models"]);
+    fails(2, &["compile", &net, "--emit", "asm", "--target", "haswell,x86-64-v2"], &["a text tells of one"]);
+    fails(2, &["run", &net, "--target", "haswell,x86-64-v2"], &["this takes one"]);
+}
+
+#[test]
+fn a_file_for_this_machine_has_a_note_that_says_so() {
+    let folder = Folder::with_net();
+    let net = folder.net();
+    let file = folder.0.path().join("net.nnc.so").to_string_lossy().into_owned();
+    let noted =
+        |args: &[&str]| run(&[&["compile", &net, "-o", &file][..], args].concat()).stderr.contains("note: ");
+    let level = nnc::target::Target::host().expect("a target").level();
+    assert_eq!(noted(&[]), !["x86-64-v2", "aarch64"].contains(&level));
+    assert!(!noted(&["--target", "native"]) && !noted(&["--target", "x86-64-v2"]));
+    assert!(!noted(&["--emit", "plan"]), "nothing that runs");
+}
+
+#[test]
 fn help_manual_and_completions_come_from_one_definition() {
     let help = well(&["--help"]).split_whitespace().collect::<Vec<_>>().join(" ");
     for command in ["compile", "nnc completions bash", "nnc man run | man -l -"] {

@@ -17,7 +17,7 @@ const ROOMS: [&[&str]; 11] = [
     &["error", "options"],
     &["report"],
     &["cache", "driver"],
-    &["dynamic", "library"],
+    &["dynamic", "library", "versions"],
     &["cli"],
 ];
 

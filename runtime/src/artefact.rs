@@ -7,8 +7,9 @@
 //!   offset = address
 //!        0  ELF header, program headers        ┐
 //!      512  nnc's header, with checksum        │ r--
-//!           dynamic symbols, description,      │
-//!           function table, read-only data     ┘
+//!           dynamic symbols, versions with     │
+//!           descriptions, function table,      │
+//!           read-only data                     ┘
 //!     page  text                                 r-x
 //!     page  .dynamic                             r-- here; relocated by the dynamic loader, then r--
 //!     page  constants                            r--
@@ -26,17 +27,24 @@
 
 mod checksum;
 pub mod header;
+mod imprint;
+pub mod versions;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use self::header::{ABI_VERSION, FORMAT_VERSION, HEADER_BYTES, HEADER_OFFSET, Header, Machine};
+pub use self::header::{
+    ABI_VERSION, FORMAT_VERSION, HEADER_BYTES, HEADER_OFFSET, Header, Machine, OLDEST_ABI_VERSION,
+    OLDEST_FORMAT_VERSION,
+};
+pub use self::imprint::Imprint;
+use self::versions::Version;
 use crate::abi::{CpuFeatures, LayerFn, ProgramDesc};
 use crate::constants::Constants;
+pub use crate::cpu::{MaskError, WITHOUT};
 use crate::encode::{self, DecodeError};
 use crate::memory::{Block, LoadedFile, MemoryError, PAGE, Pages, system_page};
 use crate::program::{Program, ProgramError};
@@ -68,26 +76,20 @@ pub enum LoadError {
     #[error("the program is damaged: its checksum does not match; copy or compile it again")]
     Checksum,
     /// Another layout of the file.
-    #[error(
-        "the program has format version {found}, but this runtime reads {expected}; compile the model again with \
-         the nnc that this runtime belongs to"
-    )]
+    #[error("the program{} has format version {found}; {}", by(.made_by), age(*.found, OLDEST_FORMAT_VERSION..=FORMAT_VERSION))]
     FormatVersion {
         /// The file's.
         found: u32,
-        /// Ours.
-        expected: u32,
+        /// The compiler that made the file, if it is known.
+        made_by: String,
     },
     /// Another way for code and runtime to work together.
-    #[error(
-        "the program has ABI version {found}, but this runtime has {expected}; compile the model again with the nnc \
-         that this runtime belongs to"
-    )]
+    #[error("the program{} has ABI version {found}; {}", by(.made_by), age(*.found, OLDEST_ABI_VERSION..=ABI_VERSION))]
     AbiVersion {
         /// The file's.
         found: u32,
-        /// Ours.
-        expected: u32,
+        /// The compiler that made the file, if it is known.
+        made_by: String,
     },
     /// Code for another kind of CPU.
     #[error(
@@ -98,6 +100,12 @@ pub enum LoadError {
         /// The file's.
         found: Machine,
     },
+    /// Code calls as programs do under Linux.
+    #[error(
+        "compiled programs run under Linux, and this is {}; run it there, or in a container",
+        std::env::consts::OS
+    )]
+    System,
     /// Code that this CPU cannot run.
     #[error(
         "the program was compiled for {target}, but this CPU lacks {missing}; compile the model here, or for a \
@@ -109,6 +117,9 @@ pub enum LoadError {
         /// What the CPU lacks.
         missing: CpuFeatures,
     },
+    /// An environment variable that names what no processor has.
+    #[error(transparent)]
+    Masked(#[from] MaskError),
     /// The checksum matches, but the parts do not fit together.
     #[error("the program has {0}; compile the model again")]
     Inconsistent(&'static str),
@@ -123,6 +134,27 @@ pub enum LoadError {
     Memory(#[from] MemoryError),
 }
 
+/// Who made a program, for errors.
+fn by(made_by: &str) -> String {
+    if made_by.is_empty() { String::new() } else { format!(", made by {made_by},") }
+}
+
+/// What to do with a program of a version that is not among those that this runtime has.
+fn age(found: u32, ours: RangeInclusive<u32>) -> String {
+    let (oldest, newest) = ours.into_inner();
+    let ours = if oldest == newest { newest.to_string() } else { format!("{oldest} to {newest}") };
+    match found > newest {
+        true => format!(
+            "this runtime, {RUNTIME}, is older and reads {ours}: use a newer one, or compile the model with nnc {}",
+            env!("CARGO_PKG_VERSION")
+        ),
+        false => format!("this runtime, {RUNTIME}, reads {ours}: compile the model again"),
+    }
+}
+
+/// This runtime, for errors.
+const RUNTIME: &str = concat!("nnc-runtime ", env!("CARGO_PKG_VERSION"));
+
 impl Program {
     /// Loads a program from a file that `nnc compile` wrote.
     ///
@@ -132,11 +164,7 @@ impl Program {
     /// file that is damaged, incomplete, or from another version is refused; but whoever can write the file can give it
     /// the right checksum. The caller guarantees that the file was written by nnc and comes from somebody it trusts.
     pub unsafe fn load(path: impl AsRef<Path>) -> Result<Program, LoadError> {
-        let path = path.as_ref();
-        let (pages, checksum) = read(path).map_err(|error| match error {
-            ReadError::Io(source) => LoadError::Read { path: path.to_owned(), source },
-            ReadError::Load(error) => error,
-        })?;
+        let (pages, checksum) = opened(path.as_ref())?;
         // SAFETY: the caller's promise.
         unsafe { from_pages(pages, &checksum) }
     }
@@ -253,16 +281,46 @@ fn open(path: &Path) -> Result<(File, usize), ReadError> {
     Ok((file, loaded))
 }
 
+/// What is loaded of the file at a path, and its checksum.
+fn opened(path: &Path) -> Result<(Pages, [u8; 32]), LoadError> {
+    read(path).map_err(|error| match error {
+        ReadError::Io(source) => LoadError::Read { path: path.to_owned(), source },
+        ReadError::Load(error) => error,
+    })
+}
+
 /// Reads what is loaded of a file, and computes its checksum on the way.
 fn read(path: &Path) -> Result<(Pages, [u8; 32]), ReadError> {
     let (file, loaded) = open(path)?;
     let mut pages =
         Pages::zeroed(loaded as u64, "the program").map_err(|error| ReadError::Load(error.into()))?;
     let (front, rest) = pages.split_at_mut(HEADER_OFFSET.min(loaded));
-    file.read_exact_at(front, 0)?;
-    let read = |offset: usize, block: &mut [u8]| file.read_exact_at(block, (HEADER_OFFSET + offset) as u64);
+    read_exact_at(&file, front, 0)?;
+    let read = |offset: usize, block: &mut [u8]| read_exact_at(&file, block, (HEADER_OFFSET + offset) as u64);
     let checksum = checksum::of_filled(rest, read)?;
     Ok((pages, checksum))
+}
+
+/// Fills a block with the bytes of a file from an offset on.
+#[cfg(unix)]
+fn read_exact_at(file: &File, block: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, block, offset)
+}
+
+/// Fills a block with the bytes of a file from an offset on.
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut block: &mut [u8], mut offset: u64) -> io::Result<()> {
+    use std::os::windows::fs::FileExt;
+    while !block.is_empty() {
+        match file.seek_read(block, offset)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => {
+                block = block.get_mut(read..).unwrap_or_default();
+                offset += read as u64;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// # Safety
@@ -285,20 +343,32 @@ struct Content {
 }
 
 impl Content {
-    /// Of all that is loaded of a file; without a checksum, that is not looked at.
+    /// Of all that is loaded of a file, the version for this processor; without a checksum, that is not looked at.
     fn new(file: &[u8], checksum: Option<&[u8; 32]>) -> Result<Content, LoadError> {
+        let available = CpuFeatures::usable()?;
         let header = header::verify(file, checksum)?;
+        if !cfg!(any(target_os = "linux", target_os = "android")) {
+            return Err(LoadError::System);
+        }
         if Some(header.machine) != Machine::host() {
             return Err(LoadError::Machine { found: header.machine });
         }
         let parts = FileParts::new(&header, file.len())?;
-        let desc = encode::decode(bytes(file, &parts.desc)?)?;
+        let program = bytes(file, &parts.program)?;
+        let versions = versions::read(program, header.versions)?;
+        let version = match versions::best(&versions, available) {
+            Some(version) => version,
+            None => return Err(no_version(program, &versions, available)),
+        };
+        let desc = encode::decode(bytes(program, &version.desc)?)?;
         desc.verify()?;
-        let missing = header.features.with(desc.features).missing_from(CpuFeatures::detect());
+        let missing = desc.features.missing_from(available);
         if missing != CpuFeatures::default() {
             return Err(LoadError::MissingFeatures { target: desc.target, missing });
         }
         let functions = function_offsets(bytes(file, &parts.table)?, &parts.text)?;
+        let functions = functions.get(version.functions.clone());
+        let functions = functions.ok_or(LoadError::Inconsistent("a function outside its table"))?.to_vec();
         Ok(Content { parts, desc, functions })
     }
 
@@ -317,9 +387,20 @@ impl Content {
     }
 }
 
+/// That a processor runs none of the versions: what it lacks for the last one, which needs least.
+fn no_version(program: &[u8], versions: &[Version], available: CpuFeatures) -> LoadError {
+    let describe = || -> Result<LoadError, LoadError> {
+        let least = versions.last().ok_or(LoadError::Inconsistent("no version"))?;
+        let desc = encode::decode(bytes(program, &least.desc)?)?;
+        let missing = least.features.missing_from(available);
+        Ok(LoadError::MissingFeatures { target: desc.target, missing })
+    };
+    describe().unwrap_or_else(|error| error)
+}
+
 /// The parts of a file, all inside it, those with a protection of their own on pages of their own.
 struct FileParts {
-    desc: Range<usize>,
+    program: Range<usize>,
     table: Range<usize>,
     text: Range<usize>,
     consts: Range<usize>,
@@ -335,7 +416,7 @@ impl FileParts {
             |range: &Range<u64>| inside(range).ok_or(LoadError::Inconsistent("a part outside the file"));
         let table_end = header.table.saturating_add(u64::from(header.functions) * 4);
         let parts = FileParts {
-            desc: place(&header.desc)?,
+            program: place(&header.program)?,
             table: place(&(header.table..table_end))?,
             text: place(&header.text)?,
             consts: place(&header.consts)?,
@@ -347,7 +428,7 @@ impl FileParts {
             return Err(LoadError::Inconsistent("constants that are not aligned"));
         }
         let executable_end = parts.text.end.next_multiple_of(system_page());
-        let data = [&parts.desc, &parts.table, &parts.consts];
+        let data = [&parts.program, &parts.table, &parts.consts];
         if data.iter().any(|part| part.start < executable_end && part.end > parts.text.start) {
             return Err(LoadError::Inconsistent("code that shares a page with data"));
         }

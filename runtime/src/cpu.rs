@@ -2,6 +2,7 @@
 //!
 //! The numbers of the bits are part of the artefact format: they are never reused, new ones go to the end.
 
+use std::env;
 use std::fmt;
 
 use crate::abi::CpuFeatures;
@@ -84,6 +85,40 @@ impl CpuFeatures {
     }
 }
 
+/// Names, separated by commas, of features that programs are loaded without, as if the processor lacked them: to test a version for a
+/// lesser processor on a better one.
+pub const WITHOUT: &str = "NNC_CPU_WITHOUT";
+
+/// A value of [`WITHOUT`] that names no feature.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{WITHOUT} names \"{name}\", which is no feature of a processor; known are {}", known())]
+pub struct MaskError {
+    /// The name.
+    pub name: String,
+}
+
+fn known() -> String {
+    NAMES.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(", ")
+}
+
+impl CpuFeatures {
+    /// What this CPU has but for what [`WITHOUT`] names.
+    pub fn usable() -> Result<CpuFeatures, MaskError> {
+        let without = env::var_os(WITHOUT).unwrap_or_default();
+        let masked = CpuFeatures::masked_by(&without.to_string_lossy())?;
+        Ok(CpuFeatures::detect().missing_from(masked))
+    }
+
+    /// The features that a list names.
+    fn masked_by(list: &str) -> Result<CpuFeatures, MaskError> {
+        let mut names = list.split(',').map(str::trim).filter(|name| !name.is_empty());
+        names.try_fold(CpuFeatures::default(), |all, name| {
+            let feature = CpuFeatures::named(name).ok_or_else(|| MaskError { name: name.to_string() })?;
+            Ok(all.with(feature))
+        })
+    }
+}
+
 /// The names, separated by commas; a bit that has no name here (a newer compiler's) shows as its number.
 impl fmt::Display for CpuFeatures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -119,6 +154,17 @@ mod tests {
         assert_eq!(needed.missing_from(CpuFeatures::FMA).to_string(), "avx2, feature 63");
         assert!(CpuFeatures::AVX2.with(CpuFeatures::FMA).contains(CpuFeatures::FMA));
         assert!(!CpuFeatures::FMA.contains(needed));
+    }
+
+    #[test]
+    fn a_list_of_names_is_what_programs_are_loaded_without() {
+        let masked = CpuFeatures::masked_by;
+        assert_eq!(masked(""), Ok(CpuFeatures::default()));
+        assert_eq!(masked("avx2, sse4.1,"), Ok(CpuFeatures::AVX2.with(CpuFeatures::SSE4_1)));
+        let error = masked("avx2,avx3").unwrap_err().to_string();
+        assert!(error.starts_with(
+            "NNC_CPU_WITHOUT names \"avx3\", which is no feature of a processor; known are sse3, ssse3, "
+        ));
     }
 
     #[cfg(target_arch = "x86_64")]

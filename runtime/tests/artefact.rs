@@ -5,9 +5,9 @@
 
 use std::path::Path;
 
+use nnc_runtime::Program;
 use nnc_runtime::abi::{Arg, CpuFeatures, Denormals, ElemType, Port, ProgramDesc, Region, Step};
-use nnc_runtime::artefact::{self, HEADER_BYTES, HEADER_OFFSET, Header, LoadError, Machine};
-use nnc_runtime::{Program, encode};
+use nnc_runtime::artefact::{self, HEADER_BYTES, HEADER_OFFSET, Header, LoadError, Machine, versions};
 
 const TEXT: usize = 0x10000;
 const CONSTS: usize = 0x20000;
@@ -33,10 +33,11 @@ fn desc() -> ProgramDesc {
 fn header() -> Header {
     Header {
         machine: Machine::host().unwrap(),
-        features: CpuFeatures::default(),
+        versions: 1,
         functions: 2,
         table: 800,
-        desc: 1024..1024 + encode::encode(&desc()).unwrap().len() as u64,
+        program: 1024..1024 + versions::write(&[&desc()]).unwrap().len() as u64,
+        made_by: "nnc 0.1.0".into(),
         text: TEXT as u64..TEXT as u64 + 32,
         consts: CONSTS as u64..CONSTS as u64 + 100,
     }
@@ -50,9 +51,9 @@ fn file(change: impl FnOnce(&mut Header, &mut ProgramDesc, &mut Vec<u8>)) -> Vec
     file[800..804].copy_from_slice(&0_u32.to_le_bytes());
     file[804..808].copy_from_slice(&16_u32.to_le_bytes());
     change(&mut header, &mut desc, &mut file);
-    let encoded = encode::encode(&desc).unwrap();
+    let encoded = versions::write(&[&desc]).unwrap();
     if desc != self::desc() {
-        header.desc = 1024..1024 + encoded.len() as u64;
+        header.program = 1024..1024 + encoded.len() as u64;
     }
     file[1024..1024 + encoded.len()].copy_from_slice(&encoded);
     let loaded = file.len();
@@ -142,7 +143,7 @@ fn what_is_mapped_is_verified_but_for_its_checksum() {
     assert!(matches!(refused(&with(HEADER_OFFSET + 8, 9)), LoadError::FormatVersion { found: 9, .. }));
     assert!(matches!(refused(&with(HEADER_OFFSET + 12, 99)), LoadError::AbiVersion { found: 99, .. }));
     assert!(matches!(refused(&with(HEADER_OFFSET + 24, 3)), LoadError::Machine { .. }));
-    assert!(matches!(refused(&with(1024, 0xff)), LoadError::Description(_)));
+    assert!(matches!(refused(&with(1024 + 24, 0xff)), LoadError::Description(_)));
     assert!(matches!(refused(&with(804, 32)), LoadError::Inconsistent("a function outside its code")));
     assert!(matches!(map(&folder.path().join("missing")).unwrap_err(), LoadError::Read { .. }));
     assert!(matches!(map(folder.path()).unwrap_err(), LoadError::NotAnArtefact));
@@ -254,19 +255,50 @@ fn what_is_not_used_may_be_taken_away_or_changed_but_not_cut_off() {
 fn another_version_is_refused_with_both_numbers() {
     let mut other = file(|_, _, _| {});
     other[HEADER_OFFSET + 8] = 9;
+    let newer = "use a newer one, or compile the model with nnc 0.1.0";
     assert_eq!(
         refusal(&other),
-        "the program has format version 9, but this runtime reads 2; compile the model again with the nnc that \
-         this runtime belongs to"
+        format!(
+            "the program, made by nnc 0.1.0, has format version 9; this runtime, nnc-runtime 0.1.0, is older and reads 3: {newer}"
+        )
     );
-    let mut other = file(|_, _, _| {});
-    other[HEADER_OFFSET + 12] = 8;
+    let mut other = file(|header, _, _| header.made_by = "nnc 7.0".into());
+    other[HEADER_OFFSET + 12] = 9;
     reseal(&mut other);
     assert_eq!(
         refusal(&other),
-        "the program has ABI version 8, but this runtime has 7; compile the model again with the nnc that this \
-         runtime belongs to"
+        format!(
+            "the program, made by nnc 7.0, has ABI version 9; this runtime, nnc-runtime 0.1.0, is older and reads 8: {newer}"
+        )
     );
+    let old = "this runtime, nnc-runtime 0.1.0, reads";
+    let mut other = file(|_, _, _| {});
+    other[HEADER_OFFSET + 12] = 7;
+    reseal(&mut other);
+    assert_eq!(
+        refusal(&other),
+        format!("the program, made by nnc 0.1.0, has ABI version 7; {old} 8: compile the model again")
+    );
+    let mut other = file(|_, _, _| {});
+    other[HEADER_OFFSET + 8] = 2;
+    assert_eq!(
+        refusal(&other),
+        format!("the program has format version 2; {old} 3: compile the model again")
+    );
+}
+
+#[test]
+fn who_made_a_file_is_told_only_as_text() {
+    let refused = |made_by: &str| {
+        let mut other = file(|header, _, _| header.made_by = made_by.into());
+        other[HEADER_OFFSET + 12] = 9;
+        reseal(&mut other);
+        refusal(&other)
+    };
+    assert!(refused("").starts_with("the program has ABI"));
+    assert!(refused("a\u{1b}[2J").starts_with("the program has ABI"));
+    assert!(refused(&"é".repeat(99)).starts_with(&format!("the program, made by {}, has", "é".repeat(16))));
+    assert!(refused(&format!("a{}", "é".repeat(99))).starts_with("the program has ABI"), "half a letter");
 }
 
 /// Gives a changed file a checksum that matches, as only somebody who means to can.
@@ -284,10 +316,8 @@ fn code_for_another_cpu_is_refused() {
     assert!(refusal(&other).starts_with("the program was compiled for machine 243, but this is "));
 
     let future = CpuFeatures(1 << 63);
-    let other = file(|header, _, _| header.features = future);
     let expected = "the program was compiled for baseline, but this CPU lacks feature 63; compile the model here, \
                     or for a target that this CPU is";
-    assert_eq!(refusal(&other), expected);
     let other = file(|_, desc, _| desc.features = future);
     assert_eq!(refusal(&other), expected);
 }
@@ -296,7 +326,7 @@ fn code_for_another_cpu_is_refused() {
 fn parts_that_do_not_fit_are_refused_though_the_checksum_matches() {
     let refused = |change: fn(&mut Header)| refusal(&file(|header, _, _| change(header)));
     let outside = "the program has a part outside the file; compile the model again";
-    assert_eq!(refused(|header| header.desc = 1 << 20..1 << 21), outside);
+    assert_eq!(refused(|header| header.program = 1 << 20..1 << 21), outside);
     assert_eq!(refused(|header| header.consts.end += 1), outside);
     assert_eq!(refused(|header| header.table = u64::MAX - 2), outside);
     assert_eq!(refused(|header| header.functions = u32::MAX), outside);
@@ -317,14 +347,14 @@ fn parts_that_do_not_fit_are_refused_though_the_checksum_matches() {
     );
     assert_eq!(
         refused(|header| header.functions = 1),
-        "the program describes 2 functions but comes with 1; compile it again"
+        "the program has a function outside its table; compile the model again"
     );
     assert_eq!(
         refused(|header| header.consts.end -= 1),
         "the program describes 100 bytes of constants but comes with 99; compile it again"
     );
-    assert!(refused(|header| header.desc.end -= 1).starts_with("byte "));
-    assert!(refused(|header| header.desc.start += 1).starts_with("byte "));
+    assert!(refused(|header| header.program.end -= 1).contains("outside the file"));
+    assert!(refused(|header| header.program.start += 1).contains("compile the model again"));
 }
 
 #[test]
@@ -366,7 +396,7 @@ fn any_description_with_a_matching_checksum_loads_or_is_refused() {
             vec![Port { name: "x".into(), elem: ElemType::F32, shape: vec![2, 3], counts: Vec::new() }];
         desc.steps[0].args.push(Arg { region: Region::Input(0), offset: 0 });
     });
-    let end = u64::from_le_bytes(file[HEADER_OFFSET + 48..HEADER_OFFSET + 56].try_into().unwrap()) as usize;
+    let end = u64::from_le_bytes(file[HEADER_OFFSET + 40..HEADER_OFFSET + 48].try_into().unwrap()) as usize;
     let mut refused = 0;
     for at in 1024..1024 + end {
         for flip in [0x01, 0x40, 0x80, 0xff] {
@@ -407,4 +437,76 @@ fn any_header_with_a_matching_checksum_loads_or_is_refused() {
         }
     }
     assert!(refused > 300, "{refused} of 384");
+}
+
+/// A file of several versions, the best first, whose targets are named by their numbers.
+fn file_of_versions(features: &[CpuFeatures]) -> Vec<u8> {
+    let versions: Vec<ProgramDesc> = features
+        .iter()
+        .enumerate()
+        .map(|(number, &features)| ProgramDesc {
+            target: number.to_string(),
+            features,
+            functions: 1,
+            ..desc()
+        })
+        .map(|mut desc| {
+            desc.steps[0].func = 0;
+            desc
+        })
+        .collect();
+    let written = versions::write(&versions.iter().collect::<Vec<_>>()).unwrap();
+    file(|header, _, file| {
+        header.versions = features.len() as u32;
+        header.functions = features.len() as u32;
+        header.program = 2048..2048 + written.len() as u64;
+        file[2048..2048 + written.len()].copy_from_slice(&written);
+        for number in 0..features.len() {
+            file[800 + 4 * number..][..4].copy_from_slice(&(16 * number as u32 % 32).to_le_bytes());
+        }
+    })
+}
+
+#[test]
+fn the_best_version_that_runs_is_loaded() {
+    let (none, future) = (CpuFeatures::default(), CpuFeatures(1 << 63));
+    let here = CpuFeatures::detect();
+    let picked = |features: &[CpuFeatures]| load(&file_of_versions(features)).unwrap().desc().target.clone();
+    assert_eq!(picked(&[future, here, none]), "1");
+    assert_eq!(picked(&[here, none]), "0");
+    assert_eq!(picked(&[future, future.with(here), none]), "2");
+    assert_eq!(
+        refusal(&file_of_versions(&[future.with(CpuFeatures(1 << 62)), future])),
+        "the program was compiled for 1, but this CPU lacks feature 63; compile the model here, or for a target that \
+         this CPU is",
+        "what is told is what the least of them lacks"
+    );
+}
+
+#[test]
+fn versions_that_do_not_fit_are_refused_though_the_checksum_matches() {
+    let none = CpuFeatures::default();
+    let with = |change: &dyn Fn(&mut [u8])| {
+        let mut file = file_of_versions(&[none, none]);
+        change(&mut file);
+        reseal(&mut file);
+        refusal(&file)
+    };
+    let count = "the program has another number of versions than it says; compile the model again";
+    assert_eq!(with(&|file| file[HEADER_OFFSET + 28] = 0), count);
+    assert_eq!(with(&|file| file[HEADER_OFFSET + 31] = 0xff), count);
+    let outside = "the program has a part outside the file; compile the model again";
+    assert_eq!(with(&|file| file[2048 + 8..2048 + 12].fill(0xff)), outside);
+    assert_eq!(with(&|file| file[2048 + 12..2048 + 16].fill(0xff)), outside);
+    let table = "the program has a function outside its table; compile the model again";
+    assert_eq!(with(&|file| file[2048 + 16..2048 + 20].fill(0xff)), table);
+    assert_eq!(with(&|file| file[2048 + 20] = 3), table);
+    assert_eq!(
+        with(&|file| file[2048 + 20] = 2),
+        "the program describes 1 functions but comes with 2; compile it again"
+    );
+    assert_eq!(
+        with(&|file| file[HEADER_OFFSET + 92] = 1),
+        "the program has a header with more in it than its version has; compile the model again"
+    );
 }

@@ -64,14 +64,14 @@ use target_lexicon::Architecture;
 use super::name::Export;
 use super::parallel::{self, Host, ITEM, PARTS, PartFunction, SCRATCH_GAP, job_slot};
 use super::records::{ARENA, CONSTANTS, PORTS, RECORD, SCRATCH};
-use super::{CName, cpu_check, float_mode, json};
+use super::{CName, MADE_BY, cpu_check, float_mode, json};
 
 /// Alignment of the workspace: that of the arena and of scratch.
 pub const WORKSPACE_ALIGN: u64 = 64;
 /// What a run notes behind arena and scratch for the next one.
 const NOTES_BYTES: u64 = 64;
 /// The note that the processor has been found to be right: nothing that memory contains by chance.
-const CHECKED: u64 = u64::from_le_bytes(*b"nnc: cpu");
+pub(super) const CHECKED: u64 = u64::from_le_bytes(*b"nnc: cpu");
 
 /// What `NAME_run` returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,9 +110,9 @@ impl From<ModuleError> for DriverError {
 
 /// Where things are in the memory that `NAME_run` works in, each from a multiple of 64. The arena comes first.
 #[derive(Clone, Copy)]
-struct Workspace {
+pub(super) struct Workspace {
     scratch: u64,
-    notes: u64,
+    pub(super) notes: u64,
     end: u64,
     /// From the scratch of one part to that of the next, and where it ends.
     stride: u64,
@@ -120,7 +120,7 @@ struct Workspace {
 }
 
 impl Workspace {
-    fn of(desc: &ProgramDesc) -> Result<Workspace, DriverError> {
+    pub(super) fn of(desc: &ProgramDesc) -> Result<Workspace, DriverError> {
         let lay_out = || {
             let scratch = desc.arena_bytes.checked_next_multiple_of(WORKSPACE_ALIGN)?;
             let bytes = desc.scratch_bytes.checked_next_multiple_of(WORKSPACE_ALIGN)?;
@@ -154,25 +154,116 @@ pub fn define(
     funcs: &[FuncId],
 ) -> Result<(), DriverError> {
     let workspace = Workspace::of(desc)?;
+    define_data_symbols(module, name, desc, &[], &workspace)?;
+    let names = Names { program: name, version: None };
+    let cpu_check = define_cpu_check(module, &names, desc)?;
+    define_supported(module, name, cpu_check)?;
+    define_runs(module, &names, desc, funcs, &workspace, cpu_check, &[])?;
+    Ok(())
+}
+
+/// Adds the data symbols of a program: what C sees of it is `desc`, and if there are several versions, they are these.
+pub(super) fn define_data_symbols(
+    module: &mut dyn Module,
+    name: &CName,
+    desc: &ProgramDesc,
+    versions: &[&ProgramDesc],
+    workspace: &Workspace,
+) -> Result<(), DriverError> {
     let mut export = |symbol, align, bytes: &[u8]| {
         define_data(module, &name.symbol(symbol), Linkage::Export, align, bytes.to_vec())
     };
     export(Export::AbiVersion, 4, &ABI_VERSION.to_le_bytes())?;
     export(Export::WorkspaceBytes, 8, &workspace.end.to_le_bytes())?;
-    export(Export::Info, 1, &[info(desc, &workspace).as_bytes(), &[0]].concat())?;
+    export(Export::Info, 1, &[info(desc, versions, workspace).as_bytes(), &[0]].concat())?;
+    Ok(())
+}
+
+/// A version and its layer functions, in the order of the function table.
+#[derive(Clone, Copy, Debug)]
+pub struct VersionCode<'a> {
+    /// What the version is.
+    pub desc: &'a ProgramDesc,
+    /// Its functions.
+    pub functions: &'a [FuncId],
+}
+
+/// What runs a version of a program, for the functions that choose one.
+pub(super) struct VersionRuns {
+    /// As `NAME_run` and `NAME_run_parallel`; neither asks for the processor.
+    pub(super) alone: FuncId,
+    pub(super) parallel: FuncId,
+    /// Asks for it; `None` where every processor is right.
+    pub(super) cpu_check: Option<FuncId>,
+}
+
+/// A number of the arena that all versions have at one place in the end.
+#[derive(Clone, Copy)]
+pub(super) struct CountCopy {
+    pub(super) from: u64,
+    pub(super) to: u64,
+}
+
+/// Adds what runs a version of a program, in a workspace for all of them.
+pub(super) fn define_version(
+    module: &mut dyn Module,
+    name: &CName,
+    number: usize,
+    version: &VersionCode<'_>,
+    workspace: &Workspace,
+    counts: &[CountCopy],
+) -> Result<VersionRuns, DriverError> {
+    let names = Names { program: name, version: Some(number) };
+    let cpu_check = define_cpu_check(module, &names, version.desc)?;
+    let (desc, functions) = (version.desc, version.functions);
+    let [alone, parallel] = define_runs(module, &names, desc, functions, workspace, None, counts)?;
+    Ok(VersionRuns { alone, parallel, cpu_check })
+}
+
+/// How the symbols of a program, or of a version of it, are called.
+struct Names<'a> {
+    program: &'a CName,
+    version: Option<usize>,
+}
+
+impl Names<'_> {
+    /// A symbol that nobody sees.
+    fn local(&self, what: &str) -> String {
+        match self.version {
+            None => self.program.local(what),
+            Some(number) => self.program.local(&format!("v{number}_{what}")),
+        }
+    }
+
+    /// A function that hosts call; of a version, one that another function calls.
+    fn function(&self, what: Export) -> (String, Linkage) {
+        match self.version {
+            None => (self.program.symbol(what), Linkage::Export),
+            Some(_) => (self.local(what.ending()), Linkage::Local),
+        }
+    }
+}
+
+/// Adds the two functions that run a program, on the calling thread and on those of the host.
+fn define_runs(
+    module: &mut dyn Module,
+    names: &Names<'_>,
+    desc: &ProgramDesc,
+    funcs: &[FuncId],
+    workspace: &Workspace,
+    cpu_check: Option<FuncId>,
+    counts: &[CountCopy],
+) -> Result<[FuncId; 2], DriverError> {
     let table = StepTable::of(desc)?;
-    let steps = define_data(module, &name.local("steps"), Linkage::Local, 16, table.bytes.clone())?;
-    let consts = module.declare_data(&name.constants(), Linkage::Import, false, false)?;
-    let cpu_check = define_cpu_check(module, name, desc)?;
-    let float_mode = FloatMode::define(module, name, desc.denormals)?;
-
-    let items = define_data(module, &name.local("items"), Linkage::Local, 16, table.items.clone())?;
-    define_supported(module, name, cpu_check)?;
-    let part = define_part(module, name, desc, funcs, &float_mode, &workspace)?;
-
-    let shared = Shared { desc, table: &table, workspace: &workspace, steps, consts, cpu_check, funcs };
-    shared.define(module, name, Way::Alone(&float_mode))?;
-    shared.define(module, name, Way::Parallel { part, items })
+    let steps = define_data(module, &names.local("steps"), Linkage::Local, 16, table.bytes.clone())?;
+    let consts = module.declare_data(&names.program.constants(), Linkage::Import, false, false)?;
+    let float_mode = FloatMode::define(module, names, desc.denormals)?;
+    let items = define_data(module, &names.local("items"), Linkage::Local, 16, table.items.clone())?;
+    let part = define_part(module, names, desc, funcs, &float_mode, workspace)?;
+    let shared = Shared { desc, table: &table, workspace, steps, consts, cpu_check, funcs, counts };
+    let alone = shared.define(module, names, Way::Alone(&float_mode))?;
+    let parallel = shared.define(module, names, Way::Parallel { part, items })?;
+    Ok([alone, parallel])
 }
 
 /// How the steps are done.
@@ -192,11 +283,18 @@ struct Shared<'a> {
     consts: DataId,
     cpu_check: Option<FuncId>,
     funcs: &'a [FuncId],
+    /// What is copied to where all versions have it.
+    counts: &'a [CountCopy],
 }
 
 impl Shared<'_> {
     /// Defines `NAME_run` or `NAME_run_parallel`.
-    fn define(&self, module: &mut dyn Module, name: &CName, way: Way<'_>) -> Result<(), DriverError> {
+    fn define(
+        &self,
+        module: &mut dyn Module,
+        names: &Names<'_>,
+        way: Way<'_>,
+    ) -> Result<FuncId, DriverError> {
         let (symbol, params) = match way {
             Way::Alone(_) => (Export::Run, 3),
             Way::Parallel { .. } => (Export::RunParallel, 5),
@@ -204,7 +302,8 @@ impl Shared<'_> {
         let mut signature = Signature::new(CallConv::SystemV);
         signature.params = vec![AbiParam::new(types::I64); params];
         signature.returns = vec![AbiParam::new(types::I32)];
-        let id = module.declare_function(&name.symbol(symbol), Linkage::Export, &signature)?;
+        let (symbol, linkage) = names.function(symbol);
+        let id = module.declare_function(&symbol, linkage, &signature)?;
         let mut context = Context::new();
         context.func.signature = signature;
         let func = &mut context.func;
@@ -230,9 +329,9 @@ impl Shared<'_> {
         let mut frontend = FunctionBuilderContext::new();
         let builder = FunctionBuilder::new(func, &mut frontend);
         let run = RunFunction::new(builder, self.desc, self.table, *self.workspace, steps, consts, callees)?;
-        run.build(self.desc, self.table, cpu_check, mode, module);
+        run.build(self.desc, self.table, cpu_check, mode, self.counts, module);
         module.define_function(id, &mut context)?;
-        Ok(())
+        Ok(id)
     }
 }
 
@@ -280,14 +379,14 @@ fn define_supported(
 /// The function that does a part of an item.
 fn define_part(
     module: &mut dyn Module,
-    name: &CName,
+    names: &Names<'_>,
     desc: &ProgramDesc,
     funcs: &[FuncId],
     float_mode: &FloatMode,
     workspace: &Workspace,
 ) -> Result<FuncId, DriverError> {
     let signature = parallel::part_signature();
-    let id = module.declare_function(&name.local("part"), Linkage::Local, &signature)?;
+    let id = module.declare_function(&names.local("part"), Linkage::Local, &signature)?;
     let mut context = Context::new();
     context.func.signature = signature;
     let func = &mut context.func;
@@ -319,7 +418,7 @@ fn most_args(desc: &ProgramDesc) -> usize {
 /// The function that looks whether the processor is right; `None` where every processor is.
 fn define_cpu_check(
     module: &mut dyn Module,
-    name: &CName,
+    names: &Names<'_>,
     desc: &ProgramDesc,
 ) -> Result<Option<FuncId>, DriverError> {
     if desc.features == CpuFeatures::default() {
@@ -332,7 +431,7 @@ fn define_cpu_check(
     };
     let mut signature = Signature::new(CallConv::SystemV);
     signature.returns = vec![AbiParam::new(types::I32)];
-    let id = module.declare_function(&name.local("cpu_check"), Linkage::Local, &signature)?;
+    let id = module.declare_function(&names.local("cpu_check"), Linkage::Local, &signature)?;
     module.define_function_bytes(id, 16, &code, &[])?;
     Ok(Some(id))
 }
@@ -344,7 +443,11 @@ struct FloatMode {
 }
 
 impl FloatMode {
-    fn define(module: &mut dyn Module, name: &CName, denormals: Denormals) -> Result<FloatMode, DriverError> {
+    fn define(
+        module: &mut dyn Module,
+        names: &Names<'_>,
+        denormals: Denormals,
+    ) -> Result<FloatMode, DriverError> {
         let (code, wanted) = match module.isa().triple().architecture {
             Architecture::X86_64 => (float_mode::X86_64, u64::from(denormals.mxcsr())),
             // The only other one that targets have.
@@ -353,7 +456,7 @@ impl FloatMode {
         let mut signature = Signature::new(CallConv::SystemV);
         signature.params = vec![AbiParam::new(types::I64)];
         signature.returns = vec![AbiParam::new(types::I64)];
-        let switch = module.declare_function(&name.local("float_mode"), Linkage::Local, &signature)?;
+        let switch = module.declare_function(&names.local("float_mode"), Linkage::Local, &signature)?;
         module.define_function_bytes(switch, 16, code, &[])?;
         Ok(FloatMode { switch, wanted })
     }
@@ -549,8 +652,9 @@ fn region_index(desc: &ProgramDesc, region: Region) -> u32 {
     }
 }
 
-/// `NAME_info`: what a host that knows nothing of the model needs to call `NAME_run`.
-fn info(desc: &ProgramDesc, workspace: &Workspace) -> String {
+/// `NAME_info`: what a host that knows nothing of the model needs to call `NAME_run`. Where there are several versions, they are
+/// listed, the best first.
+fn info(desc: &ProgramDesc, versions: &[&ProgramDesc], workspace: &Workspace) -> String {
     let mut out = String::new();
     let Workspace { end, parallel_end, .. } = workspace;
     let target = json::string(&desc.target);
@@ -562,9 +666,16 @@ fn info(desc: &ProgramDesc, workspace: &Workspace) -> String {
     // Writing to a string cannot fail.
     let _ = write!(
         out,
-        "{{\"abi_version\":{ABI_VERSION},\"target\":{target},\"cpu_features\":{features},\"denormals\":\"{denormals}\",\
+        "{{\"made_by\":\"{MADE_BY}\",\"abi_version\":{ABI_VERSION},\"target\":{target},\"cpu_features\":{features},\"denormals\":\"{denormals}\",\
          \"workspace_bytes\":{end},\"parallel_workspace_bytes\":{parallel_end},\"workspace_align\":{WORKSPACE_ALIGN}"
     );
+    if !versions.is_empty() {
+        let list = versions.iter().map(|version| {
+            let (target, features) = (json::string(&version.target), version.features.to_string());
+            format!("{{\"target\":{target},\"cpu_features\":{}}}", json::string(&features))
+        });
+        let _ = write!(out, ",\"versions\":[{}]", list.collect::<Vec<_>>().join(","));
+    }
     for (key, ports) in [("inputs", &desc.inputs), ("outputs", &desc.outputs)] {
         let _ = write!(out, ",\"{key}\":[");
         for (at, port) in ports.iter().enumerate() {
@@ -641,6 +752,7 @@ impl<'a> RunFunction<'a> {
         table: &StepTable,
         cpu_check: Option<FuncRef>,
         mode: Mode,
+        counts: &[CountCopy],
         module: &dyn Module,
     ) {
         let entry = self.builder.create_block();
@@ -671,6 +783,11 @@ impl<'a> RunFunction<'a> {
             let done = self.way(desc, table, workspace, doing);
             self.builder.switch_to_block(done);
             self.look_at_records(workspace, &records);
+            for CountCopy { from, to } in counts {
+                let [from, to] = [from, to].map(|&at| self.builder.ins().iadd_imm_s(workspace, at as i64));
+                let count = self.builder.ins().load(types::I64, MemFlagsData::trusted(), from, 0);
+                self.builder.ins().store(MemFlagsData::trusted(), count, to, 0);
+            }
             self.leave(Status::Ok);
         }
         self.return_in(self.refuse, Status::Buffer);

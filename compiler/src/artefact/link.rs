@@ -12,17 +12,25 @@
 //! ```
 
 use nnc_runtime::abi::ProgramDesc;
-use nnc_runtime::artefact::{Header, header};
-use nnc_runtime::encode;
+use nnc_runtime::artefact::{Header, header, versions};
 
-use super::CName;
 use super::elf::{Contents, SharedObject};
 use super::fault::LinkError;
 use super::input::{LinkInput, Section};
 use super::relocate::{Relocation, relocate};
+use super::{CName, MADE_BY};
 
 /// Bytes of a file for headers, and for parts that begin at a page.
 const PADDING: usize = 1 << 20;
+
+/// A version of a program, as it is in an object.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkedVersion<'a> {
+    /// The symbols of its layer functions, in the order of the function table.
+    pub functions: &'a [String],
+    /// What it is.
+    pub desc: &'a ProgramDesc,
+}
 
 /// Turns `object`, a relocatable ELF file, into an artefact: a shared object with the code, the program's description
 /// and its constants. `name` is what the program is called in the object, `soname` what those who link with the file will look
@@ -36,18 +44,33 @@ pub fn write_shared_object(
     desc: &ProgramDesc,
     consts: &[u8],
 ) -> Result<Vec<u8>, LinkError> {
-    let counts = [
-        ("functions", u64::from(desc.functions), funcs.len() as u64),
-        ("bytes of constants", desc.const_bytes, consts.len() as u64),
-    ];
-    for (what, expected, found) in counts {
-        if found != expected {
-            return Err(LinkError::Mismatch { what, expected, found });
-        }
-    }
+    write_versions(object, name, soname, &[LinkedVersion { functions: funcs, desc }], consts)
+}
+
+/// Like [`write_shared_object`], for a program in several versions, the best first, which have the constants in common.
+pub fn write_versions(
+    object: &[u8],
+    name: &CName,
+    soname: &str,
+    versions: &[LinkedVersion<'_>],
+    consts: &[u8],
+) -> Result<Vec<u8>, LinkError> {
     let mut input = LinkInput::read(object, name)?;
-    let encoded = encode::encode(desc)?;
-    let table = function_table(&input, funcs)?;
+    let mut table = Vec::new();
+    for LinkedVersion { functions, desc } in versions {
+        let counts = [
+            ("functions", u64::from(desc.functions), functions.len() as u64),
+            ("bytes of constants", desc.const_bytes, consts.len() as u64),
+        ];
+        for (what, expected, found) in counts {
+            if found != expected {
+                return Err(LinkError::Mismatch { what, expected, found });
+            }
+        }
+        table.extend(function_table(&input, functions)?);
+    }
+    let descs: Vec<&ProgramDesc> = versions.iter().map(|version| version.desc).collect();
+    let encoded = versions::write(&descs)?;
 
     let contents = Contents {
         machine: input.machine,
@@ -88,10 +111,11 @@ pub fn write_shared_object(
     shared.write(&contents, &input.rodata, &input.text)?;
     let header = Header {
         machine: input.machine,
-        features: desc.features,
-        functions: desc.functions,
+        versions: versions.len() as u32,
+        functions: (table.len() / size_of::<u32>()) as u32,
         table: layout.table.start,
-        desc: layout.desc,
+        program: layout.desc,
+        made_by: MADE_BY.to_owned(),
         text: layout.text,
         consts: layout.consts,
     };

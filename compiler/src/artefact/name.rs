@@ -18,6 +18,9 @@ const DEFAULT: &str = "model";
 /// What the runtime library's own functions begin with, and symbols that nobody sees.
 const RUNTIME: &str = "nnc";
 
+/// The compiler, as artefacts tell of it.
+pub const MADE_BY: &str = concat!("nnc ", env!("CARGO_PKG_VERSION"));
+
 /// The name of a program in C: an identifier that is also a good beginning of one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CName(String);
@@ -124,7 +127,7 @@ impl Export {
         Export::WorkspaceBytes,
     ];
 
-    fn ending(self) -> &'static str {
+    pub(super) fn ending(self) -> &'static str {
         match self {
             Export::Run => "run",
             Export::RunParallel => "run_parallel",

@@ -1,12 +1,17 @@
 //! Arguments that several commands share, and how their values are read.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Result;
 use clap::Args;
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+use nnc::target::{NATIVE, alias, choices};
 use nnc::{Denormals, Limits, Precision};
 use nnc_ir::LimitName;
 
+use super::failure::usage;
 use super::flag::limit_flag;
 
 /// What fixes the shapes of a model, and how it is compiled. Only `.onnx` files take these: a compiled artefact has
@@ -30,9 +35,10 @@ pub struct CompileArgs {
     #[arg(long, value_name = "NAME")]
     pub until: Vec<String>,
 
-    /// Compile for this machine; `native` is the one at hand [default: native]
-    #[arg(long, value_name = "NAME")]
-    pub target: Option<String>,
+    /// Compile for this machine; `nnc compile` takes several, from which the best is picked where the program runs, as in
+    /// x86-64-v2,x86-64-v3,x86-64-v4 [default: native]
+    #[arg(long = "target", value_name = "NAME", value_delimiter = ',', value_parser = TargetNames)]
+    pub targets: Vec<String>,
 
     /// Store weights and what lies between layers in 16 bits; sums stay f32, and so do inputs and outputs [default: f32]
     #[arg(long, value_name = "f32|bf16|f16", value_parser = precision)]
@@ -181,7 +187,7 @@ impl CompileArgs {
             (!self.shapes.is_empty(), "--shape"),
             (!self.constants.is_empty(), "--const"),
             (!self.until.is_empty(), "--until"),
-            (self.target.is_some(), "--target"),
+            (!self.targets.is_empty(), "--target"),
             (self.precision.is_some(), "--precision"),
             (!self.keep_f32.is_empty(), "--keep-f32"),
             (!self.disabled.is_empty(), "--disable-pass"),
@@ -194,6 +200,47 @@ impl CompileArgs {
         ];
         let given = given.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag);
         given.or_else(|| self.limits.first_given())
+    }
+}
+
+impl CompileArgs {
+    /// The one target that was asked for, or the machine at hand. Several are for `nnc compile`.
+    pub fn one_target(&self) -> Result<&str> {
+        match self.targets.as_slice() {
+            [] => Ok(NATIVE),
+            [target] => Ok(target),
+            several => usage!(
+                "--target names {} machines, and this takes one; `nnc compile` writes a program for several",
+                several.len()
+            ),
+        }
+    }
+}
+
+/// Names of targets: those that there are are listed by the help and by shells, and any is taken, as the error for a wrong one is
+/// the compiler's.
+#[derive(Clone, Copy, Debug)]
+struct TargetNames;
+
+impl TypedValueParser for TargetNames {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue>>> {
+        Some(Box::new(choices().map(|choice| {
+            let aliases: Vec<&str> = alias::aliases_of(choice.name).collect();
+            let also =
+                if aliases.is_empty() { String::new() } else { format!(" (also {})", aliases.join(", ")) };
+            PossibleValue::new(choice.name).help(format!("{}{also}", choice.about))
+        })))
     }
 }
 

@@ -128,8 +128,7 @@ impl Bench {
     }
     /// The arithmetic peaks of a core, and how fast it reads working sets of several sizes.
     fn roofline(&self, out: &mut dyn Write) -> Result<()> {
-        let target =
-            Target::named(self.compile.target.as_deref().unwrap_or("native")).map_err(nnc::Error::from)?;
+        let target = Target::named(self.compile.one_target()?).map_err(nnc::Error::from)?;
         if !target.runs_here() {
             usage!("this machine cannot run code for target \"{}\"", target.name);
         }

@@ -14,6 +14,7 @@ use nnc_ir::{Graph, text};
 
 use super::args::{CompileArgs, TimingsArgs};
 use super::failure::usage;
+use super::native;
 use super::output::Output;
 use super::progress::Progress;
 use super::slow;
@@ -99,6 +100,11 @@ impl Emit {
         }
     }
 
+    /// Whether it is a file with code that may run elsewhere.
+    fn holds_code(self) -> bool {
+        matches!(self, Emit::So | Emit::Obj | Emit::Static)
+    }
+
     /// Whether code must be made for it.
     fn needs_code(self) -> bool {
         !matches!(self, Emit::Ir | Emit::Plan | Emit::Dot | Emit::Pc)
@@ -106,14 +112,14 @@ impl Emit {
 }
 
 /// Where a result goes.
-enum Destination {
+pub(super) enum Destination {
     File(Output),
     Stdout,
 }
 
 impl Destination {
     /// The name of a file that others will look for.
-    fn file_name(&self) -> Option<String> {
+    pub(super) fn file_name(&self) -> Option<String> {
         match self {
             Destination::File(output) => Some(output.file_name()),
             Destination::Stdout => None,
@@ -160,7 +166,7 @@ impl Compile {
                 continue;
             }
             let bytes = match emit {
-                Emit::Pc => self.pkg_config(file, library.as_deref(), &compilation),
+                Emit::Pc => self.pkg_config(file, library.as_deref(), &compilation.target().name),
                 Emit::Rust => {
                     let module =
                         code.as_ref().map(|code| code.rust_module(shared.as_deref().unwrap_or_default()));
@@ -178,6 +184,10 @@ impl Compile {
         }
         drop(progress);
         slow::warn(&compilation.report().slow);
+        let for_others = self.emit.iter().any(|emit| emit.holds_code()) && !written.is_empty();
+        if let Some(code) = code.as_ref().filter(|_| for_others && self.compile.targets.is_empty()) {
+            native::note(&compilation, code.desc().features);
+        }
         if !written.is_empty() {
             self.summary(out, &compilation, code.as_ref(), [load_ms, lower_ms, code_ms], &written)?;
         }
@@ -193,7 +203,7 @@ impl Compile {
     }
 
     /// Finds out where everything goes and whether it can go there, before the work begins.
-    fn destinations(&self, model: &Path) -> Result<Vec<Destination>> {
+    pub(super) fn destinations(&self, model: &Path) -> Result<Vec<Destination>> {
         let folder = self.output.as_deref().filter(|path| self.emit.len() > 1 && path.is_dir());
         if self.output.is_some() && folder.is_none() && self.emit.len() > 1 {
             usage!(
@@ -220,7 +230,7 @@ impl Compile {
     }
 
     /// What C knows the program by.
-    fn name(&self, model: &Path) -> CName {
+    pub(super) fn name(&self, model: &Path) -> CName {
         self.name.clone().unwrap_or_else(|| CName::of_file(model))
     }
 
@@ -231,7 +241,7 @@ impl Compile {
     }
 
     /// The shared object that a Rust module holds.
-    fn shared_object(&self, destinations: &[Destination]) -> Result<Option<String>> {
+    pub(super) fn shared_object(&self, destinations: &[Destination]) -> Result<Option<String>> {
         let found = self.file_of(Emit::So, destinations);
         if found.is_none() && self.emit.contains(&Emit::Rust) {
             usage!("--emit rust holds a shared object, but writes none; ask for both: --emit so,rust");
@@ -240,7 +250,7 @@ impl Compile {
     }
 
     /// The file of the library that is written, for `--emit pc`: static where there are both kinds.
-    fn library(&self, destinations: &[Destination]) -> Result<Option<String>> {
+    pub(super) fn library(&self, destinations: &[Destination]) -> Result<Option<String>> {
         let file = |kind| self.file_of(kind, destinations);
         let found = [Emit::Static, Emit::Obj, Emit::So].into_iter().find_map(file);
         if found.is_none() && self.emit.contains(&Emit::Pc) {
@@ -252,13 +262,13 @@ impl Compile {
     }
 
     /// What pkg-config tells of the library.
-    fn pkg_config(&self, model: &Path, library: Option<&str>, compilation: &Compilation) -> Vec<u8> {
+    pub(super) fn pkg_config(&self, model: &Path, library: Option<&str>, target: &str) -> Vec<u8> {
         let file = library.unwrap_or_default();
         let linked = match self.emit.iter().any(|emit| matches!(emit, Emit::Static | Emit::Obj)) {
             true => Linked::Static(file),
             false => Linked::Shared(file),
         };
-        let about = format!("compiled by nnc for {}", compilation.target().name);
+        let about = format!("compiled by nnc for {target}");
         write_pkg_config(&self.name(model).to_string(), &about, linked).into_bytes()
     }
 

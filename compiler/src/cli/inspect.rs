@@ -8,6 +8,7 @@ use clap::Args;
 use nnc::{Compilation, Model};
 use nnc_ir::onnx::Fault;
 use nnc_runtime::abi::ProgramDesc;
+use nnc_runtime::artefact::Imprint;
 use serde_json::{Value, json};
 
 use super::args::CompileArgs;
@@ -38,7 +39,8 @@ impl Inspect {
     pub fn run(&self, out: &mut dyn Write) -> Result<()> {
         if source::is_artefact(&self.model) {
             let ready = source::ready(&self.model, &How::from(&self.compile), None)?;
-            return artefact(out, &self.model, ready.program.desc(), self.json);
+            let imprint = Imprint::of_file(&self.model)?;
+            return artefact(out, &self.model, &imprint, ready.program.desc(), self.json);
         }
         let options = source::options(&self.compile)?;
         let progress = Progress::new("compiling");
@@ -196,8 +198,19 @@ fn as_json(out: &mut dyn Write, path: &Path, model: &Model, compilation: &Compil
 }
 
 /// A compiled program knows its steps, but no longer what they compute.
-fn artefact(out: &mut dyn Write, path: &Path, desc: &ProgramDesc, json: bool) -> Result<()> {
+fn artefact(
+    out: &mut dyn Write,
+    path: &Path,
+    imprint: &Imprint,
+    desc: &ProgramDesc,
+    json: bool,
+) -> Result<()> {
     if json {
+        let versions: Vec<Value> = imprint
+            .versions
+            .iter()
+            .map(|(target, features)| json!({"target": target, "cpu_features": features.to_string()}))
+            .collect();
         let steps: Vec<Value> = desc
             .steps
             .iter()
@@ -206,6 +219,9 @@ fn artefact(out: &mut dyn Write, path: &Path, desc: &ProgramDesc, json: bool) ->
         let report = json!({
             "model": path.display().to_string(),
             "target": desc.target,
+            "made_by": imprint.made_by,
+            "abi_version": imprint.abi_version,
+            "versions": versions,
             "inputs": desc.inputs.iter().map(port_json).collect::<Vec<_>>(),
             "outputs": desc.outputs.iter().map(port_json).collect::<Vec<_>>(),
             "steps": steps,
@@ -215,7 +231,18 @@ fn artefact(out: &mut dyn Write, path: &Path, desc: &ProgramDesc, json: bool) ->
         writeln!(out, "{report:#}")?;
         return Ok(());
     }
-    writeln!(out, "{}: compiled for {}", path.display(), desc.target)?;
+    let made_by = if imprint.made_by.is_empty() { "another compiler" } else { &imprint.made_by };
+    writeln!(
+        out,
+        "{}: compiled for {} by {made_by}, ABI {}",
+        path.display(),
+        desc.target,
+        imprint.abi_version
+    )?;
+    if imprint.versions.len() > 1 {
+        let versions: Vec<&str> = imprint.versions.iter().map(|(target, _)| target.as_str()).collect();
+        writeln!(out, "versions {}", versions.join(", "))?;
+    }
     ports(out, &desc.inputs, &[], &desc.outputs)?;
     writeln!(out)?;
     let mut table = table::new(["step", "function", "units of work"]);

@@ -5,12 +5,14 @@ mod bench;
 mod classes;
 mod compile;
 mod compile_library;
+mod compile_versions;
 mod failure;
 mod flag;
 mod inspect;
 mod interrupt;
 mod labels;
 mod models;
+mod native;
 mod numbers;
 mod open_dims;
 mod output;
@@ -88,6 +90,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: &Command, out: &mut dyn Write) -> Result<()> {
     match command {
+        Command::Compile(compile) if compile.compile.targets.len() > 1 => compile_versions::run(compile, out),
         Command::Compile(compile) if compile.models.len() > 1 => compile_library::run(compile, out),
         Command::Compile(compile) => compile.run(out),
         Command::Run(run) => run.run(out),

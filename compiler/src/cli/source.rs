@@ -297,6 +297,12 @@ pub fn is_artefact(path: &Path) -> bool {
 
 /// What the flags ask of the compiler.
 pub fn options(args: &CompileArgs) -> Result<Options> {
+    let target = if args.targets.is_empty() { None } else { Some(args.one_target()?) };
+    options_for(args, target)
+}
+
+/// The same, for a target; `None` is the machine at hand, or left to the caller.
+pub fn options_for(args: &CompileArgs, target: Option<&str>) -> Result<Options> {
     let mut options = Options::default()
         .winograd(!args.no_winograd)
         .strips(!args.no_strips)
@@ -308,7 +314,7 @@ pub fn options(args: &CompileArgs) -> Result<Options> {
     if let Some(percent) = args.most_constants {
         options = options.most_constants(percent);
     }
-    if let Some(target) = &args.target {
+    if let Some(target) = target {
         options = options.target(target)?;
     }
     for pass in &args.disabled {

@@ -25,6 +25,11 @@ pub fn for_loops(target: &Target, pic: bool) -> Result<OwnedTargetIsa, TargetErr
     with(target, ("speed", "backtracking"), pic)
 }
 
+/// The code generator for functions that are called on any processor, to find out what it has: without any feature.
+pub fn for_any(target: &Target) -> Result<OwnedTargetIsa, TargetError> {
+    for_layers(&target.without_features(), true)
+}
+
 fn with(
     target: &Target,
     (effort, allocator): (&str, &str),

@@ -12,6 +12,7 @@
 //! which layers of a graph kernels do, [`phases`] which convolutions a transposed one is.
 
 pub mod bytes;
+pub mod features;
 pub mod float;
 pub mod half;
 pub mod isa;

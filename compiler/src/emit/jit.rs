@@ -10,6 +10,7 @@ use nnc_ir::Deadline;
 use nnc_runtime::Program;
 use nnc_runtime::abi::LayerFn;
 
+use super::earlier::Earlier;
 use super::known::KnownKernels;
 use super::{CodeTimes, CodegenError, describe, emit, perf_map};
 use crate::code::isa;
@@ -77,7 +78,7 @@ pub fn compile_timed(
         .map_err(|e| CodegenError::Module(format!("no address space for code: {e}")))?;
     builder.memory_provider(Box::new(memory));
     let mut module = JITModule::new(builder);
-    let mut emitted = emit(&mut module, &[&plan], target, threads, deadline, known)?;
+    let mut emitted = emit(&mut module, &[&plan], target, threads, deadline, known, &mut Earlier::default())?;
     let table = emitted.programs.pop().unwrap_or_default();
     // From here on the code is read and executed, never written.
     module.finalize_definitions()?;

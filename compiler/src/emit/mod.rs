@@ -12,6 +12,7 @@
 
 pub mod bounds;
 pub mod disassemble;
+pub mod earlier;
 pub mod jit;
 pub mod known;
 pub mod layer;
@@ -26,6 +27,7 @@ use cranelift_module::{FuncId, Linkage, Module, ModuleError};
 use nnc_ir::{Deadline, Exceeded};
 use nnc_runtime::abi::{CpuFeatures, Denormals, ProgramDesc, Step};
 
+use crate::code::features;
 use crate::code::isa;
 use crate::code::kernels::TilePrograms;
 use crate::code::nest::emit::layer_signature;
@@ -34,6 +36,7 @@ use crate::code::tile::{self, Lowered};
 use crate::parallel;
 use crate::plan::{LayerCode, Plan, PlanStep};
 use crate::target::{Target, TargetError};
+use earlier::{Earlier, Emitted, Identity};
 use known::KnownKernels;
 
 /// Why code generation failed. But for the limit, none of these is the model's fault.
@@ -91,17 +94,6 @@ impl From<ModuleError> for CodegenError {
     }
 }
 
-/// A function that [`emit`] has put into a module.
-#[derive(Clone, Debug)]
-pub struct Emitted {
-    /// The function.
-    pub id: FuncId,
-    /// Its symbol.
-    pub name: String,
-    /// Size of its code in bytes.
-    pub bytes: usize,
-}
-
 /// Functions of some plans in a module.
 #[derive(Debug, Default)]
 pub struct Functions {
@@ -122,6 +114,13 @@ pub struct FunctionTable {
     pub step_functions: Vec<u32>,
 }
 
+impl FunctionTable {
+    /// What the program needs of the processor.
+    fn features(&self, target: &Target) -> CpuFeatures {
+        self.layers.iter().fold(features::of_level(target), |all, layer| all.with(layer.features))
+    }
+}
+
 /// What the time to make code went into.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CodeTimes {
@@ -134,6 +133,15 @@ pub struct CodeTimes {
 }
 
 impl CodeTimes {
+    /// These and those.
+    fn with(self, more: CodeTimes) -> CodeTimes {
+        CodeTimes {
+            layers: self.layers + more.layers,
+            kernels: self.kernels + more.kernels,
+            link: self.link + more.link,
+        }
+    }
+
     /// With what was left of the time since `start` for the rest.
     fn since(self, start: Instant) -> CodeTimes {
         CodeTimes { link: start.elapsed().saturating_sub(self.layers + self.kernels), ..self }
@@ -205,7 +213,8 @@ fn symbol(index: usize, step: &PlanStep) -> String {
 }
 
 /// Generates every function of some plans into a module, on up to `threads` threads. Kernels that are `known` are not made again.
-/// What plans have in common is there once.
+/// What plans have in common is there once, and so is what they have in common with versions for other targets, which `earlier`
+/// knows.
 ///
 /// Layers and kernels are compiled each on its own and then put into the module in the order of the plans, so that the
 /// module's bytes do not depend on the number of threads.
@@ -216,31 +225,35 @@ pub fn emit(
     threads: usize,
     deadline: Deadline,
     known: Option<&KnownKernels>,
+    earlier: &mut Earlier,
 ) -> Result<Functions, CodegenError> {
     let start = Instant::now();
     // What keeps denormals in one plan does no harm in another.
     let kept = plans.iter().find(|plan| plan.denormals == Denormals::Keep);
     let target = &target.treating(kept.map_or(Denormals::Flush, |plan| plan.denormals));
     let Layers { distinct, tables } = Layers::of(plans);
-    let isa = module.isa();
-    let loops = isa::for_loops(target, isa.flags().is_pic())?;
+    let pic = module.isa().flags().is_pic();
+    let calls_kernels = isa::for_layers(target, pic)?;
+    let loops = isa::for_loops(target, pic)?;
     let compiled = parallel::map(threads, &distinct, |layer| {
         let step = layer.step;
         deadline.check(|| format!("the code of layer \"{}\"", step.name))?;
-        let emitted = layer::emit(&step.name, &step.code, target, isa.frontend_config())?;
+        let emitted = layer::emit(&step.name, &step.code, target, calls_kernels.frontend_config())?;
         layer.check(&emitted)?;
         let own_work = matches!(step.code, LayerCode::Nest(_) | LayerCode::Routine(_));
-        let isa = if own_work && emitted.programs.is_empty() { &*loops } else { isa };
-        emitted.compile(&step.name, isa)
+        let isa = if own_work && emitted.programs.is_empty() { &*loops } else { &*calls_kernels };
+        let compiled = emitted.compile(&step.name, isa)?;
+        let features = features::beyond_level(&compiled.bytes, target);
+        Ok((compiled, features))
     });
-    let mut compiled = compiled.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let mut compiled = compiled.into_iter().collect::<Result<Vec<_>, CodegenError>>()?;
     let layers = start.elapsed();
 
     // Kernels are numbered by their first use. Which each layer calls, and who was the first to call each.
     let mut programs = TilePrograms::default();
     let mut calls: Vec<Vec<usize>> = Vec::with_capacity(compiled.len());
     let mut callers: Vec<&str> = Vec::new();
-    for (layer, DistinctLayer { step, .. }) in compiled.iter_mut().zip(&distinct) {
+    for ((layer, _), DistinctLayer { step, .. }) in compiled.iter_mut().zip(&distinct) {
         calls.push(std::mem::take(&mut layer.programs).into_iter().map(|p| programs.number(p)).collect());
         callers.resize(programs.len(), &step.name);
     }
@@ -261,22 +274,40 @@ pub fn emit(
     let mut emitted = Vec::with_capacity(compiled.len());
     let mut lowered = lowered.into_iter().enumerate();
     let compiled = compiled.iter().zip(&distinct);
-    for ((index, (layer, DistinctLayer { step, .. })), calls) in compiled.enumerate().zip(&calls) {
-        let name = symbol(index, step);
-        let id = module.declare_function(&name, Linkage::Local, &layer_signature())?;
+    let (prefix, mut new) = (earlier.prefix(), Vec::new());
+    for ((index, ((layer, features), DistinctLayer { step, .. })), calls) in compiled.enumerate().zip(&calls)
+    {
         // Each kernel stands in front of the first layer that calls it.
         let fresh = calls.iter().map(|n| n + 1).max().unwrap_or(0).saturating_sub(functions.kernels.len());
         for (number, kernel) in lowered.by_ref().take(fresh) {
             let kernel = kernel?;
-            let name = format!("nnc_k{number}_{}", kernel.name);
+            let identity = Identity::new(&kernel.code, tile::ALIGN, &[]);
+            if let Some(equal) = earlier.find(&identity) {
+                functions.kernels.push(equal);
+                continue;
+            }
+            let name = format!("nnc_{prefix}k{number}_{}", kernel.name);
             let id = kernel.define(module, &name).map_err(|source| fault(&step.name, source))?;
-            functions.kernels.push(Emitted { id, name, bytes: kernel.code.len() });
+            let kernel = Emitted { id, name, bytes: kernel.code.len(), features: kernel.features };
+            new.push((identity, kernel.clone()));
+            functions.kernels.push(kernel);
         }
-        let callees: Vec<FuncId> =
-            calls.iter().filter_map(|&n| functions.kernels.get(n)).map(|k| k.id).collect();
+        let called = || calls.iter().filter_map(|&n| functions.kernels.get(n));
+        let callees: Vec<FuncId> = called().map(|kernel| kernel.id).collect();
+        let identity = Identity::new(&layer.bytes, layer.align, &layer.relocs(earlier::nobody(), &callees));
+        if let Some(equal) = earlier.find(&identity) {
+            emitted.push(equal);
+            continue;
+        }
+        let name = format!("{prefix}{}", symbol(index, step));
+        let id = module.declare_function(&name, Linkage::Local, &layer_signature())?;
         module.define_function_bytes(id, layer.align, &layer.bytes, &layer.relocs(id, &callees))?;
-        emitted.push(Emitted { id, name, bytes: layer.bytes.len() });
+        let features = called().fold(*features, |all, kernel| all.with(kernel.features));
+        let layer = Emitted { id, name, bytes: layer.bytes.len(), features };
+        new.push((identity, layer.clone()));
+        emitted.push(layer);
     }
+    earlier.add(new);
     let programs = tables.into_iter().map(|table| FunctionTable {
         layers: table.layers.iter().filter_map(|&index| emitted.get(index).cloned()).collect(),
         step_functions: table.step_functions,
@@ -314,7 +345,7 @@ pub fn describe(plan: &Plan, functions: &FunctionTable, target: &Target) -> Prog
     });
     ProgramDesc {
         target: target.name.clone(),
-        features: cpu_features(target),
+        features: functions.features(target),
         denormals: plan.denormals,
         inputs: plan.inputs.clone(),
         outputs: plan.outputs.clone(),
@@ -327,12 +358,6 @@ pub fn describe(plan: &Plan, functions: &FunctionTable, target: &Target) -> Prog
         index_checks: plan.index_checks.clone(),
         repeats: plan.repeats.clone(),
     }
-}
-
-/// The CPU features that a target's code needs, as the runtime's bits. All that a target names have one.
-fn cpu_features(target: &Target) -> CpuFeatures {
-    let known = target.features.iter().filter_map(|name| CpuFeatures::named(name));
-    known.fold(CpuFeatures::default(), CpuFeatures::with)
 }
 
 /// What a symbol may carry of a name.

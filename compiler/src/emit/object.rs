@@ -8,11 +8,14 @@ use cranelift_object::{ObjectBuilder, ObjectModule};
 use nnc_ir::Deadline;
 use nnc_runtime::abi::ProgramDesc;
 
+use super::earlier::Earlier;
 use super::{CodeTimes, CodegenError, describe, emit};
-use crate::artefact::{CName, driver};
+use crate::artefact::driver::VersionCode;
+use crate::artefact::{CName, driver, versions};
 use crate::code::isa;
 use crate::parallel;
 use crate::plan::Plan;
+use crate::plan::merged::MergedConstants;
 use crate::target::Target;
 
 /// Where the constants of an object are.
@@ -81,12 +84,9 @@ pub fn compile_library(
     deadline: Deadline,
 ) -> Result<LibraryObject, CodegenError> {
     let start = Instant::now();
-    let isa = isa::for_layers(target, true)?;
-    let mut builder = ObjectBuilder::new(isa, "nnc", default_libcall_names())?;
-    builder.per_function_section(false);
-    let mut module = ObjectModule::new(builder);
+    let mut module = module(target)?;
     let plans: Vec<&Plan> = programs.iter().map(|(_, plan)| *plan).collect();
-    let functions = emit(&mut module, &plans, target, threads, deadline, None)?;
+    let functions = emit(&mut module, &plans, target, threads, deadline, None, &mut Earlier::default())?;
     let layers = functions.programs.iter().flat_map(|table| &table.layers).map(|layer| layer.id);
     let count = layers.collect::<BTreeSet<_>>().len() + functions.kernels.len();
     let mut described = Vec::with_capacity(programs.len());
@@ -101,4 +101,65 @@ pub fn compile_library(
     }
     let bytes = module.finish().emit().map_err(|e| CodegenError::Module(e.to_string()))?;
     Ok(LibraryObject { bytes, programs: described, functions: count, times: functions.times.since(start) })
+}
+
+/// An empty object. What is put into it as instructions of Cranelift, the C functions, runs on any processor: they ask what it has.
+fn module(target: &Target) -> Result<ObjectModule, CodegenError> {
+    let mut builder = ObjectBuilder::new(isa::for_any(target)?, "nnc", default_libcall_names())?;
+    builder.per_function_section(false);
+    Ok(ObjectModule::new(builder))
+}
+
+/// A relocatable object with versions of a program for several targets, and C functions that take the best that runs.
+#[derive(Debug)]
+pub struct VersionsObject {
+    /// The object file.
+    pub bytes: Vec<u8>,
+    /// For each version, the symbols of its function table, and what it is, the best first.
+    pub versions: Vec<(Vec<String>, ProgramDesc)>,
+    /// How many functions there are, of layers and kernels.
+    pub functions: usize,
+    /// What it took to make them.
+    pub times: CodeTimes,
+}
+
+/// Compiles plans of one model for several targets of one architecture, the best first, into an object that C knows by `name`. Their
+/// constants are `merged`, in this order. What their code has in common is there once.
+pub fn compile_versions(
+    name: &CName,
+    plans: &[(&Plan, &Target)],
+    merged: &MergedConstants,
+    constants: ConstantPlace,
+    threads: usize,
+    deadline: Deadline,
+) -> Result<VersionsObject, CodegenError> {
+    let start = Instant::now();
+    let Some((_, least)) = plans.last() else {
+        return Err(CodegenError::Module("an object without a program".into()));
+    };
+    let mut module = module(least)?;
+    let (mut earlier, mut times) = (Earlier::default(), CodeTimes::default());
+    let (mut described, mut ids, mut all) = (Vec::new(), Vec::new(), BTreeSet::new());
+    // The least first: what the others have in common with it bears plain names.
+    for (number, (plan, target)) in plans.iter().enumerate().rev() {
+        let mut functions = emit(&mut module, &[plan], target, threads, deadline, None, &mut earlier)?;
+        times = times.with(functions.times);
+        let table = functions.programs.pop().unwrap_or_default();
+        let mut desc = describe(plan, &table, target);
+        merged.move_constants(number, &mut desc);
+        let used = table.layers.iter().chain(&functions.kernels).map(|function| function.id);
+        all.extend(used);
+        let (of_version, names): (Vec<_>, Vec<_>) = table.layers.into_iter().map(|f| (f.id, f.name)).unzip();
+        described.push((names, desc));
+        ids.push(of_version);
+    }
+    described.reverse();
+    ids.reverse();
+    let versions = described.iter().zip(&ids).map(|((_, desc), functions)| VersionCode { desc, functions });
+    versions::define(&mut module, name, &versions.collect::<Vec<_>>())?;
+    if constants == ConstantPlace::Inside {
+        driver::define_constants(&mut module, name, merged.bytes())?;
+    }
+    let bytes = module.finish().emit().map_err(|e| CodegenError::Module(e.to_string()))?;
+    Ok(VersionsObject { bytes, versions: described, functions: all.len(), times: times.since(start) })
 }

@@ -41,6 +41,7 @@ mod lanes_step;
 mod linear_scan;
 mod loops;
 pub mod memory;
+pub mod merged;
 mod own;
 pub mod packing;
 mod panels;

@@ -30,9 +30,11 @@ use cranelift_codegen::ir::{AbiParam, Function, Signature, UserFuncName, types::
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilderContext;
 use cranelift_module::{FuncId, Linkage, Module};
+use nnc_runtime::abi::CpuFeatures;
 
 pub use self::error::TileError;
 use self::ir::TileProgram;
+use crate::code::features;
 use crate::code::float::Float;
 use crate::code::isa;
 use crate::target::{Isa, Target};
@@ -108,13 +110,16 @@ pub struct Lowered {
     pub params: usize,
     /// The code.
     pub code: Box<[u8]>,
+    /// What it needs of the processor beyond its target's level.
+    pub features: CpuFeatures,
 }
 
 impl Lowered {
     /// Lowers a program.
     pub fn new(program: &TileProgram, target: &Target) -> Result<Lowered, TileError> {
         let code = lower(program, target)?.into_boxed_slice();
-        Ok(Lowered { name: program.name.clone(), params: program.params.len(), code })
+        let features = features::beyond_level(&code, target);
+        Ok(Lowered { name: program.name.clone(), params: program.params.len(), code, features })
     }
 
     /// Defines the code in a module, as a local function of that name.
