@@ -5,13 +5,15 @@
 //! touches cost nothing. A [`Block`] may also be a mapped file, where a host asks for that and vouches for the file, or part of
 //! the host itself.
 
+mod system;
+
 use std::fs::File;
 use std::io;
 use std::ops::{Deref, DerefMut, Range};
-use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use self::system::Rights;
 use crate::guard::{self, Side};
 
 /// The alignment that every block of memory here has at least.
@@ -70,21 +72,7 @@ impl Pages {
         if isize::try_from(mapped).is_err() {
             return Err(too_much());
         }
-        // SAFETY: an anonymous mapping at an address that the kernel chooses touches no memory of ours.
-        let base = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                mapped,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if base == libc::MAP_FAILED {
-            return Err(fail(io::Error::last_os_error()));
-        }
-        let base = NonNull::new(base.cast::<u8>()).ok_or_else(too_much)?;
+        let base = system::reserve(mapped).map_err(fail)?;
         #[cfg(all(target_os = "linux", not(miri)))]
         if mapped >= 2 * HUGE_PAGE {
             // SAFETY: the range is our mapping, and the advice changes nothing that a program can see. Where there are
@@ -119,7 +107,7 @@ impl Pages {
         let page = system_page();
         pages.len = bytes as usize;
         for guard in [0..page, pages.mapped - page..pages.mapped] {
-            pages.protect(guard, libc::PROT_NONE).map_err(fail)?;
+            pages.protect(guard, Rights::Nothing).map_err(fail)?;
         }
         let offset = match side {
             Side::Before => page,
@@ -145,11 +133,11 @@ impl Pages {
     /// Makes all pages read only, whatever they are for.
     fn forbid_writing(&self, purpose: &'static str) -> Result<(), MemoryError> {
         let fail = |source| MemoryError { purpose, bytes: self.len as u64, source };
-        self.protect(0..self.mapped, libc::PROT_READ).map_err(fail)
+        self.protect(0..self.mapped, Rights::Read).map_err(fail)
     }
 
     /// Changes what may be done with the pages of `range`, which lies inside the mapping.
-    fn protect(&self, range: Range<usize>, protection: libc::c_int) -> io::Result<()> {
+    fn protect(&self, range: Range<usize>, rights: Rights) -> io::Result<()> {
         if range.start > range.end || range.end > self.mapped {
             return Err(io::ErrorKind::InvalidInput.into());
         }
@@ -159,11 +147,7 @@ impl Pages {
         }
         // SAFETY: the range is part of our mapping. The callers take the block by value and give out a type with
         // fewer rights, so that no reference outlives a right that it needs.
-        let failed = unsafe {
-            let start = self.start.as_ptr().add(range.start);
-            libc::mprotect(start.cast(), range.len(), protection) != 0
-        };
-        if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
+        unsafe { system::protect(self.start.as_ptr().add(range.start), range.len(), rights) }
     }
 }
 
@@ -186,7 +170,7 @@ impl DerefMut for Pages {
 impl Drop for Pages {
     fn drop(&mut self) {
         // SAFETY: the mapping is ours and nobody borrows it any more.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.mapped) };
+        unsafe { system::release(self.start.as_ptr(), self.mapped) };
     }
 }
 
@@ -225,21 +209,8 @@ impl Block {
         purpose: &'static str,
     ) -> Result<Block, MemoryError> {
         let fail = |source| MemoryError { purpose, bytes: bytes as u64, source };
-        // SAFETY: a mapping at an address that the kernel chooses touches no memory of ours.
-        let base = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                bytes.max(1),
-                libc::PROT_READ,
-                libc::MAP_PRIVATE,
-                file.as_raw_fd(),
-                0,
-            )
-        };
-        if base == libc::MAP_FAILED {
-            return Err(fail(io::Error::last_os_error()));
-        }
-        let base = NonNull::new(base.cast::<u8>()).ok_or_else(|| fail(io::ErrorKind::OutOfMemory.into()))?;
+        // SAFETY: the caller's promise.
+        let base = unsafe { system::map_file(file, bytes.max(1)) }.map_err(fail)?;
         let mapped = bytes.max(1).next_multiple_of(system_page());
         Ok(Block(Memory::Pages(Pages { base, len: bytes, start: base, mapped })))
     }
@@ -249,7 +220,7 @@ impl Block {
         let fail = |source| MemoryError { purpose: "code", bytes: self.len() as u64, source };
         match &self.0 {
             Memory::Pages(_) if text.is_empty() => Ok(()),
-            Memory::Pages(pages) => pages.protect(text, libc::PROT_READ | libc::PROT_EXEC).map_err(fail),
+            Memory::Pages(pages) => pages.protect(text, Rights::Execute).map_err(fail),
             Memory::Host(_) => Err(fail(io::ErrorKind::PermissionDenied.into())),
         }
     }
@@ -314,9 +285,7 @@ impl LoadedFile {
 
 /// The size of the pages whose protection the operating system manages.
 pub(crate) fn system_page() -> usize {
-    // SAFETY: asks for a number.
-    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    usize::try_from(bytes).unwrap_or(PAGE)
+    system::page().unwrap_or(PAGE)
 }
 
 #[cfg(test)]

@@ -360,6 +360,7 @@ impl Session {
     /// # Safety
     ///
     /// Each pointer is null or leads to a buffer of its port's size, and no output overlaps another buffer.
+    #[cfg(unix)]
     pub(crate) unsafe fn run_pointers(
         &mut self,
         inputs: &[*const u8],
@@ -527,6 +528,7 @@ impl<'a> Slots<'a> {
     }
 
     /// Keeps the next buffer, whose type and size are what they should be.
+    #[cfg(unix)]
     fn put_pointer(&mut self, buffer: *mut u8) -> Result<(), RunError> {
         let Some(port) = self.ports.get(self.next) else { return Ok(()) };
         let (elem, bytes) = (port.elem, port.bytes());
