@@ -5,6 +5,8 @@
 mod computed;
 mod constants;
 mod deform;
+#[path = "../common/foreign.rs"]
+mod foreign;
 mod fusions;
 mod halves;
 mod integers;

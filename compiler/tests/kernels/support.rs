@@ -1,13 +1,16 @@
 //! What the tests of kernels have in common.
 
+use std::sync::Once;
+
 use nnc::code::float::Float;
 use nnc::code::nest::Vectorised;
 use nnc::plan::{self, LayerCode, Plan, Winograd};
-use nnc::target::Target;
-use nnc::{InputRef, Pool, Session, emit};
+use nnc::target::{Arch, Target};
+use nnc::{CName, InputRef, Pool, Session, emit};
 use nnc_ir::{Graph, Tensor, eval, text};
 use nnc_runtime::abi::ElemType;
 
+use super::foreign::{Emulator, Kind};
 use super::watchdog::Watchdog;
 
 /// Operators that kernels do.
@@ -63,30 +66,71 @@ pub fn check(before: &Graph, graph: &Graph, targets: &[&str]) {
             }
             if target.runs_here() {
                 compare(before, graph, &plan, &target);
-            } else {
-                let compiled = emit::object::compile(&plan, &target, emit::object::ConstantPlace::Outside);
-                compiled.unwrap_or_else(|e| panic!("{name}: {e}\n{}", text::print(graph)));
+                continue;
+            }
+            let compiled = emit::object::compile(&plan, &target, emit::object::ConstantPlace::Outside);
+            let object = compiled.unwrap_or_else(|e| panic!("{name}: {e}\n{}", text::print(graph)));
+            match Emulator::get() {
+                Ok(emulator) if target.arch == Arch::Aarch64 => {
+                    compare_with(before, graph, &|inputs| {
+                        let linked = artefact(&object, &plan);
+                        let sizes: Vec<usize> = plan.outputs.iter().map(|output| output.bytes()).collect();
+                        let inputs: Vec<&[u8]> = inputs.iter().map(Tensor::bytes).collect();
+                        let ran = emulator.run(Kind::Artefact(&linked), &inputs, &sizes);
+                        ran.unwrap_or_else(|e| panic!("{name}: {e}\n{}", text::print(graph)))
+                    });
+                }
+                Ok(_) => {}
+                Err(why) => not_run(why),
             }
         }
     }
 }
 
+/// Says once that code for aarch64 is compiled and not run.
+fn not_run(why: &str) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| eprintln!("kernels for aarch64 are not run: {why}"));
+}
+
+/// The artefact of an object.
+fn artefact(object: &emit::object::Object, plan: &Plan) -> Vec<u8> {
+    let (name, constants) = (CName::default(), plan.constants.bytes());
+    let file = nnc::artefact::write_shared_object(
+        &object.bytes,
+        &name,
+        "model.so",
+        &object.functions,
+        &object.desc,
+        &constants,
+    );
+    file.unwrap_or_else(|e| panic!("{e}"))
+}
+
 /// Runs a plan of a graph, and compares all results with those of the graph as it was `before` the passes.
 pub fn compare(before: &Graph, after: &Graph, plan: &Plan, target: &Target) {
+    compare_with(before, after, &|inputs| {
+        let program = emit::jit::compile(plan.clone(), target).unwrap_or_else(|e| panic!("{e}"));
+        let refs: Vec<InputRef<'_>> = inputs.iter().map(input).collect();
+        let _watchdog = Watchdog::seconds(60);
+        let mut session = Session::new(&program, &Pool::new(2).expect("threads")).expect("a session");
+        let outputs = session.run(&refs).expect("a run");
+        (0..outputs.count()).map(|index| outputs.bytes(index).expect("an output").to_vec()).collect()
+    });
+}
+
+/// Compares what `run` makes of inputs, the bytes of all outputs, with the results of a graph and of the one it was `before`.
+fn compare_with(before: &Graph, after: &Graph, run: &dyn Fn(&[Tensor]) -> Vec<Vec<u8>>) {
     let inputs = before.inputs().iter().zip(1..);
     let inputs: Vec<Tensor> = inputs
         .map(|(id, seed)| text::hash(before.node(*id).outputs[0].clone(), seed, 2.0).expect("an input"))
         .collect();
     let results = |graph: &Graph| eval::run(graph, &inputs).expect("the results");
     let (expected, fused) = (results(before), results(after));
-    let program = emit::jit::compile(plan.clone(), target).unwrap_or_else(|e| panic!("{e}"));
-    let refs: Vec<InputRef<'_>> = inputs.iter().map(input).collect();
-    let _watchdog = Watchdog::seconds(60);
-    let mut session = Session::new(&program, &Pool::new(2).expect("threads")).expect("a session");
-    let outputs = session.run(&refs).expect("a run");
+    let outputs = run(&inputs);
     for (index, (expected, fused)) in expected.iter().zip(&fused).enumerate() {
         let float = Float::of(expected.dtype()).expect("floats");
-        let bytes = outputs.bytes(index).expect("an output");
+        let bytes = &outputs[index];
         let got: Vec<f32> = bytes.chunks(float.bytes() as usize).map(|bytes| float.read(bytes)).collect();
         // Layers round as the evaluator does of them; the nodes that passes found apart round more often.
         let (fused_bound, bound) = rounding(float);
