@@ -37,7 +37,8 @@ mod tests {
     use super::*;
 
     fn of(name: &str, as_if: &str, needed: CpuFeatures) -> Option<String> {
-        let target = Target { name: as_if.into(), ..Target::named(name).unwrap() };
+        let mut target = Target::named(name).unwrap();
+        target.name = as_if.into();
         text(&target, needed)
     }
 
