@@ -3,7 +3,7 @@
 //! Steps keep records in the arena ([`IndexCheck`]), which are zero before a run and are read once behind it.
 
 use crate::abi::{IndexCheck, ProgramDesc};
-use crate::session::RunError;
+use crate::run_error::RunError;
 
 /// Makes the records ready for a run.
 pub(crate) fn clear(desc: &ProgramDesc, arena: &mut [u8]) {

@@ -166,6 +166,7 @@ impl Program {
     /// - it expects of inputs and outputs the alignment of one element, and of the arena, of scratch and of constants that of
     ///   their offsets, up to 64 bytes;
     /// - any output byte is written before a step reads it, and the CPU that runs it has `desc.features`.
+    #[doc(hidden)]
     pub unsafe fn from_parts(
         desc: ProgramDesc,
         funcs: Vec<LayerFn>,
@@ -191,6 +192,7 @@ impl Program {
     }
 
     /// What the program is.
+    #[doc(hidden)]
     pub fn desc(&self) -> &ProgramDesc {
         &self.0.desc
     }
@@ -210,6 +212,7 @@ impl Program {
     }
 
     /// Its constants, some of which other programs may share.
+    #[doc(hidden)]
     pub fn constants(&self) -> &Constants {
         &self.0.consts
     }

@@ -15,7 +15,6 @@
 //! # Ok(()) }
 //! ```
 
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::abi::{ElemType, Port, ProgramDesc, Region};
@@ -23,11 +22,13 @@ use crate::claims::Claims;
 use crate::guard::{self, Copies};
 use crate::index;
 use crate::memory::{MemoryError, Pages};
+use crate::outputs::{Outputs, real_shape};
 use crate::poison;
 use crate::pool::{Member, Pool};
 use crate::program::Program;
 use crate::rounds::{Round, Verdicts};
-use crate::tensor::{Elem, InputRef, OutputMut};
+use crate::run_error::{Role, RunError};
+use crate::tensor::{InputRef, OutputMut};
 use crate::walk::{Schedule, Walk};
 
 /// Alignment of each output that a session owns.
@@ -90,137 +91,6 @@ struct Patch {
     port: usize,
     /// Bytes from the start of its buffer.
     offset: usize,
-}
-
-/// A run that cannot start, so that nothing was computed, or whose data turned out to be wrong ([`RunError::Index`]), so that its
-/// outputs mean nothing. The session can be used again.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// Too few or too many tensors.
-    #[error("the program has {expected} {role}s but got {found}; pass each once")]
-    Count {
-        /// Inputs or outputs.
-        role: Role,
-        /// How many the program has.
-        expected: usize,
-        /// How many came.
-        found: usize,
-    },
-    /// A name that the program does not have.
-    #[error("the program has no {role} \"{name}\"; it has {}", list(.known))]
-    NoSuchName {
-        /// Inputs or outputs.
-        role: Role,
-        /// The name.
-        name: String,
-        /// The names there are.
-        known: Vec<String>,
-    },
-    /// The same tensor twice.
-    #[error("{role} \"{name}\" is given twice; pass each once")]
-    Twice {
-        /// Inputs or outputs.
-        role: Role,
-        /// The name.
-        name: String,
-    },
-    /// A tensor of the wrong element type.
-    #[error("{role} \"{name}\" takes {expected} but got {found}; convert the tensor")]
-    Type {
-        /// Inputs or outputs.
-        role: Role,
-        /// The name.
-        name: String,
-        /// What the program takes.
-        expected: ElemType,
-        /// What came.
-        found: ElemType,
-    },
-    /// A tensor of the wrong size.
-    #[error(
-        "{role} \"{name}\" is {elem}{shape:?} and takes {expected} bytes but got {found}; \
-         pass a dense tensor of that shape"
-    )]
-    Size {
-        /// Inputs or outputs.
-        role: Role,
-        /// The name.
-        name: String,
-        /// The element type.
-        elem: ElemType,
-        /// The shape.
-        shape: Vec<usize>,
-        /// Bytes that it takes.
-        expected: usize,
-        /// Bytes that came.
-        found: usize,
-    },
-    /// A tensor that does not begin at a multiple of its element's size.
-    #[error("{role} \"{name}\" must be aligned to {align} bytes; copy it to an aligned buffer")]
-    Misaligned {
-        /// Inputs or outputs.
-        role: Role,
-        /// The name.
-        name: String,
-        /// The alignment in bytes.
-        align: usize,
-    },
-    /// A pointer from C that is null.
-    #[error("{role} \"{name}\" is null; pass a buffer")]
-    Null {
-        /// Inputs or outputs.
-        role: Role,
-        /// The name.
-        name: String,
-    },
-    /// An output that the program does not have.
-    #[error("the program has {count} outputs, so there is no output {index}, counted from 0")]
-    NoSuchOutput {
-        /// Which one was asked for.
-        index: usize,
-        /// How many there are.
-        count: usize,
-    },
-    /// An index that the data contain leads outside of what it points into. Of several, this is the first one of the first node.
-    #[error(
-        "node \"{node}\": index {index} lies outside of axis {axis}, which has {extent} elements; correct the data that it comes \
-         from, or compile the model so that such indices are clamped"
-    )]
-    Index {
-        /// The node that follows the index.
-        node: String,
-        /// The axis of its first operand.
-        axis: usize,
-        /// The index, as the data have it.
-        index: i64,
-        /// How many elements there are along the axis.
-        extent: usize,
-    },
-    /// No memory for the outputs.
-    #[error(transparent)]
-    Memory(#[from] MemoryError),
-}
-
-/// Which side of a program a tensor is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// An input.
-    Input,
-    /// An output.
-    Output,
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Role::Input => "input",
-            Role::Output => "output",
-        })
-    }
-}
-
-fn list(names: &[String]) -> String {
-    if names.is_empty() { "none".to_owned() } else { format!("\"{}\"", names.join("\", \"")) }
 }
 
 impl Session {
@@ -350,22 +220,19 @@ impl Session {
         let ports = self.program.outputs();
         let mut room = Slots::new(Role::Output, ports, &mut self.room, outputs.len())?;
         for output in outputs {
+            room.shaped(output.name, output.shape.as_deref())?;
             room.put(output.name, output.elem, output.bytes.as_mut_ptr(), output.bytes.len())?;
         }
         self.execute(None)
     }
 
-    /// Runs the program on buffers that are given by their addresses, in the order of the ports.
+    /// Runs the program on buffers that are given by their addresses, in the order of the ports: for hosts whose memory another
+    /// language has. A buffer may be null where its tensor has no elements.
     ///
     /// # Safety
     ///
     /// Each pointer is null or leads to a buffer of its port's size, and no output overlaps another buffer.
-    #[cfg(unix)]
-    pub(crate) unsafe fn run_pointers(
-        &mut self,
-        inputs: &[*const u8],
-        outputs: &[*mut u8],
-    ) -> Result<(), RunError> {
+    pub unsafe fn run_pointers(&mut self, inputs: &[*const u8], outputs: &[*mut u8]) -> Result<(), RunError> {
         let mut given = Slots::new(Role::Input, self.program.inputs(), &mut self.given, inputs.len())?;
         inputs.iter().try_for_each(|input| given.put_pointer(input.cast_mut()))?;
         let mut room = Slots::new(Role::Output, self.program.outputs(), &mut self.room, outputs.len())?;
@@ -411,6 +278,7 @@ impl Session {
         let ports = self.program.inputs();
         let mut given = Slots::new(Role::Input, ports, &mut self.given, inputs.len())?;
         for input in inputs {
+            given.shaped(input.name, input.shape)?;
             given.put(input.name, input.elem, input.bytes.as_ptr().cast_mut(), input.bytes.len())?;
         }
         Ok(())
@@ -540,6 +408,34 @@ impl<'a> Slots<'a> {
         }
     }
 
+    /// The port of the next buffer, or of that of a name, and its position.
+    fn port(&self, name: Option<&str>) -> Result<(usize, &'a Port), RunError> {
+        let position = match name {
+            Some(name) => self.ports.iter().position(|port| port.name == name),
+            None => Some(self.next),
+        };
+        position.and_then(|at| Some((at, self.ports.get(at)?))).ok_or_else(|| RunError::NoSuchName {
+            role: self.role,
+            name: name.unwrap_or_default().to_owned(),
+            known: self.ports.iter().map(|port| port.name.clone()).collect(),
+        })
+    }
+
+    /// Checks the extents of the next buffer, where it has some.
+    fn shaped(&self, name: Option<&str>, shape: Option<&[usize]>) -> Result<(), RunError> {
+        let Some(found) = shape else { return Ok(()) };
+        let (_, port) = self.port(name)?;
+        match port.shape == found {
+            true => Ok(()),
+            false => Err(RunError::Shape {
+                role: self.role,
+                name: port.name.clone(),
+                expected: port.shape.clone(),
+                found: found.to_vec(),
+            }),
+        }
+    }
+
     /// Checks a buffer against its port and keeps it. As many different buffers as there are ports fill all slots.
     fn put(
         &mut self,
@@ -549,16 +445,9 @@ impl<'a> Slots<'a> {
         bytes: usize,
     ) -> Result<(), RunError> {
         let role = self.role;
-        let position = match name {
-            Some(name) => self.ports.iter().position(|port| port.name == name),
-            None => Some(self.next),
-        };
+        let (position, port) = self.port(name)?;
         self.next += 1;
-        let slot = position.and_then(|at| Some((self.ports.get(at)?, self.buffers.get_mut(at)?)));
-        let Some((port, slot)) = slot else {
-            let known = self.ports.iter().map(|port| port.name.clone()).collect();
-            return Err(RunError::NoSuchName { role, name: name.unwrap_or_default().to_owned(), known });
-        };
+        let Some(slot) = self.buffers.get_mut(position) else { return Ok(()) };
         let name = || port.name.clone();
         if !slot.is_null() {
             return Err(RunError::Twice { role, name: name() });
@@ -581,72 +470,5 @@ impl<'a> Slots<'a> {
         }
         *slot = buffer;
         Ok(())
-    }
-}
-
-/// The outputs of a run, in the session's own memory, each aligned to 64 bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct Outputs<'a> {
-    ports: &'a [Port],
-    offsets: &'a [usize],
-    memory: &'a [u8],
-    arena: &'a [u8],
-}
-
-/// The extents of an output after a run: those of its port, but for the axes along which the run has counted.
-fn real_shape(port: &Port, arena: &[u8]) -> Vec<usize> {
-    let mut shape = port.shape.clone();
-    for count in &port.counts {
-        let Some(extent) = shape.get_mut(count.axis as usize) else { continue };
-        let bytes = usize::try_from(count.at).ok().and_then(|at| arena.get(at..)?.first_chunk());
-        let found = bytes.map_or(0, |&bytes| i64::from_ne_bytes(bytes));
-        *extent = usize::try_from(found).unwrap_or(0).min(*extent);
-    }
-    shape
-}
-
-impl<'a> Outputs<'a> {
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.ports.len()
-    }
-
-    /// The elements of output `index`, counted from 0.
-    pub fn get<T: Elem>(&self, index: usize) -> Result<&'a [T], RunError> {
-        let (port, bytes) = self.find(index)?;
-        if port.elem != T::ELEM {
-            return Err(RunError::Type {
-                role: Role::Output,
-                name: port.name.clone(),
-                expected: port.elem,
-                found: T::ELEM,
-            });
-        }
-        let elems = bytes.len() / size_of::<T>();
-        // SAFETY: the bytes are so many elements of this type, aligned to 64; any bits are a value of it.
-        Ok(unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), elems) })
-    }
-
-    /// The extents of output `index`, counted from 0: those of its port, but where data decide how large it is.
-    pub fn shape(&self, index: usize) -> Result<Vec<usize>, RunError> {
-        self.find(index).map(|(port, _)| real_shape(port, self.arena))
-    }
-
-    /// The bytes of output `index`, counted from 0.
-    pub fn bytes(&self, index: usize) -> Result<&'a [u8], RunError> {
-        self.find(index).map(|(_, bytes)| bytes)
-    }
-
-    fn find(&self, index: usize) -> Result<(&'a Port, &'a [u8]), RunError> {
-        let find = || {
-            let port = self.ports.get(index)?;
-            let bytes = match port.counts.is_empty() {
-                true => port.bytes(),
-                false => real_shape(port, self.arena).iter().product::<usize>() * port.elem.bytes(),
-            };
-            let bytes = self.memory.get(*self.offsets.get(index)?..)?.get(..bytes)?;
-            Some((port, bytes))
-        };
-        find().ok_or(RunError::NoSuchOutput { index, count: self.ports.len() })
     }
 }

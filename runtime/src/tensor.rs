@@ -33,6 +33,7 @@ pub struct InputRef<'a> {
     pub(crate) name: Option<&'a str>,
     pub(crate) elem: ElemType,
     pub(crate) bytes: &'a [u8],
+    pub(crate) shape: Option<&'a [usize]>,
 }
 
 impl<'a> InputRef<'a> {
@@ -45,12 +46,17 @@ impl<'a> InputRef<'a> {
 
     /// A tensor of any element type, such as `F16` or `Bool`, in the machine's byte order.
     pub fn from_bytes(elem: ElemType, bytes: &'a [u8]) -> InputRef<'a> {
-        InputRef { name: None, elem, bytes }
+        InputRef { name: None, elem, bytes, shape: None }
     }
 
     /// The same for the input called `name`, whatever its position.
     pub fn named(self, name: &'a str) -> InputRef<'a> {
         InputRef { name: Some(name), ..self }
+    }
+
+    /// The same with extents, which have to be those of the input: else only its size in bytes has to be right.
+    pub fn shaped(self, shape: &'a [usize]) -> InputRef<'a> {
+        InputRef { shape: Some(shape), ..self }
     }
 
     /// The name of the input, if it was given.
@@ -81,6 +87,7 @@ pub struct OutputMut<'a> {
     pub(crate) name: Option<&'a str>,
     pub(crate) elem: ElemType,
     pub(crate) bytes: &'a mut [u8],
+    pub(crate) shape: Option<Vec<usize>>,
 }
 
 impl<'a> OutputMut<'a> {
@@ -94,12 +101,17 @@ impl<'a> OutputMut<'a> {
 
     /// Room for any element type, such as `F16` or `Bool`, in the machine's byte order.
     pub fn from_bytes(elem: ElemType, bytes: &'a mut [u8]) -> OutputMut<'a> {
-        OutputMut { name: None, elem, bytes }
+        OutputMut { name: None, elem, bytes, shape: None }
     }
 
     /// The same for the output called `name`, whatever its position.
     pub fn named(self, name: &'a str) -> OutputMut<'a> {
         OutputMut { name: Some(name), ..self }
+    }
+
+    /// The same with extents, which have to be those of the output.
+    pub fn shaped(self, shape: &[usize]) -> OutputMut<'a> {
+        OutputMut { shape: Some(shape.to_vec()), ..self }
     }
 }
 
