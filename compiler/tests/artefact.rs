@@ -681,42 +681,6 @@ fn those_who_link_find_the_file_by_the_name_that_it_was_given() {
 }
 
 #[test]
-fn an_artefact_runs_through_the_c_interface() {
-    use nnc_runtime::capi::*;
-    let (_folder, path) = on_disk(&artefact());
-    let path = CString::new(path.to_str().unwrap()).unwrap();
-    let x = input();
-    // SAFETY: this test made the file; the models are open, the buffers have their sizes, each model is closed once.
-    unsafe {
-        let file = artefact();
-        for first in
-            [nnc_model_open(path.as_ptr(), 2), nnc_model_open_memory(file.as_ptr().cast(), file.len(), 2)]
-        {
-            assert!(!first.is_null(), "{:?}", CStr::from_ptr(nnc_last_error()));
-            let (mut y, mut z) = (vec![0.0_f32; N], vec![0.0_f32; N]);
-            let mut tensor = std::mem::MaybeUninit::<TensorInfo>::uninit();
-            let model = nnc_model_share(first);
-            nnc_model_close(first);
-            assert_eq!((nnc_model_inputs(model), nnc_model_outputs(model)), (1, 2));
-            assert_eq!(nnc_model_output(model, 1, tensor.as_mut_ptr()), 0);
-            let tensor = tensor.assume_init();
-            assert_eq!(CStr::from_ptr(tensor.name), c"z");
-            assert_eq!(std::slice::from_raw_parts(tensor.shape, tensor.rank as usize), [1, N as u64]);
-            assert_eq!((tensor.elem, tensor.bytes), (ElemType::F32 as u32, 200));
-
-            let inputs = [x.as_ptr().cast()];
-            let outputs = [y.as_mut_ptr().cast(), z.as_mut_ptr().cast()];
-            assert_eq!(nnc_model_run(model, inputs.as_ptr(), outputs.as_ptr()), 0);
-            assert_eq!(nnc_model_run(model, inputs.as_ptr(), [outputs[0], std::ptr::null_mut()].as_ptr()), 1);
-            assert_eq!(CStr::from_ptr(nnc_last_error()), c"output \"z\" is null; pass a buffer");
-            assert_eq!(nnc_model_input(model, 1, std::ptr::null_mut()), 1);
-            nnc_model_close(model);
-            assert_eq!([&y, &z], expected().each_ref());
-        }
-    }
-}
-
-#[test]
 fn the_same_program_gives_the_same_bytes() {
     assert_eq!(artefact(), artefact());
 }

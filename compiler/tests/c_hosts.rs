@@ -423,7 +423,9 @@ fn the_programs_of_the_documents_build_and_run() {
     put(folder.path(), "model", &Spec::new("mobilenet-v2").width(0.35).resolution(32).classes(10));
     let documents = [include_str!("../../README.md"), include_str!("../../docs/embedding.md")];
     let programs = documents.iter().flat_map(|text| text.split("```c\n").skip(1));
-    let programs: Vec<&str> = programs.filter_map(|rest| rest.split("```").next()).collect();
+    // Those with libnnc are built and run where that is: `capi/tests/hosts.rs`.
+    let programs = programs.filter_map(|rest| rest.split("```").next());
+    let programs: Vec<&str> = programs.filter(|program| !program.contains("<nnc.h>")).collect();
     assert_eq!(programs.len(), 2);
     for (compiler, _, language) in compilers() {
         for program in programs.iter().filter(|_| language == "c") {

@@ -15,10 +15,7 @@ const SHARED: [(&str, &str); 6] = [
     ("Block", "a block of bytes in both crates: pages that run, and memory of tensors"),
     ("Cores", "of one machine or another: only one of them is compiled"),
     ("Error", "as Rust's libraries have it: what the module that is named before it fails with"),
-    (
-        "Model",
-        "an ONNX model for the reader, for the compiler's users, and for C: names of public interfaces",
-    ),
+    ("Model", "an ONNX model for the reader, and for the compiler's users: names of public interfaces"),
     ("Pool", "ONNX's operator, and the threads of the runtime: names of public interfaces"),
     ("Thread", "of one machine or another: only one of them is compiled"),
 ];

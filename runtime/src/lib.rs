@@ -49,8 +49,6 @@ mod affinity;
 mod arrays;
 #[doc(hidden)]
 pub mod artefact;
-#[cfg(unix)]
-pub mod capi;
 mod claims;
 mod constants;
 mod cpu;

@@ -46,7 +46,7 @@ def tools(nnc, runtime, peers):
     """Builds for release: `nnc` and its runtime library, unless they are given, and, if they are wanted, the peers in Rust."""
     nnc = nnc or build_nnc()
     if runtime is None:
-        library = ["cargo", "rustc", "--release", "--package", "nnc-runtime", "--lib", "--crate-type", "cdylib"]
+        library = ["cargo", "rustc", "--release", "--package", "nnc-capi", "--lib", "--crate-type", "cdylib"]
         runtime = built(library, "filenames")
     folder = ROOT / "target" / "bench-peers"
     if peers:

@@ -1,4 +1,4 @@
-"""nnc: an artefact, loaded and run through the C functions of the runtime library (`runtime/include/nnc.h`)."""
+"""nnc: an artefact, loaded and run through the C functions of the runtime library (`capi/include/nnc.h`)."""
 
 import ctypes
 import math
