@@ -794,7 +794,7 @@ fn a_file_that_is_no_picture_is_refused() {
 fn a_folder_of_pictures_is_run_picture_by_picture_for_scripts() {
     let folder = Folder::with_net();
     let harbour: &[u8] = include_bytes!("../assets/harbour.png");
-    let turned: &[u8] = include_bytes!("pictures/turned.jpg");
+    let turned: &[u8] = include_bytes!("../../image/tests/pictures/turned.jpg");
     fs::create_dir(folder.path("in")).expect("a folder");
     folder.write("in/b.jpg", turned);
     folder.write("in/a.png", harbour);

@@ -56,7 +56,7 @@ class Kinds:
         from magika import Magika
 
         names = ["README.md", "Cargo.toml", "compiler/src/lib.rs", "tests/onnx/fetch.py", "runtime/include/nnc.h", ".ci/run"]
-        names += ["compiler/assets/harbour.png", "compiler/tests/pictures/rgb.jpg", "tests/goldens/odd_numbers.npz", "python/packages/packages.json"]
+        names += ["compiler/assets/harbour.png", "image/tests/pictures/rgb.jpg", "tests/goldens/odd_numbers.npz", "python/packages/packages.json"]
         self.files = [ROOT / name for name in names]
         self.magika = Magika()
 

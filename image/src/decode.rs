@@ -4,75 +4,69 @@
 //! the upper eight stay, and transparency is left out. A picture that says how the camera was held (EXIF) is turned upright, as
 //! browsers and viewers do. A damaged or cut-off file is refused, not completed with grey.
 
+use std::error::Error;
 use std::io::Cursor;
 
-use anyhow::{Context, Result, anyhow, bail};
 use png::Transformations;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
+use crate::picture::Picture;
+
 /// A picture of more pixels is refused before memory is taken for it.
 const MAX_PIXELS: u64 = 1 << 27;
 
-/// Rows of pixels, three bytes each: red, green, blue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Picture {
-    /// Columns.
-    pub width: usize,
-    /// Rows.
-    pub height: usize,
-    /// `height × width × 3` bytes.
-    pub bytes: Vec<u8>,
+/// Bytes that are no picture, or none that can be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// A picture of another format.
+    #[error("is a {0} file, which nnc does not read; convert it to JPEG or PNG")]
+    Format(&'static str),
+    /// No picture at all.
+    #[error("cannot be read as a picture; give a JPEG or PNG")]
+    Unknown,
+    /// A damaged one, or one that is too large.
+    #[error("cannot be read as a {format}")]
+    Damaged {
+        /// JPEG or PNG.
+        format: &'static str,
+        /// What is wrong.
+        source: Box<dyn Error + Send + Sync>,
+    },
 }
 
-impl Picture {
-    /// A picture whose pixels a function says, by column and row.
-    pub fn from_fn(width: usize, height: usize, pixel: impl Fn(usize, usize) -> [u8; 3]) -> Picture {
-        let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
-        let bytes = pixels.flat_map(|(x, y)| pixel(x, y)).collect();
-        Picture { width, height, bytes }
-    }
-
-    /// A row of bytes.
-    pub fn row(&self, y: usize) -> &[u8] {
-        &self.bytes[y * self.width * 3..][..self.width * 3]
-    }
-
-    /// The pixels, row after row.
-    pub fn pixels(&self) -> impl Iterator<Item = [u8; 3]> {
-        self.bytes.chunks_exact(3).map(|p| [p[0], p[1], p[2]])
-    }
-
-    /// The picture as it was seen, when `orientation` (EXIF tag 0x0112) says how it lies.
-    fn upright(self, orientation: u16) -> Picture {
-        let (w, h) = (self.width, self.height);
-        let at = |x: usize, y: usize| {
-            let i = (y * w + x) * 3;
-            [self.bytes[i], self.bytes[i + 1], self.bytes[i + 2]]
-        };
-        match orientation {
-            2 => Picture::from_fn(w, h, |x, y| at(w - 1 - x, y)),
-            3 => Picture::from_fn(w, h, |x, y| at(w - 1 - x, h - 1 - y)),
-            4 => Picture::from_fn(w, h, |x, y| at(x, h - 1 - y)),
-            5 => Picture::from_fn(h, w, |x, y| at(y, x)),
-            6 => Picture::from_fn(h, w, |x, y| at(y, h - 1 - x)),
-            7 => Picture::from_fn(h, w, |x, y| at(w - 1 - y, h - 1 - x)),
-            8 => Picture::from_fn(h, w, |x, y| at(w - 1 - y, x)),
-            _ => self,
-        }
-    }
+/// What no decoder says.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("it has no pixels ({0}×{1})")]
+    Empty(usize, usize),
+    #[error("it has {0}×{1} pixels, more than {MAX_PIXELS}; make it smaller")]
+    TooLarge(usize, usize),
+    #[error("it is too large")]
+    Samples,
+    #[error("it says no size")]
+    NoSize,
+    #[error("it is cut off")]
+    CutOff,
+    #[error("its colours are of no kind that is known")]
+    Colours,
+    #[error("its palette is missing")]
+    NoPalette,
 }
+
+type Outcome = Result<Picture, Box<dyn Error + Send + Sync>>;
 
 /// Reads a picture from the bytes of a file.
-pub fn decode(bytes: &[u8]) -> Result<Picture> {
-    match kind(bytes) {
-        Some("JPEG") => jpeg(bytes).context("cannot be read as a JPEG"),
-        Some("PNG") => png(bytes).context("cannot be read as a PNG"),
-        Some(other) => bail!("is a {other} file, which nnc does not read; convert it to JPEG or PNG"),
-        None => bail!("cannot be read as a picture; give a JPEG or PNG"),
-    }
+pub(crate) fn decode(bytes: &[u8]) -> Result<Picture, DecodeError> {
+    let format = kind(bytes).ok_or(DecodeError::Unknown)?;
+    let read = match format {
+        "JPEG" => jpeg(bytes),
+        "PNG" => png(bytes),
+        other => return Err(DecodeError::Format(other)),
+    };
+    read.map_err(|source| DecodeError::Damaged { format, source })
 }
 
 /// The format of a file, by its first bytes.
@@ -101,17 +95,17 @@ fn kind(bytes: &[u8]) -> Option<&'static str> {
     found.map(|&(.., name)| name)
 }
 
-fn admit(width: usize, height: usize) -> Result<()> {
+fn admit(width: usize, height: usize) -> Result<(), Fault> {
     if width == 0 || height == 0 {
-        bail!("it has no pixels ({width}×{height})");
+        return Err(Fault::Empty(width, height));
     }
     if width as u64 * height as u64 > MAX_PIXELS {
-        bail!("it has {width}×{height} pixels, more than {MAX_PIXELS}; make it smaller");
+        return Err(Fault::TooLarge(width, height));
     }
     Ok(())
 }
 
-fn jpeg(bytes: &[u8]) -> Result<Picture> {
+fn jpeg(bytes: &[u8]) -> Outcome {
     let options = DecoderOptions::default()
         .set_max_width(usize::from(u16::MAX))
         .set_max_height(usize::from(u16::MAX))
@@ -119,16 +113,16 @@ fn jpeg(bytes: &[u8]) -> Result<Picture> {
         .jpeg_set_out_colorspace(ColorSpace::RGB);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers()?;
-    let info = decoder.info().ok_or_else(|| anyhow!("it says no size"))?;
+    let info = decoder.info().ok_or(Fault::NoSize)?;
     let (width, height) = (usize::from(info.width), usize::from(info.height));
     admit(width, height)?;
     let orientation = decoder.exif().and_then(|exif| orientation(exif));
     if !has_end(bytes) {
-        bail!("it is cut off");
+        return Err(Fault::CutOff.into());
     }
     let pixels = decoder.decode()?;
     if pixels.len() != width * height * 3 {
-        bail!("its colours are of no kind that is known");
+        return Err(Fault::Colours.into());
     }
     Ok(Picture { width, height, bytes: pixels }.upright(orientation.unwrap_or(1)))
 }
@@ -156,7 +150,7 @@ fn has_end(bytes: &[u8]) -> bool {
     }
 }
 
-fn png(bytes: &[u8]) -> Result<Picture> {
+fn png(bytes: &[u8]) -> Outcome {
     let mut decoder = png::Decoder::new(Cursor::new(bytes));
     decoder.set_transformations(Transformations::normalize_to_color8());
     decoder.set_ignore_text_chunk(true);
@@ -166,7 +160,7 @@ fn png(bytes: &[u8]) -> Result<Picture> {
     };
     admit(width, height)?;
     let mut reader = decoder.read_info()?;
-    let size = reader.output_buffer_size().ok_or_else(|| anyhow!("it is too large"))?;
+    let size = reader.output_buffer_size().ok_or(Fault::Samples)?;
     let mut samples = vec![0; size];
     let frame = reader.next_frame(&mut samples)?;
     // Behind the pixels there may be more, such as how the camera was held.
@@ -178,7 +172,7 @@ fn png(bytes: &[u8]) -> Result<Picture> {
         png::ColorType::Rgba => samples.chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect(),
         png::ColorType::Grayscale => samples.iter().flat_map(|&grey| [grey; 3]).collect(),
         png::ColorType::GrayscaleAlpha => samples.chunks_exact(2).flat_map(|p| [p[0]; 3]).collect(),
-        png::ColorType::Indexed => bail!("its palette is missing"),
+        png::ColorType::Indexed => return Err(Fault::NoPalette.into()),
     };
     Ok(Picture { width, height, bytes }.upright(orientation.unwrap_or(1)))
 }
@@ -301,11 +295,11 @@ mod tests {
         let mut crc = flate2::Crc::new();
         crc.update(&file[12..29]);
         file[29..33].copy_from_slice(&crc.sum().to_be_bytes());
-        let error = format!("{:#}", decode(&file).unwrap_err());
+        let error = decode(&file).unwrap_err().source().unwrap().to_string();
         assert!(error.contains("60000×60000"), "{error}");
     }
 
-    const RGB: &[u8] = include_bytes!("../../../tests/pictures/rgb.jpg");
+    const RGB: &[u8] = include_bytes!("../tests/pictures/rgb.jpg");
 
     /// The first pixel, and the last one of the first row.
     fn ends(file: &[u8]) -> ((usize, usize), [[u8; 3]; 2]) {
@@ -323,9 +317,9 @@ mod tests {
         let (red, blue) = ([250, 0, 0], [0, 0, 250]);
         let files: [(&str, &[u8], [[u8; 3]; 2]); 4] = [
             ("rgb", RGB, [red, blue]),
-            ("progressive", include_bytes!("../../../tests/pictures/progressive.jpg"), [red, blue]),
-            ("cmyk", include_bytes!("../../../tests/pictures/cmyk.jpg"), [red, blue]),
-            ("grey", include_bytes!("../../../tests/pictures/grey.jpg"), [[75; 3], [28; 3]]),
+            ("progressive", include_bytes!("../tests/pictures/progressive.jpg"), [red, blue]),
+            ("cmyk", include_bytes!("../tests/pictures/cmyk.jpg"), [red, blue]),
+            ("grey", include_bytes!("../tests/pictures/grey.jpg"), [[75; 3], [28; 3]]),
         ];
         for (name, file, colours) in files {
             let (size, found) = ends(file);
@@ -337,18 +331,18 @@ mod tests {
     #[test]
     fn a_picture_from_a_turned_camera_stands_upright() {
         let (red, blue) = ([250, 0, 0], [0, 0, 250]);
-        let (size, found) = ends(include_bytes!("../../../tests/pictures/turned.jpg"));
+        let (size, found) = ends(include_bytes!("../tests/pictures/turned.jpg"));
         assert_eq!(size, (8, 16));
         assert!(near(found, [red, red]), "{found:?}");
-        let (size, found) = ends(include_bytes!("../../../tests/pictures/turned.png"));
+        let (size, found) = ends(include_bytes!("../tests/pictures/turned.png"));
         assert_eq!(size, (16, 8));
         assert!(near(found, [blue, red]), "{found:?}");
     }
 
     #[test]
     fn a_picture_that_is_cut_off_anywhere_is_refused() {
-        let turned: &[u8] = include_bytes!("../../../tests/pictures/turned.png");
-        for file in [RGB, include_bytes!("../../../tests/pictures/progressive.jpg"), turned] {
+        let turned: &[u8] = include_bytes!("../tests/pictures/turned.png");
+        for file in [RGB, include_bytes!("../tests/pictures/progressive.jpg"), turned] {
             let whole = decode(file).unwrap();
             for end in 0..file.len() {
                 // The last bytes of a file may say nothing about its pixels.
@@ -361,8 +355,8 @@ mod tests {
 
     #[test]
     fn a_damaged_byte_is_an_error_or_another_picture() {
-        let turned: &[u8] = include_bytes!("../../../tests/pictures/turned.png");
-        for file in [RGB, include_bytes!("../../../tests/pictures/cmyk.jpg"), turned] {
+        let turned: &[u8] = include_bytes!("../tests/pictures/turned.png");
+        for file in [RGB, include_bytes!("../tests/pictures/cmyk.jpg"), turned] {
             for at in 0..file.len() {
                 for flip in [0xFF, 0x01, 0x80] {
                     let mut damaged = file.to_vec();

@@ -1,6 +1,6 @@
 """Draws the JPEGs that the tests of pictures read: the kinds that cameras and printers make, 16x8 pixels, red left and blue right.
 
-Needs Pillow: python3 compiler/tests/pictures/draw.py
+Needs Pillow: python3 image/tests/pictures/draw.py
 """
 
 from pathlib import Path

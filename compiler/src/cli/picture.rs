@@ -5,20 +5,15 @@
 //!   500×375      341×256 (bilinear, antialiased)        224×224                                     or [1, H, W, 3]
 //! ```
 //!
-//! The numbers are those of the reference training scripts of torchvision (`ImageClassification` presets). Of the resized picture
-//! only what the crop keeps is computed ([`resample`]).
-
-mod decode;
-mod resample;
+//! What is done, and in which numbers, is `nnc-image`'s preset of torchvision unless flags say otherwise; here is which input it is for.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
+use nnc_image::{Filter, Order, Picture, Preparation, Scaling};
 use nnc_ir::{DType, Tensor, TensorType};
 
-use self::decode::Picture;
-use self::resample::{AxisCrop, resample};
 use super::failure::usage;
 use super::shots::Shot;
 
@@ -138,22 +133,58 @@ impl PictureArgs {
     /// Makes the tensor for input `name` of type `ty` out of as many pictures as its batch has.
     pub fn load(&self, shots: &[Shot], name: &str, ty: &TensorType) -> Result<Tensor> {
         let frame = self.frame(name, ty)?;
-        let mut pixels = Vec::with_capacity(ty.shape.elems());
-        for shot in shots {
-            let decoded = shot.bytes().and_then(|bytes| decode::decode(&bytes));
-            let picture = decoded.with_context(|| format!("\"{}\"", shot.name()))?;
-            pixels.extend(self.pixels(&self.fitted(&picture, frame.height, frame.width), frame));
+        let pictures = shots.iter().map(|shot| {
+            let bytes = shot.bytes()?;
+            Picture::decode(&bytes).with_context(|| format!("\"{}\"", shot.name()))
+        });
+        self.tensor(pictures, frame, ty)
+    }
+
+    /// The tensor of some pictures, one of which is in memory at a time.
+    fn tensor(
+        &self,
+        pictures: impl Iterator<Item = Result<Picture>>,
+        frame: Frame,
+        ty: &TensorType,
+    ) -> Result<Tensor> {
+        let preparation = self.preparation(frame);
+        if ty.dtype == DType::U8 {
+            // Whole numbers: the network does its own scaling.
+            let bytes = all(pictures, |picture| preparation.bytes(picture).elements)?;
+            return Ok(Tensor::new(ty.shape.clone(), &bytes)?);
         }
+        let floats = all(pictures, |picture| preparation.floats(picture).elements)?;
         Ok(match ty.dtype {
-            DType::F32 => Tensor::new(ty.shape.clone(), &self.normalised(&pixels, frame))?,
             DType::F16 => {
-                let halves: Vec<half::f16> =
-                    self.normalised(&pixels, frame).into_iter().map(half::f16::from_f32).collect();
+                let halves: Vec<half::f16> = floats.into_iter().map(half::f16::from_f32).collect();
                 Tensor::new(ty.shape.clone(), &halves)?
             }
-            // Whole numbers: the network does its own scaling.
-            _ => Tensor::new(ty.shape.clone(), &pixels)?,
+            _ => Tensor::new(ty.shape.clone(), &floats)?,
         })
+    }
+
+    fn preparation(&self, frame: Frame) -> Preparation {
+        let Frame { height, width, .. } = frame;
+        let (Channels(mean), Channels(std)) = (self.mean, self.std);
+        Preparation {
+            fit: match self.fit {
+                Fit::Crop => nnc_image::Fit::Crop { height, width, share: CROP },
+                Fit::Stretch => nnc_image::Fit::Stretch { height, width },
+            },
+            filter: Filter::Bilinear,
+            order: match (frame.channels, self.bgr) {
+                (1, _) => Order::Grey,
+                (_, false) => Order::Rgb,
+                (_, true) => Order::Bgr,
+            },
+            scaling: Scaling::DividedBy(255.0),
+            mean,
+            std,
+            layout: match frame.layout {
+                Layout::Nchw => nnc_image::Layout::Nchw,
+                Layout::Nhwc => nnc_image::Layout::Nhwc,
+            },
+        }
     }
 
     /// Finds the axes of an input, or says why a picture does not fit there.
@@ -193,59 +224,18 @@ impl PictureArgs {
         }
         Ok(Frame { layout, channels, height, width })
     }
-
-    fn fitted(&self, picture: &Picture, height: u32, width: u32) -> Picture {
-        let (out_width, out_height) = (width as usize, height as usize);
-        if self.fit == Fit::Stretch {
-            return resample(picture, AxisCrop::whole(out_width), AxisCrop::whole(out_height));
-        }
-        let (w, h) = (picture.width as f64, picture.height as f64);
-        let scale = (f64::from(width) / w).max(f64::from(height) / h) / CROP;
-        let scaled = |side: f64, least: u32| ((side * scale).round() as u64).max(u64::from(least));
-        let (x, y) = (scaled(w, width), scaled(h, height));
-        resample(picture, AxisCrop::centre(x, out_width), AxisCrop::centre(y, out_height))
-    }
-
-    /// The bytes of the picture in the order of the input's axes.
-    fn pixels(&self, picture: &Picture, frame: Frame) -> Vec<u8> {
-        let plane = (frame.height * frame.width) as usize;
-        let mut out = Vec::with_capacity(plane * frame.channels);
-        let value = |pixel: [u8; 3], c: usize| match (frame.channels, self.bgr) {
-            (1, _) => luma(pixel),
-            (_, false) => pixel[c % 3],
-            (_, true) => pixel[2 - c % 3],
-        };
-        match frame.layout {
-            Layout::Nchw => {
-                (0..frame.channels).for_each(|c| out.extend(picture.pixels().map(|p| value(p, c))));
-            }
-            Layout::Nhwc => {
-                picture.pixels().for_each(|p| out.extend((0..frame.channels).map(|c| value(p, c))));
-            }
-        }
-        out
-    }
-
-    fn normalised(&self, pixels: &[u8], frame: Frame) -> Vec<f32> {
-        let plane = (frame.height * frame.width) as usize;
-        let channel = |i: usize| match frame.layout {
-            Layout::Nchw => i / plane % frame.channels,
-            Layout::Nhwc => i % frame.channels,
-        };
-        let Channels(mean) = self.mean;
-        let Channels(std) = self.std;
-        let scaled = pixels.iter().enumerate().map(|(i, &p)| {
-            let c = channel(i) % 3;
-            (f32::from(p) / 255.0 - mean[c]) / std[c]
-        });
-        scaled.collect()
-    }
 }
 
-/// Brightness by the weights of Rec. 601, as Pillow's mode `L`.
-fn luma(pixel: [u8; 3]) -> u8 {
-    let [r, g, b] = pixel.map(u32::from);
-    ((r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16) as u8
+/// What becomes of all pictures, one behind another.
+fn all<T>(
+    pictures: impl Iterator<Item = Result<Picture>>,
+    of: impl Fn(&Picture) -> Vec<T>,
+) -> Result<Vec<T>> {
+    let mut found = Vec::new();
+    for picture in pictures {
+        found.extend(of(&picture?));
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -260,14 +250,10 @@ mod tests {
     }
 
     impl PictureArgs {
-        /// The tensor of one picture that is there already.
-        fn tensor(&self, picture: &Picture, name: &str, ty: &TensorType) -> Result<Tensor> {
-            let file = tempfile::NamedTempFile::new()?;
-            let mut encoder = png::Encoder::new(&file, picture.width as u32, picture.height as u32);
-            encoder.set_color(png::ColorType::Rgb);
-            encoder.write_header()?.write_image_data(&picture.bytes)?;
-            let shot = Shot::File(file.path().to_owned());
-            self.load(&vec![shot; ty.shape.first().copied().unwrap_or(1)], name, ty)
+        /// The tensor of one picture, as often as the batch is large.
+        fn repeated(&self, picture: &Picture, name: &str, ty: &TensorType) -> Result<Tensor> {
+            let frame = self.frame(name, ty)?;
+            self.tensor(std::iter::repeat_n(picture, ty.shape[0]).map(|p| Ok(p.clone())), frame, ty)
         }
     }
 
@@ -283,7 +269,7 @@ mod tests {
     #[test]
     fn a_picture_of_the_right_shape_keeps_its_centre() {
         let ty = TensorType::new(DType::U8, [1, 3, 7, 7]);
-        let tensor = args(&[]).tensor(&gradient(8, 8), "x", &ty).unwrap();
+        let tensor = args(&[]).repeated(&gradient(8, 8), "x", &ty).unwrap();
         let elems = tensor.elems::<u8>().unwrap();
         // 8 = 7 / 0.875: nothing is resized, and the crop starts at the first row and column.
         assert_eq!(elems[..7], [0, 1, 2, 3, 4, 5, 6]);
@@ -295,7 +281,7 @@ mod tests {
     #[test]
     fn channels_last_and_bgr_change_the_order() {
         let ty = TensorType::new(DType::U8, [1, 7, 7, 3]);
-        let tensor = args(&["--bgr"]).tensor(&gradient(8, 8), "x", &ty).unwrap();
+        let tensor = args(&["--bgr"]).repeated(&gradient(8, 8), "x", &ty).unwrap();
         assert_eq!(tensor.elems::<u8>().unwrap()[..6], [10, 0, 0, 10, 0, 1]);
     }
 
@@ -304,7 +290,7 @@ mod tests {
         let ty = TensorType::f32([1, 3, 1, 1]);
         let flags = ["--mean", "0,0.5,1", "--std", "1,0.5,0.25", "--fit", "stretch"];
         let white = Picture::from_fn(3, 2, |_, _| [255; 3]);
-        let tensor = args(&flags).tensor(&white, "x", &ty).unwrap();
+        let tensor = args(&flags).repeated(&white, "x", &ty).unwrap();
         assert_eq!(*tensor.elems::<f32>().unwrap(), [1.0, 1.0, 0.0]);
     }
 
@@ -312,7 +298,7 @@ mod tests {
     fn the_longer_side_is_cut_at_both_ends() {
         let ty = TensorType::new(DType::U8, [1, 1, 7, 7]);
         let stripes = Picture::from_fn(80, 8, |x, _| [if (36..44).contains(&x) { 255 } else { 0 }; 3]);
-        let tensor = args(&[]).tensor(&stripes, "x", &ty).unwrap();
+        let tensor = args(&[]).repeated(&stripes, "x", &ty).unwrap();
         assert_eq!(*tensor.elems::<u8>().unwrap(), [255; 49]);
     }
 
@@ -324,11 +310,11 @@ mod tests {
             TensorType::f32([1, 16, 8, 8]),
             TensorType::f32([1, 3, 0, 8]),
         ] {
-            let error = args(&[]).tensor(&gradient(8, 8), "x", &ty).unwrap_err().to_string();
+            let error = args(&[]).repeated(&gradient(8, 8), "x", &ty).unwrap_err().to_string();
             assert!(error.contains(&format!("\"x\" of shape {}", ty.shape)), "{error}");
         }
         let ty = TensorType::new(DType::I64, [1, 3, 8, 8]);
-        assert!(args(&[]).tensor(&gradient(8, 8), "x", &ty).unwrap_err().to_string().contains("i64"));
+        assert!(args(&[]).repeated(&gradient(8, 8), "x", &ty).unwrap_err().to_string().contains("i64"));
     }
 
     #[test]
@@ -350,12 +336,12 @@ mod tests {
     #[test]
     fn a_batch_has_its_pictures_one_behind_another() {
         let tensor =
-            args(&[]).tensor(&gradient(8, 8), "x", &TensorType::new(DType::U8, [2, 3, 7, 7])).unwrap();
+            args(&[]).repeated(&gradient(8, 8), "x", &TensorType::new(DType::U8, [2, 3, 7, 7])).unwrap();
         let elems = tensor.elems::<u8>().unwrap();
         assert_eq!(elems[..147], elems[147..]);
         let flags = ["--mean", "0,0.5,1", "--std", "1,0.5,0.25", "--fit", "stretch"];
         let white = Picture::from_fn(3, 2, |_, _| [255; 3]);
-        let tensor = args(&flags).tensor(&white, "x", &TensorType::f32([2, 3, 1, 1])).unwrap();
+        let tensor = args(&flags).repeated(&white, "x", &TensorType::f32([2, 3, 1, 1])).unwrap();
         assert_eq!(*tensor.elems::<f32>().unwrap(), [1.0, 1.0, 0.0, 1.0, 1.0, 0.0]);
     }
 
