@@ -403,7 +403,8 @@ impl NestDraft {
         let n = &mut self.nest;
         let loops = n.loops.len();
         let in_any_order = n.accumulators.iter().all(|a| matches!(a.fold, Fold::With(_)));
-        let is_plain = self.planes.is_none() && !n.stores_rows() && n.reduce.iter().all(|r| r.bound.is_none());
+        let is_plain =
+            self.planes.is_none() && !n.stores_rows() && n.reduce.iter().all(|r| r.bound.is_none());
         let mut reads =
             n.operands.iter().filter_map(|o| o.strides.get(loops..).filter(|s| s.iter().any(|&s| s != 0)));
         let Some(lies) = reads.next().map(<[i64]>::to_vec) else { return };
