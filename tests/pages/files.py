@@ -8,7 +8,7 @@ import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PAGES = ROOT / "tests" / "trained" / "pictures"
-PICTURES = ROOT / "compiler" / "tests" / "pictures"
+PICTURES = ROOT / "image" / "tests" / "pictures"
 TRAINED = pathlib.Path(os.environ.get("NNC_TRAINED") or ROOT / "target" / "trained")
 CLASSES, SIZE = 1000, 64
 

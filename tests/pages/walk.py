@@ -19,6 +19,8 @@ ROOT = files.ROOT
 ELSEWHERE = {
     "cargo run --release -- run": "it is `nnc run`, without a model; compiler/tests/cli.rs runs that",
     "cargo install --path compiler": "builds what these tests run",
+    "cargo run --release -p nnc-capi": "capi/tests/hosts.rs builds and installs libnnc",
+    "cc main.c $(pkg-config --cflags --libs nnc)": "capi/tests/hosts.rs does it with the page's programs",
     "python examples/ray/": "examples/ray/check.py",
     "curl ": "examples/ray/tests/test_serving.py asks the same",
     "python3 python/wheel.py --release": ".ci/run builds the wheel in the profile of the tests",
@@ -112,8 +114,9 @@ class Page:
         files.put("model.onnx", self.folder, self.page.name)
         (self.folder / "main.c").write_text(block.text)
         self.run(block, "nnc compile model.onnx --emit so,obj,header -o .")
-        flags = [*STRICT, "-I", str(ROOT / "runtime" / "include")]
-        whole = "int main(" in block.text and '"nnc.h"' not in block.text
+        flags = [*STRICT, "-I", str(ROOT / "capi" / "include")]
+        # Those that need libnnc are linked and run by capi/tests/hosts.rs.
+        whole = "int main(" in block.text and "nnc.h" not in block.text
         for compiler in filter(shutil.which, ("gcc", "clang")):
             link = ["main.c", "model.nnc.o", "-o", "main"] if whole else ["-c", "main.c", "-o", "main.o"]
             self.run(block, " ".join([compiler, *flags, *link]) + (" && ./main" if whole else ""))
