@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import io
 import os
+import signal
 
 import numpy as np
 
@@ -91,6 +92,14 @@ def start(model: str, shape: tuple[int, int, int], replicas: int, port: int) -> 
     serve.run(Scores.options(num_replicas=replicas).bind(os.path.abspath(model), shape), route_prefix="/score")
 
 
+async def told_to_stop() -> None:
+    """Until somebody presses Ctrl-C, or what runs the server ends it."""
+    told = asyncio.Event()
+    for number in signal.SIGINT, signal.SIGTERM:
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    await told.wait()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
@@ -103,10 +112,8 @@ def main() -> None:
     height, width = map(int, arguments.size.split("x"))
     start(arguments.model, (3, height, width), arguments.replicas, arguments.port)
     print(f"http://127.0.0.1:{arguments.port}/score is ready", flush=True)
-    try:
-        asyncio.run(asyncio.Event().wait())
-    except KeyboardInterrupt:
-        serve.shutdown()
+    asyncio.run(told_to_stop())
+    serve.shutdown()
 
 
 if __name__ == "__main__":

@@ -147,7 +147,7 @@ def test_requests_that_come_together_run_together(server, expected):
 
 
 def test_it_stops_when_asked_to(server):
-    server.process.send_signal(signal.SIGINT)
+    server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(PATIENCE) == 0, server.log.read_text()
     with pytest.raises(OSError):
         get(f"{server.url}/-/healthz")
