@@ -2,6 +2,8 @@
 //! computes what the runtime computes.
 #![cfg(all(feature = "cli", target_arch = "x86_64", target_os = "linux"))]
 
+#[path = "common/c_compilers.rs"]
+mod c_compilers;
 #[path = "../../runtime/tests/common/watchdog.rs"]
 mod watchdog;
 
@@ -12,14 +14,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
+use c_compilers::{STRICT, compilers};
 use nnc::{CName, InputRef, Library, Model, Options, Pool, Session};
 use nnc_models::Spec;
 use watchdog::Watchdog;
-
-/// A compiler, and what it must accept without a warning.
-const COMPILERS: [(&str, &str, &str); 4] =
-    [("gcc", "c99", "c"), ("clang", "c99", "c"), ("g++", "c++17", "c++"), ("clang++", "c++17", "c++")];
-const STRICT: [&str; 5] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1"];
 
 /// A program that runs models on the bytes of `NAME.in` and writes what comes out; each header is included twice.
 fn host(names: &[&str], headers: &[&str]) -> String {
@@ -157,17 +155,6 @@ fn build_and_run(folder: &Path, expected: &[Vec<u8>], source: &str, with: &[&str
             fs::remove_file(path).expect("removed");
         }
     }
-}
-
-/// The compilers that are there. One for C has to be, as Rust links with it.
-fn compilers() -> Vec<(&'static str, &'static str, &'static str)> {
-    let there = |name: &str| Command::new(name).arg("--version").output().is_ok_and(|o| o.status.success());
-    let (found, missing): (Vec<_>, Vec<_>) = COMPILERS.into_iter().partition(|(name, ..)| there(name));
-    for (name, ..) in missing {
-        eprintln!("{name} is not installed, so nothing is said about it");
-    }
-    assert!(found.iter().any(|(.., language)| *language == "c"), "install gcc or clang");
-    found
 }
 
 fn build(
