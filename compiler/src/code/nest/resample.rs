@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Along a row, neighbours of the result see few columns of the plane: they are gathered out of one, two or four vectors of scratch, which
-//! are permutations where reading each element by itself would take ten times as long. Which rows, which columns, and what each weighs are
+//! are permutations, where a gather from memory reads each element by itself. Which rows, which columns, and what each weighs are
 //! tables in memory. The places of some columns are computed once for the rows that go together:
 //!
 //! ```text

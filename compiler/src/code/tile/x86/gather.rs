@@ -7,7 +7,7 @@
 //! | 4 | the same twice, and a mask likewise | as for more |
 //! | more | `vgatherdps`, of places that are cut to those there are | the same |
 //!
-//! Permutations take one to three cycles for all lanes, `vgatherdps` one to two for each.
+//! A permutation moves all lanes at once, `vgatherdps` reads each by itself.
 
 use iced_x86::{Code, Instruction, MemoryOperand, Register};
 
