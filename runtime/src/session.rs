@@ -396,7 +396,6 @@ impl<'a> Slots<'a> {
     }
 
     /// Keeps the next buffer, whose type and size are what they should be.
-    #[cfg(unix)]
     fn put_pointer(&mut self, buffer: *mut u8) -> Result<(), RunError> {
         let Some(port) = self.ports.get(self.next) else { return Ok(()) };
         let (elem, bytes) = (port.elem, port.bytes());
