@@ -132,6 +132,9 @@ struct Named {
 /// The feature that adds up products of pairs of `bf16`, and rounds to them.
 const BF16: &str = "avx512bf16";
 
+/// The feature that is matrix registers.
+const MATRICES: &str = "amx-tile";
+
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 /// Features of x86-64 in the order in which levels and processors came to have them: each list is the start of a longer one.
@@ -155,13 +158,38 @@ const X86_64: &[&str] = &[
     "avx512vnni",
     BF16,
     "avx512vbmi",
+    MATRICES,
+    "amx-int8",
+    "amx-bf16",
 ];
 const V2: &[&str] = X86_64.split_at(5).0;
 const V3: &[&str] = X86_64.split_at(12).0;
 const V4: &[&str] = X86_64.split_at(16).0;
 const V4_VNNI: &[&str] = X86_64.split_at(17).0;
 const V4_BF16: &[&str] = X86_64.split_at(18).0;
-const V4_VBMI_BF16: &[&str] = X86_64;
+const V4_VBMI_BF16: &[&str] = X86_64.split_at(19).0;
+const V4_AMX: &[&str] = X86_64;
+/// Intel's servers had the lookup of bytes before products of `bf16`.
+const ICELAKE: &[&str] = &[
+    "sse3",
+    "ssse3",
+    "sse4.1",
+    "sse4.2",
+    "popcnt",
+    "avx",
+    "avx2",
+    "fma",
+    "f16c",
+    "bmi1",
+    "bmi2",
+    "lzcnt",
+    "avx512f",
+    "avx512vl",
+    "avx512dq",
+    "avx512bw",
+    "avx512vnni",
+    "avx512vbmi",
+];
 /// Products of bytes in vectors of 256 bits are a feature of their own.
 const V3_VNNI: &[&str] = &[
     "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "avx2", "fma", "f16c", "bmi1", "bmi2", "lzcnt",
@@ -170,7 +198,7 @@ const V3_VNNI: &[&str] = &[
 
 /// The levels of the x86-64 psABI, without and with the instructions for products of bytes and of halves, what processors are that have them, and
 /// Armv8-A. The best comes last of each architecture. Caches are those of a common server of each level.
-const NAMED: [Named; 10] = [
+const NAMED: [Named; 11] = [
     Named {
         name: "x86-64-v2",
         about: "SSE4.2: 128-bit vectors; any x86-64 since 2009",
@@ -263,6 +291,19 @@ const NAMED: [Named; 10] = [
         cores: 4,
     },
     Named {
+        name: "icelake-server",
+        about: "AVX-512 with VNNI, VBMI: Intel's servers since 2021",
+        arch: Arch::X86_64,
+        isa: Isa::Avx512,
+        fma: true,
+        fast_halves: false,
+        features: ICELAKE,
+        l1d: 48 * KIB,
+        l2: 1280 * KIB,
+        l3: 48 * MIB,
+        cores: 16,
+    },
+    Named {
         name: "znver4",
         about: "AVX-512 with VNNI, BF16, VBMI: AMD since 2022",
         arch: Arch::X86_64,
@@ -277,12 +318,12 @@ const NAMED: [Named; 10] = [
     },
     Named {
         name: "sapphirerapids",
-        about: "AVX-512 with VNNI, BF16, VBMI: Intel's servers since 2023",
+        about: "AVX-512 with VNNI, BF16, VBMI, and AMX: Intel's servers since 2023",
         arch: Arch::X86_64,
         isa: Isa::Avx512,
         fma: true,
         fast_halves: false,
-        features: V4_VBMI_BF16,
+        features: V4_AMX,
         l1d: 48 * KIB,
         l2: 2 * MIB,
         l3: 105 * MIB,
@@ -422,6 +463,11 @@ impl Target {
         flushes && self.isa == Isa::Avx512 && self.features.contains(&BF16)
     }
 
+    /// Whether there are matrix registers, whose products are those of bytes and of `bf16`.
+    pub fn has_matrices(&self) -> bool {
+        self.isa == Isa::Avx512 && self.features.contains(&MATRICES)
+    }
+
     /// The same target, for programs that treat denormals so.
     pub fn treating(&self, denormals: Denormals) -> Target {
         Target { denormals, ..self.clone() }
@@ -468,9 +514,10 @@ impl Named {
     }
 }
 
-/// Whether the machine at hand has a feature of [`NAMED`], by the runtime's name for it.
+/// Whether the machine at hand has a feature of [`NAMED`], by the runtime's name for it, and lets this process use it: if that is matrix
+/// registers, it is asked for them.
 fn host_has(feature: &str) -> bool {
-    CpuFeatures::named(feature).is_some_and(|needed| CpuFeatures::detect().contains(needed))
+    CpuFeatures::named(feature).is_some_and(|needed| CpuFeatures::detect().permitted(needed).contains(needed))
 }
 
 /// Whether the machine at hand is AMD's, whose processors start a product of pairs wherever they start one of `f32`; Intel's take twice as long.

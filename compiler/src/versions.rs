@@ -198,8 +198,8 @@ mod tests {
              write a file for each"
         );
         assert_eq!(
-            error(&["znver4", "x86-64-v3", "sapphirerapids"]),
-            "targets \"znver4\" and \"sapphirerapids\" need the same of a processor, so that a program could not choose; \
+            error(&["alderlake", "x86-64-v2", "x86-64-v3+vnni"]),
+            "targets \"alderlake\" and \"x86-64-v3+vnni\" need the same of a processor, so that a program could not choose; \
              name one of them"
         );
     }

@@ -356,6 +356,8 @@ impl Content {
         let parts = FileParts::new(&header, file.len())?;
         let program = bytes(file, &parts.program)?;
         let versions = versions::read(program, header.versions)?;
+        let wanted = versions.iter().fold(CpuFeatures::default(), |all, version| all.with(version.features));
+        let available = available.permitted(wanted);
         let version = match versions::best(&versions, available) {
             Some(version) => version,
             None => return Err(no_version(program, &versions, available)),

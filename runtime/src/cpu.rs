@@ -9,7 +9,7 @@ use crate::abi::CpuFeatures;
 
 /// `bit "name" where detection`, in the order of the bits.
 macro_rules! features {
-    ($($constant:ident = $bit:literal, $name:literal, $arch:literal, $detect:ident!($feature:tt);)*) => {
+    ($($constant:ident = $bit:literal, $name:literal, $arch:literal, $($detect:ident)::*!($feature:tt);)*) => {
         impl CpuFeatures {
             $(
                 #[doc = concat!("`", $name, "`, on ", $arch, ".")]
@@ -21,7 +21,7 @@ macro_rules! features {
                 let mut found = CpuFeatures::default();
                 $(
                     #[cfg(target_arch = $arch)]
-                    if std::arch::$detect!($feature) {
+                    if $($detect)::*!($feature) {
                         found = found.with(CpuFeatures::$constant);
                     }
                 )*
@@ -35,32 +35,35 @@ macro_rules! features {
 }
 
 features! {
-    SSE3 = 0, "sse3", "x86_64", is_x86_feature_detected!("sse3");
-    SSSE3 = 1, "ssse3", "x86_64", is_x86_feature_detected!("ssse3");
-    SSE4_1 = 2, "sse4.1", "x86_64", is_x86_feature_detected!("sse4.1");
-    SSE4_2 = 3, "sse4.2", "x86_64", is_x86_feature_detected!("sse4.2");
-    POPCNT = 4, "popcnt", "x86_64", is_x86_feature_detected!("popcnt");
-    AVX = 5, "avx", "x86_64", is_x86_feature_detected!("avx");
-    AVX2 = 6, "avx2", "x86_64", is_x86_feature_detected!("avx2");
-    FMA = 7, "fma", "x86_64", is_x86_feature_detected!("fma");
-    F16C = 8, "f16c", "x86_64", is_x86_feature_detected!("f16c");
-    BMI1 = 9, "bmi1", "x86_64", is_x86_feature_detected!("bmi1");
-    BMI2 = 10, "bmi2", "x86_64", is_x86_feature_detected!("bmi2");
-    LZCNT = 11, "lzcnt", "x86_64", is_x86_feature_detected!("lzcnt");
-    AVX512F = 12, "avx512f", "x86_64", is_x86_feature_detected!("avx512f");
-    AVX512BW = 13, "avx512bw", "x86_64", is_x86_feature_detected!("avx512bw");
-    AVX512DQ = 14, "avx512dq", "x86_64", is_x86_feature_detected!("avx512dq");
-    AVX512VL = 15, "avx512vl", "x86_64", is_x86_feature_detected!("avx512vl");
-    AVX512CD = 16, "avx512cd", "x86_64", is_x86_feature_detected!("avx512cd");
-    AVX512VNNI = 17, "avx512vnni", "x86_64", is_x86_feature_detected!("avx512vnni");
-    AVX512VBMI = 18, "avx512vbmi", "x86_64", is_x86_feature_detected!("avx512vbmi");
-    AVX512BITALG = 19, "avx512bitalg", "x86_64", is_x86_feature_detected!("avx512bitalg");
-    AVXVNNI = 20, "avxvnni", "x86_64", is_x86_feature_detected!("avxvnni");
-    AVX512BF16 = 21, "avx512bf16", "x86_64", is_x86_feature_detected!("avx512bf16");
-    NEON = 40, "neon", "aarch64", is_aarch64_feature_detected!("neon");
-    FP16 = 41, "fp16", "aarch64", is_aarch64_feature_detected!("fp16");
-    DOTPROD = 42, "dotprod", "aarch64", is_aarch64_feature_detected!("dotprod");
-    LSE = 43, "lse", "aarch64", is_aarch64_feature_detected!("lse");
+    SSE3 = 0, "sse3", "x86_64", std::arch::is_x86_feature_detected!("sse3");
+    SSSE3 = 1, "ssse3", "x86_64", std::arch::is_x86_feature_detected!("ssse3");
+    SSE4_1 = 2, "sse4.1", "x86_64", std::arch::is_x86_feature_detected!("sse4.1");
+    SSE4_2 = 3, "sse4.2", "x86_64", std::arch::is_x86_feature_detected!("sse4.2");
+    POPCNT = 4, "popcnt", "x86_64", std::arch::is_x86_feature_detected!("popcnt");
+    AVX = 5, "avx", "x86_64", std::arch::is_x86_feature_detected!("avx");
+    AVX2 = 6, "avx2", "x86_64", std::arch::is_x86_feature_detected!("avx2");
+    FMA = 7, "fma", "x86_64", std::arch::is_x86_feature_detected!("fma");
+    F16C = 8, "f16c", "x86_64", std::arch::is_x86_feature_detected!("f16c");
+    BMI1 = 9, "bmi1", "x86_64", std::arch::is_x86_feature_detected!("bmi1");
+    BMI2 = 10, "bmi2", "x86_64", std::arch::is_x86_feature_detected!("bmi2");
+    LZCNT = 11, "lzcnt", "x86_64", std::arch::is_x86_feature_detected!("lzcnt");
+    AVX512F = 12, "avx512f", "x86_64", std::arch::is_x86_feature_detected!("avx512f");
+    AVX512BW = 13, "avx512bw", "x86_64", std::arch::is_x86_feature_detected!("avx512bw");
+    AVX512DQ = 14, "avx512dq", "x86_64", std::arch::is_x86_feature_detected!("avx512dq");
+    AVX512VL = 15, "avx512vl", "x86_64", std::arch::is_x86_feature_detected!("avx512vl");
+    AVX512CD = 16, "avx512cd", "x86_64", std::arch::is_x86_feature_detected!("avx512cd");
+    AVX512VNNI = 17, "avx512vnni", "x86_64", std::arch::is_x86_feature_detected!("avx512vnni");
+    AVX512VBMI = 18, "avx512vbmi", "x86_64", std::arch::is_x86_feature_detected!("avx512vbmi");
+    AVX512BITALG = 19, "avx512bitalg", "x86_64", std::arch::is_x86_feature_detected!("avx512bitalg");
+    AVXVNNI = 20, "avxvnni", "x86_64", std::arch::is_x86_feature_detected!("avxvnni");
+    AVX512BF16 = 21, "avx512bf16", "x86_64", std::arch::is_x86_feature_detected!("avx512bf16");
+    AMX_TILE = 22, "amx-tile", "x86_64", crate::amx::has_amx!(TILE);
+    AMX_INT8 = 23, "amx-int8", "x86_64", crate::amx::has_amx!(INT8);
+    AMX_BF16 = 24, "amx-bf16", "x86_64", crate::amx::has_amx!(BF16);
+    NEON = 40, "neon", "aarch64", std::arch::is_aarch64_feature_detected!("neon");
+    FP16 = 41, "fp16", "aarch64", std::arch::is_aarch64_feature_detected!("fp16");
+    DOTPROD = 42, "dotprod", "aarch64", std::arch::is_aarch64_feature_detected!("dotprod");
+    LSE = 43, "lse", "aarch64", std::arch::is_aarch64_feature_detected!("lse");
 }
 
 impl CpuFeatures {
@@ -107,6 +110,14 @@ impl CpuFeatures {
         let without = env::var_os(WITHOUT).unwrap_or_default();
         let masked = CpuFeatures::masked_by(&without.to_string_lossy())?;
         Ok(CpuFeatures::detect().missing_from(masked))
+    }
+
+    /// Those of these that this process may use, of which `wanted` are about to be: the operating system gives matrix registers to
+    /// processes that ask for them, which makes the memory that signals need larger.
+    pub fn permitted(self, wanted: CpuFeatures) -> CpuFeatures {
+        let matrices = CpuFeatures::AMX_TILE.with(CpuFeatures::AMX_INT8).with(CpuFeatures::AMX_BF16);
+        let asks = self.0 & wanted.0 & matrices.0 != 0;
+        if asks && !crate::amx::permitted() { self.missing_from(matrices) } else { self }
     }
 
     /// The features that a list names.

@@ -45,6 +45,7 @@
 #[doc(hidden)]
 pub mod abi;
 mod affinity;
+mod amx;
 #[cfg(feature = "ndarray")]
 mod arrays;
 #[doc(hidden)]

@@ -18,6 +18,7 @@ use nnc_runtime::abi::CpuFeatures;
 enum Register {
     Eax = 0,
     Ecx = 1,
+    Edx = 2,
     Ebx = 3,
 }
 
@@ -33,18 +34,21 @@ struct Question {
 const BASIC: Question = Question { leaf: 1, part: 0, register: Register::Ecx };
 const EXTENDED: Question = Question { leaf: 7, part: 0, register: Register::Ebx };
 const EXTENDED_MORE: Question = Question { leaf: 7, part: 0, register: Register::Ecx };
+const EXTENDED_MATRICES: Question = Question { leaf: 7, part: 0, register: Register::Edx };
 const SECOND: Question = Question { leaf: 7, part: 1, register: Register::Eax };
 const AMD: Question = Question { leaf: 0x8000_0001, part: 0, register: Register::Ecx };
-const QUESTIONS: [Question; 5] = [BASIC, EXTENDED, EXTENDED_MORE, SECOND, AMD];
+const QUESTIONS: [Question; 6] = [BASIC, EXTENDED, EXTENDED_MORE, EXTENDED_MATRICES, SECOND, AMD];
 
 /// Bit of [`BASIC`]: the operating system uses XSAVE, so that XGETBV may be asked.
 const OSXSAVE: u32 = 27;
 /// State that the operating system must keep: of 128-bit and 256-bit registers, and of masks and 512-bit ones.
 const AVX_STATE: u32 = 0b110;
 const AVX512_STATE: u32 = 0b1110_0110;
+/// The same of matrix registers, which a process needs leave for, too.
+const AMX_STATE: u32 = 0b11 << 17;
 
 /// Where CPUID tells of a feature, and the state that it uses.
-const FEATURES: [(CpuFeatures, Question, u32, u32); 22] = [
+const FEATURES: [(CpuFeatures, Question, u32, u32); 25] = [
     (CpuFeatures::SSE3, BASIC, 0, 0),
     (CpuFeatures::SSSE3, BASIC, 9, 0),
     (CpuFeatures::SSE4_1, BASIC, 19, 0),
@@ -67,6 +71,9 @@ const FEATURES: [(CpuFeatures, Question, u32, u32); 22] = [
     (CpuFeatures::AVXVNNI, SECOND, 4, AVX_STATE),
     (CpuFeatures::AVX512BITALG, EXTENDED_MORE, 12, AVX512_STATE),
     (CpuFeatures::AVX512BF16, SECOND, 5, AVX512_STATE),
+    (CpuFeatures::AMX_BF16, EXTENDED_MATRICES, 22, AMX_STATE),
+    (CpuFeatures::AMX_TILE, EXTENDED_MATRICES, 24, AMX_STATE),
+    (CpuFeatures::AMX_INT8, EXTENDED_MATRICES, 25, AMX_STATE),
 ];
 
 /// A function of System V's convention, without parameters, that returns 1 if this processor and its operating system
@@ -101,6 +108,9 @@ pub(super) fn x86_64(needed: CpuFeatures) -> Vec<u8> {
             code.bytes(&[0x0f, 0x01, 0xd0]); // xgetbv
             code.fail_unless_set(Register::Eax, state);
         }
+    }
+    if state & AMX_STATE != 0 {
+        code.ask_for_matrices();
     }
     code.finish()
 }
@@ -139,6 +149,18 @@ impl MachineCode {
         self.bytes(&[0xb9]); // mov ecx, part
         self.word(part);
         self.bytes(&[0x0f, 0xa2]); // cpuid
+    }
+
+    /// Linux keeps matrix registers for processes that ask for them: `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`, which any thread
+    /// may say again.
+    fn ask_for_matrices(&mut self) {
+        for (register, value) in [(0xb8, 158), (0xbf, 0x1023), (0xbe, 18)] {
+            self.bytes(&[register]); // mov eax, 158; mov edi, 0x1023; mov esi, 18
+            self.word(value);
+        }
+        self.bytes(&[0x0f, 0x05]); // syscall
+        self.bytes(&[0x85, 0xc0]); // test eax, eax
+        self.fail_on(0x85); // jne
     }
 
     fn fail_if_below(&mut self, leaf: u32) {
@@ -204,6 +226,8 @@ mod tests {
         assert_eq!(count(CpuFeatures::BMI2.with(CpuFeatures::LZCNT), Mnemonic::Xgetbv), 0);
         assert_eq!(count(CpuFeatures::AVX512VNNI, Mnemonic::Cpuid), 4);
         assert_eq!(count(CpuFeatures::AVX512VNNI, Mnemonic::Xgetbv), 1);
+        assert_eq!(count(CpuFeatures::AVX512VNNI, Mnemonic::Syscall), 0);
+        assert_eq!(count(CpuFeatures::AMX_INT8, Mnemonic::Syscall), 1);
     }
 
     #[test]

@@ -16,11 +16,14 @@ use nnc_runtime::abi::CpuFeatures;
 use crate::target::{Arch, Target};
 
 /// Features that some code of a level has instructions of and other code of the same level has not.
-const EXTRAS: [(CpuidFeature, CpuFeatures); 4] = [
+const EXTRAS: [(CpuidFeature, CpuFeatures); 7] = [
     (CpuidFeature::AVX512_VNNI, CpuFeatures::AVX512VNNI),
     (CpuidFeature::AVX512_BF16, CpuFeatures::AVX512BF16),
     (CpuidFeature::AVX512_VBMI, CpuFeatures::AVX512VBMI),
     (CpuidFeature::AVX_VNNI, CpuFeatures::AVXVNNI),
+    (CpuidFeature::AMX_TILE, CpuFeatures::AMX_TILE),
+    (CpuidFeature::AMX_INT8, CpuFeatures::AMX_INT8),
+    (CpuidFeature::AMX_BF16, CpuFeatures::AMX_BF16),
 ];
 
 /// What a function of a target needs beyond the target's level.

@@ -26,7 +26,6 @@ const ALIASES: &[(&str, &str)] = &[
     ("meteorlake", "alderlake"),
     ("skylake-avx512", "x86-64-v4"),
     ("cascadelake", "x86-64-v4+vnni"),
-    ("icelake-server", "x86-64-v4+vnni"),
     ("cooperlake", "x86-64-v4+bf16"),
     ("znver5", "znver4"),
     ("emeraldrapids", "sapphirerapids"),
