@@ -101,7 +101,7 @@ fn can_ask(plan: &DensePlan) -> bool {
 mod tests {
     use super::*;
     use crate::code::tile::ir::Lanes;
-    use crate::code::tile::programs::dense::Col;
+    use crate::code::tile::programs::dense::{Accumulators, Col};
     use crate::code::tile::programs::epilogue::KernelEpilogue;
     use crate::plan::dense::{PanelRun, Progression, WeightsPitch};
     use crate::plan::sweep::{Axis, BytePitch, x_tiles};
@@ -111,6 +111,7 @@ mod tests {
         let x = Axis::point(49);
         let panel = 4 * 32 * i64::from(channels);
         DensePlan {
+            accumulators: Accumulators::Vectors,
             products: Default::default(),
             images: 1,
             y: Axis::point(1),

@@ -14,11 +14,15 @@
 //! A panel's weights are packed in the order in which its kernel reads them, `[ky][kx][k][lanes]`, with the channels
 //! permuted to where the input has them. Panels that differ only by constant distances form a [`PanelRun`].
 
+use std::ops::Range;
+
 use nnc_ir::op::Window;
 
 use super::sweep::{Axis, BytePitch, XTiles};
 use crate::code::float::{Float, Floats};
-use crate::code::tile::programs::dense::{Col, LINE, Products, Runs, UNROLL, panel_width};
+use crate::code::tile::programs::dense::{
+    Accumulators, Col, LINE, MatrixTile, Products, Runs, Tap, UNROLL, panel_width,
+};
 use crate::code::tile::programs::epilogue::{Activation, KernelEpilogue};
 
 /// Which base pointer is which.
@@ -172,6 +176,8 @@ pub struct Stage {
 pub struct DensePlan {
     /// Pictures in the batch (1 when all pixels are swept as one row).
     pub images: usize,
+    /// The registers that sums are in.
+    pub accumulators: Accumulators,
     /// What is multiplied; of integers, quads or pairs take the place of channels.
     pub products: Products,
     /// The vertical axis.
@@ -257,8 +263,52 @@ impl DensePlan {
     /// Scratch that a thread needs, in bytes.
     pub fn scratch(&self) -> u64 {
         let widest = self.tiles.iter().map(|t| t.width).max().unwrap_or(0);
-        self.stage.as_ref().map_or(0, |s| s.pixel as u64 * widest as u64)
+        let staged = self.stage.as_ref().map_or(0, |s| s.pixel as u64 * widest as u64);
+        let sums = self.panels.iter().flat_map(|panels| {
+            let columns = panels.cols.len();
+            self.tiles.iter().filter_map(move |tiles| {
+                Some(self.matrices(tiles.width)?.scratch(tiles.width as u32, columns) as u64)
+            })
+        });
+        staged.max(sums.max().unwrap_or(0))
     }
+
+    /// How a tile of so many pixels uses matrix registers, if sums are there.
+    pub fn matrices(&self, width: usize) -> Option<MatrixTile> {
+        match self.accumulators {
+            Accumulators::Vectors => None,
+            Accumulators::Matrices(tile) => Some(tile.of_pixels(width)),
+        }
+    }
+
+    /// The taps of some tiles, rows of a window one by one where all lie inside for matrix registers.
+    pub fn taps(&self, tiles: &XTiles) -> Vec<Tap> {
+        let rows = if self.accumulators == Accumulators::Vectors { 1 } else { self.y.kernel };
+        let first = if self.stage.is_some() { None } else { Some(self.input) };
+        taps(first, (&self.y, &self.x), rows, &tiles.taps)
+    }
+}
+
+/// The taps of so many rows of a window, which read an image, or all the same pixels; for each column, the pixels of a tile that have it
+/// inside.
+pub(super) fn taps(
+    input: Option<BytePitch>,
+    (y, x): (&Axis, &Axis),
+    rows: usize,
+    columns: &[Range<usize>],
+) -> Vec<Tap> {
+    let disp = |row: usize, column: usize| {
+        let from_row = |input: BytePitch| input.row * (row * y.dilation) as i64;
+        let from_column = |input: BytePitch| input.pixel * ((column * x.dilation) as i64 - x.pad as i64);
+        input.map_or(0, |input| (from_row(input) + from_column(input)) as i32)
+    };
+    let of_row = |row: usize| {
+        columns.iter().enumerate().map(move |(column, pixels)| Tap {
+            disp: disp(row, column),
+            rows: pixels.start as u32..pixels.end as u32,
+        })
+    };
+    (0..rows).flat_map(of_row).collect()
 }
 
 /// The last two axes of a window, which are those of a picture; `None` for fewer.

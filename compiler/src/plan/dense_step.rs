@@ -14,17 +14,20 @@ use super::dense::{
 use super::draft::Draft;
 use super::fits::KernelLayer;
 use super::image::{Image, Slot, SlotRun, runs_of};
+use super::matrix::{self, MatrixCut, MatrixLayer, matrix_tiles};
 use super::own::{ComputedPanel, Own, Parameter};
 use super::packing::{HOLE, PackedPanel, Packing, QUAD, WORD};
 use super::panels::{Panel, cut_panels, f32_elems, output_runs, packed_bias, packed_words};
 use super::pitch::{LANES, Pitch};
 use super::planner::{ARENA_START, Place, Planner, RunTable};
 use super::quads::Quads;
-use super::sweep::{Axis, BytePitch, x_tiles};
+use super::sweep::{Axis, BytePitch, XTiles, x_tiles};
 use super::tiling::{self, Folding, LayerShape, Registers};
 use super::{LayerCode, PanelWidth, PlanError, Traffic};
 use crate::code::float::Float;
-use crate::code::tile::programs::dense::{Products, RunClass, Runs, UNROLL};
+use crate::code::tile::ir::MATRIX_ROWS;
+use crate::code::tile::programs::dense::matrix::{lanes_of_runs, widths};
+use crate::code::tile::programs::dense::{Accumulators, Products, RunClass, Runs, Tap, UNROLL};
 use crate::code::tile::programs::epilogue::{Activation, KernelEpilogue};
 use crate::code::tile::programs::window::KernelPrologue;
 use crate::code::tile::store_registers;
@@ -122,8 +125,8 @@ struct Cut {
     images: usize,
     y: Axis,
     x: Axis,
-    /// Pixels of a tile.
-    rows: usize,
+    tiles: Vec<XTiles>,
+    accumulators: Accumulators,
     panels: Vec<Panel>,
 }
 
@@ -184,6 +187,15 @@ impl Planner<'_> {
         is_first: bool,
     ) -> Result<(), PlanError> {
         let own = &self.with_products(layer, own, prologue, placed);
+        if own.products == Products::Halves && !self.multiplies_pairs() {
+            let mut layer = *layer;
+            let around = match layer.is_inside() {
+                true => None,
+                false => Some(self.bordered(&mut layer, placed.input, Float::Bf16, 0)?),
+            };
+            let placed = Placed { input: around.as_ref().unwrap_or(placed.input), ..*placed };
+            return self.direct(&layer, own, prologue, epilogue, &placed, is_first);
+        }
         let decision = self.fits_winograd(layer, own.products, prologue, epilogue, placed);
         match (decision, &own.weights) {
             (Some(decision), Parameter::Known(weights)) => {
@@ -243,8 +255,7 @@ impl Planner<'_> {
         let table_entries = tables.len();
         let parameters = self.parameters(layer, own, &cut, &input, tables)?;
         let stage = self.stage(prologue, &input, cin, products);
-        let tiles = x_tiles(&cut.x, cut.rows);
-        let tile_units = cut.images * cut.y.output * tiles.iter().map(|t| t.count).sum::<usize>();
+        let tile_units = cut.images * cut.y.output * cut.tiles.iter().map(|t| t.count).sum::<usize>();
         let panel_units: usize = panels.iter().map(|p| p.count).sum();
         let few_tiles = tile_units < 8 && panel_units > tile_units;
         let order = match stage.is_none() && (parameters.weight_bytes > self.target.l2 / 2 || few_tiles) {
@@ -253,10 +264,11 @@ impl Planner<'_> {
         };
         let plan = DensePlan {
             images: cut.images,
+            accumulators: cut.accumulators,
             products: own.products,
             y: cut.y,
             x: cut.x,
-            tiles,
+            tiles: cut.tiles,
             input: input.pitch.into(),
             output: output_pitch.into(),
             residual: residual_pitch.map(BytePitch::from).unwrap_or_default(),
@@ -323,8 +335,11 @@ impl Planner<'_> {
         // What is copied to scratch is rounded there: bounds change no bf16 that they let through.
         let exact = !prologue.affine && matches!(prologue.activation, Activation::None | Activation::Relu);
         let floats = self.float_of(placed.input) == Float::Bf16;
-        if !(exact && floats && self.multiplies_pairs()) {
+        if !(exact && floats && self.flushes()) {
             return false;
+        }
+        if !self.multiplies_pairs() {
+            return prologue.is_none() && self.fits_matrices(layer, placed);
         }
         // What cannot be read where it lies is brought together.
         let Some(input) = self.dense_input(layer, placed.input, !prologue.is_none(), Products::Halves) else {
@@ -336,9 +351,25 @@ impl Planner<'_> {
         input.groups.iter().all(|group| Some(rows(group)) == first && !stepped(group))
     }
 
-    /// Whether the target multiplies pairs of `bf16`; that takes denormals for zero.
+    /// Whether matrix registers can multiply a layer's pairs of `bf16`, which are read where they lie, once its padding lies there, too.
+    fn fits_matrices(&self, layer: &KernelLayer, placed: &Placed<'_>) -> bool {
+        let (products, one) = (Products::Halves, [Tap { disp: 0, rows: 0..1 }]);
+        let input = self.dense_input(layer, placed.input, false, products);
+        let Some(input) = input.filter(|input| self.target.has_matrices() && input.staged.is_none()) else {
+            return false;
+        };
+        let runs = input.groups.iter().map(|group| lanes_of_runs(&group.k, &one, Float::Bf16, products));
+        let runs: Option<Vec<Vec<u32>>> = runs.collect();
+        runs.is_some_and(|runs| widths(runs.into_iter().flatten()).is_some())
+    }
+
+    /// Whether the target multiplies pairs of `bf16` in vectors; that takes denormals for zero.
     pub(super) fn multiplies_pairs(&self) -> bool {
-        self.target.has_dot_of_halves() && self.options.denormals == Denormals::Flush
+        self.target.has_dot_of_halves() && self.flushes()
+    }
+
+    fn flushes(&self) -> bool {
+        self.options.denormals == Denormals::Flush
     }
 
     /// Where half floats of a layer's input become `f32`.
@@ -402,8 +433,37 @@ impl Planner<'_> {
             PanelWidth::Fastest => tiling::choose(registers, &layer),
             PanelWidth::Common => tiling::choose_common(registers, &layer),
         };
+        let in_matrices = self.in_matrices(input, own, &layer, (&y, &x));
+        // Where vectors multiply no pairs, there are some for matrix registers only.
+        let no_vectors = own.products == Products::Halves && !self.multiplies_pairs();
+        let is_faster = |cut: &MatrixCut| no_vectors || cut.cycles < tiling::cycles(registers, &layer, tile);
+        if let Some(cut) = in_matrices.filter(is_faster) {
+            let panels =
+                cut_panels(&runs, Registers { lanes: 16, ..registers }, cut.shape.vectors, Folding::NONE);
+            let panels = panels.into_iter().map(Panel::in_full_vectors).collect();
+            let (accumulators, tiles) = (Accumulators::Matrices(cut.tile), matrix_tiles(&x, cut.shape.rows));
+            return Cut { images, y, x, tiles, accumulators, panels };
+        }
         let panels = cut_panels(&runs, registers, tile.vectors, folding);
-        Cut { images, y, x, rows: tile.rows, panels }
+        Cut { images, y, x, tiles: x_tiles(&x, tile.rows), accumulators: Accumulators::Vectors, panels }
+    }
+
+    /// How a layer is done in matrix registers, if they can do it.
+    fn in_matrices(
+        &self,
+        input: &DenseInput,
+        own: &Own,
+        shape: &LayerShape<'_>,
+        axes: (&Axis, &Axis),
+    ) -> Option<MatrixCut> {
+        let multiplies =
+            self.target.has_matrices() && matches!(own.products, Products::Bytes | Products::Halves);
+        if !multiplies || own.is_computed() || input.staged.is_some() {
+            return None;
+        }
+        let pitch = BytePitch::from(input.pitch);
+        let layer = MatrixLayer { shape, input: pitch, axes, groups: &input.groups, products: own.products };
+        matrix::choose(&layer)
     }
 
     /// Puts what a layer has of its own into the constants.
@@ -669,6 +729,7 @@ impl Planner<'_> {
             image.slots.chunks(per_group).map(|slots| Quads::of(slots, pitch.pixel)).collect();
         let groups = groups?;
         let alone = buffers.len() == 1 && groups.iter().all(|quads| quads.runs.len() == 1);
+        let longest = if self.target.has_matrices() { MATRIX_ROWS.into() } else { LONGEST_RUN };
         let inputs = groups.into_iter().map(|quads| match (alone, quads.runs.first()) {
             (true, Some(run)) => GroupInput {
                 start: pitch.bytes(run.at),
@@ -676,7 +737,7 @@ impl Planner<'_> {
                 table: Vec::new(),
                 order: quads.order,
             },
-            _ => table_of_quads(&quads),
+            _ => table_of_quads(&quads, longest),
         });
         let base = if alone { buffers[0] } else { ARENA_START };
         Some(DenseInput { base, pitch, groups: inputs.collect(), buffers, staged: None })
@@ -730,12 +791,12 @@ fn traffic(plan: &DensePlan, image: &Image, residual: Option<&Image>, table: usi
     Traffic { read, written: outputs * size(&plan.output) }
 }
 
-/// The same of bytes, by quads.
-fn table_of_quads(quads: &Quads) -> GroupInput {
+/// The same of bytes, by quads, of which so many are a piece at most.
+fn table_of_quads(quads: &Quads, longest: usize) -> GroupInput {
     let mut position = 0;
     let mut pieces: Vec<(usize, Slot, &[usize])> = Vec::new();
     for run in &quads.runs {
-        for piece in pieces_of(run.len) {
+        for piece in pieces_of(run.len, longest) {
             let start = Slot { buffer: run.buffer, at: run.at + piece.start * QUAD };
             let bytes = piece.len() * QUAD;
             pieces.push((piece.len(), start, &quads.order[position..position + bytes]));
@@ -750,7 +811,7 @@ fn table_input(order: Vec<usize>, runs: &[SlotRun]) -> GroupInput {
     let mut position = 0;
     let mut pieces: Vec<(usize, Slot, &[usize])> = Vec::new();
     for run in runs {
-        for piece in pieces_of(run.len) {
+        for piece in pieces_of(run.len, LONGEST_RUN) {
             let start = Slot { buffer: run.buffer, at: run.at + piece.start };
             pieces.push((piece.len(), start, &order[position..position + piece.len()]));
             position += piece.len();
@@ -760,8 +821,8 @@ fn table_input(order: Vec<usize>, runs: &[SlotRun]) -> GroupInput {
 }
 
 /// A run cut into pieces that a table lists.
-fn pieces_of(len: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..len).step_by(LONGEST_RUN).map(move |start| start..len.min(start + LONGEST_RUN))
+fn pieces_of(len: usize, longest: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..len).step_by(longest).map(move |start| start..len.min(start + longest))
 }
 
 /// A table of pieces: their length, where they begin, and their channels.

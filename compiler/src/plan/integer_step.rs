@@ -22,6 +22,7 @@ use nnc_ir::op::{IntegerConv, Op, Pad, PadMode};
 use nnc_ir::{DType, Tensor, TensorError, TensorType, Value};
 
 use super::PlanError;
+use super::border::border;
 use super::dense_step::Placed;
 use super::fits::KernelLayer;
 use super::image::{Image, Slot};
@@ -49,6 +50,9 @@ const SUMS: usize = 16;
 /// Products of vectors that take as long as to copy a run of channels of a pixel.
 const COPIED_RUN: usize = 4;
 
+/// Products of a sum from which matrix registers take less time than vectors, with a copy of the picture.
+const DEEP: usize = 128;
+
 impl Planner<'_> {
     /// Plans a convolution of integers.
     pub(super) fn integers(
@@ -67,8 +71,8 @@ impl Planner<'_> {
         let in_planes = !in_lanes && are_planes(&layer, &image);
         if in_planes {
             image = self.planes(&mut layer, &mut own, &image, conv)?;
-        } else if conv.x_zero != 0 && !(is_inside(&layer.axes.0) && is_inside(&layer.axes.1)) {
-            image = self.bordered(&mut layer, &image, conv)?;
+        } else if !layer.is_inside() && (conv.x_zero != 0 || self.wants_border(&layer, &image, in_lanes)) {
+            image = self.bordered(&mut layer, &image, Float::U8, conv.x_zero)?;
         }
         let sums = in_lanes && rescale.is_none();
         let epilogue =
@@ -103,6 +107,12 @@ impl Planner<'_> {
         self.direct(&layer, &own, prologue, epilogue, &placed, true)?;
         self.place(output, Place::Image(out_image));
         Ok(())
+    }
+
+    /// Whether a layer is worth a copy of the picture with its padding, which matrix registers need.
+    fn wants_border(&self, layer: &KernelLayer, image: &Image, in_lanes: bool) -> bool {
+        let depth = image.channels() / layer.groups * layer.axes.0.kernel * layer.axes.1.kernel;
+        self.target.has_matrices() && !in_lanes && depth >= DEEP
     }
 
     /// A copy of an image whose channels fill quads: run by run as they lie, which takes as many copies as there are runs, or in their order.
@@ -288,64 +298,6 @@ impl Planner<'_> {
             rescale: parameter(IntegerConv::SCALE)?.zip(Some(parameter(IntegerConv::SHIFT)?)),
         })
     }
-
-    /// The picture with its padding around it, and the layer that slides over that.
-    fn bordered(
-        &mut self,
-        layer: &mut KernelLayer,
-        image: &Image,
-        conv: &IntegerConv,
-    ) -> Result<Image, PlanError> {
-        let id = layer.node;
-        let name = format!("{}.border", self.graph.node(id).name);
-        let channels = image.channels();
-        let [y, x] = [layer.axes.0, layer.axes.1].map(border);
-        let extent = Extent { h: image.extent.h + y.0 + y.1, w: image.extent.w + x.0 + x.1, ..image.extent };
-        let depth = channels / layer.groups;
-        let slots = channels - depth + depth.next_multiple_of(QUAD);
-        let buffer = self.image_buffer(&name, extent, slots, Float::U8);
-        let around = Image::contiguous(extent, channels, buffer, 0);
-        let from = match self.image_view(image) {
-            Some(view) => view,
-            None => {
-                let gathered = self.relayout(id, image, "its operator reads channels at equal distances")?;
-                let refused = || PlanError::Internal("a gathered image is not regular".into());
-                self.image_view(&gathered).ok_or_else(refused)?
-            }
-        };
-        let refused = || PlanError::Internal(format!("\"{name}\" has no layout"));
-        let to = self.image_view(&around).ok_or_else(refused)?;
-        let pad = Pad {
-            mode: PadMode::Constant(conv.x_zero.into()),
-            begin: vec![0, 0, y.0 as isize, x.0 as isize],
-            end: vec![0, 0, y.1 as isize, x.1 as isize],
-        };
-        self.generic_steps(
-            id,
-            &name,
-            &pad.into(),
-            &[Some(from)],
-            &[to],
-            Some("its padding is the zero point"),
-        )?;
-        for (axis, (before, after)) in [(&mut layer.axes.0, y), (&mut layer.axes.1, x)] {
-            axis.input += before + after;
-            axis.pad -= before as isize;
-        }
-        Ok(around)
-    }
-}
-
-/// Whether no window reaches beyond the picture.
-fn is_inside(axis: &Axis) -> bool {
-    border(*axis) == (0, 0)
-}
-
-/// Elements before the first, and behind the last, that windows reach.
-fn border(axis: Axis) -> (usize, usize) {
-    let end = (axis.output - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1;
-    let before = axis.pad.max(0) as usize;
-    (before, (end as isize - axis.pad - axis.input as isize).max(0) as usize)
 }
 
 /// Whether a layer reads a picture that a caller gave in planes: few of them, so that neighbours of a row fill quads better than channels do.

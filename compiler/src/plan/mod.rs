@@ -19,6 +19,7 @@
 
 mod ahead;
 pub mod arena;
+mod border;
 pub mod buffer;
 pub mod channels;
 pub mod constants;
@@ -40,6 +41,7 @@ pub mod lanes;
 mod lanes_step;
 mod linear_scan;
 mod loops;
+mod matrix;
 pub mod memory;
 pub mod merged;
 mod own;
@@ -78,7 +80,7 @@ use nnc_runtime::{Constants, MemoryError};
 
 use crate::code::nest::Nest;
 use crate::code::routine::Routine;
-use crate::code::tile::programs::dense::Products;
+use crate::code::tile::programs::dense::{Accumulators, Products};
 use crate::code::tile::programs::winograd::Form;
 use crate::parallel;
 use crate::target::Target;
@@ -224,6 +226,11 @@ impl LayerCode {
             LayerCode::Dense(plan) => plan.products,
             _ => Products::Floats,
         }
+    }
+
+    /// Whether its sums are in matrix registers.
+    pub fn in_matrices(&self) -> bool {
+        matches!(self, LayerCode::Dense(plan) if plan.accumulators != Accumulators::Vectors)
     }
 }
 

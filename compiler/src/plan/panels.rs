@@ -14,6 +14,7 @@ use super::image::Image;
 use super::pieces::pieces;
 use super::tiling::{self, Folding, Registers};
 use crate::code::float::Float;
+use crate::code::tile::ir::Lanes;
 use crate::code::tile::programs::dense::Col;
 
 /// Neighbouring output channels of one group that lie together in the output and in the residual.
@@ -46,6 +47,12 @@ pub(super) struct Panel {
 }
 
 impl Panel {
+    /// The same, in columns of 16 lanes, of which the last one may have fewer that exist.
+    pub fn in_full_vectors(self) -> Panel {
+        let widen = |col: Col| Col::part(Lanes::X16, col.used);
+        Panel { cols: self.cols.into_iter().map(widen).collect(), ..self }
+    }
+
     /// Lanes that are computed.
     pub fn lanes(&self) -> usize {
         self.cols.iter().map(|c| c.lanes.count() as usize).sum()

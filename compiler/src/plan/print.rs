@@ -8,7 +8,7 @@ use super::dense::{DensePlan, LoopOrder};
 use super::lanes::{AxisBlocks, LanesPlan};
 use super::winograd::{StoredKernels, WinogradPlan};
 use super::{LayerCode, Plan};
-use crate::code::tile::programs::dense::Col;
+use crate::code::tile::programs::dense::{Accumulators, Col, MatrixTile};
 use crate::code::tile::programs::window::Along;
 
 /// Strips of a group that are written out.
@@ -111,6 +111,16 @@ fn dense(f: &mut fmt::Formatter<'_>, d: &DensePlan) -> fmt::Result {
     };
     let tiles: Vec<String> = d.tiles.iter().map(|t| format!("{}x{}", t.count, t.width)).collect();
     writeln!(f, "     rows {}x{} of tiles [{}], outermost {order}", d.images, d.y.output, tiles.join(" "))?;
+    if let Accumulators::Matrices(MatrixTile { height, widths: [first, second], sets, resident, .. }) =
+        d.accumulators
+    {
+        let steps = if second == 0 { format!("{first}") } else { format!("{first} and {second}") };
+        let held = if resident { ", the panel stays" } else { "" };
+        writeln!(
+            f,
+            "     matrix registers of {height} pixels, steps of {steps} lanes, {sets} sets of sums{held}"
+        )?;
+    }
     for p in &d.panels {
         writeln!(f, "     {} panels [{}] reading {:?}", p.count, widths(&p.cols), p.k)?;
     }

@@ -31,7 +31,7 @@ use super::sweep::{Axis, BytePitch, x_tiles};
 use super::tiling::{self, Folding, LayerShape, Registers};
 use super::{LayerCode, PanelWidth, PlanError, Traffic};
 use crate::code::float::Float;
-use crate::code::tile::programs::dense::{Products, Runs, panel_width};
+use crate::code::tile::programs::dense::{Accumulators, Products, Runs, panel_width};
 use crate::code::tile::programs::epilogue::KernelEpilogue;
 use crate::code::tile::store_registers;
 use crate::code::view::View;
@@ -260,6 +260,7 @@ impl Planner<'_> {
             image: images.strides[which],
         };
         let plan = DensePlan {
+            accumulators: Accumulators::Vectors,
             products,
             images: images.extent,
             y: Axis::point(y.extent),

@@ -26,6 +26,10 @@ pub(super) struct Sweep {
     input_width: usize,
     /// The vertical axis of a picture; `None` where each pixel needs just its own.
     y: Option<Axis>,
+    /// Pixels before its first one that the last unit of a row reads, too; see `MatrixTile::before`.
+    lead: usize,
+    /// Units of a row.
+    in_row: usize,
 }
 
 impl Sweep {
@@ -50,6 +54,8 @@ impl Sweep {
             width,
             input_width: plan.x.input,
             y: (!own(&plan.y) || !own(&plan.x)).then_some(plan.y),
+            lead: plan.tiles.last().map_or(0, |t| plan.matrices(t.width).map_or(0, |m| m.before(t.width))),
+            in_row: row.len(),
         }
     }
 
@@ -64,6 +70,8 @@ impl Sweep {
             width,
             input_width: plan.x.input,
             y: Some(plan.y),
+            lead: 0,
+            in_row: 1,
         }
     }
 
@@ -88,7 +96,12 @@ impl Sweep {
     /// The pixels of the input that some units read.
     pub fn read(&self, units: &Range<usize>) -> Range<usize> {
         let written = self.written(units);
-        let Some(y) = self.y.filter(|_| !written.is_empty()) else { return written };
+        if written.is_empty() {
+            return written;
+        }
+        let is_last = (units.start + 1).is_multiple_of(self.in_row);
+        let early = written.start - if is_last { self.lead.min(written.start) } else { 0 };
+        let Some(y) = self.y else { return early..written.end };
         let rows = written.start / self.width..written.end.div_ceil(self.width);
         // Windows move down with the rows. At the border of a picture they begin with the first tap inside, which with dilation may be a
         // few rows further down for one row than for those behind it: so many rows that have taps tell where all begin, and end.
@@ -118,7 +131,7 @@ mod tests {
         let rows = starts.iter().flat_map(|b| (0..b.count).map(move |i| b.first + i * b.taps.len()));
         let width = 5 / stride;
         let edges = rows.chain([y.output]).map(|row| row * width).collect();
-        Sweep { edges, width, input_width: 5, y: Some(y) }
+        Sweep { edges, width, input_width: 5, y: Some(y), lead: 0, in_row: 1 }
     }
 
     #[test]
@@ -130,6 +143,16 @@ mod tests {
         assert_eq!(sweep.covering(&(0..60)), 0..6);
         assert_eq!(sweep.covering(&(30..30)), 0..0);
         assert_eq!(sweep.written(&(1..3)), 10..30);
+    }
+
+    #[test]
+    fn the_last_unit_of_a_row_reads_the_pixels_that_lead_to_it() {
+        let edges = vec![0, 26, 52, 62, 88, 114, 124];
+        let sweep = Sweep { edges, width: 62, input_width: 62, y: None, lead: 3, in_row: 3 };
+        assert_eq!(sweep.read(&(0..1)), 0..26);
+        assert_eq!(sweep.read(&(2..3)), 49..62);
+        assert_eq!(sweep.read(&(1..4)), 26..88, "what leads to it is read anyway");
+        assert_eq!(sweep.read(&(5..6)), 111..124);
     }
 
     #[test]
@@ -190,7 +213,7 @@ mod tests {
             let y = Axis { input, output, kernel, stride, dilation, pad };
             let images = 2;
             let edges = (0..=images * output).map(|row| row * 5).collect();
-            let sweep = Sweep { edges, width: 5, input_width: 7, y: Some(y) };
+            let sweep = Sweep { edges, width: 5, input_width: 7, y: Some(y), lead: 0, in_row: 1 };
             for start in 0..images * output {
                 for end in start + 1..=images * output {
                     let of_row = |row: usize| {

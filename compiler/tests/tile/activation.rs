@@ -2,7 +2,7 @@
 
 use nnc::code::float::Floats;
 use nnc::code::tile::ir::{Lanes, ParamRole};
-use nnc::code::tile::programs::dense::{Broadcast, Col, DenseTile, Products, Runs, Tap};
+use nnc::code::tile::programs::dense::{Accumulators, Broadcast, Col, DenseTile, Products, Runs, Tap};
 use nnc::code::tile::programs::epilogue::{Activation, KernelEpilogue};
 
 use super::support::{Engine, Given, bytes, floats};
@@ -10,6 +10,7 @@ use super::support::{Engine, Given, bytes, floats};
 /// Applies an activation to each value: a dense tile of one weight, which is 1.
 fn apply(engine: &Engine, activation: Activation, values: &[f32]) -> Vec<f32> {
     let tile = DenseTile {
+        accumulators: Accumulators::Vectors,
         products: Products::Floats,
         rows: 1,
         a_pixel: 0,

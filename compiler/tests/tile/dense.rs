@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 use nnc::code::float::Floats;
 use nnc::code::tile::ir::{Lanes, ParamRole};
 use nnc::code::tile::programs::dense::{
-    Broadcast, Col, DenseTile, Products, RunClass, Runs, Tap, pack, pack_row, panel_channels,
+    Accumulators, Broadcast, Col, DenseTile, Products, RunClass, Runs, Tap, pack, pack_row, panel_channels,
 };
 use nnc::code::tile::programs::epilogue::{Activation, KernelEpilogue, KernelResidual};
 use nnc_ir::op::Unary;
@@ -261,6 +261,7 @@ fn by_tiles(layer: &Layer, data: &Data, engine: &Engine, broadcast: Broadcast) -
                         })
                         .collect();
                     let tile = DenseTile {
+                        accumulators: Accumulators::Vectors,
                         products: Products::Floats,
                         rows: rows as u32,
                         a_pixel: (layer.stride * pixel) as i32,
@@ -465,6 +466,7 @@ fn narrow_columns_are_folded_over_channels() {
 fn columns_cannot_be_folded_over_channels_that_are_not_there() {
     let cols = vec![Col { fold: 4, ..Col::full(Lanes::X4) }];
     let tile = |k| DenseTile {
+        accumulators: Accumulators::Vectors,
         products: Products::Floats,
         rows: 1,
         a_pixel: 4,
@@ -495,6 +497,7 @@ fn the_rows_of_a_matrix_are_read_as_the_rows_of_a_panel() {
         for cols in [vec![Col::full(Lanes::X16); 2], vec![Col::full(Lanes::X8), Col::full(Lanes::X4)]] {
             let width = panel_channels(&cols) as usize;
             let tile = DenseTile {
+                accumulators: Accumulators::Vectors,
                 products: Products::Floats,
                 rows: 3,
                 a_pixel: 4 * channels as i32,
@@ -541,6 +544,7 @@ fn the_rows_of_a_matrix_are_read_as_the_rows_of_a_panel() {
 #[test]
 fn the_rows_of_a_matrix_have_one_tap_and_no_folded_columns() {
     let tile = DenseTile {
+        accumulators: Accumulators::Vectors,
         products: Products::Floats,
         rows: 1,
         a_pixel: 32,

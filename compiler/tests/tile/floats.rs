@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use nnc::code::float::{Float, Floats};
 use nnc::code::tile::ir::{Lanes, ParamKind, ParamRole, TileProgram};
-use nnc::code::tile::programs::dense::{Broadcast, Col, DenseTile, Products, RunClass, Runs, Tap};
+use nnc::code::tile::programs::dense::{
+    Accumulators, Broadcast, Col, DenseTile, Products, RunClass, Runs, Tap,
+};
 use nnc::code::tile::programs::depthwise::{DepthwiseTile, WeightPlace};
 use nnc::code::tile::programs::epilogue::{Activation, KernelEpilogue, KernelResidual};
 use nnc::code::tile::programs::pool::{GlobalPoolTile, PoolFunction, PoolTile};
@@ -123,6 +125,7 @@ fn dense(k: Runs, cols: &[Col], split: u32, broadcast: Broadcast, floats: Floats
     let [input, output, residual] = [floats.input, floats.output, floats.residual].map(|f| f.bytes() as i32);
     let tap = |disp: i32, rows: Range<u32>| Tap { disp: disp * input, rows };
     DenseTile {
+        accumulators: Accumulators::Vectors,
         products: Products::Floats,
         rows: 4,
         a_pixel: 24 * input,
@@ -326,6 +329,7 @@ fn blocks_with_room_for_their_epilogue_fit_whatever_they_store() {
         };
         let rows = 16 - epilogue.registers(store_registers(float, &target)) as u32;
         let tile = DenseTile {
+            accumulators: Accumulators::Vectors,
             products: Products::Floats,
             rows,
             taps: vec![Tap { disp: 0, rows: 0..rows }],

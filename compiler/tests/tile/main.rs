@@ -5,6 +5,7 @@ mod dense;
 mod floats;
 mod functions;
 mod halves;
+mod matrix;
 mod object;
 mod operators;
 mod pairs;

@@ -5,7 +5,7 @@ use cranelift_object::{ObjectBuilder, ObjectModule};
 use nnc::code::float::Floats;
 use nnc::code::isa;
 use nnc::code::tile::ir::{Lanes, TileProgram};
-use nnc::code::tile::programs::dense::{Broadcast, Col, DenseTile, Products, Runs, Tap};
+use nnc::code::tile::programs::dense::{Accumulators, Broadcast, Col, DenseTile, Products, Runs, Tap};
 use nnc::code::tile::programs::epilogue::{Activation, KernelEpilogue};
 use nnc::code::tile::{Lowered, lower};
 use nnc::target::Target;
@@ -13,6 +13,7 @@ use object::{Object, ObjectSection, ObjectSymbol};
 
 fn kernel() -> TileProgram {
     let tile = DenseTile {
+        accumulators: Accumulators::Vectors,
         products: Products::Floats,
         rows: 4,
         a_pixel: 128,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use nnc::code::float::{Float, Floats};
 use nnc::code::tile::ir::{Builder, ByteRange, Inst, Lanes, ParamKind, ParamRole, Source, TileProgram, at};
 use nnc::code::tile::programs::dense::{
-    Broadcast, Col, DenseTile, Products, RunClass, Runs, Tap, pack, panel_channels, panel_width,
+    Accumulators, Broadcast, Col, DenseTile, Products, RunClass, Runs, Tap, pack, panel_channels, panel_width,
 };
 use nnc::code::tile::programs::epilogue::KernelEpilogue;
 
@@ -120,6 +120,7 @@ fn denormals_are_zero_before_and_after() {
 fn tile(k: Runs, cols: &[Col], split: u32, broadcast: Broadcast, products: Products) -> DenseTile {
     let tap = |disp: i32, rows: Range<u32>| Tap { disp: 2 * disp, rows };
     DenseTile {
+        accumulators: Accumulators::Vectors,
         products,
         rows: 4,
         a_pixel: 2 * 90,

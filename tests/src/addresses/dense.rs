@@ -53,7 +53,10 @@ impl Sweep {
             out_columns.extend((0..tiles.width as i64).map(|c| first + c));
             for (tap, inside) in tiles.taps.iter().enumerate() {
                 let shift = tap as i64 * plan.x.dilation as i64 - plan.x.pad as i64;
-                columns.extend(inside.clone().map(|c| (first + c as i64) * plan.x.stride as i64 + shift));
+                // A tile of matrix registers may begin early.
+                let lead = plan.matrices(tiles.width).map_or(0, |matrix| matrix.before(tiles.width) as i64);
+                let inside_of = inside.start as i64 - lead..inside.end as i64;
+                columns.extend(inside_of.map(|c| (first + c) * plan.x.stride as i64 + shift));
                 kernel_columns.extend((!inside.is_empty()).then_some(tap as i64));
             }
         }
@@ -203,7 +206,7 @@ fn staged(
 mod tests {
     use nnc::code::float::Float;
     use nnc::code::tile::ir::Lanes;
-    use nnc::code::tile::programs::dense::{Products, RunClass};
+    use nnc::code::tile::programs::dense::{Accumulators, Products, RunClass};
     use nnc::code::tile::programs::epilogue::{Activation, KernelEpilogue};
     use nnc::plan::Traffic;
     use nnc::plan::dense::{Ahead, LoopOrder, StageSource, WeightsPitch};
@@ -233,6 +236,7 @@ mod tests {
             float: Float::F32,
         };
         DensePlan {
+            accumulators: Accumulators::Vectors,
             products: Default::default(),
             images: 1,
             y: axis,

@@ -74,6 +74,8 @@ pub fn fits(program: &TileProgram, vectors: u32) -> Result<(), TileError> {
         Inst::Select { .. } | Inst::Fill { .. } => 1,
         Inst::Across { .. } | Inst::Scale { .. } => 2,
         Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => 0,
+        Inst::Configure | Inst::Release | Inst::MatrixZero { .. } | Inst::MatrixLoad { .. } => 0,
+        Inst::MatrixDot { .. } | Inst::MatrixStore { .. } => 0,
     };
     registers::measure(program, &Lifetimes::of(program), file, &scratch).map(|_| ())
 }
@@ -474,6 +476,9 @@ impl ClifEmitter<'_> {
             }
             // Cranelift has no such instruction.
             Inst::Prefetch { .. } => {}
+            // No program with matrix registers comes here.
+            Inst::Configure | Inst::Release | Inst::MatrixZero { .. } | Inst::MatrixLoad { .. } => {}
+            Inst::MatrixDot { .. } | Inst::MatrixStore { .. } => {}
             Inst::Advance { ptr, bytes } => {
                 let value = self.int(*ptr);
                 let value = self.b.ins().iadd_imm_s(value, i64::from(*bytes));

@@ -91,6 +91,14 @@ pub enum TileError {
         /// The program's name.
         program: String,
     },
+    /// The target has no matrix registers.
+    #[error(
+        "tile \"{program}\": needs matrix registers, which the target does not have; choose another kernel"
+    )]
+    NoMatrices {
+        /// The program's name.
+        program: String,
+    },
     /// A descriptor does not describe a kernel.
     #[error("tile \"{program}\": {what}")]
     Descriptor {

@@ -1,7 +1,9 @@
 //! Runs a program instruction by instruction: the meaning of the tile IR, against which both lowerings are tested.
 
 use super::error::TileError;
-use super::ir::{Addr, Inst, Int, Source, TileProgram, Trips, Vector};
+use super::ir::{
+    Addr, Inst, Int, MATRICES, Matrix, MatrixProducts, MatrixShape, Source, TileProgram, Trips, Vector,
+};
 use crate::code::float::Float;
 
 /// No `f32` from here on is an `i32`.
@@ -43,7 +45,17 @@ pub fn run(program: &TileProgram, args: &mut [KernelArg<'_>], fused: bool) -> Re
         *slot = (i, 0);
     }
     let vectors = vec![[0.0; 16]; program.vectors.len()];
-    Interpreter { program, args, fused, vectors, ints }.body(&program.body)
+    let matrices = [[[0; 16]; 16]; MATRICES];
+    Interpreter { program, args, fused, vectors, matrices, ints }.body(&program.body)
+}
+
+/// A matrix register: the bits of the lanes of its rows.
+type Rows = [[u32; 16]; 16];
+
+/// The sum of the products of four bytes, unsigned ones by signed ones.
+fn dot_of_bytes(unsigned: u32, signed: u32) -> i32 {
+    let pairs = unsigned.to_le_bytes().into_iter().zip(signed.to_le_bytes());
+    pairs.map(|(a, b)| i32::from(a) * i32::from(b as i8)).sum()
 }
 
 struct Interpreter<'a, 'b> {
@@ -51,6 +63,7 @@ struct Interpreter<'a, 'b> {
     args: &'a mut [KernelArg<'b>],
     fused: bool,
     vectors: Vec<[f32; 16]>,
+    matrices: [Rows; MATRICES],
     /// A pointer is a parameter and an offset in bytes.
     ints: Vec<(usize, i64)>,
 }
@@ -232,7 +245,31 @@ impl Interpreter<'_, '_> {
                 let lane = |i: usize| if test.apply(x[i], y[i]) { then[i] } else { otherwise[i] };
                 self.set(*dst, std::array::from_fn(lane))
             }
-            Inst::Prefetch { .. } => Ok(()),
+            Inst::Prefetch { .. } | Inst::Release => Ok(()),
+            Inst::Configure => {
+                self.matrices = [[[0; 16]; 16]; MATRICES];
+                Ok(())
+            }
+            Inst::MatrixZero { dst } => self.set_rows(*dst, [[0; 16]; 16]),
+            Inst::MatrixLoad { dst, addr, pitch } => {
+                let shape = self.shape(*dst)?;
+                let mut rows = [[0; 16]; 16];
+                for (r, row) in rows.iter_mut().enumerate().take(usize::from(shape.rows)) {
+                    let addr = Addr { disp: addr.disp + r as i32 * pitch, float: Float::F32, ..*addr };
+                    let lanes = self.lanes_at(addr, u32::from(shape.lanes))?;
+                    row.iter_mut().zip(lanes).for_each(|(lane, x)| *lane = x.to_bits());
+                }
+                self.set_rows(*dst, rows)
+            }
+            Inst::MatrixDot { acc, a, b, products } => self.dot_of_rows(*acc, [*a, *b], *products),
+            Inst::MatrixStore { src, addr, pitch } => {
+                let (shape, rows) = (self.shape(*src)?, self.rows(*src)?);
+                for (r, row) in rows.iter().enumerate().take(usize::from(shape.rows)) {
+                    let addr = Addr { disp: addr.disp + r as i32 * pitch, float: Float::F32, ..*addr };
+                    self.store_lanes(row.map(f32::from_bits), addr, u32::from(shape.lanes))?;
+                }
+                Ok(())
+            }
             Inst::Advance { ptr, bytes } => {
                 let (param, offset) = self.int(*ptr)?;
                 self.set_int(*ptr, (param, offset + i64::from(*bytes)))
@@ -253,6 +290,52 @@ impl Interpreter<'_, '_> {
                 (0..rounds).try_for_each(|_| self.body(body))
             }
         }
+    }
+
+    fn shape(&self, m: Matrix) -> Result<MatrixShape, TileError> {
+        self.program.shape(m).ok_or_else(|| self.fail("no such matrix register"))
+    }
+
+    fn rows(&self, m: Matrix) -> Result<Rows, TileError> {
+        self.matrices.get(usize::from(m.0)).copied().ok_or_else(|| self.fail("no such matrix register"))
+    }
+
+    fn set_rows(&mut self, m: Matrix, rows: Rows) -> Result<(), TileError> {
+        match self.matrices.get_mut(usize::from(m.0)) {
+            Some(slot) => *slot = rows,
+            None => return Err(self.fail("no such matrix register")),
+        }
+        Ok(())
+    }
+
+    fn dot_of_rows(
+        &mut self,
+        acc: Matrix,
+        [a, b]: [Matrix; 2],
+        products: MatrixProducts,
+    ) -> Result<(), TileError> {
+        let (of_acc, of_a) = (self.shape(acc)?, self.shape(a)?);
+        let (mut sums, a, b) = (self.rows(acc)?, self.rows(a)?, self.rows(b)?);
+        let depth = usize::from(of_a.lanes);
+        for (sums, a) in sums.iter_mut().zip(&a).take(usize::from(of_acc.rows)) {
+            for (n, sum) in sums.iter_mut().enumerate().take(usize::from(of_acc.lanes)) {
+                let pairs = a.iter().zip(b.iter().map(|row| row[n])).take(depth);
+                *sum = match products {
+                    MatrixProducts::Bytes => {
+                        pairs.fold(*sum as i32, |sum, (&a, b)| sum.wrapping_add(dot_of_bytes(a, b))) as u32
+                    }
+                    MatrixProducts::Halves => {
+                        let [upper, lower] = pairs.fold([0.0f32; 2], |sums, (&a, b)| {
+                            let (a, b) = (halves(f32::from_bits(a)), halves(f32::from_bits(b)));
+                            std::array::from_fn(|i| flushed(a[i].mul_add(b[i], sums[i])))
+                        });
+                        let step = flushed(upper + lower);
+                        flushed(flushed(f32::from_bits(*sum)) + step).to_bits()
+                    }
+                };
+            }
+        }
+        self.set_rows(acc, sums)
     }
 
     fn get(&self, v: Vector) -> Result<[f32; 16], TileError> {
@@ -319,7 +402,10 @@ impl Interpreter<'_, '_> {
     }
 
     fn store(&mut self, src: Vector, addr: Addr, n: u32) -> Result<(), TileError> {
-        let value = self.get(src)?;
+        self.store_lanes(self.get(src)?, addr, n)
+    }
+
+    fn store_lanes(&mut self, value: [f32; 16], addr: Addr, n: u32) -> Result<(), TileError> {
         let (param, range) = self.locate(addr, n)?;
         if let Some(KernelArg::Memory { bytes, .. }) = self.args.get_mut(param) {
             for (lane, float) in value.iter().zip(bytes[range].chunks_mut(addr.float.bytes() as usize)) {

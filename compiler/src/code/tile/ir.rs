@@ -23,6 +23,9 @@
 //! one broadcast serve columns of mixed widths. Integer registers hold pointers and counts; the first ones are the
 //! parameters, in order. Registers are not SSA: an instruction may overwrite its own operand.
 //!
+//! A matrix register has up to 16 rows of up to 16 lanes, its [`MatrixShape`]. There are [`MATRICES`] of them, they are configured once for
+//! many calls, and they are given numbers by whoever writes the program.
+//!
 //! # Arithmetic
 //!
 //! Every lane is IEEE f32 with round-to-nearest-even. Two points go beyond IEEE and hold in every lowering:
@@ -90,6 +93,42 @@ pub struct Vector(pub u32);
 /// of parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Int(pub u32);
+
+/// A matrix register: an index into [`TileProgram::matrices`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Matrix(pub u8);
+
+/// The size of a matrix register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MatrixShape {
+    /// Rows, 1 to 16.
+    pub rows: u8,
+    /// Lanes of 32 bits in a row, 1 to 16.
+    pub lanes: u8,
+}
+
+/// How many matrix registers there are.
+pub const MATRICES: usize = 8;
+
+/// The most rows, and lanes in a row, of a matrix register.
+pub const MATRIX_ROWS: u8 = 16;
+
+impl MatrixShape {
+    /// Bytes from the first one of its first row to behind the last one of its last row, in memory in which rows are so far apart.
+    pub fn span(self, pitch: i32) -> ByteRange {
+        let last = i64::from(self.rows.saturating_sub(1)) * i64::from(pitch);
+        ByteRange::new(last.min(0), last.max(0) + 4 * i64::from(self.lanes))
+    }
+}
+
+/// What is multiplied in the lanes of matrix registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MatrixProducts {
+    /// Four bytes of a lane, unsigned ones by signed ones. Sums are `i32`.
+    Bytes,
+    /// Two `bf16` of a lane. Sums are `f32`.
+    Halves,
+}
 
 /// What a parameter means to the caller, the same word in every kernel family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -623,6 +662,49 @@ pub enum Inst {
         /// Where the displacement is.
         entry: Addr,
     },
+    /// Gives the matrix registers the sizes that the program says, and zeros. Other programs that name equal ones may follow on the same
+    /// thread, and find what it left in them.
+    Configure,
+    /// Gives the matrix registers up.
+    Release,
+    /// Zeros.
+    MatrixZero {
+        /// Result.
+        dst: Matrix,
+    },
+    /// `dst` = rows of memory.
+    MatrixLoad {
+        /// Result.
+        dst: Matrix,
+        /// The first row; floats do not matter.
+        addr: Addr,
+        /// Bytes from one row to the next.
+        pitch: i32,
+    },
+    /// `acc` += `a` · `b`: row by row of `a`, of which each lane has a row of `b`.
+    ///
+    /// Sums of bytes wrap around. Of halves, the upper ones of all lanes are added up, and the lower ones, in the order of lanes; both sums are
+    /// added, and then to `acc`. Each product is fused with its addition, each addition rounds to nearest even, denormals are taken for
+    /// zero.
+    MatrixDot {
+        /// Summand and result.
+        acc: Matrix,
+        /// As many rows as `acc`.
+        a: Matrix,
+        /// As many rows as `a` has lanes, as many lanes as `acc`.
+        b: Matrix,
+        /// What lanes hold.
+        products: MatrixProducts,
+    },
+    /// Rows to memory.
+    MatrixStore {
+        /// Source.
+        src: Matrix,
+        /// The first row; floats do not matter.
+        addr: Addr,
+        /// Bytes from one row to the next.
+        pitch: i32,
+    },
     /// Runs `body` over and over.
     Loop {
         /// How often.
@@ -641,6 +723,8 @@ pub struct TileProgram {
     pub params: Vec<Param>,
     /// The width of each vector register.
     pub vectors: Vec<Lanes>,
+    /// The sizes of the matrix registers.
+    pub matrices: Vec<MatrixShape>,
     /// Number of integer registers, the parameters included.
     pub ints: u32,
     /// The instructions.
@@ -652,6 +736,39 @@ impl TileProgram {
     /// [`super::verify::verify`] reports it.
     pub fn lanes(&self, v: Vector) -> Lanes {
         self.vectors.get(v.0 as usize).copied().unwrap_or(Lanes::X4)
+    }
+
+    /// The size of a matrix register.
+    pub fn shape(&self, m: Matrix) -> Option<MatrixShape> {
+        self.matrices.get(usize::from(m.0)).copied()
+    }
+
+    /// A program that gives the matrix registers the sizes that this one names, for kernels that are called behind it; and one that gives
+    /// them up.
+    pub fn configuration(matrices: &[MatrixShape]) -> [TileProgram; 2] {
+        [("configure", Inst::Configure), ("release", Inst::Release)].map(|(name, inst)| {
+            let sizes: Vec<String> = matrices.iter().map(|m| format!("_{}x{}", m.rows, m.lanes)).collect();
+            let mut b = Builder::new(if name == "configure" {
+                name.to_owned() + &sizes.concat()
+            } else {
+                name.into()
+            });
+            b.push(inst.clone());
+            let mut program = b.finish();
+            if matches!(inst, Inst::Configure) {
+                program.matrices = matrices.to_vec();
+            }
+            program
+        })
+    }
+
+    /// The same program, which configures the matrix registers itself: to be run alone.
+    pub fn configured(mut self) -> TileProgram {
+        if !self.matrices.is_empty() {
+            self.body.insert(0, Inst::Configure);
+            self.body.push(Inst::Release);
+        }
+        self
     }
 
     /// The parameter with a role, and its position.
@@ -678,6 +795,7 @@ impl Builder {
             name: name.into(),
             params: Vec::new(),
             vectors: Vec::new(),
+            matrices: Vec::new(),
             ints: 0,
             body: Vec::new(),
         };
@@ -701,6 +819,12 @@ impl Builder {
     pub fn vector(&mut self, lanes: Lanes) -> Vector {
         self.program.vectors.push(lanes);
         Vector(self.program.vectors.len() as u32 - 1)
+    }
+
+    /// A fresh matrix register.
+    pub fn matrix(&mut self, shape: MatrixShape) -> Matrix {
+        self.program.matrices.push(shape);
+        Matrix(self.program.matrices.len() as u8 - 1)
     }
 
     /// Appends an instruction to the innermost open body.
@@ -900,6 +1024,8 @@ impl Inst {
             Inst::Load { .. } | Inst::LoadPart { .. } | Inst::Splat { .. } => {}
             Inst::Spread { .. } | Inst::Const { .. } => {}
             Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => {}
+            Inst::Configure | Inst::Release | Inst::MatrixZero { .. } | Inst::MatrixLoad { .. } => {}
+            Inst::MatrixDot { .. } | Inst::MatrixStore { .. } => {}
         }
     }
 
@@ -928,6 +1054,8 @@ impl Inst {
             Inst::DotWords { acc, .. } | Inst::DotHalves { acc, .. } => Some(*acc),
             Inst::Store { .. } | Inst::StorePart { .. } | Inst::Pack { .. } => None,
             Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => None,
+            Inst::Configure | Inst::Release | Inst::MatrixZero { .. } | Inst::MatrixLoad { .. } => None,
+            Inst::MatrixDot { .. } | Inst::MatrixStore { .. } => None,
         }
     }
 
@@ -937,6 +1065,8 @@ impl Inst {
             Inst::Load { addr, .. } | Inst::LoadPart { addr, .. } | Inst::Splat { addr, .. } => f(addr.base),
             Inst::Store { addr, .. } | Inst::StorePart { addr, .. } | Inst::Pack { addr, .. } => f(addr.base),
             Inst::Prefetch { addr } | Inst::Spread { addr, .. } => f(addr.base),
+            Inst::MatrixLoad { addr, .. } | Inst::MatrixStore { addr, .. } => f(addr.base),
+            Inst::Configure | Inst::Release | Inst::MatrixZero { .. } | Inst::MatrixDot { .. } => {}
             Inst::Translate { table: addr, .. } | Inst::Gather { addr, .. } => f(addr.base),
             Inst::Fma { b, .. }
             | Inst::Dot { b, .. }
@@ -973,6 +1103,8 @@ impl Inst {
             Inst::Pick { .. } | Inst::Translate { .. } | Inst::Gather { .. } => None,
             Inst::Shr { .. } | Inst::Un { .. } | Inst::Sine { .. } | Inst::Select { .. } => None,
             Inst::Prefetch { .. } | Inst::Loop { .. } => None,
+            Inst::Configure | Inst::Release | Inst::MatrixZero { .. } | Inst::MatrixLoad { .. } => None,
+            Inst::MatrixDot { .. } | Inst::MatrixStore { .. } => None,
         }
     }
 }

@@ -57,6 +57,9 @@ pub fn widest(target: &Target) -> ir::Lanes {
 /// The machine code of a program for a target. Verifies it first.
 pub fn lower(program: &TileProgram, target: &Target) -> Result<Vec<u8>, TileError> {
     verify::verify(program)?;
+    if !program.matrices.is_empty() && !target.has_matrices() {
+        return Err(TileError::NoMatrices { program: program.name.clone() });
+    }
     match target.isa {
         Isa::Avx512 => x86::lower(program, x86::Level::Avx512, extensions(target)),
         Isa::Avx2 => x86::lower(program, x86::Level::Avx2, extensions(target)),

@@ -6,7 +6,10 @@
 //! in `p + [min(0, (n-1)·d.lo), max(0, (n-1)·d.hi)]`: no fixpoint is needed.
 
 use super::error::TileError;
-use super::ir::{Addr, BinOp, ByteRange, Inst, Int, ParamKind, Source, TileProgram, Trips, Vector};
+use super::ir::{
+    Addr, BinOp, ByteRange, Inst, Int, MATRICES, MATRIX_ROWS, Matrix, MatrixShape, ParamKind, Source,
+    TileProgram, Trips, Vector,
+};
 use crate::code::float::Float;
 
 /// Checks registers, widths, constants and ranges.
@@ -48,8 +51,12 @@ pub struct Assume {
 pub fn footprints_when(program: &TileProgram, assume: Assume) -> Result<Vec<ByteRange>, TileError> {
     let touched = vec![ByteRange::default(); program.params.len()];
     let mut check = TileCheck { program, assume, touched, recording: true };
-    let mut state =
-        State { vectors: vec![false; program.vectors.len()], ints: vec![None; program.ints as usize] };
+    check.sizes()?;
+    let mut state = State {
+        vectors: vec![false; program.vectors.len()],
+        ints: vec![None; program.ints as usize],
+        matrices: vec![false; program.matrices.len()],
+    };
     for (i, place) in state.ints.iter_mut().enumerate().take(program.params.len()) {
         *place = Some(PointsTo { param: i, lo: 0, hi: 0, nowhere: false });
     }
@@ -72,6 +79,7 @@ struct PointsTo {
 struct State {
     vectors: Vec<bool>,
     ints: Vec<Option<PointsTo>>,
+    matrices: Vec<bool>,
 }
 
 struct TileCheck<'a> {
@@ -88,6 +96,57 @@ impl TileCheck<'_> {
 
     fn bad(&self, what: impl Into<String>) -> TileError {
         TileError::BadConstant { program: self.name(), what: what.into() }
+    }
+
+    /// Whether matrix registers of these sizes exist.
+    fn sizes(&self) -> Result<(), TileError> {
+        let exists = |extent: u8| (1..=MATRIX_ROWS).contains(&extent);
+        match self.program.matrices.iter().find(|m| !exists(m.rows) || !exists(m.lanes)) {
+            Some(MatrixShape { rows, lanes }) => {
+                Err(self.bad(format!("a matrix register of {rows} rows of {lanes} lanes")))
+            }
+            None if self.program.matrices.len() > MATRICES => {
+                Err(self.bad(format!("a number of {} matrix registers", self.program.matrices.len())))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn shape(&self, m: Matrix) -> Result<MatrixShape, TileError> {
+        let what = || format!("matrix register {}", m.0);
+        let missing = || TileError::BadRegister { program: self.name(), what: what() };
+        self.program.shape(m).ok_or_else(missing)
+    }
+
+    fn has_rows(&self, m: Matrix, state: &State) -> Result<MatrixShape, TileError> {
+        let shape = self.shape(m)?;
+        match state.matrices.get(usize::from(m.0)) {
+            Some(true) => Ok(shape),
+            _ => Err(TileError::Undefined { program: self.name(), what: format!("matrix register {}", m.0) }),
+        }
+    }
+
+    fn write_rows(m: Matrix, state: &mut State) {
+        if let Some(defined) = state.matrices.get_mut(usize::from(m.0)) {
+            *defined = true;
+        }
+    }
+
+    /// Rows of a matrix register are read or written.
+    fn rows(
+        &mut self,
+        addr: Addr,
+        (shape, pitch): (MatrixShape, i32),
+        write: bool,
+        state: &State,
+    ) -> Result<(), TileError> {
+        let span = shape.span(pitch);
+        for end in [span.lo, span.hi - 4] {
+            let disp = i32::try_from(i64::from(addr.disp) + end);
+            let disp = disp.map_err(|_| self.bad("the distance of a row"))?;
+            self.access(Addr { disp, float: Float::F32, ..addr }, 1, write, state)?;
+        }
+        Ok(())
     }
 
     fn body(&mut self, body: &[Inst], state: &mut State) -> Result<(), TileError> {
@@ -251,6 +310,31 @@ impl TileCheck<'_> {
                 };
                 self.set(*dst, place, state)?;
             }
+            Inst::Configure => state.matrices.fill(true),
+            Inst::Release => state.matrices.fill(false),
+            Inst::MatrixZero { dst } => {
+                self.shape(*dst)?;
+                Self::write_rows(*dst, state);
+            }
+            Inst::MatrixLoad { dst, addr, pitch } => {
+                let shape = self.shape(*dst)?;
+                self.rows(*addr, (shape, *pitch), false, state)?;
+                Self::write_rows(*dst, state);
+            }
+            Inst::MatrixDot { acc, a, b, .. } => {
+                let [to, left, right] = [*acc, *a, *b].map(|m| self.has_rows(m, state));
+                let (to, left, right) = (to?, left?, right?);
+                if (left.rows, left.lanes, right.lanes) != (to.rows, right.rows, to.lanes) {
+                    return Err(self.bad(format!(
+                        "a product of {}x{} by {}x{} to {}x{}",
+                        left.rows, left.lanes, right.rows, right.lanes, to.rows, to.lanes
+                    )));
+                }
+            }
+            Inst::MatrixStore { src, addr, pitch } => {
+                let shape = self.has_rows(*src, state)?;
+                self.rows(*addr, (shape, *pitch), true, state)?;
+            }
             Inst::Loop { trips: count, body } => self.repeat(*count, body, state)?,
         }
         if let Some(v) = inst.vector_write() {
@@ -324,7 +408,8 @@ impl TileCheck<'_> {
                 None => None,
             };
         }
-        state.vectors = if least > 0 { any.vectors } else { before.vectors };
+        (state.vectors, state.matrices) =
+            if least > 0 { (any.vectors, any.matrices) } else { (before.vectors, before.matrices) };
         Ok(())
     }
 
@@ -470,6 +555,8 @@ fn lookups(body: &[Inst], f: &mut dyn FnMut(Int)) {
             Inst::Across { .. } | Inst::Fill { .. } | Inst::MulAdd { .. } | Inst::Scale { .. } => {}
             Inst::Pick { .. } | Inst::Translate { .. } | Inst::Gather { .. } => {}
             Inst::Prefetch { .. } | Inst::Advance { .. } => {}
+            Inst::Configure | Inst::Release | Inst::MatrixZero { .. } | Inst::MatrixLoad { .. } => {}
+            Inst::MatrixDot { .. } | Inst::MatrixStore { .. } => {}
         }
     }
 }

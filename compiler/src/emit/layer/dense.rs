@@ -4,8 +4,8 @@ use cranelift_codegen::ir::Value;
 
 use super::LayerEmitter;
 use crate::code::kernels::KernelRef;
-use crate::code::tile::ir::ParamRole;
-use crate::code::tile::programs::dense::{Broadcast, DenseTile, Products, Tap};
+use crate::code::tile::ir::{ParamRole, TileProgram};
+use crate::code::tile::programs::dense::{Accumulators, Broadcast, DenseTile, Products};
 use crate::code::tile::programs::stage::StageTile;
 use crate::emit::CodegenError;
 use crate::plan::dense::{DenseArg, DensePlan, LoopOrder, PanelRun};
@@ -55,10 +55,25 @@ pub(super) fn emit(e: &mut LayerEmitter<'_, '_, '_>, plan: &DensePlan) -> Result
         shift: base(DenseArg::Shift),
         ahead: base(DenseArg::Ahead),
     };
-    match plan.order {
+    with_matrices(e, plan, &mut |e| match plan.order {
         LoopOrder::Tiles => by_tiles(e, plan, &bases),
         LoopOrder::Panels => by_panels(e, plan, &bases),
-    }
+    })
+}
+
+/// Work whose kernels use matrix registers, between what configures these and what gives them up, if the plan says so.
+fn with_matrices(
+    e: &mut LayerEmitter<'_, '_, '_>,
+    plan: &DensePlan,
+    work: &mut dyn FnMut(&mut LayerEmitter<'_, '_, '_>) -> Result<(), CodegenError>,
+) -> Result<(), CodegenError> {
+    let Accumulators::Matrices(tile) = plan.accumulators else { return work(e) };
+    let [configure, release] = TileProgram::configuration(&tile.shapes());
+    let configure = e.kernel(Ok(configure))?;
+    e.call(&configure, &|_| None)?;
+    work(e)?;
+    let release = e.kernel(Ok(release))?;
+    e.call(&release, &|_| None)
 }
 
 /// A unit is a tile of pixels.
@@ -254,14 +269,9 @@ pub(super) fn sums(registers: Registers, rows: usize, vectors: usize) -> (u32, B
 fn descriptor(registers: Registers, plan: &DensePlan, tiles: &XTiles, panels: &PanelRun) -> DenseTile {
     let staged = plan.stage.as_ref();
     let pitch = staged.map_or(plan.input.pixel * plan.x.stride as i64, |s| s.pixel);
-    let taps = tiles.taps.iter().enumerate().map(|(t, columns)| Tap {
-        disp: match staged {
-            Some(_) => 0,
-            None => (plan.input.pixel * (t as i64 * plan.x.dilation as i64 - plan.x.pad as i64)) as i32,
-        },
-        rows: columns.start as u32..columns.end as u32,
-    });
+    let accumulators = plan.matrices(tiles.width).map_or(Accumulators::Vectors, Accumulators::Matrices);
     let (split, broadcast) = match plan.products {
+        _ if accumulators != Accumulators::Vectors => (1, Broadcast::Register),
         Products::Floats | Products::Widened(_) | Products::Halves => {
             sums(registers, tiles.width, panels.cols.len())
         }
@@ -272,10 +282,15 @@ fn descriptor(registers: Registers, plan: &DensePlan, tiles: &XTiles, panels: &P
         rows: tiles.width as u32,
         a_pixel: pitch as i32,
         cols: panels.cols.clone(),
-        taps: taps.collect(),
+        taps: plan.taps(tiles),
         a_row: (plan.input.row * plan.y.dilation as i64) as i32,
         // With a limit of one there is no count: rows that lie outside as a whole need one.
-        kernel_rows: if plan.y.always_touches() { plan.y.kernel } else { plan.y.kernel.max(2) } as u32,
+        kernel_rows: match accumulators {
+            Accumulators::Matrices(_) => 1,
+            Accumulators::Vectors if plan.y.always_touches() => plan.y.kernel as u32,
+            Accumulators::Vectors => plan.y.kernel.max(2) as u32,
+        },
+        accumulators,
         k: panels.k.clone(),
         c_pixel: plan.output.pixel as i32,
         residual_pixel: plan.residual.pixel as i32,
@@ -316,6 +331,7 @@ fn call(
     let addend = step(bases.addend, panels.bias);
     let residual = step(at.residual, panels.residual);
     let weights = e.offset(weights, at.skipped, kernel_row);
+    let scratch = e.scratch;
     e.call(kernel, &|role| {
         Some(match role {
             ParamRole::Input => input,
@@ -328,6 +344,7 @@ fn call(
             ParamRole::Addend => addend,
             ParamRole::Residual => residual,
             ParamRole::Ahead => ahead,
+            ParamRole::Scratch => scratch,
             _ => return None,
         })
     })

@@ -8,7 +8,7 @@ use super::LayerEmitter;
 use super::dense::sums;
 use crate::code::float::Floats;
 use crate::code::tile::ir::{Lanes, ParamRole};
-use crate::code::tile::programs::dense::{Col, DenseTile, LINE, Products, Runs, Tap, UNROLL};
+use crate::code::tile::programs::dense::{Accumulators, Col, DenseTile, LINE, Products, Runs, Tap, UNROLL};
 use crate::code::tile::programs::epilogue::KernelEpilogue;
 use crate::code::tile::programs::winograd::Sweeps;
 use crate::code::tile::programs::winograd::input::InputTile;
@@ -301,6 +301,7 @@ fn products(
         for (first, count, rows) in kernels {
             let (split, broadcast) = sums(Registers::of(e.target), rows, panel.of.cols.len());
             let tile = DenseTile {
+                accumulators: Accumulators::Vectors,
                 rows: rows as u32,
                 a_pixel: v.tile as i32,
                 cols: panel.of.cols.iter().map(|c| Col::full(c.lanes)).collect(),

@@ -172,7 +172,8 @@ impl DepthwiseTile {
                 (at(base, displacements.get(disp)).of(block.floats.residual), used)
             });
             if let Some((rescale, params)) = rescale {
-                rescale.apply(&mut b, sum, at(params.factor, 0), params.addend.map(|addend| at(addend, 0)));
+                let place = |base: Int| Source::Mem(at(base, 0));
+                rescale.apply(&mut b, sum, place(params.factor), params.addend.map(place));
             }
             self.epilogue.apply(&mut b, constants, sum, residual);
             if self.epilogue.sums {

@@ -11,9 +11,7 @@
 use nnc_ir::DType;
 use nnc_ir::op::Requantize;
 
-use super::super::ir::{
-    Addr, BinOp, Builder, ByteRange, Inst, Int, ParamKind, ParamRole, Source, UnOp, Vector,
-};
+use super::super::ir::{BinOp, Builder, ByteRange, Inst, Int, ParamKind, ParamRole, Source, UnOp, Vector};
 
 /// The step for 0, and the least and the largest step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,14 +76,24 @@ impl Rescale {
         RescaleParams { factor, addend }
     }
 
-    /// Rescales the sum in `x`, given where its factors and addends are.
-    pub(super) fn apply(self, b: &mut Builder, x: Vector, factor: Addr, addend: Option<Addr>) {
-        match addend {
-            None => b.bin(BinOp::Mul, x, x, Source::Mem(factor)),
-            Some(addend) => {
+    /// Rescales the sum in `x` by factors and addends.
+    pub(super) fn apply(self, b: &mut Builder, x: Vector, factor: Source, addend: Option<Source>) {
+        match (addend, factor) {
+            (None, _) => b.bin(BinOp::Mul, x, x, factor),
+            (Some(addend), Source::Mem(addr)) => {
                 let lanes = b.lanes(x);
-                let factor = b.load(lanes, lanes.count(), factor);
-                b.mul_add(x, factor, Source::Mem(addend));
+                let factor = b.load(lanes, lanes.count(), addr);
+                b.mul_add(x, factor, addend);
+            }
+            (Some(addend), Source::Reg(factor)) => b.mul_add(x, factor, addend),
+            // One factor of all channels.
+            (Some(addend), Source::Splat(addr)) => {
+                let factor = b.splat(b.lanes(x), addr);
+                b.mul_add(x, factor, addend);
+            }
+            (Some(addend), Source::Imm(bits)) => {
+                let factor = b.constant(b.lanes(x), f32::from_bits(bits));
+                b.mul_add(x, factor, addend);
             }
         }
         let Some(KernelSteps { zero, low, high }) = self.steps else { return };

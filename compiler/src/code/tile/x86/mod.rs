@@ -9,6 +9,8 @@
 //!
 //! Constants of innermost loops are in registers, as far as there are any left ([`literals`]).
 //!
+//! - AMX: matrix registers are tiles, by the numbers that a program gives them ([`matrix`]).
+//!
 //! VEX encodings, which are shorter, are chosen wherever the instruction has one.
 
 mod asm;
@@ -16,6 +18,7 @@ mod bytes;
 mod gather;
 mod halves;
 mod literals;
+mod matrix;
 mod sine;
 mod translate;
 
@@ -39,6 +42,13 @@ pub enum Level {
 }
 
 impl Level {
+    /// The registers that a program may use: rows of matrix registers are as far apart as one of them says.
+    fn registers_of(self, program: &TileProgram) -> RegisterFile {
+        let file = self.registers();
+        let taken = u32::from(!program.matrices.is_empty());
+        RegisterFile { ints: file.ints - taken, saved: file.saved - taken, ..file }
+    }
+
     /// The registers that a kernel may use.
     pub const fn registers(self) -> RegisterFile {
         let (ints, saved) = (INTS.len() as u32, SAVED as u32);
@@ -122,11 +132,14 @@ pub fn lower(program: &TileProgram, level: Level, with: Extensions) -> Result<Ve
     let masks = if level == Level::Avx512 { masks(program)? } else { Vec::new() };
     let asm = Asm::new().map_err(encode)?;
     let lifetimes = Lifetimes::of(program);
-    let used = measure(program, &lifetimes, level.registers(), &|inst| scratch(inst, program, level, with))?;
+    let file = level.registers_of(program);
+    let used = measure(program, &lifetimes, file, &|inst| scratch(inst, program, level, with))?;
     let literals = literals::choose(program, used.vectors, level.registers().vectors);
-    let saved = INTS[INTS.len() - SAVED..].iter().take(used.saved as usize).copied().collect();
-    let mut emitter = X86Emitter { program, level, with, asm, masks, literals, saved, loops: Vec::new() };
-    assign(program, &lifetimes, level.registers(), &mut emitter)?;
+    let saved = INTS[INTS.len() - SAVED..].iter().take(used.saved as usize).copied();
+    let saved = saved.chain((!program.matrices.is_empty()).then_some(matrix::PITCH)).collect();
+    let (loops, pitch) = (Vec::new(), None);
+    let mut emitter = X86Emitter { program, level, with, asm, masks, literals, saved, loops, pitch };
+    assign(program, &lifetimes, file, &mut emitter)?;
     emitter.leave().map_err(encode)?;
     Ok(emitter.asm.finish())
 }
@@ -137,7 +150,7 @@ pub fn fits(program: &TileProgram, level: Level, with: Extensions) -> Result<(),
         masks(program)?;
     }
     let scratch = |inst: &Inst| scratch(inst, program, level, with);
-    measure(program, &Lifetimes::of(program), level.registers(), &scratch).map(|_| ())
+    measure(program, &Lifetimes::of(program), level.registers_of(program), &scratch).map(|_| ())
 }
 
 /// Every other lane.
@@ -179,6 +192,8 @@ fn masks(program: &TileProgram) -> Result<Vec<u16>, TileError> {
                 Inst::MulAdd { .. } | Inst::Scale { .. } => {}
                 Inst::Shr { .. } | Inst::Un { .. } | Inst::Sine { .. } | Inst::Select { .. } => {}
                 Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } => {}
+                Inst::Configure | Inst::Release | Inst::MatrixZero { .. } => {}
+                Inst::MatrixLoad { .. } | Inst::MatrixDot { .. } | Inst::MatrixStore { .. } => {}
             }
         }
     }
@@ -240,6 +255,8 @@ fn scratch(inst: &Inst, program: &TileProgram, level: Level, with: Extensions) -
         Inst::Load { .. } | Inst::Splat { .. } | Inst::Spread { .. } => 0,
         Inst::Const { .. } | Inst::Copy { .. } | Inst::Shl { .. } | Inst::Shr { .. } | Inst::Un { .. } => 0,
         Inst::Prefetch { .. } | Inst::Advance { .. } | Inst::Lookup { .. } | Inst::Loop { .. } => 0,
+        Inst::Configure | Inst::Release | Inst::MatrixZero { .. } | Inst::MatrixLoad { .. } => 0,
+        Inst::MatrixDot { .. } | Inst::MatrixStore { .. } => 0,
     }
 }
 
@@ -501,6 +518,8 @@ struct X86Emitter<'a> {
     /// What the program takes of the registers that belong to the caller.
     saved: Vec<Register>,
     loops: Vec<(Label, Option<Forward>)>,
+    /// What [`matrix::PITCH`] is known to hold.
+    pitch: Option<i32>,
 }
 
 impl Sink for X86Emitter<'_> {
@@ -581,6 +600,7 @@ impl X86Emitter<'_> {
         }
         let head = self.asm.aligned_label(LOOP_ALIGN);
         self.loops.push((head, skip));
+        self.pitch = None;
         Ok(())
     }
 
@@ -596,6 +616,7 @@ impl X86Emitter<'_> {
             self.asm.branch_back(Code::Jne_rel8_64, Code::Jne_rel32_64, head)?;
             if let Some(skip) = skip {
                 self.asm.bind(skip);
+                self.pitch = None;
             }
         }
         Ok(())
@@ -761,6 +782,14 @@ impl X86Emitter<'_> {
                     self.asm.emit(&Instruction::with2(Code::Add_rm64_r64, d, b)?)?;
                 }
             }
+            Inst::Configure => self.configure()?,
+            Inst::Release => self.asm.emit(&Instruction::with(Code::VEX_Tilerelease))?,
+            Inst::MatrixZero { dst } => {
+                self.asm.emit(&Instruction::with1(Code::VEX_Tilezero_tmm, matrix::register(*dst))?)?
+            }
+            Inst::MatrixLoad { dst, addr, pitch } => self.load_rows(*dst, *addr, *pitch, regs)?,
+            Inst::MatrixDot { acc, a, b, products } => self.dot_of_rows(*acc, [*a, *b], *products)?,
+            Inst::MatrixStore { src, addr, pitch } => self.store_rows(*src, *addr, *pitch, regs)?,
             Inst::Loop { .. } => {}
         }
         Ok(())

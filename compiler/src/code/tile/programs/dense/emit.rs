@@ -8,10 +8,12 @@ use super::super::super::ir::{
     Vector, at,
 };
 use super::super::Displacements;
-use super::super::epilogue::KernelResidual;
+use super::super::epilogue::{Clamp, KernelResidual};
 use super::super::rescale::{Rescale, RescaleParams};
 use super::panel::{Col, flat_width, together};
-use super::{Broadcast, DenseTile, LINE, Products, RunClass, Runs, UNROLL, UNROLL_RUN, panel_width};
+use super::{
+    Accumulators, Broadcast, DenseTile, LINE, Products, RunClass, Runs, Tap, UNROLL, UNROLL_RUN, panel_width,
+};
 use crate::code::float::Float;
 
 /// The program of a tile that has been checked.
@@ -31,10 +33,29 @@ pub(super) fn program(tile: &DenseTile) -> Result<TileProgram, TileError> {
 }
 
 /// Consecutive taps whose channels follow one another in memory, so that one loop can go through all.
-struct Stretch {
-    disp: i64,
+pub(super) struct Stretch {
+    pub disp: i64,
     rows: Range<u32>,
-    taps: u32,
+    pub taps: u32,
+}
+
+/// Taps over `k` contiguous channels, neighbours joined where that keeps each channel's part of so many.
+pub(super) fn stretches(taps: &[Tap], k: u32, float: Float, parts: u32) -> Vec<Stretch> {
+    let mut stretches: Vec<Stretch> = Vec::new();
+    for tap in taps {
+        let (disp, rows) = (i64::from(tap.disp), tap.rows.clone());
+        match stretches.last_mut() {
+            Some(last)
+                if last.rows == rows
+                    && last.disp + float.span(k) * i64::from(last.taps) == disp
+                    && k.is_multiple_of(parts) =>
+            {
+                last.taps += 1;
+            }
+            _ => stretches.push(Stretch { disp, rows, taps: 1 }),
+        }
+    }
+    stretches
 }
 
 /// Where a round of channels is.
@@ -55,19 +76,28 @@ const fn at_float(base: Int, disp: i32, float: Float) -> Addr {
     at(base, disp).of(float)
 }
 
-struct DenseEmitter<'a> {
-    tile: &'a DenseTile,
-    b: Builder,
-    displacements: Displacements,
-    input: Int,
-    weights: Int,
-    output: Int,
+/// How a vector of sums is rescaled.
+#[derive(Clone, Copy)]
+pub(super) struct Rescaled {
+    pub rescale: Rescale,
+    pub factor: Source,
+    pub addend: Option<Source>,
+}
+
+pub(super) struct DenseEmitter<'a> {
+    pub tile: &'a DenseTile,
+    pub b: Builder,
+    pub displacements: Displacements,
+    pub input: Int,
+    pub weights: Int,
+    pub output: Int,
     kernel_rows: Trips,
-    table: Option<Int>,
-    bias: Option<Int>,
-    rescale: Option<(Rescale, RescaleParams)>,
-    residual: Option<Int>,
-    ahead: Option<Int>,
+    pub table: Option<Int>,
+    pub bias: Option<Int>,
+    pub rescale: Option<(Rescale, RescaleParams)>,
+    pub residual: Option<Int>,
+    pub ahead: Option<Int>,
+    pub scratch: Option<Int>,
     /// The widest column.
     widest: Lanes,
     /// Channels that come together.
@@ -83,7 +113,7 @@ struct DenseEmitter<'a> {
 }
 
 impl<'a> DenseEmitter<'a> {
-    fn new(tile: &'a DenseTile) -> DenseEmitter<'a> {
+    pub(super) fn new(tile: &'a DenseTile) -> DenseEmitter<'a> {
         let mut b = Builder::new(tile.name());
         let input = b.param(ParamRole::Input, ParamKind::Read { range: tile.input_range() });
         let weights = b.param(ParamRole::Weights, ParamKind::Read { range: tile.weights_range() });
@@ -117,6 +147,13 @@ impl<'a> DenseEmitter<'a> {
         });
         let ahead = (tile.ahead > 0)
             .then(|| b.param(ParamRole::Ahead, ParamKind::Read { range: ByteRange::default() }));
+        let scratch = match tile.accumulators {
+            Accumulators::Vectors => None,
+            Accumulators::Matrices(matrix) => {
+                let range = ByteRange::new(0, matrix.scratch(tile.rows, tile.cols.len()));
+                Some(b.param(ParamRole::Scratch, ParamKind::Write { range }))
+            }
+        };
         let widest = tile.cols.iter().map(|c| c.lanes).max().unwrap_or(Lanes::X4);
         DenseEmitter {
             tile,
@@ -131,6 +168,7 @@ impl<'a> DenseEmitter<'a> {
             rescale,
             residual,
             ahead,
+            scratch,
             widest,
             together: together(&tile.cols),
             sums: Vec::new(),
@@ -173,7 +211,8 @@ impl<'a> DenseEmitter<'a> {
         match &self.tile.k {
             Runs::Contiguous(k) => {
                 let step = self.tile.floats.input.bytes() as i32;
-                for stretch in self.stretches(*k) {
+                let parts = self.tile.split * self.tile.products.together();
+                for stretch in stretches(&self.tile.taps, *k, self.tile.floats.input, parts) {
                     self.evenly(stretch.taps * k, step, stretch.disp, stretch.rows);
                 }
             }
@@ -200,25 +239,6 @@ impl<'a> DenseEmitter<'a> {
             let back = self.displacements.get(-self.table_moved);
             self.b.advance(table, back);
         }
-    }
-
-    /// Taps over `k` contiguous channels, neighbours joined where that keeps each channel's part of the split.
-    fn stretches(&self, k: u32) -> Vec<Stretch> {
-        let mut stretches: Vec<Stretch> = Vec::new();
-        for tap in &self.tile.taps {
-            let (disp, rows) = (i64::from(tap.disp), tap.rows.clone());
-            match stretches.last_mut() {
-                Some(last)
-                    if last.rows == rows
-                        && last.disp + self.tile.floats.input.span(k) * i64::from(last.taps) == disp
-                        && k.is_multiple_of(self.tile.split * self.tile.products.together()) =>
-                {
-                    last.taps += 1;
-                }
-                _ => stretches.push(Stretch { disp, rows, taps: 1 }),
-            }
-        }
-        stretches
     }
 
     /// Asks for the lines ahead that fall to the `u`-th channel of a round.
@@ -487,12 +507,11 @@ impl<'a> DenseEmitter<'a> {
     }
 
     /// Stores results of a pixel, of which each has a column, and channels before it: bytes of full columns side by side together.
-    fn store(&mut self, row: usize, results: &mut Vec<(Vector, Col, u32)>) {
+    fn store(&mut self, at: i64, results: &mut Vec<(Vector, Col, u32)>) {
         let float = self.tile.floats.output;
         let mut rest = &results[..];
         while let Some(&(sum, col, channel)) = rest.first() {
-            let at = row as i64 * i64::from(self.tile.c_pixel) + float.span(channel);
-            let to = at_float(self.output, self.displacements.get(at), float);
+            let to = at_float(self.output, self.displacements.get(at + float.span(channel)), float);
             let is_full = |c: &Col| c.used == c.lanes.count() && c.lanes == col.lanes;
             let full = rest.iter().take_while(|(_, c, _)| is_full(c)).count();
             let together = match full {
@@ -512,36 +531,64 @@ impl<'a> DenseEmitter<'a> {
         results.clear();
     }
 
+    /// What rescaled sums of the `lane`-th lanes of a panel are multiplied by, and what is added, where they lie.
+    fn rescaled(&self, lane: i32) -> Option<Rescaled> {
+        let (rescale, params) = self.rescale?;
+        let place = |base: Int| Source::Mem(at(base, lane));
+        Some(Rescaled { rescale, factor: place(params.factor), addend: params.addend.map(place) })
+    }
+
+    /// Turns the sums of a pixel into what is stored; `at` are the bytes from the first pixel's output and residual.
+    pub(super) fn pixel(
+        &mut self,
+        sums: &[Vector],
+        rescaled: &[Option<Rescaled>],
+        constants: Clamp,
+        at: [i64; 2],
+    ) {
+        let floats = self.tile.floats;
+        let mut channel = 0;
+        let mut results: Vec<(Vector, Col, u32)> = Vec::new();
+        for ((&sum, &col), rescaled) in sums.iter().zip(&self.tile.cols).zip(rescaled) {
+            let residual = self.residual.map(|base| {
+                let at = at[1] + floats.residual.span(channel);
+                (at_float(base, self.displacements.get(at), floats.residual), col.used)
+            });
+            if let Some(Rescaled { rescale, factor, addend }) = *rescaled {
+                if self.tile.products.is_of_integers() {
+                    self.b.push(Inst::Un { op: UnOp::Number, dst: sum, src: sum });
+                }
+                rescale.apply(&mut self.b, sum, factor, addend);
+            }
+            self.tile.epilogue.apply(&mut self.b, constants, sum, residual);
+            results.push((sum, col, channel));
+            channel += col.used;
+            if floats.output != Float::U8 {
+                self.store(at[0], &mut results);
+            }
+        }
+        self.store(at[0], &mut results);
+    }
+
     /// Sums up, applies the epilogue and stores.
     fn finish(mut self) -> Result<TileProgram, TileError> {
         let sums = self.sum_up();
         let constants = self.tile.epilogue.begin(&mut self.b, self.widest);
+        let lanes = self.tile.cols.iter().scan(0, |lane, col| {
+            let first = *lane;
+            *lane += col.lanes.bytes();
+            Some(first)
+        });
+        let rescaled: Vec<_> = lanes.map(|lane| self.rescaled(lane)).collect();
         for (r, sums) in sums.into_iter().enumerate() {
-            let floats = self.tile.floats;
-            let (mut channel, mut lane) = (0, 0);
-            let mut results: Vec<(Vector, Col, u32)> = Vec::new();
-            for (sum, &col) in sums.into_iter().zip(&self.tile.cols) {
-                let residual = self.residual.map(|base| {
-                    let at = r as i64 * i64::from(self.tile.residual_pixel) + floats.residual.span(channel);
-                    (at_float(base, self.displacements.get(at), floats.residual), col.used)
-                });
-                if let Some((rescale, params)) = self.rescale {
-                    if self.tile.products.is_of_integers() {
-                        self.b.push(Inst::Un { op: UnOp::Number, dst: sum, src: sum });
-                    }
-                    let place = |base: Int| at(base, lane);
-                    rescale.apply(&mut self.b, sum, place(params.factor), params.addend.map(place));
-                }
-                lane += col.lanes.bytes();
-                self.tile.epilogue.apply(&mut self.b, constants, sum, residual);
-                results.push((sum, col, channel));
-                channel += col.used;
-                if floats.output != Float::U8 {
-                    self.store(r, &mut results);
-                }
-            }
-            self.store(r, &mut results);
+            let at = [self.tile.c_pixel, self.tile.residual_pixel].map(|pixel| r as i64 * i64::from(pixel));
+            self.pixel(&sums, &rescaled, constants, at);
         }
+        self.done()
+    }
+
+    /// The finished program.
+    pub(super) fn done(self) -> Result<TileProgram, TileError> {
         self.displacements.check(&self.tile.name())?;
         Ok(self.b.finish())
     }

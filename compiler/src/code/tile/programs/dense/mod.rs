@@ -27,7 +27,8 @@
 //! to which the bias is added last. Taps outside the image contribute nothing. The result depends on the layer and on `split`
 //! only, not on the tile that computes it.
 //!
-//! Sums of products of [bytes](Products) are exact, so they depend on the layer alone. A bias is an `i32` then.
+//! Sums of products of [bytes](Products) are exact, so they depend on the layer alone. A bias is an `i32` then. In [matrix
+//! registers](matrix), sums of products of `bf16` are added up step by step of the depth, as the layer's runs of channels are cut.
 //!
 //! # Parameters, in this order, those not needed left out
 //!
@@ -42,8 +43,10 @@
 //! | `Factor`, `Addend` | packed like the bias; if the epilogue rescales, and adds |
 //! | `Residual` | as `Output`; if the epilogue has a residual |
 //! | `Ahead` | where prefetching starts; if [`DenseTile::ahead`] > 0 |
+//! | `Scratch` | sums between the matrix registers and the epilogue; with [`Accumulators::Matrices`] |
 
 mod emit;
+pub mod matrix;
 pub mod panel;
 
 use std::ops::Range;
@@ -53,6 +56,7 @@ use super::super::ir::{ByteRange, TileProgram};
 use super::epilogue::KernelEpilogue;
 use super::strided;
 use crate::code::float::{Float, Floats};
+pub use matrix::MatrixTile;
 use panel::together;
 pub use panel::{Col, pack, pack_row, panel_channels, panel_width, position};
 
@@ -208,6 +212,16 @@ impl Products {
     }
 }
 
+/// The registers that sums are in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Accumulators {
+    /// Vectors.
+    #[default]
+    Vectors,
+    /// Matrix registers.
+    Matrices(MatrixTile),
+}
+
 /// A register block of a dense layer; see the module's documentation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DenseTile {
@@ -233,6 +247,8 @@ pub struct DenseTile {
     pub split: u32,
     /// How input values are broadcast.
     pub broadcast: Broadcast,
+    /// The registers that sums are in.
+    pub accumulators: Accumulators,
     /// What is multiplied. Quads of bytes are as wide as the `f32` that the input is said to have then.
     pub products: Products,
     /// What lies in the input, the output and the residual.
@@ -265,7 +281,11 @@ impl DenseTile {
             Products::Widened(weights) => format!("{}by{}", self.floats.word(), weights.word()),
             Products::Halves => format!("pairsto{}", self.floats.output.word()),
         };
-        format!("dense_{floats}_{rows}x{width}_k{}x{taps}x{k}{epilogue}", self.kernel_rows)
+        let kind = match self.accumulators {
+            Accumulators::Vectors => "dense",
+            Accumulators::Matrices(_) => "matrix",
+        };
+        format!("{kind}_{floats}_{rows}x{width}_k{}x{taps}x{k}{epilogue}", self.kernel_rows)
     }
 
     /// Bytes of the panel for one kernel row.
@@ -297,7 +317,10 @@ impl DenseTile {
     /// The program.
     pub fn program(&self) -> Result<TileProgram, TileError> {
         self.check()?;
-        emit::program(self)
+        match self.accumulators {
+            Accumulators::Vectors => emit::program(self),
+            Accumulators::Matrices(tile) => matrix::program(self, tile),
+        }
     }
 
     fn check(&self) -> Result<(), TileError> {
@@ -342,14 +365,22 @@ impl DenseTile {
         if self.kernel_rows == 0 {
             return wrong("a tile needs at least one kernel row");
         }
-        Ok(())
+        match self.accumulators {
+            Accumulators::Vectors => Ok(()),
+            Accumulators::Matrices(tile) => tile.check(self).map_or(Ok(()), wrong),
+        }
     }
 
     fn input_range(&self) -> ByteRange {
         let run = self.k.range(self.floats.input);
         let rows = strided(self.kernel_rows, i64::from(self.a_row), 0);
+        let lead = match self.accumulators {
+            Accumulators::Vectors => 0,
+            Accumulators::Matrices(tile) => tile.before(self.rows as usize) as i64,
+        };
         let taps = self.taps.iter().filter(|t| !t.rows.is_empty() && !run.is_empty()).map(|tap| {
-            let pixels = [tap.rows.start, tap.rows.end - 1].map(|r| i64::from(r) * i64::from(self.a_pixel));
+            let pixels = [i64::from(tap.rows.start) - lead, i64::from(tap.rows.end) - 1];
+            let pixels = pixels.map(|r| r * i64::from(self.a_pixel));
             let (first, last) = (pixels[0].min(pixels[1]), pixels[0].max(pixels[1]));
             let disp = i64::from(tap.disp);
             ByteRange::new(disp + first + rows.lo + run.lo, disp + last + rows.hi + run.hi)
