@@ -9,7 +9,7 @@
 //!   time ≥ max(2 · MACC / peak(products),  activations / rate(arena) + weights / rate(constants))
 //! ```
 //!
-//! where `peak(products)` is that of floats, of pairs of `bf16`, or of bytes or words, whichever the layer multiplies, and `rate(n)`
+//! where `peak(products)` is that of floats, of pairs of `bf16`, or of bytes or words, whichever the layer multiplies, in the registers in which it does, and `rate(n)`
 //! that of reading `n` bytes again and again: what stays in a cache between two runs comes fast.
 
 use std::time::{Duration, Instant};
@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 use crate::code::tile::TileError;
 use crate::code::tile::interp::KernelArg;
 use crate::code::tile::ir::{
-    BinOp, Builder, ByteRange, Lanes, ParamKind, ParamRole, Source, TileProgram, Trips, at,
+    BinOp, Builder, ByteRange, Inst, Lanes, MATRIX_ROWS, MatrixProducts, MatrixShape, ParamKind, ParamRole,
+    Source, TileProgram, Trips, at,
 };
 use crate::code::tile::programs::dense::Products;
 use crate::code::tile::run::Kernel;
@@ -25,6 +26,8 @@ use crate::target::Target;
 
 /// Sums that hide the latency of a multiply-add on every machine known.
 const SUMS: u32 = 12;
+/// Matrix registers of sums.
+const MATRIX_SUMS: u32 = 6;
 /// Rounds of a loop of multiply-adds.
 const TIMES: u32 = 100_000;
 /// Vectors that one round of the reading loop loads.
@@ -46,6 +49,8 @@ pub struct Roofline {
     halves: f64,
     bytes: f64,
     words: f64,
+    /// Of bytes and of halves in matrix registers; 0 without.
+    matrices: [f64; 2],
 }
 
 impl Roofline {
@@ -60,7 +65,21 @@ impl Roofline {
             let macc = products.in_a_lane() * lanes.count() * SUMS;
             Ok(2.0 * f64::from(macc) * f64::from(TIMES) / seconds)
         };
+        let in_matrices = |products: MatrixProducts| -> Result<f64, TileError> {
+            if !target.has_matrices() {
+                return Ok(0.0);
+            }
+            let kernel = Kernel::new(&matrix_products(TIMES / 16, products), target)?;
+            let seconds = best(|| kernel.call(&mut []))?;
+            let in_a_lane = match products {
+                MatrixProducts::Bytes => 4,
+                MatrixProducts::Halves => 2,
+            };
+            let macc = in_a_lane * u32::from(MATRIX_ROWS).pow(3) * MATRIX_SUMS;
+            Ok(2.0 * f64::from(macc) * f64::from(TIMES / 16) / seconds)
+        };
         Ok(Roofline {
+            matrices: [in_matrices(MatrixProducts::Bytes)?, in_matrices(MatrixProducts::Halves)?],
             target: target.clone(),
             floats: peak(Products::Floats)?,
             halves: peak(Products::Halves)?,
@@ -76,6 +95,16 @@ impl Roofline {
             Products::Halves => self.halves,
             Products::Bytes => self.bytes,
             Products::Words => self.words,
+        }
+    }
+
+    /// The same in matrix registers, of what these multiply; 0 for a target without.
+    pub fn flops_in_matrices(&self, products: Products) -> f64 {
+        let [bytes, halves] = self.matrices;
+        match products {
+            Products::Bytes => bytes,
+            Products::Halves => halves,
+            Products::Floats | Products::Widened(_) | Products::Words => 0.0,
         }
     }
 
@@ -120,6 +149,20 @@ fn multiply_adds(lanes: Lanes, times: u32, products: Products) -> TileProgram {
     b.end(Trips::Imm(times));
     sums.iter().for_each(|&sum| b.store(sum, lanes.count(), at(place, 0)));
     b.finish()
+}
+
+/// Independent products of full matrix registers, so many times.
+fn matrix_products(times: u32, products: MatrixProducts) -> TileProgram {
+    let mut b = Builder::new("matrix_peak");
+    let full = MatrixShape { rows: MATRIX_ROWS, lanes: MATRIX_ROWS };
+    let [x, y] = [b.matrix(full), b.matrix(full)];
+    let sums: Vec<_> = (0..MATRIX_SUMS).map(|_| b.matrix(full)).collect();
+    b.begin();
+    for &acc in &sums {
+        b.push(Inst::MatrixDot { acc, a: x, b: y, products });
+    }
+    b.end(Trips::Imm(times));
+    b.finish().configured()
 }
 
 /// The largest values of a buffer, again and again, which are stored so that no lowering leaves out the loads.
@@ -179,10 +222,13 @@ mod tests {
 
     #[test]
     fn programs_are_accepted_on_every_target_that_runs_here() {
-        for name in ["x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"] {
+        for name in ["x86-64-v2", "x86-64-v3", "x86-64-v4", "sapphirerapids", "aarch64"] {
             let target = Target::named(name).unwrap();
             if target.runs_here() {
                 let roofline = Roofline::measure(&target).unwrap();
+                for products in [Products::Bytes, Products::Halves] {
+                    assert_eq!(roofline.flops_in_matrices(products) > 0.0, target.has_matrices(), "{name}");
+                }
                 for products in [Products::Floats, Products::Halves, Products::Bytes, Products::Words] {
                     assert!(roofline.flops(products) > 0.0, "{name}, {products:?}");
                 }

@@ -144,6 +144,8 @@ impl Bench {
                 "flops_of_bf16_pairs": peak(Products::Halves),
                 "ops_of_bytes": peak(Products::Bytes),
                 "ops_of_words": peak(Products::Words),
+                "ops_of_bytes_in_matrices": roofline.flops_in_matrices(Products::Bytes),
+                "flops_of_bf16_in_matrices": roofline.flops_in_matrices(Products::Halves),
                 "bytes_per_second": rates.iter().map(|(size, rate)| serde_json::json!({"bytes": size, "rate": rate})).collect::<Vec<_>>(),
             });
             writeln!(out, "{report}")?;
@@ -154,6 +156,11 @@ impl Bench {
         writeln!(out, "  of bf16 pairs {:>14.1} GFLOP/s", peak(Products::Halves) / 1e9)?;
         writeln!(out, "  of bytes {:>19.1} GOP/s", peak(Products::Bytes) / 1e9)?;
         writeln!(out, "  of words {:>19.1} GOP/s", peak(Products::Words) / 1e9)?;
+        if target.has_matrices() {
+            let peak = |products| roofline.flops_in_matrices(products) / 1e9;
+            writeln!(out, "  of bytes in matrices {:>7.1} GOP/s", peak(Products::Bytes))?;
+            writeln!(out, "  of bf16 in matrices  {:>7.1} GFLOP/s", peak(Products::Halves))?;
+        }
         for (size, rate) in rates {
             writeln!(out, "  reading {:>10} {:>9.1} GB/s", units::bytes(size), rate / 1e9)?;
         }

@@ -285,7 +285,11 @@ impl Peaks {
         let weights = work.weights();
         let activations = work.bytes().saturating_sub(weights);
         let data = activations as f64 / self.activations + weights as f64 / self.weights;
-        let flops = self.roofline.flops(work.products) / 1e9 * self.cores;
+        let flops = match work.in_matrices {
+            true => self.roofline.flops_in_matrices(work.products),
+            false => self.roofline.flops(work.products),
+        };
+        let flops = flops / 1e9 * self.cores;
         data.max(2.0 * work.macc as f64 / flops)
     }
 }

@@ -117,6 +117,8 @@ pub struct StepWork {
     pub macc: u64,
     /// Of what.
     pub products: Products,
+    /// Whether its sums are in matrix registers.
+    pub in_matrices: bool,
     /// Elements of constants.
     pub params: u64,
     /// Bytes read, constants included.
@@ -133,6 +135,7 @@ impl StepWork {
             kind: step.code.kind(),
             macc: step.macc,
             products: step.code.products(),
+            in_matrices: step.code.in_matrices(),
             params: step.params,
             read: step.traffic.read,
             written: step.traffic.written,
@@ -377,7 +380,9 @@ mod tests {
     fn weights_take_what_is_multiplied_takes() {
         let of = |products| {
             let (op, result, kind) = (String::new(), String::new(), "dense");
-            StepWork { op, result, kind, macc: 0, products, params: 10, read: 0, written: 0 }.weights()
+            let in_matrices = false;
+            StepWork { op, result, kind, macc: 0, products, in_matrices, params: 10, read: 0, written: 0 }
+                .weights()
         };
         let half = Products::Widened(nnc::code::float::Float::F16);
         let all = [Products::Floats, half, Products::Halves, Products::Words, Products::Bytes];
