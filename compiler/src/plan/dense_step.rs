@@ -462,7 +462,8 @@ impl Planner<'_> {
             return None;
         }
         let pitch = BytePitch::from(input.pitch);
-        let layer = MatrixLayer { shape, input: pitch, axes, groups: &input.groups, products: own.products };
+        let groups: Vec<Runs> = input.groups.iter().map(|group| group.k.clone()).collect();
+        let layer = MatrixLayer { shape, input: pitch, axes, groups: &groups, products: own.products };
         matrix::choose(&layer)
     }
 

@@ -15,14 +15,13 @@
 use std::ops::Range;
 
 use super::dense::taps;
-use super::dense_step::GroupInput;
 use super::pieces::{piece_count, piece_length, pieces};
 use super::sweep::{Axis, BytePitch, XTiles};
 use super::tiling::{LayerShape, TileShape};
 use crate::code::float::Float;
 use crate::code::tile::ir::MATRIX_ROWS;
 use crate::code::tile::programs::dense::matrix::{SUMS, lanes_of_runs, steps, widths};
-use crate::code::tile::programs::dense::{MatrixTile, Products};
+use crate::code::tile::programs::dense::{MatrixTile, Products, Runs};
 
 /// Cycles of the products of a step, and of a step whose rows of the panel come from the second-level cache.
 const STEP: f64 = 17.0;
@@ -56,7 +55,8 @@ pub(super) struct MatrixLayer<'a> {
     pub shape: &'a LayerShape<'a>,
     pub input: BytePitch,
     pub axes: (&'a Axis, &'a Axis),
-    pub groups: &'a [GroupInput],
+    /// How each group reads its channels.
+    pub groups: &'a [Runs],
     pub products: Products,
 }
 
@@ -69,12 +69,12 @@ pub(super) fn choose(layer: &MatrixLayer<'_>) -> Option<MatrixCut> {
     }
     let float = if layer.products == Products::Bytes { Float::F32 } else { layer.input.float };
     let taps = taps(Some(layer.input), (y, x), y.kernel, &vec![0..1; x.kernel]);
-    let of_group = |group: &GroupInput| lanes_of_runs(&group.k, &taps, float, layer.products);
+    let of_group = |group: &Runs| lanes_of_runs(group, &taps, float, layer.products);
     let runs: Option<Vec<Vec<u32>>> = layer.groups.iter().map(of_group).collect();
     let widths = widths(runs?.into_iter().flatten())?;
-    let each = |group: &GroupInput| -> Option<u32> {
-        let times = match group.k {
-            crate::code::tile::programs::dense::Runs::Table(_) => taps.len() as u32,
+    let each = |group: &Runs| -> Option<u32> {
+        let times = match group {
+            Runs::Table(_) => taps.len() as u32,
             _ => 1,
         };
         Some(of_group(group)?.into_iter().flat_map(steps).map(|(_, count)| count).sum::<u32>() * times)
@@ -153,17 +153,11 @@ pub(super) fn matrix_tiles(axis: &Axis, width: usize) -> Vec<XTiles> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::code::tile::programs::dense::Runs;
     use crate::plan::tiling::Folding;
 
     /// The tiles of a 1×1 layer over bytes.
     fn pointwise(pixels: usize, from: usize, to: usize) -> MatrixCut {
-        let group = GroupInput {
-            start: 0,
-            k: Runs::Contiguous(from.div_ceil(4) as u32),
-            table: Vec::new(),
-            order: (0..from).collect(),
-        };
+        let group = Runs::Contiguous(from.div_ceil(4) as u32);
         let runs = [to];
         let folding = Folding::NONE;
         let shape =
@@ -192,7 +186,7 @@ mod tests {
     #[test]
     fn a_window_that_reaches_beyond_the_picture_is_for_vectors() {
         let axis = Axis { input: 7, output: 7, kernel: 3, stride: 1, dilation: 1, pad: 1 };
-        let group = GroupInput { start: 0, k: Runs::Contiguous(16), table: Vec::new(), order: Vec::new() };
+        let group = Runs::Contiguous(16);
         let (runs, folding) = ([64], Folding::NONE);
         let shape = LayerShape { row: 7, rows: 7, k: 144, runs: &runs, folding, epilogue: 2 };
         let input = BytePitch { float: Float::U8, pixel: 64, row: 448, image: 0 };
