@@ -30,6 +30,7 @@ use super::super::ir::{
 };
 use super::Displacements;
 use super::epilogue::{KernelEpilogue, KernelResidual};
+use super::rescale::LanesAt;
 use super::window::{self, Along, InputVectors, KernelPrologue, PixelBlock};
 use crate::target::Target;
 
@@ -172,7 +173,7 @@ impl DepthwiseTile {
                 (at(base, displacements.get(disp)).of(block.floats.residual), used)
             });
             if let Some((rescale, params)) = rescale {
-                let place = |base: Int| Source::Mem(at(base, 0));
+                let place = |base: Int| LanesAt::Memory(at(base, 0));
                 rescale.apply(&mut b, sum, place(params.factor), params.addend.map(place));
             }
             self.epilogue.apply(&mut b, constants, sum, residual);

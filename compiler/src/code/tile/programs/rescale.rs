@@ -11,7 +11,9 @@
 use nnc_ir::DType;
 use nnc_ir::op::Requantize;
 
-use super::super::ir::{BinOp, Builder, ByteRange, Inst, Int, ParamKind, ParamRole, Source, UnOp, Vector};
+use super::super::ir::{
+    Addr, BinOp, Builder, ByteRange, Inst, Int, ParamKind, ParamRole, Source, UnOp, Vector,
+};
 
 /// The step for 0, and the least and the largest step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +45,22 @@ pub(in crate::code) const NEAR: f64 = 1_073_741_824.0;
 pub(super) struct RescaleParams {
     pub factor: Int,
     pub addend: Option<Int>,
+}
+
+/// Where a vector of factors or addends is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum LanesAt {
+    Memory(Addr),
+    Register(Vector),
+}
+
+impl LanesAt {
+    fn source(self) -> Source {
+        match self {
+            LanesAt::Memory(addr) => Source::Mem(addr),
+            LanesAt::Register(v) => Source::Reg(v),
+        }
+    }
 }
 
 impl Rescale {
@@ -77,23 +95,18 @@ impl Rescale {
     }
 
     /// Rescales the sum in `x` by factors and addends.
-    pub(super) fn apply(self, b: &mut Builder, x: Vector, factor: Source, addend: Option<Source>) {
-        match (addend, factor) {
-            (None, _) => b.bin(BinOp::Mul, x, x, factor),
-            (Some(addend), Source::Mem(addr)) => {
-                let lanes = b.lanes(x);
-                let factor = b.load(lanes, lanes.count(), addr);
-                b.mul_add(x, factor, addend);
-            }
-            (Some(addend), Source::Reg(factor)) => b.mul_add(x, factor, addend),
-            // One factor of all channels.
-            (Some(addend), Source::Splat(addr)) => {
-                let factor = b.splat(b.lanes(x), addr);
-                b.mul_add(x, factor, addend);
-            }
-            (Some(addend), Source::Imm(bits)) => {
-                let factor = b.constant(b.lanes(x), f32::from_bits(bits));
-                b.mul_add(x, factor, addend);
+    pub(super) fn apply(self, b: &mut Builder, x: Vector, factor: LanesAt, addend: Option<LanesAt>) {
+        match addend {
+            None => b.bin(BinOp::Mul, x, x, factor.source()),
+            Some(addend) => {
+                let factor = match factor {
+                    LanesAt::Register(factor) => factor,
+                    LanesAt::Memory(addr) => {
+                        let lanes = b.lanes(x);
+                        b.load(lanes, lanes.count(), addr)
+                    }
+                };
+                b.mul_add(x, factor, addend.source());
             }
         }
         let Some(KernelSteps { zero, low, high }) = self.steps else { return };

@@ -9,7 +9,7 @@ use super::super::super::ir::{
 };
 use super::super::Displacements;
 use super::super::epilogue::{Clamp, KernelResidual};
-use super::super::rescale::{Rescale, RescaleParams};
+use super::super::rescale::{LanesAt, Rescale, RescaleParams};
 use super::panel::{Col, flat_width, together};
 use super::{
     Accumulators, Broadcast, DenseTile, LINE, Products, RunClass, Runs, Tap, UNROLL, UNROLL_RUN, panel_width,
@@ -80,8 +80,8 @@ const fn at_float(base: Int, disp: i32, float: Float) -> Addr {
 #[derive(Clone, Copy)]
 pub(super) struct Rescaled {
     pub rescale: Rescale,
-    pub factor: Source,
-    pub addend: Option<Source>,
+    pub factor: LanesAt,
+    pub addend: Option<LanesAt>,
 }
 
 pub(super) struct DenseEmitter<'a> {
@@ -534,7 +534,7 @@ impl<'a> DenseEmitter<'a> {
     /// What rescaled sums of the `lane`-th lanes of a panel are multiplied by, and what is added, where they lie.
     fn rescaled(&self, lane: i32) -> Option<Rescaled> {
         let (rescale, params) = self.rescale?;
-        let place = |base: Int| Source::Mem(at(base, lane));
+        let place = |base: Int| LanesAt::Memory(at(base, lane));
         Some(Rescaled { rescale, factor: place(params.factor), addend: params.addend.map(place) })
     }
 

@@ -31,10 +31,10 @@
 
 use super::super::super::error::TileError;
 use super::super::super::ir::{
-    Inst, Int, Lanes, MATRIX_ROWS, Matrix, MatrixProducts, MatrixShape, Source, TileProgram, Trips, Vector,
-    at,
+    Inst, Int, Lanes, MATRIX_ROWS, Matrix, MatrixProducts, MatrixShape, TileProgram, Trips, Vector, at,
 };
 use super::super::epilogue::Clamp;
+use super::super::rescale::LanesAt;
 use super::emit::{DenseEmitter, Rescaled, stretches};
 use super::{Col, DenseTile, LINE, Products, RunClass, Runs, Tap, UNROLL};
 use crate::code::float::Float;
@@ -237,7 +237,8 @@ impl MatrixEmitter<'_> {
         let columns = dense.tile.cols.len() as i32;
         let rescaled = (0..columns).map(|col| {
             let (rescale, params) = dense.rescale?;
-            let mut load = |base: Int| Source::Reg(dense.b.load(Lanes::X16, 16, at(base, col * ROW as i32)));
+            let mut load =
+                |base: Int| LanesAt::Register(dense.b.load(Lanes::X16, 16, at(base, col * ROW as i32)));
             Some(Rescaled { rescale, factor: load(params.factor), addend: params.addend.map(load) })
         });
         (rescaled.collect(), constants)
