@@ -5,9 +5,9 @@
 //! a layer with few channels is as fast in vectors:
 //!
 //! ```text
-//!   cycles of 16 × 16 results        depth 16   64    576 bytes
-//!   matrix registers                       69   69    206
-//!   vectors (VNNI)                         64  160   1184
+//!   cycles of 16 × 16 results, as estimated here        depth 16   64    576 bytes
+//!   matrix registers                                        69   69    205
+//!   vectors (VNNI)                                          62  158   1182
 //! ```
 //!
 //! All windows have to lie inside: a register has all of its pixels for each tap.
