@@ -55,9 +55,11 @@ class Kinds:
     def load(self):
         from magika import Magika
 
-        names = ["README.md", "Cargo.toml", "compiler/src/lib.rs", "tests/onnx/fetch.py", "runtime/include/nnc.h", ".ci/run"]
+        names = ["README.md", "Cargo.toml", "compiler/src/lib.rs", "tests/onnx/fetch.py", "capi/include/nnc.h", ".ci/run"]
         names += ["compiler/assets/harbour.png", "image/tests/pictures/rgb.jpg", "tests/goldens/odd_numbers.npz", "python/packages/packages.json"]
         self.files = [ROOT / name for name in names]
+        missing = [name for name in names if not (ROOT / name).exists()]
+        assert not missing, f"{missing} are gone: name other files of the project"
         self.magika = Magika()
 
     def work(self):
